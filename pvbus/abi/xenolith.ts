@@ -1,0 +1,144 @@
+// What Xen leaves to an architecture: how a vCPU traps, sleeps and is told of events when the
+// "hardware" is a Linux process. Everything else in this folder is Xen's; this file alone is ours.
+import { cursorOf, struct } from '../struct.ts';
+
+export const PAGE_SHIFT = 12;
+export const PAGE_SIZE = 4096;
+
+/** Hypercall number: __HYPERVISOR_arch_0, which Xen leaves to the architecture. */
+export const __HYPERVISOR_xenolith_op = 48;
+
+/** arg: xenolith_pool_populate. Frames of the gfns leave RAM and become pool frames towards `peer`. */
+export const XENOLITHOP_pool_populate = 0;
+/** arg: xenolith_pool_populate. The pool frames go back; the gfns are RAM again, zeroed. */
+export const XENOLITHOP_pool_release = 1;
+/** arg: xenolith_map_foreign. A control domain receives the whole memory of `domid` (KIND_FOREIGN). */
+export const XENOLITHOP_map_foreign = 2;
+
+export const XENOLITH_POOL_readonly = 1;
+
+export const xenolith_pool_populate = struct('xenolith_pool_populate', 16, {
+  domid: 'u16', // the granter: DOMID_SELF, or a domain being built when the caller is privileged
+  peer: 'u16', // the grantee
+  flags: 'u32', // XENOLITH_POOL_*
+  gfn: 'u32', // first of nr_frames contiguous gfns, all RAM, none granted
+  nr_frames: 'u32',
+});
+export const xenolith_map_foreign = struct('xenolith_map_foreign', 4, { domid: 'u16', pad: 'u16' });
+export const XenolithPoolPopulate = cursorOf(xenolith_pool_populate);
+
+/** Bytes of one pool memfd; sparse, so only what is used costs memory. */
+export const POOL_SIZE = 64 << 20;
+/** dev_bus_addr of a mapped grant = pool id * POOL_SPAN + byte offset in that pool. */
+export const POOL_SPAN = 2 ** 40;
+
+// ---- control messages: one memfd each, over a vCPU's control socket (or a queue in one process) ----
+
+/** a = domid | vcpu << 16, b = max_pages | max_vcpus << 32: the domain's own memory. Always first. */
+export const KIND_BOOT = 1;
+/** a = peer domid: the doorbell page shared with that domain. */
+export const KIND_DOORBELL = 2;
+/** a = pool id, b = granter domid | grantee domid << 16: a pool, to its granter or its grantee. */
+export const KIND_POOL = 3;
+/** a = domid, b = max_pages | max_vcpus << 32: another domain's whole memory, for its builder. */
+export const KIND_FOREIGN = 4;
+/** a = peer domid: that domain is gone; forget its doorbell page. Carries no memory. */
+export const KIND_FORGET = 5;
+
+// ---- the domain's memory, in frames: RAM, then what the hypervisor keeps in it ----
+
+export const MAX_GRANT_FRAMES = 64;
+export const PORT_TABLE_FRAMES = 16;
+/** One vcpu page and seven pages of hypercall arguments. */
+export const VCPU_FRAMES = 8;
+/** Doorbell words exist for this many vCPUs of a domain. */
+export const MAX_VCPUS = 64;
+
+export interface DomainLayout {
+  readonly maxPages: number;
+  readonly maxVcpus: number;
+  readonly sharedInfo: number;
+  readonly grantFrames: number;
+  readonly control: number;
+  readonly portTable: number;
+  readonly vcpus: number;
+  /** Frames in the domain's memfd. */
+  readonly frames: number;
+}
+/** Where each part of a domain's memory starts, as gfns. */
+export function domainLayout(maxPages: number, maxVcpus: number): DomainLayout {
+  const sharedInfo = maxPages;
+  const grantFrames = sharedInfo + 1;
+  const control = grantFrames + MAX_GRANT_FRAMES;
+  const portTable = control + 1;
+  const vcpus = portTable + PORT_TABLE_FRAMES;
+  const frames = vcpus + maxVcpus * VCPU_FRAMES;
+  return { maxPages, maxVcpus, sharedInfo, grantFrames, control, portTable, vcpus, frames };
+}
+export const vcpuFrame = (layout: DomainLayout, vcpu: number): number => layout.vcpus + vcpu * VCPU_FRAMES;
+
+/** The domain control page. Written by the hypervisor, except where said. */
+export const domain_control = struct('domain_control', 64, {
+  run: 'u32', // futex word; 0 until the domain is first unpaused
+  stop: 'u32', // not 0: every thread of the domain ends at once
+  port_table_version: 'u32', // bumped after every change of the port table
+  nr_ports: 'u32', // entries of the port table beyond this have never been used
+  entry: 'u64', // guest address of the kernel image: xenolith_image, then its text
+  start_info: 'u64', // guest address of start_info
+  mediated: 'u32', // not 0: every send traps
+  pad: { of: 'u8', count: 28 },
+});
+export const DomainControl = cursorOf(domain_control);
+
+/** In front of a kernel or program text in guest memory. */
+export const XENOLITH_IMAGE_MAGIC = 0x4e4c5858; // "XXLN"
+export const xenolith_image = struct('xenolith_image', 8, { magic: 'u32', length: 'u32' });
+
+/** A vCPU's page. The two sides' words are on cache lines of their own. */
+export const vcpu_page = struct('vcpu_page', 256, {
+  // the vCPU's
+  trap_seq: 'u32', // futex word: bumped for every trap; the hypervisor sleeps on it
+  reply_sleeping: 'u32', // not 0 while the vCPU sleeps on reply_seq
+  event_sleeping: 'u32', // not 0 while the vCPU sleeps on event_seq: it is blocked
+  crash_length: 'u32', // bytes of the crash record at VCPU_CRASH_RECORD
+  op: 'u32',
+  pad0: 'u32',
+  arg: { of: 'u64', count: 5 },
+  // the hypervisor's
+  reply_seq: 'u32', // futex word: equals trap_seq when the reply is there
+  trap_sleeping: 'u32', // not 0 while the hypervisor sleeps on trap_seq
+  result: 'u64', // signed
+  pad1: { of: 'u8', count: 48 },
+  event_seq: 'u32', // futex word: bumped for an event, a control message, a stop
+  control_seq: 'u32', // control messages sent to this vCPU so far
+  pad2: { of: 'u8', count: 120 },
+});
+export const VcpuPage = cursorOf(vcpu_page);
+/** The crash record: UTF-8 text the dying thread leaves in its own page. */
+export const VCPU_CRASH_RECORD = 1024;
+export const VCPU_CRASH_RECORD_SIZE = 3072;
+
+/** One port of a domain, as the hypervisor tells it to the domain's own event code. */
+export const port_entry = struct('port_entry', 16, {
+  state: 'u8', // EVTCHNSTAT_*
+  direct: 'u8', // 1: interdomain, and `slot` of the pair's doorbell page carries it
+  notify_vcpu: 'u16', // the vCPU of this domain that hears it
+  remote_domid: 'u16',
+  remote_vcpu: 'u16', // whose wake word a sender bumps
+  slot: 'u32',
+  generation: 'u32', // differs for every binding this port has ever had
+});
+export const PortEntry = cursorOf(port_entry);
+
+/**
+ * One half of a doorbell page. A half is written by one domain only and read by its peer; the half
+ * of the lower domid comes first. Words, as indices of an Int32Array over the half.
+ */
+export const DOORBELL_HALF = 2048;
+/** + target vCPU: futex word, bumped after a slot. */
+export const DOORBELL_WAKE = 0;
+/** + own vCPU: not 0 while that vCPU sleeps on the peer's wake word for it. */
+export const DOORBELL_SLEEPING = MAX_VCPUS;
+/** + slot: counts notifications of one channel; the receiver compares it with what it saw. */
+export const DOORBELL_SLOTS = 2 * MAX_VCPUS;
+export const NR_DOORBELL_SLOTS = DOORBELL_HALF / 4 - DOORBELL_SLOTS;

@@ -1,0 +1,280 @@
+// Every call into Linux that Node does not offer. The only file that knows koffi.
+import koffi from 'koffi';
+
+const libc = koffi.load('libc.so.6');
+const long = 'int64_t';
+const f = {
+  memfd_create: libc.func(`int memfd_create(const char *name, unsigned int flags)`),
+  ftruncate: libc.func(`int ftruncate(int fd, ${long} length)`),
+  fallocate: libc.func(`int fallocate(int fd, int mode, ${long} offset, ${long} length)`),
+  fcntl: libc.func(`int fcntl(int fd, int op, ${long} arg)`),
+  mmap: libc.func(`intptr_t mmap(intptr_t addr, size_t len, int prot, int flags, int fd, ${long} off)`),
+  munmap: libc.func('int munmap(intptr_t addr, size_t len)'),
+  close: libc.func('int close(int fd)'),
+  dup: libc.func('int dup(int fd)'),
+  socketpair: libc.func('int socketpair(int domain, int type, int protocol, _Out_ int *fds)'),
+  sendmsg: libc.func(`${long} sendmsg(int fd, intptr_t msg, int flags)`),
+  recvmsg: libc.func(`${long} recvmsg(int fd, intptr_t msg, int flags)`),
+  getsockopt: libc.func('int getsockopt(int fd, int level, int name, _Out_ int *value, _Inout_ uint32_t *length)'),
+  // A futex word is given by its address; the address of the syscall's timespec or array is ours.
+  futex: libc.func(
+    `${long} syscall(${long} nr, intptr_t word, int op, int value, intptr_t timeout, intptr_t word2, int value3)`,
+  ),
+  futex_waitv: libc.func(
+    `${long} syscall(${long} nr, intptr_t waiters, uint32_t count, uint32_t flags, intptr_t timeout, int clock)`,
+  ),
+  prctl: libc.func(`int prctl(int option, ${long} a, ${long} b, ${long} c, ${long} d)`),
+  getppid: libc.func('int getppid()'),
+  exit_group: libc.func('void _exit(int status)'),
+  kill: libc.func('int kill(int pid, int signal)'),
+  clock_gettime: libc.func('int clock_gettime(int clock, intptr_t to)'),
+};
+
+const SYS_futex = 202;
+const SYS_futex_waitv = 449;
+const FUTEX_WAIT = 0;
+const FUTEX_WAKE = 1;
+const FUTEX2_SIZE_U32 = 2;
+const CLOCK_MONOTONIC = 1;
+const MFD_CLOEXEC = 1;
+const MFD_ALLOW_SEALING = 2;
+const F_ADD_SEALS = 1033;
+const F_SEAL_SEAL = 1;
+const F_SEAL_SHRINK = 2;
+const F_SEAL_GROW = 4;
+const PROT_READ_WRITE = 3;
+const MAP_SHARED = 1;
+const MAP_FIXED = 0x10;
+const MAP_PRIVATE_ANONYMOUS = 0x22;
+const MAP_NORESERVE = 0x4000;
+const PR_SET_PDEATHSIG = 1;
+const SIGKILL = 9;
+const AF_UNIX = 1;
+const SOCK_SEQPACKET = 5;
+const SOCK_CLOEXEC = 0o2000000;
+const SOL_SOCKET = 1;
+const SO_PEERCRED = 17;
+const SCM_RIGHTS = 1;
+const MSG_DONTWAIT = 0x40;
+const MSG_CMSG_CLOEXEC = 0x40000000;
+export const FALLOC_FL_KEEP_SIZE = 1;
+export const FALLOC_FL_PUNCH_HOLE = 2;
+export const FALLOC_FL_ZERO_RANGE = 16;
+
+/** A failed system call: `errno` is Linux's number. */
+export class SystemCallError extends Error {
+  readonly errno: number;
+  constructor(call: string, errno: number) {
+    super(`${call}: ${errnoText(errno)}`);
+    this.name = 'SystemCallError';
+    this.errno = errno;
+  }
+}
+const errnoByNumber = new Map(Object.entries(koffi.os.errno).map(([name, n]) => [n, name]));
+const errnoText = (n: number): string => errnoByNumber.get(n) ?? `errno ${n}`;
+function check(call: string, result: number): number {
+  if (result < 0) throw new SystemCallError(call, koffi.errno());
+  return result;
+}
+
+/** An ArrayBuffer over mapped memory. It cannot be detached: never unmap what a view may reach. */
+export const viewOf = (address: number, bytes: number): ArrayBuffer => koffi.view(BigInt(address), bytes);
+
+// Memory of this thread for system call arguments, at an address that C can be given.
+const SCRATCH_BYTES = 16384;
+const scratch = check('mmap', f.mmap(0, SCRATCH_BYTES, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0));
+const scratchView = new DataView(viewOf(scratch, SCRATCH_BYTES));
+
+/** A memfd of `bytes` bytes, all zero, whose size nobody can change again. */
+export function createSealedMemory(name: string, bytes: number): number {
+  const fd = check('memfd_create', f.memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  check('ftruncate', f.ftruncate(fd, bytes));
+  check('fcntl(F_ADD_SEALS)', f.fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW));
+  return fd;
+}
+/** Map `bytes` of `fd` from `offset`, readable and writable by all; returns the address. */
+export const mapShared = (fd: number, bytes: number, offset = 0): number =>
+  check('mmap', f.mmap(0, bytes, PROT_READ_WRITE, MAP_SHARED | MAP_NORESERVE, fd, offset));
+/** The same over what is mapped at `address`, which must be ours. */
+export function mapSharedOver(address: number, fd: number, bytes: number, offset: number): void {
+  check('mmap', f.mmap(address, bytes, PROT_READ_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, offset));
+}
+/** Memory of this process alone, zero. */
+export const mapPrivate = (bytes: number): number =>
+  check('mmap', f.mmap(0, bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS | MAP_NORESERVE, -1, 0));
+/** Put private zero memory over a mapping, so that views of it stay valid and its memory is let go. */
+export function mapPrivateOver(address: number, bytes: number): void {
+  const flags = MAP_PRIVATE_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
+  check('mmap', f.mmap(address, bytes, PROT_READ_WRITE, flags, -1, 0));
+}
+/** Only when no view of the range can be reached again. */
+export const unmap = (address: number, bytes: number): void => void check('munmap', f.munmap(address, bytes));
+/** Give the pages of a range of a file back; it reads as zero afterwards. */
+export const punchHole = (fd: number, offset: number, bytes: number): void =>
+  void check('fallocate', f.fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, bytes));
+/** fallocate(2); throws SystemCallError. */
+export const fallocate = (fd: number, mode: number, offset: number, bytes: number): void =>
+  void check('fallocate', f.fallocate(fd, mode, offset, bytes));
+export const closeFd = (fd: number): void => void check('close', f.close(fd));
+export const dupFd = (fd: number): number => check('dup', f.dup(fd));
+
+// ---- futex ----
+
+/** Wake every sleeper on the word at `address`. */
+export const futexWake = (address: number): number =>
+  f.futex(SYS_futex, address, FUTEX_WAKE, 0x7fffffff, 0, 0, 0);
+/** Sleep while the word at `address` is `value`; returns on a wake, a change, a signal. */
+export function futexWait(address: number, value: number): void {
+  f.futex(SYS_futex, address, FUTEX_WAIT, value, 0, 0, 0);
+}
+/** The same for at most `ms`. */
+export function futexWaitFor(address: number, value: number, ms: number): void {
+  const at = 8192;
+  scratchView.setBigInt64(at, BigInt(Math.floor(ms / 1000)), true);
+  scratchView.setBigInt64(at + 8, BigInt(Math.floor((ms % 1000) * 1e6)), true);
+  f.futex(SYS_futex, address, FUTEX_WAIT, value, scratch + at, 0, 0);
+}
+
+/** Linux's limit of words in one futex_waitv. */
+export const FUTEX_WAITV_MAX = 128;
+const WAITER_BYTES = 24;
+
+/** A set of futex words one thread sleeps on together (futex_waitv, Linux 5.16). */
+export class FutexSet {
+  private readonly base: number;
+  private readonly view: DataView;
+  private readonly timeout: number;
+  private count = 0;
+
+  constructor() {
+    const bytes = FUTEX_WAITV_MAX * WAITER_BYTES;
+    this.base = mapPrivate(bytes + 16);
+    this.view = new DataView(viewOf(this.base, bytes + 16));
+    this.timeout = bytes;
+  }
+  clear(): void {
+    this.count = 0;
+  }
+  get size(): number {
+    return this.count;
+  }
+  /** False when the set is full. */
+  add(address: number): boolean {
+    if (this.count === FUTEX_WAITV_MAX) return false;
+    const o = this.count++ * WAITER_BYTES;
+    this.view.setUint32(o, 0, true);
+    this.view.setUint32(o + 4, 0, true);
+    this.view.setUint32(o + 8, address >>> 0, true);
+    this.view.setUint32(o + 12, Math.floor(address / 2 ** 32), true);
+    this.view.setUint32(o + 16, FUTEX2_SIZE_U32, true);
+    this.view.setUint32(o + 20, 0, true);
+    return true;
+  }
+  /** The value word `i` must still have for the sleep to begin. */
+  expect(i: number, value: number): void {
+    this.view.setUint32(i * WAITER_BYTES, value >>> 0, true);
+  }
+  /** Sleep until one word differs or is woken, or the deadline (monotonic ns) has passed. */
+  sleep(deadlineNs?: number): void {
+    let timeout = 0;
+    if (deadlineNs !== undefined) {
+      const seconds = Math.floor(deadlineNs / 1e9);
+      this.view.setUint32(this.timeout, seconds >>> 0, true);
+      this.view.setUint32(this.timeout + 4, Math.floor(seconds / 2 ** 32), true);
+      this.view.setUint32(this.timeout + 8, Math.max(0, Math.floor(deadlineNs - seconds * 1e9)), true);
+      this.view.setUint32(this.timeout + 12, 0, true);
+      timeout = this.base + this.timeout;
+    }
+    f.futex_waitv(SYS_futex_waitv, this.base, this.count, 0, timeout, CLOCK_MONOTONIC);
+  }
+}
+
+// ---- sockets that carry memory ----
+
+/** A pair of connected sockets that keep message borders. */
+export function socketPair(): [number, number] {
+  const fds = [-1, -1];
+  check('socketpair', f.socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds));
+  return [fds[0]!, fds[1]!];
+}
+const MSGHDR = 0;
+const IOVEC = 64;
+const CONTROL = 128;
+const DATA = 256;
+const CMSG_BYTES = 24;
+/** Bytes of one message: kind u32, pad u32, a u64, b u64. */
+const MESSAGE_BYTES = 24;
+const u64At = (o: number, n: number): void => scratchView.setBigUint64(o, BigInt(n), true);
+function prepareMessage(): void {
+  u64At(MSGHDR, 0); // msg_name
+  u64At(MSGHDR + 8, 0); // msg_namelen
+  u64At(MSGHDR + 16, scratch + IOVEC);
+  u64At(MSGHDR + 24, 1);
+  u64At(MSGHDR + 32, scratch + CONTROL);
+  u64At(MSGHDR + 40, CMSG_BYTES);
+  u64At(MSGHDR + 48, 0); // msg_flags
+  u64At(IOVEC, scratch + DATA);
+  u64At(IOVEC + 8, MESSAGE_BYTES);
+}
+
+export interface ControlMessage {
+  readonly kind: number;
+  readonly a: number;
+  readonly b: number;
+  /** A file descriptor that is now the receiver's, or -1. */
+  readonly fd: number;
+}
+/** Send a control message and, when `fd` is not -1, that file. Never waits. */
+export function sendControl(socket: number, kind: number, a: number, b: number, fd: number): void {
+  prepareMessage();
+  if (fd < 0) u64At(MSGHDR + 40, 0);
+  u64At(CONTROL, 20);
+  scratchView.setInt32(CONTROL + 8, SOL_SOCKET, true);
+  scratchView.setInt32(CONTROL + 12, SCM_RIGHTS, true);
+  scratchView.setInt32(CONTROL + 16, fd, true);
+  scratchView.setUint32(DATA, kind, true);
+  scratchView.setUint32(DATA + 4, 0, true);
+  u64At(DATA + 8, a);
+  u64At(DATA + 16, b);
+  check('sendmsg', f.sendmsg(socket, scratch + MSGHDR, MSG_DONTWAIT));
+}
+/** Wait for a control message; undefined when the other end is gone. */
+export function receiveControl(socket: number): ControlMessage | undefined {
+  prepareMessage();
+  const n = f.recvmsg(socket, scratch + MSGHDR, MSG_CMSG_CLOEXEC);
+  if (n !== MESSAGE_BYTES) return undefined;
+  const got = Number(scratchView.getBigUint64(MSGHDR + 40, true)) >= 20;
+  return {
+    kind: scratchView.getUint32(DATA, true),
+    a: Number(scratchView.getBigUint64(DATA + 8, true)),
+    b: Number(scratchView.getBigUint64(DATA + 16, true)),
+    fd: got ? scratchView.getInt32(CONTROL + 16, true) : -1,
+  };
+}
+/** Who is at the other end of a unix socket. */
+export function peerCredentials(fd: number): { pid: number; uid: number; gid: number } {
+  const value = [0, 0, 0];
+  const out = new Int32Array(3);
+  check('getsockopt(SO_PEERCRED)', f.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, out, [12]));
+  for (let i = 0; i < 3; i++) value[i] = out[i]!;
+  return { pid: value[0]!, uid: value[1]!, gid: value[2]! };
+}
+
+// ---- processes ----
+
+/**
+ * Die when the parent does. The signal fires when the *thread* that spawned this process ends, so
+ * spawn from a main thread. `parent` is the pid it must have: it may have died before this call.
+ */
+export function dieWithParent(parent: number): void {
+  f.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+  if (f.getppid() !== parent) exitProcess(1);
+}
+/** End this process at once, also while its other threads are blocked in system calls. */
+export function exitProcess(status: number): never {
+  f.exit_group(status);
+  throw new Error('unreachable');
+}
+
+/** CLOCK_MONOTONIC in ns, the clock of futex deadlines, as a number (exact to 2^53 ns = 104 days of uptime). */
+export const monotonicNow = (): number => Number(process.hrtime.bigint());
