@@ -1,0 +1,3 @@
+export * from './domain-config.ts';
+export * from './toolstack-frames.ts';
+export * from './toolstack-protocol.ts';

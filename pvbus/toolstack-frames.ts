@@ -1,0 +1,137 @@
+// Frames between tools and toolstack: one byte of version, three of length (little-endian), then that
+// many bytes of MessagePack. Both ends decode a byte stream that may be cut anywhere.
+
+import { Packr, Unpackr } from 'msgpackr';
+import { XenError } from './errors.ts';
+
+export const TOOLSTACK_VERSION = 1;
+/** The longest body. A frame that claims more is refused before a byte of its body is kept. */
+export const MAX_FRAME = 1 << 20;
+const HEADER = 4;
+const MAX_DEPTH = 24;
+
+const packr = new Packr({ useRecords: false, moreTypes: false, int64AsType: 'number' });
+const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' });
+
+export function encodeFrame(message: unknown): Uint8Array {
+  const body = packr.pack(message);
+  if (body.length > MAX_FRAME)
+    throw new XenError('EMSGSIZE', `message of ${body.length} bytes, at most ${MAX_FRAME} fit`);
+  const frame = new Uint8Array(HEADER + body.length);
+  frame[0] = TOOLSTACK_VERSION;
+  frame[1] = body.length & 0xff;
+  frame[2] = (body.length >> 8) & 0xff;
+  frame[3] = body.length >> 16;
+  frame.set(body, HEADER);
+  return frame;
+}
+
+/** Cuts a byte stream into messages. After it threw, the stream is lost: close the connection. */
+export class FrameDecoder {
+  #pending: Uint8Array = new Uint8Array(0);
+  #broken: XenError | null = null;
+
+  /**
+   * untrusted: bytes of the other process. Returns the messages they complete; throws EPROTO for another
+   * version or a body that isn't plain MessagePack, EMSGSIZE for a length above MAX_FRAME.
+   */
+  push(chunk: Uint8Array): unknown[] {
+    if (this.#broken !== null) throw this.#broken;
+    try {
+      return this.#decode(chunk);
+    } catch (error) {
+      this.#pending = new Uint8Array(0);
+      this.#broken =
+        error instanceof XenError ? error : new XenError('EPROTO', 'toolstack frame is not MessagePack', error);
+      throw this.#broken;
+    }
+  }
+
+  /** True when the stream stops between two frames, which is where it may end. */
+  get idle(): boolean {
+    return this.#pending.length === 0;
+  }
+
+  #decode(chunk: Uint8Array): unknown[] {
+    const bytes = this.#pending.length === 0 ? chunk : concat(this.#pending, chunk);
+    const messages: unknown[] = [];
+    let at = 0;
+    while (bytes.length > at) {
+      // Byte by byte: a wrong version is told by its first byte, whatever follows.
+      if (bytes[at] !== TOOLSTACK_VERSION) {
+        throw new XenError('EPROTO', `toolstack protocol version ${bytes[at]}, this side speaks ${TOOLSTACK_VERSION}`);
+      }
+      if (bytes.length - at < HEADER) break;
+      const length = bytes[at + 1]! | (bytes[at + 2]! << 8) | (bytes[at + 3]! << 16);
+      if (length > MAX_FRAME)
+        throw new XenError('EMSGSIZE', `toolstack frame of ${length} bytes, at most ${MAX_FRAME}`);
+      if (bytes.length - at < HEADER + length) break;
+      const body = bytes.subarray(at + HEADER, at + HEADER + length);
+      checkPlain(body);
+      messages.push(unpackr.unpack(body));
+      at += HEADER + length;
+    }
+    this.#pending = bytes.slice(at); // a copy: the chunk belongs to the socket
+    return messages;
+  }
+}
+
+function concat(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const joined = new Uint8Array(a.length + b.length);
+  joined.set(a);
+  joined.set(b, a.length);
+  return joined;
+}
+
+/**
+ * Walks a MessagePack body without building it. The codec would honour extension types of its own
+ * (records compiled to code, regular expressions, typed arrays, cyclic references) and nest as deep as
+ * the bytes say; a toolstack message needs none of that.
+ */
+function checkPlain(body: Uint8Array): void {
+  const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
+  let at = 0;
+  const skip = (n: number): number => {
+    if (n > body.length - at) throw new XenError('EPROTO', 'toolstack frame ends inside a value');
+    at += n;
+    return at - n;
+  };
+  const length = (width: number): number => {
+    const from = skip(width);
+    return width === 1 ? view.getUint8(from) : width === 2 ? view.getUint16(from) : view.getUint32(from);
+  };
+  /** Steps over one value, or over the head of a container; returns how many values that contains. */
+  const head = (): number => {
+    const tag = view.getUint8(skip(1));
+    if (tag >= 0x80 && tag <= 0x8f) return (tag & 0x0f) * 2;
+    if (tag >= 0x90 && tag <= 0x9f) return tag & 0x0f;
+    if (tag === 0xdc || tag === 0xdd) return length(tag === 0xdc ? 2 : 4);
+    if (tag === 0xde || tag === 0xdf) return length(tag === 0xde ? 2 : 4) * 2;
+    if (tag >= 0xa0 && tag <= 0xbf) skip(tag & 0x1f);
+    else if (tag >= 0xc4 && tag <= 0xc6) skip(length(1 << (tag - 0xc4)));
+    else if (tag >= 0xd9 && tag <= 0xdb) skip(length(1 << (tag - 0xd9)));
+    else if (tag === 0xca || tag === 0xcb) skip(tag === 0xca ? 4 : 8);
+    else if (tag >= 0xcc && tag <= 0xd3) skip(1 << ((tag - 0xcc) & 3));
+    else if (tag === 0xc1 || (tag >= 0xc7 && tag <= 0xc9) || (tag >= 0xd4 && tag <= 0xd8)) {
+      throw new XenError('EPROTO', `toolstack frame holds a value of type 0x${tag.toString(16)}`);
+    }
+    return 0;
+  };
+  const left = [1]; // values still to come, per open container
+  while (left.length > 0) {
+    const depth = left.length - 1;
+    if (left[depth] === 0) {
+      left.pop();
+      continue;
+    }
+    left[depth]!--;
+    const count = head();
+    if (count === 0) continue;
+    // Each value is a byte at least, so a count beyond the rest of the body is a lie.
+    if (left.length > MAX_DEPTH || count > body.length - at) {
+      throw new XenError('EPROTO', 'toolstack frame nests or counts more than it holds');
+    }
+    left.push(count);
+  }
+  if (at !== body.length) throw new XenError('EPROTO', 'toolstack frame has bytes after its value');
+}

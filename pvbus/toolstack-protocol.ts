@@ -1,0 +1,223 @@
+// What tools and dom0's toolstack say to each other. Types and validators only; the frames are in
+// toolstack-frames.ts, the socket in tools/toolstack-client.ts and dom0/toolstack/server.ts.
+//
+// A client sends requests {id, op, args}. The server answers each id exactly once with a reply, and may
+// send any number of events with the same id before it. Ids are the client's, unique per connection.
+// A connection that closes cancels nothing that is acting (a create goes on to its end or its undoing);
+// it only ends waits and subscriptions.
+
+import { domainConfig } from './domain-config.ts';
+import { XenError } from './errors.ts';
+import {
+  flag,
+  integer,
+  listOf,
+  nothing,
+  nullable,
+  oneOf,
+  quantity,
+  record,
+  type Shape,
+  type Shaped,
+  text,
+} from './message-shape.ts';
+
+export { checkDomainConfig, type DomainConfig } from './domain-config.ts';
+export { encodeFrame, FrameDecoder, MAX_FRAME, TOOLSTACK_VERSION } from './toolstack-frames.ts';
+
+/** libxl's return codes, which `xl create` turns into its exit code. Xen: libxl_types.idl, libxl_error. */
+export const ERROR_NONSPECIFIC = -1;
+export const ERROR_VERSION = -2;
+export const ERROR_FAIL = -3;
+export const ERROR_NI = -4;
+export const ERROR_NOMEM = -5;
+export const ERROR_INVAL = -6;
+export const ERROR_BADFAIL = -7;
+export const ERROR_GUEST_TIMEDOUT = -8;
+export const ERROR_TIMEDOUT = -9;
+export const ERROR_NOT_READY = -11;
+export const ERROR_DOMAIN_NOTFOUND = -22;
+
+const domid = integer(0, 0x7fef);
+const anyName = text(255);
+
+/** A domain as `xl list` shows it. */
+export const domainInfo = record({
+  domid,
+  /** null: no name in xenstore (a dying domain's is gone already). */
+  name: nullable(anyName),
+  uuid: text(36),
+  /** KiB: what it has now plus what it still claims. */
+  current_kb: quantity,
+  max_kb: quantity,
+  vcpu_online: integer(0, 4096),
+  vcpu_max_id: integer(0, 4096),
+  /** Sum over its vCPUs, ns. */
+  cpu_time: quantity,
+  running: flag,
+  blocked: flag,
+  paused: flag,
+  shutdown: flag,
+  dying: flag,
+  /** SHUTDOWN_* once `shutdown` is set: 0 poweroff, 1 reboot, 2 suspend, 3 crash, 4 watchdog, 5 soft reset. */
+  shutdown_reason: nullable(integer(0, 255)),
+  cpupool: text(64),
+  ssid_label: nullable(text(1024)),
+});
+export type DomainInfo = Shaped<typeof domainInfo>;
+
+/** What `xl info` prints beyond uname(2). Sizes in MiB. */
+export const hostInfo = record({
+  nr_cpus: integer(),
+  max_cpu_id: integer(),
+  nr_nodes: integer(),
+  cores_per_socket: integer(),
+  threads_per_core: integer(),
+  cpu_khz: quantity,
+  hw_caps: listOf(integer(), 8),
+  virt_caps: listOf(text(64), 32),
+  total_memory: quantity,
+  free_memory: quantity,
+  sharing_freed_memory: quantity,
+  sharing_used_memory: quantity,
+  outstanding_claims: quantity,
+  free_cpus: integer(),
+  xen_major: integer(),
+  xen_minor: integer(),
+  xen_extra: text(),
+  xen_caps: text(),
+  xen_scheduler: text(64),
+  xen_pagesize: integer(),
+  virt_start: quantity,
+  xen_changeset: text(),
+  xen_commandline: text(),
+  cc_compiler: text(),
+  cc_compile_by: text(),
+  cc_compile_domain: text(),
+  cc_compile_date: text(),
+  build_id: text(),
+});
+export type HostInfo = Shaped<typeof hostInfo>;
+
+/** How a wait ended. */
+export const domainEnd = record({
+  /** `shutdown`: it may still be listed as ---s--. `destroyed`: it is gone. */
+  what: oneOf('shutdown', 'destroyed'),
+  reason: nullable(integer(0, 255)),
+});
+export type DomainEnd = Shaped<typeof domainEnd>;
+
+const op = <A extends Readonly<Record<string, Shape<unknown>>>, R>(args: A, result: Shape<R>) => ({
+  args: record(args),
+  result,
+});
+
+/** Every request, its arguments and its result. Unless said otherwise the result is null. */
+export const TOOLSTACK_OPS = {
+  /**
+   * Build the domain and leave it paused, or unpause it when `paused` is false. Streams a phase event per
+   * step. Fails with everything undone: EEXIST (name in use), ENOENT (kernel, ramdisk or disk missing),
+   * EINVAL, ENOMEM, ... `monitor` false: nobody acts on its shutdown (xl create -e).
+   */
+  create: op({ config: domainConfig, paused: flag, monitor: flag }, record({ domid })),
+  /** Replies when the domain is gone. `force` allows what is refused otherwise, never domain 0. */
+  destroy: op({ domid, force: flag }, nothing),
+  pause: op({ domid }, nothing),
+  unpause: op({ domid }, nothing),
+  /** Writes control/shutdown; replies once the guest took note, or ETIMEDOUT. Wait for the end with `wait`. */
+  shutdown: op({ domid }, nothing),
+  reboot: op({ domid }, nothing),
+  /** All domains in order of domid, or the one; ESRCH when it does not exist. */
+  list: op({ domid: nullable(domid) }, listOf(domainInfo, 65_536)),
+  /** The stored config of a domain; null for one that has none (domain 0). */
+  config: op({ domid }, nullable(domainConfig)),
+  info: op({}, hostInfo),
+  /** The hypervisor's console ring; `clear` empties it after reading. */
+  dmesg: op({ clear: flag }, record({ text: text(1 << 19) })),
+  /** ENOENT when no domain has the name. */
+  domid: op({ name: anyName }, record({ domid })),
+  domname: op({ domid }, record({ name: anyName })),
+  /** Path of the unix socket that carries the console's bytes both ways. */
+  console: op({ domid }, record({ path: text(108) })),
+  /** Replies at once when it already is so. A domain that is destroyed ends every wait. */
+  wait: op({ domid, until: oneOf('shutdown', 'destroyed') }, domainEnd),
+  /** Streams domain events until the connection closes; the reply says that the subscription stands. */
+  subscribe: op({}, nothing),
+  /** Idempotent for equal arguments; EEXIST when a bridge of that name differs. */
+  createBridge: op({ name: text(64), mtu: integer(68, 65_535) }, nothing),
+  /** EBUSY while vifs are connected, ENOENT when there is none. */
+  deleteBridge: op({ name: text(64) }, nothing),
+  /** End every domain, then the host. The connection closes when dom0 goes. */
+  shutdownHost: op({}, nothing),
+} as const;
+
+export type ToolstackOp = keyof typeof TOOLSTACK_OPS;
+export type ToolstackArgs<O extends ToolstackOp> = Shaped<(typeof TOOLSTACK_OPS)[O]['args']>;
+export type ToolstackResult<O extends ToolstackOp> = Shaped<(typeof TOOLSTACK_OPS)[O]['result']>;
+
+export type ToolstackRequest = {
+  [O in ToolstackOp]: { id: number; op: O; args: ToolstackArgs<O> };
+}[ToolstackOp];
+
+export interface ToolstackError {
+  /** An errno name. */
+  code: string;
+  /** One line for a person: what was attempted, on what, and why it failed. */
+  message: string;
+  /** libxl's negative return code (ERROR_*). */
+  rc: number;
+}
+
+export const phaseEvent = record({ event: oneOf('phase'), phase: text(256), ms: quantity });
+export type PhaseEvent = Shaped<typeof phaseEvent>;
+export const domainEvent = record({
+  event: oneOf('domain'),
+  what: oneOf('created', 'shutdown', 'destroyed'),
+  domid,
+  name: nullable(anyName),
+  reason: nullable(integer(0, 255)),
+});
+export type DomainEvent = Shaped<typeof domainEvent>;
+export type ToolstackEvent = PhaseEvent | DomainEvent;
+
+export type ToolstackReply =
+  | { id: number; result: unknown }
+  | { id: number; error: ToolstackError }
+  | { id: number; event: ToolstackEvent };
+
+const requestEnvelope = record({ id: integer(), op: text(64) });
+const errorShape: Shape<ToolstackError> = record({ code: text(64), message: text(65_536), rc: integer(-255, -1) });
+
+/** The id of a message that may be bad otherwise, to answer it with an error; null when it has none. */
+export function requestId(message: unknown): number | null {
+  try {
+    return record({ id: integer() })(message, 'request').id;
+  } catch {
+    return null;
+  }
+}
+
+/** untrusted: a decoded frame of a tool. Throws ENOSYS for an unknown op, EINVAL naming a bad field. */
+export function checkRequest(message: unknown): ToolstackRequest {
+  const { id, op: name } = requestEnvelope(message, 'request');
+  if (!Object.hasOwn(TOOLSTACK_OPS, name)) throw new XenError('ENOSYS', `the toolstack knows no request '${name}'`);
+  const o = name as ToolstackOp;
+  const args = TOOLSTACK_OPS[o].args((message as { args?: unknown }).args ?? {}, o);
+  return { id, op: o, args } as ToolstackRequest; // the args were checked by this very op's table
+}
+
+/** untrusted: a decoded frame of the toolstack. A result is checked by `checkResult` once its op is known. */
+export function checkReply(message: unknown): ToolstackReply {
+  const { id } = record({ id: integer() })(message, 'reply');
+  const { result, error, event } = message as { result?: unknown; error?: unknown; event?: unknown };
+  if (error !== undefined && error !== null) return { id, error: errorShape(error, 'reply.error') };
+  if (event !== undefined && event !== null) {
+    const kind = (event as { event?: unknown }).event;
+    return { id, event: kind === 'domain' ? domainEvent(event, 'reply.event') : phaseEvent(event, 'reply.event') };
+  }
+  return { id, result: result ?? null };
+}
+
+export function checkResult<O extends ToolstackOp>(name: O, result: unknown): ToolstackResult<O> {
+  return TOOLSTACK_OPS[name].result(result, name) as ToolstackResult<O>; // checked by this very op's table
+}
