@@ -124,8 +124,7 @@ export function cursorOf<F extends Fields>(s: Struct<F>): new (view: DataView, b
       },
     },
   });
-  const define = (name: string, kind: Word, o: number) =>
-    Object.defineProperty(At.prototype, name, accessors(o)[kind]);
+  const define = (name: string, kind: Word, o: number) => Object.defineProperty(At.prototype, name, accessors(o)[kind]);
   for (const [field, type] of Object.entries(s.fields)) {
     const o = s.at[field]!;
     if (type === 'u64') {
@@ -134,5 +133,33 @@ export function cursorOf<F extends Fields>(s: Struct<F>): new (view: DataView, b
     } else if (typeof type === 'string') define(field, type, o);
   }
   // The properties are made from the same table as the type: the one cast that joins them.
-  return At as unknown as new (view: DataView, base?: number) => Cursor<F>;
+  return At as unknown as new (
+    view: DataView,
+    base?: number,
+  ) => Cursor<F>;
+}
+
+// 64-bit fields off the hot path. Numbers are exact below 2^53, which holds for every address, count and time here.
+
+/** The u64 at `offset`. Halves above 2^53 lose low bits: compare `_lo` and `_hi` where a peer chose the value. */
+export function getU64(view: DataView, offset: number): number {
+  return view.getUint32(offset + 4, true) * 2 ** 32 + view.getUint32(offset, true);
+}
+
+/** Store a non-negative integer below 2^64 (exact below 2^53). */
+export function setU64(view: DataView, offset: number, n: number): void {
+  view.setUint32(offset, n % 2 ** 32, true);
+  view.setUint32(offset + 4, Math.floor(n / 2 ** 32), true);
+}
+
+/** The signed 64-bit integer at `offset`. */
+export function getI64(view: DataView, offset: number): number {
+  return view.getInt32(offset + 4, true) * 2 ** 32 + view.getUint32(offset, true);
+}
+
+/** Store an integer of either sign, two's complement. */
+export function setI64(view: DataView, offset: number, n: number): void {
+  const high = Math.floor(n / 2 ** 32);
+  view.setUint32(offset, n - high * 2 ** 32, true);
+  view.setInt32(offset + 4, high, true);
 }

@@ -28,9 +28,9 @@ export const xenolith_map_foreign = struct('xenolith_map_foreign', 4, { domid: '
 export const XenolithPoolPopulate = cursorOf(xenolith_pool_populate);
 
 /** Bytes of one pool memfd; sparse, so only what is used costs memory. */
-export const POOL_SIZE = 64 << 20;
-/** dev_bus_addr of a mapped grant = pool id * POOL_SPAN + byte offset in that pool. */
-export const POOL_SPAN = 2 ** 40;
+export const POOL_SIZE = 32 << 20;
+/** A place in a pool, as dev_bus_addr of a mapped grant has it: pool id * POOL_SPAN + byte offset. */
+export const POOL_SPAN = 2 ** 32;
 
 // ---- control messages: one memfd each, over a vCPU's control socket (or a queue in one process) ----
 
@@ -42,8 +42,12 @@ export const KIND_DOORBELL = 2;
 export const KIND_POOL = 3;
 /** a = domid, b = max_pages | max_vcpus << 32: another domain's whole memory, for its builder. */
 export const KIND_FOREIGN = 4;
-/** a = peer domid: that domain is gone; forget its doorbell page. Carries no memory. */
+/** a = peer domid: that domain is gone; forget its doorbell page and the pools shared with it. No fd. */
 export const KIND_FORGET = 5;
+/** a = gfn | nr_frames << 32, b = place in a pool: these frames are now that part of the pool. No fd. */
+export const KIND_OVERLAY = 6;
+/** a = gfn | nr_frames << 32: these frames are RAM again. No fd. */
+export const KIND_RESTORE = 7;
 
 // ---- the domain's memory, in frames: RAM, then what the hypervisor keeps in it ----
 
@@ -125,8 +129,9 @@ export const port_entry = struct('port_entry', 16, {
   notify_vcpu: 'u16', // the vCPU of this domain that hears it
   remote_domid: 'u16',
   remote_vcpu: 'u16', // whose wake word a sender bumps
-  slot: 'u32',
-  generation: 'u32', // differs for every binding this port has ever had
+  slot: 'u16',
+  generation: 'u16', // differs from binding to binding, and when the port moves to another vCPU
+  base: 'u32', // what the peer's slot counted when this generation began; another value = an event
 });
 export const PortEntry = cursorOf(port_entry);
 

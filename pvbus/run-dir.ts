@@ -1,0 +1,87 @@
+// Where a host's sockets and logs live. Several hosts run side by side under different names.
+
+import { lstatSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { isAbsolute, join } from 'node:path';
+import { XenError } from './errors.ts';
+
+/** What is written into `version`; a directory with another version is refused, never misread. */
+export const RUN_DIR_VERSION = 1;
+
+/** A unix socket's path must fit sun_path (108 bytes with its NUL). */
+const MAX_SOCKET_PATH = 107;
+
+/** The run directory this environment asks for. Only a name: nothing is created. */
+export function runDir(env: NodeJS.ProcessEnv = process.env): string {
+  if (env.XENOLITH_RUN_DIR) return absolute('XENOLITH_RUN_DIR', env.XENOLITH_RUN_DIR);
+  const host = env.XENOLITH_HOST || 'default';
+  if (!/^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$/.test(host)) {
+    throw new XenError('EINVAL', `XENOLITH_HOST=${host}: a host name is letters, digits, '.', '_' and '-'`);
+  }
+  if (env.XDG_RUNTIME_DIR) return join(absolute('XDG_RUNTIME_DIR', env.XDG_RUNTIME_DIR), 'xenolith', host);
+  return join(`/tmp/xenolith-${process.getuid?.() ?? 0}`, host);
+}
+
+function absolute(variable: string, path: string): string {
+  if (!isAbsolute(path)) throw new XenError('EINVAL', `${variable}=${path} is not an absolute path`);
+  return path;
+}
+
+/**
+ * Make the directory, its parents and its folders, for this user alone. Refuses one that is a symbolic link,
+ * belongs to somebody else, is open to others, or carries another version.
+ */
+export function makeRunDir(dir: string): void {
+  const longest = runPaths(dir).consoleSocket(0xffff);
+  if (Buffer.byteLength(longest) > MAX_SOCKET_PATH) {
+    throw new XenError('ENAMETOOLONG', `run directory ${dir}: ${longest} is too long for a unix socket`);
+  }
+  for (const path of [dir, join(dir, 'console'), join(dir, 'log')]) {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+    const stat = lstatSync(path); // not stat: in /tmp somebody else may have put a link there first
+    if (!stat.isDirectory()) throw new XenError('ENOTDIR', `run directory ${path} is not a directory`);
+    if (stat.uid !== process.getuid?.()) {
+      throw new XenError('EPERM', `run directory ${path} belongs to uid ${stat.uid}`);
+    }
+    if (stat.mode & 0o077) throw new XenError('EPERM', `run directory ${path} is open to others: chmod 700 it`);
+  }
+  checkRunDirVersion(dir, true);
+}
+
+/** Throws unless `dir` carries our version; `create` writes it where there is none yet. */
+export function checkRunDirVersion(dir: string, create = false): void {
+  const path = runPaths(dir).version;
+  let text: string;
+  try {
+    if (create) writeFileSync(path, `${RUN_DIR_VERSION}\n`, { flag: 'wx', mode: 0o600 });
+    text = readFileSync(path, 'latin1');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'EEXIST') text = readFileSync(path, 'latin1');
+    else throw new XenError('ENOENT', `${dir} is not a run directory of a xenolith host`, cause);
+  }
+  if (text.trim() !== String(RUN_DIR_VERSION)) {
+    throw new XenError(
+      'EPROTO',
+      `${dir} is a run directory of version ${JSON.stringify(text.trim().slice(0, 20))}, not ${RUN_DIR_VERSION}`,
+    );
+  }
+}
+
+/** Every path below a run directory. */
+export function runPaths(dir: string): {
+  readonly xenstoredSocket: string;
+  readonly toolstackSocket: string;
+  readonly hostLog: string;
+  readonly version: string;
+  consoleSocket(domid: number): string;
+  consoleLog(name: string): string;
+} {
+  return {
+    xenstoredSocket: join(dir, 'xenstored.sock'),
+    toolstackSocket: join(dir, 'toolstack.sock'),
+    hostLog: join(dir, 'host.log'),
+    version: join(dir, 'version'),
+    consoleSocket: domid => join(dir, 'console', `${domid}.sock`),
+    // A domain's name comes from a config: keep it one path component, and reversible.
+    consoleLog: name => join(dir, 'log', `console-${encodeURIComponent(name)}.log`),
+  };
+}
