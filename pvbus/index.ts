@@ -41,3 +41,8 @@ export * from './struct.ts';
 export * from './toolstack-frames.ts';
 export * from './toolstack-protocol.ts';
 export * from './vcpu.ts';
+export * from './xenbus.ts';
+export * from './xenstore-client.ts';
+export * from './xenstore-frame.ts';
+export * from './xenstore-ring-transport.ts';
+export * from './xenstore-socket.ts';

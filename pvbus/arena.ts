@@ -1,0 +1,92 @@
+// How pages come to be shared between processes: sealed memfds, mapped whole, with parts of one
+// mapped over frames of another. The only file that knows.
+
+import { PAGE_SIZE } from './abi/xenolith.ts';
+import {
+  closeFd,
+  createSealedMemory,
+  dupFd,
+  mapPrivateOver,
+  mapShared,
+  mapSharedOver,
+  punchHole,
+  unmap,
+  viewOf,
+} from './linux.ts';
+import { type Page, pageAt } from './page.ts';
+
+// A range may be unmapped only when no view can reach it any more: when its buffer was collected.
+const addressSpace = new FinalizationRegistry<{ address: number; size: number }>(({ address, size }) =>
+  unmap(address, size),
+);
+
+/** Memory of a fixed size that several processes map. Views are made once and kept. */
+export class Arena {
+  readonly size: number;
+  readonly address: number;
+  readonly buffer: ArrayBuffer;
+  readonly bytes: Uint8Array;
+  readonly words: Int32Array;
+  readonly view: DataView;
+  private file: number;
+  private readonly pages = new Map<number, Page>();
+
+  private constructor(fd: number, size: number) {
+    this.file = fd;
+    this.size = size;
+    this.address = mapShared(fd, size);
+    this.buffer = viewOf(this.address, size);
+    this.bytes = new Uint8Array(this.buffer);
+    this.words = new Int32Array(this.buffer);
+    this.view = new DataView(this.buffer);
+    addressSpace.register(this.buffer, { address: this.address, size });
+  }
+
+  /** New zeroed memory of `size` bytes; nobody can resize it. */
+  static create(name: string, size: number): Arena {
+    return new Arena(createSealedMemory(name, size), size);
+  }
+  /** Memory someone else made. The descriptor is the arena's from here on. */
+  static adopt(fd: number, size: number): Arena {
+    return new Arena(fd, size);
+  }
+  /** The descriptor to hand to another process; -1 once closed. */
+  get fd(): number {
+    return this.file;
+  }
+  /** A second mapping of the same memory, as another process would have. */
+  again(): Arena {
+    return Arena.adopt(dupFd(this.file), this.size);
+  }
+  /** Views of one page, made at the first call and kept. */
+  page(n: number): Page {
+    let page = this.pages.get(n);
+    if (!page) {
+      page = pageAt(this.buffer, n * PAGE_SIZE);
+      this.pages.set(n, page);
+    }
+    return page;
+  }
+  /** Frames [page, page + count) become frames of `source`: every view of this arena sees them at once. */
+  overlay(page: number, source: Arena, sourcePage: number, count: number): void {
+    mapSharedOver(this.address + page * PAGE_SIZE, source.fd, count * PAGE_SIZE, sourcePage * PAGE_SIZE);
+  }
+  /** Undo `overlay`: the arena's own frames are back. */
+  restore(page: number, count: number): void {
+    mapSharedOver(this.address + page * PAGE_SIZE, this.file, count * PAGE_SIZE, page * PAGE_SIZE);
+  }
+  /** Give the memory of these frames back; they read as zero for everybody who maps them. */
+  discard(page: number, count: number): void {
+    punchHole(this.file, page * PAGE_SIZE, count * PAGE_SIZE);
+  }
+  /** The descriptor is not needed again: the mapping lives on, `overlay` onto others does not. */
+  closeFile(): void {
+    if (this.file >= 0) closeFd(this.file);
+    this.file = -1;
+  }
+  /** Let go of the memory. Views stay valid and read zeros. */
+  release(): void {
+    this.closeFile();
+    mapPrivateOver(this.address, this.size);
+  }
+}

@@ -1,0 +1,120 @@
+// How a thread becomes a vCPU: the control socket it was started with, the pages that come over it,
+// and how it ends.
+import {
+  type DomainLayout,
+  domainLayout,
+  KIND_BOOT,
+  PAGE_SIZE,
+  VCPU_CRASH_RECORD,
+  VCPU_CRASH_RECORD_SIZE,
+  vcpu_page,
+  vcpuFrame,
+} from './abi/xenolith.ts';
+import { Arena } from './arena.ts';
+import { domid } from './brands.ts';
+import { type ControlMessage, exitProcess, futexWait, futexWake, receiveControl } from './linux.ts';
+import { type Machine, Vcpu } from './vcpu.ts';
+
+const TRAP_SEQ = vcpu_page.at.trap_seq / 4;
+const TRAP_SLEEPING = vcpu_page.at.trap_sleeping / 4;
+const REPLY_SEQ = vcpu_page.at.reply_seq / 4;
+const REPLY_SLEEPING = vcpu_page.at.reply_sleeping / 4;
+const OP = vcpu_page.at.op / 4;
+const ARG = vcpu_page.at.arg / 4;
+const RESULT = vcpu_page.at.result / 4;
+const CONTROL_SEQ = vcpu_page.at.control_seq / 4;
+
+/** Looks at the reply word before the thread sleeps on it: about as long as a running hypervisor needs. */
+const SPIN_CHECKS = 400;
+
+/** The hypervisor in another process, reached through this vCPU's page and control socket. */
+class ProcessMachine implements Machine {
+  private readonly words: Int32Array;
+  private readonly address: number;
+  private readonly socket: number;
+  private received = 1;
+
+  constructor(socket: number, memory: Arena, layout: DomainLayout, vcpu: number) {
+    const at = vcpuFrame(layout, vcpu) * PAGE_SIZE;
+    this.socket = socket;
+    this.words = new Int32Array(memory.buffer, at, PAGE_SIZE / 4);
+    this.address = memory.address + at;
+  }
+  trap(nr: number, a0: number, a1: number, a2: number, a3: number, a4: number): number {
+    const { words } = this;
+    words[OP] = nr;
+    this.putArg(0, a0);
+    this.putArg(1, a1);
+    this.putArg(2, a2);
+    this.putArg(3, a3);
+    this.putArg(4, a4);
+    const seq = (Atomics.add(words, TRAP_SEQ, 1) + 1) | 0;
+    if (Atomics.load(words, TRAP_SLEEPING) !== 0) futexWake(this.address + 4 * TRAP_SEQ);
+    this.awaitReply(seq);
+    return words[RESULT + 1]! * 2 ** 32 + (words[RESULT]! >>> 0);
+  }
+  private putArg(i: number, value: number): void {
+    this.words[ARG + 2 * i] = (value % 2 ** 32) | 0;
+    this.words[ARG + 2 * i + 1] = Math.floor(value / 2 ** 32) | 0;
+  }
+  private awaitReply(seq: number): void {
+    const { words } = this;
+    for (let i = 0; i < SPIN_CHECKS; i++) if (Atomics.load(words, REPLY_SEQ) === seq) return;
+    // order: flag, then the comparison in the kernel; the hypervisor stores the word, then reads the flag.
+    Atomics.store(words, REPLY_SLEEPING, 1);
+    for (let now = Atomics.load(words, REPLY_SEQ); now !== seq; now = Atomics.load(words, REPLY_SEQ))
+      futexWait(this.address + 4 * REPLY_SEQ, now);
+    Atomics.store(words, REPLY_SLEEPING, 0);
+  }
+  receive(): ControlMessage | undefined {
+    // control_seq counts the messages sent, the boot message included: a receive never waits.
+    if (Atomics.load(this.words, CONTROL_SEQ) === this.received) return undefined;
+    this.received = (this.received + 1) | 0;
+    return receiveControl(this.socket);
+  }
+}
+
+/** The memory a boot message describes. */
+export function bootMemory(boot: ControlMessage): { memory: Arena; layout: DomainLayout; domid: number; vcpu: number } {
+  const layout = domainLayout(boot.b % 2 ** 32, Math.floor(boot.b / 2 ** 32));
+  const memory = Arena.adopt(boot.fd, layout.frames * PAGE_SIZE);
+  return { memory, layout, domid: boot.a & 0xffff, vcpu: boot.a >>> 16 };
+}
+/** The first message on a control socket. Ends the process when the hypervisor has gone. */
+export function receiveBoot(controlFd: number): ControlMessage {
+  const boot = receiveControl(controlFd);
+  if (!boot || boot.kind !== KIND_BOOT) return exitProcess(1);
+  return boot;
+}
+/** Become the vCPU whose control socket is `controlFd`. `boot` when its first message was received already. */
+export function attachVcpu(controlFd: number, boot: ControlMessage = receiveBoot(controlFd)): Vcpu {
+  const { memory, layout, domid: id, vcpu } = bootMemory(boot);
+  return new Vcpu(new ProcessMachine(controlFd, memory, layout, vcpu), memory, layout, domid(id), vcpu);
+}
+
+/** The vCPUs this process was started with: id -> control socket, from XENOLITH_VCPUS ("0:3,2:4"). */
+export function vcpuSockets(env: NodeJS.ProcessEnv): Map<number, number> {
+  const pairs = (env['XENOLITH_VCPUS'] ?? '').split(',').filter(pair => pair !== '');
+  return new Map(pairs.map(pair => pair.split(':').map(Number) as [number, number]));
+}
+
+/**
+ * End the domain's process because of `error`, which the hypervisor reports as its crash. Works in
+ * any thread, also while others are blocked in system calls, where Node itself would hang.
+ */
+export function crashExit(vcpu: Vcpu, error: unknown): never {
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  const page = vcpuFrame(vcpu.layout, vcpu.id) * PAGE_SIZE;
+  const record = vcpu.memory.bytes.subarray(
+    page + VCPU_CRASH_RECORD,
+    page + VCPU_CRASH_RECORD + VCPU_CRASH_RECORD_SIZE,
+  );
+  const { written } = new TextEncoder().encodeInto(text, record);
+  Atomics.store(vcpu.memory.words, (page + vcpu_page.at.crash_length) / 4, written);
+  return exitProcess(1);
+}
+/** In a thread with an event loop: whatever goes uncaught is the domain's crash. */
+export function crashOnUncaught(vcpu: Vcpu): void {
+  process.on('uncaughtException', error => crashExit(vcpu, error));
+  process.on('unhandledRejection', error => crashExit(vcpu, error));
+}

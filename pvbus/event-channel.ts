@@ -1,0 +1,297 @@
+// The guest's side of event channels: ports, notification, and delivery from the doorbells and the
+// shared_info page to handlers.
+import {
+  EVTCHNOP_alloc_unbound,
+  EVTCHNOP_bind_interdomain,
+  EVTCHNOP_bind_vcpu,
+  EVTCHNOP_bind_virq,
+  EVTCHNOP_close,
+  EVTCHNOP_send,
+  evtchn_alloc_unbound,
+  evtchn_bind_interdomain,
+  evtchn_bind_vcpu,
+  evtchn_bind_virq,
+  evtchn_close,
+  evtchn_send,
+} from './abi/event_channel.ts';
+import { __HYPERVISOR_event_channel_op, DOMID_SELF, shared_info, vcpu_info } from './abi/xen.ts';
+import {
+  DOORBELL_SLEEPING,
+  DOORBELL_SLOTS,
+  DOORBELL_WAKE,
+  domain_control,
+  KIND_DOORBELL,
+  KIND_FORGET,
+  NR_DOORBELL_SLOTS,
+  PAGE_SIZE,
+  PortEntry,
+  port_entry,
+} from './abi/xenolith.ts';
+import { Arena } from './arena.ts';
+import { type Domid, type EvtchnPort, port } from './brands.ts';
+import { Doorbell } from './doorbell.ts';
+import { errnoName, XenError } from './errors.ts';
+import type { ControlMessage } from './linux.ts';
+import type { Vcpu } from './vcpu.ts';
+
+const MAX_PORTS = 4096;
+
+/** A direct channel, as the port table last described it. */
+interface Route {
+  readonly port: EvtchnPort;
+  readonly generation: number;
+  readonly doorbell: Doorbell;
+  readonly slot: number;
+  readonly remoteVcpu: number;
+  /** What the peer's slot counted when its events were last taken. */
+  last: number;
+}
+/** A doorbell with the channels of it that this vCPU hears. */
+export interface Bell {
+  readonly doorbell: Doorbell;
+  heard: Route[];
+}
+
+export class EventChannels {
+  private readonly vcpu: Vcpu;
+  private readonly handlers: ((() => void) | undefined)[] = new Array(MAX_PORTS).fill(undefined);
+  /** Ports with a handler here, as bits in the order of evtchn_pending; other vCPUs have the others. */
+  private readonly mine = new Int32Array(MAX_PORTS / 32);
+  private readonly routes: (Route | undefined)[] = new Array(MAX_PORTS).fill(undefined);
+  private readonly bells = new Map<number, Bell>();
+  private readonly words: Int32Array;
+  private readonly bytes: Uint8Array;
+  private readonly pendingWords: number;
+  private readonly maskWords: number;
+  private readonly upcallByte: number;
+  private readonly selWord: number;
+  private readonly versionWord: number;
+  private readonly entry: InstanceType<typeof PortEntry>;
+  private version = -1;
+  private stale = true;
+
+  constructor(vcpu: Vcpu) {
+    const { memory, layout, id } = vcpu;
+    this.vcpu = vcpu;
+    this.words = memory.words;
+    this.bytes = memory.bytes;
+    const info = layout.sharedInfo * PAGE_SIZE;
+    const own = info + shared_info.at.vcpu_info + id * vcpu_info.size;
+    this.pendingWords = (info + shared_info.at.evtchn_pending) / 4;
+    this.maskWords = (info + shared_info.at.evtchn_mask) / 4;
+    this.upcallByte = own + vcpu_info.at.evtchn_upcall_pending;
+    this.selWord = (own + vcpu_info.at.evtchn_pending_sel) / 4;
+    this.versionWord = (layout.control * PAGE_SIZE + domain_control.at.port_table_version) / 4;
+    this.entry = new PortEntry(memory.view);
+  }
+
+  // ---- ports ----
+
+  /** A new port that `remote` may bind to. */
+  allocUnbound(remote: Domid): EvtchnPort {
+    const { scratch } = this.vcpu;
+    const at = scratch.reset().alloc(evtchn_alloc_unbound.size);
+    scratch.view.setUint16(at + evtchn_alloc_unbound.at.dom, DOMID_SELF, true);
+    scratch.view.setUint16(at + evtchn_alloc_unbound.at.remote_dom, remote, true);
+    this.op(EVTCHNOP_alloc_unbound, at, `alloc_unbound for dom${remote}`);
+    return port(scratch.view.getUint32(at + evtchn_alloc_unbound.at.port, true));
+  }
+  /** A new port joined to `remotePort`, which `remote` has allocated for this domain. */
+  bindInterdomain(remote: Domid, remotePort: EvtchnPort): EvtchnPort {
+    const { scratch } = this.vcpu;
+    const at = scratch.reset().alloc(evtchn_bind_interdomain.size);
+    scratch.view.setUint16(at + evtchn_bind_interdomain.at.remote_dom, remote, true);
+    scratch.view.setUint32(at + evtchn_bind_interdomain.at.remote_port, remotePort, true);
+    this.op(EVTCHNOP_bind_interdomain, at, `bind_interdomain to port ${remotePort} of dom${remote}`);
+    return port(scratch.view.getUint32(at + evtchn_bind_interdomain.at.local_port, true));
+  }
+  /** A new port that hears `virq` on this vCPU (a global virq: on vCPU 0). */
+  bindVirq(virq: number, vcpu = this.vcpu.id): EvtchnPort {
+    const { scratch } = this.vcpu;
+    const at = scratch.reset().alloc(evtchn_bind_virq.size);
+    scratch.view.setUint32(at + evtchn_bind_virq.at.virq, virq, true);
+    scratch.view.setUint32(at + evtchn_bind_virq.at.vcpu, vcpu, true);
+    this.op(EVTCHNOP_bind_virq, at, `bind_virq ${virq}`);
+    return port(scratch.view.getUint32(at + evtchn_bind_virq.at.port, true));
+  }
+  /** Close a port of this domain; its handler is forgotten. */
+  close(p: EvtchnPort): void {
+    const { scratch } = this.vcpu;
+    this.off(p);
+    const at = scratch.reset().alloc(evtchn_close.size);
+    scratch.view.setUint32(at + evtchn_close.at.port, p, true);
+    this.op(EVTCHNOP_close, at, `close of port ${p}`);
+  }
+  /** Hear `p` on this vCPU from now on: `handler` runs in `poll`. An event that came before is not lost. */
+  on(p: EvtchnPort, handler: () => void): void {
+    this.handlers[p] = handler;
+    this.mine[p >>> 5]! |= 1 << (p & 31);
+    if (this.vcpu.id !== 0) this.bindVcpu(p);
+    this.stale = true;
+    Atomics.or(this.words, this.selWord + (p >>> 11), 1 << ((p >>> 6) & 31));
+    Atomics.store(this.bytes, this.upcallByte, 1);
+    this.vcpu.wakeWords.onChange();
+  }
+  off(p: EvtchnPort): void {
+    this.handlers[p] = undefined;
+    this.mine[p >>> 5]! &= ~(1 << (p & 31));
+  }
+  /** EVTCHNOP_send. */
+  notify(p: EvtchnPort): void {
+    if (this.stale || Atomics.load(this.words, this.versionWord) !== this.version) this.readPortTable();
+    const route = this.routes[p];
+    if (route) {
+      route.doorbell.ring(route.slot, route.remoteVcpu);
+      return;
+    }
+    const { scratch } = this.vcpu;
+    const at = scratch.reset().alloc(evtchn_send.size);
+    scratch.view.setUint32(at + evtchn_send.at.port, p, true);
+    this.op(EVTCHNOP_send, at, `send on port ${p}`);
+  }
+  private bindVcpu(p: EvtchnPort): void {
+    const { scratch } = this.vcpu;
+    const at = scratch.reset().alloc(evtchn_bind_vcpu.size);
+    scratch.view.setUint32(at + evtchn_bind_vcpu.at.port, p, true);
+    scratch.view.setUint32(at + evtchn_bind_vcpu.at.vcpu, this.vcpu.id, true);
+    // EINVAL: a VIRQ or IPI, which is bound to its vCPU for good.
+    const rc = this.vcpu.hypercall(__HYPERVISOR_event_channel_op, EVTCHNOP_bind_vcpu, at);
+    if (rc < 0 && errnoName(-rc) !== 'EINVAL')
+      throw new XenError(errnoName(-rc), `bind_vcpu of port ${p} to vcpu ${this.vcpu.id}`);
+  }
+  private op(cmd: number, at: number, what: string): void {
+    const rc = this.vcpu.hypercall(__HYPERVISOR_event_channel_op, cmd, at);
+    if (rc < 0) throw new XenError(errnoName(-rc), `dom${this.vcpu.domid}: ${what}`);
+  }
+
+  // ---- delivery ----
+
+  /** True when `poll` has something to deliver. */
+  pending(): boolean {
+    return this.stale || Atomics.load(this.bytes, this.upcallByte) !== 0;
+  }
+  /** Run the handlers of ports with a new event. True when any ran. Handlers may bind and close ports. */
+  poll(): boolean {
+    const { wakeWords } = this.vcpu;
+    if (wakeWords.take(0)) this.vcpu.takeControlMessages();
+    if (this.stale || Atomics.load(this.words, this.versionWord) !== this.version) this.readPortTable();
+    for (let i = 1; i < wakeWords.count; i++) {
+      if (!wakeWords.take(i)) continue;
+      const bell = wakeWords.owner(i);
+      if (bell) this.listen(bell);
+    }
+    return this.deliver();
+  }
+  /** Take what a doorbell's slots say that is new, into shared_info. */
+  private listen(bell: Bell): void {
+    const { theirs } = bell.doorbell;
+    for (const route of bell.heard) {
+      const count = Atomics.load(theirs, DOORBELL_SLOTS + route.slot);
+      if (count === route.last) continue;
+      route.last = count;
+      this.setPending(route.port);
+    }
+  }
+  // Xen: the 2-level rules of event_2l.c's contract: pending bit, then selector, then upcall.
+  private setPending(p: EvtchnPort): void {
+    const bit = 1 << (p & 31);
+    if ((Atomics.or(this.words, this.pendingWords + (p >>> 5), bit) & bit) !== 0) return;
+    if ((Atomics.load(this.words, this.maskWords + (p >>> 5)) & bit) !== 0) return;
+    Atomics.or(this.words, this.selWord + (p >>> 11), 1 << ((p >>> 6) & 31));
+    Atomics.store(this.bytes, this.upcallByte, 1);
+  }
+  private deliver(): boolean {
+    let ran = false;
+    while (Atomics.load(this.bytes, this.upcallByte) !== 0) {
+      // order: the flag goes down before the selector is taken; a later event raises it again.
+      Atomics.store(this.bytes, this.upcallByte, 0);
+      for (let half = 0; half < 2; half++) {
+        let sel = Atomics.exchange(this.words, this.selWord + half, 0);
+        while (sel !== 0) {
+          const bit = 31 - Math.clz32(sel & -sel);
+          sel &= sel - 1;
+          const word = (half * 32 + bit) * 2;
+          if (this.deliverWord(word)) ran = true;
+          if (this.deliverWord(word + 1)) ran = true;
+        }
+      }
+    }
+    return ran;
+  }
+  private deliverWord(word: number): boolean {
+    const masked = Atomics.load(this.words, this.maskWords + word);
+    let bits = Atomics.load(this.words, this.pendingWords + word) & ~masked & this.mine[word]!;
+    let ran = false;
+    while (bits !== 0) {
+      const low = bits & -bits;
+      bits &= bits - 1;
+      Atomics.and(this.words, this.pendingWords + word, ~low);
+      const handler = this.handlers[word * 32 + 31 - Math.clz32(low)];
+      if (handler) {
+        handler();
+        ran = true;
+      }
+    }
+    return ran;
+  }
+
+  // ---- what the hypervisor tells ----
+
+  /** KIND_DOORBELL and KIND_FORGET. */
+  control(m: ControlMessage): void {
+    if (m.kind === KIND_DOORBELL) this.addBell(m.a, Arena.adopt(m.fd, PAGE_SIZE));
+    else if (m.kind === KIND_FORGET) this.removeBell(m.a);
+  }
+  private addBell(peer: number, arena: Arena): void {
+    arena.closeFile();
+    this.removeBell(peer);
+    const doorbell = new Doorbell(arena, this.vcpu.domid, peer);
+    const bell: Bell = { doorbell, heard: [] };
+    this.bells.set(peer, bell);
+    const { id } = this.vcpu;
+    const flag = { array: doorbell.mine, index: DOORBELL_SLEEPING + id };
+    this.vcpu.wakeWords.add(doorbell.theirs, doorbell.theirsAddress, 4 * (DOORBELL_WAKE + id), flag, bell);
+    this.stale = true;
+  }
+  private removeBell(peer: number): void {
+    const bell = this.bells.get(peer);
+    if (!bell) return;
+    this.bells.delete(peer);
+    this.vcpu.wakeWords.remove(bell.doorbell.theirsAddress, 4 * (DOORBELL_WAKE + this.vcpu.id));
+    for (let p = 0; p < MAX_PORTS; p++) if (this.routes[p]?.doorbell === bell.doorbell) this.routes[p] = undefined;
+    bell.doorbell.release();
+    this.stale = true;
+  }
+  /** Learn every port's binding again, and look at every slot: its bump may be older than the binding's news. */
+  private readPortTable(): void {
+    const { memory, layout, id } = this.vcpu;
+    this.stale = false;
+    // order: version before the table; a change made meanwhile shows as another version.
+    this.version = Atomics.load(this.words, this.versionWord);
+    for (const bell of this.bells.values()) bell.heard = [];
+    const used = memory.view.getUint32(layout.control * PAGE_SIZE + domain_control.at.nr_ports, true);
+    const { entry } = this;
+    for (let p = 1; p < MAX_PORTS; p++) {
+      entry.base = layout.portTable * PAGE_SIZE + p * port_entry.size;
+      const bell = p < used && entry.direct !== 0 ? this.bells.get(entry.remote_domid) : undefined;
+      if (!bell || entry.slot >= NR_DOORBELL_SLOTS) {
+        this.routes[p] = undefined;
+        if (p >= used) break;
+        continue;
+      }
+      const old = this.routes[p];
+      const same = old !== undefined && old.generation === entry.generation && old.doorbell === bell.doorbell;
+      const route: Route = {
+        port: port(p),
+        generation: entry.generation,
+        doorbell: bell.doorbell,
+        slot: entry.slot,
+        remoteVcpu: entry.remote_vcpu,
+        last: same ? old.last : entry.base | 0,
+      };
+      this.routes[p] = route;
+      if (entry.notify_vcpu === id) bell.heard.push(route);
+    }
+    for (const bell of this.bells.values()) this.listen(bell);
+  }
+}

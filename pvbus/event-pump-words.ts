@@ -1,0 +1,11 @@
+// What an event pump and its helper thread share.
+
+export const PUMP_STATE = 0;
+export const PUMP_COUNT = 1;
+export const PUMP_FIRST = 2;
+/** Address low, address high, value seen. */
+export const PUMP_ENTRY_WORDS = 3;
+
+export const PUMP_IDLE = 0;
+export const PUMP_ARMED = 1;
+export const PUMP_STOP = 2;

@@ -1,0 +1,60 @@
+// Events for a thread with an event loop: a helper thread sleeps on the vCPU's words in its stead.
+import { Worker } from 'node:worker_threads';
+import { PUMP_ARMED, PUMP_COUNT, PUMP_ENTRY_WORDS, PUMP_FIRST, PUMP_STATE, PUMP_STOP } from './event-pump-words.ts';
+import { futexWake, mapPrivate, viewOf } from './linux.ts';
+import { threadFile } from './thread-file.ts';
+import type { Vcpu } from './vcpu.ts';
+
+export class EventPump {
+  private readonly vcpu: Vcpu;
+  private readonly worker: Worker;
+  private readonly shared = new Int32Array(new SharedArrayBuffer(4096));
+  private readonly kickAddress = mapPrivate(4096);
+  private readonly kick = new Int32Array(viewOf(this.kickAddress, 4096));
+  private readonly afterPoll: () => void;
+
+  /** Polls `vcpu.events` in this thread's event loop whenever there is something; then calls `afterPoll`. */
+  constructor(vcpu: Vcpu, afterPoll: () => void = () => {}) {
+    this.vcpu = vcpu;
+    this.afterPoll = afterPoll;
+    vcpu.wakeWords.add(this.kick, this.kickAddress, 0);
+    vcpu.wakeWords.onChange = () => this.poke();
+    this.worker = new Worker(threadFile('event-pump-thread', import.meta.url), { workerData: this.shared });
+    this.worker.on('error', error => {
+      throw error;
+    });
+    this.worker.on('message', () => this.turn());
+    this.turn();
+  }
+  private turn(): void {
+    const { vcpu } = this;
+    vcpu.wakeWords.announce(0);
+    // Bounded, so that a storm of events leaves the event loop its turn.
+    for (let i = 0; i < 8 && vcpu.events.poll(); i++);
+    this.afterPoll();
+    vcpu.wakeWords.announce(1);
+    if (vcpu.events.pending()) this.poke();
+    const { addresses, seen } = vcpu.wakeWords.snapshot();
+    const { shared } = this;
+    addresses.forEach((address, i) => {
+      const at = PUMP_FIRST + i * PUMP_ENTRY_WORDS;
+      shared[at] = (address % 2 ** 32) | 0;
+      shared[at + 1] = Math.floor(address / 2 ** 32);
+      shared[at + 2] = seen[i]!;
+    });
+    shared[PUMP_COUNT] = addresses.length;
+    Atomics.store(shared, PUMP_STATE, PUMP_ARMED);
+    Atomics.notify(shared, PUMP_STATE);
+  }
+  /** Have a turn soon: the words, or what there is to deliver, have changed from within. */
+  poke(): void {
+    Atomics.add(this.kick, 0, 1);
+    futexWake(this.kickAddress);
+  }
+  async stop(): Promise<void> {
+    Atomics.store(this.shared, PUMP_STATE, PUMP_STOP);
+    Atomics.notify(this.shared, PUMP_STATE);
+    this.poke();
+    await this.worker.terminate();
+  }
+}

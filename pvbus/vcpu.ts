@@ -1,0 +1,126 @@
+// One vCPU as its own thread sees it: memory, hypercalls, events, sleep.
+import { type DomainLayout, PAGE_SIZE, VCPU_FRAMES, vcpu_page, vcpuFrame } from './abi/xenolith.ts';
+import type { Arena } from './arena.ts';
+import type { Domid } from './brands.ts';
+import { EventChannels } from './event-channel.ts';
+import { FrameAllocator } from './frames.ts';
+import { GrantTable } from './grant-table.ts';
+import { type ControlMessage, FutexSet, monotonicNow } from './linux.ts';
+import { WakeWords } from './wake-words.ts';
+
+/** How a vCPU reaches the hypervisor; another process, or in a simulation the same thread. */
+export interface Machine {
+  /** Trap: `nr` and its arguments; what the hypercall returns, >= 0 or -errno. */
+  trap(nr: number, a0: number, a1: number, a2: number, a3: number, a4: number): number;
+  /** The next control message the hypervisor has sent to this vCPU, if there is one. Never waits. */
+  receive(): ControlMessage | undefined;
+}
+
+/** Memory for one hypercall's arguments, at an address the hypervisor can read. */
+export class Scratch {
+  /** Over all of the domain's memory: address = offset. */
+  readonly view: DataView;
+  readonly bytes: Uint8Array;
+  private readonly start: number;
+  private readonly end: number;
+  private next: number;
+
+  constructor(memory: Arena, layout: DomainLayout, vcpu: number) {
+    this.view = memory.view;
+    this.bytes = memory.bytes;
+    this.start = (vcpuFrame(layout, vcpu) + 1) * PAGE_SIZE;
+    this.end = (vcpuFrame(layout, vcpu) + VCPU_FRAMES) * PAGE_SIZE;
+    this.next = this.start;
+  }
+  /** Bytes one hypercall's arguments may take together. */
+  get size(): number {
+    return this.end - this.start;
+  }
+  /** The address of `bytes` zeroed bytes; they are the caller's until the next `reset`. */
+  alloc(bytes: number): number {
+    const at = this.next;
+    if (at + bytes > this.end) throw new Error(`a hypercall's arguments need more than ${this.size} bytes`);
+    this.next = at + ((bytes + 7) & ~7);
+    this.bytes.fill(0, at, at + bytes);
+    return at;
+  }
+  /** Begin a new hypercall: everything given out before is free. Returns this. */
+  reset(): this {
+    this.next = this.start;
+    return this;
+  }
+}
+
+// A vCPU spins before it sleeps only where spinning has lately paid: its last sleeps were short.
+const SPIN_NS = 40_000;
+const SPIN_CHECKS = 64;
+
+export class Vcpu {
+  readonly domid: Domid;
+  readonly id: number;
+  /** All frames of the domain: gfn g is at byte g * 4096. */
+  readonly memory: Arena;
+  readonly layout: DomainLayout;
+  readonly scratch: Scratch;
+  readonly events: EventChannels;
+  readonly grants: GrantTable;
+  /** Free RAM. Its owner sets it once it knows what the domain builder has put where. */
+  frames: FrameAllocator;
+  /** The words a bump of which ends a sleep of this vCPU. */
+  readonly wakeWords = new WakeWords();
+  private readonly machine: Machine;
+  private readonly futexes = new FutexSet();
+  private spin = false;
+
+  constructor(machine: Machine, memory: Arena, layout: DomainLayout, domid: Domid, id: number) {
+    this.machine = machine;
+    this.memory = memory;
+    this.layout = layout;
+    this.domid = domid;
+    this.id = id;
+    this.scratch = new Scratch(memory, layout, id);
+    const slice = Math.floor(layout.maxPages / layout.maxVcpus);
+    this.frames = new FrameAllocator(id * slice, (id + 1) * slice);
+    const page = vcpuFrame(layout, id) * PAGE_SIZE;
+    this.wakeWords.add(memory.words, memory.address, page + vcpu_page.at.event_seq, {
+      array: memory.words,
+      index: (page + vcpu_page.at.event_sleeping) / 4,
+    });
+    this.grants = new GrantTable(this);
+    this.events = new EventChannels(this);
+    this.takeControlMessages();
+  }
+
+  /** Trap into the hypervisor. Returns >= 0 or -errno. */
+  hypercall(nr: number, a0 = 0, a1 = 0, a2 = 0, a3 = 0, a4 = 0): number {
+    const result = this.machine.trap(nr, a0, a1, a2, a3, a4);
+    this.takeControlMessages();
+    return result;
+  }
+
+  /** Act on what the hypervisor has sent: pages that are now shared with this domain, or no longer. */
+  takeControlMessages(): void {
+    for (let m = this.machine.receive(); m !== undefined; m = this.machine.receive()) {
+      this.events.control(m);
+      this.grants.control(m);
+    }
+  }
+
+  /**
+   * SCHEDOP_block: sleep until an event, a doorbell or the deadline (monotonic ns). Returns at once
+   * when something has come since the last `events.poll()`, so no wake-up is ever lost.
+   */
+  block(deadlineNs?: number): void {
+    const words = this.wakeWords;
+    if (this.events.pending() || words.changed()) return;
+    const from = monotonicNow();
+    if (this.spin) {
+      const end = deadlineNs === undefined ? from + SPIN_NS : Math.min(from + SPIN_NS, deadlineNs);
+      do {
+        for (let i = 0; i < SPIN_CHECKS; i++) if (words.changed()) return;
+      } while (monotonicNow() < end);
+    }
+    words.sleep(this.futexes, deadlineNs);
+    this.spin = monotonicNow() - from < SPIN_NS;
+  }
+}

@@ -1,0 +1,81 @@
+// The futex words one vCPU sleeps on, and the flags that tell their writers that it sleeps.
+import type { Bell } from './event-channel.ts';
+import type { FutexSet } from './linux.ts';
+
+interface SleepingFlag {
+  readonly array: Int32Array;
+  readonly index: number;
+}
+
+/** A word is "seen" when its bump has been acted upon; a sleep begins only while all are as seen. */
+export class WakeWords {
+  private readonly arrays: Int32Array[] = [];
+  private readonly indices: number[] = [];
+  private readonly addresses: number[] = [];
+  private readonly seen: number[] = [];
+  private readonly flags: (SleepingFlag | undefined)[] = [];
+  private readonly owners: (Bell | undefined)[] = [];
+
+  /** Called when there is something new to sleep on or to deliver, by whoever sleeps for this vCPU. */
+  onChange: () => void = () => {};
+
+  get count(): number {
+    return this.arrays.length;
+  }
+  /**
+   * Watch the word at byte `offset` of `array`, which is mapped at `base`. Counts as bumped until
+   * taken. Word 0 is the hypervisor's; a doorbell's word names its owner.
+   */
+  add(array: Int32Array, base: number, offset: number, flag?: SleepingFlag, owner?: Bell): void {
+    this.arrays.push(array);
+    this.indices.push(offset / 4);
+    this.addresses.push(base + offset);
+    this.seen.push((Atomics.load(array, offset / 4) - 1) | 0);
+    this.flags.push(flag);
+    this.owners.push(owner);
+    this.onChange();
+  }
+  remove(base: number, offset: number): void {
+    const i = this.addresses.indexOf(base + offset);
+    if (i < 0) return;
+    for (const list of [this.arrays, this.indices, this.addresses, this.seen, this.flags, this.owners])
+      list.splice(i, 1);
+  }
+  owner(i: number): Bell | undefined {
+    return this.owners[i];
+  }
+  /** True once after every bump of word `i`. */
+  take(i: number): boolean {
+    const now = Atomics.load(this.arrays[i]!, this.indices[i]!);
+    if (now === this.seen[i]) return false;
+    this.seen[i] = now;
+    return true;
+  }
+  /** True when a word was bumped since it was taken. */
+  changed(): boolean {
+    for (let i = 0; i < this.arrays.length; i++)
+      if (Atomics.load(this.arrays[i]!, this.indices[i]!) !== this.seen[i]) return true;
+    return false;
+  }
+  /** Say to every writer that this vCPU sleeps, or no longer does. */
+  announce(sleeping: number): void {
+    for (const flag of this.flags) if (flag) Atomics.store(flag.array, flag.index, sleeping);
+  }
+  /** Put the words and what they must still be into a futex set. */
+  arm(futexes: FutexSet): void {
+    futexes.clear();
+    for (let i = 0; i < this.arrays.length && futexes.add(this.addresses[i]!); i++) futexes.expect(i, this.seen[i]!);
+  }
+  /** Sleep until a word is bumped or the deadline (monotonic ns) has passed. */
+  sleep(futexes: FutexSet, deadlineNs?: number): void {
+    // order: flags before the kernel compares the words; a writer bumps its word before it reads the flag.
+    this.announce(1);
+    this.arm(futexes);
+    futexes.sleep(deadlineNs);
+    this.announce(0);
+  }
+  /** Addresses and seen values, for a helper thread that sleeps on this vCPU's behalf. */
+  snapshot(): { addresses: number[]; seen: number[] } {
+    return { addresses: [...this.addresses], seen: [...this.seen] };
+  }
+}
