@@ -1,0 +1,390 @@
+// A xenstore client: requests as promises, watches as callbacks, over any byte transport.
+// A domain steps a RingTransport over its xenstore page (xenstore-ring-transport.ts); processes of dom0
+// use the daemon's unix socket (xenstore-socket.ts).
+import {
+  XENSTORE_PAYLOAD_MAX,
+  XS_CONTROL,
+  XS_DIRECTORY,
+  XS_DIRECTORY_PART,
+  XS_ERROR,
+  XS_GET_DOMAIN_PATH,
+  XS_GET_PERMS,
+  XS_INTRODUCE,
+  XS_IS_DOMAIN_INTRODUCED,
+  XS_MKDIR,
+  XS_READ,
+  XS_RELEASE,
+  XS_RESET_WATCHES,
+  XS_RESUME,
+  XS_RM,
+  XS_SET_PERMS,
+  XS_SET_TARGET,
+  XS_TRANSACTION_END,
+  XS_TRANSACTION_START,
+  XS_UNWATCH,
+  XS_WATCH,
+  XS_WATCH_EVENT,
+  XS_WRITE,
+} from './abi/xs_wire.ts';
+import type { Domid, EvtchnPort, Gfn } from './brands.ts';
+import { XenError, xsErrorNames } from './errors.ts';
+import type { Log } from './log.ts';
+import { XenstoreFrameReader, xenstoreFrame } from './xenstore-frame.ts';
+
+export interface XenstoreTransport {
+  /** Queue bytes in order; never blocks. */
+  send(bytes: Uint8Array): void;
+  /** The bytes handed over are valid during the call only. */
+  onData(cb: (bytes: Uint8Array) => void): void;
+  /** Told once, with the reason, when nothing more can be sent or received. */
+  onClose(cb: (reason: string) => void): void;
+  close(): void;
+}
+
+export type WatchCallback = (path: string, token: string) => void;
+
+interface Pending {
+  readonly type: number;
+  readonly what: string;
+  resolve(payload: Uint8Array): void;
+  reject(error: XenError): void;
+}
+interface Watch {
+  readonly path: string;
+  readonly cb: WatchCallback;
+}
+
+/** A transaction that met this many conflicts in a row is reported as EAGAIN to its caller. */
+const TRANSACTION_ATTEMPTS = 100;
+/** A listing that changed this many times while it was read in parts is reported as EAGAIN. */
+const LISTING_ATTEMPTS = 100;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+const text = (payload: Uint8Array): string => decoder.decode(payload);
+
+/** Strings each followed by a NUL, which is most of the protocol. */
+function strings(...parts: (string | number)[]): Uint8Array {
+  for (const part of parts) {
+    if (typeof part === 'string' && part.includes('\0'))
+      throw new XenError('EINVAL', 'a NUL byte in a xenstore string');
+  }
+  return encoder.encode(parts.map(part => `${part}\0`).join(''));
+}
+const NOTHING = strings('');
+
+/** The strings of a reply; one that lacks its last NUL is taken as if it were there. */
+function split(payload: Uint8Array): string[] {
+  const parts = text(payload).split('\0');
+  if (parts.at(-1) === '') parts.pop();
+  return parts;
+}
+
+export class XenstoreClient {
+  readonly #transport: XenstoreTransport;
+  readonly #log: Log | undefined;
+  readonly #reader = new XenstoreFrameReader();
+  readonly #pending = new Map<number, Pending>();
+  readonly #watches = new Map<string, Watch[]>();
+  readonly #closed: ((error: XenError) => void)[] = [];
+  #nextId = 1;
+  #end: XenError | undefined;
+
+  constructor(transport: XenstoreTransport, log?: Log) {
+    this.#transport = transport;
+    this.#log = log;
+    transport.onData(bytes => this.#receive(bytes));
+    transport.onClose(reason => this.#finish(new XenError('ECONNRESET', `xenstore: ${reason}`)));
+  }
+
+  // ---- nodes ----
+
+  async read(path: string, tx = 0): Promise<string> {
+    return text(await this.readBytes(path, tx));
+  }
+
+  readBytes(path: string, tx = 0): Promise<Uint8Array> {
+    return this.#request(XS_READ, tx, strings(path), `read ${path}`);
+  }
+
+  /** Missing parents are created, with empty values. */
+  async write(path: string, value: string | Uint8Array, tx = 0): Promise<void> {
+    const head = strings(path);
+    const tail = typeof value === 'string' ? encoder.encode(value) : value;
+    const payload = new Uint8Array(head.length + tail.length);
+    payload.set(head);
+    payload.set(tail, head.length);
+    await this.#request(XS_WRITE, tx, payload, `write ${path}`);
+  }
+
+  async mkdir(path: string, tx = 0): Promise<void> {
+    await this.#request(XS_MKDIR, tx, strings(path), `mkdir ${path}`);
+  }
+
+  /** Removes a node and all below it. Nothing to remove is no error, a missing parent is. */
+  async rm(path: string, tx = 0): Promise<void> {
+    await this.#request(XS_RM, tx, strings(path), `rm ${path}`);
+  }
+
+  /** The names of a node's children, however many. */
+  async directory(path: string, tx = 0): Promise<string[]> {
+    try {
+      return split(await this.#request(XS_DIRECTORY, tx, strings(path), `directory ${path}`));
+    } catch (error) {
+      if (!(error instanceof XenError && error.code === 'E2BIG')) throw error;
+    }
+    for (let attempt = 0; attempt < LISTING_ATTEMPTS; attempt++) {
+      const names = await this.#directoryInParts(path, tx);
+      if (names !== undefined) return names;
+    }
+    throw new XenError('EAGAIN', `xenstore: ${path} keeps changing while it is listed`);
+  }
+
+  /** Undefined when the node changed between two parts. */
+  async #directoryInParts(path: string, tx: number): Promise<string[] | undefined> {
+    const names: string[] = [];
+    let generation: string | undefined;
+    for (let offset = 0; ; ) {
+      const payload = await this.#request(
+        XS_DIRECTORY_PART,
+        tx,
+        strings(path, offset),
+        `directory ${path} from ${offset}`,
+      );
+      const parts = text(payload).split('\0');
+      const [now] = parts.splice(0, 1);
+      if (generation !== undefined && now !== generation) return undefined;
+      generation = now;
+      // Xen: an empty name (two NULs in a row) ends the list; a part that adds nothing does too.
+      let added = 0;
+      for (const name of parts) {
+        if (name === '') return names;
+        names.push(name);
+        added += name.length + 1;
+      }
+      if (added === 0) return names;
+      offset += added;
+    }
+  }
+
+  async getPerms(path: string, tx = 0): Promise<string[]> {
+    return split(await this.#request(XS_GET_PERMS, tx, strings(path), `get permissions of ${path}`));
+  }
+
+  /** `perms` as on the wire: the owner first, e.g. `['n0', 'r3']`. */
+  async setPerms(path: string, perms: readonly string[], tx = 0): Promise<void> {
+    await this.#request(XS_SET_PERMS, tx, strings(path, ...perms), `set permissions of ${path}`);
+  }
+
+  async exists(path: string, tx = 0): Promise<boolean> {
+    try {
+      await this.readBytes(path, tx);
+      return true;
+    } catch (error) {
+      if (error instanceof XenError && error.code === 'ENOENT') return false;
+      throw error;
+    }
+  }
+
+  // ---- watches ----
+
+  /** `cb` is called once at once, then after every change at `path` or below (down to `depth` levels). */
+  async watch(path: string, token: string, cb: WatchCallback, depth?: number): Promise<void> {
+    const watch: Watch = { path, cb };
+    const listed = this.#watches.get(token);
+    if (listed) listed.push(watch);
+    else this.#watches.set(token, [watch]);
+    try {
+      const payload = depth === undefined ? strings(path, token) : strings(path, token, depth);
+      await this.#request(XS_WATCH, 0, payload, `watch ${path}`);
+    } catch (error) {
+      this.#forget(token, watch);
+      throw error;
+    }
+  }
+
+  /** `cb` is not called again from here on. */
+  async unwatch(path: string, token: string): Promise<void> {
+    const watch = this.#watches.get(token)?.find(w => w.path === path);
+    if (watch) this.#forget(token, watch);
+    await this.#request(XS_UNWATCH, 0, strings(path, token), `unwatch ${path}`);
+  }
+
+  /** Also ends the transactions of this client. */
+  async resetWatches(): Promise<void> {
+    this.#watches.clear();
+    await this.#request(XS_RESET_WATCHES, 0, NOTHING, 'reset watches');
+  }
+
+  // ---- transactions ----
+
+  /** Runs `body` until it commits without a conflict. When `body` throws, nothing of it is kept. */
+  async transaction<T>(body: (tx: number) => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      const tx = await this.#startTransaction();
+      let result: T;
+      try {
+        result = await body(tx);
+      } catch (error) {
+        // The reason is what the caller needs; a failure to abort would only hide it.
+        await this.#request(XS_TRANSACTION_END, tx, strings('F'), 'abort transaction').catch(() => {});
+        throw error;
+      }
+      try {
+        await this.#request(XS_TRANSACTION_END, tx, strings('T'), 'commit transaction');
+        return result;
+      } catch (error) {
+        const again = error instanceof XenError && error.code === 'EAGAIN' && attempt < TRANSACTION_ATTEMPTS;
+        if (!again) throw error;
+      }
+    }
+  }
+
+  async #startTransaction(): Promise<number> {
+    const id = Number(split(await this.#request(XS_TRANSACTION_START, 0, NOTHING, 'start transaction'))[0]);
+    if (Number.isInteger(id) && id > 0 && id <= 0xffffffff) return id;
+    throw new XenError('EIO', 'xenstore: the reply to start transaction is no transaction id');
+  }
+
+  // ---- domains ----
+
+  async introduce(domid: Domid, gfn: Gfn, port: EvtchnPort): Promise<void> {
+    await this.#request(XS_INTRODUCE, 0, strings(domid, gfn, port), `introduce dom${domid}`);
+  }
+
+  async release(domid: Domid): Promise<void> {
+    await this.#request(XS_RELEASE, 0, strings(domid), `release dom${domid}`);
+  }
+
+  async resume(domid: Domid): Promise<void> {
+    await this.#request(XS_RESUME, 0, strings(domid), `resume dom${domid}`);
+  }
+
+  async setTarget(domid: Domid, target: Domid): Promise<void> {
+    await this.#request(XS_SET_TARGET, 0, strings(domid, target), `set target of dom${domid}`);
+  }
+
+  async getDomainPath(domid: Domid): Promise<string> {
+    return split(await this.#request(XS_GET_DOMAIN_PATH, 0, strings(domid), `path of dom${domid}`))[0] ?? '';
+  }
+
+  async isDomainIntroduced(domid: Domid): Promise<boolean> {
+    return text(await this.#request(XS_IS_DOMAIN_INTRODUCED, 0, strings(domid), `is dom${domid} introduced`)) === 'T\0';
+  }
+
+  /** `xenstore-control`: a command and its parameters, the answer as text. */
+  async control(command: string, ...params: string[]): Promise<string> {
+    return split(await this.#request(XS_CONTROL, 0, strings(command, ...params), `control ${command}`)).join('\0');
+  }
+
+  // ---- the connection ----
+
+  /** Told once; at once when it is over already. */
+  onClose(cb: (error: XenError) => void): void {
+    if (this.#end) cb(this.#end);
+    else this.#closed.push(cb);
+  }
+
+  close(): void {
+    this.#finish(new XenError('ECANCELED', 'xenstore: closed'));
+  }
+
+  #request(type: number, tx: number, payload: Uint8Array, what: string): Promise<Uint8Array> {
+    if (this.#end) return Promise.reject(new XenError(this.#end.code, `xenstore: ${what}: ${this.#end.message}`));
+    // Xen: the daemon kills a connection that sends more; better that this one request fails.
+    if (payload.length > XENSTORE_PAYLOAD_MAX) return Promise.reject(new XenError('E2BIG', `xenstore: ${what}`));
+    while (this.#pending.has(this.#nextId)) this.#nextId = this.#following(this.#nextId);
+    const id = this.#nextId;
+    this.#nextId = this.#following(id);
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { type, what, resolve, reject });
+      this.#transport.send(xenstoreFrame(type, id, tx, payload));
+    });
+  }
+
+  /** Ids wrap; 0 is kept for watch events. */
+  #following(id: number): number {
+    return id === 0xffffffff ? 1 : id + 1;
+  }
+
+  #receive(bytes: Uint8Array): void {
+    for (let offset = 0; offset < bytes.length && !this.#end; ) {
+      const taken = this.#reader.take(bytes, offset);
+      if (taken < 0) {
+        this.#violated('a reply longer than the protocol allows');
+        return;
+      }
+      offset += taken;
+      if (this.#reader.complete) this.#dispatch();
+    }
+  }
+
+  #dispatch(): void {
+    const { type, req_id, payload } = this.#reader.frame; // untrusted: the daemon may be another domain
+    if (type === XS_WATCH_EVENT) {
+      this.#watchEvent(payload);
+      return;
+    }
+    const pending = this.#pending.get(req_id);
+    if (!pending) {
+      this.#log?.warn(`xenstore: a reply (type ${type}) to request ${req_id}, which was never made`);
+      return;
+    }
+    if (type !== pending.type && type !== XS_ERROR) {
+      this.#violated(`a reply of type ${type} to ${pending.what}`);
+      return;
+    }
+    this.#pending.delete(req_id);
+    if (type === XS_ERROR) {
+      const name = split(payload)[0] ?? '';
+      // Xen: any name that xs_wire.h does not list reaches C clients as EINVAL.
+      pending.reject(new XenError(xsErrorNames.includes(name) ? name : 'EINVAL', `xenstore: ${pending.what}`));
+    } else pending.resolve(payload.slice());
+  }
+
+  #watchEvent(payload: Uint8Array): void {
+    const [path, token] = split(payload);
+    if (path === undefined || token === undefined) {
+      this.#violated('a watch event without its token');
+      return;
+    }
+    for (const watch of [...(this.#watches.get(token) ?? [])]) {
+      if (!covers(watch.path, path)) continue;
+      try {
+        watch.cb(path, token);
+      } catch (error) {
+        // One watcher's mistake must not cost the others their events.
+        this.#log?.error(`xenstore: the watch on ${watch.path} threw: ${error instanceof Error ? error.stack : error}`);
+      }
+    }
+  }
+
+  #forget(token: string, watch: Watch): void {
+    const left = (this.#watches.get(token) ?? []).filter(w => w !== watch);
+    if (left.length > 0) this.#watches.set(token, left);
+    else this.#watches.delete(token);
+  }
+
+  #violated(what: string): void {
+    this.#log?.error(`xenstore: ${what}; connection closed`);
+    this.#finish(new XenError('EIO', `xenstore: ${what}`));
+  }
+
+  #finish(error: XenError): void {
+    if (this.#end) return;
+    this.#end = error;
+    this.#transport.close();
+    this.#watches.clear();
+    const pending = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const { what, reject } of pending)
+      reject(new XenError(error.code, `xenstore: ${what}: ${error.message}`, error));
+    for (const cb of this.#closed.splice(0)) cb(error);
+  }
+}
+
+/** Xen: an event's path is the watched path or below it; `@special` watches may have a domid appended. */
+function covers(watched: string, path: string): boolean {
+  if (path === watched || watched === '/') return true;
+  return path.startsWith(watched) && path[watched.length] === '/';
+}

@@ -1,0 +1,79 @@
+// xs_wire.h messages in a byte stream: a header of four u32, then at most XENSTORE_PAYLOAD_MAX bytes.
+// Both ends cut their streams with this file; what a payload means is known elsewhere.
+import { XENSTORE_PAYLOAD_MAX, xsd_sockmsg } from './abi/xs_wire.ts';
+
+const HEADER = xsd_sockmsg.size;
+const { type: TYPE, req_id: REQ_ID, tx_id: TX_ID, len: LEN } = xsd_sockmsg.at;
+
+export interface XenstoreFrame {
+  type: number;
+  req_id: number;
+  tx_id: number;
+  /** The reader's own memory: valid until it is given more bytes. */
+  payload: Uint8Array;
+}
+
+/** One message as bytes to send. */
+export function xenstoreFrame(type: number, req_id: number, tx_id: number, payload: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(HEADER + payload.length);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(TYPE, type, true);
+  view.setUint32(REQ_ID, req_id, true);
+  view.setUint32(TX_ID, tx_id, true);
+  view.setUint32(LEN, payload.length, true);
+  bytes.set(payload, HEADER);
+  return bytes;
+}
+
+/**
+ * Cuts a byte stream into frames. It never holds more than one frame of the largest legal size, whatever
+ * the header claims: a length over XENSTORE_PAYLOAD_MAX is reported before a byte of that payload is kept.
+ */
+export class XenstoreFrameReader {
+  readonly #bytes = new Uint8Array(HEADER + XENSTORE_PAYLOAD_MAX);
+  readonly #view = new DataView(this.#bytes.buffer);
+  #have = 0;
+  readonly frame: XenstoreFrame = { type: 0, req_id: 0, tx_id: 0, payload: this.#bytes.subarray(0, 0) };
+
+  /** True when the stream stands between two frames. */
+  atBoundary(): boolean {
+    return this.#have === 0;
+  }
+
+  reset(): void {
+    this.#have = 0;
+  }
+
+  /**
+   * Take bytes of `chunk` from `offset`, up to the end of one frame, and say how many were taken.
+   * After each call `complete` tells whether `frame` holds a message. -1: the header claims too much.
+   */
+  take(chunk: Uint8Array, offset = 0): number {
+    this.complete = false;
+    let at = offset;
+    if (this.#have < HEADER) {
+      at += this.#copy(chunk, at, HEADER - this.#have);
+      if (this.#have < HEADER) return at - offset;
+    }
+    const len = this.#view.getUint32(LEN, true); // untrusted: the only field that is acted upon here
+    if (len > XENSTORE_PAYLOAD_MAX) return -1;
+    at += this.#copy(chunk, at, HEADER + len - this.#have);
+    if (this.#have === HEADER + len) {
+      this.frame.type = this.#view.getUint32(TYPE, true);
+      this.frame.req_id = this.#view.getUint32(REQ_ID, true);
+      this.frame.tx_id = this.#view.getUint32(TX_ID, true);
+      this.frame.payload = this.#bytes.subarray(HEADER, this.#have);
+      this.#have = 0;
+      this.complete = true;
+    }
+    return at - offset;
+  }
+  complete = false;
+
+  #copy(chunk: Uint8Array, from: number, wanted: number): number {
+    const n = Math.min(wanted, chunk.length - from);
+    this.#bytes.set(chunk.subarray(from, from + n), this.#have);
+    this.#have += n;
+    return n;
+  }
+}
