@@ -46,3 +46,4 @@ export * from './xenstore-client.ts';
 export * from './xenstore-frame.ts';
 export * from './xenstore-ring-transport.ts';
 export * from './xenstore-socket.ts';
+export * from './reconciler.ts';
