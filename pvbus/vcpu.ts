@@ -1,6 +1,14 @@
 // One vCPU as its own thread sees it: memory, hypercalls, events, sleep.
-import { type DomainLayout, PAGE_SIZE, VCPU_FRAMES, vcpu_page, vcpuFrame } from './abi/xenolith.ts';
-import type { Arena } from './arena.ts';
+import {
+  type DomainLayout,
+  domainLayout,
+  KIND_FOREIGN,
+  PAGE_SIZE,
+  VCPU_FRAMES,
+  vcpu_page,
+  vcpuFrame,
+} from './abi/xenolith.ts';
+import { Arena } from './arena.ts';
 import type { Domid } from './brands.ts';
 import { EventChannels } from './event-channel.ts';
 import { FrameAllocator } from './frames.ts';
@@ -14,6 +22,12 @@ export interface Machine {
   trap(nr: number, a0: number, a1: number, a2: number, a3: number, a4: number): number;
   /** The next control message the hypervisor has sent to this vCPU, if there is one. Never waits. */
   receive(): ControlMessage | undefined;
+}
+
+/** Another domain's whole memory, without what its pools lay over it. */
+export interface ForeignMemory {
+  readonly memory: Arena;
+  readonly layout: DomainLayout;
 }
 
 /** Memory for one hypercall's arguments, at an address the hypervisor can read. */
@@ -71,6 +85,7 @@ export class Vcpu {
   private readonly machine: Machine;
   private readonly futexes = new FutexSet();
   private spin = false;
+  private readonly foreign = new Map<number, ForeignMemory>();
 
   constructor(machine: Machine, memory: Arena, layout: DomainLayout, domid: Domid, id: number) {
     this.machine = machine;
@@ -103,7 +118,20 @@ export class Vcpu {
     for (let m = this.machine.receive(); m !== undefined; m = this.machine.receive()) {
       this.events.control(m);
       this.grants.control(m);
+      if (m.kind === KIND_FOREIGN) this.addForeign(m);
     }
+  }
+  private addForeign(m: ControlMessage): void {
+    const layout = domainLayout(m.b % 2 ** 32, Math.floor(m.b / 2 ** 32));
+    this.foreign.get(m.a)?.memory.release();
+    this.foreign.set(m.a, { memory: Arena.adopt(m.fd, layout.frames * PAGE_SIZE), layout });
+  }
+  /** What the map_foreign before this call has brought. The memory is the caller's to release. */
+  takeForeign(domid: Domid): ForeignMemory {
+    const taken = this.foreign.get(domid);
+    if (!taken) throw new Error(`the hypervisor has not sent the memory of dom${domid}`);
+    this.foreign.delete(domid);
+    return taken;
   }
 
   /**
