@@ -1,0 +1,79 @@
+// untrusted: a disk image may be anything. What a boot sector claims is compared with the device before
+// FatFs computes with it.
+import { XenError } from '#pvbus';
+import type { SectorDevice } from './sector-device.ts';
+
+export interface FatGeometry {
+  /** Where the volume starts on the device. */
+  readonly firstSector: number;
+  readonly sectors: number;
+  readonly sectorsPerCluster: number;
+  readonly clusters: number;
+  readonly bits: 12 | 16 | 32;
+}
+
+const refuse = (device: SectorDevice, why: string): XenError =>
+  new XenError('EINVAL', `${device.name}: not a usable FAT volume: ${why}`);
+
+const isPowerOfTwo = (n: number): boolean => n > 0 && (n & (n - 1)) === 0;
+
+/** A jump instruction and the 0x55AA mark: how FAT boot sectors begin and end, and partition tables do not. */
+function looksLikeBootSector(sector: DataView): boolean {
+  const jump = sector.getUint8(0);
+  return (jump === 0xeb || jump === 0xe9 || jump === 0xe8) && sector.getUint16(510, true) === 0xaa55;
+}
+
+function readSector(device: SectorDevice, n: number): DataView {
+  const bytes = new Uint8Array(device.sectorSize);
+  device.read(n, bytes);
+  return new DataView(bytes.buffer);
+}
+
+/** The volume FatFs will mount: the whole device, or the first primary partition that holds one. */
+function findVolume(device: SectorDevice): { firstSector: number; boot: DataView; room: number } {
+  const first = readSector(device, 0);
+  if (looksLikeBootSector(first)) return { firstSector: 0, boot: first, room: device.sectors };
+  if (first.getUint16(510, true) !== 0xaa55) throw refuse(device, 'neither a boot sector nor a partition table');
+  for (let entry = 0; entry < 4; entry++) {
+    const at = 446 + entry * 16;
+    const start = first.getUint32(at + 8, true);
+    const length = first.getUint32(at + 12, true);
+    if (first.getUint8(at + 4) === 0 || start === 0 || start >= device.sectors) continue;
+    const boot = readSector(device, start);
+    if (!looksLikeBootSector(boot)) continue;
+    if (length > device.sectors - start) throw refuse(device, `partition ${entry + 1} ends beyond the device`);
+    return { firstSector: start, boot, room: length };
+  }
+  throw refuse(device, 'no partition holds a FAT volume');
+}
+
+/** Throws EINVAL, saying what is wrong, for a volume that does not fit the device or itself. */
+export function checkVolume(device: SectorDevice): FatGeometry {
+  if (device.sectors < 1 || device.sectorSize < 512) throw refuse(device, 'the disk is empty');
+  const { firstSector, boot, room } = findVolume(device);
+  const bytesPerSector = boot.getUint16(11, true);
+  if (bytesPerSector !== device.sectorSize) {
+    throw refuse(device, `its sectors are ${bytesPerSector} bytes, the device's ${device.sectorSize}`);
+  }
+  const sectorsPerCluster = boot.getUint8(13);
+  const reserved = boot.getUint16(14, true);
+  const fats = boot.getUint8(16);
+  const rootEntries = boot.getUint16(17, true);
+  const sectors = boot.getUint16(19, true) || boot.getUint32(32, true);
+  const fatSectors = boot.getUint16(22, true) || boot.getUint32(36, true);
+  if (!isPowerOfTwo(sectorsPerCluster)) throw refuse(device, `${sectorsPerCluster} sectors in a cluster`);
+  if (reserved === 0) throw refuse(device, 'no reserved sectors');
+  if (fats !== 1 && fats !== 2) throw refuse(device, `${fats} allocation tables`);
+  if (sectors > room) throw refuse(device, `it claims ${sectors} sectors, the device has ${room}`);
+  const rootSectors = Math.ceil((rootEntries * 32) / bytesPerSector);
+  const overhead = reserved + fats * fatSectors + rootSectors;
+  if (fatSectors === 0 || overhead >= sectors) throw refuse(device, `its tables leave no room for data`);
+  const clusters = Math.floor((sectors - overhead) / sectorsPerCluster);
+  const bits = clusters < 4085 ? 12 : clusters < 65525 ? 16 : 32;
+  if (fatSectors * bytesPerSector * 8 < (clusters + 2) * bits) throw refuse(device, 'its allocation table is too short');
+  if (bits === 32) {
+    const root = boot.getUint32(44, true);
+    if (root < 2 || root >= clusters + 2) throw refuse(device, `its root directory is at cluster ${root}`);
+  } else if (rootEntries === 0) throw refuse(device, 'no root directory');
+  return { firstSector, sectors, sectorsPerCluster, clusters, bits };
+}
