@@ -121,8 +121,7 @@ export const dupFd = (fd: number): number => check('dup', f.dup(fd));
 // ---- futex ----
 
 /** Wake every sleeper on the word at `address`. */
-export const futexWake = (address: number): number =>
-  f.futex(SYS_futex, address, FUTEX_WAKE, 0x7fffffff, 0, 0, 0);
+export const futexWake = (address: number): number => f.futex(SYS_futex, address, FUTEX_WAKE, 0x7fffffff, 0, 0, 0);
 /** Sleep while the word at `address` is `value`; returns on a wake, a change, a signal. */
 export function futexWait(address: number, value: number): void {
   f.futex(SYS_futex, address, FUTEX_WAIT, value, 0, 0, 0);

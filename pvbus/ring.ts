@@ -59,11 +59,12 @@ export class FrontRing extends Ring {
   /** What this end last published: the page's own copy is the peer's to scribble on. */
   #published: number;
 
-  /** Lay out an empty ring. Xen: SHARED_RING_INIT. The slots are left as they are. */
-  static init(page: Page): void {
+  /** Lay out an empty ring and be its front end. Xen: XEN_FRONT_RING_INIT. The slots are left as they are. */
+  static init(page: Page, entrySize: number): FrontRing {
     page.bytes.fill(0, 0, sring.size);
     Atomics.store(page.words, REQ_EVENT, 1);
     Atomics.store(page.words, RSP_EVENT, 1);
+    return new FrontRing(page, entrySize);
   }
 
   /** Xen: FRONT_RING_ATTACH; `from` is 0 for a ring fresh from `init`. */

@@ -1,7 +1,7 @@
 // Where a host's sockets and logs live. Several hosts run side by side under different names.
 
 import { lstatSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { isAbsolute, join } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 import { XenError } from './errors.ts';
 
 /** What is written into `version`; a directory with another version is refused, never misread. */
@@ -34,6 +34,13 @@ export function makeRunDir(dir: string): void {
   const longest = runPaths(dir).consoleSocket(0xffff);
   if (Buffer.byteLength(longest) > MAX_SOCKET_PATH) {
     throw new XenError('ENAMETOOLONG', `run directory ${dir}: ${longest} is too long for a unix socket`);
+  }
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  const parent = lstatSync(dirname(dir));
+  const sticky = (parent.mode & 0o1000) !== 0;
+  // Whoever may rename in the parent can put another directory in our place.
+  if ((parent.uid !== 0 && parent.uid !== process.getuid?.()) || (parent.mode & 0o022 && !sticky)) {
+    throw new XenError('EPERM', `run directory ${dir}: others may write to ${dirname(dir)}`);
   }
   for (const path of [dir, join(dir, 'console'), join(dir, 'log')]) {
     mkdirSync(path, { recursive: true, mode: 0o700 });

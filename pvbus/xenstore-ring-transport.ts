@@ -97,6 +97,7 @@ export class RingTransport implements XenstoreTransport {
       if (room < 0) return -1;
       if (room === 0) break;
       const n = this.#writer.write(head.subarray(this.#sent));
+      if (n < 0) return -1;
       total += n;
       this.#sent += n;
       if (this.#sent < head.length) break;

@@ -1,0 +1,61 @@
+// Spawns the host's processes and reaps them. Runs in the main thread, which lives as long as the
+// process: a child is killed when the thread that spawned it ends.
+import { fileURLToPath } from 'node:url';
+import { execa, type Options, type ResultPromise } from 'execa';
+import type { Program } from './process-messages.ts';
+
+interface Callbacks {
+  spawned(id: number, pid: number): void;
+  exited(id: number, code: number | undefined, signal: string | undefined): void;
+  /** A line a child has printed. */
+  output(line: string): void;
+}
+
+/** V8 in a domain: small heaps grow when needed; one helper thread is enough for a vCPU. */
+const NODE_FLAGS = ['--v8-pool-size=1', '--no-warnings'];
+
+export class ChildProcesses {
+  private readonly host: { readonly runDir: string; readonly logFd: number };
+  private readonly callbacks: Callbacks;
+  private readonly running = new Map<number, ResultPromise>();
+
+  constructor(host: { readonly runDir: string; readonly logFd: number }, callbacks: Callbacks) {
+    this.host = host;
+    this.callbacks = callbacks;
+  }
+  /** Start `program` with `sockets` as its descriptors 3, 4, … */
+  spawn(id: number, program: Program, sockets: readonly number[], vcpus: string): void {
+    const file = fileURLToPath(new URL(`./${program}`, import.meta.url));
+    const isShell = program === 'domain-shell.cjs';
+    const args = isShell ? [String(process.pid)] : ['--run-dir', this.host.runDir, '--parent', String(process.pid)];
+    const options = {
+      // execa takes any descriptor; its types stop at 9.
+      stdio: ['ignore', isShell ? this.host.logFd : 'pipe', this.host.logFd, ...sockets] as 'pipe'[],
+      // A domain's process sees nothing of the host's environment.
+      env: isShell ? {} : { ...process.env, XENOLITH_VCPUS: vcpus },
+      extendEnv: false,
+      buffer: false,
+      reject: false,
+      forceKillAfterDelay: false,
+    } satisfies Options;
+    const child = execa(process.execPath, [...NODE_FLAGS, file, ...args], options);
+    this.running.set(id, child);
+    if (child.pid !== undefined) this.callbacks.spawned(id, child.pid);
+    child.stdout?.on('data', chunk => {
+      for (const line of String(chunk).split('\n')) if (line !== '') this.callbacks.output(line);
+    });
+    child.then(result => {
+      this.running.delete(id);
+      this.callbacks.exited(id, result.exitCode, result.signal);
+    });
+  }
+  signal(id: number, signal: NodeJS.Signals): void {
+    this.running.get(id)?.kill(signal);
+  }
+  /** SIGKILL to every child; resolves when all have been reaped. */
+  async killAll(): Promise<void> {
+    const children = [...this.running.values()];
+    for (const child of children) child.kill('SIGKILL');
+    await Promise.allSettled(children);
+  }
+}

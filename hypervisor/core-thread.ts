@@ -1,0 +1,68 @@
+// The hypervisor's core thread: serves traps, runs timers, hears of processes; sleeps in between.
+import { writeSync } from 'node:fs';
+import { workerData } from 'node:worker_threads';
+import { exitProcess, MailboxReader, type MailboxSeed, streamLog, systemClock } from '#pvbus';
+import type { Domain } from './domain.ts';
+import { DOM0_VCPUS, ProcessTable } from './domain-process.ts';
+import { DEFERRED, Hypervisor } from './hypervisor.ts';
+import type { ToCore } from './process-messages.ts';
+import { TrapLoop, TrapPage } from './transport.ts';
+
+/** What main.ts starts this thread with. */
+export interface CoreThreadData {
+  readonly mailbox: MailboxSeed;
+  /** Descriptor of the host's log. */
+  readonly log: number;
+  readonly mediated: boolean;
+}
+/** dom0's memory in pages: grant mappings are elsewhere, so this is what its own drivers may share. */
+const DOM0_PAGES = 4096;
+
+const { mailbox: seed, log: logFd, mediated } = workerData as CoreThreadData;
+const log = streamLog({ write: text => writeSync(logFd, text) }, 'xen', systemClock);
+
+function run(): never {
+  const loop = new TrapLoop();
+  const mailbox = new MailboxReader(seed, loop.words);
+  const processes = new ProcessTable(message => mailbox.reply(message), log);
+  const hypervisor = new Hypervisor({ clock: systemClock, log, processes, mediated });
+  const down = (status: number, why: string) => mailbox.reply({ op: 'host-down', status, why });
+
+  hypervisor.onDomainCreated = (domain: Domain) => {
+    for (const vcpu of domain.vcpus) {
+      const page = new TrapPage(domain.memory, domain.layout, domain.domid, vcpu.id);
+      vcpu.complete = result => page.reply(result);
+      loop.add(page);
+    }
+  };
+  hypervisor.onDomainGone = (domain: Domain) => loop.remove(domain.domid);
+  hypervisor.onHostShutdown = reason => down(0, `dom0 shut the host down (reason ${reason})`);
+  processes.onExit = (domain, end) => {
+    if (domain.domid === 0) down(1, `a process of dom0 ended: ${end.crash ?? end.signal ?? `exit code ${end.code}`}`);
+    else hypervisor.domainExited(domain.domid, end);
+  };
+
+  hypervisor.createDomain0({ max_vcpus: DOM0_VCPUS, max_pages: DOM0_PAGES });
+  processes.prepare();
+
+  for (;;) {
+    let progress = loop.step((page, op, a0, a1, a2, a3, a4) => {
+      const result = hypervisor.trap(page.domid, page.vcpu, op, a0, a1, a2, a3, a4);
+      if (result !== DEFERRED) page.reply(result);
+    });
+    for (let mail = mailbox.receive(); mail !== undefined; mail = mailbox.receive()) {
+      processes.hear(mail.message as ToCore);
+      progress = true;
+    }
+    if (hypervisor.step() === 'progress') progress = true;
+    if (!progress) loop.sleep(hypervisor.nextDeadline());
+  }
+}
+
+try {
+  run();
+} catch (error) {
+  // A bug of ours: say so and end the whole host; a half-alive hypervisor helps nobody.
+  log.error(`hypervisor core: ${error instanceof Error ? error.stack : String(error)}`);
+  exitProcess(70);
+}

@@ -1,0 +1,66 @@
+// The hypervisor process: `hypervisor.js --run-dir DIR [--mediated]`. Its main thread spawns, reaps and
+// ends the host; the core thread is the hypervisor. Prints `ready` when dom0 serves its toolstack.
+import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { Worker } from 'node:worker_threads';
+import { closeFd, exitProcess, Mailbox, makeRunDir, runPaths, streamLog, systemClock, threadFile } from '#pvbus';
+import { ChildProcesses } from './child-processes.ts';
+import type { CoreThreadData } from './core-thread.ts';
+import type { ToMain } from './process-messages.ts';
+
+const { values } = parseArgs({
+  options: { 'run-dir': { type: 'string' }, mediated: { type: 'boolean', default: false } },
+});
+const dir = values['run-dir'];
+if (dir === undefined) {
+  console.error('hypervisor: --run-dir DIR is required');
+  process.exit(2);
+}
+
+makeRunDir(dir);
+const logFd = openSync(runPaths(dir).hostLog, 'a', 0o600);
+const log = streamLog({ write: text => writeSync(logFd, text) }, 'host', systemClock);
+
+const children = new ChildProcesses({ runDir: dir, logFd }, {
+  spawned: (id, pid) => mailbox.post({ op: 'spawned', id, pid }),
+  exited: (id, code, signal) => mailbox.post({ op: 'exited', id, code, signal }),
+  output: line => {
+    if (line === 'ready') process.stdout.write('ready\n');
+  },
+});
+
+const mailbox = new Mailbox(message => hear(message as ToMain));
+const data: CoreThreadData = { mailbox: mailbox.seed, log: logFd, mediated: values.mediated };
+const core = new Worker(threadFile('hypervisor-core', import.meta.url), {
+  workerData: data,
+  transferList: [mailbox.seed.port],
+});
+core.on('error', error => end(70, `the core thread failed: ${error.stack ?? error.message}`));
+
+function hear(message: ToMain): void {
+  if (message.op === 'spawn') {
+    children.spawn(message.id, message.program, message.sockets, message.vcpus);
+    for (const socket of message.sockets) closeFd(socket);
+  } else if (message.op === 'signal') children.signal(message.id, message.signal);
+  else end(message.status, message.why);
+}
+
+let ending = false;
+/** End the host: every child, what is in the run directory except the logs, then this process. */
+function end(status: number, why: string): void {
+  if (ending) return;
+  ending = true;
+  log.info(`host ends: ${why}`);
+  if (status !== 0) process.stderr.write(`xenolith host: ${why}\n`);
+  children.killAll().then(() => {
+    for (const name of ['xenstored.sock', 'toolstack.sock', 'console'])
+      rmSync(join(dir!, name), { recursive: true, force: true });
+    closeSync(logFd);
+    // Not process.exit: the core thread sleeps in a system call, where Node would wait for it for ever.
+    exitProcess(status);
+  });
+}
+process.on('SIGTERM', () => end(0, 'terminated'));
+process.on('SIGINT', () => end(0, 'interrupted'));
+process.on('uncaughtException', error => end(70, `the main thread failed: ${error.stack ?? error.message}`));
