@@ -1,0 +1,215 @@
+// ICMP (RFC 792): echo both ways, errors both ways.
+import { type Clock, XenError } from '#pvbus';
+import { formatIpv4 } from './address.ts';
+import { addBytes, finish, verifies } from './checksum.ts';
+import type { IpOutput, SendResult } from './ip-output.ts';
+import { IPV4_HLEN, Ipv4Header, PROTOCOL_ICMP, readQuotedIpv4 } from './ipv4.ts';
+
+const ECHO_REPLY = 0;
+const UNREACHABLE = 3;
+const ECHO = 8;
+const TIME_EXCEEDED = 11;
+const PARAMETER_PROBLEM = 12;
+export const PROTOCOL_UNREACHABLE = 2;
+export const PORT_UNREACHABLE = 3;
+
+const HEADER = 8;
+/** Of the packet an error is about, RFC 792 quotes the header and this much. */
+const QUOTED = 8;
+const ERROR_INTERVAL_NS = 100e6;
+const ERROR_BURST = 10;
+export const MAX_PINGS = 1024;
+
+export interface PingReply {
+  readonly rttMs: number;
+  readonly seq: number;
+}
+
+interface Ping {
+  readonly destination: number;
+  readonly seq: number;
+  readonly size: number;
+  readonly sentNs: number;
+  readonly deadlineNs: number;
+  resolve(reply: PingReply): void;
+  reject(error: XenError): void;
+}
+
+/** An error some host sent about a packet of ours; `view` holds that packet's quoted header and 8 bytes. */
+export type IcmpErrorHandler = (code: string, header: Ipv4Header, view: DataView) => void;
+
+export class Icmp {
+  readonly stats = { echoes: 0, replies: 0, errorsIn: 0, errorsOut: 0, errorsSuppressed: 0, bad: 0 };
+  private readonly ip: IpOutput;
+  private readonly clock: Clock;
+  private readonly id: number;
+  private nextSeq = 1;
+  private readonly pings = new Map<number, Ping>();
+  private readonly onError: IcmpErrorHandler;
+  private readonly quoted = new Ipv4Header();
+  private tokens = ERROR_BURST;
+  private refilledNs: number;
+
+  constructor(ip: IpOutput, clock: Clock, random: () => number, onError: IcmpErrorHandler) {
+    this.ip = ip;
+    this.clock = clock;
+    this.id = Math.floor(random() * 0x10000);
+    this.onError = onError;
+    this.refilledNs = clock.now();
+  }
+
+  /** Ask for an echo. Rejects with ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, EMSGSIZE or EBUSY. */
+  ping(destination: number, timeoutMs: number, size: number): Promise<PingReply> {
+    if (this.pings.size >= MAX_PINGS) {
+      return Promise.reject(new XenError('EBUSY', `${MAX_PINGS} pings are on their way already`));
+    }
+    if (!Number.isInteger(size) || size < 0 || HEADER + size > this.ip.mtu - IPV4_HLEN) {
+      return Promise.reject(new XenError('EMSGSIZE', `a ping of ${size} bytes does not fit a frame`));
+    }
+    const seq = this.nextSeq;
+    this.nextSeq = (seq % 0xffff) + 1;
+    const sentNs = this.clock.now();
+    // A reply may come before send() is over (to ourselves), so the ping is on the list first.
+    const reply = new Promise<PingReply>((resolve, reject) => {
+      const deadlineNs = sentNs + timeoutMs * 1e6;
+      this.pings.set(seq, { destination, seq, size, sentNs, deadlineNs, resolve, reject });
+    });
+    const { bytes, payloadAt } = this.ip.tx;
+    for (let i = 0; i < size; i++) bytes[payloadAt + HEADER + i] = i;
+    const sent = this.write(ECHO, 0, this.id * 0x10000 + seq, HEADER + size, destination);
+    if (sent === 'no-route') this.fail(seq, 'ENETUNREACH', `no route to ${formatIpv4(destination)}`);
+    // A device that is full has lost the packet like any wire would: the timeout tells.
+    return reply;
+  }
+
+  /** One ICMP message in the private receive buffer. `unicast`: it was sent to us alone. */
+  input(bytes: Uint8Array, view: DataView, header: Ipv4Header, unicast: boolean): void {
+    const at = header.payloadAt;
+    const length = header.payloadLength;
+    if (length < HEADER || !verifies(view, at, length)) {
+      this.stats.bad++;
+      return;
+    }
+    const type = view.getUint8(at);
+    if (type === ECHO) {
+      // RFC 1122, 3.2.2.6: an echo to a broadcast may be left unanswered; answering makes floods.
+      if (unicast) this.answer(bytes, view, header);
+    } else if (type === ECHO_REPLY) this.reply(bytes, view, header);
+    else if (type === UNREACHABLE || type === TIME_EXCEEDED || type === PARAMETER_PROBLEM) {
+      this.error(type, view.getUint8(at + 1), view, at + HEADER, length - HEADER);
+    }
+  }
+
+  /** Tell the sender of the packet at `header` that nobody here takes it. */
+  unreachable(bytes: Uint8Array, header: Ipv4Header, code: number): void {
+    if (!this.mayComplain()) {
+      this.stats.errorsSuppressed++;
+      return;
+    }
+    const quoted = header.headerLength + Math.min(QUOTED, header.payloadLength);
+    this.ip.tx.bytes.set(bytes.subarray(header.at, header.at + quoted), this.ip.tx.payloadAt + HEADER);
+    this.stats.errorsOut++;
+    this.write(UNREACHABLE, code, 0, HEADER + quoted, header.source);
+  }
+
+  /** A packet of ours, its header at `header`, could not be delivered: the ping it was fails now. */
+  undeliverable(code: string, reason: string, header: Ipv4Header, view: DataView): void {
+    const at = header.payloadAt;
+    if (view.getUint8(at) !== ECHO || view.getUint16(at + 4) !== this.id) return;
+    const seq = view.getUint16(at + 6);
+    if (this.pings.get(seq)?.destination !== header.destination) return;
+    this.fail(seq, code, `${formatIpv4(header.destination)} cannot be reached: ${reason}`);
+  }
+
+  step(): 'progress' | 'idle' {
+    if (this.pings.size === 0) return 'idle';
+    const now = this.clock.now();
+    let result: 'progress' | 'idle' = 'idle';
+    for (const ping of [...this.pings.values()]) {
+      if (ping.deadlineNs > now) continue;
+      const waited = Math.round((ping.deadlineNs - ping.sentNs) / 1e6);
+      this.fail(ping.seq, 'ETIMEDOUT', `no echo from ${formatIpv4(ping.destination)} within ${waited} ms`);
+      result = 'progress';
+    }
+    return result;
+  }
+
+  deadline(): number | undefined {
+    let earliest: number | undefined;
+    for (const { deadlineNs } of this.pings.values()) {
+      if (earliest === undefined || deadlineNs < earliest) earliest = deadlineNs;
+    }
+    return earliest;
+  }
+
+  private answer(bytes: Uint8Array, view: DataView, header: Ipv4Header): void {
+    const at = header.payloadAt;
+    const length = header.payloadLength;
+    this.stats.echoes++;
+    this.ip.tx.bytes.set(bytes.subarray(at + HEADER, at + length), this.ip.tx.payloadAt + HEADER);
+    this.write(ECHO_REPLY, 0, view.getUint32(at + 4), length, header.source);
+  }
+
+  private reply(bytes: Uint8Array, view: DataView, header: Ipv4Header): void {
+    const at = header.payloadAt;
+    const seq = view.getUint16(at + 6);
+    const ping = view.getUint16(at + 4) === this.id ? this.pings.get(seq) : undefined;
+    if (ping?.destination !== header.source || ping.size !== header.payloadLength - HEADER) {
+      this.stats.bad++;
+      return;
+    }
+    for (let i = 0; i < ping.size; i++) {
+      if (bytes[at + HEADER + i] !== (i & 0xff)) {
+        this.stats.bad++;
+        return;
+      }
+    }
+    this.stats.replies++;
+    this.pings.delete(seq);
+    ping.resolve({ rttMs: (this.clock.now() - ping.sentNs) / 1e6, seq });
+  }
+
+  private error(type: number, code: number, view: DataView, at: number, length: number): void {
+    const header = this.quoted;
+    if (!readQuotedIpv4(view, at, length, header) || header.source !== this.ip.address) {
+      this.stats.bad++;
+      return;
+    }
+    this.stats.errorsIn++;
+    const name = type === UNREACHABLE ? (UNREACHABLE_CODES[code] ?? 'EHOSTUNREACH') : 'EHOSTUNREACH';
+    if (header.protocol === PROTOCOL_ICMP) this.undeliverable(name, `ICMP type ${type}, code ${code}`, header, view);
+    else this.onError(name, header, view);
+  }
+
+  private fail(seq: number, code: string, message: string): void {
+    const ping = this.pings.get(seq);
+    this.pings.delete(seq);
+    ping?.reject(new XenError(code, message));
+  }
+
+  private mayComplain(): boolean {
+    const now = this.clock.now();
+    const earned = Math.floor((now - this.refilledNs) / ERROR_INTERVAL_NS);
+    if (earned > 0) {
+      this.tokens = Math.min(ERROR_BURST, this.tokens + earned);
+      this.refilledNs += earned * ERROR_INTERVAL_NS;
+    }
+    if (this.tokens === 0) return false;
+    this.tokens--;
+    return true;
+  }
+
+  /** Header and checksum around a payload that is in place already. */
+  private write(type: number, code: number, rest: number, length: number, destination: number): SendResult {
+    const { view, payloadAt } = this.ip.tx;
+    view.setUint8(payloadAt, type);
+    view.setUint8(payloadAt + 1, code);
+    view.setUint16(payloadAt + 2, 0);
+    view.setUint32(payloadAt + 4, rest);
+    view.setUint16(payloadAt + 2, finish(addBytes(view, payloadAt, length)));
+    return this.ip.send(PROTOCOL_ICMP, destination, length);
+  }
+}
+
+/** RFC 792 and RFC 1122, 3.2.2.1: the codes of "destination unreachable" as errno names. */
+const UNREACHABLE_CODES: readonly string[] = ['ENETUNREACH', 'EHOSTUNREACH', 'ENOPROTOOPT', 'ECONNREFUSED', 'EMSGSIZE'];

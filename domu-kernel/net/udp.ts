@@ -1,0 +1,242 @@
+// UDP (RFC 768): ports, and sockets with a bounded queue.
+import { type Clock, XenError } from '#pvbus';
+import { FRAME_CHECKSUM_BLANK } from '../net-device.ts';
+import { formatIpv4, parseIpv4 } from './address.ts';
+import { addBytes, finish, pseudoHeader, verifies } from './checksum.ts';
+import type { IpOutput } from './ip-output.ts';
+import { IPV4_HLEN, type Ipv4Header, PROTOCOL_UDP } from './ipv4.ts';
+
+const HEADER = 8;
+const FIRST_EPHEMERAL = 49152;
+const EPHEMERAL_PORTS = 0x10000 - FIRST_EPHEMERAL;
+/** What waits in a socket for receive(): more is dropped and counted. */
+export const UDP_QUEUE_DATAGRAMS = 256;
+export const UDP_QUEUE_BYTES = 256 * 1024;
+
+export interface UdpPeer {
+  readonly address: string;
+  readonly port: number;
+}
+export interface Datagram extends UdpPeer {
+  readonly data: Uint8Array;
+}
+export type MessageHandler = (data: Uint8Array, from: UdpPeer) => void;
+
+interface Receiver {
+  readonly deadlineNs: number;
+  resolve(datagram: Datagram): void;
+  reject(error: XenError): void;
+}
+
+export class Udp {
+  readonly stats = { received: 0, sent: 0, bad: 0, noPort: 0, dropped: 0 };
+  readonly ip: IpOutput;
+  readonly clock: Clock;
+  private readonly sockets = new Map<number, UdpSocket>();
+  private nextEphemeral: number;
+
+  constructor(ip: IpOutput, clock: Clock, random: () => number) {
+    this.ip = ip;
+    this.clock = clock;
+    this.nextEphemeral = Math.floor(random() * EPHEMERAL_PORTS);
+  }
+
+  /** A socket on `port`; 0 or nothing: on any free one. Throws EADDRINUSE, EINVAL. */
+  bind(port = 0): UdpSocket {
+    if (!Number.isInteger(port) || port < 0 || port > 0xffff) throw new XenError('EINVAL', `udp: ${port} is no port`);
+    if (this.sockets.has(port)) throw new XenError('EADDRINUSE', `udp: port ${port} is in use`);
+    const socket = new UdpSocket(this, port === 0 ? this.ephemeralPort() : port, () =>
+      this.sockets.delete(socket.port),
+    );
+    this.sockets.set(socket.port, socket);
+    return socket;
+  }
+
+  /** One datagram in the private receive buffer. False: nobody has its port. */
+  input(bytes: Uint8Array, view: DataView, header: Ipv4Header, checksumGood: boolean): boolean {
+    const at = header.payloadAt;
+    const length = header.payloadLength < HEADER ? 0 : view.getUint16(at + 4);
+    if (length < HEADER || length > header.payloadLength) return this.bad();
+    // A sender may leave the checksum out: 0 (RFC 768).
+    if (!checksumGood && view.getUint16(at + 6) !== 0) {
+      const sum = pseudoHeader(header.source, header.destination, PROTOCOL_UDP, length);
+      if (!verifies(view, at, length, sum)) return this.bad();
+    }
+    const socket = this.sockets.get(view.getUint16(at + 2));
+    if (!socket) {
+      this.stats.noPort++;
+      return false;
+    }
+    this.stats.received++;
+    socket.deliver(bytes.slice(at + HEADER, at + length), header.source, view.getUint16(at));
+    return true;
+  }
+
+  /** A datagram of ours could not be delivered: its socket hears of it. */
+  undeliverable(code: string, header: Ipv4Header, view: DataView): void {
+    if (header.protocol !== PROTOCOL_UDP) return;
+    const at = header.payloadAt;
+    this.sockets.get(view.getUint16(at))?.fail(code, header.destination, view.getUint16(at + 2));
+  }
+
+  step(): 'progress' | 'idle' {
+    let result: 'progress' | 'idle' = 'idle';
+    for (const socket of this.sockets.values()) if (socket.expire()) result = 'progress';
+    return result;
+  }
+
+  deadline(): number | undefined {
+    let earliest: number | undefined;
+    for (const socket of this.sockets.values()) {
+      const own = socket.deadline();
+      if (own !== undefined && (earliest === undefined || own < earliest)) earliest = own;
+    }
+    return earliest;
+  }
+
+  send(from: number, data: Uint8Array, destination: number, port: number): boolean {
+    const { tx } = this.ip;
+    const length = HEADER + data.length;
+    if (length > this.ip.mtu - IPV4_HLEN) {
+      const most = this.ip.mtu - IPV4_HLEN - HEADER;
+      throw new XenError('EMSGSIZE', `udp: ${data.length} bytes in one datagram; at most ${most} fit`);
+    }
+    const at = tx.payloadAt;
+    tx.view.setUint16(at, from);
+    tx.view.setUint16(at + 2, port);
+    tx.view.setUint16(at + 4, length);
+    tx.view.setUint16(at + 6, 0);
+    tx.bytes.set(data, at + HEADER);
+    const sum = pseudoHeader(this.ip.sourceFor(destination), destination, PROTOCOL_UDP, length);
+    const blank = this.ip.checksumOffload && !this.ip.isLocal(destination);
+    // Blank: the field holds the folded sum of the pseudo header, as network cards and Linux have it.
+    const checksum = blank ? ~finish(sum) & 0xffff : finish(addBytes(tx.view, at, length, sum));
+    tx.view.setUint16(at + 6, checksum === 0 ? 0xffff : checksum);
+    const result = this.ip.send(PROTOCOL_UDP, destination, length, blank ? FRAME_CHECKSUM_BLANK : 0);
+    if (result === 'no-route') throw new XenError('ENETUNREACH', `udp: no route to ${formatIpv4(destination)}`);
+    if (result === 'full') return false;
+    this.stats.sent++;
+    return true;
+  }
+
+  private bad(): true {
+    this.stats.bad++;
+    return true;
+  }
+
+  private ephemeralPort(): number {
+    for (let i = 0; i < EPHEMERAL_PORTS; i++) {
+      const port = FIRST_EPHEMERAL + this.nextEphemeral;
+      this.nextEphemeral = (this.nextEphemeral + 1) % EPHEMERAL_PORTS;
+      if (!this.sockets.has(port)) return port;
+    }
+    throw new XenError('EADDRINUSE', 'udp: every ephemeral port is in use');
+  }
+}
+
+export class UdpSocket {
+  readonly port: number;
+  /** Datagrams dropped because nobody took them. */
+  dropped = 0;
+  private readonly udp: Udp;
+  private readonly forget: () => void;
+  private handler: MessageHandler | undefined;
+  private errorHandler: ((error: XenError) => void) | undefined;
+  private readonly queue: Datagram[] = [];
+  private queuedBytes = 0;
+  private readonly receivers: Receiver[] = [];
+  private open = true;
+
+  constructor(udp: Udp, port: number, forget: () => void) {
+    this.udp = udp;
+    this.port = port;
+    this.forget = forget;
+  }
+
+  /**
+   * Send one datagram. True: on its way (or waiting for the neighbour's MAC address). False: the device has no
+   * room now and nothing was sent. Throws EINVAL, EMSGSIZE, ENETUNREACH.
+   */
+  sendTo(data: Uint8Array, to: UdpPeer): boolean {
+    if (!this.open) throw new XenError('EBADF', `udp: the socket of port ${this.port} is closed`);
+    const address = parseIpv4(to.address);
+    if (address === undefined) throw new XenError('EINVAL', `udp: '${to.address}' is no IPv4 address`);
+    if (!Number.isInteger(to.port) || to.port < 1 || to.port > 0xffff) {
+      throw new XenError('EINVAL', `udp: ${to.port} is no port`);
+    }
+    return this.udp.send(this.port, data, address, to.port);
+  }
+
+  /** From now on `handler` gets every datagram, first those that wait; its bytes are its own. */
+  onMessage(handler: MessageHandler): void {
+    this.handler = handler;
+    for (const datagram of this.queue.splice(0)) handler(datagram.data, datagram);
+    this.queuedBytes = 0;
+  }
+
+  /** Hear of datagrams that came back (ECONNREFUSED, EHOSTUNREACH, ...). */
+  onError(handler: (error: XenError) => void): void {
+    this.errorHandler = handler;
+  }
+
+  /** The next datagram. Rejects with ETIMEDOUT, or ECANCELED when the socket is closed. */
+  receive(options: { readonly timeoutMs?: number } = {}): Promise<Datagram> {
+    if (!this.open) return Promise.reject(this.closed());
+    const waiting = this.queue.shift();
+    if (waiting) {
+      this.queuedBytes -= waiting.data.length;
+      return Promise.resolve(waiting);
+    }
+    const { timeoutMs } = options;
+    const deadlineNs = timeoutMs === undefined ? Number.POSITIVE_INFINITY : this.udp.clock.now() + timeoutMs * 1e6;
+    return new Promise((resolve, reject) => {
+      this.receivers.push({ deadlineNs, resolve, reject });
+    });
+  }
+
+  close(): void {
+    if (!this.open) return;
+    this.open = false;
+    this.forget();
+    this.queue.length = 0;
+    for (const receiver of this.receivers.splice(0)) receiver.reject(this.closed());
+  }
+
+  deliver(data: Uint8Array, address: number, port: number): void {
+    const from = { address: formatIpv4(address), port };
+    const receiver = this.handler ? undefined : this.receivers.shift();
+    if (this.handler) this.handler(data, from);
+    else if (receiver) receiver.resolve({ data, ...from });
+    else if (this.queue.length >= UDP_QUEUE_DATAGRAMS || this.queuedBytes + data.length > UDP_QUEUE_BYTES) {
+      this.dropped++;
+      this.udp.stats.dropped++;
+    } else {
+      this.queue.push({ data, ...from });
+      this.queuedBytes += data.length;
+    }
+  }
+
+  fail(code: string, address: number, port: number): void {
+    this.errorHandler?.(new XenError(code, `udp: ${formatIpv4(address)} port ${port} did not take a datagram`));
+  }
+
+  expire(): boolean {
+    if (this.receivers.length === 0) return false;
+    const now = this.udp.clock.now();
+    const late = this.receivers.filter(r => r.deadlineNs <= now);
+    for (const receiver of late) {
+      this.receivers.splice(this.receivers.indexOf(receiver), 1);
+      receiver.reject(new XenError('ETIMEDOUT', `udp: nothing came to port ${this.port} in time`));
+    }
+    return late.length > 0;
+  }
+
+  deadline(): number | undefined {
+    const earliest = this.receivers.reduce((least, r) => Math.min(least, r.deadlineNs), Number.POSITIVE_INFINITY);
+    return earliest === Number.POSITIVE_INFINITY ? undefined : earliest;
+  }
+
+  private closed(): XenError {
+    return new XenError('ECANCELED', `udp: the socket of port ${this.port} is closed`);
+  }
+}
