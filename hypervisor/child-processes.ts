@@ -30,7 +30,7 @@ export class ChildProcesses {
     const args = isShell ? [String(process.pid)] : ['--run-dir', this.host.runDir, '--parent', String(process.pid)];
     const options = {
       // execa takes any descriptor; its types stop at 9.
-      stdio: ['ignore', isShell ? this.host.logFd : 'pipe', this.host.logFd, ...sockets] as 'pipe'[],
+      stdio: ['ignore', isShell ? this.host.logFd : 'pipe', this.host.logFd, ...sockets] as ['ignore', 'pipe', 'pipe'],
       // A domain's process sees nothing of the host's environment.
       env: isShell ? {} : { ...process.env, XENOLITH_VCPUS: vcpus },
       extendEnv: false,

@@ -1,0 +1,48 @@
+// What Linux says of processes: who descends from whom, what is left.
+import { readdirSync, readFileSync } from 'node:fs';
+
+interface ProcessInfo {
+  readonly pid: number;
+  readonly ppid: number;
+  readonly state: string;
+}
+
+function stat(pid: number): ProcessInfo | undefined {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const [state, ppid] = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    return { pid, ppid: Number(ppid), state: state! };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Every living process below `pid`, and itself. */
+export function family(pid: number): number[] {
+  const all = readdirSync('/proc')
+    .filter(name => /^\d+$/.test(name))
+    .map(name => stat(Number(name)))
+    .filter(info => info !== undefined);
+  const found = [pid];
+  for (let i = 0; i < found.length; i++) {
+    for (const info of all) if (info.ppid === found[i]) found.push(info.pid);
+  }
+  return found;
+}
+/** False for the dead and for zombies. */
+export function isAlive(pid: number): boolean {
+  const info = stat(pid);
+  return info !== undefined && info.state !== 'Z' && info.state !== 'X';
+}
+export const openFiles = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
+
+/** Look every 20 ms until `condition` holds; throws with `what` after `timeoutMs`. */
+export async function eventually<T>(what: string, condition: () => T | Promise<T>, timeoutMs = 20_000): Promise<T> {
+  const end = Date.now() + timeoutMs;
+  for (;;) {
+    const value = await condition();
+    if (value) return value;
+    if (Date.now() > end) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    await new Promise(resolve => setTimeout(resolve, 20));
+  }
+}
