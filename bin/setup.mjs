@@ -18,7 +18,9 @@ if (major < 20 || (major === 20 && minor < 19)) {
 
 function install() {
   const stamp = at('node_modules/.xenolith-lockfile');
-  const wanted = createHash('sha256').update(readFileSync(at('package-lock.json'))).digest('hex');
+  const wanted = createHash('sha256')
+    .update(readFileSync(at('package-lock.json')))
+    .digest('hex');
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
   console.error('installing packages from package-lock.json');
   execFileSync('npm', ['ci', '--ignore-scripts', '--no-fund', '--no-audit'], {
@@ -70,7 +72,14 @@ async function build() {
       },
     }),
     // One file a command, so that `xl list` reads no more than it needs.
-    bundle({ ...common, format: 'esm', packages: 'external', splitting: true, outdir: 'dist', entryPoints: { xl: 'tools/xl.ts' } }),
+    bundle({
+      ...common,
+      format: 'esm',
+      packages: 'external',
+      splitting: true,
+      outdir: 'dist',
+      entryPoints: { xl: 'tools/xl.ts' },
+    }),
     bundle({
       ...common,
       format: 'cjs',

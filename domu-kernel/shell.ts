@@ -27,7 +27,10 @@ while (Atomics.load(memory.words, run) === 0) futexWait(memory.address + 4 * run
 const entry = getU64(memory.view, control + domain_control.at.entry);
 const at = entry + xenolith_image.size;
 const length = memory.view.getUint32(entry + xenolith_image.at.length, true);
-if (memory.view.getUint32(entry + xenolith_image.at.magic, true) !== XENOLITH_IMAGE_MAGIC || at + length > memory.size) {
+if (
+  memory.view.getUint32(entry + xenolith_image.at.magic, true) !== XENOLITH_IMAGE_MAGIC ||
+  at + length > memory.size
+) {
   console.error(`dom${domid}: no kernel image at its entry address ${entry.toString(16)}`);
   exitProcess(1);
 }
@@ -40,5 +43,9 @@ const kernelRequire = (name: string): unknown => {
   throw new Error(`a guest kernel cannot load ${name}`);
 };
 const module = { exports: {} as { start?: (boot: { controlFd: number; boot: unknown }) => void } };
-compileFunction(text, ['require', 'module', 'exports'], { filename: 'domu-kernel' })(kernelRequire, module, module.exports);
+compileFunction(text, ['require', 'module', 'exports'], { filename: 'domu-kernel' })(
+  kernelRequire,
+  module,
+  module.exports,
+);
 module.exports.start?.({ controlFd: CONTROL_FD, boot });

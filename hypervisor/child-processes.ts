@@ -28,16 +28,18 @@ export class ChildProcesses {
     const file = fileURLToPath(new URL(`./${program}`, import.meta.url));
     const isShell = program === 'domain-shell.cjs';
     const args = isShell ? [String(process.pid)] : ['--run-dir', this.host.runDir, '--parent', String(process.pid)];
-    const options = {
+    const options: Options = {
       // execa takes any descriptor; its types stop at 9.
-      stdio: ['ignore', isShell ? this.host.logFd : 'pipe', this.host.logFd, ...sockets] as ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', isShell ? this.host.logFd : 'pipe', this.host.logFd, ...sockets] as unknown as NonNullable<
+        Options['stdio']
+      >,
       // A domain's process sees nothing of the host's environment.
       env: isShell ? {} : { ...process.env, XENOLITH_VCPUS: vcpus },
       extendEnv: false,
       buffer: false,
       reject: false,
       forceKillAfterDelay: false,
-    } satisfies Options;
+    };
     const child = execa(process.execPath, [...NODE_FLAGS, file, ...args], options);
     this.running.set(id, child);
     if (child.pid !== undefined) this.callbacks.spawned(id, child.pid);

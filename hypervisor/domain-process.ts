@@ -43,7 +43,8 @@ const FIRST_SOCKET = 3;
 
 export class ProcessTable implements DomainProcesses {
   /** Called when a domain's process has ended, with what it left to say. */
-  onExit: (domain: Domain, end: { crash?: string; code: number | undefined; signal: string | undefined }) => void = () => {};
+  onExit: (domain: Domain, end: { crash?: string; code: number | undefined; signal: string | undefined }) => void =
+    () => {};
   private readonly post: (message: ToMain) => void;
   private readonly log: Log;
   private readonly processes = new Map<number, Process>();

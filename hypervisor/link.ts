@@ -1,5 +1,14 @@
 // The hypervisor's end of a vCPU's control socket.
-import { type Arena, closeFd, type DomainLayout, PAGE_SIZE, SystemCallError, sendControl, vcpu_page, vcpuFrame } from '#pvbus';
+import {
+  type Arena,
+  closeFd,
+  type DomainLayout,
+  PAGE_SIZE,
+  SystemCallError,
+  sendControl,
+  vcpu_page,
+  vcpuFrame,
+} from '#pvbus';
 import type { VcpuLink } from './domain.ts';
 
 /** Sends control messages over a socket, and counts them in the vCPU's page so that it need not look. */

@@ -22,13 +22,16 @@ makeRunDir(dir);
 const logFd = openSync(runPaths(dir).hostLog, 'a', 0o600);
 const log = streamLog({ write: text => writeSync(logFd, text) }, 'host', systemClock);
 
-const children = new ChildProcesses({ runDir: dir, logFd }, {
-  spawned: (id, pid) => mailbox.post({ op: 'spawned', id, pid }),
-  exited: (id, code, signal) => mailbox.post({ op: 'exited', id, code, signal }),
-  output: line => {
-    if (line === 'ready') process.stdout.write('ready\n');
+const children = new ChildProcesses(
+  { runDir: dir, logFd },
+  {
+    spawned: (id, pid) => mailbox.post({ op: 'spawned', id, pid }),
+    exited: (id, code, signal) => mailbox.post({ op: 'exited', id, code, signal }),
+    output: line => {
+      if (line === 'ready') process.stdout.write('ready\n');
+    },
   },
-});
+);
 
 const mailbox = new Mailbox(message => hear(message as ToMain));
 const data: CoreThreadData = { mailbox: mailbox.seed, log: logFd, mediated: values.mediated };

@@ -2,13 +2,24 @@
 // reaps: a child dies with the thread that spawned it, and only an event loop hears of its end.
 
 export type ToMain =
-  | { readonly op: 'spawn'; readonly id: number; readonly program: Program; readonly sockets: readonly number[]; readonly vcpus: string }
+  | {
+      readonly op: 'spawn';
+      readonly id: number;
+      readonly program: Program;
+      readonly sockets: readonly number[];
+      readonly vcpus: string;
+    }
   | { readonly op: 'signal'; readonly id: number; readonly signal: NodeJS.Signals }
   | { readonly op: 'host-down'; readonly status: number; readonly why: string };
 
 export type ToCore =
   | { readonly op: 'spawned'; readonly id: number; readonly pid: number }
-  | { readonly op: 'exited'; readonly id: number; readonly code: number | undefined; readonly signal: string | undefined }
+  | {
+      readonly op: 'exited';
+      readonly id: number;
+      readonly code: number | undefined;
+      readonly signal: string | undefined;
+    }
   | { readonly op: 'shutdown' };
 
 /** A built file of dist/. */

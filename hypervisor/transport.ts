@@ -1,5 +1,6 @@
 // How traps reach the hypervisor from other processes: each vCPU's page, looked at in turn.
 import {
+  AdaptiveSpin,
   type Arena,
   type DomainLayout,
   FutexSet,
@@ -19,7 +20,15 @@ const RESULT = vcpu_page.at.result / 4;
 const TRAP_SEQ = vcpu_page.at.trap_seq / 4;
 
 /** A hypercall; `defer` when its reply comes later through TrapPage.reply. */
-export type TrapHandler = (page: TrapPage, op: number, a0: number, a1: number, a2: number, a3: number, a4: number) => void;
+export type TrapHandler = (
+  page: TrapPage,
+  op: number,
+  a0: number,
+  a1: number,
+  a2: number,
+  a3: number,
+  a4: number,
+) => void;
 
 /** One vCPU's page, seen from the hypervisor. */
 export class TrapPage {
@@ -53,7 +62,7 @@ export class TrapPage {
   /** Answer the trap taken last. */
   reply(result: number): void {
     const { words } = this;
-    words[RESULT] = result % 2 ** 32 | 0;
+    words[RESULT] = (result % 2 ** 32) | 0;
     words[RESULT + 1] = Math.floor(result / 2 ** 32) | 0;
     // order: result, reply word, then their sleeping flag; the vCPU raises the flag before it compares the word.
     Atomics.store(words, REPLY_SEQ, this.taken);
@@ -61,9 +70,6 @@ export class TrapPage {
   }
 }
 
-// Spinning pays only while traps come in quick succession.
-const SPIN_NS = 20_000;
-const SPIN_CHECKS = 32;
 /** Pages beyond those one futex_waitv can hold are looked at this often. */
 const POLL_NS = 1_000_000;
 const MAX_WORDS = 120;
@@ -74,7 +80,7 @@ export class TrapLoop {
   readonly words = new WakeWords();
   private pages: TrapPage[] = [];
   private readonly futexes = new FutexSet();
-  private spin = false;
+  private readonly spin = new AdaptiveSpin();
 
   add(page: TrapPage): void {
     this.pages.push(page);
@@ -82,8 +88,7 @@ export class TrapLoop {
     this.words.add(page.words, page.address, vcpu_page.at.trap_seq, flag);
   }
   remove(domid: number): void {
-    for (const page of this.pages)
-      if (page.domid === domid) this.words.remove(page.address, vcpu_page.at.trap_seq);
+    for (const page of this.pages) if (page.domid === domid) this.words.remove(page.address, vcpu_page.at.trap_seq);
     this.pages = this.pages.filter(page => page.domid !== domid);
   }
   /** Serve every vCPU that has trapped, once each. */
@@ -99,14 +104,11 @@ export class TrapLoop {
     const { words } = this;
     if (words.changed()) return;
     const from = monotonicNow();
-    if (this.spin) {
-      const end = Math.min(from + SPIN_NS, deadlineNs ?? Number.POSITIVE_INFINITY);
-      do {
-        for (let i = 0; i < SPIN_CHECKS; i++) if (words.changed()) return;
-      } while (monotonicNow() < end);
-    }
-    const until = words.count > MAX_WORDS ? Math.min(deadlineNs ?? Number.POSITIVE_INFINITY, from + POLL_NS) : deadlineNs;
+    if (this.spin.until(words, from, deadlineNs)) return;
+    const until =
+      words.count > MAX_WORDS ? Math.min(deadlineNs ?? Number.POSITIVE_INFINITY, from + POLL_NS) : deadlineNs;
+    const asleep = monotonicNow();
     words.sleep(this.futexes, until);
-    this.spin = monotonicNow() - from < SPIN_NS;
+    this.spin.slept(monotonicNow() - asleep);
   }
 }

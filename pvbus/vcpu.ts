@@ -14,7 +14,7 @@ import { EventChannels } from './event-channel.ts';
 import { FrameAllocator } from './frames.ts';
 import { GrantTable } from './grant-table.ts';
 import { type ControlMessage, FutexSet, monotonicNow } from './linux.ts';
-import { WakeWords } from './wake-words.ts';
+import { AdaptiveSpin, WakeWords } from './wake-words.ts';
 
 /** How a vCPU reaches the hypervisor; another process, or in a simulation the same thread. */
 export interface Machine {
@@ -65,10 +65,6 @@ export class Scratch {
   }
 }
 
-// A vCPU spins before it sleeps only where spinning has lately paid: its last sleeps were short.
-const SPIN_NS = 40_000;
-const SPIN_CHECKS = 64;
-
 export class Vcpu {
   readonly domid: Domid;
   readonly id: number;
@@ -84,7 +80,7 @@ export class Vcpu {
   readonly wakeWords = new WakeWords();
   private readonly machine: Machine;
   private readonly futexes = new FutexSet();
-  private spin = false;
+  private readonly spin = new AdaptiveSpin();
   private readonly foreign = new Map<number, ForeignMemory>();
 
   constructor(machine: Machine, memory: Arena, layout: DomainLayout, domid: Domid, id: number) {
@@ -142,13 +138,9 @@ export class Vcpu {
     const words = this.wakeWords;
     if (this.events.pending() || words.changed()) return;
     const from = monotonicNow();
-    if (this.spin) {
-      const end = deadlineNs === undefined ? from + SPIN_NS : Math.min(from + SPIN_NS, deadlineNs);
-      do {
-        for (let i = 0; i < SPIN_CHECKS; i++) if (words.changed()) return;
-      } while (monotonicNow() < end);
-    }
+    if (this.spin.until(words, from, deadlineNs)) return;
+    const asleep = monotonicNow();
     words.sleep(this.futexes, deadlineNs);
-    this.spin = monotonicNow() - from < SPIN_NS;
+    this.spin.slept(monotonicNow() - asleep);
   }
 }

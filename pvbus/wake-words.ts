@@ -1,6 +1,6 @@
 // The futex words one vCPU sleeps on, and the flags that tell their writers that it sleeps.
 import type { Bell } from './event-channel.ts';
-import type { FutexSet } from './linux.ts';
+import { type FutexSet, monotonicNow } from './linux.ts';
 
 interface SleepingFlag {
   readonly array: Int32Array;
@@ -77,5 +77,43 @@ export class WakeWords {
   /** Addresses and seen values, for a helper thread that sleeps on this vCPU's behalf. */
   snapshot(): { addresses: number[]; seen: number[] } {
     return { addresses: [...this.addresses], seen: [...this.seen] };
+  }
+}
+
+const SPIN_NS = 40_000;
+const SPIN_CHECKS = 64;
+const MAX_PENANCE = 1024;
+
+/**
+ * Whether to spin before a sleep: only where the last sleeps were so short that spinning would have
+ * caught them, and ever more rarely where it did not (the waker may need this very CPU).
+ */
+export class AdaptiveSpin {
+  private paid = false;
+  private penance = 1;
+  private skip = 0;
+
+  /** Spin for a while; true when a word was bumped. */
+  until(words: WakeWords, from: number, deadlineNs?: number): boolean {
+    if (!this.paid) return false;
+    if (this.skip > 0) {
+      this.skip--;
+      return false;
+    }
+    const end = deadlineNs === undefined ? from + SPIN_NS : Math.min(from + SPIN_NS, deadlineNs);
+    do {
+      for (let i = 0; i < SPIN_CHECKS; i++) {
+        if (!words.changed()) continue;
+        this.penance = 1;
+        return true;
+      }
+    } while (monotonicNow() < end);
+    this.skip = this.penance;
+    this.penance = Math.min(this.penance * 2, MAX_PENANCE);
+    return false;
+  }
+  /** A sleep lasted this long. */
+  slept(ns: number): void {
+    this.paid = ns < SPIN_NS;
   }
 }
