@@ -1,0 +1,61 @@
+// What a vbd's requests act on. A test may pass one that fails, stalls or lies.
+import { fdatasyncSync, fstatSync, readSync, writeSync } from 'node:fs';
+import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, fallocate, XenError } from '#pvbus';
+
+/** Bytes of a disk. Each call does all of what it was asked for, or throws. */
+export interface DiskImage {
+  readonly sizeBytes: number;
+  /** Bytes [at, at + length) of the disk into `into` from `offset` on. */
+  read(into: Uint8Array, offset: number, length: number, at: number): void;
+  write(from: Uint8Array, offset: number, length: number, at: number): void;
+  /** Everything written before is on the medium when this returns. */
+  flush(): void;
+  /** These bytes are not needed any more; they read as zeros afterwards. */
+  discard(at: number, length: number): void;
+}
+
+/** A file whose bytes are the disk's. Reads and writes go straight between it and the caller's memory. */
+export class RawFile implements DiskImage {
+  readonly sizeBytes: number;
+  readonly #fd: number;
+
+  /** `fd` stays the caller's. */
+  constructor(fd: number, sizeBytes: number) {
+    this.#fd = fd;
+    this.sizeBytes = sizeBytes;
+  }
+
+  read(into: Uint8Array, offset: number, length: number, at: number): void {
+    let n = readSync(this.#fd, into, offset, length, at);
+    while (n < length) {
+      const more = readSync(this.#fd, into, offset + n, length - n, at + n);
+      if (more === 0) throw new XenError('EIO', `the image ends at ${at + n}, it had ${this.sizeBytes} bytes`);
+      n += more;
+    }
+  }
+
+  write(from: Uint8Array, offset: number, length: number, at: number): void {
+    let n = writeSync(this.#fd, from, offset, length, at);
+    while (n < length) n += writeSync(this.#fd, from, offset + n, length - n, at + n);
+  }
+
+  flush(): void {
+    fdatasyncSync(this.#fd);
+  }
+
+  discard(at: number, length: number): void {
+    fallocate(this.#fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, length);
+  }
+}
+
+/** The smallest range whose discard gives memory of the file system back; 0 when it cannot punch holes. */
+export function discardGranularity(fd: number): number {
+  const { size, blksize } = fstatSync(fd);
+  try {
+    // Past the end there is nothing to lose, and the answer is the same.
+    fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, size, blksize);
+    return blksize;
+  } catch {
+    return 0; // EOPNOTSUPP, or a file that is open for reading only
+  }
+}
