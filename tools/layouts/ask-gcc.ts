@@ -20,18 +20,10 @@ export function whyNoCompiler(): string | undefined {
   return undefined;
 }
 
-/** Compile `source` with `includes` in its include path and hand its executable to `use`. */
-export function withCompiled<T>(source: string, files: Record<string, string>, use: (program: string) => T): T {
-  const dir = mkdtempSync(join(tmpdir(), 'xenolith-gcc-'));
-  try {
-    for (const [name, text] of Object.entries(files)) writeFileSync(join(dir, name), text);
-    const program = join(dir, 'program');
-    const flags = ['-std=gnu11', '-O1', '-Wall', '-Wno-unused-function', '-Werror'];
-    execFileSync('gcc', [...flags, '-I', dir, '-o', program, source], { stdio: ['ignore', 'pipe', 'pipe'] });
-    return use(program);
-  } finally {
-    rmSync(dir, { recursive: true, force: true });
-  }
+/** Compile `source` to `program`; throws with gcc's messages. */
+export function compile(source: string, program: string, ...options: string[]): void {
+  const flags = ['-std=gnu11', '-O1', '-Wall', '-Werror', ...options];
+  execFileSync('gcc', [...flags, '-o', program, source], { stdio: ['ignore', 'pipe', 'pipe'] });
 }
 
 /** questions.h: one line for everything the tables claim. */
@@ -64,7 +56,13 @@ function questions(abi: Abi): string {
 /** What the C compiler says of everything in `abi`. */
 export function askGcc(abi: Abi): Golden {
   const source = fileURLToPath(new URL('offsets.c', import.meta.url));
-  return withCompiled(source, { 'questions.h': questions(abi) }, program =>
-    JSON.parse(execFileSync(program, { encoding: 'utf8', maxBuffer: 16 << 20 })),
-  );
+  const dir = mkdtempSync(join(tmpdir(), 'xenolith-layouts-'));
+  try {
+    const program = join(dir, 'offsets');
+    writeFileSync(join(dir, 'questions.h'), questions(abi));
+    compile(source, program, '-Wno-unused-function', '-I', dir);
+    return JSON.parse(execFileSync(program, { encoding: 'utf8', maxBuffer: 16 << 20 }));
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
 }
