@@ -28,8 +28,9 @@ export class SocketLink implements VcpuLink {
       sendControl(this.socket, kind, a, b, arena?.fd ?? -1);
     } catch (error) {
       // The receiver is dead, or hostile and never receives: either way nothing more reaches it.
-      if (error instanceof SystemCallError) return this.close();
-      throw error;
+      if (!(error instanceof SystemCallError)) throw error;
+      this.close();
+      return;
     }
     Atomics.add(this.words, this.seq, 1);
   }

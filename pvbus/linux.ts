@@ -1,5 +1,6 @@
 // Every call into Linux that Node does not offer. The only file that knows koffi.
 import koffi from 'koffi';
+import { getU64 } from './struct.ts';
 
 const libc = koffi.load('libc.so.6');
 const long = 'int64_t';
@@ -138,14 +139,19 @@ export function futexWaitFor(address: number, value: number, ms: number): void {
 export const FUTEX_WAITV_MAX = 128;
 const WAITER_BYTES = 24;
 
-/** A set of futex words one thread sleeps on together (futex_waitv, Linux 5.16). */
+/** Where Linux has no futex_waitv, a sleep on several words looks at the others this often. */
+const POLL_MS = 1;
+
+/** A set of futex words one thread sleeps on together (futex_waitv, Linux 5.16; before that, by polling). */
 export class FutexSet {
+  private waitv: boolean;
   private readonly base: number;
   private readonly view: DataView;
   private readonly timeout: number;
   private count = 0;
 
-  constructor() {
+  constructor(waitv = true) {
+    this.waitv = waitv;
     const bytes = FUTEX_WAITV_MAX * WAITER_BYTES;
     this.base = mapPrivate(bytes + 16);
     this.view = new DataView(viewOf(this.base, bytes + 16));
@@ -175,6 +181,10 @@ export class FutexSet {
   }
   /** Sleep until one word differs or is woken, or the deadline (monotonic ns) has passed. */
   sleep(deadlineNs?: number): void {
+    if (!this.waitv) {
+      this.poll(deadlineNs);
+      return;
+    }
     let timeout = 0;
     if (deadlineNs !== undefined) {
       const seconds = Math.floor(deadlineNs / 1e9);
@@ -184,7 +194,13 @@ export class FutexSet {
       this.view.setUint32(this.timeout + 12, 0, true);
       timeout = this.base + this.timeout;
     }
-    f.futex_waitv(SYS_futex_waitv, this.base, this.count, 0, timeout, CLOCK_MONOTONIC);
+    const woken = f.futex_waitv(SYS_futex_waitv, this.base, this.count, 0, timeout, CLOCK_MONOTONIC);
+    if (woken < 0 && koffi.errno() === koffi.os.errno.ENOSYS) this.waitv = false;
+  }
+  private poll(deadlineNs?: number): void {
+    if (this.count === 0) return;
+    const ms = deadlineNs === undefined ? POLL_MS : Math.min(POLL_MS, (deadlineNs - monotonicNow()) / 1e6);
+    if (ms > 0) futexWaitFor(getU64(this.view, 8), this.view.getInt32(0, true), ms);
   }
 }
 

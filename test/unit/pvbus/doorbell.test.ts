@@ -3,10 +3,10 @@ import { once } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import {
   Arena,
-  Doorbell,
   DOORBELL_SLEEPING,
   DOORBELL_SLOTS,
   DOORBELL_WAKE,
+  Doorbell,
   FutexSet,
   monotonicNow,
   WakeWords,
@@ -72,6 +72,17 @@ describe('doorbells between two processes', () => {
     sender.ring(0, 0);
     words.sleep(futexes, monotonicNow() + 30e9);
     expect(words.take(0)).toBe(true);
+    arena.release();
+  });
+
+  it('without futex_waitv a sleep still ends by itself, soon, and at the deadline', () => {
+    const arena = Arena.create('doorbell-poll', 4096);
+    const { words } = sleeper(new Doorbell(arena, 2, 1));
+    words.take(0);
+    const polling = new FutexSet(false);
+    words.sleep(polling);
+    words.sleep(polling, monotonicNow() - 1);
+    expect(words.changed()).toBe(false);
     arena.release();
   });
 });
