@@ -1,0 +1,89 @@
+// What a client has not taken yet: replies and watch events, in order, bounded, events only once.
+import { XENSTORE_PAYLOAD_MAX, XS_WATCH_EVENT, xenstoreFrame } from '#pvbus';
+
+interface Message {
+  readonly bytes: Uint8Array;
+  /** Of an event: what makes two of them the same. */
+  readonly key: string | undefined;
+}
+
+export class OutputQueue {
+  #messages: Message[] = [];
+  #head = 0;
+  #taken = 0; // bytes of the head message that are gone already
+  readonly #events = new Set<string>();
+  #bytes = 0;
+  #replies = 0;
+
+  /** Bytes waiting. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+  /** Replies waiting, whole or in part. */
+  get replies(): number {
+    return this.#replies;
+  }
+  get empty(): boolean {
+    return this.#bytes === 0;
+  }
+
+  reply(type: number, req_id: number, tx_id: number, payload: Uint8Array): void {
+    this.#replies++;
+    this.#push({ bytes: xenstoreFrame(type, req_id, tx_id, payload), key: undefined });
+  }
+
+  /**
+   * An event that waits already is not queued again: whoever reads it looks after both changes. One that no
+   * frame can hold is dropped (Xen: a token may be almost as long as a frame).
+   */
+  event(path: string, token: string): void {
+    const key = `${path}\0${token}\0`;
+    if (this.#events.has(key)) return;
+    const payload = Buffer.from(key, 'latin1');
+    if (payload.length > XENSTORE_PAYLOAD_MAX) return;
+    this.#events.add(key);
+    this.#push({ bytes: xenstoreFrame(XS_WATCH_EVENT, 0, 0, payload), key });
+  }
+
+  #push(message: Message): void {
+    this.#messages.push(message);
+    this.#bytes += message.bytes.length;
+  }
+
+  /** Give bytes to `write` until it takes fewer than it is offered. Returns how many it took; -1: it failed. */
+  drain(write: (bytes: Uint8Array) => number): number {
+    let total = 0;
+    while (this.#head < this.#messages.length) {
+      const message = this.#messages[this.#head]!; // within the array
+      const rest = this.#taken === 0 ? message.bytes : message.bytes.subarray(this.#taken);
+      const n = write(rest);
+      if (n < 0) return -1;
+      // Part of it is out: a later event of the same kind is news again.
+      if (n > 0 && message.key !== undefined) this.#events.delete(message.key);
+      total += n;
+      this.#bytes -= n;
+      this.#taken += n;
+      if (this.#taken < message.bytes.length) break;
+      if (message.key === undefined) this.#replies--;
+      this.#head++;
+      this.#taken = 0;
+    }
+    if (this.#head === this.#messages.length) {
+      this.#messages = [];
+      this.#head = 0;
+    } else if (this.#head > 1024) {
+      this.#messages = this.#messages.slice(this.#head);
+      this.#head = 0;
+    }
+    return total;
+  }
+
+  clear(): void {
+    this.#messages = [];
+    this.#head = 0;
+    this.#taken = 0;
+    this.#events.clear();
+    this.#bytes = 0;
+    this.#replies = 0;
+  }
+}

@@ -1,0 +1,424 @@
+// One function for each XS_* message, and the only map from an error to the name a client is told.
+import {
+  domid,
+  gfn,
+  parseDecimal,
+  port,
+  XENSTORE_PAYLOAD_MAX,
+  XenError,
+  XS_CONTROL,
+  XS_DIRECTORY,
+  XS_DIRECTORY_PART,
+  XS_ERROR,
+  XS_GET_DOMAIN_PATH,
+  XS_GET_PERMS,
+  XS_INTRODUCE,
+  XS_IS_DOMAIN_INTRODUCED,
+  XS_MKDIR,
+  XS_READ,
+  XS_RELEASE,
+  XS_RESET_WATCHES,
+  XS_RESUME,
+  XS_RM,
+  XS_SET_PERMS,
+  XS_SET_TARGET,
+  XS_TRANSACTION_END,
+  XS_TRANSACTION_START,
+  XS_UNWATCH,
+  XS_WATCH,
+  XS_WRITE,
+  xsErrorNames,
+  xsTypeName,
+} from '#pvbus';
+import type { Connection } from './connection.ts';
+import { XS_GET_FEATURE, XS_GET_QUOTA, XS_SET_FEATURE, XS_SET_QUOTA } from './newer-wire.ts';
+import { absolutePath, domidOf, homeOf, isSpecial } from './path.ts';
+import { formatPermissions, parsePermissions } from './permissions.ts';
+import { quotaNames } from './quota.ts';
+import type { Server } from './server.ts';
+import { listing, readable } from './store.ts';
+import { SAW_EXISTENCE, SAW_NAMES, SAW_PERMS, SAW_VALUE, Transaction, type View } from './transaction.ts';
+
+interface Request {
+  readonly server: Server;
+  readonly client: Connection;
+  readonly tx_id: number;
+  /** Valid until the request is answered: what is kept is copied. */
+  readonly payload: Buffer;
+  /** To be done once the reply is queued. */
+  afterwards: (() => void) | undefined;
+}
+/** Returns the reply's payload, or strings to be sent with a NUL after each. Throws a XenError. */
+type Handler = (request: Request) => Uint8Array | readonly string[];
+
+const OK = ['OK'] as const;
+const invalid = (why: string): XenError => new XenError('EINVAL', why);
+
+const handlers = new Map<number, Handler>([
+  [XS_CONTROL, control],
+  [XS_DIRECTORY, directory],
+  [XS_READ, read],
+  [XS_GET_PERMS, getPerms],
+  [XS_WATCH, watch],
+  [XS_UNWATCH, unwatch],
+  [XS_TRANSACTION_START, transactionStart],
+  [XS_TRANSACTION_END, transactionEnd],
+  [XS_INTRODUCE, introduce],
+  [XS_RELEASE, release],
+  [XS_GET_DOMAIN_PATH, getDomainPath],
+  [XS_WRITE, write],
+  [XS_MKDIR, mkdir],
+  [XS_RM, rm],
+  [XS_SET_PERMS, setPerms],
+  [XS_IS_DOMAIN_INTRODUCED, isDomainIntroduced],
+  [XS_RESUME, resume],
+  [XS_SET_TARGET, setTarget],
+  [XS_RESET_WATCHES, resetWatches],
+  [XS_DIRECTORY_PART, directoryPart],
+  [XS_GET_FEATURE, getFeature],
+  [XS_SET_FEATURE, setFeature],
+  [XS_GET_QUOTA, getQuota],
+  [XS_SET_QUOTA, setQuota],
+]);
+
+/** Answer one message. Whatever it holds, it is answered, and the daemon goes on. */
+export function answer(
+  server: Server,
+  client: Connection,
+  type: number,
+  req_id: number,
+  tx_id: number,
+  payload: Uint8Array,
+): void {
+  const request: Request = { server, client, tx_id, payload: asBuffer(payload), afterwards: undefined };
+  let reply: Uint8Array;
+  try {
+    const handler = handlers.get(type);
+    if (!handler) throw new XenError('ENOSYS', `no message of type ${type}`);
+    const result = handler(request);
+    reply = result instanceof Uint8Array ? result : strings(result);
+    if (reply.length > XENSTORE_PAYLOAD_MAX) throw new XenError('E2BIG', `a reply of ${reply.length} bytes`);
+  } catch (error) {
+    const name = errorName(error);
+    if (!(error instanceof XenError)) {
+      // We are wrong. Trees are values, so nothing is half done: this request fails, the daemon stands.
+      server.log.error(`${client.name}: ${xsTypeName(type)}: ${error instanceof Error ? error.stack : error}`);
+    } else server.trace(`${client.name}: ${xsTypeName(type)} tx ${tx_id}: ${name}: ${error.message}`);
+    client.output.reply(XS_ERROR, req_id, tx_id, strings([name]));
+    return;
+  }
+  server.trace(`${client.name}: ${xsTypeName(type)} tx ${tx_id}: ${reply.length} bytes`);
+  client.output.reply(type, req_id, tx_id, reply);
+  request.afterwards?.();
+}
+
+/** Xen: only names of xs_wire.h's list may be sent; clients take any other for EINVAL. */
+function errorName(error: unknown): string {
+  if (!(error instanceof XenError)) return 'EIO';
+  if (xsErrorNames.includes(error.code)) return error.code;
+  return NEAREST[error.code] ?? 'EINVAL';
+}
+/** What the hypervisor may say to an INTRODUCE and the list has no name for. */
+const NEAREST: Readonly<Record<string, string>> = { ESRCH: 'ENOENT', EFAULT: 'EINVAL', ENXIO: 'ENOENT' };
+
+// ---- payloads ----
+
+const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+/** Strings are bytes here, as in Xen: latin1 takes each to one character and back. */
+const strings = (parts: readonly string[]): Uint8Array => Buffer.from(parts.map(p => `${p}\0`).join(''), 'latin1');
+
+/** The strings of a payload that end in a NUL; what follows the last NUL is reserved and ignored. */
+function parts({ payload }: Request, least: number, most = Number.POSITIVE_INFINITY): string[] {
+  const found = payload.toString('latin1').split('\0').slice(0, -1);
+  if (found.length < least || found.length > most) throw invalid(`${found.length} strings in the payload`);
+  return found;
+}
+
+/** A payload that is one string and its NUL. */
+function only({ payload }: Request): string {
+  if (payload.length === 0 || payload.indexOf(0) !== payload.length - 1) throw invalid('not one string and a NUL');
+  return payload.toString('latin1', 0, payload.length - 1);
+}
+
+function nodePath({ client }: Request, text: string | undefined): string {
+  if (text === undefined) throw invalid('no path');
+  return absolutePath(text, client.actor.domid, client.limits()['path-max']);
+}
+
+function decimal(text: string | undefined, what: string, max = 0xffffffff): number {
+  const n = parseDecimal(text, max);
+  if (n === undefined) throw invalid(`${JSON.stringify(text)} is no ${what}`);
+  return n;
+}
+
+/** A domain that can be introduced: not dom0, not one of the reserved numbers. */
+function guestOf(text: string | undefined): number {
+  const id = domidOf(text);
+  if (id === 0 || id >= 0x7ff0) throw invalid(`dom${id} is no guest`);
+  return id;
+}
+
+function dom0Only({ client }: Request): void {
+  if (!client.actor.privileged) throw new XenError('EACCES', `${client.name} is not dom0`);
+}
+
+/** What this request reads and writes. Throws ENOENT for a transaction that is not open. */
+function view({ server, client, tx_id }: Request): View {
+  return tx_id === 0 ? server.viewOf(client) : transactionOf(client, tx_id);
+}
+
+function transactionOf(client: Connection, tx_id: number): Transaction {
+  const transaction = client.transactions.get(tx_id);
+  if (!transaction) throw new XenError('ENOENT', `${client.name} has no transaction ${tx_id}`);
+  return transaction;
+}
+
+// ---- nodes ----
+
+function read(request: Request): Uint8Array {
+  const path = nodePath(request, only(request));
+  const on = view(request);
+  on.saw(path, SAW_EXISTENCE | SAW_VALUE | permsMatter(request));
+  return readable(on.tree, request.client.actor, path).value;
+}
+
+/** Only a client that can be refused depends on the permissions of what it reads. */
+function permsMatter({ client }: Request): number {
+  return client.actor.privileged ? 0 : SAW_PERMS;
+}
+
+function directory(request: Request): readonly string[] {
+  const path = nodePath(request, only(request));
+  const on = view(request);
+  on.saw(path, SAW_EXISTENCE | SAW_NAMES | permsMatter(request));
+  const node = readable(on.tree, request.client.actor, path);
+  if (node.children.nameBytes > XENSTORE_PAYLOAD_MAX) throw new XenError('E2BIG', `${path} has too many children`);
+  return listing(node);
+}
+
+/** Xen: generation|, then names from a byte offset on, as many as fit; an empty name ends the list. */
+function directoryPart(request: Request): Uint8Array {
+  const [text, from] = parts(request, 2);
+  const path = nodePath(request, text);
+  const offset = decimal(from, 'offset');
+  const on = view(request);
+  on.saw(path, SAW_EXISTENCE | SAW_NAMES | permsMatter(request));
+  const node = readable(on.tree, request.client.actor, path);
+  if (offset > node.children.nameBytes) throw invalid(`offset ${offset} is behind the end of ${path}`);
+  const head = `${node.generation}\0`;
+  let body = '';
+  let skip = offset;
+  for (const name of listing(node)) {
+    if (skip >= name.length + 1) {
+      skip -= name.length + 1;
+      continue;
+    }
+    const rest = `${name.slice(skip)}\0`;
+    skip = 0;
+    if (head.length + body.length + rest.length > XENSTORE_PAYLOAD_MAX) return Buffer.from(head + body, 'latin1');
+    body += rest;
+  }
+  if (head.length + body.length < XENSTORE_PAYLOAD_MAX) body += '\0';
+  return Buffer.from(head + body, 'latin1');
+}
+
+function write(request: Request): readonly string[] {
+  const { payload } = request;
+  const end = payload.indexOf(0);
+  if (end < 0) throw invalid('a path without its NUL');
+  const path = nodePath(request, payload.toString('latin1', 0, end));
+  view(request).apply({ kind: 'write', path, value: Uint8Array.prototype.slice.call(payload, end + 1) });
+  return OK;
+}
+
+function mkdir(request: Request): readonly string[] {
+  view(request).apply({ kind: 'mkdir', path: nodePath(request, only(request)) });
+  return OK;
+}
+
+function rm(request: Request): readonly string[] {
+  view(request).apply({ kind: 'rm', path: nodePath(request, only(request)) });
+  return OK;
+}
+
+function getPerms(request: Request): readonly string[] {
+  const text = only(request);
+  const on = view(request);
+  if (text.startsWith('@')) {
+    const perms = request.server.specialPerms(on.tree, specialPath(text));
+    on.saw(text, SAW_PERMS);
+    dom0Only(request);
+    return formatPermissions(perms);
+  }
+  const path = nodePath(request, text);
+  on.saw(path, SAW_EXISTENCE | SAW_PERMS);
+  return formatPermissions(readable(on.tree, request.client.actor, path).perms);
+}
+
+function setPerms(request: Request): readonly string[] {
+  const [text, ...letters] = parts(request, 2);
+  const path = text?.startsWith('@') ? specialPath(text) : nodePath(request, text);
+  view(request).apply({ kind: 'set-perms', path, perms: parsePermissions(letters) });
+  return OK;
+}
+
+function specialPath(text: string): string {
+  if (!isSpecial(text)) throw invalid(`${JSON.stringify(text.slice(0, 50))} is no special watch`);
+  return text;
+}
+
+// ---- watches ----
+
+function watchPath(request: Request, text: string | undefined): string {
+  return text?.startsWith('@') ? specialPath(text) : nodePath(request, text);
+}
+
+function watch(request: Request): readonly string[] {
+  const { server, client } = request;
+  const [text, token, depthText] = parts(request, 2, 3);
+  const path = watchPath(request, text);
+  const depth = depthText === undefined ? undefined : decimal(depthText, 'depth');
+  // Xen: of a special watch the only depth is 1, which asks for the domid in the event.
+  if (path.startsWith('@') && depth !== undefined && depth !== 1) throw invalid(`a special watch of depth ${depth}`);
+  if (server.watches.count(client) >= client.limits().watches) {
+    throw new XenError('ENOSPC', `${client.name} has ${client.limits().watches} watches already`);
+  }
+  const shown = text ?? '';
+  server.watches.add(client, path, token ?? '', !shown.startsWith('/') && !shown.startsWith('@'), depth);
+  // Xen: every watch fires once when it is made, and the OK is to come before that event.
+  request.afterwards = () => client.event(shown, token ?? '');
+  return OK;
+}
+
+function unwatch(request: Request): readonly string[] {
+  const [text, token] = parts(request, 2, 3);
+  request.server.watches.remove(request.client, watchPath(request, text), token ?? '');
+  return OK;
+}
+
+function resetWatches({ server, client }: Request): readonly string[] {
+  server.watches.removeAll(client);
+  client.transactions.clear();
+  return OK;
+}
+
+// ---- transactions ----
+
+function transactionStart({ server, client, tx_id }: Request): readonly string[] {
+  if (tx_id !== 0) throw new XenError('EBUSY', 'a transaction within a transaction');
+  if (client.transactions.size >= client.limits().transactions) {
+    throw new XenError('ENOSPC', `${client.name} has ${client.transactions.size} transactions open`);
+  }
+  const id = client.newTransactionId();
+  client.transactions.set(id, new Transaction(server.store, client.actor, client.limits()));
+  return [String(id)];
+}
+
+function transactionEnd(request: Request): readonly string[] {
+  const { server, client, tx_id } = request;
+  const verdict = only(request);
+  if (verdict !== 'T' && verdict !== 'F') throw invalid('the end of a transaction is T or F');
+  const transaction = transactionOf(client, tx_id);
+  client.transactions.delete(tx_id);
+  if (verdict === 'T') server.fire(transaction.commit());
+  return OK;
+}
+
+// ---- domains ----
+
+function introduce(request: Request): readonly string[] {
+  dom0Only(request);
+  const [id, frame, evtchn] = parts(request, 3);
+  // Xen: the frame number is signed decimal; ours is recorded, and the page is mapped by its grant.
+  const where = decimal(frame?.replace(/^-/, ''), 'frame', Number.MAX_SAFE_INTEGER);
+  request.server.introduce(domid(guestOf(id)), gfn(where), port(decimal(evtchn, 'port')));
+  return OK;
+}
+
+function release(request: Request): readonly string[] {
+  dom0Only(request);
+  request.server.release(domid(guestOf(only(request))));
+  return OK;
+}
+
+function resume(request: Request): readonly string[] {
+  dom0Only(request);
+  request.server.resume(domid(guestOf(only(request))));
+  return OK;
+}
+
+function getDomainPath(request: Request): readonly string[] {
+  return [homeOf(domidOf(only(request)))];
+}
+
+function isDomainIntroduced(request: Request): readonly string[] {
+  return [request.server.isIntroduced(domid(domidOf(only(request)))) ? 'T' : 'F'];
+}
+
+function setTarget(request: Request): readonly string[] {
+  dom0Only(request);
+  const [id, target] = parts(request, 2, 2);
+  request.server.setTarget(domid(guestOf(id)), domid(guestOf(target)));
+  return OK;
+}
+
+function getFeature(request: Request): readonly string[] {
+  const [id] = parts(request, 0, 1);
+  if (!id) return [String(request.server.features())]; // no string, or an empty one
+  dom0Only(request);
+  return [String(request.server.features(domid(guestOf(id))))];
+}
+
+function setFeature(request: Request): readonly string[] {
+  dom0Only(request);
+  const [id, value] = parts(request, 2, 2);
+  request.server.setFeatures(domid(guestOf(id)), decimal(value, 'feature mask'));
+  return OK;
+}
+
+function getQuota(request: Request): readonly string[] {
+  dom0Only(request);
+  const [first, second] = parts(request, 0, 2);
+  const { quotas } = request.server;
+  if (!first) return [quotaNames.join(' ')];
+  return [String(second === undefined ? quotas.get(first) : quotas.get(second, guestOf(first)))];
+}
+
+function setQuota(request: Request): readonly string[] {
+  dom0Only(request);
+  const given = parts(request, 2, 3);
+  const value = decimal(given.pop(), 'quota');
+  const name = given.pop() ?? '';
+  const [id] = given;
+  request.server.quotas.set(name, value, id === undefined ? undefined : guestOf(id));
+  return OK;
+}
+
+// ---- the daemon itself ----
+
+function control(request: Request): readonly string[] {
+  dom0Only(request);
+  const { server, client } = request;
+  const [command, ...params] = parts(request, 1);
+  const [param] = params;
+  switch (command) {
+    case 'help':
+      return ['Supported commands: check, help, log on|off, print <text>'];
+    case 'check': {
+      const wrong = server.check();
+      if (wrong === undefined) return OK;
+      server.log.error(`check: ${wrong}`);
+      return [wrong];
+    }
+    case 'log':
+      if (param !== 'on' && param !== 'off') throw invalid('log on, or log off');
+      server.tracing = param === 'on';
+      return OK;
+    case 'print':
+      if (param === undefined) throw invalid('print what?');
+      server.log.info(`${client.name}: ${param}`);
+      return OK;
+    default:
+      throw invalid(`no control command ${JSON.stringify(command)}`);
+  }
+}

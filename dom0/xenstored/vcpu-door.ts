@@ -1,0 +1,91 @@
+// The hypervisor through a vCPU of dom0.
+import {
+  __HYPERVISOR_domctl,
+  type Domid,
+  type EvtchnPort,
+  errnoName,
+  GNTTAB_RESERVED_XENSTORE,
+  type GrantMapping,
+  gntstName,
+  type Page,
+  type Vcpu,
+  VIRQ_DOM_EXC,
+  XEN_DOMCTL_getdomaininfo,
+  XEN_DOMCTL_INTERFACE_VERSION,
+  XEN_DOMINF_dying,
+  XEN_DOMINF_shutdown,
+  XEN_DOMINF_shutdownmask,
+  XEN_DOMINF_shutdownshift,
+  XenDomctl,
+  XenDomctlGetdomaininfo,
+  XenError,
+  xen_domctl,
+} from '#pvbus';
+import type { DomainDoor, DomainInfo } from './domains.ts';
+
+export class VcpuDoor implements DomainDoor {
+  readonly #vcpu: Vcpu;
+  readonly #pages = new Map<Domid, GrantMapping>();
+
+  constructor(vcpu: Vcpu) {
+    this.#vcpu = vcpu;
+  }
+
+  mapStorePage(domid: Domid): Page {
+    const mapping = this.#vcpu.grants.tryMap(domid, GNTTAB_RESERVED_XENSTORE);
+    if (typeof mapping === 'number') {
+      throw new XenError('EINVAL', `dom${domid} grants no xenstore page: ${gntstName(mapping)}`);
+    }
+    this.#pages.set(domid, mapping);
+    return mapping.page;
+  }
+
+  unmapStorePage(domid: Domid): void {
+    const mapping = this.#pages.get(domid);
+    if (!mapping) return;
+    this.#pages.delete(domid);
+    this.#vcpu.grants.unmap([mapping]);
+  }
+
+  bind(domid: Domid, remotePort: EvtchnPort): EvtchnPort {
+    return this.#vcpu.events.bindInterdomain(domid, remotePort);
+  }
+
+  unbind(port: EvtchnPort): void {
+    this.#vcpu.events.close(port);
+  }
+
+  notify(port: EvtchnPort): void {
+    this.#vcpu.events.notify(port);
+  }
+
+  onEvent(port: EvtchnPort, cb: () => void): void {
+    this.#vcpu.events.on(port, cb);
+  }
+
+  domainInfo(domid: Domid): DomainInfo | undefined {
+    const { scratch } = this.#vcpu;
+    const at = scratch.reset().alloc(xen_domctl.size);
+    const call = new XenDomctl(scratch.view, at);
+    call.cmd = XEN_DOMCTL_getdomaininfo;
+    call.interface_version = XEN_DOMCTL_INTERFACE_VERSION;
+    call.domain = domid;
+    const rc = this.#vcpu.hypercall(__HYPERVISOR_domctl, at);
+    if (rc < 0) {
+      if (errnoName(rc) === 'ESRCH') return undefined;
+      throw new XenError(errnoName(rc), `getdomaininfo of dom${domid}`);
+    }
+    const { flags, domain } = new XenDomctlGetdomaininfo(scratch.view, at + xen_domctl.at.u);
+    if (domain !== domid) return undefined; // Xen: of a domid that is free, the next one may be described
+    return {
+      dying: (flags & XEN_DOMINF_dying) !== 0,
+      shutdown: (flags & XEN_DOMINF_shutdown) !== 0,
+      shutdownReason: (flags >>> XEN_DOMINF_shutdownshift) & XEN_DOMINF_shutdownmask,
+    };
+  }
+
+  onDomExc(cb: () => void): void {
+    // Xen: a global VIRQ is bound on vCPU 0; `on` then steers it to this one.
+    this.#vcpu.events.on(this.#vcpu.events.bindVirq(VIRQ_DOM_EXC, 0), cb);
+  }
+}

@@ -1,0 +1,166 @@
+// Who is to be told of a change. Watches hang in a tree of their own along the paths they name, so a change
+// costs what the length of its path and the number of its watchers is, however many watches there are.
+import { XenError } from '#pvbus';
+import { homeOf, segmentsOf } from './path.ts';
+import { type Actor, mayRead, type Permissions } from './permissions.ts';
+import type { Change, Node } from './store.ts';
+
+/** One who may watch: a connection. */
+export interface Watcher {
+  readonly actor: Actor;
+  /** Queue an event. Never throws and never calls back. */
+  event(path: string, token: string): void;
+}
+
+interface Watch {
+  readonly watcher: Watcher;
+  /** Absolute, or special. */
+  readonly path: string;
+  readonly token: string;
+  /** The client named it relative to its home, and is told in the same way. */
+  readonly relative: boolean;
+  /** How many levels below `path` it reaches. */
+  readonly depth: number;
+  /** Order of registration. */
+  readonly nr: number;
+}
+
+interface Branch {
+  readonly children: Map<string, Branch>;
+  readonly watches: Set<Watch>;
+}
+const branch = (): Branch => ({ children: new Map(), watches: new Set() });
+
+const keyOf = (path: string, token: string): string => `${path}\0${token}`;
+
+export class Watches {
+  readonly #paths = branch();
+  readonly #special = branch();
+  readonly #of = new Map<Watcher, Map<string, Watch>>();
+  #nextNr = 0;
+
+  count(watcher: Watcher): number {
+    return this.#of.get(watcher)?.size ?? 0;
+  }
+
+  /** `path` is absolute or special. Throws EEXIST. */
+  add(watcher: Watcher, path: string, token: string, relative: boolean, depth = Number.POSITIVE_INFINITY): void {
+    const own = this.#of.get(watcher) ?? new Map<string, Watch>();
+    const key = keyOf(path, token);
+    if (own.has(key)) throw new XenError('EEXIST', `dom${watcher.actor.domid} watches ${path} with that token already`);
+    const watch: Watch = { watcher, path, token, relative, depth, nr: this.#nextNr++ };
+    own.set(key, watch);
+    this.#of.set(watcher, own);
+    let at = this.#rootFor(path);
+    for (const name of segmentsOf(path)) {
+      let next = at.children.get(name);
+      if (!next) {
+        next = branch();
+        at.children.set(name, next);
+      }
+      at = next;
+    }
+    at.watches.add(watch);
+  }
+
+  /** Throws ENOENT. */
+  remove(watcher: Watcher, path: string, token: string): void {
+    const own = this.#of.get(watcher);
+    const watch = own?.get(keyOf(path, token));
+    if (!own || !watch)
+      throw new XenError('ENOENT', `dom${watcher.actor.domid} does not watch ${path} with that token`);
+    own.delete(keyOf(path, token));
+    if (own.size === 0) this.#of.delete(watcher);
+    this.#unhang(watch);
+  }
+
+  removeAll(watcher: Watcher): void {
+    for (const watch of this.#of.get(watcher)?.values() ?? []) this.#unhang(watch);
+    this.#of.delete(watcher);
+  }
+
+  /** Tell everybody who watches the node of a change, a node above it, or one that went with it. */
+  fire(change: Change): void {
+    const { path, before, after } = change;
+    const heard: Heard[] = [];
+    const visible = (actor: Actor): boolean => canSee(actor, before) || canSee(actor, after);
+    const segments = segmentsOf(path);
+    let at: Branch | undefined = this.#paths;
+    for (let level = 0; at; level++) {
+      for (const watch of at.watches) {
+        if (segments.length - level <= watch.depth && visible(watch.watcher.actor)) heard.push({ watch, path });
+      }
+      const name: string | undefined = segments[level];
+      if (name === undefined) break;
+      at = at.children.get(name);
+    }
+    if (at && before && !after) collectBelow(at, before, heard);
+    tell(heard);
+  }
+
+  /** `name` happened to domain `domid`. `perms`: who may hear of it. */
+  fireSpecial(name: string, domid: number, perms: Permissions): void {
+    const heard: Heard[] = [];
+    const at = this.#special.children.get(name);
+    if (!at) return;
+    // Xen: with a depth of 1 the domain is named in the event; without, the event says only what happened.
+    for (const watch of at.watches) heard.push({ watch, path: watch.depth === 1 ? `${name}/${domid}` : name });
+    for (const watch of at.children.get(String(domid))?.watches ?? []) heard.push({ watch, path: watch.path });
+    tell(heard.filter(({ watch }) => mayRead(watch.watcher.actor, perms)));
+  }
+
+  #rootFor(path: string): Branch {
+    return path.startsWith('@') ? this.#special : this.#paths;
+  }
+
+  #unhang(watch: Watch): void {
+    const way: (readonly [Branch, string])[] = [];
+    let at = this.#rootFor(watch.path);
+    for (const name of segmentsOf(watch.path)) {
+      way.push([at, name]);
+      const next = at.children.get(name);
+      if (!next) return;
+      at = next;
+    }
+    at.watches.delete(watch);
+    for (let step = way.pop(); step && at.watches.size === 0 && at.children.size === 0; step = way.pop()) {
+      step[0].children.delete(step[1]);
+      at = step[0];
+    }
+  }
+}
+
+interface Heard {
+  readonly watch: Watch;
+  readonly path: string;
+}
+
+function canSee(actor: Actor, node: Node | undefined): boolean {
+  return node !== undefined && mayRead(actor, node.perms);
+}
+
+/** Watches of nodes that went together with `removed`. Each hears the path it watches. */
+function collectBelow(at: Branch, removed: Node, heard: Heard[]): void {
+  const open: (readonly [Branch, Node])[] = [[at, removed]];
+  for (let next = open.pop(); next; next = open.pop()) {
+    const [here, node] = next;
+    for (const [name, below] of here.children) {
+      const child = node.children.get(name);
+      if (!child) continue;
+      for (const watch of below.watches) {
+        if (canSee(watch.watcher.actor, child)) heard.push({ watch, path: watch.path });
+      }
+      open.push([below, child]);
+    }
+  }
+}
+
+/** In the order in which the watches were made. */
+function tell(heard: Heard[]): void {
+  if (heard.length > 1) heard.sort((a, b) => a.watch.nr - b.watch.nr);
+  for (const { watch, path } of heard) {
+    const home = `${homeOf(watch.watcher.actor.domid)}/`;
+    const shown = watch.relative && path.startsWith(home) ? path.slice(home.length) : path;
+    watch.watcher.event(shown, watch.token);
+  }
+}
