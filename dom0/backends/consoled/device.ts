@@ -1,0 +1,179 @@
+// Every domain's console: mapped and bound when the domain is introduced, let go when it is gone.
+import {
+  domid as asDomid,
+  port as asPort,
+  type Clock,
+  type Domid,
+  type EvtchnPort,
+  GNTTAB_RESERVED_CONSOLE,
+  type GrantMapping,
+  type Log,
+  parseDecimal,
+  readKeys,
+  runPaths,
+  type Vcpu,
+  XenError,
+  type XenstoreClient,
+} from '#pvbus';
+import { ConsoleClients } from './console-clients.ts';
+import { LogFile } from './log-file.ts';
+import { ConsoleStats } from './stats.ts';
+import { ConsoleWorker } from './worker.ts';
+
+export interface ConsoledOptions {
+  readonly vcpu: Vcpu;
+  readonly xs: XenstoreClient;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly runDir: string;
+  /** Have step() run soon. */
+  wake(): void;
+}
+
+/** One domain's console while it is served. */
+class ConsoleDevice {
+  readonly domid: Domid;
+  readonly stats: ConsoleStats;
+  readonly worker: ConsoleWorker;
+  readonly #options: ConsoledOptions;
+  readonly #label: string;
+  readonly #mapping: GrantMapping;
+  readonly #port: EvtchnPort;
+  readonly #clients: ConsoleClients;
+  readonly #logFile: LogFile;
+  #logFailing = false;
+
+  constructor(options: ConsoledOptions, domid: Domid, name: string, parts: Parts) {
+    this.#options = options;
+    this.domid = domid;
+    this.#label = `console of dom${domid}`;
+    this.stats = parts.stats;
+    this.#mapping = parts.mapping;
+    this.#port = parts.port;
+    this.#clients = parts.clients;
+    this.#logFile = new LogFile(runPaths(options.runDir).consoleLog(name));
+    this.worker = new ConsoleWorker({
+      page: parts.mapping.page,
+      clock: options.clock,
+      stats: parts.stats,
+      output: bytes => this.#output(bytes),
+      notify: () => options.vcpu.events.notify(parts.port),
+      inputWanted: () => parts.clients.resume(),
+    });
+  }
+
+  step(): 'progress' | 'idle' {
+    const result = this.worker.step();
+    if (this.worker.broken)
+      this.#options.log.error(`${this.#label}: its ring indices are impossible, no longer served`);
+    return result;
+  }
+  async close(): Promise<void> {
+    const { vcpu } = this.#options;
+    this.worker.drainLast();
+    // order: no event after the unmap; the handler would read the page.
+    vcpu.events.close(this.#port);
+    vcpu.grants.unmap([this.#mapping]);
+    this.#logFile.close();
+    await this.#clients.close();
+  }
+
+  #output(bytes: Uint8Array): void {
+    this.#clients.write(bytes);
+    try {
+      this.#logFile.write(bytes);
+      this.#logFailing = false;
+    } catch (error) {
+      this.stats.logDropped += bytes.length;
+      if (!this.#logFailing)
+        this.#options.log.error(`${this.#label}: ${this.#logFile.path}: ${(error as Error).message}`);
+      this.#logFailing = true;
+    }
+  }
+}
+interface Parts {
+  readonly stats: ConsoleStats;
+  readonly mapping: GrantMapping;
+  readonly port: EvtchnPort;
+  readonly clients: ConsoleClients;
+}
+
+export class Consoled {
+  readonly #options: ConsoledOptions;
+  readonly #devices = new Map<number, ConsoleDevice>();
+
+  constructor(options: ConsoledOptions) {
+    this.#options = options;
+  }
+
+  /** Serve the console whose nodes the toolstack has written. Its log is named after `name`. */
+  async connect(domid: Domid, name: string): Promise<void> {
+    const { vcpu, xs, log } = this.#options;
+    const keys = await readKeys(xs, `/local/domain/${domid}/console`, ['port']);
+    const remotePort = parseDecimal(keys.port);
+    if (remotePort === undefined) throw new XenError('EINVAL', `console of dom${domid}: no port in xenstore`);
+    const stats = new ConsoleStats();
+    const path = this.socketPath(domid);
+    const type = (bytes: Uint8Array): number => this.#type(domid, bytes);
+    const clients = await ConsoleClients.open({ path, label: `console of dom${domid}`, log, stats, type });
+    let mapping: GrantMapping | undefined;
+    try {
+      // Xen: the page is granted by the domain builder; nobody has to know its frame.
+      [mapping] = vcpu.grants.map(domid, [GNTTAB_RESERVED_CONSOLE]);
+      const port = vcpu.events.bindInterdomain(domid, asPort(remotePort));
+      const device = new ConsoleDevice(this.#options, domid, name, { stats, mapping: mapping!, port, clients });
+      this.#devices.set(domid, device);
+      vcpu.events.on(port, () => this.#options.wake());
+    } catch (error) {
+      if (mapping !== undefined) vcpu.grants.unmap([mapping]);
+      await clients.close();
+      throw error;
+    }
+  }
+
+  /** The last output is written out first. Nothing to do is no error. */
+  async disconnect(domid: Domid): Promise<void> {
+    const device = this.#devices.get(domid);
+    if (device === undefined) return;
+    this.#devices.delete(domid);
+    await device.close();
+  }
+
+  /** The unix socket that carries the console's bytes. */
+  socketPath(domid: Domid): string {
+    return runPaths(this.#options.runDir).consoleSocket(domid);
+  }
+  has(domid: Domid): boolean {
+    return this.#devices.has(domid);
+  }
+  stats(domid: Domid): ConsoleStats | undefined {
+    return this.#devices.get(domid)?.stats;
+  }
+
+  /** One turn over all consoles. */
+  step(): 'progress' | 'idle' {
+    let result: 'progress' | 'idle' = 'idle';
+    for (const device of this.#devices.values())
+      if (!device.worker.broken && device.step() === 'progress') result = 'progress';
+    return result;
+  }
+  deadline(): number | undefined {
+    let first: number | undefined;
+    for (const { worker } of this.#devices.values()) {
+      const at = worker.deadline();
+      if (at !== undefined && (first === undefined || at < first)) first = at;
+    }
+    return first;
+  }
+  async close(): Promise<void> {
+    for (const domid of [...this.#devices.keys()]) await this.disconnect(asDomid(domid));
+  }
+
+  #type(domid: Domid, bytes: Uint8Array): number {
+    const device = this.#devices.get(domid);
+    if (device === undefined) return bytes.length; // its domain is gone: nobody will ever read them
+    const taken = device.worker.type(bytes);
+    if (taken > 0) this.#options.wake();
+    return taken;
+  }
+}

@@ -1,0 +1,161 @@
+// Plug a device into a domain and unplug it again, by xenstore alone: the two ends do the rest.
+import {
+  type Domid,
+  errorPath,
+  type Log,
+  readKey,
+  readState,
+  stateName,
+  XenbusState,
+  XenError,
+  type XenstoreClient,
+} from '#pvbus';
+import { type DeviceSpec, deviceNodes } from './devices.ts';
+import { removeNodes, writeNodes } from './domain-nodes.ts';
+import { backendPath, frontendPath, libxlDevicePath, libxlPath } from './xenstore-paths.ts';
+
+/** How long a backend may take to open what a device stands for. */
+const BACKEND_READY_MS = 20_000;
+/** How long a frontend may take to let go of a device (Xen: libxl waits 10 s for an unplugged device). */
+const BACKEND_CLOSED_MS = 10_000;
+
+export interface DevicePaths {
+  readonly type: string;
+  readonly devid: number;
+  readonly backend: string;
+  readonly frontend: string;
+  readonly libxl: string;
+}
+
+export interface StoreAndLog {
+  readonly xs: XenstoreClient;
+  readonly log: Log;
+}
+
+export const pathsOf = (domid: Domid, device: DeviceSpec): DevicePaths => ({
+  type: device.type,
+  devid: device.devid,
+  backend: backendPath(device.backendDomid, device.type, domid, device.devid),
+  frontend: frontendPath(domid, device.type, device.devid),
+  libxl: libxlDevicePath(domid, device.type, device.devid),
+});
+
+/** Describe the device to both ends. Resolves before the backend has looked at it. */
+export async function addDevice(xs: XenstoreClient, domid: Domid, device: DeviceSpec): Promise<void> {
+  await writeNodes(xs, deviceNodes(domid, device));
+}
+
+/**
+ * Wait until dom0's backend serves the device: it is in InitWait or beyond. Throws what the backend says is
+ * wrong, ETIMEDOUT when it says nothing, e.g. because no such backend runs.
+ */
+export async function backendReady(parts: StoreAndLog, domid: Domid, device: DeviceSpec): Promise<void> {
+  const { backend } = pathsOf(domid, device);
+  const name = `${device.type} ${device.devid} of dom${domid}`;
+  const state = await waitForState(
+    parts,
+    backend,
+    now => now !== XenbusState.Initialising && now !== XenbusState.Unknown,
+    BACKEND_READY_MS,
+  );
+  if (state === undefined) throw new XenError('ETIMEDOUT', `${name}: no backend has taken care of it`);
+  if (state !== XenbusState.Closing && state !== XenbusState.Closed) return;
+  const said = await readKey(parts.xs, errorPath(backend));
+  const [, code = 'EIO', why = said] = /^([A-Z0-9]+) (.*)$/s.exec(said ?? '') ?? [];
+  throw new XenError(code, why ?? `${name}: its backend went to ${stateName(state)}`);
+}
+
+/** Every device of the domain that is there, whoever added it. The primary console is not among them. */
+export async function listDevices(xs: XenstoreClient, domid: Domid): Promise<DevicePaths[]> {
+  const children = (path: string): Promise<string[]> =>
+    xs.directory(path).catch(error => {
+      if (error instanceof XenError && error.code === 'ENOENT') return [];
+      throw error;
+    });
+  const devices: DevicePaths[] = [];
+  for (const type of await children(`${libxlPath(domid)}/device`)) {
+    if (type === 'console') continue;
+    for (const devid of await children(`${libxlPath(domid)}/device/${type}`)) {
+      const libxl = libxlDevicePath(domid, type, Number(devid));
+      const [backend, frontend] = await Promise.all([
+        readKey(xs, `${libxl}/backend`),
+        readKey(xs, `${libxl}/frontend`),
+      ]);
+      if (backend === undefined || frontend === undefined) continue;
+      devices.push({ type, devid: Number(devid), backend, frontend, libxl });
+    }
+  }
+  return devices;
+}
+
+/** Ask both ends to let go: the frontend follows its backend's state. */
+export async function unplug({ xs }: StoreAndLog, device: DevicePaths): Promise<void> {
+  await xs.transaction(async tx => {
+    const state = await readKey(xs, `${device.backend}/state`, tx);
+    if (state === undefined || Number(state) === XenbusState.Closed) return;
+    await xs.write(`${device.backend}/online`, '0', tx);
+    await xs.write(`${device.backend}/state`, String(XenbusState.Closing), tx);
+  });
+}
+
+/** Wait until the backend is Closed or its nodes are gone. False when it took too long. */
+export async function backendClosed(
+  parts: StoreAndLog,
+  device: DevicePaths,
+  timeoutMs = BACKEND_CLOSED_MS,
+): Promise<boolean> {
+  const over = (now: XenbusState): boolean => now === XenbusState.Closed || now === XenbusState.Unknown;
+  return (await waitForState(parts, device.backend, over, timeoutMs)) !== undefined;
+}
+
+/** Unplug a device of a running domain. A frontend that does not let go in time loses it all the same. */
+export async function removeDevice(parts: StoreAndLog, device: DevicePaths): Promise<void> {
+  await unplug(parts, device);
+  if (!(await backendClosed(parts, device))) {
+    parts.log.warn(`${device.backend}: not closed after ${BACKEND_CLOSED_MS / 1000} s, taken away`);
+  }
+  await removeDeviceNodes(parts.xs, device);
+}
+
+/** Take the nodes away, which also ends a backend that has not closed. */
+export async function removeDeviceNodes(xs: XenstoreClient, device: DevicePaths): Promise<void> {
+  await removeNodes(xs, [
+    device.backend,
+    device.frontend,
+    device.libxl,
+    errorPath(device.backend).replace(/\/error$/, ''),
+  ]);
+}
+
+/** The state that satisfied `done`; undefined after `timeoutMs`. */
+async function waitForState(
+  { xs }: StoreAndLog,
+  path: string,
+  done: (state: XenbusState) => boolean,
+  timeoutMs: number,
+): Promise<XenbusState | undefined> {
+  const token = `toolstack:${nextToken++}`;
+  let changed: () => void = () => {};
+  let timedOut = false;
+  const timer = setTimeout(() => {
+    timedOut = true;
+    changed();
+  }, timeoutMs);
+  await xs.watch(`${path}/state`, token, () => changed());
+  try {
+    for (;;) {
+      // order: listen, then look; a change in between is heard.
+      const next = new Promise<void>(resolve => {
+        changed = resolve;
+      });
+      const state = await readState(xs, path);
+      if (done(state)) return state;
+      if (timedOut) return undefined;
+      await next;
+    }
+  } finally {
+    clearTimeout(timer);
+    await xs.unwatch(`${path}/state`, token).catch(() => {}); // the connection is gone: so is the watch
+  }
+}
+let nextToken = 1;

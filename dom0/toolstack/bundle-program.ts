@@ -1,0 +1,156 @@
+// A kernel or a program as one CommonJS text, which is what a domain's memory holds of it. Sources are
+// bundled with esbuild; the module 'xenolith' is left to the guest kernel, which provides it.
+import { readFile, stat } from 'node:fs/promises';
+import { dirname, extname, isAbsolute, resolve } from 'node:path';
+import { build, type Message, stop } from 'esbuild';
+import { XenError } from '#pvbus';
+
+/**
+ * Bounds of what is read into a domain's memory, checked before anything is allocated for it
+ * (Xen: XSA-25, builders that trusted the sizes of kernel and ramdisk).
+ */
+export const MAX_KERNEL_BYTES = 32 << 20;
+export const MAX_RAMDISK_BYTES = 64 << 20;
+
+/** Which key of the config names the file; it appears in every error. */
+export type ImageKey = 'kernel' | 'ramdisk';
+const LIMIT = { kernel: MAX_KERNEL_BYTES, ramdisk: MAX_RAMDISK_BYTES } as const;
+/** Taken as they are: one CommonJS text each. A kernel's .js is what the build made. */
+const READY = { kernel: ['.js', '.cjs'], ramdisk: ['.cjs'] } as const;
+const SOURCE = { kernel: ['.ts', '.mts', '.mjs'], ramdisk: ['.ts', '.mts', '.js', '.mjs'] } as const;
+
+/** Throws ENOENT, EACCES, EISDIR, EINVAL or E2BIG naming the key and the file. Reads nothing. */
+export async function checkImage(key: ImageKey, path: string): Promise<void> {
+  const known: readonly string[] = [...READY[key], ...SOURCE[key]];
+  const info = await stat(path).catch(error => {
+    throw fileError(key, path, error);
+  });
+  if (!info.isFile()) throw new XenError('EISDIR', `${key}: ${path} is not a file`);
+  if (!known.includes(extname(path))) {
+    throw new XenError('EINVAL', `${key}: ${path} is none of ${known.join(', ')}`);
+  }
+  checkSize(key, path, info.size);
+}
+
+interface Loaded {
+  readonly text: Uint8Array;
+  /** The files it was made of, each with the state it had. */
+  readonly inputs: ReadonlyMap<string, string>;
+}
+
+/** How long esbuild's process is kept after the last bundle. */
+const ESBUILD_IDLE_MS = 2000;
+
+/** Texts made before are kept while none of their files has changed. */
+export class ImageLoader {
+  readonly #kept = new Map<string, Loaded>();
+  readonly #limit: number;
+  #bundling = 0;
+  #idle: NodeJS.Timeout | undefined;
+
+  constructor(limit = 32) {
+    this.#limit = limit;
+  }
+
+  /** Not empty, within the key's bound. Throws a XenError of one line naming key and file. */
+  async load(key: ImageKey, path: string): Promise<Uint8Array> {
+    await checkImage(key, path);
+    const id = `${key}:${path}`;
+    const kept = this.#kept.get(id);
+    this.#kept.delete(id);
+    const loaded = kept !== undefined && (await isCurrent(kept)) ? kept : await this.#make(key, path);
+    this.#kept.set(id, loaded); // the last used is the last to go
+    for (const oldest of this.#kept.keys()) {
+      if (this.#kept.size <= this.#limit) break;
+      this.#kept.delete(oldest);
+    }
+    return loaded.text;
+  }
+
+  /** End esbuild's process now. */
+  async close(): Promise<void> {
+    clearTimeout(this.#idle);
+    this.#kept.clear();
+    await stop();
+  }
+
+  async #make(key: ImageKey, path: string): Promise<Loaded> {
+    const ready: readonly string[] = READY[key];
+    const loaded = ready.includes(extname(path)) ? await readWhole(key, path) : await this.#bundle(key, path);
+    if (loaded.text.length === 0) throw new XenError('ENOEXEC', `${key}: ${path} is empty`);
+    checkSize(key, path, loaded.text.length);
+    return loaded;
+  }
+
+  async #bundle(key: ImageKey, path: string): Promise<Loaded> {
+    clearTimeout(this.#idle);
+    this.#bundling++;
+    try {
+      return await bundle(key, path);
+    } finally {
+      if (--this.#bundling === 0) {
+        this.#idle = setTimeout(() => void stop(), ESBUILD_IDLE_MS);
+        this.#idle.unref();
+      }
+    }
+  }
+}
+
+async function readWhole(key: ImageKey, path: string): Promise<Loaded> {
+  const before = await stateOf(path); // order: before the read, so that a change during it shows
+  const text = await readFile(path).catch(error => {
+    throw fileError(key, path, error);
+  });
+  return { text, inputs: new Map([[path, before]]) };
+}
+
+async function bundle(key: ImageKey, path: string): Promise<Loaded> {
+  const cwd = dirname(path);
+  const result = await build({
+    absWorkingDir: cwd,
+    entryPoints: [path],
+    bundle: true,
+    write: false,
+    metafile: true,
+    format: 'cjs',
+    platform: 'neutral', // a guest has no node: modules; naming one is an error here, not at run time
+    mainFields: ['module', 'main'],
+    target: 'es2022',
+    external: ['xenolith'],
+    legalComments: 'none',
+    logLevel: 'silent',
+  }).catch(error => {
+    const [first] = (error as { errors?: Message[] }).errors ?? [];
+    const at = first?.location ? `${resolve(cwd, first.location.file)}:${first.location.line}: ` : '';
+    throw new XenError('ENOEXEC', `${key}: ${path} cannot be bundled: ${at}${first?.text ?? String(error)}`, error);
+  });
+  const inputs = new Map<string, string>();
+  for (const name of Object.keys(result.metafile.inputs)) {
+    const file = isAbsolute(name) ? name : resolve(cwd, name);
+    inputs.set(file, await stateOf(file));
+  }
+  return { text: result.outputFiles[0]?.contents ?? new Uint8Array(0), inputs };
+}
+
+async function isCurrent(loaded: Loaded): Promise<boolean> {
+  const checks = [...loaded.inputs].map(async ([file, state]) => (await stateOf(file)) === state);
+  return (await Promise.all(checks)).every(same => same);
+}
+
+/** Differs when the file was replaced or written. */
+async function stateOf(file: string): Promise<string> {
+  const info = await stat(file, { bigint: true }).catch(() => undefined);
+  return info === undefined ? 'gone' : `${info.ino}:${info.size}:${info.mtimeNs}`;
+}
+
+function checkSize(key: ImageKey, path: string, bytes: number): void {
+  if (bytes <= LIMIT[key]) return;
+  const mib = (n: number): string => (n / 2 ** 20).toFixed(1);
+  throw new XenError('E2BIG', `${key}: ${path} has ${mib(bytes)} MiB, at most ${mib(LIMIT[key])} MiB are taken`);
+}
+
+function fileError(key: ImageKey, path: string, error: unknown): XenError {
+  const code = (error as NodeJS.ErrnoException).code ?? 'EIO';
+  const why = code === 'ENOENT' ? 'does not exist' : code === 'EACCES' ? 'may not be read' : `fails with ${code}`;
+  return new XenError(code, `${key}: ${path} ${why}`, error);
+}

@@ -1,0 +1,150 @@
+// Everything that can be wrong with a config is found here, before anything is made for it. Every error
+// is one line that names the key, and the file where there is one.
+import { constants } from 'node:fs';
+import { access, stat } from 'node:fs/promises';
+import { domid as asDomid, type DiskConfig, type DomainConfig, type Domid, MAX_VCPUS, XenError } from '#pvbus';
+import { checkImage } from './bundle-program.ts';
+import type { DomainRecords } from './domain-records.ts';
+import type { Xc } from './xc.ts';
+
+export interface CheckedConfig {
+  /** The domid of a backend, by the name or number the config gives it. */
+  backendOf(backend: string | null): Domid;
+}
+
+/** Throws an error that names the config's key, e.g. `kernel: /x does not exist`. */
+export async function checkConfig(config: DomainConfig, records: DomainRecords, xc: Xc): Promise<CheckedConfig> {
+  checkPlain(config);
+  checkMemory(config, xc);
+  await checkImage('kernel', config.kernel);
+  if (config.ramdisk !== null) await checkImage('ramdisk', config.ramdisk);
+  const backends = checkBackends(config, records);
+  for (const disk of config.disks) await checkDisk(disk, backends, records);
+  return { backendOf: name => backends.get(name ?? '0') ?? DOM0 };
+}
+
+/** The same error with the config's source in front: `/srv/web.cfg: kernel: /x does not exist`. */
+export function withSource(config: DomainConfig, error: unknown): unknown {
+  if (!(error instanceof XenError) || config.source === '') return error;
+  return new XenError(error.code, `${config.source}: ${error.message}`, error.cause ?? error);
+}
+
+const DOM0 = asDomid(0);
+const invalid = (key: string, why: string): never => {
+  throw new XenError('EINVAL', `${key}: ${why}`);
+};
+
+function checkPlain(config: DomainConfig): void {
+  if (config.name === '') invalid('name', 'it is empty');
+  // The name is a file name of logs, a xenstore value and a column of `xl list`.
+  if (/[\p{Cc}/]/u.test(config.name)) invalid('name', `'${config.name}' holds a slash or a control character`);
+  if (/^[0-9]+$/.test(config.name)) invalid('name', `'${config.name}' is a number, which would be taken for a domid`);
+  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(config.uuid)) invalid('uuid', `'${config.uuid}' is none`);
+  if (config.type !== 'pv') invalid('type', `'${config.type}': this host builds pv domains only`);
+  if (config.maxvcpus < config.vcpus) invalid('maxvcpus', `${config.maxvcpus} is less than vcpus, ${config.vcpus}`);
+  if (config.maxvcpus > MAX_VCPUS) invalid('maxvcpus', `${config.maxvcpus}, a domain has at most ${MAX_VCPUS}`);
+  unique(
+    'disk',
+    config.disks,
+    disk => disk.devid,
+    disk => disk.vdev,
+  );
+  unique(
+    'vif',
+    config.vifs,
+    net => net.devid,
+    net => `devid=${net.devid}`,
+  );
+  unique(
+    'vif',
+    config.vifs,
+    net => net.mac,
+    net => `mac=${net.mac}`,
+  );
+  unique(
+    'pvcalls',
+    config.pvcalls,
+    calls => calls.devid,
+    calls => `devid=${calls.devid}`,
+  );
+}
+function unique<T>(key: string, items: readonly T[], id: (item: T) => unknown, name: (item: T) => string): void {
+  const seen = new Set<unknown>();
+  for (const item of items) {
+    if (seen.has(id(item))) invalid(key, `${name(item)} is there twice`);
+    seen.add(id(item));
+  }
+}
+
+function checkMemory(config: DomainConfig, xc: Xc): void {
+  if (config.maxmem < config.memory)
+    invalid('maxmem', `${config.maxmem} MiB is less than memory, ${config.memory} MiB`);
+  const free = Math.floor(xc.physinfo().free_pages / 256);
+  if (config.memory > free) {
+    throw new XenError('ENOMEM', `memory: ${config.memory} MiB asked for, ${free} MiB of this host are free`);
+  }
+}
+
+/** Domids of every backend the config names, by that name. */
+function checkBackends(config: DomainConfig, records: DomainRecords): Map<string, Domid> {
+  const found = new Map<string, Domid>([
+    ['0', DOM0],
+    ['Domain-0', DOM0],
+  ]);
+  const look = (key: string, name: string | null): void => {
+    if (name === null || found.has(name)) return;
+    const record = /^[0-9]+$/.test(name) ? records.get(asDomid(Number(name))) : records.byName(name);
+    if (record === undefined) throw new XenError('ENOENT', `${key}: backend domain '${name}' does not exist`);
+    if (!record.config.driver_domain) {
+      throw new XenError('EINVAL', `${key}: backend domain '${name}' was not created with driver_domain=1`);
+    }
+    found.set(name, record.domid);
+  };
+  for (const disk of config.disks) look(`disk ${disk.vdev}`, disk.backend);
+  for (const net of config.vifs) look(`vif ${net.devid}`, net.backend);
+  for (const calls of config.pvcalls) look(`pvcalls ${calls.devid}`, calls.backend);
+  return found;
+}
+
+async function checkDisk(disk: DiskConfig, backends: Map<string, Domid>, records: DomainRecords): Promise<void> {
+  const key = `disk ${disk.vdev}`;
+  if (disk.format === 'empty') return;
+  if (disk.format !== 'raw') invalid(key, `format ${disk.format} is not served here, raw is`);
+  if (disk.specification === 'virtio') invalid(key, 'specification virtio is not served here, xen is');
+  if (disk.backendtype !== null && disk.backendtype !== 'phy') {
+    invalid(key, `backendtype ${disk.backendtype} is not served here, phy is`);
+  }
+  if ((backends.get(disk.backend ?? '0') ?? DOM0) !== DOM0) return; // the file is another domain's to see
+  const info = await stat(disk.target).catch(error => {
+    throw new XenError(codeOf(error), `${key}: ${disk.target} ${whyOf(error)}`, error);
+  });
+  if (!info.isFile() && !info.isBlockDevice()) {
+    throw new XenError('EINVAL', `${key}: ${disk.target} is neither a file nor a block device`);
+  }
+  await access(disk.target, disk.readwrite ? constants.R_OK | constants.W_OK : constants.R_OK).catch(error => {
+    const what = disk.readwrite ? 'written' : 'read';
+    throw new XenError(codeOf(error), `${key}: ${disk.target} may not be ${what}`, error);
+  });
+  await checkSharing(key, disk, `${info.dev}:${info.ino}`, records);
+}
+
+/** Xen: the block hotplug script refuses an image that somebody else may write, or for writing when anybody has it. */
+async function checkSharing(key: string, disk: DiskConfig, file: string, records: DomainRecords): Promise<void> {
+  for (const record of records.all()) {
+    for (const other of record.config.disks) {
+      if (!disk.readwrite && !other.readwrite) continue;
+      if (other.format === 'empty') continue;
+      const info = await stat(other.target).catch(() => undefined); // gone since: then it is not this file
+      if (info === undefined || `${info.dev}:${info.ino}` !== file) continue;
+      const how = other.readwrite ? 'writes' : 'reads';
+      throw new XenError(
+        'EBUSY',
+        `${key}: ${disk.target} is in use: domain '${record.config.name}' ${how} it as ${other.vdev}`,
+      );
+    }
+  }
+}
+
+const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? 'EIO';
+const whyOf = (error: unknown): string =>
+  codeOf(error) === 'ENOENT' ? 'does not exist' : codeOf(error) === 'EACCES' ? 'may not be reached' : codeOf(error);

@@ -1,0 +1,186 @@
+// A domain from its config, phase by phase. Whatever fails, nothing is left: every phase adds its undo first.
+import { Cleanup, type DomainConfig, type Domid, XenError } from '#pvbus';
+import { addDevice, backendReady, listDevices, pathsOf, removeDeviceNodes } from './add-device.ts';
+import { checkConfig, withSource } from './check-config.ts';
+import { endDomain, releaseDomain, waitUntilGone } from './destroy-domain.ts';
+import { type DeviceSpec, devicesOf } from './devices.ts';
+import { type BuiltDomain, buildDomain, checkImageFits, type DomainImage } from './domain-builder.ts';
+import { domainNodes, removeDomainNodes, writeNodes } from './domain-nodes.ts';
+import type { ToolstackParts } from './parts.ts';
+
+/** One phase is over; how long it took. */
+export type OnPhase = (phase: string, ms: number) => void;
+
+export interface CreateOptions {
+  readonly paused: boolean;
+  readonly monitor: boolean;
+}
+
+const PAGES_PER_MIB = 256;
+
+/** Resolves with the domid when the domain is built, its devices are served and, unless `paused`, it runs. */
+export async function createDomain(
+  parts: ToolstackParts,
+  config: DomainConfig,
+  options: CreateOptions,
+  onPhase: OnPhase,
+): Promise<Domid> {
+  const release = reserve(parts, config);
+  const undo = new Cleanup();
+  try {
+    return await new Creation(parts, config, options, onPhase, undo).run();
+  } catch (error) {
+    await undo
+      .run()
+      .catch(failure =>
+        parts.log.error(`creating '${config.name}' failed, and so did its undoing: ${failure.message}`),
+      );
+    throw withSource(config, error);
+  } finally {
+    release();
+  }
+}
+
+/** The name, and the uuid with it: both are this creation's until it is over. */
+function reserve({ records }: ToolstackParts, config: DomainConfig): () => void {
+  try {
+    const release = records.reserve(config.name);
+    const holder = records.byUuid(config.uuid);
+    if (holder === undefined) return release;
+    release();
+    throw new XenError(
+      'EEXIST',
+      `uuid: domain '${holder.config.name}' (domid ${holder.domid}) has ${config.uuid} already`,
+    );
+  } catch (error) {
+    throw withSource(config, error);
+  }
+}
+
+class Creation {
+  readonly #parts: ToolstackParts;
+  readonly #config: DomainConfig;
+  readonly #options: CreateOptions;
+  readonly #onPhase: OnPhase;
+  readonly #undo: Cleanup;
+
+  constructor(parts: ToolstackParts, config: DomainConfig, options: CreateOptions, onPhase: OnPhase, undo: Cleanup) {
+    this.#parts = parts;
+    this.#config = config;
+    this.#options = options;
+    this.#onPhase = onPhase;
+    this.#undo = undo;
+  }
+
+  async run(): Promise<Domid> {
+    const { image, devices } = await this.#phase('config', () => this.#check());
+    const domid = await this.#phase('domain', () => this.#makeDomain());
+    const built = await this.#phase('memory', () => this.#build(domid, image));
+    await this.#phase('xenstore', () => this.#writeNodes(domid, built));
+    await this.#phase('introduce', () => this.#introduce(domid, built));
+    await this.#phase('devices', () => this.#addDevices(domid, devices));
+    this.#record(domid);
+    if (!this.#options.paused) await this.#phase('unpause', () => this.#parts.xc.unpauseDomain(domid));
+    this.#undo.disarm();
+    return domid;
+  }
+
+  async #phase<T>(name: string, body: () => Promise<T> | T): Promise<T> {
+    const from = this.#parts.clock.now();
+    const result = await body();
+    this.#onPhase(name, (this.#parts.clock.now() - from) / 1e6);
+    return result;
+  }
+
+  async #check(): Promise<{ image: DomainImage; devices: DeviceSpec[] }> {
+    const { xc, records, images } = this.#parts;
+    const config = this.#config;
+    const { backendOf } = await checkConfig(config, records, xc);
+    const [kernel, ramdisk] = await Promise.all([
+      images.load('kernel', config.kernel),
+      config.ramdisk === null ? null : images.load('ramdisk', config.ramdisk),
+    ]);
+    const image = { kernel, ramdisk, cmdline: config.cmdline };
+    checkImageFits(image, config.memory * PAGES_PER_MIB);
+    return { image, devices: devicesOf(config, backendOf) };
+  }
+
+  #makeDomain(): Domid {
+    const { xc } = this.#parts;
+    const { uuid, maxvcpus, maxmem, max_grant_frames, max_maptrack_frames, max_event_channels } = this.#config;
+    const domid = xc.createDomain({
+      uuid,
+      maxVcpus: maxvcpus,
+      maxGrantFrames: max_grant_frames,
+      maxMaptrackFrames: max_maptrack_frames,
+      maxEvtchnPort: max_event_channels,
+    });
+    this.#undo.add(`dom${domid}`, async () => {
+      endDomain(this.#parts, domid);
+      await waitUntilGone(this.#parts, domid);
+    });
+    xc.maxVcpus(domid, maxvcpus);
+    xc.maxMem(domid, maxmem * 1024);
+    return domid;
+  }
+
+  #build(domid: Domid, image: DomainImage): BuiltDomain {
+    const { xc } = this.#parts;
+    const nrPages = this.#config.memory * PAGES_PER_MIB;
+    xc.populatePhysmap(domid, nrPages);
+    return buildDomain(xc, domid, nrPages, image);
+  }
+
+  async #writeNodes(domid: Domid, built: BuiltDomain): Promise<void> {
+    const { xs, clock, consoled } = this.#parts;
+    const config = this.#config;
+    this.#undo.add('xenstore nodes', async () => {
+      const devices = await listDevices(xs, domid);
+      await removeDomainNodes(
+        xs,
+        domid,
+        config.uuid,
+        devices.map(device => device.backend),
+      );
+    });
+    const tty = consoled.socketPath(domid);
+    await writeNodes(xs, domainNodes({ domid, config, built, startTime: clock.wallMs(), tty }));
+  }
+
+  async #introduce(domid: Domid, built: BuiltDomain): Promise<void> {
+    const { xs, consoled } = this.#parts;
+    // order: before the devices. A backend takes a domain that is not introduced for a dead one.
+    this.#undo.add('introduction', () => releaseDomain(this.#parts, domid));
+    await xs.introduce(domid, built.storeGfn, built.storePort);
+    this.#undo.add('console', () => consoled.disconnect(domid));
+    await consoled.connect(domid, this.#config.name);
+  }
+
+  async #addDevices(domid: Domid, devices: readonly DeviceSpec[]): Promise<void> {
+    const { xs } = this.#parts;
+    for (const device of devices) {
+      this.#undo.add(`${device.type} ${device.devid}`, () => removeDeviceNodes(xs, pathsOf(domid, device)));
+      await addDevice(xs, domid, device);
+    }
+    // A driver domain's backend may come later; dom0's are there, and what they refuse is the config's fault.
+    const own = devices.filter(device => device.backendDomid === 0);
+    await Promise.all(own.map(device => backendReady(this.#parts, domid, device)));
+  }
+
+  #record(domid: Domid): void {
+    const { records, watch, clock } = this.#parts;
+    this.#undo.add('record', () => {
+      watch.remove(domid);
+      records.remove(domid);
+    });
+    records.add({
+      domid,
+      config: this.#config,
+      monitor: this.#options.monitor,
+      startedAt: clock.now(),
+      ended: false,
+    });
+    // order: watched before it runs, so that no end is missed.
+    watch.add(domid);
+  }
+}

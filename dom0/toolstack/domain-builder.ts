@@ -1,0 +1,152 @@
+// Start of day: what a domain's memory holds before its first instruction. From the bottom, each on
+// frames of its own: an empty frame (so that no valid address is 0), kernel, ramdisk, start_info, the
+// xenstore page, the console page. All above is free. Xen: xen.h, start_info.
+import {
+  domid as asDomid,
+  type Domid,
+  type EvtchnPort,
+  type ForeignMemory,
+  type Gfn,
+  GNTTAB_RESERVED_CONSOLE,
+  GNTTAB_RESERVED_XENSTORE,
+  GTF_permit_access,
+  gfn,
+  grant_entry_v1,
+  MAX_GUEST_CMDLINE,
+  PAGE_SIZE,
+  start_info,
+  start_info_console,
+  start_info_console_domU,
+  XENOLITH_IMAGE_MAGIC,
+  XenError,
+  xenolith_image,
+} from '#pvbus';
+import type { Xc } from './xc.ts';
+
+const DOM0 = asDomid(0);
+const MAGIC = 'xen-3.0-x86_64';
+
+export interface DomainImage {
+  readonly kernel: Uint8Array;
+  readonly ramdisk: Uint8Array | null;
+  readonly cmdline: string;
+}
+
+/** What xenstored and consoled need to reach the new domain. */
+export interface BuiltDomain {
+  readonly storeGfn: Gfn;
+  readonly storePort: EvtchnPort;
+  readonly consoleGfn: Gfn;
+  readonly consolePort: EvtchnPort;
+}
+
+const framesOf = (bytes: number): number => Math.ceil(bytes / PAGE_SIZE);
+const imageFrames = (image: Uint8Array): number => framesOf(xenolith_image.size + image.length);
+
+interface Plan {
+  readonly kernel: Gfn;
+  readonly ramdisk: Gfn;
+  readonly startInfo: Gfn;
+  readonly store: Gfn;
+  readonly console: Gfn;
+  readonly end: number;
+}
+function plan(image: DomainImage): Plan {
+  const kernel = 1;
+  const ramdisk = kernel + imageFrames(image.kernel);
+  const startInfo = ramdisk + (image.ramdisk === null ? 0 : imageFrames(image.ramdisk));
+  return {
+    kernel: gfn(kernel),
+    ramdisk: gfn(ramdisk),
+    startInfo: gfn(startInfo),
+    store: gfn(startInfo + 1),
+    console: gfn(startInfo + 2),
+    end: startInfo + 3,
+  };
+}
+
+/** The guest's own working memory: rings, I/O buffers, stacks. A domain with less than this is refused. */
+const MIN_FREE_FRAMES = 64;
+
+/** Throws E2BIG, EINVAL naming the config's key. Done before anything exists. */
+export function checkImageFits(image: DomainImage, nrPages: number): void {
+  const need = plan(image).end + MIN_FREE_FRAMES;
+  if (need > nrPages) {
+    const mib = (pages: number): string => String(Math.ceil(pages / 256));
+    throw new XenError('E2BIG', `memory: ${mib(nrPages)} MiB do not hold kernel and ramdisk, ${mib(need)} MiB would`);
+  }
+  const length = Buffer.byteLength(image.cmdline);
+  if (length >= MAX_GUEST_CMDLINE) {
+    throw new XenError('EINVAL', `cmdline: ${length} bytes, at most ${MAX_GUEST_CMDLINE - 1} fit`);
+  }
+  if (image.cmdline.includes('\0')) throw new XenError('EINVAL', 'cmdline: it holds a NUL byte');
+}
+
+/** Build an empty, populated domain of `nrPages` frames, paused, so that unpausing it runs the kernel. */
+export function buildDomain(xc: Xc, domid: Domid, nrPages: number, image: DomainImage): BuiltDomain {
+  checkImageFits(image, nrPages);
+  const at = plan(image);
+  // order: pool frames first. They replace RAM, and the grant entries below must name the final frames.
+  xc.populatePool(domid, DOM0, at.store, 2);
+  const storePort = xc.allocUnbound(domid, DOM0);
+  const consolePort = xc.allocUnbound(domid, DOM0);
+  const built = { storeGfn: at.store, storePort, consoleGfn: at.console, consolePort };
+  const foreign = xc.mapForeign(domid);
+  try {
+    writeImage(foreign, at.kernel, image.kernel);
+    if (image.ramdisk !== null) writeImage(foreign, at.ramdisk, image.ramdisk);
+    writeStartInfo(foreign, at, image, nrPages, built);
+    grant(foreign, GNTTAB_RESERVED_XENSTORE, at.store);
+    grant(foreign, GNTTAB_RESERVED_CONSOLE, at.console);
+  } finally {
+    foreign.memory.release();
+  }
+  xc.setVcpuContext(domid, 0, at.kernel * PAGE_SIZE, at.startInfo * PAGE_SIZE);
+  return built;
+}
+
+/** Header, then text. */
+function writeImage({ memory }: ForeignMemory, at: Gfn, text: Uint8Array): void {
+  const base = at * PAGE_SIZE;
+  memory.view.setUint32(base + xenolith_image.at.magic, XENOLITH_IMAGE_MAGIC, true);
+  memory.view.setUint32(base + xenolith_image.at.length, text.length, true);
+  memory.bytes.set(text, base + xenolith_image.size);
+}
+
+function writeStartInfo(
+  { memory, layout }: ForeignMemory,
+  at: Plan,
+  image: DomainImage,
+  nrPages: number,
+  built: BuiltDomain,
+): void {
+  const base = at.startInfo * PAGE_SIZE;
+  const { view } = memory;
+  const field = start_info.at;
+  const text = (offset: number, value: string): void => memory.bytes.set(Buffer.from(`${value}\0`), base + offset);
+  const u64 = (offset: number, value: number): void => view.setBigUint64(base + offset, BigInt(value), true);
+  const u32 = (offset: number, value: number): void => view.setUint32(base + offset, value, true);
+  text(field.magic, MAGIC);
+  u64(field.nr_pages, nrPages);
+  u64(field.shared_info, layout.sharedInfo * PAGE_SIZE);
+  u32(field.flags, 0);
+  u64(field.store_mfn, built.storeGfn);
+  u32(field.store_evtchn, built.storePort);
+  const domU = field.console + start_info_console.at.domU;
+  u64(domU + start_info_console_domU.at.mfn, built.consoleGfn);
+  u32(domU + start_info_console_domU.at.evtchn, built.consolePort);
+  if (image.ramdisk !== null) {
+    // The module is the text; its image header lies right in front.
+    u64(field.mod_start, at.ramdisk * PAGE_SIZE + xenolith_image.size);
+    u64(field.mod_len, image.ramdisk.length);
+  }
+  text(field.cmd_line, image.cmdline);
+}
+
+/** A grant that only the builder can make: the guest does not run yet. */
+function grant({ memory, layout }: ForeignMemory, ref: number, frame: Gfn): void {
+  const base = layout.grantFrames * PAGE_SIZE + ref * grant_entry_v1.size;
+  memory.view.setUint16(base + grant_entry_v1.at.domid, DOM0, true);
+  memory.view.setUint32(base + grant_entry_v1.at.frame, frame, true);
+  memory.view.setUint16(base + grant_entry_v1.at.flags, GTF_permit_access, true);
+}

@@ -1,0 +1,164 @@
+// The xenstore nodes of a domain: what the toolstack writes before it runs, and takes away after its end.
+// Xen: docs/misc/xenstore-paths; the order and the permissions are those of a domain libxl made.
+
+import type { DomainConfig, Domid, XenstoreClient } from '#pvbus';
+import type { BuiltDomain } from './domain-builder.ts';
+import {
+  backendPath,
+  consolePath,
+  domainPath,
+  libxlDevicePath,
+  libxlPath,
+  ownedBy,
+  PRIVATE,
+  readableBy,
+  type StoreNode,
+  sharedBy,
+  storePath,
+  vmPath,
+} from './xenstore-paths.ts';
+
+/** Bytes of console output that xenconsoled would keep for a reader; what `limit` has always said. */
+const CONSOLE_LIMIT = 1 << 20;
+
+export interface DomainNodes {
+  readonly domid: Domid;
+  readonly config: DomainConfig;
+  readonly built: BuiltDomain;
+  /** Milliseconds since 1970. */
+  readonly startTime: number;
+  /** The unix socket of the console. */
+  readonly tty: string;
+}
+
+export function domainNodes({ domid, config, built, startTime, tty }: DomainNodes): StoreNode[] {
+  const home = domainPath(domid);
+  const vm = vmPath(config.uuid);
+  const own = ownedBy(domid);
+  const nodes: StoreNode[] = [
+    { path: home, value: '', perms: readableBy(domid) },
+    { path: `${home}/vm`, value: vm },
+    { path: `${home}/name`, value: config.name },
+    { path: `${home}/domid`, value: String(domid) },
+    { path: vm, value: '', perms: readableBy(domid) },
+    { path: `${vm}/name`, value: config.name },
+    { path: `${vm}/uuid`, value: config.uuid },
+    { path: `${vm}/start_time`, value: startTimeText(startTime) },
+    { path: `${vm}/image/ostype`, value: 'linux' },
+    { path: `${vm}/image/kernel`, value: config.kernel },
+    ...(config.ramdisk === null ? [] : [{ path: `${vm}/image/ramdisk`, value: config.ramdisk }]),
+    ...(config.cmdline === '' ? [] : [{ path: `${vm}/image/cmdline`, value: config.cmdline }]),
+    { path: libxlPath(domid), value: '', perms: PRIVATE },
+    { path: `${libxlPath(domid)}/type`, value: config.type },
+    { path: `${libxlPath(domid)}/dm-version`, value: 'qemu_xen' },
+  ];
+  for (let i = 0; i < config.maxvcpus; i++) {
+    nodes.push({ path: `${home}/cpu/${i}/availability`, value: i < config.vcpus ? 'online' : 'offline' });
+  }
+  nodes.push(
+    { path: `${home}/memory/static-max`, value: String(config.maxmem * 1024) },
+    { path: `${home}/memory/target`, value: String(config.memory * 1024) },
+    { path: `${home}/memory/videoram`, value: '0' },
+    { path: `${home}/device`, value: '' },
+    { path: `${home}/device/suspend/event-channel`, value: '', perms: own },
+    { path: `${home}/control`, value: '' },
+    // The guest acknowledges a request by emptying `shutdown`, and says in `feature-*` what it knows.
+    { path: `${home}/control/shutdown`, value: '', perms: own },
+    { path: `${home}/control/feature-poweroff`, value: '', perms: own },
+    { path: `${home}/control/feature-reboot`, value: '', perms: own },
+    { path: `${home}/control/feature-suspend`, value: '', perms: own },
+    { path: `${home}/control/sysrq`, value: '', perms: own },
+    { path: `${home}/control/platform-feature-multiprocessor-suspend`, value: '1' },
+    { path: `${home}/control/platform-feature-xs_reset_watches`, value: '1' },
+    { path: `${home}/data`, value: '', perms: own },
+    { path: `${home}/drivers`, value: '', perms: own },
+    { path: `${home}/feature`, value: '', perms: own },
+    { path: `${home}/attr`, value: '', perms: own },
+    { path: `${home}/error`, value: '', perms: own },
+    { path: `${storePath(domid)}/port`, value: String(built.storePort) },
+    { path: `${storePath(domid)}/ring-ref`, value: String(built.storeGfn) },
+    ...consoleNodes(domid, built, tty),
+  );
+  if (config.driver_domain) {
+    // A driver domain announces what it serves below its own backend directory.
+    nodes.push({ path: `${home}/backend`, value: '', perms: own });
+    nodes.push({ path: `${home}/libxl`, value: '', perms: own });
+  }
+  return nodes;
+}
+
+function consoleNodes(domid: Domid, built: BuiltDomain, tty: string): StoreNode[] {
+  const frontend = consolePath(domid);
+  const backend = backendPath(0, 'console', domid, 0);
+  const libxl = libxlDevicePath(domid, 'console', 0);
+  const backendKeys: [string, string][] = [
+    ['frontend', frontend],
+    ['frontend-id', String(domid)],
+    ['online', '1'],
+    ['state', '1'],
+    ['protocol', 'vt100'],
+  ];
+  return [
+    { path: backend, value: '', perms: sharedBy(0, domid) },
+    ...backendKeys.map(([key, value]) => ({ path: `${backend}/${key}`, value })),
+    // Xen: the guest may only read its primary console's directory.
+    { path: frontend, value: '', perms: readableBy(domid) },
+    { path: `${frontend}/backend`, value: backend },
+    { path: `${frontend}/backend-id`, value: '0' },
+    { path: `${frontend}/limit`, value: String(CONSOLE_LIMIT) },
+    { path: `${frontend}/type`, value: 'xenconsoled' },
+    { path: `${frontend}/output`, value: 'pty' },
+    { path: `${frontend}/tty`, value: tty },
+    { path: `${frontend}/port`, value: String(built.consolePort) },
+    { path: `${frontend}/ring-ref`, value: String(built.consoleGfn) },
+    { path: `${libxl}/backend`, value: backend },
+    ...backendKeys.map(([key, value]) => ({ path: `${libxl}/${key}`, value })),
+  ];
+}
+
+/** Seconds and hundredths since 1970, as libxl writes them. */
+export function startTimeText(ms: number): string {
+  const hundredths = Math.floor(ms / 10);
+  return `${Math.floor(hundredths / 100)}.${String(hundredths % 100).padStart(2, '0')}`;
+}
+
+/** All of them or none. Requests of one connection are answered in order, so none waits for the one before. */
+export async function writeNodes(xs: XenstoreClient, nodes: readonly StoreNode[]): Promise<void> {
+  await xs.transaction(async tx => {
+    const requests: Promise<void>[] = [];
+    for (const { path, value, perms } of nodes) {
+      requests.push(xs.write(path, value, tx));
+      if (perms !== undefined) requests.push(xs.setPerms(path, perms, tx));
+    }
+    await Promise.all(requests);
+  });
+}
+
+/** Remove subtrees, present or not. */
+export async function removeNodes(xs: XenstoreClient, paths: readonly string[]): Promise<void> {
+  await xs.transaction(async tx => {
+    await Promise.all(
+      paths.map(path =>
+        xs.rm(path, tx).catch(error => {
+          if ((error as { code?: string }).code !== 'ENOENT') throw error; // not even its parent exists
+        }),
+      ),
+    );
+  });
+}
+
+/**
+ * Remove what a domain and its devices had, and the directories of its backends that are empty now.
+ * `backends`: the backend directory of each device.
+ */
+export async function removeDomainNodes(
+  xs: XenstoreClient,
+  domid: Domid,
+  uuid: string,
+  backends: readonly string[],
+): Promise<void> {
+  const perDomain = new Set([...backends, backendPath(0, 'console', domid, 0)].map(parentOf));
+  await removeNodes(xs, [...perDomain, domainPath(domid), vmPath(uuid), libxlPath(domid)]);
+}
+/** /local/domain/0/backend/vbd/3/51712 -> /local/domain/0/backend/vbd/3 */
+const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/'));

@@ -1,0 +1,18 @@
+// What the toolstack's functions work with: handed to each, made once by dom0.
+import type { Clock, Log, XenstoreClient } from '#pvbus';
+import type { Consoled } from '../backends/consoled/device.ts';
+import type { DomainWatch } from '../domain-watch.ts';
+import type { ImageLoader } from './bundle-program.ts';
+import type { DomainRecords } from './domain-records.ts';
+import type { Xc } from './xc.ts';
+
+export interface ToolstackParts {
+  readonly xc: Xc;
+  readonly xs: XenstoreClient;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly images: ImageLoader;
+  readonly records: DomainRecords;
+  readonly consoled: Consoled;
+  readonly watch: DomainWatch;
+}

@@ -1,0 +1,286 @@
+// The toolstack's service: what tools ask of it, as functions. Works through hypercalls and xenstore only.
+import {
+  domid as asDomid,
+  type Clock,
+  type DomainConfig,
+  type DomainEnd,
+  type DomainEvent,
+  type DomainInfo,
+  type Domid,
+  type HostInfo,
+  type Log,
+  readKey,
+  XenError,
+  type XenstoreClient,
+} from '#pvbus';
+import type { Consoled } from '../backends/consoled/device.ts';
+import { DomainWatch } from '../domain-watch.ts';
+import { listDevices, removeDeviceNodes, unplug } from './add-device.ts';
+import { ImageLoader } from './bundle-program.ts';
+import { crashMessage } from './crash-record.ts';
+import { type CreateOptions, createDomain, type OnPhase } from './create-domain.ts';
+import { destroyDomain } from './destroy-domain.ts';
+import { writeNodes } from './domain-nodes.ts';
+import { DOM0_NAME, type DomainRecord, DomainRecords } from './domain-records.ts';
+import { hostInfo } from './host-info.ts';
+import { Locks } from './locks.ts';
+import { Monitor } from './monitor.ts';
+import type { ToolstackParts } from './parts.ts';
+import { requestShutdown } from './shutdown-domain.ts';
+import { Waits } from './waits.ts';
+import type { Xc, XcDomainInfo } from './xc.ts';
+import { domainPath, namePath, readableBy, vmPath } from './xenstore-paths.ts';
+
+/** dom0's bridges, which netback has. */
+export interface Bridges {
+  create(name: string, mtu: number): Promise<void>;
+  delete(name: string): Promise<void>;
+}
+
+export interface ToolstackOptions {
+  readonly xc: Xc;
+  readonly xs: XenstoreClient;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly consoled: Consoled;
+  readonly bridges: Bridges;
+}
+
+const DOM0 = asDomid(0);
+const KIB_PER_PAGE = 4;
+
+export class Toolstack {
+  readonly #parts: ToolstackParts;
+  readonly #bridges: Bridges;
+  readonly #monitor: Monitor;
+  readonly #locks = new Locks();
+  readonly #waits = new Waits();
+  readonly #listeners = new Set<(event: DomainEvent) => void>();
+  #down = false;
+
+  constructor(options: ToolstackOptions) {
+    const { xc, xs, log, clock } = options;
+    const watch = new DomainWatch(xc, xs, log, {
+      shutdown: info => this.#hasShutDown(info),
+      gone: domid => this.#hasGone(domid),
+    });
+    const records = new DomainRecords();
+    this.#parts = { ...options, images: new ImageLoader(), records, watch };
+    this.#bridges = options.bridges;
+    this.#monitor = new Monitor(
+      {
+        crashMessage: record => crashMessage(xc, record.domid),
+        destroy: record => this.#destroy(record.domid),
+        create: config => this.create(config, { paused: false, monitor: true }),
+        preserveAs: (record, name, uuid) => this.#preserveAs(record, name, uuid),
+      },
+      log,
+      clock,
+    );
+  }
+
+  async start(): Promise<void> {
+    await this.#parts.watch.start();
+  }
+
+  // ---- life ----
+
+  async create(config: DomainConfig, options: CreateOptions, onPhase: OnPhase = () => {}): Promise<Domid> {
+    if (this.#down) throw new XenError('ECANCELED', 'the host is going down');
+    const domid = await createDomain(this.#parts, config, options, onPhase);
+    this.#tell({ event: 'domain', what: 'created', domid, name: config.name, reason: null });
+    return domid;
+  }
+
+  /** Resolves when the domain is gone. */
+  async destroy(domid: Domid): Promise<void> {
+    this.#guest(domid, 'destroyed');
+    await this.#destroy(domid);
+  }
+
+  pause(domid: Domid): void {
+    this.#guest(domid, 'paused');
+    this.#parts.xc.pauseDomain(domid);
+  }
+  unpause(domid: Domid): void {
+    this.#guest(domid, 'unpaused');
+    this.#parts.xc.unpauseDomain(domid);
+  }
+
+  /** Resolves when the guest took note. */
+  async shutdown(domid: Domid, how: 'poweroff' | 'reboot'): Promise<void> {
+    const info = this.#guest(domid, 'shut down');
+    if (info.shutdown) throw new XenError('EINVAL', `dom${domid} has shut down already`);
+    if (info.dying) throw new XenError('EINVAL', `dom${domid} is dying`);
+    await requestShutdown(this.#parts.xs, domid, how);
+  }
+
+  // ---- what there is ----
+
+  async list(domid: Domid | null): Promise<DomainInfo[]> {
+    const { xc } = this.#parts;
+    const one = domid === null ? undefined : xc.domainInfo(domid);
+    if (domid !== null && one === undefined) throw new XenError('ESRCH', `there is no dom${domid}`);
+    const infos = one === undefined ? xc.domainInfoList() : [one];
+    return Promise.all(infos.map(info => this.#describe(info)));
+  }
+  /** null for a domain the toolstack did not make. */
+  config(domid: Domid): DomainConfig | null {
+    if (this.#parts.xc.domainInfo(domid) === undefined) throw new XenError('ESRCH', `there is no dom${domid}`);
+    return this.#parts.records.get(domid)?.config ?? null;
+  }
+  info(): HostInfo {
+    return hostInfo(this.#parts.xc);
+  }
+  dmesg(clear: boolean): string {
+    return this.#parts.xc.readConsole(clear);
+  }
+  async domid(name: string): Promise<Domid> {
+    for (const { domid } of this.#parts.xc.domainInfoList()) {
+      if ((await this.#nameOf(domid)) === name) return domid;
+    }
+    throw new XenError('ENOENT', `there is no domain '${name}'`);
+  }
+  async domname(domid: Domid): Promise<string> {
+    const name = await this.#nameOf(domid);
+    if (name === null) throw new XenError('ESRCH', `there is no dom${domid}, or it has no name`);
+    return name;
+  }
+  /** The unix socket of a domain's console. */
+  console(domid: Domid): string {
+    this.#guest(domid, 'attached to');
+    const { consoled } = this.#parts;
+    if (!consoled.has(domid)) throw new XenError('ENOENT', `dom${domid} has no console`);
+    return consoled.socketPath(domid);
+  }
+
+  // ---- waiting ----
+
+  /** `abandoned` aborts when whoever asked is gone. */
+  wait(domid: Domid, until: 'shutdown' | 'destroyed', abandoned: AbortSignal): Promise<DomainEnd> {
+    const info = this.#parts.xc.domainInfo(domid);
+    if (info === undefined) {
+      const end: DomainEnd = { what: 'destroyed', reason: null };
+      return Promise.resolve(end);
+    }
+    if (domid === DOM0) throw new XenError('EINVAL', 'domain 0 ends with the host');
+    if (until === 'shutdown' && info.shutdown)
+      return Promise.resolve({ what: 'shutdown', reason: info.shutdownReason });
+    return this.#waits.wait(domid, until, abandoned);
+  }
+  subscribe(listener: (event: DomainEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  // ---- bridges ----
+
+  createBridge(name: string, mtu: number): Promise<void> {
+    return this.#bridges.create(name, mtu);
+  }
+  deleteBridge(name: string): Promise<void> {
+    return this.#bridges.delete(name);
+  }
+
+  // ---- the host ----
+
+  /** No domain but dom0 is left, and none is made any more. */
+  async destroyAll(): Promise<void> {
+    this.#down = true;
+    this.#monitor.stop();
+    const domids = this.#parts.xc.domainInfoList().map(info => info.domid);
+    const guests = domids.filter(domid => domid !== DOM0);
+    const ends = await Promise.allSettled(guests.map(domid => this.#destroy(domid)));
+    for (const end of ends)
+      if (end.status === 'rejected') this.#parts.log.error(`host shutdown: ${end.reason.message}`);
+    await this.#parts.images.close();
+  }
+
+  // ---- inside ----
+
+  /** Throws ESRCH when there is no such domain, EINVAL for domain 0. */
+  #guest(domid: Domid, verb: string): XcDomainInfo {
+    if (domid === DOM0) throw new XenError('EINVAL', `domain 0 cannot be ${verb}`);
+    const info = this.#parts.xc.domainInfo(domid);
+    if (info === undefined) throw new XenError('ESRCH', `there is no dom${domid}`);
+    return info;
+  }
+
+  /** One at a time for each domain: a second one waits for the first and then has nothing to do. */
+  #destroy(domid: Domid): Promise<void> {
+    return this.#locks.run(domid, async () => {
+      const { xc, records } = this.#parts;
+      const info = xc.domainInfo(domid);
+      const record = records.get(domid);
+      if (info === undefined && record === undefined) return;
+      const uuid = record?.config.uuid ?? info!.uuid;
+      const name = record?.config.name ?? null;
+      await destroyDomain(this.#parts, domid, uuid);
+      this.#waits.end(domid, 'destroyed', null);
+      this.#tell({ event: 'domain', what: 'destroyed', domid, name, reason: null });
+    });
+  }
+
+  #hasShutDown(info: XcDomainInfo): void {
+    const { domid, shutdownReason: reason } = info;
+    const record = this.#parts.records.get(domid);
+    if (record === undefined || record.ended) return;
+    record.ended = true;
+    this.#waits.end(domid, 'shutdown', reason);
+    this.#tell({ event: 'domain', what: 'shutdown', domid, name: record.config.name, reason });
+    void this.#monitor.shutdown(record, reason); // never rejects
+  }
+  /** Gone without our doing: clear away what is left of it. */
+  #hasGone(domid: Domid): void {
+    this.#destroy(domid).catch(error => this.#parts.log.error(`clearing away dom${domid}: ${error.message}`));
+  }
+
+  async #preserveAs(record: DomainRecord, name: string, uuid: string): Promise<void> {
+    const { xc, xs, records, clock } = this.#parts;
+    const { domid, config } = record;
+    // Its disks and vifs are for the domain that takes its place.
+    for (const device of await listDevices(xs, domid)) {
+      await unplug(this.#parts, device);
+      await removeDeviceNodes(xs, device);
+    }
+    xc.setHandle(domid, uuid);
+    await xs.rm(vmPath(config.uuid));
+    await writeNodes(xs, [
+      { path: vmPath(uuid), value: '', perms: readableBy(domid) },
+      { path: `${vmPath(uuid)}/name`, value: name },
+      { path: `${vmPath(uuid)}/uuid`, value: uuid },
+      { path: `${domainPath(domid)}/vm`, value: vmPath(uuid) },
+      { path: namePath(domid), value: name },
+    ]);
+    const preserved: DomainConfig = { ...config, name, uuid, disks: [], vifs: [], pvcalls: [] };
+    records.add({ ...record, config: preserved, startedAt: clock.now() });
+  }
+
+  async #describe(info: XcDomainInfo): Promise<DomainInfo> {
+    return {
+      domid: info.domid,
+      name: await this.#nameOf(info.domid),
+      uuid: info.uuid,
+      current_kb: (info.totPages + info.outstandingPages) * KIB_PER_PAGE,
+      max_kb: info.maxPages * KIB_PER_PAGE,
+      vcpu_online: info.onlineVcpus,
+      vcpu_max_id: info.maxVcpuId,
+      cpu_time: info.cpuTime,
+      running: info.running,
+      blocked: info.blocked,
+      paused: info.paused,
+      shutdown: info.shutdown,
+      dying: info.dying,
+      shutdown_reason: info.shutdown ? info.shutdownReason : null,
+      cpupool: `Pool-${info.cpupool}`,
+      ssid_label: this.#parts.records.get(info.domid)?.config.seclabel ?? null,
+    };
+  }
+  async #nameOf(domid: Domid): Promise<string | null> {
+    const name = await readKey(this.#parts.xs, namePath(domid));
+    return name ?? (domid === DOM0 ? DOM0_NAME : null);
+  }
+  #tell(event: DomainEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+}

@@ -1,0 +1,497 @@
+// Control hypercalls as functions, one each. Nothing here decides anything. Throws XenError with the
+// hypervisor's errno, naming the operation and the domain.
+import {
+  __HYPERVISOR_domctl,
+  __HYPERVISOR_event_channel_op,
+  __HYPERVISOR_memory_op,
+  __HYPERVISOR_sched_op,
+  __HYPERVISOR_sysctl,
+  __HYPERVISOR_xen_version,
+  __HYPERVISOR_xenolith_op,
+  domid as asDomid,
+  port as asPort,
+  cpu_user_regs,
+  type Domid,
+  EVTCHNOP_alloc_unbound,
+  type EvtchnPort,
+  errnoName,
+  evtchn_alloc_unbound,
+  type ForeignMemory,
+  SCHEDOP_remote_shutdown,
+  SCHEDOP_shutdown,
+  sched_remote_shutdown,
+  sched_shutdown,
+  type Vcpu,
+  VGCF_in_kernel,
+  VGCF_online,
+  vcpu_guest_context,
+  XEN_CAPABILITIES_INFO_LEN,
+  XEN_CHANGESET_INFO_LEN,
+  XEN_COMMANDLINE_LEN,
+  XEN_DOMCTL_createdomain,
+  XEN_DOMCTL_destroydomain,
+  XEN_DOMCTL_getdomaininfo,
+  XEN_DOMCTL_INTERFACE_VERSION,
+  XEN_DOMCTL_max_mem,
+  XEN_DOMCTL_max_vcpus,
+  XEN_DOMCTL_pausedomain,
+  XEN_DOMCTL_setdomainhandle,
+  XEN_DOMCTL_setvcpucontext,
+  XEN_DOMCTL_unpausedomain,
+  XEN_DOMINF_blocked,
+  XEN_DOMINF_dying,
+  XEN_DOMINF_paused,
+  XEN_DOMINF_running,
+  XEN_DOMINF_shutdown,
+  XEN_DOMINF_shutdownmask,
+  XEN_DOMINF_shutdownshift,
+  XEN_EXTRAVERSION_LEN,
+  XEN_SYSCTL_getdomaininfolist,
+  XEN_SYSCTL_INTERFACE_VERSION,
+  XEN_SYSCTL_physinfo,
+  XEN_SYSCTL_readconsole,
+  XEN_SYSCTL_sched_id,
+  XENMEM_populate_physmap,
+  XENOLITHOP_map_foreign,
+  XENOLITHOP_pool_populate,
+  XENVER_capabilities,
+  XENVER_changeset,
+  XENVER_commandline,
+  XENVER_compile_info,
+  XENVER_extraversion,
+  XENVER_pagesize,
+  XENVER_platform_parameters,
+  XENVER_version,
+  XenError,
+  xen_arch_domainconfig,
+  xen_compile_info,
+  xen_domctl,
+  xen_domctl_createdomain,
+  xen_domctl_getdomaininfo,
+  xen_domctl_max_mem,
+  xen_domctl_max_vcpus,
+  xen_domctl_setdomainhandle,
+  xen_domctl_vcpucontext,
+  xen_memory_reservation,
+  xen_platform_parameters,
+  xen_sysctl,
+  xen_sysctl_getdomaininfolist,
+  xen_sysctl_physinfo,
+  xen_sysctl_readconsole,
+  xen_sysctl_sched_id,
+  xenolith_map_foreign,
+  xenolith_pool_populate,
+} from '#pvbus';
+
+/** What getdomaininfo tells of a domain. */
+export interface XcDomainInfo {
+  readonly domid: Domid;
+  readonly uuid: string;
+  readonly dying: boolean;
+  readonly shutdown: boolean;
+  readonly paused: boolean;
+  readonly blocked: boolean;
+  readonly running: boolean;
+  /** SHUTDOWN_*; it has a meaning only with `shutdown`. */
+  readonly shutdownReason: number;
+  readonly totPages: number;
+  readonly maxPages: number;
+  readonly outstandingPages: number;
+  /** ns */
+  readonly cpuTime: number;
+  readonly onlineVcpus: number;
+  readonly maxVcpuId: number;
+  readonly cpupool: number;
+}
+
+export interface XcPhysinfo {
+  readonly threads_per_core: number;
+  readonly cores_per_socket: number;
+  readonly nr_cpus: number;
+  readonly max_cpu_id: number;
+  readonly nr_nodes: number;
+  readonly cpu_khz: number;
+  readonly capabilities: number;
+  readonly total_pages: number;
+  readonly free_pages: number;
+  readonly outstanding_pages: number;
+  readonly hw_cap: readonly number[];
+}
+
+export interface XcVersion {
+  readonly major: number;
+  readonly minor: number;
+  readonly extraversion: string;
+  readonly capabilities: string;
+  readonly changeset: string;
+  readonly commandline: string;
+  readonly pagesize: number;
+  readonly virt_start: number;
+  readonly compiler: string;
+  readonly compile_by: string;
+  readonly compile_domain: string;
+  readonly compile_date: string;
+}
+
+export interface CreateDomain {
+  readonly uuid: string;
+  readonly maxVcpus: number;
+  /** null: the hypervisor's default. */
+  readonly maxGrantFrames: number | null;
+  readonly maxMaptrackFrames: number | null;
+  readonly maxEvtchnPort: number | null;
+}
+
+/** The order of the extents a populate asks for first: 2 MiB, what Xen allows a control domain. */
+const BIG_ORDER = 9;
+const DOMINFO_BATCH = 64;
+
+export class Xc {
+  readonly vcpu: Vcpu;
+
+  constructor(vcpu: Vcpu) {
+    this.vcpu = vcpu;
+  }
+
+  // ---- domctl ----
+
+  /** A new domain, paused once, without memory. */
+  createDomain(create: CreateDomain): Domid {
+    const { at } = xen_domctl_createdomain;
+    return asDomid(
+      this.#domctl(XEN_DOMCTL_createdomain, 0, `create a domain`, (view, u) => {
+        writeHandle(view, u + at.handle, create.uuid);
+        view.setUint32(u + at.max_vcpus, create.maxVcpus, true);
+        view.setUint32(u + at.max_evtchn_port, create.maxEvtchnPort ?? 0xffffffff, true);
+        view.setInt32(u + at.max_grant_frames, create.maxGrantFrames ?? -1, true);
+        view.setInt32(u + at.max_maptrack_frames, create.maxMaptrackFrames ?? -1, true);
+        view.setUint32(u + at.grant_opts, 1, true);
+        view.setUint32(u + at.arch + xen_arch_domainconfig.at.emulation_flags, 0, true);
+      }),
+    );
+  }
+  /** The domain begins to die. ESRCH when it is gone. */
+  destroyDomain(domid: Domid): void {
+    this.#domctl(XEN_DOMCTL_destroydomain, domid, `destroy dom${domid}`);
+  }
+  pauseDomain(domid: Domid): void {
+    this.#domctl(XEN_DOMCTL_pausedomain, domid, `pause dom${domid}`);
+  }
+  unpauseDomain(domid: Domid): void {
+    this.#domctl(XEN_DOMCTL_unpausedomain, domid, `unpause dom${domid}`);
+  }
+  maxMem(domid: Domid, kib: number): void {
+    this.#domctl(XEN_DOMCTL_max_mem, domid, `set the memory limit of dom${domid}`, (view, u) =>
+      set64(view, u + xen_domctl_max_mem.at.max_memkb, kib),
+    );
+  }
+  maxVcpus(domid: Domid, max: number): void {
+    this.#domctl(XEN_DOMCTL_max_vcpus, domid, `set the vcpus of dom${domid}`, (view, u) =>
+      view.setUint32(u + xen_domctl_max_vcpus.at.max, max, true),
+    );
+  }
+  setHandle(domid: Domid, uuid: string): void {
+    this.#domctl(XEN_DOMCTL_setdomainhandle, domid, `set the uuid of dom${domid}`, (view, u) =>
+      writeHandle(view, u + xen_domctl_setdomainhandle.at.handle, uuid),
+    );
+  }
+  /** The state vCPU `vcpu` starts with: `rip` the kernel image, `rsi` start_info, both guest addresses. */
+  setVcpuContext(domid: Domid, vcpu: number, rip: number, rsi: number): void {
+    const scratch = this.vcpu.scratch.reset();
+    const ctxt = scratch.alloc(vcpu_guest_context.size);
+    const regs = ctxt + vcpu_guest_context.at.user_regs;
+    set64(scratch.view, ctxt + vcpu_guest_context.at.flags, VGCF_in_kernel | VGCF_online);
+    set64(scratch.view, regs + cpu_user_regs.at.rip, rip);
+    set64(scratch.view, regs + cpu_user_regs.at.rsi, rsi);
+    const what = `set the state of dom${domid} vcpu${vcpu}`;
+    this.#domctlInto(scratch.alloc(xen_domctl.size), XEN_DOMCTL_setvcpucontext, domid, what, (view, u) => {
+      view.setUint32(u + xen_domctl_vcpucontext.at.vcpu, vcpu, true);
+      set64(view, u + xen_domctl_vcpucontext.at.ctxt, ctxt);
+    });
+  }
+  /** undefined when there is no such domain. */
+  domainInfo(domid: Domid): XcDomainInfo | undefined {
+    const scratch = this.vcpu.scratch.reset();
+    const op = scratch.alloc(xen_domctl.size);
+    const rc = this.#tryDomctl(op, XEN_DOMCTL_getdomaininfo, domid);
+    if (rc < 0) {
+      if (errnoName(-rc) === 'ESRCH') return undefined;
+      throw new XenError(errnoName(-rc), `get the state of dom${domid}`);
+    }
+    const info = readDomainInfo(scratch.view, op + xen_domctl.at.u);
+    return info.domid === domid ? info : undefined; // Xen: 4.17 answers with the next domain that exists
+  }
+
+  // ---- sysctl ----
+
+  /** Every domain, in order of domid. */
+  domainInfoList(): XcDomainInfo[] {
+    const infos: XcDomainInfo[] = [];
+    for (let first = 0; ; ) {
+      const scratch = this.vcpu.scratch.reset();
+      const buffer = scratch.alloc(DOMINFO_BATCH * xen_domctl_getdomaininfo.size);
+      const { at } = xen_sysctl_getdomaininfolist;
+      const u = this.#sysctl(XEN_SYSCTL_getdomaininfolist, 'list the domains', (view, arg) => {
+        view.setUint16(arg + at.first_domain, first, true);
+        view.setUint32(arg + at.max_domains, DOMINFO_BATCH, true);
+        set64(view, arg + at.buffer, buffer);
+      });
+      const got = scratch.view.getUint32(u + at.num_domains, true);
+      for (let i = 0; i < got; i++)
+        infos.push(readDomainInfo(scratch.view, buffer + i * xen_domctl_getdomaininfo.size));
+      if (got < DOMINFO_BATCH) return infos;
+      first = infos[infos.length - 1]!.domid + 1;
+    }
+  }
+  physinfo(): XcPhysinfo {
+    this.vcpu.scratch.reset();
+    const u = this.#sysctl(XEN_SYSCTL_physinfo, "get the host's state");
+    const { view } = this.vcpu.scratch;
+    const { at } = xen_sysctl_physinfo;
+    const u32 = (offset: number): number => view.getUint32(u + offset, true);
+    return {
+      threads_per_core: u32(at.threads_per_core),
+      cores_per_socket: u32(at.cores_per_socket),
+      nr_cpus: u32(at.nr_cpus),
+      max_cpu_id: u32(at.max_cpu_id),
+      nr_nodes: u32(at.nr_nodes),
+      cpu_khz: u32(at.cpu_khz),
+      capabilities: u32(at.capabilities),
+      total_pages: get64(view, u + at.total_pages),
+      free_pages: get64(view, u + at.free_pages),
+      outstanding_pages: get64(view, u + at.outstanding_pages),
+      hw_cap: Array.from({ length: 8 }, (_, i) => u32(at.hw_cap + 4 * i)),
+    };
+  }
+  /** XEN_SCHEDULER_* */
+  schedId(): number {
+    this.vcpu.scratch.reset();
+    const u = this.#sysctl(XEN_SYSCTL_sched_id, 'get the scheduler');
+    return this.vcpu.scratch.view.getUint32(u + xen_sysctl_sched_id.at.sched_id, true);
+  }
+  /** All of the hypervisor's console ring; `clear` empties it. */
+  readConsole(clear: boolean): string {
+    const parts: Uint8Array[] = [];
+    const { at } = xen_sysctl_readconsole;
+    for (let index = 0; ; ) {
+      const scratch = this.vcpu.scratch.reset();
+      const size = 16384;
+      const buffer = scratch.alloc(size);
+      const u = this.#sysctl(XEN_SYSCTL_readconsole, "read the hypervisor's console", (view, arg) => {
+        view.setUint8(arg + at.clear, 0);
+        view.setUint8(arg + at.incremental, 1);
+        view.setUint32(arg + at.index, index, true);
+        set64(view, arg + at.buffer, buffer);
+        view.setUint32(arg + at.count, size, true);
+      });
+      const count = scratch.view.getUint32(u + at.count, true);
+      if (count > 0) parts.push(scratch.bytes.slice(buffer, buffer + Math.min(count, size)));
+      index = scratch.view.getUint32(u + at.index, true);
+      if (count < size) break;
+    }
+    if (clear) {
+      this.vcpu.scratch.reset();
+      this.#sysctl(XEN_SYSCTL_readconsole, "clear the hypervisor's console", (view, arg) =>
+        view.setUint8(arg + at.clear, 1),
+      );
+    }
+    return Buffer.concat(parts).toString('utf8');
+  }
+
+  // ---- version ----
+
+  version(): XcVersion {
+    const { vcpu } = this;
+    const text = (cmd: number, bytes: number, offset = 0, length = bytes): string => {
+      const at = vcpu.scratch.reset().alloc(bytes);
+      this.#check(vcpu.hypercall(__HYPERVISOR_xen_version, cmd, at), 'get the version');
+      return cString(vcpu.scratch.bytes.subarray(at + offset, at + offset + length));
+    };
+    const version = this.#check(vcpu.hypercall(__HYPERVISOR_xen_version, XENVER_version), 'get the version');
+    const info = xen_compile_info;
+    const compiled = (from: number, to: number): string => text(XENVER_compile_info, info.size, from, to - from);
+    const parameters = vcpu.scratch.reset().alloc(xen_platform_parameters.size);
+    this.#check(vcpu.hypercall(__HYPERVISOR_xen_version, XENVER_platform_parameters, parameters), 'get the platform');
+    const virt_start = get64(vcpu.scratch.view, parameters + xen_platform_parameters.at.virt_start);
+    return {
+      major: version >>> 16,
+      minor: version & 0xffff,
+      extraversion: text(XENVER_extraversion, XEN_EXTRAVERSION_LEN),
+      capabilities: text(XENVER_capabilities, XEN_CAPABILITIES_INFO_LEN),
+      changeset: text(XENVER_changeset, XEN_CHANGESET_INFO_LEN),
+      commandline: text(XENVER_commandline, XEN_COMMANDLINE_LEN),
+      pagesize: this.#check(vcpu.hypercall(__HYPERVISOR_xen_version, XENVER_pagesize), 'get the page size'),
+      virt_start,
+      compiler: compiled(info.at.compiler, info.at.compile_by),
+      compile_by: compiled(info.at.compile_by, info.at.compile_domain),
+      compile_domain: compiled(info.at.compile_domain, info.at.compile_date),
+      compile_date: compiled(info.at.compile_date, info.size),
+    };
+  }
+
+  // ---- a domain being built ----
+
+  /** Memory at gfns 0 .. nrPages - 1. Throws ENOMEM when the host or the domain's limit has less. */
+  populatePhysmap(domid: Domid, nrPages: number): void {
+    let done = 0;
+    const bigs = Math.floor(nrPages / 2 ** BIG_ORDER);
+    done = this.#populate(domid, BIG_ORDER, 0, bigs) * 2 ** BIG_ORDER;
+    const rest = nrPages - done;
+    const small = this.#populate(domid, 0, done, rest);
+    if (small === rest) return;
+    const mib = (pages: number): number => Math.floor(pages / 256);
+    throw new XenError('ENOMEM', `dom${domid}: ${mib(nrPages)} MiB asked for, ${mib(done + small)} MiB are there`);
+  }
+  /** Extents in a row from gfn `first`; returns how many were populated. */
+  #populate(domid: Domid, order: number, first: number, count: number): number {
+    const { at, size } = xen_memory_reservation;
+    for (let done = 0; done < count; ) {
+      const scratch = this.vcpu.scratch.reset();
+      const arg = scratch.alloc(size);
+      const batch = Math.min(count - done, Math.floor((scratch.size - 256) / 8));
+      const extents = scratch.alloc(batch * 8);
+      for (let i = 0; i < batch; i++) set64(scratch.view, extents + 8 * i, first + (done + i) * 2 ** order);
+      set64(scratch.view, arg + at.extent_start, extents);
+      set64(scratch.view, arg + at.nr_extents, batch);
+      scratch.view.setUint32(arg + at.extent_order, order, true);
+      scratch.view.setUint16(arg + at.domid, domid, true);
+      const populated = this.vcpu.hypercall(__HYPERVISOR_memory_op, XENMEM_populate_physmap, arg);
+      if (populated > 0) done += populated;
+      if (populated < batch) return done;
+    }
+    return count;
+  }
+  /** `count` frames of the domain from `gfn` become pool frames, which `peer` may be granted. */
+  populatePool(domid: Domid, peer: Domid, gfn: number, count: number): void {
+    const { at, size } = xenolith_pool_populate;
+    const { view } = this.vcpu.scratch;
+    const arg = this.vcpu.scratch.reset().alloc(size);
+    view.setUint16(arg + at.domid, domid, true);
+    view.setUint16(arg + at.peer, peer, true);
+    view.setUint32(arg + at.gfn, gfn, true);
+    view.setUint32(arg + at.nr_frames, count, true);
+    const rc = this.vcpu.hypercall(__HYPERVISOR_xenolith_op, XENOLITHOP_pool_populate, arg);
+    this.#check(rc, `share ${count} pages of dom${domid} with dom${peer}`);
+  }
+  /** All memory of the domain, without what its pools lay over it. It is the caller's to release. */
+  mapForeign(domid: Domid): ForeignMemory {
+    const arg = this.vcpu.scratch.reset().alloc(xenolith_map_foreign.size);
+    this.vcpu.scratch.view.setUint16(arg + xenolith_map_foreign.at.domid, domid, true);
+    this.#check(this.vcpu.hypercall(__HYPERVISOR_xenolith_op, XENOLITHOP_map_foreign, arg), `map dom${domid}`);
+    return this.vcpu.takeForeign(domid);
+  }
+  /** A port of `domid` that `remote` may bind. */
+  allocUnbound(domid: Domid, remote: Domid): EvtchnPort {
+    const { at, size } = evtchn_alloc_unbound;
+    const { view } = this.vcpu.scratch;
+    const arg = this.vcpu.scratch.reset().alloc(size);
+    view.setUint16(arg + at.dom, domid, true);
+    view.setUint16(arg + at.remote_dom, remote, true);
+    const rc = this.vcpu.hypercall(__HYPERVISOR_event_channel_op, EVTCHNOP_alloc_unbound, arg);
+    this.#check(rc, `allocate a port of dom${domid} for dom${remote}`);
+    return asPort(view.getUint32(arg + at.port, true));
+  }
+
+  // ---- sched_op ----
+
+  /** Shut a domain down from outside, with a SHUTDOWN_* reason. */
+  remoteShutdown(domid: Domid, reason: number): void {
+    const { at, size } = sched_remote_shutdown;
+    const arg = this.vcpu.scratch.reset().alloc(size);
+    this.vcpu.scratch.view.setUint16(arg + at.domain_id, domid, true);
+    this.vcpu.scratch.view.setUint32(arg + at.reason, reason, true);
+    this.#check(this.vcpu.hypercall(__HYPERVISOR_sched_op, SCHEDOP_remote_shutdown, arg), `shut down dom${domid}`);
+  }
+  /** Shut the caller down; for dom0 that is the host. */
+  shutdown(reason: number): void {
+    const arg = this.vcpu.scratch.reset().alloc(sched_shutdown.size);
+    this.vcpu.scratch.view.setUint32(arg + sched_shutdown.at.reason, reason, true);
+    this.#check(this.vcpu.hypercall(__HYPERVISOR_sched_op, SCHEDOP_shutdown, arg), 'shut down');
+  }
+
+  // ---- how the calls are made ----
+
+  #domctl(cmd: number, domid: number, what: string, fill?: (view: DataView, u: number) => void): number {
+    return this.#domctlInto(this.vcpu.scratch.reset().alloc(xen_domctl.size), cmd, domid, what, fill);
+  }
+  /** Returns the domid the hypervisor left in the struct. */
+  #domctlInto(
+    op: number,
+    cmd: number,
+    domid: number,
+    what: string,
+    fill?: (view: DataView, u: number) => void,
+  ): number {
+    this.#check(this.#tryDomctl(op, cmd, domid, fill), what);
+    return this.vcpu.scratch.view.getUint16(op + xen_domctl.at.domain, true);
+  }
+  #tryDomctl(op: number, cmd: number, domid: number, fill?: (view: DataView, u: number) => void): number {
+    const { view } = this.vcpu.scratch;
+    view.setUint32(op + xen_domctl.at.cmd, cmd, true);
+    view.setUint32(op + xen_domctl.at.interface_version, XEN_DOMCTL_INTERFACE_VERSION, true);
+    view.setUint16(op + xen_domctl.at.domain, domid, true);
+    fill?.(view, op + xen_domctl.at.u);
+    return this.vcpu.hypercall(__HYPERVISOR_domctl, op);
+  }
+  /** The caller has reset the scratch. Returns where the operation's own struct lies. */
+  #sysctl(cmd: number, what: string, fill?: (view: DataView, u: number) => void): number {
+    const { view } = this.vcpu.scratch;
+    const op = this.vcpu.scratch.alloc(xen_sysctl.size);
+    view.setUint32(op + xen_sysctl.at.cmd, cmd, true);
+    view.setUint32(op + xen_sysctl.at.interface_version, XEN_SYSCTL_INTERFACE_VERSION, true);
+    fill?.(view, op + xen_sysctl.at.u);
+    this.#check(this.vcpu.hypercall(__HYPERVISOR_sysctl, op), what);
+    return op + xen_sysctl.at.u;
+  }
+  #check(rc: number, what: string): number {
+    if (rc < 0) throw new XenError(errnoName(-rc), `the hypervisor refused to ${what}: ${errnoName(-rc)}`);
+    return rc;
+  }
+}
+
+function readDomainInfo(view: DataView, base: number): XcDomainInfo {
+  const { at } = xen_domctl_getdomaininfo;
+  const flags = view.getUint32(base + at.flags, true);
+  return {
+    domid: asDomid(view.getUint16(base + at.domain, true)),
+    uuid: readHandle(view, base + at.handle),
+    dying: (flags & XEN_DOMINF_dying) !== 0,
+    shutdown: (flags & XEN_DOMINF_shutdown) !== 0,
+    paused: (flags & XEN_DOMINF_paused) !== 0,
+    blocked: (flags & XEN_DOMINF_blocked) !== 0,
+    running: (flags & XEN_DOMINF_running) !== 0,
+    shutdownReason: (flags >>> XEN_DOMINF_shutdownshift) & XEN_DOMINF_shutdownmask,
+    totPages: get64(view, base + at.tot_pages),
+    maxPages: get64(view, base + at.max_pages),
+    outstandingPages: get64(view, base + at.outstanding_pages),
+    cpuTime: get64(view, base + at.cpu_time),
+    onlineVcpus: view.getUint32(base + at.nr_online_vcpus, true),
+    maxVcpuId: view.getUint32(base + at.max_vcpu_id, true),
+    cpupool: view.getUint32(base + at.cpupool, true),
+  };
+}
+
+const set64 = (view: DataView, at: number, n: number): void => view.setBigUint64(at, BigInt(n), true);
+/** Exact below 2^53, which every size and time here is. */
+const get64 = (view: DataView, at: number): number => Number(view.getBigUint64(at, true));
+
+function cString(bytes: Uint8Array): string {
+  const end = bytes.indexOf(0);
+  return Buffer.from(end < 0 ? bytes : bytes.subarray(0, end)).toString('utf8');
+}
+
+/** A uuid's text as the 16 bytes of xen_domain_handle_t. */
+function writeHandle(view: DataView, at: number, uuid: string): void {
+  const hex = uuid.replaceAll('-', '');
+  if (!/^[0-9a-f]{32}$/.test(hex)) throw new XenError('EINVAL', `'${uuid}' is not a uuid`);
+  for (let i = 0; i < 16; i++) view.setUint8(at + i, Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16));
+}
+function readHandle(view: DataView, at: number): string {
+  let hex = '';
+  for (let i = 0; i < 16; i++)
+    hex += view
+      .getUint8(at + i)
+      .toString(16)
+      .padStart(2, '0');
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
+}
