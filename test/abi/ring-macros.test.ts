@@ -125,6 +125,8 @@ function driveRing(requestSize: number, responseSize: number, from: number, seed
 
   /** A value near the ring or anywhere at all. */
   const hostile = (index: number) => (pick(3) === 0 ? pick(2 ** 32) : (index + pick(600) - 300) >>> 0);
+  /** An event index: mostly at the edge of what is published, where one more or less decides. */
+  const event = (index: number) => (pick(4) === 0 ? hostile(index) : (index + pick(9) - 4) >>> 0);
   const look = (at: number, value: number, count: () => number) => {
     const saved = page.view.getUint32(at, true);
     set(at, value);
@@ -197,10 +199,10 @@ function driveRing(requestSize: number, responseSize: number, from: number, seed
         const rspProd = hostile(front.rsp_cons);
         const responses = look(rsp_prod, rspProd, () => front.unconsumedResponses());
         record.step('hostile-rsp-prod', rspProd, 0, responses);
-        const reqEvent = hostile(back.req_cons);
+        const reqEvent = event(front.req_prod_pvt);
         set(req_event, reqEvent);
         record.step('set-req-event', reqEvent, 0, 0);
-        const rspEvent = hostile(front.rsp_cons);
+        const rspEvent = event(back.rsp_prod_pvt);
         set(rsp_event, rspEvent);
         record.step('set-rsp-event', rspEvent, 0, 0);
       }
