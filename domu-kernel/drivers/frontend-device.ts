@@ -30,8 +30,10 @@ export interface FrontendInstance {
   connected(): Promise<void>;
   /** The backend is leaving: send nothing more. Its last answers may still be read until the next setup. */
   disconnect(): Promise<void>;
-  /** The device will not come back: fail what is unanswered, let go of everything. */
+  /** The device will not come back: fail what is unanswered. */
   remove(reason: XenError): Promise<void>;
+  /** After remove, once the backend has left or its nodes are gone: give back what was shared with it. */
+  release?(): Promise<void>;
 }
 
 export interface FrontendOptions {
@@ -159,6 +161,8 @@ export class FrontendDevice {
   #failure: XenError | undefined;
   /** Closed by us: a backend that comes back is not answered. */
   #leaving = false;
+  #removed = false;
+  #released = false;
   #ended = false;
 
   constructor(options: FrontendOptions, path: string, devid: number, forget: (existed: boolean) => void) {
@@ -313,11 +317,14 @@ export class FrontendDevice {
   }
 
   async #leave(): Promise<void> {
-    if (this.#state === XenbusState.Closed) return;
-    await this.#instance.disconnect();
-    await this.#switch(XenbusState.Closing);
-    await this.#switch(XenbusState.Closed);
-    await this.#end(new XenError('ENODEV', `${this.label}: closed`));
+    if (this.#state !== XenbusState.Closed) {
+      await this.#instance.disconnect();
+      await this.#switch(XenbusState.Closing);
+      await this.#switch(XenbusState.Closed);
+    }
+    await this.#remove(new XenError('ENODEV', `${this.label}: closed`));
+    const backend = await this.#backendState();
+    if (backend !== XenbusState.Connected && backend !== XenbusState.Closing) await this.#release();
   }
 
   async #giveUp(error: XenError): Promise<void> {
@@ -326,31 +333,40 @@ export class FrontendDevice {
     this.#state = XenbusState.Closing;
     await reportFatal(this.#xs, this.path, error, this.#log);
     await this.#switch(XenbusState.Closed).catch(() => {}); // unplugged meanwhile: the same end
-    await this.#end(error);
+    await this.#remove(error);
   }
 
   /** News of a device that is gone already, or not written in full. A later event finds it again. */
-  #neverWas(): void {
+  async #neverWas(): Promise<void> {
     if (this.#reconciler.wanted) return;
     this.#ended = true;
-    this.#isNot(new XenError('ENODEV', `${this.label}: there is no such device`));
     this.#forget(false);
+    await this.#remove(new XenError('ENODEV', `${this.label}: there is no such device`));
   }
 
   /** The toolstack removed the nodes. */
   async #vanish(): Promise<void> {
     this.#ended = true;
     await this.#instance.disconnect();
-    await this.#end(new XenError('ENODEV', `${this.label}: unplugged`));
+    await this.#remove(new XenError('ENODEV', `${this.label}: unplugged`));
+    await this.#release();
+    if (this.#backendPath !== undefined) {
+      await this.#xs.unwatch(`${this.#backendPath}/state`, `frontend:${this.path}`).catch(() => {}); // gone with it
+    }
     this.#forget(true);
   }
 
-  async #end(reason: XenError): Promise<void> {
+  async #remove(reason: XenError): Promise<void> {
+    if (this.#removed) return;
+    this.#removed = true;
     this.#isNot(reason);
     await this.#instance.remove(reason);
-    if (this.#backendPath !== undefined && this.#ended) {
-      await this.#xs.unwatch(`${this.#backendPath}/state`, `frontend:${this.path}`).catch(() => {});
-    }
+  }
+
+  async #release(): Promise<void> {
+    if (this.#released) return;
+    this.#released = true;
+    await this.#instance.release?.();
   }
 
   /** Watch a backend; the toolstack names another one when a driver domain was replaced. */
