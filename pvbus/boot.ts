@@ -94,7 +94,7 @@ export function attachVcpu(controlFd: number, boot: ControlMessage = receiveBoot
 
 /** The vCPUs this process was started with: id -> control socket, from XENOLITH_VCPUS ("0:3,2:4"). */
 export function vcpuSockets(env: NodeJS.ProcessEnv): Map<number, number> {
-  const pairs = (env['XENOLITH_VCPUS'] ?? '').split(',').filter(pair => pair !== '');
+  const pairs = (env.XENOLITH_VCPUS ?? '').split(',').filter(pair => pair !== '');
   return new Map(pairs.map(pair => pair.split(':').map(Number) as [number, number]));
 }
 
