@@ -22,6 +22,7 @@ function invalid(path: string, why: string): XenError {
  */
 export function absolutePath(path: string, domid: number, relativeMax = XENSTORE_REL_PATH_MAX): string {
   if (path === '/') return path;
+  if (path.startsWith('@')) throw invalid(path, 'reserved for special watches');
   const relative = !path.startsWith('/');
   if (relative && path.length > XENSTORE_REL_PATH_MAX) throw invalid(path, 'too long');
   const absolute = relative ? `${homeOf(domid)}/${path}` : path;

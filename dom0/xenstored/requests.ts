@@ -403,7 +403,7 @@ function control(request: Request): readonly string[] {
   const [param] = params;
   switch (command) {
     case 'help':
-      return ['Supported commands: check, help, log on|off, print <text>'];
+      return ['Supported commands: check, help, log on/off, print TEXT'];
     case 'check': {
       const wrong = server.check();
       if (wrong === undefined) return OK;
