@@ -38,7 +38,7 @@ export function runBlocking(create: CreateWorker): void {
     try {
       for (;;) {
         const progress = thread.turn();
-        if (thread.stopped) process.exit(0);
+        if (thread.stopped) return; // nothing is left that would keep the thread
         if (thread.pending > 0) return void setImmediate(drive);
         if (progress) continue;
         const now = systemClock.now();
@@ -63,7 +63,7 @@ export function runWithEventLoop(create: CreateWorker): void {
     scheduled = false;
     let progress = true;
     for (let i = 0; i < STEPS_PER_TURN && progress; i++) progress = thread.turn();
-    if (thread.stopped) process.exit(0);
+    if (thread.stopped) return;
     clearTimeout(timer);
     if (progress) wake();
     else {

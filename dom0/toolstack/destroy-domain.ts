@@ -12,7 +12,7 @@ const BACKENDS_MS = 10_000;
 
 /** Resolves when the hypervisor has forgotten the domain and nothing is left of it. */
 export async function destroyDomain(parts: ToolstackParts, domid: Domid, uuid: string): Promise<void> {
-  const { xs, log, consoled, watch, records } = parts;
+  const { xs, log, consoled, watch, records, backendsSettled } = parts;
   const devices = await listDevices(xs, domid);
   const steps = new Cleanup(); // last in, first out
   steps.add('records', () => {
@@ -20,6 +20,8 @@ export async function destroyDomain(parts: ToolstackParts, domid: Domid, uuid: s
     records.remove(domid);
   });
   steps.add(`the end of dom${domid}`, () => waitUntilGone(parts, domid));
+  // An image is free for the next domain once its backend has let go of it.
+  steps.add('backends', backendsSettled);
   steps.add('xenstore nodes', () =>
     removeDomainNodes(
       xs,

@@ -15,4 +15,6 @@ export interface ToolstackParts {
   readonly records: DomainRecords;
   readonly consoled: Consoled;
   readonly watch: DomainWatch;
+  /** Resolves when dom0's backends have acted on every change of xenstore up to now. */
+  readonly backendsSettled: () => Promise<void>;
 }

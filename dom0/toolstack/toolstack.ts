@@ -44,6 +44,8 @@ export interface ToolstackOptions {
   readonly clock: Clock;
   readonly consoled: Consoled;
   readonly bridges: Bridges;
+  /** Resolves when dom0's backends have acted on every change of xenstore up to now. */
+  readonly backendsSettled: () => Promise<void>;
 }
 
 const DOM0 = asDomid(0);

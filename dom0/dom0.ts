@@ -1,0 +1,167 @@
+// Builds dom0's parts in their order and takes them down again: xenstore, consoled, backends, toolstack.
+import {
+  type Clock,
+  EventPump,
+  type Log,
+  PAGE_SIZE,
+  runPaths,
+  SHUTDOWN_poweroff,
+  socketTransport,
+  type Vcpu,
+  XenError,
+  XenstoreClient,
+  type XenstoreTransport,
+} from '#pvbus';
+import type { Backend } from './backends/backend-device.ts';
+import { type BackendName, type BackendThread, startBackendThread } from './backends/backend-thread.ts';
+import { createBlkback } from './backends/blkback/device.ts';
+import { Consoled } from './backends/consoled/device.ts';
+import { createNetback } from './backends/netback/device.ts';
+import { pvcallsBackend } from './backends/pvcalls/device.ts';
+import { writeDom0Nodes } from './dom0-nodes.ts';
+import { DEFAULT_BRIDGE } from './toolstack/devices.ts';
+import { ToolstackServer } from './toolstack/server.ts';
+import { Toolstack } from './toolstack/toolstack.ts';
+import { Xc } from './toolstack/xc.ts';
+
+export interface Dom0Options {
+  /** vCPU 0, this thread's. */
+  readonly vcpu: Vcpu;
+  /** Control sockets of this process's vCPUs, by vCPU. */
+  readonly sockets: ReadonlyMap<number, number>;
+  readonly runDir: string;
+  readonly log: Log;
+  readonly clock: Clock;
+}
+
+/** Which vCPU each backend's thread is. */
+const BACKEND_VCPUS: Readonly<Record<BackendName, number>> = { blkback: 2, netback: 3, pvcalls: 4 };
+/** xenstored is started beside dom0. */
+const XENSTORED_MS = 20_000;
+const DEFAULT_MTU = 1500;
+
+export class Dom0 {
+  readonly #options: Dom0Options;
+  readonly #xc: Xc;
+  #consoled: Consoled | undefined;
+  #toolstack: Toolstack | undefined;
+  #server: ToolstackServer | undefined;
+  #backends: Backend[] = [];
+  #threads: BackendThread[] = [];
+  #going: Promise<void> | undefined;
+  #stepping = false;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: Dom0Options) {
+    this.#options = options;
+    this.#xc = new Xc(options.vcpu);
+  }
+
+  /** Resolves when tools are served. */
+  async start(): Promise<void> {
+    const { vcpu, runDir, log, clock } = this.#options;
+    new EventPump(vcpu); // lives as long as the process
+    const xs = new XenstoreClient(await this.#connectXenstored(), log);
+    xs.onClose(error => {
+      // Nothing of dom0 works without it, and its successor would not know our watches.
+      if (this.#going === undefined) throw new XenError('EPIPE', `xenstored is gone: ${error.message}`, error);
+    });
+    await writeDom0Nodes(xs, vcpu.layout.maxVcpus, (vcpu.layout.maxPages * PAGE_SIZE) / 1024);
+
+    const wake = (): void => this.#wakeConsoled();
+    this.#consoled = new Consoled({ vcpu, xs, log, clock, runDir, wake });
+
+    const blkback = this.#startThread('blkback');
+    const netback = this.#startThread('netback');
+    const pvcalls = this.#startThread('pvcalls');
+    this.#backends = [
+      createBlkback({ xs, log, thread: blkback }),
+      createNetback({ xs, log, thread: netback }),
+      pvcallsBackend(xs, log, pvcalls),
+    ];
+    await Promise.all(this.#backends.map(backend => backend.start()));
+    const bridges = {
+      create: async (name: string, mtu: number) => void (await netback.call({ op: 'createBridge', name, mtu })),
+      delete: async (name: string) => void (await netback.call({ op: 'deleteBridge', name })),
+    };
+    await bridges.create(DEFAULT_BRIDGE, DEFAULT_MTU);
+
+    this.#toolstack = new Toolstack({
+      xc: this.#xc,
+      xs,
+      log,
+      clock,
+      consoled: this.#consoled,
+      bridges,
+      backendsSettled: async () => {
+        await Promise.all(this.#backends.map(backend => backend.settled()));
+      },
+    });
+    await this.#toolstack.start();
+    const shutdown = (): void => void this.shutdownHost();
+    this.#server = await ToolstackServer.listen(runPaths(runDir).toolstackSocket, this.#toolstack, log, shutdown);
+  }
+
+  /** End every domain, then dom0's parts, then the host: the hypervisor takes this process with it. */
+  shutdownHost(): Promise<void> {
+    this.#going ??= this.#shutdown();
+    return this.#going;
+  }
+
+  async #shutdown(): Promise<void> {
+    const { log } = this.#options;
+    const tried = async (what: string, body: () => unknown): Promise<void> => {
+      try {
+        await body();
+      } catch (error) {
+        log.error(`host shutdown: ${what}: ${error instanceof Error ? error.message : error}`);
+      }
+    };
+    await tried('domains', () => this.#toolstack?.destroyAll());
+    await tried('toolstack', () => this.#server?.close());
+    // Images are synced and closed by their backends.
+    await tried('backends', () => Promise.all(this.#backends.map(backend => backend.stop())));
+    await tried('backend threads', () => Promise.all(this.#threads.map(thread => thread.stop())));
+    await tried('consoles', () => this.#consoled?.close());
+    this.#xc.shutdown(SHUTDOWN_poweroff);
+  }
+
+  #startThread(name: BackendName): BackendThread {
+    const vcpu = BACKEND_VCPUS[name];
+    const fd = this.#options.sockets.get(vcpu);
+    if (fd === undefined) throw new XenError('ENODEV', `${name}: this process was not given vCPU ${vcpu}`);
+    const thread = startBackendThread(name, vcpu, fd);
+    this.#threads.push(thread);
+    return thread;
+  }
+
+  /** Serve the consoles until there is nothing to do, with a turn of the event loop between two rounds. */
+  #wakeConsoled(): void {
+    if (this.#stepping) return;
+    this.#stepping = true;
+    setImmediate(() => {
+      this.#stepping = false;
+      clearTimeout(this.#timer);
+      if (this.#consoled?.step() === 'progress') return this.#wakeConsoled();
+      const deadline = this.#consoled?.deadline();
+      if (deadline === undefined) return;
+      const ms = Math.max(1, (deadline - this.#options.clock.now()) / 1e6);
+      this.#timer = setTimeout(() => this.#wakeConsoled(), ms);
+    });
+  }
+
+  async #connectXenstored(): Promise<XenstoreTransport> {
+    const { clock, runDir } = this.#options;
+    const path = runPaths(runDir).xenstoredSocket;
+    const deadline = clock.now() + XENSTORED_MS * 1e6;
+    for (let pause = 2; ; pause = Math.min(pause * 2, 50)) {
+      try {
+        return await socketTransport(path);
+      } catch (error) {
+        if (clock.now() > deadline) throw new XenError('ETIMEDOUT', `xenstored does not listen at ${path}`, error);
+        // It is starting: its socket appears when it does.
+        await new Promise(resolve => setTimeout(resolve, pause));
+      }
+    }
+  }
+}

@@ -1,0 +1,250 @@
+// The toolstack's door: a unix socket of node-ipc, raw buffers, frames of pvbus/toolstack-frames.ts.
+import { createRequire } from 'node:module';
+import type { Socket } from 'node:net';
+import {
+  domid as asDomid,
+  checkRequest,
+  ERROR_DOMAIN_NOTFOUND,
+  ERROR_FAIL,
+  ERROR_INVAL,
+  ERROR_NI,
+  ERROR_NOMEM,
+  ERROR_TIMEDOUT,
+  encodeFrame,
+  FrameDecoder,
+  type Log,
+  requestId,
+  type ToolstackError,
+  type ToolstackEvent,
+  type ToolstackReply,
+  type ToolstackRequest,
+  XenError,
+} from '#pvbus';
+import { sameUser } from '../same-user.ts';
+import type { Toolstack } from './toolstack.ts';
+
+/** What we use of node-ipc, which brings no types. */
+interface IpcServer {
+  on(event: 'connect' | 'close', listener: (socket: Socket) => void): void;
+  on(event: 'data', listener: (bytes: Buffer, socket: Socket) => void): void;
+  on(event: 'error', listener: (error: Error) => void): void;
+  emit(socket: Socket, bytes: Uint8Array): void;
+  start(): void;
+  stop(): void;
+}
+interface Ipc {
+  config: Record<string, unknown>;
+  serve(path: string, started: () => void): void;
+  server: IpcServer;
+}
+const { IPC } = createRequire(import.meta.url)('node-ipc') as { IPC: new () => Ipc };
+
+const MAX_CONNECTIONS = 256;
+/** Requests of one connection that are being worked on. */
+const MAX_REQUESTS = 64;
+/** A tool that does not read its replies is cut off at this. */
+const MAX_UNREAD = 8 << 20;
+
+interface Connection {
+  readonly socket: Socket;
+  readonly decoder: FrameDecoder;
+  readonly active: Set<number>;
+  /** Aborted when the tool is gone. */
+  readonly gone: AbortController;
+  readonly subscriptions: (() => void)[];
+}
+
+export class ToolstackServer {
+  readonly #toolstack: Toolstack;
+  readonly #log: Log;
+  readonly #shutdownHost: () => void;
+  readonly #ipc = new IPC();
+  readonly #connections = new Map<Socket, Connection>();
+
+  private constructor(toolstack: Toolstack, log: Log, shutdownHost: () => void) {
+    this.#toolstack = toolstack;
+    this.#log = log;
+    this.#shutdownHost = shutdownHost;
+  }
+
+  /** `shutdownHost` is called once all domains are gone and the tool that asked has its reply. */
+  static async listen(
+    path: string,
+    toolstack: Toolstack,
+    log: Log,
+    shutdownHost: () => void,
+  ): Promise<ToolstackServer> {
+    const server = new ToolstackServer(toolstack, log, shutdownHost);
+    await server.#listen(path);
+    return server;
+  }
+
+  close(): void {
+    this.#ipc.server.stop();
+    for (const { socket } of this.#connections.values()) socket.destroy();
+  }
+
+  #listen(path: string): Promise<void> {
+    const ipc = this.#ipc;
+    // latin1: node-ipc hands bytes on as text, and latin1 is the text that keeps every byte.
+    Object.assign(ipc.config, { rawBuffer: true, encoding: 'latin1', silent: true, maxConnections: MAX_CONNECTIONS });
+    return new Promise((resolve, reject) => {
+      ipc.serve(path, resolve);
+      ipc.server.on('error', error => {
+        reject(error); // of listening; of a connection later, where it has no effect
+      });
+      ipc.server.on('connect', socket => this.#connect(socket));
+      ipc.server.on('data', (bytes, socket) => this.#receive(bytes, socket));
+      ipc.server.on('close', socket => this.#disconnect(socket));
+      ipc.server.start();
+    });
+  }
+
+  #connect(socket: Socket): void {
+    if (!sameUser(socket)) {
+      this.#log.warn('toolstack: a process of another user was turned away');
+      socket.destroy();
+      return;
+    }
+    this.#connections.set(socket, {
+      socket,
+      decoder: new FrameDecoder(),
+      active: new Set(),
+      gone: new AbortController(),
+      subscriptions: [],
+    });
+  }
+  #disconnect(socket: Socket): void {
+    const connection = this.#connections.get(socket);
+    if (connection === undefined) return;
+    this.#connections.delete(socket);
+    connection.gone.abort();
+    for (const undo of connection.subscriptions) undo();
+  }
+
+  #receive(bytes: Buffer, socket: Socket): void {
+    const connection = this.#connections.get(socket);
+    if (connection === undefined) return;
+    try {
+      for (const message of connection.decoder.push(bytes)) this.#hear(connection, message);
+    } catch (error) {
+      // untrusted: a stream that cannot be decoded any further.
+      this.#log.warn(`toolstack: a tool was cut off: ${error instanceof Error ? error.message : error}`);
+      socket.destroy();
+    }
+  }
+
+  #hear(connection: Connection, message: unknown): void {
+    const id = requestId(message);
+    if (id === null) throw new XenError('EPROTO', 'a request without an id');
+    if (connection.active.has(id) || connection.active.size >= MAX_REQUESTS) {
+      throw new XenError('EPROTO', `request ${id}: its id is in use, or too many are unanswered`);
+    }
+    connection.active.add(id);
+    void this.#answer(connection, id, message);
+  }
+  async #answer(connection: Connection, id: number, message: unknown): Promise<void> {
+    let reply: ToolstackReply;
+    try {
+      const request = checkRequest(message);
+      reply = { id, result: await this.#act(connection, request) };
+    } catch (error) {
+      reply = { id, error: toolstackError(error) };
+    }
+    connection.active.delete(id);
+    this.#send(connection, reply);
+  }
+
+  async #act(connection: Connection, request: ToolstackRequest): Promise<unknown> {
+    const toolstack = this.#toolstack;
+    const tell = (event: ToolstackEvent): void => this.#send(connection, { id: request.id, event });
+    switch (request.op) {
+      case 'create': {
+        const { config, paused, monitor } = request.args;
+        const onPhase = (phase: string, ms: number): void => tell({ event: 'phase', phase, ms });
+        return { domid: await toolstack.create(config, { paused, monitor }, onPhase) };
+      }
+      case 'destroy':
+        await toolstack.destroy(asDomid(request.args.domid));
+        return null;
+      case 'pause':
+        toolstack.pause(asDomid(request.args.domid));
+        return null;
+      case 'unpause':
+        toolstack.unpause(asDomid(request.args.domid));
+        return null;
+      case 'shutdown':
+        await toolstack.shutdown(asDomid(request.args.domid), 'poweroff');
+        return null;
+      case 'reboot':
+        await toolstack.shutdown(asDomid(request.args.domid), 'reboot');
+        return null;
+      case 'list':
+        return toolstack.list(request.args.domid === null ? null : asDomid(request.args.domid));
+      case 'config':
+        return toolstack.config(asDomid(request.args.domid));
+      case 'info':
+        return toolstack.info();
+      case 'dmesg':
+        return { text: toolstack.dmesg(request.args.clear) };
+      case 'domid':
+        return { domid: await toolstack.domid(request.args.name) };
+      case 'domname':
+        return { name: await toolstack.domname(asDomid(request.args.domid)) };
+      case 'console':
+        return { path: toolstack.console(asDomid(request.args.domid)) };
+      case 'wait':
+        return toolstack.wait(asDomid(request.args.domid), request.args.until, connection.gone.signal);
+      case 'subscribe':
+        connection.subscriptions.push(toolstack.subscribe(tell));
+        return null;
+      case 'createBridge':
+        await toolstack.createBridge(request.args.name, request.args.mtu);
+        return null;
+      case 'deleteBridge':
+        await toolstack.deleteBridge(request.args.name);
+        return null;
+      case 'shutdownHost':
+        await toolstack.destroyAll();
+        // order: the reply first; afterwards nobody is left to send it.
+        setImmediate(() => connection.socket.end(() => this.#shutdownHost()));
+        return null;
+    }
+  }
+
+  #send(connection: Connection, reply: ToolstackReply): void {
+    const { socket } = connection;
+    if (socket.destroyed || !socket.writable) return; // the tool went away meanwhile
+    if (socket.writableLength > MAX_UNREAD) {
+      this.#log.warn('toolstack: a tool does not read its replies, cut off');
+      socket.destroy();
+      return;
+    }
+    this.#ipc.server.emit(socket, encode(reply));
+  }
+}
+
+/** A reply that is too long for a frame becomes the error that says so. */
+function encode(reply: ToolstackReply): Uint8Array {
+  try {
+    return encodeFrame(reply);
+  } catch (error) {
+    return encodeFrame({ id: reply.id, error: toolstackError(error) } satisfies ToolstackReply);
+  }
+}
+
+const RC: Readonly<Record<string, number>> = {
+  EINVAL: ERROR_INVAL,
+  EEXIST: ERROR_INVAL,
+  ENOMEM: ERROR_NOMEM,
+  ENOSYS: ERROR_NI,
+  ESRCH: ERROR_DOMAIN_NOTFOUND,
+  ETIMEDOUT: ERROR_TIMEDOUT,
+};
+
+/** One line for a person, an errno name and libxl's code for programs. */
+function toolstackError(error: unknown): ToolstackError {
+  const code = error instanceof XenError ? error.code : 'EIO';
+  const message = error instanceof Error ? error.message : String(error);
+  return { code, message: message.replaceAll('\n', ' '), rc: RC[code] ?? ERROR_FAIL };
+}
