@@ -1,0 +1,134 @@
+import { describe, expect, it } from 'vitest';
+import { consoleRing, privatePage, XENCONS_OUT_SIZE, xencons_interface } from '#pvbus';
+import { ConsoleStats } from '../../../../../dom0/backends/consoled/stats.ts';
+import { ConsoleWorker } from '../../../../../dom0/backends/consoled/worker.ts';
+import { StandingClock } from '../../../../support/xenstore-rig.ts';
+
+function rig(startIndex = 0) {
+  const page = privatePage();
+  for (const index of ['in_cons', 'in_prod', 'out_cons', 'out_prod'] as const)
+    page.view.setUint32(xencons_interface.at[index], startIndex, true);
+  const guest = consoleRing(page, 'front');
+  const clock = new StandingClock();
+  const stats = new ConsoleStats();
+  const rigged = { page, guest, clock, stats, output: '', outputBytes: 0, notified: 0, wanted: 0 };
+  const worker = new ConsoleWorker({
+    page,
+    clock,
+    stats,
+    output: bytes => {
+      rigged.outputBytes += bytes.length;
+      rigged.output += Buffer.from(bytes).toString('latin1');
+    },
+    notify: () => rigged.notified++,
+    inputWanted: () => rigged.wanted++,
+  });
+  return Object.assign(rigged, { worker });
+}
+const text = (s: string): Uint8Array => Buffer.from(s, 'latin1');
+
+describe('a console', () => {
+  it('hands on what the guest wrote and tells it that there is room', () => {
+    const r = rig();
+    r.guest.writer.write(text('hello\n'));
+    expect(r.worker.step()).toBe('progress');
+    expect(r.output).toBe('hello\n');
+    expect(r.notified).toBe(1);
+    expect(r.worker.step()).toBe('idle');
+    expect(r.notified).toBe(1);
+  });
+
+  it('carries bytes both ways across the wrap of its indices', () => {
+    const r = rig(0xfffffff0);
+    for (let i = 0; i < 20; i++) {
+      r.guest.writer.write(text(`line ${i}\n`));
+      expect(r.worker.type(text('abc'))).toBe(3);
+      r.worker.step();
+      const typed = new Uint8Array(16);
+      expect(r.guest.reader.read(typed)).toBe(3);
+      expect(Buffer.from(typed.subarray(0, 3)).toString()).toBe('abc');
+    }
+    expect(r.output).toBe(Array.from({ length: 20 }, (_, i) => `line ${i}\n`).join(''));
+  });
+
+  it('keeps typed bytes in order when the guest does not read, and takes no more than it can keep', () => {
+    const r = rig();
+    const all = text(Array.from({ length: 6000 }, (_, i) => String.fromCharCode(i % 251)).join(''));
+    let offered = r.worker.type(all);
+    expect(offered).toBe(4096);
+    expect(r.worker.inputRoom).toBe(0);
+    expect(r.worker.type(all.subarray(offered))).toBe(0);
+    const got: number[] = [];
+    const chunk = new Uint8Array(700);
+    while (got.length < all.length) {
+      r.worker.step();
+      const n = r.guest.reader.read(chunk);
+      got.push(...chunk.subarray(0, n));
+      offered += r.worker.type(all.subarray(offered));
+    }
+    expect(Buffer.from(got)).toEqual(Buffer.from(all));
+    expect(r.wanted).toBeGreaterThan(0);
+  });
+
+  it.each([
+    ['out_prod ahead of what the ring holds', 'out_prod', XENCONS_OUT_SIZE + 1],
+    ['out_prod behind out_cons', 'out_prod', 0xffffffff],
+  ] as const)('is given up when the guest claims %s, and nothing of its page is used again', (_what, index, value) => {
+    const r = rig();
+    r.page.view.setUint32(xencons_interface.at[index], value, true);
+    expect(r.worker.step()).toBe('idle');
+    expect(r.worker.broken).toBe(true);
+    r.page.view.setUint32(xencons_interface.at[index], 0, true);
+    r.guest.writer.write(text('too late'));
+    expect(r.worker.step()).toBe('idle');
+    r.worker.drainLast();
+    expect(r.output).toBe('');
+  });
+
+  it('is given up when the guest breaks the indices of its input', () => {
+    const r = rig();
+    r.page.view.setUint32(xencons_interface.at.in_cons, 5, true);
+    r.worker.type(text('x'));
+    r.worker.step();
+    expect(r.worker.broken).toBe(true);
+  });
+
+  it('serves a guest that writes without pause at its rate, and no faster', () => {
+    const r = rig();
+    const fill = (): void => {
+      r.guest.writer.write(new Uint8Array(XENCONS_OUT_SIZE));
+    };
+    for (let i = 0; i < 1000; i++) {
+      fill();
+      r.worker.step();
+    }
+    const burst = r.outputBytes;
+    expect(burst).toBeLessThanOrEqual((256 << 10) + XENCONS_OUT_SIZE);
+    expect(burst).toBeGreaterThanOrEqual(256 << 10);
+    expect(r.stats.throttled).toBe(1);
+    // It sleeps until its deadline each time, as the driver does.
+    const from = r.clock.now();
+    for (let i = 0; i < 512; i++) {
+      const deadline = r.worker.deadline();
+      expect(deadline).toBeDefined();
+      r.clock.advance(deadline! - r.clock.now());
+      fill();
+      expect(r.worker.step()).toBe('progress');
+    }
+    const seconds = (r.clock.now() - from) / 1e9;
+    expect((r.outputBytes - burst) / seconds).toBeCloseTo(1 << 20, -4);
+  });
+
+  it('gives the last words of a dead domain whatever its rate was', () => {
+    const r = rig();
+    for (let i = 0; i < 200; i++) {
+      r.guest.writer.write(new Uint8Array(XENCONS_OUT_SIZE));
+      r.worker.step();
+    }
+    r.guest.writer.write(text(''));
+    r.worker.drainLast();
+    r.guest.writer.write(text('the end'));
+    r.worker.drainLast();
+    expect(r.output.endsWith('the end')).toBe(true);
+  });
+});
