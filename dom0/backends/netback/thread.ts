@@ -1,4 +1,4 @@
-// The thread of netback.
+// dist/netback-thread.js: the netback thread of a backend domain.
 import { runBlocking } from '../backend-loop.ts';
 import { NetbackWorker } from './worker.ts';
 

@@ -1,0 +1,90 @@
+// A learning bridge between vifs, as 802.1D has it without its spanning tree: a named switch that exists only in
+// the netback thread. It forwards a frame while its sender's page is at hand and keeps none.
+import type { Frame } from './frame.ts';
+import { MacTable, type MacTableOptions } from './mac-table.ts';
+import { BridgeStats } from './stats.ts';
+
+export interface BridgePort {
+  readonly name: string;
+  /** Take a copy of the frame, or drop and count it. Never waits. */
+  deliver(frame: Frame): boolean;
+}
+
+/** A frame may be longer than MTU and Ethernet header by one 802.1Q tag. */
+export const FRAME_OVERHEAD = 18;
+
+export class Bridge {
+  readonly name: string;
+  readonly mtu: number;
+  readonly stats = new BridgeStats();
+  private readonly table: MacTable;
+  private readonly ports: (BridgePort | undefined)[] = [];
+
+  constructor(name: string, mtu: number, options: MacTableOptions) {
+    this.name = name;
+    this.mtu = mtu;
+    this.table = new MacTable(options);
+  }
+
+  /**
+   * The number of the new port. `mac` is the address the toolstack gave its guest: nobody else's frames can take
+   * it away. Where two ports have the same one (a guest that moves from one domain to another) the later has it.
+   */
+  attach(port: BridgePort, mac: Uint8Array): number {
+    let index = this.ports.indexOf(undefined);
+    if (index < 0) index = this.ports.length;
+    this.ports[index] = port;
+    this.table.pin(macHigh(mac, 0), macLow(mac, 0), index);
+    return index;
+  }
+  detach(index: number): void {
+    this.ports[index] = undefined;
+    this.table.forget(index);
+  }
+  get empty(): boolean {
+    return this.ports.every(port => port === undefined);
+  }
+
+  /** Forward a frame that came in at port `from`. Returns how many copies were asked for. */
+  forward(frame: Frame, from: number): number {
+    const { header } = frame;
+    const sourceHigh = macHigh(header, 6);
+    const sourceLow = macLow(header, 6);
+    if (frame.length > this.mtu + FRAME_OVERHEAD) return this.stats.drop('tooBig');
+    if ((sourceHigh & GROUP) !== 0 || (sourceHigh === 0 && sourceLow === 0)) return this.stats.drop('badSource');
+    this.table.learn(sourceHigh, sourceLow, from, frame.nowNs);
+
+    const high = macHigh(header, 0);
+    const low = macLow(header, 0);
+    if ((high & GROUP) !== 0) {
+      // 802.1D: 01:80:c2:00:00:00 to 0f are for the bridge itself and are not forwarded.
+      if (high === 0x0180 && (low & ~15) === (0xc2000000 | 0)) return this.stats.drop('reserved');
+      return this.flood(frame, from);
+    }
+    const to = this.table.lookup(high, low, frame.nowNs);
+    if (to < 0) return this.flood(frame, from);
+    if (to === from) return this.stats.drop('hairpin');
+    this.ports[to]!.deliver(frame);
+    this.stats.forwarded++;
+    return 1;
+  }
+
+  private flood(frame: Frame, from: number): number {
+    let copies = 0;
+    for (let i = 0; i < this.ports.length; i++) {
+      const port = this.ports[i];
+      if (port === undefined || i === from) continue;
+      port.deliver(frame);
+      copies++;
+    }
+    this.stats.flooded++;
+    return copies;
+  }
+}
+
+/** Of the first 16 bits: the address is a group's. */
+const GROUP = 0x0100;
+
+const macHigh = (bytes: Uint8Array, at: number): number => (bytes[at]! << 8) | bytes[at + 1]!;
+const macLow = (bytes: Uint8Array, at: number): number =>
+  (bytes[at + 2]! << 24) | (bytes[at + 3]! << 16) | (bytes[at + 4]! << 8) | bytes[at + 5]!;

@@ -1,0 +1,151 @@
+// One vif: what the toolstack says of it, what the frontend says of itself, and the worker that serves it.
+// Xen: io/netif.h and the keys in its comments.
+import { type Domid, type Log, parseDecimal, XEN_NETIF_MAX_TX_SIZE, XenError, type XenstoreClient } from '#pvbus';
+import { Backend, type BackendDevice, type BackendInstance, type Keys } from '../backend-device.ts';
+import type { BackendThread } from '../backend-thread.ts';
+import { FRAME_OVERHEAD } from './bridge.ts';
+import type { NetbackEvent, NetbackMessage, VifConnection } from './messages.ts';
+import { parseRate, type Rate } from './rate-limit.ts';
+
+/** A thread that runs a NetbackWorker. */
+type NetbackThread = Pick<BackendThread, 'call' | 'onEvent'>;
+
+/** Xen's default when the toolstack names no bridge. */
+const DEFAULT_BRIDGE = 'xenbr0';
+const DEFAULT_MTU = 1500;
+const MAX_MTU = XEN_NETIF_MAX_TX_SIZE - FRAME_OVERHEAD;
+
+interface VifSettings {
+  readonly mac: string;
+  readonly bridge: string;
+  readonly mtu: number;
+  readonly rate: Rate | undefined;
+}
+
+class Vif implements BackendInstance {
+  private readonly device: BackendDevice;
+  private readonly thread: NetbackThread;
+  private settings: VifSettings | undefined;
+
+  constructor(device: BackendDevice, thread: NetbackThread) {
+    this.device = device;
+    this.thread = thread;
+  }
+
+  async probe(): Promise<Keys> {
+    const { device } = this;
+    const [mac, bridge, mtu, rate] = await Promise.all(['mac', 'bridge', 'mtu', 'rate'].map(key => device.key(key)));
+    if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(mac ?? '') || Number.parseInt(mac!.slice(0, 2), 16) & 1) {
+      throw new XenError('EINVAL', `${device.label}: its mac ${JSON.stringify(mac ?? null)} is no station's address`);
+    }
+    this.settings = {
+      mac: mac!.toLowerCase(),
+      bridge: bridge || DEFAULT_BRIDGE,
+      mtu: parseDecimal(mtu, MAX_MTU) || DEFAULT_MTU,
+      rate: parseRate(rate),
+    };
+    return {
+      'feature-sg': 1,
+      'feature-gso-tcpv4': 0,
+      'feature-gso-tcpv6': 0,
+      'feature-ipv6-csum-offload': 0,
+      'feature-rx-copy': 1,
+      'feature-rx-flip': 0,
+      'feature-split-event-channels': 1,
+      'feature-multicast-control': 1,
+      'feature-ctrl-ring': 1,
+      'multi-queue-max-queues': 1,
+      // Xen: what the hotplug script of a bridged vif would write when it is done.
+      'hotplug-status': 'connected',
+    };
+  }
+
+  async connect(): Promise<Keys> {
+    const { device, settings } = this;
+    if (!settings) throw new XenError('ENODEV', `${device.label}: it was not probed`);
+    // untrusted: from here to the call, every value is the frontend's.
+    const [queues, rxCopy, sg, noChecksum, multicast, txRingRef, rxRingRef, ports, control] = await Promise.all([
+      device.frontendNumber('multi-queue-num-queues', 1, 1),
+      device.frontendNumber('request-rx-copy', 1, 0),
+      device.frontendNumber('feature-sg', 1, 0),
+      device.frontendNumber('feature-no-csum-offload', 1, 0),
+      device.frontendNumber('request-multicast-control', 1, 0),
+      device.frontendNumber('tx-ring-ref'),
+      device.frontendNumber('rx-ring-ref'),
+      this.ports(),
+      this.control(),
+    ]);
+    if (queues !== 1) throw new XenError('EINVAL', `${device.label}: ${queues} queues, it was offered 1`);
+    if (rxCopy !== 1) throw new XenError('EOPNOTSUPP', `${device.label}: the frontend wants pages flipped, not copied`);
+    const vif: VifConnection = {
+      domid: device.frontendDomid,
+      handle: device.devid,
+      bridge: settings.bridge,
+      mac: settings.mac,
+      mtu: settings.mtu,
+      rate: settings.rate,
+      txRingRef,
+      rxRingRef,
+      ...ports,
+      control,
+      scatterGather: sg === 1,
+      checksumOffload: noChecksum === 0,
+      multicastControl: multicast === 1,
+    };
+    await this.call({ op: 'connect', vif });
+    return {};
+  }
+
+  async disconnect(): Promise<void> {
+    const { frontendDomid, devid } = this.device;
+    await this.call({ op: 'disconnect', domid: frontendDomid, handle: devid });
+  }
+
+  private async ports(): Promise<{ txPort: number; rxPort: number }> {
+    const { device } = this;
+    if ((await device.frontendKey('event-channel-tx')) === undefined) {
+      const port = await device.frontendNumber('event-channel');
+      return { txPort: port, rxPort: port };
+    }
+    return {
+      txPort: await device.frontendNumber('event-channel-tx'),
+      rxPort: await device.frontendNumber('event-channel-rx'),
+    };
+  }
+
+  private async control(): Promise<VifConnection['control']> {
+    const { device } = this;
+    if ((await device.frontendKey('ctrl-ring-ref')) === undefined) return undefined;
+    return {
+      ringRef: await device.frontendNumber('ctrl-ring-ref'),
+      port: await device.frontendNumber('event-channel-ctrl'),
+    };
+  }
+
+  private call(message: NetbackMessage): Promise<unknown> {
+    return this.thread.call(message);
+  }
+}
+
+/** Every vif whose backend is in this domain, served by `thread`. */
+export function createNetback(options: {
+  readonly xs: XenstoreClient;
+  readonly log: Log;
+  readonly thread: NetbackThread;
+  readonly domid?: Domid;
+}): Backend {
+  const { xs, log, thread } = options;
+  const backend = new Backend({
+    xs,
+    log,
+    type: 'vif',
+    ...(options.domid === undefined ? {} : { domid: options.domid }),
+    create: device => new Vif(device, thread),
+  });
+  thread.onEvent(event => {
+    const { domid, handle, reason } = event as NetbackEvent; // our own worker's, which tells nothing else
+    const device = backend.find(domid, handle);
+    device?.fail(new XenError('EPROTO', `${device.label}: its frontend broke the protocol: ${reason}`));
+  });
+  return backend;
+}

@@ -1,0 +1,56 @@
+// What dom0's main thread asks of the netback thread, and what that tells unasked. Both are ours: plain data, not
+// checked again. What a frontend wrote was checked by device.ts.
+import type { Rate } from './rate-limit.ts';
+import type { BridgeStats, VifStats } from './stats.ts';
+
+/** A vif whose frontend has published its rings. */
+export interface VifConnection {
+  readonly domid: number;
+  /** The device's number; the toolstack's key `handle` says the same. */
+  readonly handle: number;
+  readonly bridge: string;
+  readonly mac: string;
+  readonly mtu: number;
+  readonly rate?: Rate | undefined;
+  readonly txRingRef: number;
+  readonly rxRingRef: number;
+  /** The frontend's ports; the same one twice when it has only one. */
+  readonly txPort: number;
+  readonly rxPort: number;
+  readonly control?: { readonly ringRef: number; readonly port: number } | undefined;
+  /** The frontend takes frames that fill several pages. */
+  readonly scatterGather: boolean;
+  /** It takes frames whose checksum is still blank. */
+  readonly checksumOffload: boolean;
+  /** It gets only multicast frames of groups it has named on its tx ring. */
+  readonly multicastControl: boolean;
+}
+
+export type NetbackMessage =
+  | { readonly op: 'connect'; readonly vif: VifConnection }
+  /** Answers when nothing of the frontend is mapped or bound any more. */
+  | { readonly op: 'disconnect'; readonly domid: number; readonly handle: number }
+  | { readonly op: 'createBridge'; readonly name: string; readonly mtu: number }
+  | { readonly op: 'deleteBridge'; readonly name: string }
+  /** Answers a NetbackReport. */
+  | { readonly op: 'report' };
+
+export interface NetbackReport {
+  readonly bridges: readonly { readonly name: string; readonly mtu: number; readonly stats: BridgeStats }[];
+  readonly vifs: readonly {
+    readonly name: string;
+    readonly domid: number;
+    readonly handle: number;
+    readonly bridge: string;
+    readonly staticGrants: number;
+    readonly stats: VifStats;
+  }[];
+}
+
+/** A vif was disabled: its frontend has broken the protocol. */
+export interface NetbackEvent {
+  readonly event: 'broken';
+  readonly domid: number;
+  readonly handle: number;
+  readonly reason: string;
+}

@@ -1,0 +1,366 @@
+// One connected vif: its rings, and a turn over them. Mapped and bound when made, until `release`.
+import {
+  BackRing,
+  type Domid,
+  domid,
+  type EvtchnPort,
+  GNTST_okay,
+  type GrantMapping,
+  NETIF_RSP_ERROR,
+  NETIF_RSP_NULL,
+  NETIF_RSP_OKAY,
+  NETRXF_csum_blank,
+  NETRXF_more_data,
+  NetifRxRequest,
+  NetifRxResponse,
+  NetifTxResponse,
+  netif_rx_sring_entry,
+  netif_tx_sring_entry,
+  PAGE_SIZE,
+  port,
+  type Vcpu,
+  XEN_NETIF_EXTRA_TYPE_MCAST_ADD,
+  XenError,
+  xen_netif_ctrl_sring_entry,
+} from '#pvbus';
+import { type Bridge, type BridgePort, FRAME_OVERHEAD } from './bridge.ts';
+import { ControlRing } from './control-ring.ts';
+import type { Copies } from './copies.ts';
+import { type Frame, pagesOf } from './frame.ts';
+import type { VifConnection } from './messages.ts';
+import { MulticastFilter } from './multicast-filter.ts';
+import { RateLimit } from './rate-limit.ts';
+import { TxPacket, TxReader } from './request.ts';
+import { StaticGrants } from './static-grants.ts';
+import { VifStats } from './stats.ts';
+
+/** Slots of one vif's tx ring that are served before the next vif's turn. */
+export const TURN_SLOTS = 64;
+/** Copies a turn should make at most; a guest that floods a large bridge gets fewer slots next time. */
+const TURN_COPIES = 256;
+
+/** What all vifs of a thread use, one after the other. */
+export interface Turn {
+  readonly vcpu: Vcpu;
+  readonly copies: Copies;
+  readonly frame: Frame;
+  readonly packets: readonly TxPacket[];
+  /** Vifs that frames were delivered to in this turn. */
+  readonly delivered: Vif[];
+  /** Whose part each planned copy is. */
+  readonly copied: TxPacket[];
+}
+
+export const turnPackets = (): TxPacket[] => Array.from({ length: TURN_SLOTS }, () => new TxPacket());
+
+export class Vif implements BridgePort {
+  readonly domid: Domid;
+  readonly handle: number;
+  /** As Linux names it: vif<domid>.<handle>. */
+  readonly name: string;
+  readonly bridge: Bridge;
+  readonly stats = new VifStats();
+  readonly grants: StaticGrants;
+  /** Why it was disabled. */
+  broken: string | undefined;
+  /** There may be requests. */
+  private work = true;
+  private readonly shared: Turn;
+  private readonly maxFrame: number;
+  private readonly scatterGather: boolean;
+  private readonly checksumOffload: boolean;
+  private readonly multicast: MulticastFilter;
+  private readonly rate: RateLimit | undefined;
+  private readonly undo: (() => void)[] = [];
+  private readonly tx: BackRing;
+  private readonly rx: BackRing;
+  private readonly control: ControlRing | undefined;
+  private readonly controlRing: BackRing | undefined;
+  private readonly txPort: EvtchnPort;
+  private readonly rxPort: EvtchnPort;
+  private readonly controlPort: EvtchnPort | undefined;
+  private readonly reader: TxReader;
+  private readonly txResponse: InstanceType<typeof NetifTxResponse>;
+  private readonly rxRequest: InstanceType<typeof NetifRxRequest>;
+  private readonly rxResponse: InstanceType<typeof NetifRxResponse>;
+  private readonly rxView: DataView;
+  private readonly bridgePort: number;
+  private turnSlots = TURN_SLOTS;
+  private isDelivered = false;
+  private readonly onBroken: (vif: Vif, reason: string) => void;
+
+  /** Throws XenError, with nothing left mapped or bound, when a gref or port is not what it should be. */
+  constructor(
+    connection: VifConnection,
+    mac: Uint8Array,
+    bridge: Bridge,
+    shared: Turn,
+    nowNs: number,
+    onBroken: (vif: Vif, reason: string) => void,
+  ) {
+    this.domid = domid(connection.domid);
+    this.handle = connection.handle;
+    this.name = `vif${connection.domid}.${connection.handle}`;
+    this.bridge = bridge;
+    this.shared = shared;
+    this.onBroken = onBroken;
+    this.maxFrame = connection.mtu + FRAME_OVERHEAD;
+    this.scatterGather = connection.scatterGather;
+    this.checksumOffload = connection.checksumOffload;
+    this.multicast = new MulticastFilter(connection.multicastControl);
+    const { rate } = connection;
+    this.rate = rate && new RateLimit(rate.bytes, rate.intervalUs * 1000, nowNs);
+    this.grants = new StaticGrants(shared.vcpu.grants, this.domid);
+    this.undo.push(() => this.grants.removeAll());
+    try {
+      const txPage = this.map(connection.txRingRef).page;
+      const rxPage = this.map(connection.rxRingRef).page;
+      this.tx = new BackRing(txPage, netif_tx_sring_entry.size, BackRing.attachIndex(txPage));
+      this.rx = new BackRing(rxPage, netif_rx_sring_entry.size, BackRing.attachIndex(rxPage));
+      this.reader = new TxReader(this.tx, this.maxFrame);
+      this.txResponse = new NetifTxResponse(txPage.view);
+      this.rxRequest = new NetifRxRequest(rxPage.view);
+      this.rxResponse = new NetifRxResponse(rxPage.view);
+      this.rxView = rxPage.view;
+      this.txPort = this.bind(connection.txPort);
+      this.rxPort = connection.rxPort === connection.txPort ? this.txPort : this.bind(connection.rxPort);
+      if (connection.control) {
+        const page = this.map(connection.control.ringRef).page;
+        this.controlRing = new BackRing(page, xen_netif_ctrl_sring_entry.size, BackRing.attachIndex(page));
+        this.control = new ControlRing(this.controlRing, page.view, this.domid, this.grants, shared.copies);
+        this.controlPort = this.bind(connection.control.port);
+      }
+    } catch (error) {
+      this.unwind();
+      throw error;
+    }
+    this.bridgePort = bridge.attach(this, mac);
+    this.undo.push(() => bridge.detach(this.bridgePort));
+  }
+
+  /** Nothing of the frontend is mapped or bound afterwards. */
+  release(): void {
+    this.unwind();
+  }
+
+  /** When it is to be served although nobody notifies it: it has requests but had used up its rate. */
+  deadline(nowNs: number): number | undefined {
+    if (!this.work || this.broken !== undefined) return undefined;
+    return this.rate?.blockedUntil(nowNs) ?? nowNs;
+  }
+
+  /** Serve some requests. False: there was nothing to do. */
+  turn(nowNs: number): boolean {
+    if (!this.work || this.broken !== undefined) return false;
+    const controlled = this.controlTurn();
+    if (this.rate?.blockedUntil(nowNs) !== undefined) return controlled;
+    const available = this.tx.unconsumedRequests();
+    if (available < 0) {
+      this.fail('its tx ring claims more requests than it can hold');
+      return true;
+    }
+    if (available === 0) {
+      if (controlled) return true;
+      this.work = false;
+      // order: a request that slipped in before req_event was armed is found here; a later one notifies.
+      if (this.tx.finalCheckForRequests() !== 0 || this.controlTurn()) this.work = true;
+      return this.work;
+    }
+    this.serve(available, nowNs);
+    return true;
+  }
+
+  /** Take a copy of a frame. */
+  deliver(frame: Frame): boolean {
+    const { rx, stats } = this;
+    if (this.broken !== undefined) return false;
+    const pages = pagesOf(frame.length);
+    if (frame.length > this.maxFrame || (pages > 1 && !this.scatterGather)) {
+      stats.rxTooBig++;
+      return false;
+    }
+    if (!this.multicast.passes(frame.header)) {
+      stats.rxFiltered++;
+      return false;
+    }
+    const posted = rx.unconsumedRequests();
+    if (posted < pages) {
+      // Xen: XSA-392. A guest that takes no frames loses them; nobody waits for it, nothing is kept for it.
+      if (posted < 0) this.fail('its rx ring claims more requests than it can hold');
+      else stats.rxDropped++;
+      return false;
+    }
+    if ((frame.flags & NETRXF_csum_blank) !== 0 && !this.checksumOffload) frame.complete();
+    for (let page = 0; page < pages; page++) this.fill(frame, page * PAGE_SIZE, page === pages - 1);
+    stats.rxFrames++;
+    stats.rxBytes += frame.length;
+    if (!this.isDelivered) {
+      this.isDelivered = true;
+      this.shared.delivered.push(this);
+    }
+    return true;
+  }
+
+  /** Publish what was delivered; the copies into its pages are done. */
+  publishRx(): void {
+    this.isDelivered = false;
+    if (this.broken === undefined && this.rx.pushResponses()) this.notify(this.rxPort);
+  }
+
+  /** One page of a frame into the next page the guest has posted. */
+  private fill(frame: Frame, from: number, last: boolean): void {
+    const { rx, rxRequest, rxResponse } = this;
+    rxRequest.base = rx.requestOffset();
+    const { id, gref } = rxRequest; // untrusted: each read once
+    rx.req_cons = (rx.req_cons + 1) >>> 0;
+    const length = Math.min(frame.length - from, PAGE_SIZE);
+    // Xen: a response is in the slot of its request; frontends rely on that.
+    const responseAt = rx.responseOffset();
+    rxResponse.base = responseAt;
+    rxResponse.id = id;
+    rxResponse.offset = 0;
+    rxResponse.flags = (from === 0 ? frame.flags : 0) | (last ? 0 : NETRXF_more_data);
+    rxResponse.status = length;
+    rx.rsp_prod_pvt = (rx.rsp_prod_pvt + 1) >>> 0;
+    const grant = this.grants.find(gref);
+    if (grant !== undefined && !grant.readonly) {
+      frame.copy(from, length, grant.source.bytes, 0);
+    } else if (grant !== undefined) {
+      rxResponse.status = NETIF_RSP_ERROR;
+      this.stats.rxErrors++;
+    } else {
+      this.stats.rxCopied++;
+      const failed = (): void => {
+        this.stats.rxErrors++;
+      };
+      const staging = this.shared.copies.planOut(this.domid, gref, length, { ring: this.rxView, responseAt, failed });
+      frame.copy(from, length, staging, 0);
+    }
+  }
+
+  private serve(available: number, nowNs: number): void {
+    const { packets } = this.shared;
+    let count = 0;
+    let slots = 0;
+    while (slots < this.turnSlots && available > 0 && count < packets.length) {
+      const packet = packets[count]!;
+      const taken = this.reader.read(available, packet);
+      if (taken === 0) break;
+      available -= taken;
+      slots += taken;
+      count++;
+      if (packet.status === NETIF_RSP_OKAY && packet.multicast === 0) this.locate(packet);
+    }
+    this.copyIn();
+    let copied = 0;
+    for (let i = 0; i < count; i++) copied += this.finish(packets[i]!, nowNs);
+    this.turnSlots = copied <= TURN_COPIES ? TURN_SLOTS : Math.max(1, Math.floor((slots * TURN_COPIES) / copied));
+    if (this.reader.fault !== undefined) this.fail(`it sent ${this.reader.fault}`);
+    else if (this.broken === undefined && this.tx.pushResponses()) this.notify(this.txPort);
+  }
+
+  /** Find the pages of a packet, or plan to copy them. */
+  private locate(packet: TxPacket): void {
+    for (let part = 0; part < packet.parts; part++) {
+      const size = packet.sizes[part]!;
+      if (size === 0) continue;
+      const gref = packet.grefs[part]!;
+      let page = this.grants.find(gref)?.source;
+      if (page === undefined) {
+        page = this.shared.copies.planIn(this.domid, gref, packet.offsets[part]!, size);
+        this.shared.copied.push(packet);
+        this.stats.txCopied++;
+      }
+      packet.pages[part] = page;
+    }
+  }
+
+  private copyIn(): void {
+    const { copied, copies } = this.shared;
+    if (copied.length === 0) return;
+    const statuses = copies.runIn();
+    for (const [i, packet] of copied.entries()) if (statuses[i] !== GNTST_okay) packet.status = NETIF_RSP_ERROR;
+    copied.length = 0;
+  }
+
+  /** Forward a packet and answer its slots. Returns the copies that were made of it. */
+  private finish(packet: TxPacket, nowNs: number): number {
+    let copies = 0;
+    if (packet.multicast !== 0) {
+      const add = packet.multicast === XEN_NETIF_EXTRA_TYPE_MCAST_ADD;
+      const done = add ? this.multicast.add(packet.group) : this.multicast.remove(packet.group);
+      if (!done) packet.status = NETIF_RSP_ERROR;
+    } else if (packet.status === NETIF_RSP_OKAY) {
+      const { frame } = this.shared;
+      frame.begin(packet.rxFlags, nowNs);
+      for (let part = 0; part < packet.parts; part++) {
+        const size = packet.sizes[part]!;
+        if (size > 0) frame.add(packet.pages[part]!, packet.offsets[part]!, size);
+      }
+      frame.readHeader();
+      this.stats.txFrames++;
+      this.stats.txBytes += packet.length;
+      this.rate?.spend(packet.length);
+      copies = this.bridge.forward(frame, this.bridgePort);
+    }
+    if (packet.status !== NETIF_RSP_OKAY) this.stats.txErrors++;
+    // order: the guest reuses its pages when it sees the responses; every copy out of them is made by now.
+    this.respond(packet.ids[0]!, packet.status);
+    for (let i = 0; i < packet.extras; i++) this.respond(0, NETIF_RSP_NULL);
+    for (let part = 1; part < packet.parts; part++) this.respond(packet.ids[part]!, packet.status);
+    return copies;
+  }
+
+  private respond(id: number, status: number): void {
+    const { tx, txResponse } = this;
+    txResponse.base = tx.responseOffset();
+    txResponse.id = id;
+    txResponse.status = status;
+    tx.rsp_prod_pvt = (tx.rsp_prod_pvt + 1) >>> 0;
+  }
+
+  private controlTurn(): boolean {
+    if (!this.control) return false;
+    const result = this.control.turn();
+    if (result < 0) this.fail('its control ring claims more requests than it can hold');
+    else if (result > 0 && this.controlRing!.pushResponses()) this.notify(this.controlPort!);
+    return result !== 0;
+  }
+
+  /** untrusted: the frontend has broken the protocol. Its rings are not looked at again. */
+  private fail(reason: string): void {
+    if (this.broken !== undefined) return;
+    this.broken = reason;
+    this.bridge.detach(this.bridgePort);
+    this.onBroken(this, reason);
+  }
+
+  private notify(channel: EvtchnPort): void {
+    try {
+      this.shared.vcpu.events.notify(channel);
+    } catch (error) {
+      // The hypervisor refuses when the other end is gone for good.
+      this.fail(`its event channel is dead (${error instanceof XenError ? error.code : error})`);
+    }
+  }
+
+  private map(ref: number): GrantMapping {
+    const [mapping] = this.shared.vcpu.grants.map(this.domid, [ref]);
+    this.undo.push(() => this.shared.vcpu.grants.unmap([mapping!]));
+    return mapping!;
+  }
+
+  private bind(remote: number): EvtchnPort {
+    const { events } = this.shared.vcpu;
+    const local = events.bindInterdomain(this.domid, port(remote));
+    this.undo.push(() => events.close(local));
+    events.on(local, () => {
+      this.work = true;
+    });
+    return local;
+  }
+
+  private unwind(): void {
+    for (let step = this.undo.pop(); step; step = this.undo.pop()) step();
+  }
+}

@@ -1,0 +1,144 @@
+// All vifs and bridges of a backend domain, served by one thread: each vif gets a bounded turn.
+import { type Clock, type Log, XenError } from '#pvbus';
+import type { BackendContext, BackendWorker } from '../backend-thread.ts';
+import { Bridge } from './bridge.ts';
+import { Copies } from './copies.ts';
+import { Frame } from './frame.ts';
+import type { NetbackEvent, NetbackMessage, NetbackReport, VifConnection } from './messages.ts';
+import { type Turn, turnPackets, Vif } from './vif.ts';
+
+/** A bridge that a vif names before anybody has made it. */
+const DEFAULT_MTU = 1500;
+
+export class NetbackWorker implements BackendWorker {
+  private readonly clock: Clock;
+  private readonly log: Log;
+  private readonly tell: (event: NetbackEvent) => void;
+  private readonly random: () => number;
+  private readonly shared: Turn;
+  private readonly bridges = new Map<string, Bridge>();
+  private readonly vifs: Vif[] = [];
+
+  constructor(context: BackendContext, random: () => number = Math.random) {
+    const { vcpu } = context;
+    this.clock = context.clock;
+    this.log = context.log;
+    this.tell = event => context.tell(event);
+    this.random = random;
+    this.shared = {
+      vcpu,
+      copies: new Copies(vcpu),
+      frame: new Frame(),
+      packets: turnPackets(),
+      delivered: [],
+      copied: [],
+    };
+  }
+
+  handle(message: unknown): unknown {
+    const m = message as NetbackMessage; // device.ts is the only one who sends any
+    switch (m.op) {
+      case 'connect':
+        return this.connect(m.vif);
+      case 'disconnect':
+        return this.disconnect(m.domid, m.handle);
+      case 'createBridge':
+        return this.createBridge(m.name, m.mtu);
+      case 'deleteBridge':
+        return this.deleteBridge(m.name);
+      case 'report':
+        return this.report();
+    }
+  }
+
+  step(): 'progress' | 'idle' {
+    const now = this.clock.now();
+    let result: 'progress' | 'idle' = 'idle';
+    for (const vif of this.vifs) {
+      if (!vif.turn(now)) continue;
+      result = 'progress';
+      this.publish();
+    }
+    return result;
+  }
+
+  /** A vif that has used up its rate is served again then. */
+  deadline(): number | undefined {
+    const now = this.clock.now();
+    let earliest: number | undefined;
+    for (const vif of this.vifs) {
+      const own = vif.deadline(now);
+      if (own !== undefined && (earliest === undefined || own < earliest)) earliest = own;
+    }
+    return earliest;
+  }
+
+  /** Let receivers see the frames of the turn that has ended. */
+  private publish(): void {
+    const { copies, delivered } = this.shared;
+    copies.runOut();
+    for (const vif of delivered) vif.publishRx();
+    delivered.length = 0;
+  }
+
+  private connect(connection: VifConnection): void {
+    const { domid, handle } = connection;
+    if (this.find(domid, handle)) throw new XenError('EEXIST', `vif${domid}.${handle} is connected already`);
+    let bridge = this.bridges.get(connection.bridge);
+    if (!bridge) {
+      bridge = this.makeBridge(connection.bridge, DEFAULT_MTU);
+      this.log.info(`bridge ${bridge.name}: made for vif${domid}.${handle}`);
+    }
+    const mac = Uint8Array.from(connection.mac.split(':'), octet => Number.parseInt(octet, 16));
+    const vif = new Vif(connection, mac, bridge, this.shared, this.clock.now(), (which, reason) => {
+      this.log.error(`${which.name}: disabled: dom${which.domid} broke the protocol: ${reason}`);
+      this.tell({ event: 'broken', domid: which.domid, handle: which.handle, reason });
+    });
+    this.vifs.push(vif);
+  }
+
+  private disconnect(domid: number, handle: number): void {
+    const vif = this.find(domid, handle);
+    if (!vif) return;
+    this.vifs.splice(this.vifs.indexOf(vif), 1);
+    vif.release();
+  }
+
+  private createBridge(name: string, mtu: number): void {
+    const known = this.bridges.get(name);
+    if (known === undefined) this.makeBridge(name, mtu);
+    else if (known.mtu !== mtu) throw new XenError('EEXIST', `bridge ${name} exists and its MTU is ${known.mtu}`);
+  }
+
+  private deleteBridge(name: string): void {
+    const bridge = this.bridges.get(name);
+    if (bridge === undefined) throw new XenError('ENOENT', `there is no bridge ${name}`);
+    const user = this.vifs.find(vif => vif.bridge === bridge);
+    if (user) throw new XenError('EBUSY', `bridge ${name} is in use by ${user.name}`);
+    this.bridges.delete(name);
+  }
+
+  private makeBridge(name: string, mtu: number): Bridge {
+    const bridge = new Bridge(name, mtu, { random: this.random });
+    this.bridges.set(name, bridge);
+    return bridge;
+  }
+
+  private find(domid: number, handle: number): Vif | undefined {
+    return this.vifs.find(vif => vif.domid === domid && vif.handle === handle);
+  }
+
+  private report(): NetbackReport {
+    return {
+      bridges: [...this.bridges.values()].map(({ name, mtu, stats }) => ({ name, mtu, stats: structuredClone(stats) })),
+      vifs: this.vifs.map(vif => ({
+        name: vif.name,
+        domid: vif.domid,
+        handle: vif.handle,
+        bridge: vif.bridge.name,
+        staticGrants: vif.grants.size,
+        stats: structuredClone(vif.stats),
+      })),
+    };
+  }
+}
