@@ -24,7 +24,7 @@ export interface NetDevice {
   send(frame: Uint8Array, length: number, flags?: number): boolean;
   /** The page the next frame goes out of, to be filled in place; undefined when there is no room now. */
   txBuffer(): Uint8Array | undefined;
-  /** Send the first `length` bytes of the page `txBuffer` gave last. */
+  /** Send the first `length` bytes of the page `txBuffer` gave last; nothing may be awaited in between. */
   txCommit(length: number, flags?: number): void;
   /** Who gets received frames. One handler; the last one set. */
   onFrame(handler: FrameHandler): void;

@@ -1,0 +1,228 @@
+// One network interface of this domain: negotiation with its backend, twin of dom0/backends/netback/device.ts.
+// Xen: io/netif.h and the keys in its comments.
+import {
+  type EvtchnPort,
+  type Log,
+  parseDecimal,
+  type Vcpu,
+  XEN_NETIF_MAX_TX_SIZE,
+  XenError,
+  type XenstoreClient,
+} from '#pvbus';
+import { parseMac } from '../../net/address.ts';
+import type { FrameHandler, NetDevice } from '../../net-device.ts';
+import { Frontend, type FrontendDevice, type FrontendInstance, type Keys } from '../frontend-device.ts';
+import { NetBuffers } from './buffers.ts';
+import { ControlRing } from './control.ts';
+import type { NetfrontStats } from './stats.ts';
+import { NetfrontWorker } from './worker.ts';
+
+const ETH_HLEN = 14;
+const DEFAULT_MTU = 1500;
+/** RFC 791: every link carries this much. */
+const MIN_MTU = 68;
+
+export interface NetfrontOptions {
+  readonly xs: XenstoreClient;
+  readonly vcpu: Vcpu;
+  readonly log: Log;
+  /** An interface is in use for the first time; for those plugged in later. */
+  readonly onInterface?: (device: NetDevice) => void;
+}
+
+/** An interface, as its driver has it and as a program sees it. */
+export class Vif implements FrontendInstance, NetDevice {
+  readonly name: string;
+  mac: Uint8Array = new Uint8Array(6);
+  mtu = DEFAULT_MTU;
+  /** A backend that cannot forward a blank checksum fills it in. Xen: io/netif.h, on by default for IPv4. */
+  readonly checksumOffload = true;
+  private readonly device: FrontendDevice;
+  private readonly vcpu: Vcpu;
+  private readonly log: Log;
+  private readonly worker: NetfrontWorker;
+  private readonly onRemoved: () => void;
+  private buffers: NetBuffers | undefined;
+  private control: ControlRing | undefined;
+  private ports: EvtchnPort[] = [];
+  /** What the worker had done when it was last looked at. */
+  private seen = 0;
+
+  constructor(device: FrontendDevice, options: NetfrontOptions, onRemoved: () => void) {
+    this.device = device;
+    this.vcpu = options.vcpu;
+    this.log = options.log;
+    this.onRemoved = onRemoved;
+    this.name = `eth${device.devid}`;
+    this.worker = new NetfrontWorker(what => this.broken(what));
+  }
+
+  get stats(): NetfrontStats {
+    return this.worker.stats;
+  }
+
+  // ---- what a program sees ----
+
+  send(frame: Uint8Array, length: number, flags?: number): boolean {
+    return this.worker.send(frame, length, flags);
+  }
+  txBuffer(): Uint8Array | undefined {
+    return this.worker.txBuffer();
+  }
+  txCommit(length: number, flags?: number): void {
+    this.worker.txCommit(length, flags);
+  }
+  onFrame(handler: FrameHandler): void {
+    this.worker.onFrame(handler);
+  }
+  whenWritable(ready: () => void): void {
+    this.worker.whenWritable(ready);
+  }
+
+  step(): 'progress' | 'idle' {
+    const fault = this.control?.step();
+    if (fault !== undefined) this.broken(fault);
+    else if (this.control) this.stats.staticGrants = this.control.mapped;
+    return this.worker.step();
+  }
+
+  // ---- negotiation ----
+
+  async setup(): Promise<Keys> {
+    const { device, vcpu, worker } = this;
+    const [mac, mtu, rxCopy, controlRing] = await Promise.all([
+      device.key('mac'),
+      device.key('mtu'),
+      device.backendNumber('feature-rx-copy', 1, 0),
+      device.backendNumber('feature-ctrl-ring', 1, 0),
+    ]);
+    const address = parseMac(mac ?? '');
+    if (!address) throw new XenError('EINVAL', `${device.label}: its mac is ${JSON.stringify(mac ?? null)}`);
+    if (rxCopy !== 1) {
+      throw new XenError('EOPNOTSUPP', `${device.label}: the backend does not copy into our pages (feature-rx-copy)`);
+    }
+    this.mac = address;
+    this.mtu = Math.max(MIN_MTU, parseDecimal(mtu, XEN_NETIF_MAX_TX_SIZE - ETH_HLEN) ?? DEFAULT_MTU);
+    this.drain();
+    this.closePorts();
+    const peer = device.backendDomid;
+    const old = this.buffers;
+    if (old?.peer !== peer) this.buffers = new NetBuffers(vcpu.grants, peer);
+    const buffers = this.buffers!;
+    const port = this.openPort();
+    worker.attach(buffers, () => vcpu.events.notify(port));
+    if (old && old !== buffers) worker.stats.quarantined += old.release();
+    const keys: Keys = {
+      'tx-ring-ref': buffers.txRingRef,
+      'rx-ring-ref': buffers.rxRingRef,
+      'event-channel': port,
+      'request-rx-copy': 1,
+      'feature-rx-notify': 1,
+      'feature-sg': 1,
+    };
+    this.control = undefined;
+    if (controlRing !== 1) return keys;
+    const controlPort = this.openPort();
+    this.control = new ControlRing(buffers, () => vcpu.events.notify(controlPort));
+    return { ...keys, 'ctrl-ring-ref': buffers.controlRingRef, 'event-channel-ctrl': controlPort };
+  }
+
+  async connected(): Promise<void> {
+    // untrusted: a backend that does not say that it takes frames of several pages gets none.
+    const scatterGather = (await this.device.backendKey('feature-sg')) === '1';
+    this.control?.start();
+    this.worker.resume(this.mtu + ETH_HLEN, scatterGather);
+  }
+
+  async disconnect(): Promise<void> {
+    this.worker.suspend();
+  }
+
+  async remove(): Promise<void> {
+    this.drain();
+    this.closePorts();
+    this.worker.detach();
+    this.control = undefined;
+    if (this.buffers) this.stats.quarantined += this.buffers.release();
+    this.buffers = undefined;
+    this.onRemoved();
+  }
+
+  /** The last frames of a backend that is leaving may have come after it said so. */
+  private drain(): void {
+    while (this.worker.step() === 'progress');
+    const { rxFrames, txFrames } = this.stats;
+    if (rxFrames + txFrames > this.seen) this.device.healthy();
+    this.seen = rxFrames + txFrames;
+  }
+
+  private openPort(): EvtchnPort {
+    const { events } = this.vcpu;
+    const port = events.allocUnbound(this.device.backendDomid);
+    this.ports.push(port);
+    events.on(port, () => {}); // only to be woken: step looks at the rings itself
+    return port;
+  }
+  private closePorts(): void {
+    for (const port of this.ports.splice(0)) this.vcpu.events.close(port);
+  }
+
+  private broken(what: string): void {
+    const error = new XenError('EPROTO', `${this.device.label}: the backend sent ${what}`);
+    this.log.error(`${error.message}; the interface is given up`);
+    this.control = undefined;
+    this.worker.suspend();
+    this.device.fail(error);
+  }
+}
+
+/** Every network interface of this domain. */
+export class Netfront {
+  private readonly frontend: Frontend;
+  private vifs: Vif[] = [];
+
+  constructor(options: NetfrontOptions) {
+    const { xs, log, vcpu, onInterface } = options;
+    this.frontend = new Frontend({
+      xs,
+      log,
+      type: 'vif',
+      domid: vcpu.domid,
+      create: device => this.create(device, options),
+      onConnected: device => onInterface?.(vifOf(device)),
+    });
+  }
+
+  /** Find the interfaces the domain was built with and wait until each is connected or has failed. */
+  async start(): Promise<void> {
+    await this.frontend.start();
+    await Promise.allSettled(this.frontend.devices().map(device => device.ready()));
+  }
+  /** In the order of their numbers. */
+  interfaces(): Vif[] {
+    return this.frontend.devices().map(vifOf);
+  }
+  /** Resolves when every change in xenstore seen so far has been acted on. */
+  settled(): Promise<void> {
+    return this.frontend.settled();
+  }
+  step(): 'progress' | 'idle' {
+    const { vifs } = this;
+    let progress = false;
+    for (let i = 0; i < vifs.length; i++) if (vifs[i]!.step() === 'progress') progress = true;
+    return progress ? 'progress' : 'idle';
+  }
+  close(): Promise<void> {
+    return this.frontend.close();
+  }
+
+  private create(device: FrontendDevice, options: NetfrontOptions): Vif {
+    const vif = new Vif(device, options, () => {
+      this.vifs = this.vifs.filter(other => other !== vif);
+    });
+    this.vifs = [...this.vifs, vif];
+    return vif;
+  }
+}
+
+const vifOf = (device: FrontendDevice): Vif => device.instance as Vif; // made by create above
