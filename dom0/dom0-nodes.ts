@@ -7,6 +7,8 @@ import { domainPath, PRIVATE, vmPath } from './toolstack/xenstore-paths.ts';
 
 export const DOM0_UUID = '00000000-0000-0000-0000-000000000000';
 
+const BACKEND_TYPES = ['console', 'vbd', 'vif', 'pvcalls'];
+
 export async function writeDom0Nodes(xs: XenstoreClient, vcpus: number, memoryKiB: number): Promise<void> {
   const home = domainPath(0);
   await writeNodes(xs, [
@@ -17,8 +19,11 @@ export async function writeDom0Nodes(xs: XenstoreClient, vcpus: number, memoryKi
     ...Array.from({ length: vcpus }, (_, i) => ({ path: `${home}/cpu/${i}/availability`, value: 'online' })),
     { path: `${home}/memory/static-max`, value: String(memoryKiB) },
     { path: `${home}/memory/target`, value: String(memoryKiB) },
-    { path: `${home}/backend`, value: '' },
-    { path: `${home}/error`, value: '' },
+    // Made now, so that what one domain leaves behind can be told from what was always there.
+    ...BACKEND_TYPES.flatMap(type => [
+      { path: `${home}/backend/${type}`, value: '' },
+      { path: `${home}/error/backend/${type}`, value: '' },
+    ]),
     { path: '/vm', value: '', perms: PRIVATE },
     { path: vmPath(DOM0_UUID), value: '' },
     { path: `${vmPath(DOM0_UUID)}/name`, value: DOM0_NAME },

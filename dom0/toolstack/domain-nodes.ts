@@ -1,7 +1,7 @@
 // The xenstore nodes of a domain: what the toolstack writes before it runs, and takes away after its end.
 // Xen: docs/misc/xenstore-paths; the order and the permissions are those of a domain libxl made.
 
-import type { DomainConfig, Domid, XenstoreClient } from '#pvbus';
+import { type DomainConfig, type Domid, errorPath, type XenstoreClient } from '#pvbus';
 import type { BuiltDomain } from './domain-builder.ts';
 import {
   backendPath,
@@ -158,7 +158,8 @@ export async function removeDomainNodes(
   backends: readonly string[],
 ): Promise<void> {
   const perDomain = new Set([...backends, backendPath(0, 'console', domid, 0)].map(parentOf));
-  await removeNodes(xs, [...perDomain, domainPath(domid), vmPath(uuid), libxlPath(domid)]);
+  const errors = [...perDomain].map(path => parentOf(errorPath(path)));
+  await removeNodes(xs, [...perDomain, ...errors, domainPath(domid), vmPath(uuid), libxlPath(domid)]);
 }
 /** /local/domain/0/backend/vbd/3/51712 -> /local/domain/0/backend/vbd/3 */
 const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/'));

@@ -98,7 +98,7 @@ describe('the clients of a console', () => {
 
   it('are at most sixteen', async () => {
     const { clients } = await serve();
-    const all = [];
+    const all: Awaited<ReturnType<typeof attach>>[] = [];
     for (let i = 0; i < 17; i++) all.push(await attach());
     await eventually('the last was turned away', () => all[16]!.socket.destroyed || all[16]!.socket.readableEnded);
     expect(clients.count).toBe(16);
