@@ -1,0 +1,30 @@
+// One entry of `pvcalls = [...]`. Xen's xl knows `backend=` here; `listen=` and `connect=` are ours: a guest
+// reaches the host's loopback ports that its config names, and no others.
+
+import type { PvcallsConfig } from '#pvbus';
+import { ConfigError } from './settings.ts';
+
+/** `backend=DOM`, `listen=HOSTPORT[:GUESTPORT]`, `connect=PORT`, the last two as often as needed. */
+export function parsePvcallsSpec(spec: string, devid: number): PvcallsConfig {
+  const pvcalls: PvcallsConfig = { devid, backend: null, listen: [], connect: [] };
+  for (const raw of spec.split(',')) {
+    const token = raw.trim();
+    if (token === '') continue;
+    const [, key, value] = /^([a-z]+)=(.*)$/.exec(token) ?? [];
+    const listen = /^([0-9]+)(?::([0-9]+))?$/.exec(value ?? '');
+    if (key === 'backend') pvcalls.backend = value!;
+    else if (key === 'listen' && listen !== null) {
+      const host = port(listen[1]!, token, 0); // 0: any free port of the host's
+      pvcalls.listen.push({ host, guest: port(listen[2] ?? listen[1]!, token, 1) });
+    } else if (key === 'connect' && listen !== null && listen[2] === undefined) {
+      pvcalls.connect.push(port(value!, token, 1));
+    } else throw new ConfigError(`Unknown string \`${token}' in pvcalls spec`);
+  }
+  return pvcalls;
+}
+
+function port(text: string, token: string, min: number): number {
+  const n = Number(text);
+  if (n < min || n > 65_535) throw new ConfigError(`Invalid port in \`${token}' of pvcalls spec`);
+  return n;
+}

@@ -1,0 +1,217 @@
+// A parsed xl.cfg -> the DomainConfig that a toolstack builds. What xl refuses is refused in xl's words.
+// Nothing is looked up on the host here: whether a kernel or an image exists is the toolstack's to say.
+
+import { resolve } from 'node:path';
+import { type DiskConfig, type DomainConfig, SHUTDOWN_ACTIONS, type ShutdownAction, type VifConfig } from '#pvbus';
+import { type DiskSpec, parseDiskSpec } from './disk-spec.ts';
+import { meaninglessKeys } from './keys.ts';
+import type { ParsedConfig } from './parse.ts';
+import { parsePvcallsSpec } from './pvcalls-spec.ts';
+import { ConfigError, Settings } from './settings.ts';
+import { vdevNumber } from './vdev.ts';
+import { parseVifSpec } from './vif-spec.ts';
+
+export interface ValidateOptions {
+  /** What relative paths are relative to. */
+  readonly cwd: string;
+  /** So many random bytes: uuids and mac addresses are made of them. */
+  readonly random: (bytes: number) => Uint8Array;
+  /** Takes lines for stderr, none of which keeps the config from being used. */
+  readonly warn: (line: string) => void;
+}
+
+/** Xen: LIBXL_MEMKB_DEFAULT of a PV guest without `memory`. */
+const DEFAULT_MEMORY_MIB = 32;
+const MAX_MEMORY_MIB = 0xffff_ffff;
+
+/** Throws ConfigError, whose message is what xl prints and whose exitCode is what it exits with. */
+export function validateConfig(parsed: ParsedConfig, options: ValidateOptions): DomainConfig {
+  if (!parsed.ok) {
+    throw new ConfigError(`${parsed.report}Failed to parse config file: Invalid argument`);
+  }
+  const { warn } = options;
+  const settings = new Settings(parsed, warn);
+  const path = (value: string): string => resolve(options.cwd, value);
+  const name = settings.text('name');
+  if (name === undefined || name === '') throw new ConfigError('Domain name must be specified.');
+  const type = domainType(settings);
+  const uuid = domainUuid(settings, options);
+  const { memory, maxmem } = memorySizes(settings);
+  const { vcpus, maxvcpus } = vcpuNumbers(settings);
+  const actions = {
+    on_poweroff: action(settings, 'on_poweroff', 'destroy'),
+    on_reboot: action(settings, 'on_reboot', 'restart'),
+    on_watchdog: action(settings, 'on_watchdog', 'destroy'),
+    on_crash: action(settings, 'on_crash', 'destroy'),
+    on_soft_reset: action(settings, 'on_soft_reset', 'soft-reset'),
+  };
+  const cmdline = commandLine(settings, warn);
+  const kernel = settings.text('kernel');
+  if (kernel === undefined || kernel === '') {
+    if (!settings.has('bootloader')) throw new ConfigError('Neither kernel nor bootloader specified');
+    throw new ConfigError(`${settings.source}: bootloader= is not supported here: give the guest's kernel as kernel=`);
+  }
+  const ramdisk = settings.text('ramdisk');
+  const disks = diskConfigs(settings, path);
+  const vifs = vifConfigs(settings, options);
+  const pvcalls = settings.specs('pvcalls').map((spec, devid) => parsePvcallsSpec(spec, devid));
+  const rest = {
+    driver_domain: settings.boolean('driver_domain') ?? false,
+    cpu_weight: within(settings, 'cpu_weight', 1, 65_535),
+    cap: within(settings, 'cap', 0, 65_535),
+    cpus: settings.has('cpus') ? cpuRange(settings) : null,
+    pool: settings.text('pool') ?? null,
+    seclabel: settings.text('seclabel') ?? null,
+    max_grant_frames: within(settings, 'max_grant_frames', 0, 0xffff_ffff),
+    max_maptrack_frames: within(settings, 'max_maptrack_frames', 0, 0xffff_ffff),
+    max_event_channels: within(settings, 'max_event_channels', 0, 0xffff_ffff),
+  };
+  const extra = settings.unread();
+  const ignored = meaninglessKeys(Object.keys(extra));
+  if (ignored.length > 0) warn(`${settings.source}: warning: without meaning here: ${ignored.join(', ')}`);
+  return {
+    ...{ name, uuid, type, memory, maxmem, vcpus, maxvcpus, kernel: path(kernel) },
+    ...{ ramdisk: ramdisk === undefined || ramdisk === '' ? null : path(ramdisk), cmdline },
+    ...{ disks, vifs, pvcalls },
+    ...actions,
+    ...rest,
+    extra,
+    source: settings.source,
+  };
+}
+
+function domainType(settings: Settings): DomainConfig['type'] {
+  const builder = settings.text('builder');
+  const type = settings.text('type');
+  const byBuilder = builder === undefined ? undefined : builder === 'hvm' ? 'hvm' : 'pv';
+  if (type === undefined) {
+    if (builder !== undefined && !['generic', 'linux', 'hvm'].includes(builder)) {
+      throw new ConfigError(`Invalid domain type ${builder}.`);
+    }
+    if (byBuilder !== 'hvm') return 'pv';
+  } else if (type !== 'pv' && type !== 'pvh' && type !== 'hvm') {
+    throw new ConfigError(`Invalid domain type ${type}.`);
+  } else if (byBuilder !== undefined && (byBuilder === 'hvm') !== (type === 'hvm')) {
+    throw new ConfigError('Contradicting "builder" and "type" options specified.');
+  }
+  const chosen = type ?? byBuilder;
+  if (chosen === 'pv') return 'pv';
+  throw new ConfigError(`${settings.source}: domain type ${chosen} is not supported here, pv is`);
+}
+
+function domainUuid(settings: Settings, { random }: ValidateOptions): string {
+  const given = settings.text('uuid');
+  if (given === undefined) {
+    const bytes = random(16);
+    bytes[6] = (bytes[6]! & 0x0f) | 0x40; // version 4
+    bytes[8] = (bytes[8]! & 0x3f) | 0x80;
+    return uuidText(Buffer.from(bytes).toString('hex'));
+  }
+  const digits = given.replaceAll('-', '').toLowerCase();
+  if (!/^[0-9a-f]{32}$/.test(digits)) throw new ConfigError(`Failed to parse UUID: ${given}`);
+  return uuidText(digits);
+}
+
+const uuidText = (hex: string): string =>
+  [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
+
+function memorySizes(settings: Settings): { memory: number; maxmem: number } {
+  const memory = settings.neededNumber('memory') ?? DEFAULT_MEMORY_MIB;
+  const maxmem = settings.neededNumber('maxmem') ?? memory;
+  for (const [key, mib] of Object.entries({ memory, maxmem })) {
+    if (mib < 1 || mib > MAX_MEMORY_MIB)
+      throw new ConfigError(`${settings.source}: invalid memory size: ${key}=${mib}`);
+  }
+  if (maxmem < memory) {
+    throw new ConfigError(`${settings.source}: invalid memory size: maxmem=${maxmem} is less than memory=${memory}`);
+  }
+  return { memory, maxmem };
+}
+
+function vcpuNumbers(settings: Settings): { vcpus: number; maxvcpus: number } {
+  const vcpus = settings.neededNumber('vcpus') ?? 1;
+  const maxvcpus = settings.neededNumber('maxvcpus') ?? vcpus;
+  if (maxvcpus < vcpus) throw new ConfigError('xl: maxvcpus < vcpus');
+  for (const [key, n] of Object.entries({ vcpus, maxvcpus })) {
+    if (n < 1 || n > 4096) throw new ConfigError(`${settings.source}: invalid number of vcpus: ${key}=${n}`);
+  }
+  return { vcpus, maxvcpus };
+}
+
+type ActionKey = 'on_poweroff' | 'on_reboot' | 'on_watchdog' | 'on_crash' | 'on_soft_reset';
+
+function action(settings: Settings, key: ActionKey, byDefault: ShutdownAction): ShutdownAction {
+  const value = settings.text(key);
+  if (value === undefined) return byDefault;
+  const known = SHUTDOWN_ACTIONS.find(candidate => candidate === value);
+  if (known === undefined) throw new ConfigError(`Unknown ${key} action "${value}" specified`);
+  return known;
+}
+
+function commandLine(settings: Settings, warn: (line: string) => void): string {
+  const cmdline = settings.text('cmdline');
+  const root = settings.text('root');
+  const extra = settings.text('extra');
+  if (cmdline === undefined) return [root === undefined ? '' : `root=${root}`, extra ?? ''].filter(Boolean).join(' ');
+  if (root !== undefined || extra !== undefined) warn('Warning: ignoring root= and extra= in favour of cmdline=');
+  return cmdline;
+}
+
+function within(settings: Settings, key: string, min: number, max: number): number | null {
+  const n = settings.number(key);
+  if (n === undefined) return null;
+  if (n >= min && n <= max) return n;
+  throw new ConfigError(`${settings.source}: ${key}=${n} is not between ${min} and ${max}`);
+}
+
+/** `cpus` may be a list of vCPU affinities; kept as the text of one. */
+function cpuRange(settings: Settings): string | null {
+  const { cpus } = settings.unread();
+  return Array.isArray(cpus) ? settings.specs('cpus').join(';') : (settings.text('cpus') ?? null);
+}
+
+function diskConfigs(settings: Settings, path: (value: string) => string): DiskConfig[] {
+  const disks = settings.specs('disk').map(spec => {
+    const result = parseDiskSpec(spec);
+    if ('disk' in result) return diskConfig(result.disk, spec, settings.source, path);
+    throw new ConfigError(result.faults.map(fault => `${settings.source}: ${fault}`).join('\n'));
+  });
+  for (const disk of disks) {
+    if (disks.find(other => other.devid === disk.devid) !== disk) {
+      throw new ConfigError(`${settings.source}: disk ${disk.vdev} is configured twice`);
+    }
+  }
+  return disks;
+}
+
+function diskConfig(disk: DiskSpec, spec: string, source: string, path: (value: string) => string): DiskConfig {
+  const vdev = disk.vdev ?? '';
+  const devid = vdevNumber(vdev);
+  if (devid === null) {
+    throw new ConfigError(`${source}: Invalid or unsupported virtual disk identifier ${vdev} in \`${spec}'`);
+  }
+  const target = disk.pdev_path ?? '';
+  if (target === '' && disk.format !== 'empty') throw new ConfigError(`${source}: no target specified in \`${spec}'`);
+  return {
+    // A script makes something else of the target than a path.
+    target: target === '' || disk.script !== undefined ? target : path(target),
+    ...{ format: disk.format ?? 'raw', vdev, devid, readwrite: disk.readwrite },
+    backend: disk.backend_domname || null,
+    backendtype: disk.backend ?? null,
+    specification: disk.specification ?? null,
+    script: disk.script || null,
+    ...{ removable: disk.removable, cdrom: disk.is_cdrom, discard: disk.discard_enable ?? null },
+    ...{ direct_io_safe: disk.direct_io_safe, trusted: null },
+  };
+}
+
+function vifConfigs(settings: Settings, { random, warn }: ValidateOptions): VifConfig[] {
+  return settings.specs('vif').map((spec, devid) => {
+    const vif = parseVifSpec(spec, devid, warn);
+    // Xen: 00:16:3e is the Xen project's own range; the first bit of the rest stays clear.
+    const tail = random(3);
+    tail[0]! &= 0x7f;
+    const mac = `00:16:3e:${[...tail].map(byte => byte.toString(16).padStart(2, '0')).join(':')}`;
+    return { ...vif, mac: vif.mac ?? mac };
+  });
+}

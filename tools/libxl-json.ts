@@ -1,0 +1,113 @@
+// A DomainConfig in the shape of libxl's JSON: what `xl list -l` and `xl create -n` print, and what
+// OpenNebula and Debian's xen-init-list read. Fields at libxl's default are left out; defbools are text.
+
+import type { DiskConfig, DomainConfig, PvcallsConfig, ShutdownAction, VifConfig } from '#pvbus';
+import type { Json } from './yajl.ts';
+
+type Fields = { [key: string]: Json };
+
+const INVALID_DOMID = 0xffff_ffff;
+const DEFAULT_CPU_WEIGHT = 256;
+
+/** `stored`: as the toolstack keeps it for a domain that exists, with libxl's defaults filled in. */
+export function libxlConfig(config: DomainConfig, stored: boolean): Fields {
+  const json: Fields = { c_info: createInfo(config, stored), b_info: buildInfo(config, stored) };
+  if (config.disks.length > 0) json.disks = config.disks.map(disk => diskJson(disk, stored));
+  if (config.vifs.length > 0) json.nics = config.vifs.map(nicJson);
+  if (config.pvcalls.length > 0) json.pvcallsifs = config.pvcalls.map(pvcallsJson);
+  for (const key of ['on_poweroff', 'on_reboot', 'on_watchdog', 'on_crash', 'on_soft_reset'] as const) {
+    if (config[key] !== 'destroy') json[key] = actionName(config[key]);
+  }
+  return json;
+}
+
+const actionName = (action: ShutdownAction): string => action.replaceAll('-', '_');
+
+function createInfo(config: DomainConfig, stored: boolean): Fields {
+  const info: Fields = { type: config.type, name: config.name };
+  if (stored) info.domid = INVALID_DOMID;
+  info.uuid = config.uuid;
+  if (config.pool !== null) info.pool_name = config.pool;
+  info.run_hotplug_scripts = 'True';
+  if (config.driver_domain) info.driver_domain = 'True';
+  return info;
+}
+
+function buildInfo(config: DomainConfig, stored: boolean): Fields {
+  const info: Fields = {
+    max_vcpus: config.maxvcpus,
+    avail_vcpus: Array.from({ length: config.vcpus }, (_, vcpu) => vcpu),
+    max_memkb: config.maxmem * 1024,
+    target_memkb: config.memory * 1024,
+  };
+  if (stored) info.video_memkb = 0;
+  const sched: Fields = stored ? { sched: 'credit2' } : {};
+  if (stored || config.cpu_weight !== null) sched.weight = config.cpu_weight ?? DEFAULT_CPU_WEIGHT;
+  if (stored || config.cap !== null) sched.cap = config.cap ?? 0;
+  info.sched_params = sched;
+  if (config.seclabel !== null) info.exec_ssid_label = config.seclabel;
+  info.claim_mode = 'True';
+  info.kernel = config.kernel;
+  if (config.cmdline !== '') info.cmdline = config.cmdline;
+  if (config.ramdisk !== null) info.ramdisk = config.ramdisk;
+  for (const key of ['max_grant_frames', 'max_maptrack_frames'] as const) {
+    if (config[key] !== null) info[key] = config[key];
+  }
+  if (config.max_event_channels !== null) info.event_channels = config.max_event_channels;
+  info['type.pv'] = {};
+  info.arch_arm = {};
+  info.arch_x86 = stored ? { msr_relaxed: 'False' } : {};
+  return info;
+}
+
+const bool = (value: boolean): string => (value ? 'True' : 'False');
+
+function diskJson(disk: DiskConfig, stored: boolean): Fields {
+  const json: Fields = {};
+  if (disk.backend !== null) json.backend_domname = disk.backend;
+  json.pdev_path = disk.target;
+  json.vdev = disk.vdev;
+  if (disk.backendtype !== null) json.backend = disk.backendtype;
+  json.format = disk.format;
+  if (disk.script !== null) json.script = disk.script;
+  if (disk.removable) json.removable = 1;
+  if (disk.readwrite) json.readwrite = 1;
+  if (disk.cdrom) json.is_cdrom = 1;
+  if (disk.direct_io_safe) json.direct_io_safe = true;
+  if (disk.discard !== null) json.discard_enable = bool(disk.discard);
+  if (stored) json.colo_restore_enable = 'False';
+  if (disk.trusted !== null) json.trusted = bool(disk.trusted);
+  if (disk.specification !== null) json.specification = disk.specification;
+  return json;
+}
+
+function nicJson(vif: VifConfig): Fields {
+  const json: Fields = {};
+  if (vif.backend !== null) json.backend_domname = vif.backend;
+  json.devid = vif.devid;
+  if (vif.mtu !== null) json.mtu = vif.mtu;
+  if (vif.model !== null) json.model = vif.model;
+  json.mac = vif.mac;
+  if (vif.ip !== null) json.ip = vif.ip;
+  if (vif.bridge !== null) json.bridge = vif.bridge;
+  if (vif.vifname !== null) json.ifname = vif.vifname;
+  if (vif.script !== null) json.script = vif.script;
+  json.nictype = vif.nictype ?? 'vif';
+  if (vif.rate !== null) {
+    json.rate_bytes_per_interval = vif.rate.bytes_per_interval;
+    json.rate_interval_usecs = vif.rate.interval_usecs;
+  }
+  if (vif.gatewaydev !== null) json.gatewaydev = vif.gatewaydev;
+  if (vif.trusted !== null) json.trusted = bool(vif.trusted);
+  return json;
+}
+
+/** libxl knows backend and devid of these; the ports are ours. */
+function pvcallsJson(pvcalls: PvcallsConfig): Fields {
+  const json: Fields = {};
+  if (pvcalls.backend !== null) json.backend_domname = pvcalls.backend;
+  json.devid = pvcalls.devid;
+  if (pvcalls.listen.length > 0) json.listen = pvcalls.listen.map(({ host, guest }) => ({ host, guest }));
+  if (pvcalls.connect.length > 0) json.connect = pvcalls.connect;
+  return json;
+}
