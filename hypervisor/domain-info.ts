@@ -1,0 +1,71 @@
+// A domain as getdomaininfo shows it.
+import {
+  XEN_DOMAIN_HANDLE_SIZE,
+  XEN_DOMINF_blocked,
+  XEN_DOMINF_dying,
+  XEN_DOMINF_paused,
+  XEN_DOMINF_running,
+  XEN_DOMINF_shutdown,
+  XEN_DOMINF_shutdownmask,
+  XEN_DOMINF_shutdownshift,
+  XEN_DOMINF_xs_domain,
+  XEN_INVALID_MAX_VCPU_ID,
+  xen_domctl_getdomaininfo,
+} from '#pvbus';
+import type { Domain, Vcpu } from './domain.ts';
+import type { DomainLife } from './domain-life.ts';
+import { writeU64 } from './guest-memory.ts';
+
+/** Bits of a guest-physical address: frame numbers in hypercalls are 32 bits. */
+const GPADDR_BITS = 44;
+
+/** Could it run at this moment? */
+export function isRunning(vcpu: Vcpu): boolean {
+  const { domain } = vcpu;
+  return vcpu.up && domain.creationFinished && !domain.isPaused && !domain.isShutDown && !domain.dying && !vcpu.blocked;
+}
+
+function flagsOf(domain: Domain): number {
+  let flags = 0;
+  // Xen: blocked means that no vCPU of it could run.
+  let blocked = true;
+  for (const vcpu of domain.vcpus) {
+    if (!vcpu.made || !vcpu.up) continue;
+    if (!vcpu.blocked) blocked = false;
+    if (isRunning(vcpu)) flags |= XEN_DOMINF_running;
+  }
+  if (blocked) flags |= XEN_DOMINF_blocked;
+  if (domain.dying) flags |= XEN_DOMINF_dying;
+  if (domain.isPaused) flags |= XEN_DOMINF_paused;
+  if (domain.isShutDown) flags |= XEN_DOMINF_shutdown;
+  if (domain.isXenstore) flags |= XEN_DOMINF_xs_domain;
+  const code = domain.shutdownCode < 0 ? XEN_DOMINF_shutdownmask : domain.shutdownCode;
+  return flags | ((code & XEN_DOMINF_shutdownmask) << XEN_DOMINF_shutdownshift);
+}
+
+/** Write a xen_domctl_getdomaininfo at byte `base` of `view`. */
+export function writeDomainInfo(domain: Domain, life: DomainLife, view: DataView, base: number): void {
+  const { at, size } = xen_domctl_getdomaininfo;
+  for (let i = 0; i < size; i++) view.setUint8(base + i, 0);
+  let online = 0;
+  let cpuTime = 0;
+  let highest = XEN_INVALID_MAX_VCPU_ID;
+  for (const vcpu of domain.vcpus) {
+    if (!vcpu.made) continue;
+    highest = vcpu.id;
+    cpuTime += life.cpuTimeNs(vcpu);
+    if (vcpu.up) online++;
+  }
+  view.setUint16(base + at.domain, domain.domid, true);
+  view.setUint32(base + at.flags, flagsOf(domain) >>> 0, true);
+  writeU64(view, base + at.tot_pages, domain.totPages);
+  writeU64(view, base + at.max_pages, domain.maxPages);
+  writeU64(view, base + at.outstanding_pages, domain.outstandingPages);
+  writeU64(view, base + at.shared_info_frame, domain.hasMemory ? domain.layout.sharedInfo : 0);
+  writeU64(view, base + at.cpu_time, cpuTime);
+  view.setUint32(base + at.nr_online_vcpus, online, true);
+  view.setUint32(base + at.max_vcpu_id, highest, true);
+  view.setUint32(base + at.ssidref, domain.ssidref, true);
+  for (let i = 0; i < XEN_DOMAIN_HANDLE_SIZE; i++) view.setUint8(base + at.handle + i, domain.handle[i]!);
+  view.setUint8(base + at.gpaddr_bits, GPADDR_BITS);
+}

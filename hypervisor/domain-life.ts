@@ -1,0 +1,460 @@
+// What happens to a domain from its creation to its end.
+import {
+  Arena,
+  type Clock,
+  DOMID_FIRST_RESERVED,
+  domainLayout,
+  futexWake,
+  type Log,
+  PAGE_SIZE,
+  RUNSTATE_offline,
+  RUNSTATE_running,
+  SHUTDOWN_crash,
+  SHUTDOWN_poweroff,
+  SHUTDOWN_reboot,
+  SHUTDOWN_soft_reset,
+  SHUTDOWN_suspend,
+  SHUTDOWN_watchdog,
+  SystemCallError,
+  shared_info,
+  VIRQ_DOM_EXC,
+  vcpu_info,
+  vcpu_runstate_info,
+  vcpu_time_info,
+  XEN_EEXIST,
+  XEN_EINVAL,
+  XEN_ENOMEM,
+  XEN_ENOSPC,
+  XEN_EOVERFLOW,
+  XEN_LEGACY_MAX_VCPUS,
+  XEN_PVCLOCK_TSC_STABLE_BIT,
+} from '#pvbus';
+import { Domain, type DomainConfig, type DomainProcesses, type Vcpu } from './domain.ts';
+import type { DomainTable } from './domain-table.ts';
+import type { DoorbellPages } from './doorbell-pages.ts';
+import type { EventChannels } from './event-channels.ts';
+import type { GrantTables } from './grant-tables.ts';
+import { writeU64 } from './guest-memory.ts';
+import { type HostMemory, Physmap } from './memory.ts';
+import type { Pools } from './pools.ts';
+import { Timer, type Timers } from './timers.ts';
+import type { VcpuTimers } from './vcpu-timers.ts';
+import type { Virqs } from './virq.ts';
+
+/** The controller's pause count is a byte. */
+const MAX_PAUSES = 255;
+const NR_WATCHDOGS = 2;
+/** Ports or mappings taken down in one step. */
+const TEARDOWN_SLICE = 128;
+
+const REASONS = new Map<number, string>([
+  [SHUTDOWN_poweroff, 'poweroff'],
+  [SHUTDOWN_reboot, 'reboot'],
+  [SHUTDOWN_suspend, 'suspend'],
+  [SHUTDOWN_crash, 'crash'],
+  [SHUTDOWN_watchdog, 'watchdog'],
+  [SHUTDOWN_soft_reset, 'soft reset'],
+]);
+export const reasonName = (reason: number): string => REASONS.get(reason) ?? `reason ${reason}`;
+
+/** How far the end of a dying domain has come. */
+interface Teardown {
+  readonly domain: Domain;
+  phase: 'ports' | 'mappings' | 'process' | 'memory' | 'zombie';
+  next: number;
+}
+
+export interface LifeParts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly processes: DomainProcesses;
+  readonly domains: DomainTable;
+  readonly host: HostMemory;
+  readonly events: EventChannels;
+  readonly virqs: Virqs;
+  readonly grants: GrantTables;
+  readonly pools: Pools;
+  readonly doorbells: DoorbellPages;
+  readonly timers: Timers;
+  readonly vcpuTimers: VcpuTimers;
+  readonly mediated: boolean;
+  /** The domain's vCPU pages exist; called before its process starts. */
+  readonly memoryMade: (domain: Domain) => void;
+  readonly memoryGoing: (domain: Domain) => void;
+  /** The hardware domain shut down: the host does. */
+  readonly shutdownHost: (reason: number) => void;
+}
+
+export class DomainLife {
+  private readonly parts: LifeParts;
+  private readonly ending: Teardown[] = [];
+
+  constructor(parts: LifeParts) {
+    this.parts = parts;
+  }
+
+  // ---- building ----
+
+  /** A new domain, paused by its controller. `config.domid` -1: choose one. -errno when there can be none. */
+  create(config: DomainConfig): Domain | number {
+    const { domains } = this.parts;
+    if (domains.size >= domains.capacity) return -XEN_ENOMEM;
+    if (config.domid >= DOMID_FIRST_RESERVED || domains.byId(config.domid) !== undefined) return -XEN_EEXIST;
+    const domid = config.domid < 0 ? domains.allocate() : config.domid;
+    if (domid < 0) return -XEN_ENOMEM;
+    const domain = new Domain({ ...config, domid });
+    domain.controllerPauses = 1;
+    domains.add(domain);
+    return domain;
+  }
+
+  /**
+   * XEN_DOMCTL_max_mem. The first limit that is not 0 also fixes where everything lies in the domain's
+   * memory, so only then does the domain get its memory, and its process.
+   */
+  setMaxPages(domain: Domain, pages: number): number {
+    if (domain.dying) return -XEN_EINVAL;
+    if (!domain.hasMemory && pages > 0) {
+      const rc = this.makeMemory(domain, pages);
+      if (rc < 0) return rc;
+    }
+    domain.maxPages = pages;
+    return 0;
+  }
+  private makeMemory(domain: Domain, pages: number): number {
+    const { host, events, mediated, processes, log } = this.parts;
+    // A limit beyond the host's memory could never be used, but would cost address space.
+    const layout = domainLayout(Math.min(pages, host.totalPages), domain.vcpus.length);
+    let arena: Arena;
+    try {
+      arena = Arena.create(`xenolith-dom${domain.domid}`, layout.frames * PAGE_SIZE);
+    } catch (error) {
+      if (!(error instanceof SystemCallError)) throw error;
+      log.warn(`dom${domain.domid}: no memory for ${pages} pages: ${error.message}`);
+      return -XEN_ENOMEM;
+    }
+    domain.physmap = new Physmap(arena, layout);
+    domain.shared.moveTo(arena, layout.sharedInfo);
+    for (const vcpu of domain.vcpus) {
+      if (vcpu.id >= XEN_LEGACY_MAX_VCPUS) continue;
+      vcpu.info.moveTo(arena, layout.sharedInfo * PAGE_SIZE + shared_info.at.vcpu_info + vcpu.id * vcpu_info.size);
+      this.writeTime(vcpu);
+    }
+    this.writeWallClock(domain);
+    if (mediated) Atomics.store(arena.words, domain.controlWord('mediated'), 1);
+    events.publishAll(domain);
+    if (domain.creationFinished && !domain.isPaused) Atomics.store(arena.words, domain.controlWord('run'), 1);
+    this.parts.memoryMade(domain);
+    domain.hasProcess = true;
+    processes.start(domain);
+    for (const vcpu of domain.vcpus) this.linked(vcpu);
+    return 0;
+  }
+
+  /** A vCPU has got its link: tell it of the memory its domain already shares. */
+  linked(vcpu: Vcpu): void {
+    if (vcpu.link === undefined) return;
+    this.parts.events.sendAll(vcpu);
+    this.parts.pools.sendAll(vcpu);
+  }
+
+  /** XEN_DOMCTL_max_vcpus: its vCPUs come into being. */
+  makeVcpus(domain: Domain, nrCpus: number): void {
+    for (const vcpu of domain.vcpus) {
+      if (vcpu.made) continue;
+      vcpu.made = true;
+      vcpu.hardAffinity = new Array<boolean>(nrCpus).fill(true);
+      vcpu.softAffinity = new Array<boolean>(nrCpus).fill(true);
+    }
+  }
+
+  /** A vCPU may run from now on, when its domain does. */
+  bringUp(vcpu: Vcpu): void {
+    this.account(vcpu);
+    vcpu.up = true;
+    this.updateRunstate(vcpu);
+  }
+  bringDown(vcpu: Vcpu): void {
+    this.account(vcpu);
+    vcpu.up = false;
+    this.updateRunstate(vcpu);
+  }
+
+  // ---- time ----
+
+  /** The TSC of this architecture is the monotonic clock in ns, so that system time is the TSC itself. */
+  writeTime(vcpu: Vcpu): void {
+    const { view, at } = vcpu.info.timeAddress;
+    this.writeTimeAt(view, at);
+    if (vcpu.timeArea >= 0 && vcpu.domain.physmap.reachable(vcpu.timeArea, vcpu_time_info.size))
+      this.writeTimeAt(vcpu.domain.memory.view, vcpu.timeArea);
+  }
+  private writeTimeAt(view: DataView, base: number): void {
+    const { at } = vcpu_time_info;
+    const now = this.parts.clock.now();
+    const version = (view.getUint32(base, true) | 1) >>> 0;
+    view.setUint32(base + at.version, version, true);
+    writeU64(view, base + at.tsc_timestamp, now);
+    writeU64(view, base + at.system_time, now);
+    // ((tsc << 1) * 2^31) >> 32 = tsc
+    view.setUint32(base + at.tsc_to_system_mul, 0x80000000, true);
+    view.setInt8(base + at.tsc_shift, 1);
+    view.setUint8(base + at.flags, XEN_PVCLOCK_TSC_STABLE_BIT);
+    view.setUint32(base + at.version, (version + 1) >>> 0, true);
+  }
+  /** The wall clock at system time 0, moved by the domain's offset. */
+  writeWallClock(domain: Domain): void {
+    if (!domain.hasMemory) return;
+    const { clock } = this.parts;
+    const { view } = domain.memory;
+    const base = domain.layout.sharedInfo * PAGE_SIZE;
+    const { at } = shared_info;
+    const boot = Math.max(0, clock.wallMs() / 1000 + domain.timeOffsetSeconds - clock.now() / 1e9);
+    const version = (view.getUint32(base + at.wc_version, true) | 1) >>> 0;
+    view.setUint32(base + at.wc_version, version, true);
+    view.setUint32(base + at.wc_sec, Math.floor(boot) % 2 ** 32, true);
+    view.setUint32(base + at.wc_sec_hi, Math.floor(boot / 2 ** 32), true);
+    view.setUint32(base + at.wc_nsec, Math.floor((boot % 1) * 1e9), true);
+    view.setUint32(base + at.wc_version, (version + 1) >>> 0, true);
+  }
+
+  cpuTimeNs(vcpu: Vcpu): number {
+    return vcpu.domain.hasProcess
+      ? this.parts.processes.cpuTimeNs(vcpu.domain, vcpu.id)
+      : vcpu.runstate.time[RUNSTATE_running]!;
+  }
+  private account(vcpu: Vcpu): void {
+    vcpu.runstate.account(this.parts.clock.now(), this.cpuTimeNs(vcpu));
+  }
+  private updateRunstate(vcpu: Vcpu): void {
+    const { domain } = vcpu;
+    const online = vcpu.up && domain.creationFinished && !domain.isPaused && !domain.isShutDown && !domain.dying;
+    vcpu.runstate.enter(online ? RUNSTATE_running : RUNSTATE_offline, this.parts.clock.now());
+    this.writeRunstate(vcpu);
+  }
+  /** Before and after what turns a domain's vCPUs on or off. */
+  private switching(domain: Domain, change: () => void): void {
+    for (const vcpu of domain.vcpus) if (vcpu.made) this.account(vcpu);
+    change();
+    for (const vcpu of domain.vcpus) if (vcpu.made) this.updateRunstate(vcpu);
+  }
+  /** Bring a vCPU's runstate up to now, and its registered area with it. */
+  refreshRunstate(vcpu: Vcpu): void {
+    this.account(vcpu);
+    this.writeRunstate(vcpu);
+  }
+  private writeRunstate(vcpu: Vcpu): void {
+    // The guest may have given the frame away since it registered the area.
+    const { runstateArea, domain } = vcpu;
+    if (runstateArea >= 0 && domain.physmap.reachable(runstateArea, vcpu_runstate_info.size))
+      this.copyRunstate(vcpu, domain.memory.view, runstateArea);
+  }
+  copyRunstate(vcpu: Vcpu, view: DataView, base: number): void {
+    const { runstate } = vcpu;
+    const { at } = vcpu_runstate_info;
+    view.setInt32(base + at.state, runstate.stateFor(vcpu.blocked), true);
+    view.setInt32(base + at.state + 4, 0, true);
+    writeU64(view, base + at.state_entry_time, runstate.enteredAt);
+    for (let i = 0; i < 4; i++) writeU64(view, base + at.time + 8 * i, runstate.time[i]!);
+  }
+
+  // ---- running ----
+
+  pause(domain: Domain): number {
+    if (domain.controllerPauses >= MAX_PAUSES) return -XEN_EOVERFLOW;
+    this.switching(domain, () => domain.controllerPauses++);
+    if (domain.controllerPauses === 1 && domain.creationFinished) this.stopProcess(domain);
+    return 0;
+  }
+  unpause(domain: Domain): number {
+    if (domain.controllerPauses === 0) return -XEN_EINVAL;
+    this.switching(domain, () => {
+      domain.controllerPauses--;
+      if (domain.controllerPauses === 0) domain.creationFinished = true;
+    });
+    if (domain.controllerPauses > 0 || domain.dying || domain.isShutDown) return 0;
+    if (domain.hasMemory && Atomics.exchange(domain.memory.words, domain.controlWord('run'), 1) === 0)
+      futexWake(domain.memory.address + 4 * domain.controlWord('run'));
+    this.continueProcess(domain);
+    return 0;
+  }
+  private stopProcess(domain: Domain): void {
+    if (domain.hasProcess) this.parts.processes.stop(domain);
+  }
+  private continueProcess(domain: Domain): void {
+    if (domain.hasProcess) this.parts.processes.cont(domain);
+  }
+
+  /** SCHEDOP_shutdown_code: the reason that the next shutdown will have. */
+  latchReason(domain: Domain, reason: number): void {
+    if (domain.shutdownCode < 0) domain.shutdownCode = reason & 0xff;
+  }
+  /** The domain stops; its controller decides what follows. */
+  shutdown(domain: Domain, reason: number): void {
+    const { log, virqs } = this.parts;
+    this.latchReason(domain, reason);
+    if (domain.isPrivileged) {
+      this.parts.shutdownHost(domain.shutdownCode);
+      return;
+    }
+    if (domain.isShutDown || domain.dying) return;
+    this.switching(domain, () => {
+      domain.isShutDown = true;
+    });
+    domain.console.finish();
+    const why = domain.crashMessage === undefined ? '' : `: ${domain.crashMessage.split('\n', 1)[0]}`;
+    log.info(`dom${domain.domid}: shut down, ${reasonName(domain.shutdownCode)}${why}`);
+    this.stopProcess(domain);
+    virqs.raiseGlobal(VIRQ_DOM_EXC);
+  }
+  /** It did what it must not: an end with a message. */
+  crash(domain: Domain, message: string): void {
+    if (!domain.isShutDown && !domain.dying) domain.crashMessage ??= message;
+    this.shutdown(domain, SHUTDOWN_crash);
+  }
+  /** XEN_DOMCTL_resumedomain */
+  resume(domain: Domain): void {
+    if (!domain.isShutDown || domain.dying) return;
+    const code = domain.shutdownCode;
+    this.switching(domain, () => {
+      domain.isShutDown = false;
+      domain.shutdownCode = -1;
+    });
+    domain.crashMessage = undefined;
+    // Xen: a suspend that was cancelled returns 1 in the old domain, 0 in a new one.
+    for (const vcpu of domain.vcpus)
+      if (vcpu.waiting?.kind === 'shutdown') vcpu.finish(code === SHUTDOWN_suspend ? 1 : 0);
+    if (!domain.isPaused) this.continueProcess(domain);
+  }
+
+  /** SCHEDOP_watchdog: the id of a new one, 0, or -errno. */
+  watchdog(domain: Domain, id: number, timeoutSeconds: number): number {
+    const { timers, clock } = this.parts;
+    const deadline = clock.now() + timeoutSeconds * 1e9;
+    if (id > NR_WATCHDOGS) return -XEN_EINVAL;
+    if (id === 0) {
+      const slot = domain.watchdogs.indexOf(undefined);
+      if (slot < 0) return -XEN_ENOSPC;
+      const timer = new Timer(() => this.watchdogExpired(domain));
+      domain.watchdogs[slot] = timer;
+      timers.set(timer, deadline);
+      return slot + 1;
+    }
+    const timer = domain.watchdogs[id - 1];
+    if (timer === undefined) return -XEN_EINVAL;
+    if (timeoutSeconds === 0) {
+      timers.stop(timer);
+      domain.watchdogs[id - 1] = undefined;
+    } else timers.set(timer, deadline);
+    return 0;
+  }
+  private watchdogExpired(domain: Domain): void {
+    if (domain.isShutDown || domain.dying) return;
+    this.parts.log.warn(`dom${domain.domid}: watchdog expired`);
+    this.shutdown(domain, SHUTDOWN_watchdog);
+  }
+
+  // ---- the end ----
+
+  /** Its process has ended. Unless it was asked to, that is a crash. */
+  exited(
+    domain: Domain,
+    end: { crash?: string | undefined; code?: number | undefined; signal?: string | undefined },
+  ): void {
+    this.switching(domain, () => {
+      domain.hasProcess = false;
+    });
+    if (domain.isShutDown || domain.dying) return;
+    const how = end.signal !== undefined ? `killed by ${end.signal}` : `exit code ${end.code ?? 'unknown'}`;
+    this.crash(domain, end.crash ?? `its process ended: ${how}`);
+  }
+
+  /** XEN_DOMCTL_destroydomain: the domain begins to die; `step` does the rest. */
+  destroy(domain: Domain): void {
+    if (domain.dying) return;
+    const { processes, log } = this.parts;
+    log.info(`dom${domain.domid}: dying`);
+    this.switching(domain, () => {
+      domain.dying = true;
+    });
+    if (domain.hasMemory) {
+      Atomics.store(domain.memory.words, domain.controlWord('stop'), 1);
+      futexWake(domain.memory.address + 4 * domain.controlWord('run'));
+      for (const vcpu of domain.vcpus) vcpu.wake();
+    }
+    if (domain.hasProcess) processes.kill(domain);
+    this.ending.push({ domain, phase: 'ports', next: 1 });
+  }
+
+  /** One slice of one dying domain's teardown. True when something was done. */
+  step(): boolean {
+    for (let i = 0; i < this.ending.length; i++) {
+      const teardown = this.ending.shift()!;
+      const moved = this.advance(teardown);
+      if (!teardown.domain.gone) this.ending.push(teardown);
+      if (moved) return true;
+    }
+    return false;
+  }
+  private advance(teardown: Teardown): boolean {
+    const { domain } = teardown;
+    const { events, grants, virqs, vcpuTimers, timers, host, pools } = this.parts;
+    switch (teardown.phase) {
+      case 'ports':
+        teardown.next = events.closeFrom(domain, teardown.next, TEARDOWN_SLICE);
+        if (teardown.next < domain.ports.used) return true;
+        for (const vcpu of domain.vcpus) vcpuTimers.stopAll(vcpu);
+        for (const timer of domain.watchdogs) if (timer) timers.stop(timer);
+        virqs.clearHandler(domain);
+        host.unclaim(domain);
+        teardown.phase = 'mappings';
+        teardown.next = 0;
+        return true;
+      case 'mappings':
+        teardown.next = grants.unmapFrom(domain, teardown.next, TEARDOWN_SLICE);
+        if (teardown.next < domain.grants.handleEnd) return true;
+        pools.granteeGone(domain);
+        teardown.phase = 'process';
+        return true;
+      case 'process':
+        // order: memory last. The process may write to it until it is reaped.
+        if (domain.hasProcess) return false;
+        teardown.phase = 'memory';
+        return true;
+      case 'memory': {
+        const kept = Math.min(pools.pinnedPagesOf(domain), domain.totPages);
+        if (domain.hasMemory) {
+          this.parts.memoryGoing(domain);
+          domain.memory.discard(0, domain.layout.frames);
+          domain.memory.release();
+        }
+        host.give(domain, domain.totPages - kept);
+        virqs.raiseGlobal(VIRQ_DOM_EXC);
+        teardown.phase = 'zombie';
+        return true;
+      }
+      case 'zombie':
+        // Others still have pages of it mapped: they stay until the last mapping goes, and with them the domid.
+        if (domain.grants.pinned > 0) return false;
+        this.finish(domain);
+        return true;
+    }
+  }
+  private finish(domain: Domain): void {
+    const { domains, host, pools, doorbells, virqs, log } = this.parts;
+    pools.releaseOf(domain);
+    host.give(domain, domain.totPages);
+    domain.gone = true;
+    domains.remove(domain);
+    for (const other of domains.list()) if (other.target === domain) other.target = undefined;
+    doorbells.forget(domain, domains.list());
+    domain.console.finish();
+    log.info(`dom${domain.domid}: gone`);
+    virqs.raiseGlobal(VIRQ_DOM_EXC);
+  }
+
+  /** Domains that are still dying: for the dump. */
+  describeEnding(): string[] {
+    return this.ending.map(({ domain, phase }) => `dom${domain.domid}: ${phase}`);
+  }
+}

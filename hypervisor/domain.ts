@@ -1,0 +1,252 @@
+// The record of one domain and of its vCPUs. What happens to it is in domain-life.ts.
+import {
+  type Arena,
+  type DomainLayout,
+  domain_control,
+  KIND_DOORBELL,
+  KIND_FORGET,
+  KIND_POOL,
+  NR_VIRQS,
+  PAGE_SIZE,
+  vcpu_page,
+  vcpuFrame,
+  wakeVcpu,
+} from '#pvbus';
+import { ConsoleLines } from './console-ring.ts';
+import { DEFERRED, type Result } from './deferred.ts';
+import type { DoorbellPair } from './doorbell-pages.ts';
+import { PortTable } from './event-channels.ts';
+import { DomainGrants } from './grant-tables.ts';
+import type { Physmap } from './memory.ts';
+import type { Pool } from './pools.ts';
+import { Runstate } from './runstate.ts';
+import { SharedInfoPage, VcpuInfoArea } from './shared-info.ts';
+import type { Timer } from './timers.ts';
+
+/** The way to one vCPU's thread for what only a message can carry: memory. */
+export interface VcpuLink {
+  /** KIND_* with its two numbers (abi/xenolith.ts), and the memory the kind speaks of. */
+  send(kind: number, a: number, b: number, arena?: Arena): void;
+}
+
+/** The processes domains run as. Handed in: the core starts nothing itself. */
+export interface DomainProcesses {
+  /** The domain has memory: give it a process, whose vCPUs get their links before this returns. */
+  start(domain: Domain): void;
+  /** End it; `Hypervisor.domainExited` follows. */
+  kill(domain: Domain): void;
+  stop(domain: Domain): void;
+  cont(domain: Domain): void;
+  cpuTimeNs(domain: Domain, vcpu: number): number;
+}
+
+/** What a vCPU that has no answer yet waits for. */
+export type Waiting =
+  | { readonly kind: 'block' }
+  | { readonly kind: 'poll'; readonly ports: readonly number[] }
+  | { readonly kind: 'shutdown'; readonly reason: number };
+
+export class Vcpu {
+  readonly domain: Domain;
+  readonly id: number;
+  /** XEN_DOMCTL_max_vcpus has made it. */
+  made = false;
+  initialised = false;
+  /** Runs when its domain does. */
+  up = false;
+  readonly info = new VcpuInfoArea();
+  infoRegistered = false;
+  /** The port each VIRQ is bound to, 0 for none. Global VIRQs are in vCPU 0's. */
+  readonly virqToPort = new Uint16Array(NR_VIRQS);
+  /** VIRQ_TIMER, at a time or in a rhythm; see vcpu-timers.ts. */
+  singleshot: Timer | undefined;
+  periodic: Timer | undefined;
+  periodNs = 0;
+  readonly runstate: Runstate;
+  /** Guest address of a vcpu_runstate_info kept up to date, or -1. */
+  runstateArea = -1;
+  /** Guest address of a second vcpu_time_info, or -1. */
+  timeArea = -1;
+  /** The vcpu_guest_context it was given. */
+  context: Uint8Array | undefined;
+  /** Physical CPUs, as bits: where it may run and where it should. Stored for the scheduler. */
+  hardAffinity: boolean[] = [];
+  softAffinity: boolean[] = [];
+  pinOverride: number | undefined;
+
+  link: VcpuLink | undefined;
+  /** Called with a deferred hypercall's result. The transport sets it. */
+  complete: (result: number) => void = () => {};
+  /** A hypercall of this vCPU has no answer yet. */
+  deferred = false;
+  waiting: Waiting | undefined;
+  /** Ends a poll. */
+  pollTimer: Timer | undefined;
+  /** What goes on when the deferred hypercall was an element of a multicall. */
+  goOn: ((result: number) => Result) | undefined;
+
+  /** Peers whose direct channels this vCPU hears, with how many. */
+  readonly hears = new Map<Domain, number>();
+  private readonly known = new Set<number>();
+
+  constructor(domain: Domain, id: number, now: number) {
+    this.domain = domain;
+    this.id = id;
+    this.runstate = new Runstate(now);
+  }
+
+  /** Send a control message. False when there is nobody to send it to yet. */
+  tell(kind: number, a: number, b: number, arena?: Arena): boolean {
+    if (this.link === undefined) return false;
+    this.link.send(kind, a, b, arena);
+    if (kind === KIND_DOORBELL) this.known.add(a);
+    else if (kind === KIND_POOL)
+      this.known.add(this.domain.domid === b % 2 ** 16 ? Math.floor(b / 2 ** 16) : b % 2 ** 16);
+    else if (kind === KIND_FORGET) this.known.delete(a);
+    return true;
+  }
+  /** Has it been told of memory shared with `peer`? */
+  knows(peer: Domain): boolean {
+    return this.known.has(peer.domid);
+  }
+
+  /** Give a deferred hypercall its result. */
+  finish(result: number): void {
+    if (!this.deferred) return;
+    this.waiting = undefined;
+    const { goOn } = this;
+    if (goOn !== undefined) {
+      this.goOn = undefined;
+      const last = goOn(result);
+      if (last === DEFERRED) return;
+      result = last;
+    }
+    this.deferred = false;
+    this.complete(result);
+  }
+
+  /** Bump its event word, so that it looks at its events and control messages. */
+  wake(): void {
+    const { domain } = this;
+    if (domain.hasMemory) wakeVcpu(domain.memory, domain.layout, this.id);
+  }
+
+  /** Does it sleep until an event? A hint where its thread blocks without trapping: the word is the guest's. */
+  get blocked(): boolean {
+    if (this.waiting !== undefined && this.waiting.kind !== 'shutdown') return true;
+    const { domain } = this;
+    if (!domain.hasMemory) return false;
+    const word = (vcpuFrame(domain.layout, this.id) * PAGE_SIZE + vcpu_page.at.event_sleeping) / 4;
+    return Atomics.load(domain.memory.words, word) !== 0;
+  }
+}
+
+export interface DomainConfig {
+  readonly domid: number;
+  readonly maxVcpus: number;
+  /** The highest port it may have. */
+  readonly maxEvtchnPort: number;
+  readonly maxGrantFrames: number;
+  readonly maxMaptrackFrames: number;
+  readonly ssidref: number;
+  readonly handle: Uint8Array;
+  /** The first domain: control and hardware domain in one. */
+  readonly isPrivileged: boolean;
+  readonly isXenstore: boolean;
+  readonly now: number;
+  readonly say: (line: string) => void;
+}
+
+export class Domain {
+  readonly domid: number;
+  readonly isPrivileged: boolean;
+  readonly isXenstore: boolean;
+  readonly ssidref: number;
+  handle: Uint8Array;
+  /** A domain this one may act upon (XEN_DOMCTL_set_target). */
+  target: Domain | undefined;
+  readonly vcpus: readonly Vcpu[];
+  readonly createdAt: number;
+
+  // Memory. Pages are counted here, promised and given by HostMemory.
+  totPages = 0;
+  maxPages = 0;
+  outstandingPages = 0;
+  private map: Physmap | undefined;
+  readonly shared = new SharedInfoPage();
+  /** Pools this domain grants from, by grantee. */
+  readonly pools = new Map<Domain, Pool>();
+  readonly readonlyPools = new Map<Domain, Pool>();
+  /** Jumps in the mapping of its memory; see Physmap.seams. */
+  seams = 0;
+
+  readonly ports: PortTable;
+  readonly doorbells = new Map<Domain, DoorbellPair>();
+  readonly grants: DomainGrants;
+  readonly watchdogs: (Timer | undefined)[] = [undefined, undefined];
+  readonly console: ConsoleLines;
+
+  // Life.
+  /** The controller unpaused it once: building is over. */
+  creationFinished = false;
+  controllerPauses = 0;
+  /** SHUTDOWN_*, latched by the first who says one; -1 for none. */
+  shutdownCode = -1;
+  isShutDown = false;
+  crashMessage: string | undefined;
+  dying = false;
+  /** It is not in the table any more. */
+  gone = false;
+  hasProcess = false;
+  timeOffsetSeconds = 0;
+
+  // What a scheduler will go by.
+  weight = 256;
+  cap = 0;
+
+  constructor(config: DomainConfig) {
+    this.domid = config.domid;
+    this.isPrivileged = config.isPrivileged;
+    this.isXenstore = config.isXenstore;
+    this.ssidref = config.ssidref;
+    this.handle = config.handle;
+    this.createdAt = config.now;
+    this.vcpus = Array.from({ length: config.maxVcpus }, (_, id) => new Vcpu(this, id, config.now));
+    this.ports = new PortTable(config.maxEvtchnPort);
+    this.grants = new DomainGrants(config.maxGrantFrames, config.maxMaptrackFrames);
+    this.console = new ConsoleLines(line => config.say(`(d${config.domid}) ${line}`));
+  }
+
+  /** A vCPU that exists. */
+  vcpu(id: number): Vcpu | undefined {
+    const vcpu = this.vcpus[id];
+    return vcpu?.made ? vcpu : undefined;
+  }
+
+  get hasMemory(): boolean {
+    return this.map !== undefined;
+  }
+  /** Only once it has memory. */
+  get physmap(): Physmap {
+    if (this.map === undefined) throw new Error(`dom${this.domid} has no memory yet`);
+    return this.map;
+  }
+  set physmap(map: Physmap) {
+    this.map = map;
+  }
+  /** All its frames: gfn g is at byte g * 4096. Only once it has memory. */
+  get memory(): Arena {
+    return this.physmap.arena;
+  }
+  get layout(): DomainLayout {
+    return this.physmap.layout;
+  }
+
+  get isPaused(): boolean {
+    return this.controllerPauses > 0;
+  }
+  /** Byte of a field of the control page, as an index of `memory.words`. */
+  controlWord(field: keyof typeof domain_control.at): number {
+    return (this.layout.control * PAGE_SIZE + domain_control.at[field]) / 4;
+  }
+}

@@ -1,0 +1,27 @@
+// Hypercall arguments: structs at guest addresses. untrusted: every field is read once, into a local or
+// a private copy, and only from bytes that `Physmap.reachable` has vouched for.
+
+/** What a u64 too large for any guest address reads as. Nothing is reachable there. */
+export const NOWHERE = Number.MAX_SAFE_INTEGER;
+
+const HIGH_LIMIT = 2 ** 21;
+
+/** A u64 as a number; NOWHERE when a number cannot hold it exactly. */
+export function readU64(view: DataView, at: number): number {
+  const high = view.getUint32(at + 4, true);
+  return high < HIGH_LIMIT ? high * 2 ** 32 + view.getUint32(at, true) : NOWHERE;
+}
+export function writeU64(view: DataView, at: number, value: number): void {
+  view.setUint32(at, value % 2 ** 32, true);
+  view.setUint32(at + 4, Math.floor(value / 2 ** 32), true);
+}
+/** A signed result, as C's long. */
+export function writeI64(view: DataView, at: number, value: number): void {
+  view.setInt32(at, value | 0, true);
+  view.setInt32(at + 4, Math.floor(value / 2 ** 32), true);
+}
+/** Text in a fixed array: cut, NUL padded, and NUL terminated when there is room for one byte less. */
+export function writeText(bytes: Uint8Array, at: number, size: number, text: string): void {
+  bytes.fill(0, at, at + size);
+  new TextEncoder().encodeInto(text, bytes.subarray(at, at + size - 1));
+}

@@ -1,0 +1,50 @@
+// VIRQ_TIMER: at one time, or in a rhythm. set_timer_op and the singleshot timer are one timer.
+import { type Clock, VIRQ_TIMER } from '#pvbus';
+import type { Vcpu } from './domain.ts';
+import { Timer, type Timers } from './timers.ts';
+import type { Virqs } from './virq.ts';
+
+export class VcpuTimers {
+  private readonly timers: Timers;
+  private readonly virqs: Virqs;
+  private readonly clock: Clock;
+
+  constructor(timers: Timers, virqs: Virqs, clock: Clock) {
+    this.timers = timers;
+    this.virqs = virqs;
+    this.clock = clock;
+  }
+
+  /** Fire once at `deadline` (ns of system time), at once when it has passed. */
+  setSingleshot(vcpu: Vcpu, deadline: number): void {
+    vcpu.singleshot ??= new Timer(() => this.virqs.raiseVcpu(vcpu, VIRQ_TIMER));
+    if (deadline > this.clock.now()) this.timers.set(vcpu.singleshot, deadline);
+    else {
+      this.timers.stop(vcpu.singleshot);
+      this.virqs.raiseVcpu(vcpu, VIRQ_TIMER);
+    }
+  }
+  stopSingleshot(vcpu: Vcpu): void {
+    if (vcpu.singleshot) this.timers.stop(vcpu.singleshot);
+  }
+
+  setPeriodic(vcpu: Vcpu, periodNs: number): void {
+    vcpu.periodic ??= new Timer(now => {
+      this.virqs.raiseVcpu(vcpu, VIRQ_TIMER);
+      // Ticks that nobody had time for are not made up for: one tells of them all.
+      this.timers.set(vcpu.periodic!, Math.max(vcpu.periodic!.deadline, now) + vcpu.periodNs);
+    });
+    vcpu.periodNs = periodNs;
+    this.timers.set(vcpu.periodic, this.clock.now() + periodNs);
+  }
+  stopPeriodic(vcpu: Vcpu): void {
+    if (vcpu.periodic) this.timers.stop(vcpu.periodic);
+    vcpu.periodNs = 0;
+  }
+
+  stopAll(vcpu: Vcpu): void {
+    this.stopSingleshot(vcpu);
+    this.stopPeriodic(vcpu);
+    if (vcpu.pollTimer) this.timers.stop(vcpu.pollTimer);
+  }
+}
