@@ -48,8 +48,10 @@ export class Transaction implements View {
   }
 
   saw(path: string, what: number): void {
-    // A value this transaction has written itself depends on nobody else.
-    const others = this.#written.has(path) ? what & ~(SAW_VALUE | SAW_EXISTENCE) : what;
+    // A value this transaction has written itself depends on nobody else. Permissions still do: whether the
+    // write made the node, and so whose it is, is decided when the write is done again.
+    const own = this.#written.has(path) ? SAW_VALUE | (what & SAW_PERMS ? 0 : SAW_EXISTENCE) : 0;
+    const others = what & ~own;
     this.#touch(path);
     if (others !== 0) this.#seen.set(path, (this.#seen.get(path) ?? 0) | others);
   }
