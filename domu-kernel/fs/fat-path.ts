@@ -15,6 +15,7 @@ export function fatPath(path: string): string {
   const result = `/${names.join('/')}`;
   // biome-ignore lint/suspicious/noControlCharactersInRegex: FAT forbids exactly these in names.
   if (/[\u0000-\u001f"*:<>?|\\\u007f]/.test(result)) throw new XenError('EINVAL', `'${path}': FAT allows no such name`);
-  if (Buffer.byteLength(result) > MAX_PATH_BYTES) throw new XenError('ENAMETOOLONG', `a path of ${path.length} characters`);
+  if (Buffer.byteLength(result) > MAX_PATH_BYTES)
+    throw new XenError('ENAMETOOLONG', `a path of ${path.length} characters`);
   return result;
 }

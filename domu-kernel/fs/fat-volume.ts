@@ -322,7 +322,8 @@ export class FatVolume {
     if (found && result !== FR_EXIST) {
       const { isDirectory, isReadOnly } = this.info();
       if (denied === 'ENOTDIR' && !isDirectory) return new XenError('ENOTDIR', `${what}: it is a file`);
-      if (denied === 'ENOTEMPTY' && isDirectory) return new XenError('ENOTEMPTY', `${what}: the directory is not empty`);
+      if (denied === 'ENOTEMPTY' && isDirectory)
+        return new XenError('ENOTEMPTY', `${what}: the directory is not empty`);
       if (isReadOnly) return new XenError('EACCES', `${what}: the file is read-only`);
       if (isDirectory) return new XenError('EISDIR', `${what}: it is a directory`);
     }

@@ -1,4 +1,5 @@
 // What a file system asks of a disk. Every call returns when the disk answered, or throws a XenError.
+import { XenError } from '#pvbus';
 
 export interface SectorDevice {
   /** For messages: 'xvda'. */
@@ -12,4 +13,30 @@ export interface SectorDevice {
   write(sector: number, from: Uint8Array): void;
   /** Everything written before is on the medium when this returns. */
   flush(): void;
+}
+
+/** A device that is not to be written to, whatever it could. */
+export class ReadOnlyDevice implements SectorDevice {
+  readonly readOnly = true;
+  private readonly device: SectorDevice;
+
+  constructor(device: SectorDevice) {
+    this.device = device;
+  }
+  get name(): string {
+    return this.device.name;
+  }
+  get sectorSize(): number {
+    return this.device.sectorSize;
+  }
+  get sectors(): number {
+    return this.device.sectors;
+  }
+  read(sector: number, into: Uint8Array): void {
+    this.device.read(sector, into);
+  }
+  write(): void {
+    throw new XenError('EROFS', `${this.name}: mounted read-only`);
+  }
+  flush(): void {}
 }

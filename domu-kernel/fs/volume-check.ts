@@ -70,7 +70,8 @@ export function checkVolume(device: SectorDevice): FatGeometry {
   if (fatSectors === 0 || overhead >= sectors) throw refuse(device, `its tables leave no room for data`);
   const clusters = Math.floor((sectors - overhead) / sectorsPerCluster);
   const bits = clusters < 4085 ? 12 : clusters < 65525 ? 16 : 32;
-  if (fatSectors * bytesPerSector * 8 < (clusters + 2) * bits) throw refuse(device, 'its allocation table is too short');
+  if (fatSectors * bytesPerSector * 8 < (clusters + 2) * bits)
+    throw refuse(device, 'its allocation table is too short');
   if (bits === 32) {
     const root = boot.getUint32(44, true);
     if (root < 2 || root >= clusters + 2) throw refuse(device, `its root directory is at cluster ${root}`);

@@ -1,4 +1,4 @@
-// The thread of pvcalls.
+// The pvcalls backend's thread.
 import { runWithEventLoop } from '../backend-loop.ts';
 import { PvcallsWorker } from './worker.ts';
 

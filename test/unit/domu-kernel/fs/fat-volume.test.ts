@@ -1,12 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { MemoryDisk } from '../../../support/memory-disk.ts';
-import { formattedDisk, mounted, TEST_TIME } from '../../../support/fatfs.ts';
 import type { FatVolume } from '../../../../domu-kernel/fs/fat-volume.ts';
 import { XenError } from '../../../../pvbus/errors.ts';
+import { formattedDisk, mounted, TEST_TIME } from '../../../support/fatfs.ts';
+import { MemoryDisk } from '../../../support/memory-disk.ts';
 
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 const bytes = (s: string): Uint8Array => new TextEncoder().encode(s);
-const pattern = (n: number, seed = 1): Uint8Array => Uint8Array.from({ length: n }, (_, i) => (i * 31 + seed * 17) & 255);
+const pattern = (n: number, seed = 1): Uint8Array =>
+  Uint8Array.from({ length: n }, (_, i) => (i * 31 + seed * 17) & 255);
 function codeOf(act: () => unknown): string {
   try {
     act();
@@ -18,7 +19,11 @@ function codeOf(act: () => unknown): string {
 }
 /** As toEqual, in a time that does not depend on how vitest compares arrays. */
 const sameBytes = (a: Uint8Array, b: Uint8Array | undefined): boolean => b !== undefined && Buffer.compare(a, b) === 0;
-const names = (volume: FatVolume, path = '/'): string[] => volume.list(path).map(e => e.name).sort();
+const names = (volume: FatVolume, path = '/'): string[] =>
+  volume
+    .list(path)
+    .map(e => e.name)
+    .sort();
 
 describe('FAT volume', () => {
   it('gives back what was written, after another mount too', () => {

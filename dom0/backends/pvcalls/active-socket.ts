@@ -1,0 +1,115 @@
+// A connection: bytes between a guest's data ring and a TCP stream of the host, both ways, each only as
+// fast as its receiver.
+import { socketErrno } from '#pvbus';
+import type { MappedDataRing } from './data-ring.ts';
+import type { HostStream } from './host-sockets.ts';
+import type { PvcallsStats } from './stats.ts';
+
+export class ActiveSocket {
+  readonly stream: HostStream;
+  private readonly ring: MappedDataRing;
+  private readonly stats: PvcallsStats;
+  private readonly onBadRing: (why: string) => void;
+  private inEnded = false;
+  private outEnded = false;
+  private released = false;
+
+  /** `onBadRing`: the frontend's indices are impossible; told once. */
+  constructor(stream: HostStream, ring: MappedDataRing, stats: PvcallsStats, onBadRing: (why: string) => void) {
+    this.stream = stream;
+    this.ring = ring;
+    this.stats = stats;
+    this.onBadRing = onBadRing;
+  }
+
+  /** Move what can be moved now; at most one ring's worth each way. */
+  pump(): 'progress' | 'idle' {
+    if (this.released) return 'idle';
+    const out = this.toHost();
+    const into = this.toGuest();
+    if (!out && !into) return 'idle';
+    this.ring.notify();
+    return 'progress';
+  }
+
+  /** The frontend is done: what it wrote before still goes out. Its pages are unmapped when this returns. */
+  release(): void {
+    if (this.released) return;
+    if (!this.outEnded && this.stream.connected && this.stream.error === undefined) {
+      const left = this.ring.reader.readable();
+      // Beyond what Node likes to hold, but bounded by the ring: the frontend wants its pages back now.
+      if (left > 0) this.send(left);
+    }
+    this.released = true;
+    this.ring.close();
+    this.stream.finish();
+  }
+  /** The frontend is gone, or is to be gone. */
+  abort(): void {
+    if (this.released) return;
+    this.released = true;
+    this.ring.close();
+    this.stream.destroy();
+  }
+
+  private toHost(): boolean {
+    const { ring, stream } = this;
+    if (this.outEnded) return false;
+    if (stream.error !== undefined) {
+      this.outEnded = true;
+      ring.reader.fail(socketErrno(stream.error === 'ECONNRESET' ? 'EPIPE' : stream.error));
+      return true;
+    }
+    // order: their error before their index; bytes that came before it are seen.
+    const error = ring.reader.error;
+    const n = ring.reader.readable();
+    if (n < 0) return this.breakDown('out');
+    if (n > 0) {
+      if (!stream.writable) return false;
+      this.send(n);
+      return true;
+    }
+    if (error === 0 || !stream.connected) return false;
+    // Our feature-half-close: the frontend says that it has written its last.
+    this.outEnded = true;
+    stream.end();
+    return false;
+  }
+  private send(n: number): void {
+    const bytes = new Uint8Array(n);
+    this.stats.bytesOut += this.ring.reader.read(bytes);
+    this.stream.write(bytes);
+  }
+
+  private toGuest(): boolean {
+    const { ring, stream } = this;
+    if (this.inEnded) return false;
+    const room = ring.writer.writable();
+    if (room < 0) return this.breakDown('in');
+    if (room > 0) {
+      const bytes = stream.read(room);
+      if (bytes) {
+        this.stats.bytesIn += ring.writer.write(bytes);
+        return true;
+      }
+    }
+    if (stream.finished) return this.endIn('ENOTCONN'); // Xen: how a frontend learns of an end that is no failure
+    if (stream.error !== undefined) return this.endIn(stream.error);
+    return false;
+  }
+  private endIn(code: string): boolean {
+    this.inEnded = true;
+    this.ring.writer.fail(socketErrno(code));
+    return true;
+  }
+  private breakDown(which: 'in' | 'out'): boolean {
+    this.inEnded = true;
+    this.outEnded = true;
+    this.stats.badRings++;
+    this.ring.writer.fail(socketErrno('EINVAL'));
+    this.ring.reader.fail(socketErrno('EINVAL'));
+    this.stream.destroy();
+    this.onBadRing(`impossible indices in its ${which} ring`);
+    return true;
+  }
+}

@@ -1,0 +1,88 @@
+// A guest's pvcalls device: negotiation in dom0's main thread; its sockets are the worker's.
+import { type Log, parseDecimal, XenError, type XenstoreClient } from '#pvbus';
+import { Backend, type BackendDevice, type BackendInstance, type Keys } from '../backend-device.ts';
+import type { BackendThread } from '../backend-thread.ts';
+import { MAX_DATARING_ORDER } from './data-ring.ts';
+import { type PortKeys, parsePortPolicy } from './port-policy.ts';
+import type { PvcallsCall, PvcallsEvent } from './worker.ts';
+
+/** Every pvcalls device of this domain, served by `thread`. */
+export function pvcallsBackend(xs: XenstoreClient, log: Log, thread: BackendThread): Backend {
+  const devices = new Map<string, BackendDevice>();
+  thread.onEvent(message => {
+    const event = message as PvcallsEvent; // from our own worker
+    const device = devices.get(event.device);
+    if (!device) return;
+    if (event.event === 'failed') device.fail(new XenError(event.code, event.message));
+    else {
+      const { guestPort, hostPort } = event;
+      log.info(`${device.label}: port ${guestPort} is 127.0.0.1:${hostPort}`);
+      // For whoever asked for a port the host picks.
+      device.publish({ [`listening-${guestPort}`]: hostPort }).catch(error => log.warn(`${device.label}: ${error}`));
+    }
+  });
+  return new Backend({
+    xs,
+    log,
+    type: 'pvcalls',
+    create: device => new PvcallsInstance(device, thread, devices),
+  });
+}
+
+class PvcallsInstance implements BackendInstance {
+  private readonly device: BackendDevice;
+  private readonly thread: BackendThread;
+  private readonly devices: Map<string, BackendDevice>;
+  private ports: PortKeys = { listen: '', connect: '' };
+
+  constructor(device: BackendDevice, thread: BackendThread, devices: Map<string, BackendDevice>) {
+    this.device = device;
+    this.thread = thread;
+    this.devices = devices;
+  }
+
+  async probe(): Promise<Keys> {
+    const { device } = this;
+    this.ports = { listen: (await device.key('listen')) ?? '', connect: (await device.key('connect')) ?? '' };
+    parsePortPolicy(this.ports);
+    this.devices.set(device.path, device);
+    return {
+      versions: '1',
+      'max-page-order': MAX_DATARING_ORDER,
+      'max-dataring-page-order': MAX_DATARING_ORDER,
+      'function-calls': 1,
+      // Ours: a frontend that sets out_error has written its last, and may go on reading.
+      'feature-half-close': 1,
+    };
+  }
+
+  async connect(): Promise<Keys> {
+    const { device } = this;
+    const version = await device.frontendKey('version');
+    if (parseDecimal(version) !== 1) {
+      throw new XenError(
+        'EINVAL',
+        `${device.label}: the frontend asks for version ${JSON.stringify(version ?? '').slice(0, 40)}`,
+      );
+    }
+    const call: PvcallsCall = {
+      op: 'connect',
+      device: device.path,
+      label: device.label,
+      frontend: device.frontendDomid,
+      ref: await device.frontendNumber('ring-ref'),
+      evtchn: await device.frontendNumber('port'),
+      ports: this.ports,
+    };
+    await this.thread.call(call);
+    return {};
+  }
+
+  async disconnect(): Promise<void> {
+    await this.thread.call({ op: 'disconnect', device: this.device.path } satisfies PvcallsCall);
+  }
+
+  async remove(): Promise<void> {
+    this.devices.delete(this.device.path);
+  }
+}

@@ -1,0 +1,97 @@
+// The devices this domain was given: disks, network interfaces, sockets of the host.
+import { type Clock, type Log, type Vcpu, XenError, type XenstoreClient } from '#pvbus';
+import type { BlockDevice, Blocking } from './block-device.ts';
+import type { Arguments } from './cmdline.ts';
+import { Blkfront } from './drivers/blkfront/device.ts';
+import { Frontend } from './drivers/frontend-device.ts';
+import { Netfront } from './drivers/netfront/device.ts';
+import { PvcallsDevice } from './drivers/pvcallsfront/device.ts';
+import { NetInterface } from './net/interface.ts';
+import { type IpConfig, parseIpParameter } from './net/ip-config.ts';
+import type { Timers } from './timers.ts';
+
+export interface DevicesParts {
+  readonly xs: XenstoreClient;
+  readonly log: Log;
+  readonly vcpu: Vcpu;
+  readonly args: Arguments;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly blocking: Blocking;
+}
+
+/** A program starts without the devices whose backends need longer. */
+const READY_MS = 30_000;
+
+export class Devices {
+  /** The interface that `ip=` configures, once its device is there. */
+  net: NetInterface | undefined;
+  private readonly parts: DevicesParts;
+  private readonly blkfront: Blkfront;
+  private readonly netfront: Netfront;
+  private readonly pvcalls: Frontend;
+
+  constructor(parts: DevicesParts) {
+    const { xs, log, vcpu, blocking } = parts;
+    this.parts = parts;
+    this.blkfront = new Blkfront({ xs, log, vcpu, blocking });
+    this.netfront = new Netfront({ xs, log, vcpu });
+    this.pvcalls = new Frontend({
+      xs,
+      log,
+      type: 'pvcalls',
+      domid: vcpu.domid,
+      create: device => new PvcallsDevice(device, vcpu, log),
+    });
+  }
+
+  /** Resolves when every device is connected, has failed, or has taken too long. */
+  async start(timers: Timers): Promise<void> {
+    const { log } = this.parts;
+    const all = Promise.all([this.blkfront.start(), this.netfront.start(), this.pvcalls.start()]);
+    let waited = false;
+    const late = new Promise<void>(resolve => {
+      const timer = timers.after(READY_MS, () => {
+        waited = true;
+        resolve();
+      });
+      all.then(
+        () => timers.cancel(timer),
+        () => timers.cancel(timer),
+      );
+    });
+    await Promise.race([all, late]);
+    if (waited) log.warn(`some backend has not connected within ${READY_MS / 1000} s; starting without it`);
+    this.configureNet();
+  }
+
+  private configureNet(): void {
+    const { args, clock, random, log } = this.parts;
+    const ip = args['ip'];
+    const config: IpConfig | undefined = typeof ip === 'string' ? parseIpParameter(ip) : undefined;
+    if (!config) return;
+    const devices = this.netfront.interfaces();
+    const device = config.device ? devices.find(d => d.name === config.device) : devices[0];
+    if (!device) throw new XenError('ENODEV', `ip=${ip}: this domain has no such network device`);
+    this.net = new NetInterface({ device, config, clock, random, log });
+  }
+
+  disks(): BlockDevice[] {
+    return this.blkfront.disks();
+  }
+  /** The sockets of the host that this domain was given; undefined when none. */
+  host(): PvcallsDevice | undefined {
+    return this.pvcalls.devices()[0]?.instance as PvcallsDevice | undefined; // made by create above
+  }
+
+  /** Sockets of the host need no step: their events carry everything. */
+  step(): 'progress' | 'idle' {
+    let progress = this.blkfront.step() === 'progress';
+    if (this.netfront.step() === 'progress') progress = true;
+    if (this.net?.step() === 'progress') progress = true;
+    return progress ? 'progress' : 'idle';
+  }
+  deadline(): number | undefined {
+    return this.net?.deadline();
+  }
+}

@@ -1,0 +1,46 @@
+// hvc0: the console page of start_info, which is there before xenstore is.
+import type { Log, Vcpu } from '#pvbus';
+import type { GuestStartInfo } from '../../start-info.ts';
+import { LineEditor } from './line-editor.ts';
+import { HvcStats } from './stats.ts';
+import { HvcWorker } from './worker.ts';
+
+const encoder = new TextEncoder();
+
+export class Hvc {
+  readonly stats = new HvcStats();
+  /** The kernel's own lines. */
+  readonly log: Log;
+  private readonly worker: HvcWorker;
+  private readonly editor: LineEditor;
+
+  /** `debug`: the kernel's information too, not only its warnings. */
+  constructor(vcpu: Vcpu, info: GuestStartInfo['console'], debug = false) {
+    const page = vcpu.memory.page(info.gfn);
+    this.worker = new HvcWorker(page, () => vcpu.events.notify(info.port), this.stats);
+    this.editor = new LineEditor(
+      text => this.worker.write(encoder.encode(text)),
+      lost => {
+        this.stats.inputLost += lost;
+      },
+    );
+    this.worker.onInput = bytes => this.editor.input(bytes);
+    vcpu.events.on(info.port, () => void this.worker.step());
+    const line = (level: string) => (text: string) => this.write(`xenolith: ${level}${text}\n`);
+    this.log = { info: debug ? line('') : () => {}, warn: line('warning: '), error: line('error: ') };
+  }
+
+  /** Terminals want a carriage return before each line feed. */
+  write(text: string): void {
+    this.worker.write(encoder.encode(text.replace(/\r?\n/g, '\r\n')));
+  }
+  readLine(): Promise<string | null> {
+    return this.editor.read();
+  }
+  get drained(): boolean {
+    return this.worker.drained;
+  }
+  step(): 'progress' | 'idle' {
+    return this.worker.step();
+  }
+}

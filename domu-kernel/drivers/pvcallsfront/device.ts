@@ -1,0 +1,76 @@
+// The guest's end of a pvcalls device: negotiation, and what a program sees of it.
+import { type Log, type Vcpu, XenError } from '#pvbus';
+import type { FrontendDevice, FrontendInstance, Keys } from '../frontend-device.ts';
+import type { HostConnection } from './connection.ts';
+import type { HostListener } from './listener.ts';
+import { PvcallsFrontStats } from './stats.ts';
+import { PvcallsFront } from './worker.ts';
+
+const MAX_ORDER = 9; // Xen: more makes no ring that any backend maps
+
+export class PvcallsDevice implements FrontendInstance {
+  readonly stats = new PvcallsFrontStats();
+  private readonly device: FrontendDevice;
+  private readonly vcpu: Vcpu;
+  private readonly log: Log;
+  private front: PvcallsFront | undefined;
+  private usable = false;
+
+  constructor(device: FrontendDevice, vcpu: Vcpu, log: Log) {
+    this.device = device;
+    this.vcpu = vcpu;
+    this.log = log;
+  }
+
+  async setup(): Promise<Keys> {
+    const { device } = this;
+    this.front?.end(new XenError('ECONNRESET', `${device.label}: the backend was replaced`));
+    const versions = (await device.backendKey('versions')) ?? '';
+    if (!versions.split(',').includes('1')) {
+      throw new XenError(
+        'EOPNOTSUPP',
+        `${device.label}: the backend speaks versions ${JSON.stringify(versions.slice(0, 40))}`,
+      );
+    }
+    if ((await device.backendNumber('function-calls')) !== 1) {
+      throw new XenError('EOPNOTSUPP', `${device.label}: the backend has no function calls`);
+    }
+    const order = await device.backendNumber('max-page-order', MAX_ORDER);
+    const dataOrder = await device.backendNumber('max-dataring-page-order', MAX_ORDER, order);
+    const onBroken = (error: XenError): void => device.fail(error);
+    this.front = new PvcallsFront(this.vcpu, device.backendDomid, dataOrder, this.log, this.stats, onBroken);
+    const { ref, port } = this.front.attachment;
+    return { version: '1', 'ring-ref': ref, port };
+  }
+  async connected(): Promise<void> {
+    this.front?.start((await this.device.backendNumber('feature-half-close', 1, 0)) === 1);
+    this.usable = true;
+  }
+  async disconnect(): Promise<void> {
+    this.usable = false;
+    this.front?.end(new XenError('ECONNRESET', `${this.device.label}: the backend is gone`));
+    this.front = undefined;
+  }
+  async remove(reason: XenError): Promise<void> {
+    this.usable = false;
+    this.front?.end(reason);
+    this.front = undefined;
+  }
+
+  step(): 'progress' | 'idle' {
+    return this.front?.step() ?? 'idle';
+  }
+
+  async listen(port: number, backlog?: number): Promise<HostListener> {
+    return (await this.ready()).listen(port, backlog);
+  }
+  async connect(port: number): Promise<HostConnection> {
+    return (await this.ready()).connect(port);
+  }
+  /** Programs may start before the backend is there. */
+  private async ready(): Promise<PvcallsFront> {
+    if (!this.usable) await this.device.ready();
+    if (!this.front) throw new XenError('ENOTCONN', `${this.device.label}: no backend serves it`);
+    return this.front;
+  }
+}

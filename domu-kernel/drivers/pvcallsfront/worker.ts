@@ -1,0 +1,248 @@
+// One pvcalls device: its command ring, and the sockets that were asked for over it.
+import {
+  type Domid,
+  type EvtchnPort,
+  FrontRing,
+  type Gref,
+  type Log,
+  PVCALLS_ACCEPT,
+  PVCALLS_BIND,
+  PVCALLS_CONNECT,
+  PVCALLS_LISTEN,
+  PVCALLS_RELEASE,
+  PVCALLS_SOCKET,
+  type SharedPages,
+  type Vcpu,
+  XenError,
+  xen_pvcalls_sring_entry,
+} from '#pvbus';
+import { HostConnection } from './connection.ts';
+import { DataRings } from './data-ring.ts';
+import { HostListener } from './listener.ts';
+import { AF_INET, CommandRing, SOCK_STREAM, SOCKADDR_IN_SIZE } from './request.ts';
+import type { PvcallsFrontStats } from './stats.ts';
+
+/** Pages of a data ring: 2^3, 16 KiB each way. */
+const DATARING_ORDER = 3;
+const MAX_CONNECTIONS = 256;
+/** Each waits in a slot of the command ring for its next connection. */
+const MAX_LISTENERS = 16;
+const DEFAULT_BACKLOG = 64;
+const INADDR_LOOPBACK = 0x7f000001;
+
+export interface Attachment {
+  readonly ref: Gref;
+  readonly port: EvtchnPort;
+}
+
+/** Everything that ends with one connection to a backend. */
+export class PvcallsFront {
+  readonly stats: PvcallsFrontStats;
+  private readonly vcpu: Vcpu;
+  private readonly peer: Domid;
+  private readonly pages: SharedPages;
+  private readonly ref: Gref;
+  private readonly port: EvtchnPort;
+  private readonly commands: CommandRing;
+  private readonly rings: DataRings;
+  /** Each with what gives its pages back. */
+  private readonly connections = new Map<HostConnection, () => void>();
+  private readonly onBroken: (error: XenError) => void;
+  private readonly log: Log;
+  private listeners = 0;
+  private nextId = 1;
+  private halfClose = false;
+  private ended = false;
+  private broken = false;
+
+  /** `onBroken`: the backend broke the protocol of the command ring; told once. */
+  constructor(
+    vcpu: Vcpu,
+    peer: Domid,
+    maxOrder: number,
+    log: Log,
+    stats: PvcallsFrontStats,
+    onBroken: (e: XenError) => void,
+  ) {
+    this.vcpu = vcpu;
+    this.peer = peer;
+    this.log = log;
+    this.stats = stats;
+    this.onBroken = onBroken;
+    this.pages = vcpu.grants.allocShared(peer, 1);
+    this.ref = vcpu.grants.grantAccess(peer, this.pages.gfn);
+    this.port = vcpu.events.allocUnbound(peer);
+    const page = this.pages.page(0);
+    const ring = FrontRing.init(page, xen_pvcalls_sring_entry.size);
+    this.commands = new CommandRing(ring, page.view, () => vcpu.events.notify(this.port));
+    this.rings = new DataRings(vcpu, peer, Math.min(maxOrder, DATARING_ORDER));
+    vcpu.events.on(this.port, () => void this.step());
+  }
+  get attachment(): Attachment {
+    return { ref: this.ref, port: this.port };
+  }
+  /** The backend serves us from now on. `halfClose`: it knows our extension. */
+  start(halfClose: boolean): void {
+    this.halfClose = halfClose;
+  }
+
+  step(): 'progress' | 'idle' {
+    if (this.ended || this.broken) return 'idle';
+    try {
+      return this.commands.step();
+    } catch (error) {
+      const broken = error instanceof XenError ? error : new XenError('EIO', String(error), error);
+      this.broken = true;
+      this.commands.end(broken);
+      this.onBroken(broken);
+      return 'progress';
+    }
+  }
+
+  /** The host's port `port`, which the configuration must allow. */
+  async connect(port: number): Promise<HostConnection> {
+    const what = `connect to host port ${port}`;
+    this.checkPort(what, port);
+    const id = await this.socket(what);
+    try {
+      return await this.open(what, id, (ref, evtchn) =>
+        this.command(PVCALLS_CONNECT, id, what, slot => {
+          slot.putAddress(INADDR_LOOPBACK, port);
+          slot.connect.len = SOCKADDR_IN_SIZE;
+          slot.connect.ref = ref;
+          slot.connect.evtchn = evtchn;
+        }),
+      );
+    } catch (error) {
+      await this.release(id, what).catch(() => {}); // the first failure is the one to report
+      throw error;
+    }
+  }
+
+  /** Answer `port`, as the configuration names it. */
+  async listen(port: number, backlog = DEFAULT_BACKLOG): Promise<HostListener> {
+    const what = `listen on port ${port}`;
+    this.checkPort(what, port);
+    if (this.listeners >= MAX_LISTENERS)
+      throw new XenError('EMFILE', `${what}: ${MAX_LISTENERS} ports are open already`);
+    this.listeners++;
+    try {
+      const id = await this.socket(what);
+      try {
+        await this.command(PVCALLS_BIND, id, what, slot => {
+          slot.putAddress(0, port);
+          slot.bind.len = SOCKADDR_IN_SIZE;
+        });
+        await this.command(PVCALLS_LISTEN, id, what, slot => {
+          slot.listen.backlog = backlog;
+        });
+      } catch (error) {
+        await this.release(id, what).catch(() => {}); // the first failure is the one to report
+        throw error;
+      }
+      return new HostListener(
+        port,
+        () => this.accept(what, id),
+        async () => {
+          this.listeners--;
+          await this.release(id, what).catch(() => {}); // the device is gone, and the socket with it
+        },
+      );
+    } catch (error) {
+      this.listeners--;
+      throw error;
+    }
+  }
+
+  private accept(what: string, id: number): Promise<HostConnection> {
+    const newId = this.nextId++;
+    return this.open(`connection to port ${what.split(' ').at(-1)}`, newId, (ref, evtchn) =>
+      this.command(PVCALLS_ACCEPT, id, what, slot => {
+        slot.accept.id_new_lo = newId >>> 0;
+        slot.accept.id_new_hi = Math.floor(newId / 2 ** 32);
+        slot.accept.ref = ref;
+        slot.accept.evtchn = evtchn;
+      }),
+    );
+  }
+
+  /** A data ring, offered to the backend by `offer`; the connection it becomes. */
+  private async open(
+    what: string,
+    id: number,
+    offer: (ref: Gref, evtchn: EvtchnPort) => Promise<void>,
+  ): Promise<HostConnection> {
+    if (this.connections.size >= MAX_CONNECTIONS) throw new XenError('EMFILE', `${what}: too many connections`);
+    let connection: HostConnection | undefined;
+    const ring = this.rings.make(() => connection?.wake());
+    let freed = false;
+    const free = (): void => {
+      if (freed) return;
+      freed = true;
+      if (!ring.free()) {
+        this.stats.quarantined++;
+        this.log.warn(`pvcalls: the backend keeps the pages of a closed socket; they are not used again`);
+      }
+    };
+    connection = new HostConnection(what, ring, this.stats, this.halfClose, async () => {
+      await this.release(id, what).catch(() => {}); // the device is gone, and the socket with it
+      this.connections.delete(made);
+      free();
+    });
+    const made = connection;
+    this.connections.set(made, free);
+    try {
+      await offer(ring.ref, ring.port);
+    } catch (error) {
+      this.connections.delete(made);
+      free();
+      throw error;
+    }
+    return made;
+  }
+
+  /** Let go of everything. Called when the backend has let go, or never will. */
+  end(reason: XenError): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.commands.end(reason);
+    for (const [connection, free] of this.connections) {
+      connection.fail(reason);
+      free();
+    }
+    this.connections.clear();
+    this.vcpu.events.close(this.port);
+    if (this.vcpu.grants.endAccess(this.ref)) this.pages.release();
+    else this.stats.quarantined++;
+    this.rings.close();
+  }
+
+  private async socket(what: string): Promise<number> {
+    const id = this.nextId++;
+    await this.command(PVCALLS_SOCKET, id, what, slot => {
+      slot.socket.domain = AF_INET;
+      slot.socket.type = SOCK_STREAM;
+    });
+    return id;
+  }
+  private release(id: number, what: string): Promise<void> {
+    return this.command(PVCALLS_RELEASE, id, what, () => {});
+  }
+  private async command(
+    cmd: number,
+    id: number,
+    what: string,
+    fill: Parameters<CommandRing['issue']>[3],
+  ): Promise<void> {
+    this.stats.commands++;
+    try {
+      await this.commands.issue(cmd, id, what, fill);
+    } catch (error) {
+      this.stats.failed++;
+      throw error;
+    }
+  }
+  private checkPort(what: string, port: number): void {
+    if (!Number.isInteger(port) || port < 1 || port > 65535) throw new XenError('EINVAL', `${what}: no such port`);
+  }
+}

@@ -1,0 +1,39 @@
+// The module 'xenolith' for the programs of one kernel.
+import { XenError } from '#pvbus';
+import type { PvcallsDevice } from '../drivers/pvcallsfront/device.ts';
+import type { Kernel } from '../kernel.ts';
+import { consoleApi } from './console.ts';
+import { disksApi, filesApi } from './files.ts';
+import { httpApi } from './http/server.ts';
+import { netApi } from './net.ts';
+import { clockApi, systemApi } from './system.ts';
+
+export type Xenolith = typeof import('xenolith');
+
+export function guestApi(kernel: Kernel): Xenolith {
+  const disks = disksApi(kernel);
+  const host = hostApi(kernel);
+  const { clock, timers, console: hvc } = kernel;
+  return {
+    disks,
+    host,
+    files: filesApi(kernel, disks),
+    net: netApi(kernel),
+    http: httpApi({ clock, timers, listen: port => host.listen(port), log: hvc.log }),
+    console: consoleApi(hvc),
+    clock: clockApi(kernel),
+    system: systemApi(kernel),
+  };
+}
+
+function hostApi(kernel: Kernel): Xenolith['host'] {
+  const device = (): PvcallsDevice => {
+    const found = kernel.devices.host();
+    if (found) return found;
+    throw new XenError('ENODEV', 'this domain has no sockets of the host: give it pvcalls = [ "listen=8080:80" ]');
+  };
+  return {
+    listen: async (port, options) => device().listen(port, options?.backlog),
+    connect: async port => device().connect(port),
+  };
+}

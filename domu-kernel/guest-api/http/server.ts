@@ -1,0 +1,219 @@
+// A small HTTP/1.1 server on a listener of the host's ports. What a client may cost is bounded: bytes by
+// the parser, time by timers, connections by a number.
+import type { Connection, HttpHandler, HttpOptions, HttpServer, Listener } from 'xenolith';
+import { type Clock, type Log, XenError } from '#pvbus';
+import type { Timers } from '../../timers.ts';
+import { DEFAULT_LIMITS, HttpError, type ParsedRequest, RequestParser } from './request-parser.ts';
+import { asResponse, encodeResponse } from './response.ts';
+
+export interface HttpParts {
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly log: Log;
+  listen(port: number): Promise<Listener>;
+}
+
+const DEFAULTS = {
+  maxBody: DEFAULT_LIMITS.maxBody,
+  requestTimeoutMs: 10_000,
+  idleTimeoutMs: 15_000,
+  maxConnections: 64,
+} as const;
+/** A client that takes nothing of its response for this long is let go. */
+const SEND_TIMEOUT_MS = 30_000;
+const MAX_REQUESTS = 1000;
+
+export function httpApi(parts: HttpParts): typeof import('xenolith').http {
+  return {
+    async serve(port, handler, options = {}) {
+      const listener = await parts.listen(port);
+      const server = new Server(parts, handler, { ...DEFAULTS, ...options });
+      const accepting = server.accept(listener);
+      return {
+        port,
+        async close() {
+          await listener.close();
+          await accepting;
+          await server.finish();
+        },
+      } satisfies HttpServer;
+    },
+  };
+}
+
+class Server {
+  private readonly parts: HttpParts;
+  private readonly handler: HttpHandler;
+  private readonly options: Required<HttpOptions>;
+  private readonly serving = new Set<Promise<void>>();
+  /** Connections between two requests. */
+  private readonly resting = new Set<Connection>();
+  private closing = false;
+
+  constructor(parts: HttpParts, handler: HttpHandler, options: Required<HttpOptions>) {
+    this.parts = parts;
+    this.handler = handler;
+    this.options = options;
+  }
+
+  /** Until the listener is closed. */
+  async accept(listener: Listener): Promise<void> {
+    for await (const connection of listener) {
+      const served = this.serve(connection).finally(() => this.serving.delete(served));
+      this.serving.add(served);
+      // Who comes next waits in the host's queue.
+      while (this.serving.size >= this.options.maxConnections) await Promise.race(this.serving);
+    }
+  }
+  /** No further request is answered on any connection. */
+  async finish(): Promise<void> {
+    this.closing = true;
+    for (const connection of this.resting) void connection.close().catch(() => {}); // serve() closes it too
+    await Promise.all(this.serving);
+  }
+
+  /** One connection to its end. Never rejects. */
+  private async serve(connection: Connection): Promise<void> {
+    try {
+      await this.requests(connection);
+    } catch (error) {
+      // The client went away or took too long; only this connection ends.
+      if (!(error instanceof XenError)) this.parts.log.error(`http: ${error instanceof Error ? error.stack : error}`);
+    }
+    await connection.close().catch(() => {}); // the device is gone: so is the connection
+  }
+
+  private async requests(connection: Connection): Promise<void> {
+    const { maxBody } = this.options;
+    const parser = new RequestParser({ ...DEFAULT_LIMITS, maxBody });
+    for (let served = 1; ; served++) {
+      let request: ParsedRequest | undefined;
+      try {
+        request = await this.receive(connection, parser);
+      } catch (error) {
+        if (!(error instanceof HttpError)) throw error;
+        await this.refuse(connection, error);
+        return;
+      }
+      if (!request) return;
+      const keepAlive = wantsMore(request) && served < MAX_REQUESTS && !this.closing;
+      await this.send(connection, await this.answer(request, keepAlive));
+      if (!keepAlive) return connection.end();
+    }
+  }
+
+  /** The next request; undefined when the client has ended between two. */
+  private async receive(connection: Connection, parser: RequestParser): Promise<ParsedRequest | undefined> {
+    const { requestTimeoutMs, idleTimeoutMs } = this.options;
+    let deadline = this.after(parser.started ? requestTimeoutMs : idleTimeoutMs);
+    let phase: 'idle' | 'head' | 'body' = parser.started ? 'head' : 'idle';
+    for (;;) {
+      const request = parser.next();
+      if (request) return request;
+      // A phase has a time for all of it: a byte now and then does not buy more.
+      if (phase === 'idle' && parser.started) {
+        phase = 'head';
+        deadline = this.after(requestTimeoutMs);
+      }
+      const head = parser.awaitingBody;
+      if (phase !== 'body' && head) {
+        phase = 'body';
+        deadline = this.after(requestTimeoutMs);
+        if (head.headers.get('expect')?.toLowerCase() === '100-continue') {
+          await this.send(connection, new TextEncoder().encode('HTTP/1.1 100 Continue\r\n\r\n'));
+        }
+      }
+      if (phase === 'idle') this.resting.add(connection);
+      const bytes = await this.within(deadline, connection.read(), () => {
+        if (phase !== 'idle') return new HttpError(408, 'the request took too long');
+        return new XenError('ETIMEDOUT', 'http: an idle connection');
+      }).finally(() => this.resting.delete(connection));
+      if (bytes === null) return undefined;
+      parser.push(bytes);
+    }
+  }
+
+  private async answer(request: ParsedRequest, keepAlive: boolean): Promise<Uint8Array> {
+    const framing = { date: new Date(this.parts.clock.wallMs()), keepAlive, head: request.method === 'HEAD' };
+    try {
+      const { path, query } = splitTarget(request.target);
+      const answer = await this.handler({
+        method: request.method,
+        path,
+        query,
+        headers: request.headers,
+        body: request.body,
+        text: () => new TextDecoder().decode(request.body),
+        json: () => JSON.parse(new TextDecoder().decode(request.body)),
+      });
+      return encodeResponse(asResponse(answer), framing);
+    } catch (error) {
+      if (error instanceof HttpError) return encodeResponse(errorResponse(error.status, error.message), framing);
+      const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      this.parts.log.error(`http: ${request.method} ${request.target.slice(0, 200)}: ${text}`);
+      return encodeResponse(errorResponse(500, 'the handler failed'), framing);
+    }
+  }
+
+  private async refuse(connection: Connection, { status, message }: HttpError): Promise<void> {
+    const framing = { date: new Date(this.parts.clock.wallMs()), keepAlive: false, head: false };
+    await this.send(connection, encodeResponse(errorResponse(status, message), framing));
+    await connection.end();
+  }
+  private async send(connection: Connection, bytes: Uint8Array): Promise<void> {
+    // Each part has its time: a large response may take long, a client that stands still may not.
+    const PART = 65536;
+    for (let at = 0; at < bytes.length; at += PART) {
+      await this.within(
+        this.after(SEND_TIMEOUT_MS),
+        connection.write(bytes.subarray(at, at + PART)),
+        () => new XenError('ETIMEDOUT', 'http: the client takes nothing'),
+      );
+    }
+  }
+
+  private after(ms: number): number {
+    return this.parts.clock.now() + ms * 1e6;
+  }
+  private async within<T>(deadline: number, work: Promise<T>, late: () => Error): Promise<T> {
+    const { timers } = this.parts;
+    let expired: ReturnType<Timers['set']> | undefined;
+    const timeout = new Promise<never>((_, reject) => {
+      expired = timers.set(deadline, () => reject(late()));
+    });
+    work.catch(() => {}); // who loses the race is not heard
+    try {
+      return await Promise.race([work, timeout]);
+    } finally {
+      if (expired) timers.cancel(expired);
+    }
+  }
+}
+
+const errorResponse = (status: number, message: string) => ({
+  status,
+  headers: { 'Content-Type': 'text/plain; charset=utf-8' },
+  body: `${message}\n`,
+});
+
+// RFC 9112, 9.3.
+function wantsMore({ version, headers }: ParsedRequest): boolean {
+  const words = (headers.get('connection') ?? '').toLowerCase().split(/[\s,]+/);
+  if (words.includes('close')) return false;
+  return version === '1.1' || words.includes('keep-alive');
+}
+
+/** Path and query of a target in origin form, or absolute form; anything else is a 400. */
+export function splitTarget(target: string): { path: string; query: URLSearchParams } {
+  const local = target.replace(/^https?:\/\/[^/?]*/i, '') || '/';
+  if (!local.startsWith('/') && target !== '*') throw new HttpError(400, 'the request target is malformed');
+  const mark = local.indexOf('?');
+  const raw = mark < 0 ? local : local.slice(0, mark);
+  try {
+    const path = decodeURIComponent(raw);
+    if (path.includes('\0')) throw new URIError('NUL');
+    return { path, query: new URLSearchParams(mark < 0 ? '' : local.slice(mark + 1)) };
+  } catch {
+    throw new HttpError(400, 'the request target is malformed');
+  }
+}

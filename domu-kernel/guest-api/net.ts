@@ -1,0 +1,56 @@
+// `net`: the interface that ip= configures.
+import type { Datagram, UdpSocket } from 'xenolith';
+import { XenError } from '#pvbus';
+import type { Kernel } from '../kernel.ts';
+import { formatIpv4 } from '../net/address.ts';
+import type { NetInterface } from '../net/interface.ts';
+
+const encoder = new TextEncoder();
+
+export function netApi(kernel: Kernel): typeof import('xenolith').net {
+  const up = (): NetInterface => {
+    if (kernel.devices.net) return kernel.devices.net;
+    throw new XenError('ENODEV', 'this domain has no network interface: give it a vif and ip=ADDRESS::GATEWAY:NETMASK');
+  };
+  return {
+    get address() {
+      return kernel.devices.net && formatIpv4(kernel.devices.net.address);
+    },
+    get mac() {
+      const mac = kernel.devices.net?.device.mac;
+      return mac && [...mac].map(byte => byte.toString(16).padStart(2, '0')).join(':');
+    },
+    get mtu() {
+      return kernel.devices.net?.mtu;
+    },
+    async ping(address, options) {
+      return up().ping(address, options);
+    },
+    udp: (port = 0) => udpSocket(up(), port),
+  };
+}
+
+function udpSocket(net: NetInterface, port: number): UdpSocket {
+  const socket = net.udp.bind(port);
+  let open = true;
+  return {
+    port: socket.port,
+    send: (data, address, to) =>
+      socket.sendTo(typeof data === 'string' ? encoder.encode(data) : data, { address, port: to }),
+    receive: options => socket.receive(options),
+    close() {
+      open = false;
+      socket.close();
+    },
+    async *[Symbol.asyncIterator](): AsyncIterator<Datagram> {
+      while (open) {
+        try {
+          yield await socket.receive();
+        } catch (error) {
+          if (!open) return;
+          throw error;
+        }
+      }
+    },
+  };
+}

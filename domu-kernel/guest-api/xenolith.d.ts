@@ -1,0 +1,239 @@
+// The module 'xenolith', as guest programs import it. A program is one module; its default export, if it
+// is a function, is its main function, and the domain powers off when that returns. What throws out of a
+// program is the domain's crash, with the message on its console.
+//
+// Everything that fails throws (or rejects with) an Error whose `code` is an errno name: 'ENOENT', 'EIO', ...
+
+declare module 'xenolith' {
+  // ---- files ----
+
+  export interface FileInfo {
+    readonly name: string;
+    /** Bytes; 0 for a directory. */
+    readonly size: number;
+    readonly isDirectory: boolean;
+    readonly isReadOnly: boolean;
+    readonly modified: Date;
+  }
+  export interface WriteOptions {
+    /** Return only when the data, and the directory entry that leads to it, are on the medium. */
+    readonly sync?: boolean;
+  }
+  /** 'r' to read, 'r+' to read and write, 'w' to begin anew, 'a' to write at the end. */
+  export type OpenMode = 'r' | 'r+' | 'w' | 'a';
+
+  /** An open file. Reads and writes happen at `position`, which moves along, or where they are told. */
+  export interface OpenFile {
+    readonly path: string;
+    readonly size: number;
+    position: number;
+    /** Fills `into` as far as the file goes; how many bytes that was. */
+    read(into: Uint8Array, position?: number): number;
+    /** All of it, or an Error. A gap before `position` becomes zeros. */
+    write(data: Uint8Array, position?: number): void;
+    truncate(size: number): void;
+    sync(): void;
+    close(): void;
+  }
+
+  /** A FAT volume. Calls return when they are done; paths use '/', with or without one in front. */
+  export interface Volume {
+    readFile(path: string): Uint8Array;
+    /** As UTF-8. */
+    readText(path: string): string;
+    /** The file holds exactly `data` afterwards. */
+    writeFile(path: string, data: Uint8Array | string, options?: WriteOptions): void;
+    /** All of `data` is at the end of the file afterwards; on ENOSPC none of it. */
+    appendFile(path: string, data: Uint8Array | string, options?: WriteOptions): void;
+    truncate(path: string, size: number): void;
+    open(path: string, mode?: OpenMode): OpenFile;
+    exists(path: string): boolean;
+    stat(path: string): FileInfo;
+    /** What is in a directory; the root when none is named. */
+    list(path?: string): FileInfo[];
+    mkdir(path: string, options?: { readonly recursive?: boolean }): void;
+    /** A file or an empty directory. */
+    remove(path: string): void;
+    /** EEXIST when there is something at `to`. */
+    rename(from: string, to: string): void;
+    /** Bytes. */
+    space(): { readonly free: number; readonly total: number };
+    label(): string;
+    /** Everything written so far is on the medium when this returns. */
+    sync(): void;
+  }
+
+  /** The root file system (`root=/dev/xvda` on the command line), and how to come by others. */
+  export const files: Volume & {
+    /** The volume on a disk, given by name or by itself. EINVAL when there is no FAT volume on it. */
+    mount(disk: string | Disk, options?: { readonly readOnly?: boolean }): Volume;
+    /** Make an empty FAT volume over a whole disk. What was there is lost. */
+    format(disk: string | Disk, options?: { readonly label?: string }): void;
+  };
+
+  // ---- disks ----
+
+  /** A virtual disk, in sectors. Buffers hold whole sectors. */
+  export interface Disk {
+    /** 'xvda' */
+    readonly name: string;
+    readonly sectors: number;
+    readonly sectorSize: number;
+    readonly readOnly: boolean;
+    // These return when it is done.
+    read(sector: number, into: Uint8Array): void;
+    write(sector: number, from: Uint8Array): void;
+    flush(): void;
+    discard(sector: number, count: number): void;
+    // These start it, many at a time; the buffer is the disk's until the promise settles.
+    submitRead(sector: number, into: Uint8Array): Promise<void>;
+    submitWrite(sector: number, from: Uint8Array): Promise<void>;
+    /** Covers the writes whose promises have resolved. */
+    submitFlush(): Promise<void>;
+    submitDiscard(sector: number, count: number): Promise<void>;
+  }
+  export const disks: Iterable<Disk> & {
+    list(): Disk[];
+    /** ENODEV when there is none of that name. */
+    get(name: string): Disk;
+  };
+
+  // ---- network (virtual interface) ----
+
+  export interface Datagram {
+    readonly data: Uint8Array;
+    readonly address: string;
+    readonly port: number;
+  }
+  export interface UdpSocket extends AsyncIterable<Datagram> {
+    readonly port: number;
+    /** False when the device has no room now; nothing was sent then. */
+    send(data: Uint8Array | string, address: string, port: number): boolean;
+    /** ETIMEDOUT when nothing came in time. */
+    receive(options?: { readonly timeoutMs?: number }): Promise<Datagram>;
+    close(): void;
+  }
+  /** The interface that `ip=` on the command line configures. ENODEV where there is none. */
+  export const net: {
+    /** undefined where there is no interface. */
+    readonly address: string | undefined;
+    readonly mac: string | undefined;
+    readonly mtu: number | undefined;
+    /** ETIMEDOUT, EHOSTUNREACH, ENETUNREACH. */
+    ping(
+      address: string,
+      options?: { readonly timeoutMs?: number; readonly size?: number },
+    ): Promise<{ readonly rttMs: number; readonly seq: number }>;
+    /** Port 0, or none: one that is free. */
+    udp(port?: number): UdpSocket;
+  };
+
+  // ---- the host's loopback (TCP) ----
+
+  export interface Connection extends AsyncIterable<Uint8Array> {
+    /** What has arrived, at least a byte; null once the peer has ended its side. */
+    read(): Promise<Uint8Array | null>;
+    /** Resolves when all of it is on its way; a slow peer is waited for. */
+    write(data: Uint8Array | string): Promise<void>;
+    /** Nothing more will be written; the peer may still send. */
+    end(): Promise<void>;
+    /** Done with it. What was written is still delivered. */
+    close(): Promise<void>;
+  }
+  export interface Listener extends AsyncIterable<Connection> {
+    readonly port: number;
+    accept(): Promise<Connection>;
+    /** Connections that were accepted live on. */
+    close(): Promise<void>;
+  }
+  /** Ports of the host's 127.0.0.1, those that the domain's configuration allows: EACCES for others. */
+  export const host: {
+    listen(port: number, options?: { readonly backlog?: number }): Promise<Listener>;
+    connect(port: number): Promise<Connection>;
+  };
+
+  // ---- HTTP ----
+
+  export interface HttpRequest {
+    readonly method: string;
+    /** Decoded, without the query. */
+    readonly path: string;
+    readonly query: URLSearchParams;
+    /** Names in lower case. */
+    readonly headers: ReadonlyMap<string, string>;
+    readonly body: Uint8Array;
+    text(): string;
+    json(): unknown;
+  }
+  export interface HttpResponse {
+    readonly status?: number;
+    readonly headers?: Readonly<Record<string, string>>;
+    readonly body?: Uint8Array | string;
+  }
+  /** A string is text, bytes are bytes, an object is the whole response; nothing is 204. */
+  export type HttpAnswer = HttpResponse | string | Uint8Array | undefined;
+  export type HttpHandler = (request: HttpRequest) => HttpAnswer | Promise<HttpAnswer>;
+  export interface HttpOptions {
+    /** Bytes of a body; more is 413. Default 1 MiB. */
+    readonly maxBody?: number;
+    /** How long a client may take for a request's head, and again for its body. Default 10 s. */
+    readonly requestTimeoutMs?: number;
+    /** How long an idle connection is kept. Default 15 s. */
+    readonly idleTimeoutMs?: number;
+    /** Connections at a time; others wait. Default 64. */
+    readonly maxConnections?: number;
+  }
+  export interface HttpServer {
+    readonly port: number;
+    /** No new connections; those that are being answered are finished. */
+    close(): Promise<void>;
+  }
+  export const http: {
+    /** Serve a port of the host (see `host`). Resolves when it is open. A handler that throws is a 500. */
+    serve(port: number, handler: HttpHandler, options?: HttpOptions): Promise<HttpServer>;
+  };
+
+  // ---- console, time, the domain itself ----
+
+  /** The console, with all of the usual methods; also there as the global `console`. */
+  export const console: Console & {
+    /** As it is, without a line end. */
+    write(text: string): void;
+    /** The next line typed, without its end; null at the end of input (^D). */
+    readLine(prompt?: string): Promise<string | null>;
+    lines(): AsyncIterable<string>;
+  };
+
+  export const clock: {
+    /** Milliseconds since the host started; never steps. */
+    now(): number;
+    /** The wall clock; also behind `Date`. */
+    date(): Date;
+    sleep(ms: number): Promise<void>;
+    /** A beat every `ms`, without drift; beats nobody had time for are skipped. */
+    every(ms: number): AsyncIterable<number>;
+  };
+
+  export const system: {
+    readonly domid: number;
+    readonly name: string;
+    /** MiB. */
+    readonly memory: number;
+    /** The whole command line, and its words: `key=value`, or `key` alone, which is true. */
+    readonly cmdline: string;
+    readonly args: Readonly<Record<string, string | true>>;
+    /** Run before the domain ends, also when `xl shutdown` asks for it; the last added first. */
+    onShutdown(hook: () => unknown): void;
+    shutdown(): void;
+    reboot(): void;
+    /** Nodes of xenstore, absolute or below this domain's own directory. */
+    readonly store: {
+      /** ENOENT when there is no such node. */
+      read(path: string): Promise<string>;
+      write(path: string, value: string): Promise<void>;
+      list(path: string): Promise<string[]>;
+      /** `changed` is called at once, then after every change at the node or below. Returns how to stop. */
+      watch(path: string, changed: (path: string) => void): Promise<() => Promise<void>>;
+    };
+  };
+}

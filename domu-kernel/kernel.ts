@@ -1,0 +1,221 @@
+// A guest from its first instruction to its last: start of day in order, then steps.
+import {
+  __HYPERVISOR_sched_op,
+  type Clock,
+  type Log,
+  RingTransport,
+  readKey,
+  SCHEDOP_shutdown,
+  SHUTDOWN_poweroff,
+  SHUTDOWN_reboot,
+  sched_shutdown,
+  type Vcpu,
+  XenError,
+  XenstoreClient,
+} from '#pvbus';
+import type { BlockDevice, Blocking } from './block-device.ts';
+import { type Arguments, parseCmdline } from './cmdline.ts';
+import { type ShutdownRequest, watchControl } from './control.ts';
+import { Devices } from './devices.ts';
+import { Hvc } from './drivers/hvc/device.ts';
+import type { WasmModule } from './fs/fat-core.ts';
+import { FatVolume } from './fs/fat-volume.ts';
+import { ReadOnlyDevice } from './fs/sector-device.ts';
+import { GuestClock } from './guest-clock.ts';
+import { freeFrames, reclaimModule } from './memory-frames.ts';
+import { type GuestStartInfo, readModule, readStartInfo } from './start-info.ts';
+import { Tasks } from './tasks.ts';
+import { type Timers, vcpuTimers } from './timers.ts';
+
+export interface KernelOptions {
+  readonly vcpu: Vcpu;
+  /** FatFs, compiled when the first file system is mounted. */
+  readonly fatFs: () => WasmModule;
+  /** The machine's clock, under the guest's. */
+  readonly clock?: Clock;
+  /** In [0, 1). */
+  readonly random?: () => number;
+  /** How the vCPU sleeps until an event or the deadline. A simulation runs the others meanwhile. */
+  readonly block?: (deadline?: number) => void;
+}
+
+/** How long the shutdown hooks of a program may take together. */
+const HOOKS_MS = 10_000;
+/** How long a dying guest waits for its last words to be read. */
+const LAST_WORDS_NS = 200e6;
+
+export type ShutdownHook = () => unknown;
+
+export class Kernel implements Blocking {
+  readonly vcpu: Vcpu;
+  readonly info: GuestStartInfo;
+  readonly args: Arguments;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly tasks = new Tasks();
+  readonly console: Hvc;
+  readonly log: Log;
+  readonly xs: XenstoreClient;
+  /** This domain's directory in xenstore. */
+  readonly home: string;
+  readonly devices: Devices;
+  /** Every volume that is mounted, each once for its disk. */
+  readonly volumes = new Map<BlockDevice, FatVolume>();
+  /** As the toolstack called it. */
+  name = '';
+  root: FatVolume | undefined;
+  private readonly store: RingTransport;
+  private readonly fatFs: () => WasmModule;
+  private readonly sleep: (deadline?: number) => void;
+  private readonly hooks: ShutdownHook[] = [];
+  private ending = false;
+
+  /** The part of start of day that waits for nobody. */
+  constructor({ vcpu, fatFs, clock, random = Math.random, block }: KernelOptions) {
+    this.vcpu = vcpu;
+    this.fatFs = fatFs;
+    this.sleep = block ?? (deadline => vcpu.block(deadline));
+    this.info = readStartInfo(vcpu);
+    this.args = parseCmdline(this.info.cmdline);
+    vcpu.frames = freeFrames(this.info);
+    this.clock = new GuestClock(vcpu, clock);
+    this.console = new Hvc(vcpu, this.info.console, this.args['debug'] === true);
+    this.log = this.console.log;
+    this.timers = vcpuTimers(vcpu, this.clock);
+    const { store } = this.info;
+    this.store = new RingTransport(vcpu.memory.page(store.gfn), () => vcpu.events.notify(store.port));
+    vcpu.events.on(store.port, () => {}); // only to be woken: step looks at the ring itself
+    this.xs = new XenstoreClient(this.store, this.log);
+    this.home = `/local/domain/${vcpu.domid}`;
+    const { xs, log, args } = this;
+    this.devices = new Devices({ xs, log, vcpu, args, clock: this.clock, random, blocking: this });
+  }
+
+  /** The part that waits for xenstore and the backends. Resolves when a program can run. */
+  async start(): Promise<void> {
+    this.name = (await readKey(this.xs, `${this.home}/name`)) ?? '';
+    await watchControl(this.xs, this.home, this.log, request => this.shutdown(request));
+    await this.devices.start(this.timers);
+    this.mountRoot();
+  }
+
+  private mountRoot(): void {
+    const root = this.args['root'];
+    if (typeof root !== 'string') return;
+    const name = root.replace(/^\/dev\//, '');
+    const disk = this.devices.disks().find(d => d.name === name);
+    if (!disk) throw new XenError('ENODEV', `root=${root}: this domain has no such disk`);
+    this.root = this.mount(disk, this.args['ro'] === true);
+  }
+
+  /** The volume on a disk; the one that is mounted already, if it is. Throws EINVAL when there is none. */
+  mount(disk: BlockDevice, readOnly = false): FatVolume {
+    const mounted = this.volumes.get(disk);
+    if (mounted) return mounted;
+    const device = readOnly ? new ReadOnlyDevice(disk) : disk;
+    const volume = FatVolume.mount(device, this.mountOptions);
+    this.volumes.set(disk, volume);
+    return volume;
+  }
+  format(disk: BlockDevice, label: string): void {
+    if (this.volumes.has(disk)) throw new XenError('EBUSY', `format ${disk.name}: it is mounted`);
+    FatVolume.format(disk, this.mountOptions, label);
+  }
+  private get mountOptions() {
+    return { module: this.fatFs(), wallMs: () => this.clock.wallMs() };
+  }
+
+  /** The program's text; undefined when the domain was built without one. */
+  programText(): string | undefined {
+    const text = readModule(this.vcpu, this.info);
+    // It lives in the JavaScript engine from here on; its frames can hold rings.
+    reclaimModule(this.info, this.vcpu.frames);
+    return text;
+  }
+
+  // ---- running ----
+
+  /** One turn over everything. 'idle': nothing to do before the next event or deadline. */
+  step(): 'progress' | 'idle' {
+    let progress = this.stepDrivers() === 'progress';
+    if (this.timers.expire()) progress = true;
+    if (this.tasks.step() === 'progress') progress = true;
+    return progress ? 'progress' : 'idle';
+  }
+  /** The part that runs none of the program's code. */
+  private stepDrivers(): 'progress' | 'idle' {
+    let progress = this.vcpu.events.poll();
+    if (this.store.step() === 'progress') progress = true;
+    if (this.devices.step() === 'progress') progress = true;
+    if (this.console.step() === 'progress') progress = true;
+    return progress ? 'progress' : 'idle';
+  }
+  /** Sleep until the next event or deadline. */
+  block(): void {
+    this.timers.arm(this.devices.deadline());
+    this.sleep();
+  }
+  /** A driver of its own for calls that return with their answer. The program's timers and tasks wait. */
+  waitUntil(condition: () => boolean): void {
+    while (!condition()) if (this.stepDrivers() === 'idle' && !condition()) this.block();
+  }
+
+  // ---- the end ----
+
+  /** Run at shutdown, the last added first. */
+  onShutdown(hook: ShutdownHook): void {
+    this.hooks.push(hook);
+  }
+
+  /** The program's hooks, then everything onto the disks, then the hypercall. Later calls change nothing. */
+  shutdown(request: ShutdownRequest): void {
+    if (this.ending) return;
+    this.ending = true;
+    void this.end(request);
+  }
+  private async end(request: ShutdownRequest): Promise<void> {
+    const late = new Promise<void>(resolve => {
+      this.timers.after(HOOKS_MS, () => {
+        this.log.warn(`shutdown: the program's hooks take longer than ${HOOKS_MS / 1000} s`);
+        resolve();
+      });
+    });
+    await Promise.race([this.runHooks(), late]);
+    for (const [disk, volume] of this.volumes) {
+      try {
+        if (!disk.readOnly) volume.sync();
+      } catch (error) {
+        this.log.error(`shutdown: ${error instanceof Error ? error.message : error}`);
+      }
+    }
+    this.drainConsole();
+    const { scratch } = this.vcpu;
+    const at = scratch.reset().alloc(sched_shutdown.size);
+    scratch.view.setUint32(at, request === 'reboot' ? SHUTDOWN_reboot : SHUTDOWN_poweroff, true);
+    // Does not return, unless the toolstack resumes a domain that it has not destroyed.
+    this.vcpu.hypercall(__HYPERVISOR_sched_op, SCHEDOP_shutdown, at);
+  }
+  private async runHooks(): Promise<void> {
+    for (let hook = this.hooks.pop(); hook; hook = this.hooks.pop()) {
+      try {
+        await hook();
+      } catch (error) {
+        this.log.error(`shutdown hook: ${error instanceof Error ? (error.stack ?? error.message) : error}`);
+      }
+    }
+  }
+
+  /** What killed the guest, on its console. The caller ends the process. */
+  lastWords(error: unknown): void {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.console.write(`${text}\nxenolith: the program failed; this domain has crashed\n`);
+    this.drainConsole();
+  }
+  /** Bounded: a console that nobody reads is not waited for. */
+  private drainConsole(): void {
+    const deadline = this.clock.now() + LAST_WORDS_NS;
+    while (!this.console.drained && this.clock.now() < deadline) {
+      if (this.console.step() === 'idle' && !this.vcpu.events.poll()) this.sleep(deadline);
+    }
+  }
+}
