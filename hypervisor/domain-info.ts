@@ -1,5 +1,6 @@
 // A domain as getdomaininfo shows it.
 import {
+  setU64,
   XEN_DOMAIN_HANDLE_SIZE,
   XEN_DOMINF_blocked,
   XEN_DOMINF_dying,
@@ -14,7 +15,6 @@ import {
 } from '#pvbus';
 import type { Domain, Vcpu } from './domain.ts';
 import type { DomainLife } from './domain-life.ts';
-import { writeU64 } from './guest-memory.ts';
 
 /** Bits of a guest-physical address: frame numbers in hypercalls are 32 bits. */
 const GPADDR_BITS = 44;
@@ -58,11 +58,11 @@ export function writeDomainInfo(domain: Domain, life: DomainLife, view: DataView
   }
   view.setUint16(base + at.domain, domain.domid, true);
   view.setUint32(base + at.flags, flagsOf(domain) >>> 0, true);
-  writeU64(view, base + at.tot_pages, domain.totPages);
-  writeU64(view, base + at.max_pages, domain.maxPages);
-  writeU64(view, base + at.outstanding_pages, domain.outstandingPages);
-  writeU64(view, base + at.shared_info_frame, domain.hasMemory ? domain.layout.sharedInfo : 0);
-  writeU64(view, base + at.cpu_time, cpuTime);
+  setU64(view, base + at.tot_pages, domain.totPages);
+  setU64(view, base + at.max_pages, domain.maxPages);
+  setU64(view, base + at.outstanding_pages, domain.outstandingPages);
+  setU64(view, base + at.shared_info_frame, domain.hasMemory ? domain.layout.sharedInfo : 0);
+  setU64(view, base + at.cpu_time, cpuTime);
   view.setUint32(base + at.nr_online_vcpus, online, true);
   view.setUint32(base + at.max_vcpu_id, highest, true);
   view.setUint32(base + at.ssidref, domain.ssidref, true);

@@ -16,6 +16,7 @@ import {
   SHUTDOWN_suspend,
   SHUTDOWN_watchdog,
   SystemCallError,
+  setU64,
   shared_info,
   VIRQ_DOM_EXC,
   vcpu_info,
@@ -34,7 +35,6 @@ import type { DomainTable } from './domain-table.ts';
 import type { DoorbellPages } from './doorbell-pages.ts';
 import type { EventChannels } from './event-channels.ts';
 import type { GrantTables } from './grant-tables.ts';
-import { writeU64 } from './guest-memory.ts';
 import { type HostMemory, Physmap } from './memory.ts';
 import type { Pools } from './pools.ts';
 import { Timer, type Timers } from './timers.ts';
@@ -194,8 +194,8 @@ export class DomainLife {
     const now = this.parts.clock.now();
     const version = (view.getUint32(base, true) | 1) >>> 0;
     view.setUint32(base + at.version, version, true);
-    writeU64(view, base + at.tsc_timestamp, now);
-    writeU64(view, base + at.system_time, now);
+    setU64(view, base + at.tsc_timestamp, now);
+    setU64(view, base + at.system_time, now);
     // ((tsc << 1) * 2^31) >> 32 = tsc
     view.setUint32(base + at.tsc_to_system_mul, 0x80000000, true);
     view.setInt8(base + at.tsc_shift, 1);
@@ -254,8 +254,8 @@ export class DomainLife {
     const { at } = vcpu_runstate_info;
     view.setInt32(base + at.state, runstate.stateFor(vcpu.blocked), true);
     view.setInt32(base + at.state + 4, 0, true);
-    writeU64(view, base + at.state_entry_time, runstate.enteredAt);
-    for (let i = 0; i < 4; i++) writeU64(view, base + at.time + 8 * i, runstate.time[i]!);
+    setU64(view, base + at.state_entry_time, runstate.enteredAt);
+    for (let i = 0; i < 4; i++) setU64(view, base + at.time + 8 * i, runstate.time[i]!);
   }
 
   // ---- running ----

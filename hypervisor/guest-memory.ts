@@ -11,15 +11,6 @@ export function readU64(view: DataView, at: number): number {
   const high = view.getUint32(at + 4, true);
   return high < HIGH_LIMIT ? high * 2 ** 32 + view.getUint32(at, true) : NOWHERE;
 }
-export function writeU64(view: DataView, at: number, value: number): void {
-  view.setUint32(at, value % 2 ** 32, true);
-  view.setUint32(at + 4, Math.floor(value / 2 ** 32), true);
-}
-/** A signed result, as C's long. */
-export function writeI64(view: DataView, at: number, value: number): void {
-  view.setInt32(at, value | 0, true);
-  view.setInt32(at + 4, Math.floor(value / 2 ** 32), true);
-}
 /** Text in a fixed array: cut, NUL padded, and NUL terminated when there is room for one byte less. */
 export function writeText(bytes: Uint8Array, at: number, size: number, text: string): void {
   bytes.fill(0, at, at + size);

@@ -6,6 +6,7 @@ import {
   MAX_GRANT_FRAMES,
   MAX_VCPUS,
   PAGE_SIZE,
+  setU64,
   VGCF_online,
   vcpu_guest_context,
   XEN_DOMAIN_HANDLE_SIZE,
@@ -72,7 +73,7 @@ import { isRunning, writeDomainInfo } from '../domain-info.ts';
 import type { DomainLife } from '../domain-life.ts';
 import type { DomainTable } from '../domain-table.ts';
 import type { EventChannels } from '../event-channels.ts';
-import { NOWHERE, readU64, writeU64 } from '../guest-memory.ts';
+import { NOWHERE, readU64 } from '../guest-memory.ts';
 import { mayCall } from '../privilege.ts';
 import type { Virqs } from '../virq.ts';
 
@@ -279,7 +280,7 @@ export class Domctl {
     this.op.setUint8(U + at.online, vcpu.up ? 1 : 0);
     this.op.setUint8(U + at.blocked, vcpu.blocked ? 1 : 0);
     this.op.setUint8(U + at.running, isRunning(vcpu) ? 1 : 0);
-    writeU64(this.op, U + at.cpu_time, this.parts.life.cpuTimeNs(vcpu));
+    setU64(this.op, U + at.cpu_time, this.parts.life.cpuTimeNs(vcpu));
     // Linux moves threads as it likes; until a scheduler pins them a vCPU is said to be on its first CPU.
     this.op.setUint32(U + at.cpu, vcpu.pinOverride ?? Math.max(0, vcpu.hardAffinity.indexOf(true)), true);
     return 0;

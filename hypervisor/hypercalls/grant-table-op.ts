@@ -27,6 +27,7 @@ import {
   gnttab_swap_grant_ref,
   gnttab_unmap_and_replace,
   gnttab_unmap_grant_ref,
+  setU64,
   XEN_EFAULT,
   XEN_EINVAL,
   XEN_ENOSYS,
@@ -39,7 +40,7 @@ import type { Result } from '../deferred.ts';
 import type { Domain, Vcpu } from '../domain.ts';
 import type { DomainTable } from '../domain-table.ts';
 import type { CopySide, GrantTables } from '../grant-tables.ts';
-import { readU64, writeU64 } from '../guest-memory.ts';
+import { readU64 } from '../guest-memory.ts';
 import { mayCall } from '../privilege.ts';
 
 /** Elements done before others get their turn. */
@@ -116,7 +117,7 @@ export class GrantTableOp {
     const status = this.grants.map(caller, view.getUint16(arg + at.dom, true), ref, flags, hostAddress);
     if (status === GNTST_okay) {
       view.setUint32(arg + at.handle, this.grants.handle, true);
-      writeU64(view, arg + at.dev_bus_addr, this.grants.place);
+      setU64(view, arg + at.dev_bus_addr, this.grants.place);
     }
     view.setInt16(arg + at.status, status, true);
   };
@@ -173,7 +174,7 @@ export class GrantTableOp {
     if (frames > domain.grants.maxFrames) return answer(GNTST_general_error);
     if (frames > 0 && !caller.physmap.reachable(list, frames * 8)) return -XEN_EFAULT;
     domain.grants.grow(frames);
-    for (let i = 0; i < frames; i++) writeU64(view, list + 8 * i, domain.layout.grantFrames + i);
+    for (let i = 0; i < frames; i++) setU64(view, list + 8 * i, domain.layout.grantFrames + i);
     return answer(GNTST_okay);
   }
 

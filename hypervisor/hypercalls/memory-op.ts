@@ -2,6 +2,7 @@
 // Guests here are auto-translated: a frame number is always a gfn of the domain's own memory.
 import {
   MEMOP_EXTENT_SHIFT,
+  setU64,
   XEN_EBUSY,
   XEN_EDOM,
   XEN_EFAULT,
@@ -45,7 +46,7 @@ import type { Continuations } from '../continuations.ts';
 import type { Result } from '../deferred.ts';
 import type { Domain, Vcpu } from '../domain.ts';
 import type { DomainTable } from '../domain-table.ts';
-import { NOWHERE, readU64, writeU64 } from '../guest-memory.ts';
+import { NOWHERE, readU64 } from '../guest-memory.ts';
 import { FRAME_EMPTY, FRAME_POOL, type HostMemory } from '../memory.ts';
 import { mayCall } from '../privilege.ts';
 
@@ -150,7 +151,7 @@ export class MemoryOp {
       } else {
         const gfn = r.op === XENMEM_populate_physmap ? readU64(view, at) : r.domain.physmap.lowestHole(frames);
         if (!this.populate(r.domain, gfn, frames)) return r.done;
-        if (r.op === XENMEM_increase_reservation && hasList) writeU64(view, at, gfn);
+        if (r.op === XENMEM_increase_reservation && hasList) setU64(view, at, gfn);
       }
       r.done++;
     }

@@ -1,9 +1,9 @@
 // multicall(list, nr_calls): several hypercalls in one trap. Xen: common/multicall.c.
-import { multicall_entry, XEN_EFAULT, XEN_EINVAL } from '#pvbus';
+import { multicall_entry, setI64, XEN_EFAULT, XEN_EINVAL } from '#pvbus';
 import type { Continuations } from '../continuations.ts';
 import { DEFERRED, type Result } from '../deferred.ts';
 import type { Vcpu } from '../domain.ts';
-import { readU64, writeI64 } from '../guest-memory.ts';
+import { readU64 } from '../guest-memory.ts';
 
 const SLICE = 128;
 
@@ -54,6 +54,6 @@ export class Multicall {
   }
   private store(caller: Vcpu, at: number, result: number): void {
     if (caller.domain.physmap.reachable(at, multicall_entry.size))
-      writeI64(caller.domain.memory.view, at + multicall_entry.at.result, result);
+      setI64(caller.domain.memory.view, at + multicall_entry.at.result, result);
   }
 }

@@ -1,6 +1,7 @@
 // sysctl(xen_sysctl): control of the whole host. Xen: public/sysctl.h, common/sysctl.c.
 import {
   PAGE_SIZE,
+  setU64,
   XEN_EACCES,
   XEN_EFAULT,
   XEN_EINVAL,
@@ -43,7 +44,7 @@ import type { Domain, Vcpu } from '../domain.ts';
 import { writeDomainInfo } from '../domain-info.ts';
 import type { DomainLife } from '../domain-life.ts';
 import type { DomainTable } from '../domain-table.ts';
-import { readU64, writeU64 } from '../guest-memory.ts';
+import { readU64 } from '../guest-memory.ts';
 import type { HostMemory } from '../memory.ts';
 import { mayCall } from '../privilege.ts';
 
@@ -100,7 +101,7 @@ export class Sysctl {
       case XEN_SYSCTL_debug_keys:
         return this.debugKeys(caller);
       case XEN_SYSCTL_availheap:
-        writeU64(this.op, U + xen_sysctl_availheap.at.avail_bytes, this.parts.host.freePages * PAGE_SIZE);
+        setU64(this.op, U + xen_sysctl_availheap.at.avail_bytes, this.parts.host.freePages * PAGE_SIZE);
         return 0;
       case XEN_SYSCTL_cputopoinfo:
         return this.cputopoinfo(caller);
@@ -140,10 +141,10 @@ export class Sysctl {
     u32(at.nr_nodes, 1);
     u32(at.cpu_khz, cpuKhz);
     u32(at.capabilities, XEN_SYSCTL_PHYSCAP_pv | XEN_SYSCTL_PHYSCAP_gnttab_v1);
-    writeU64(this.op, U + at.total_pages, host.totalPages);
-    writeU64(this.op, U + at.free_pages, host.freePages);
-    writeU64(this.op, U + at.outstanding_pages, host.outstandingPages);
-    writeU64(this.op, U + at.max_mfn, host.totalPages - 1);
+    setU64(this.op, U + at.total_pages, host.totalPages);
+    setU64(this.op, U + at.free_pages, host.freePages);
+    setU64(this.op, U + at.outstanding_pages, host.outstandingPages);
+    setU64(this.op, U + at.max_mfn, host.totalPages - 1);
     return 0;
   }
 
@@ -200,8 +201,8 @@ export class Sysctl {
     const distance = readU64(this.op, U + at.distance);
     if (asked > 0 && meminfo !== 0) {
       if (!caller.physmap.reachable(meminfo, xen_sysctl_meminfo.size)) return -XEN_EFAULT;
-      writeU64(caller.memory.view, meminfo + xen_sysctl_meminfo.at.memsize, host.totalPages * PAGE_SIZE);
-      writeU64(caller.memory.view, meminfo + xen_sysctl_meminfo.at.memfree, host.freePages * PAGE_SIZE);
+      setU64(caller.memory.view, meminfo + xen_sysctl_meminfo.at.memsize, host.totalPages * PAGE_SIZE);
+      setU64(caller.memory.view, meminfo + xen_sysctl_meminfo.at.memfree, host.freePages * PAGE_SIZE);
     }
     if (asked > 0 && distance !== 0) {
       if (!caller.physmap.reachable(distance, 4)) return -XEN_EFAULT;

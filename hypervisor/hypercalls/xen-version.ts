@@ -1,6 +1,7 @@
 // xen_version(cmd, argument). Xen: public/version.h, common/kernel.c.
 import {
   PAGE_SIZE,
+  setU64,
   XEN_CAPABILITIES_INFO_LEN,
   XEN_CHANGESET_INFO_LEN,
   XEN_COMMANDLINE_LEN,
@@ -37,7 +38,7 @@ import {
   xen_platform_parameters,
 } from '#pvbus';
 import type { Domain, Vcpu } from '../domain.ts';
-import { writeText, writeU64 } from '../guest-memory.ts';
+import { writeText } from '../guest-memory.ts';
 import { mayCall } from '../privilege.ts';
 
 /** The interface this hypervisor implements: that of Xen's public headers in Debian 12. */
@@ -91,7 +92,7 @@ export class XenVersion {
       case XENVER_platform_parameters:
         if (!domain.physmap.reachable(arg, xen_platform_parameters.size)) return -XEN_EFAULT;
         // Xen: 0 for a guest that sees nothing of the hypervisor in its address space.
-        writeU64(domain.memory.view, arg + xen_platform_parameters.at.virt_start, 0);
+        setU64(domain.memory.view, arg + xen_platform_parameters.at.virt_start, 0);
         return 0;
       case XENVER_get_features:
         return this.features(domain, arg);
