@@ -103,7 +103,7 @@ export class XenstoreClient {
     return text(await this.readBytes(path, tx));
   }
 
-  readBytes(path: string, tx = 0): Promise<Uint8Array> {
+  async readBytes(path: string, tx = 0): Promise<Uint8Array> {
     return this.#request(XS_READ, tx, strings(path), `read ${path}`);
   }
 
@@ -151,11 +151,10 @@ export class XenstoreClient {
         strings(path, offset),
         `directory ${path} from ${offset}`,
       );
-      const parts = text(payload).split('\0');
-      const [now] = parts.splice(0, 1);
+      const [now, ...parts] = split(payload);
       if (generation !== undefined && now !== generation) return undefined;
       generation = now;
-      // Xen: an empty name (two NULs in a row) ends the list; a part that adds nothing does too.
+      // Xen: an empty name ends the list; a part that adds nothing does too.
       let added = 0;
       for (const name of parts) {
         if (name === '') return names;
