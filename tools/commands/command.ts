@@ -1,0 +1,68 @@
+// What a command of xl is, and what it is given.
+
+import type { ToolstackClient } from '../toolstack-client.ts';
+
+/** The process around a command, passed in. */
+export interface XlIo {
+  readonly stdin: NodeJS.ReadableStream & {
+    readonly isTTY?: boolean;
+    setRawMode?(raw: boolean): unknown;
+    ref?(): unknown;
+    unref?(): unknown;
+  };
+  readonly stdout: NodeJS.WritableStream;
+  readonly stderr: NodeJS.WritableStream;
+  readonly env: NodeJS.ProcessEnv;
+  readonly cwd: string;
+  readonly random: (bytes: number) => Uint8Array;
+  /** Aborts on SIGINT and SIGTERM, for the commands that clear up; unused, the signals end the process. */
+  readonly interrupted: () => AbortSignal;
+}
+
+/** xl's options before the command. */
+export interface GlobalOptions {
+  readonly verbose: number;
+  readonly dryRun: boolean;
+  readonly force: boolean;
+}
+
+export interface CommandContext {
+  readonly io: XlIo;
+  readonly global: GlobalOptions;
+  readonly spec: CommandSpec;
+  /** A line of the command's output, newline added. */
+  out(line: string): void;
+  /** A line for the person at the terminal. */
+  err(line: string): void;
+  /** Print the command's help; returns `exitCode`. */
+  usage(exitCode: number): number;
+  /** The toolstack of the host that the environment names. Closed for the command when it is over. */
+  connect(): Promise<ToolstackClient>;
+  /** `libxl: error: ...` for a failure of the toolstack. */
+  complain(error: unknown): void;
+}
+
+export type RunCommand = (args: readonly string[], context: CommandContext) => Promise<number>;
+
+export interface CommandSpec {
+  readonly name: string;
+  /** Changes something: -f is shown in its usage. */
+  readonly modifies: boolean;
+  /** Knows -N. */
+  readonly dryRun?: boolean;
+  readonly usage: string;
+  readonly description: string;
+  readonly options?: string;
+  readonly load: () => Promise<{ readonly run: RunCommand }>;
+}
+
+/** Ends a command: `message` goes to stderr. */
+export class CommandFailure extends Error {
+  override readonly name = 'CommandFailure';
+  readonly exitCode: number;
+
+  constructor(message: string, exitCode = 1) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}

@@ -1,0 +1,137 @@
+// xl create
+
+import type { DomainConfig, ToolstackEvent } from '#pvbus';
+import { ConsoleConnection } from '../attach-console.ts';
+import { readConfig, readConfigFile } from '../config/read-config.ts';
+import { ConfigError } from '../config/settings.ts';
+import { libxlConfig } from '../libxl-json.ts';
+import { rcOf, type ToolstackClient } from '../toolstack-client.ts';
+import { yajl } from '../yajl.ts';
+import { type CommandContext, CommandFailure, type RunCommand } from './command.ts';
+import { type CommandLine, commandLine } from './options.ts';
+
+/** Xen: ERROR_INVAL, what xl exits with when it has no config at all. */
+const NO_CONFIG = 6;
+
+export const run: RunCommand = async (args, context) => {
+  // Xen: a config file may come before the options, which nothing else may.
+  const leads = args[0] !== undefined && !args[0].startsWith('-') && !args[0].includes('=');
+  const long = [
+    { name: 'dryrun', as: 'n' },
+    { name: 'quiet', as: 'q' },
+    { name: 'defconfig', as: 'f', value: true },
+    { name: 'vncviewer', as: 'V' },
+    { name: 'vncviewer-autopass', as: 'A' },
+    { name: 'ignore-global-affinity-masks', as: 'i' },
+  ];
+  const line = commandLine(leads ? args.slice(1) : args, context, 'AFVcdef:inpq', long, 0);
+  if (typeof line === 'number') return line;
+  let file = line.value('f') ?? (leads ? args[0] : undefined);
+  const assignments: string[] = [];
+  for (const arg of line.args) {
+    if (arg.includes('=')) assignments.push(arg);
+    else if (file === undefined) file = arg;
+    else return context.usage(2);
+  }
+  if (file === undefined) throw new CommandFailure('Config file not specified and none in save file', NO_CONFIG);
+  const config = configOf(file, assignments, line.options.has('q'), context);
+  const dryRun = context.global.dryRun || line.options.has('n');
+  if (dryRun || line.options.has('d')) {
+    (dryRun ? context.io.stdout : context.io.stderr).write(yajl(libxlConfig(config, false)));
+  }
+  return dryRun ? 0 : createDomain(config, line, context);
+};
+
+function configOf(file: string, assignments: string[], quiet: boolean, { io, err }: CommandContext): DomainConfig {
+  try {
+    const content = readConfigFile(file, io.cwd);
+    if (!quiet) err(`Parsing config from ${file}`);
+    return readConfig(content, file, assignments, { cwd: io.cwd, random: io.random, warn: err });
+  } catch (error) {
+    if (error instanceof ConfigError) throw new CommandFailure(error.message, error.exitCode);
+    throw error;
+  }
+}
+
+async function createDomain(config: DomainConfig, line: CommandLine, context: CommandContext): Promise<number> {
+  const { options } = line;
+  const paused = options.has('p');
+  const attach = options.has('c');
+  const client = await context.connect();
+  const life = options.has('F') ? await followLife(client, config) : null;
+  const onEvent = (event: ToolstackEvent): void => {
+    if (event.event !== 'phase' || context.global.verbose === 0) return;
+    context.err(`${event.phase} ${event.ms.toFixed(1)} ms`);
+  };
+  let domid: number;
+  try {
+    const monitor = !options.has('e');
+    ({ domid } = await client.call('create', { config, paused: paused || attach, monitor }, onEvent));
+  } catch (error) {
+    context.complain(error);
+    return -rcOf(error);
+  }
+  if (attach) await attachConsole(client, domid, paused, context);
+  if (life !== null) context.err(`Domain ${await life(domid)} has been destroyed.`);
+  return 0;
+}
+
+/** order: attached before the domain runs, so that its first line is seen. */
+async function attachConsole(
+  client: ToolstackClient,
+  domid: number,
+  paused: boolean,
+  context: CommandContext,
+): Promise<void> {
+  try {
+    const { path } = await client.call('console', { domid });
+    const console = await ConsoleConnection.open(path);
+    try {
+      if (!paused) await client.call('unpause', { domid });
+      await console.run(context.io);
+    } finally {
+      console.close();
+    }
+  } catch (error) {
+    context.complain(error);
+    throw new CommandFailure('Unable to attach console');
+  }
+}
+
+/** Resolves with the last domid of a domain once no successor of it will come. */
+async function followLife(client: ToolstackClient, config: DomainConfig): Promise<(domid: number) => Promise<number>> {
+  const events: ToolstackEvent[] = [];
+  let wake = (): void => {};
+  await client.call('subscribe', {}, event => {
+    events.push(event);
+    wake();
+  });
+  const next = async (): Promise<ToolstackEvent> => {
+    for (;;) {
+      const event = events.shift();
+      if (event !== undefined) return event;
+      await new Promise<void>((resolve, reject) => {
+        wake = resolve;
+        client.onClose(reject);
+      });
+    }
+  };
+  return async first => {
+    let domid = first;
+    let returns = false;
+    for (;;) {
+      const event = await next();
+      if (event.event !== 'domain') continue;
+      if (event.what === 'created' && event.name === config.name) domid = event.domid;
+      else if (event.domid !== domid) continue;
+      else if (event.what === 'shutdown') returns = /restart|soft-reset/.test(actionFor(config, event.reason));
+      else if (event.what === 'destroyed' && !returns) return domid;
+    }
+  };
+}
+
+/** Xen: SHUTDOWN_* 0 poweroff, 1 reboot, 2 suspend, 3 crash, 4 watchdog, 5 soft reset. */
+function actionFor(config: DomainConfig, reason: number | null): string {
+  const { on_poweroff, on_reboot, on_crash, on_watchdog, on_soft_reset } = config;
+  return [on_poweroff, on_reboot, 'destroy', on_crash, on_watchdog, on_soft_reset][reason ?? 0] ?? 'destroy';
+}

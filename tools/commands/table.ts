@@ -1,0 +1,167 @@
+// The commands there are, each loaded when it is called: `xl list` should not pay for a YAML reader.
+
+import type { CommandSpec } from './command.ts';
+
+export const COMMANDS: readonly CommandSpec[] = [
+  {
+    name: 'create',
+    modifies: true,
+    dryRun: true,
+    usage: '<ConfigFile> [options] [vars]',
+    description: 'Create a domain from config file <filename>',
+    options: `-h                      Print this help.
+-p                      Leave the domain paused.
+-c                      Attach to the domain's console before it runs.
+-f FILE, --defconfig=FILE
+                        Read the configuration from FILE.
+-q, --quiet             Say nothing but errors.
+-n, --dryrun            Print the configuration as JSON and create nothing.
+-d                      Print the configuration as JSON as well.
+-F                      Stay until the domain is gone for good.
+-e                      Let nobody act on the domain's end: it stays as it ended.
+-V, -A                  Accepted; there is no VNC display.`,
+    load: () => import('./create.ts'),
+  },
+  {
+    name: 'list',
+    modifies: false,
+    usage: '[options] [Domain]\n',
+    description: 'List information about all/some domains',
+    options: `-l, --long              Output all VM details
+-v, --verbose           Prints out UUIDs and security context
+-Z, --context           Prints out security context
+-c, --cpupool           Prints the cpupool the domain is in
+-n, --numa              Prints out NUMA node affinity`,
+    load: () => import('./list.ts'),
+  },
+  {
+    name: 'destroy',
+    modifies: true,
+    usage: '[options] <Domain>',
+    description: 'Terminate a domain immediately',
+    options: '-f                      Do not refuse domain 0 beforehand (its toolstack still does).',
+    load: () => import('./destroy.ts'),
+  },
+  {
+    name: 'shutdown',
+    modifies: true,
+    usage: '[options] <-a|Domain>',
+    description: 'Issue a shutdown signal to a domain',
+    options: `-a, --all               Every domain but domain 0.
+-h                      Print this help.
+-F                      Accepted; there is no ACPI to fall back to.
+-w, --wait              Wait until they have shut down; twice: until they are gone.`,
+    load: () => import('./shutdown.ts'),
+  },
+  {
+    name: 'reboot',
+    modifies: true,
+    usage: '[options] <-a|Domain>',
+    description: 'Issue a reboot signal to a domain',
+    options: `-a, --all               Every domain but domain 0.
+-h                      Print this help.
+-F                      Accepted; there is no ACPI to fall back to.
+-w, --wait              Wait until they have shut down; twice: until they are gone.`,
+    load: () => import('./reboot.ts'),
+  },
+  {
+    name: 'pause',
+    modifies: true,
+    usage: '<Domain>',
+    description: 'Pause execution of a domain',
+    load: () => import('./pause.ts'),
+  },
+  {
+    name: 'unpause',
+    modifies: true,
+    usage: '<Domain>',
+    description: 'Unpause a paused domain',
+    load: () => import('./unpause.ts'),
+  },
+  {
+    name: 'console',
+    modifies: false,
+    usage: `[options] <Domain>
+-t <type>       console type, pv , serial or vuart
+-n <number>     console number`,
+    description: "Attach to domain's console",
+    load: () => import('./console.ts'),
+  },
+  {
+    name: 'info',
+    modifies: false,
+    usage: '[options] [field]',
+    description: 'Get information about Xen host',
+    options: '-n, --numa         List host NUMA topology information',
+    load: () => import('./info.ts'),
+  },
+  {
+    name: 'domid',
+    modifies: false,
+    usage: '<DomainName>',
+    description: 'Convert a domain name to domain id',
+    load: () => import('./domid.ts'),
+  },
+  {
+    name: 'domname',
+    modifies: false,
+    usage: '<DomainId>',
+    description: 'Convert a domain id to domain name',
+    load: () => import('./domname.ts'),
+  },
+  {
+    name: 'dmesg',
+    modifies: false,
+    usage: '[-c]',
+    description: "Read and/or clear the hypervisor's message buffer",
+    options: '  -c                        Clear the buffer after printing it',
+    load: () => import('./dmesg.ts'),
+  },
+  {
+    name: 'up',
+    modifies: true,
+    dryRun: true,
+    usage: '[options] <TopologyFile>',
+    description: 'Bring up every domain of a topology file',
+    options: `-h                      Print this help.
+-n, --dryrun            Print the steps and take none.
+-q, --quiet             Say nothing but errors.
+Starts a host and stays until interrupted when none runs; joins the one that does otherwise.`,
+    load: () => import('./up.ts'),
+  },
+  {
+    name: 'down',
+    modifies: true,
+    usage: '[options] <TopologyFile>',
+    description: 'Take down every domain of a topology file',
+    options: `-h                      Print this help.
+-q, --quiet             Say nothing but errors.
+A host that \`xl up' started for this file ends with it.`,
+    load: () => import('./down.ts'),
+  },
+];
+
+/** Every command of xl 4.17, so that what is a prefix of two of them there is ambiguous here. */
+const XL_4_17 = `create config-update list destroy shutdown reboot pci-attach pci-detach pci-list pci-assignable-add
+  pci-assignable-remove pci-assignable-list pause unpause console vncviewer save migrate restore migrate-receive
+  dump-core cd-insert cd-eject mem-max mem-set button-press vcpu-list vcpu-pin vcpu-set vm-list info sharing
+  sched-credit sched-credit2 sched-rtds domid domname rename trigger sysrq debug-keys set-parameters dmesg top
+  network-attach network-list network-detach channel-list block-attach block-list block-detach vtpm-attach vtpm-list
+  vtpm-detach vkb-attach vkb-list vkb-detach vdispl-attach vdispl-list vdispl-detach vsnd-attach vsnd-list
+  vsnd-detach uptime claims cpupool-create cpupool-list cpupool-destroy cpupool-rename cpupool-cpu-add
+  cpupool-cpu-remove cpupool-migrate cpupool-numa-split getenforce setenforce loadpolicy remus devd psr-hwinfo
+  psr-cmt-attach psr-cmt-detach psr-cmt-show psr-cat-set psr-cat-show psr-mba-set psr-mba-show usbctrl-attach
+  usbctrl-detach usbdev-attach usbdev-detach usb-list qemu-monitor-command`.split(/\s+/);
+
+/** By its name or an unambiguous beginning of it. A beginning of one of xl's own commands never means ours. */
+export function findCommand(name: string): CommandSpec | undefined {
+  const exact = COMMANDS.find(command => command.name === name);
+  if (exact !== undefined || name === '') return exact;
+  for (const names of [XL_4_17, COMMANDS.map(command => command.name)]) {
+    const matches = names.filter(candidate => candidate.startsWith(name));
+    if (matches.length > 0) {
+      return matches.length === 1 ? COMMANDS.find(command => command.name === matches[0]) : undefined;
+    }
+  }
+  return undefined;
+}
