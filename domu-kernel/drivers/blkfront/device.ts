@@ -171,9 +171,12 @@ export class Blkfront {
     this.#workers = [...this.#workers, vbd.worker];
     return vbd;
   }
-  /** In the order of their numbers. */
+  /** Those that have been connected, in the order of their numbers. */
   disks(): Disk[] {
-    return this.#frontend.devices().map(device => vbdOf(device).disk);
+    return this.#frontend
+      .devices()
+      .map(device => vbdOf(device).disk)
+      .filter(disk => disk.sectors > 0);
   }
   step(): 'progress' | 'idle' {
     const workers = this.#workers;
