@@ -259,7 +259,9 @@ export class XenstoreRig {
 }
 
 /** The byte stream of a rig's dom0 client as a transport for the real client library. */
-export function rigTransport(rig: XenstoreRig): XenstoreTransport & { readonly connection: Connection } {
+export function rigTransport(rig: {
+  readonly server: Server;
+}): XenstoreTransport & { readonly connection: Connection } {
   let onData: (bytes: Uint8Array) => void = () => {};
   let left: Uint8Array = new Uint8Array(0);
   let scheduled = false;

@@ -1,0 +1,172 @@
+// The daemon on the hypervisor's real core: grants, event channels and VIRQ_DOM_EXC, all in this thread.
+import { describe, expect, test } from 'vitest';
+import {
+  type Domid,
+  domid,
+  type EvtchnPort,
+  GNTTAB_RESERVED_XENSTORE,
+  port,
+  RingTransport,
+  SCHEDOP_shutdown,
+  SHUTDOWN_crash,
+  type SharedPages,
+  sched_shutdown,
+  type Vcpu,
+  XEN_DOMCTL_destroydomain,
+  XenstoreClient,
+} from '#pvbus';
+import { Server } from '../../../../dom0/xenstored/server.ts';
+import { VcpuDoor } from '../../../../dom0/xenstored/vcpu-door.ts';
+import { CoreRig, type Guest } from '../../../support/core-rig.ts';
+import { ListLog, rigTransport } from '../../../support/xenstore-rig.ts';
+
+interface GuestEnd {
+  readonly guest: Guest;
+  readonly kernel: Vcpu;
+  readonly store: SharedPages;
+  readonly port: EvtchnPort;
+  readonly transport: RingTransport;
+  readonly xs: XenstoreClient;
+  readonly domid: Domid;
+}
+
+class Host {
+  readonly core = new CoreRig();
+  readonly vcpu = this.core.dom0.kernel(1);
+  readonly log = new ListLog();
+  readonly server = new Server({
+    door: new VcpuDoor(this.vcpu),
+    clock: this.core.clock,
+    log: this.log,
+    onWork: () => {},
+  });
+  readonly toolstack = new XenstoreClient(rigTransport(this));
+  guests: GuestEnd[] = [];
+
+  /** A running guest that has granted its xenstore page and made a port for the daemon. */
+  guest(): GuestEnd {
+    const guest = this.core.guest();
+    const kernel = guest.kernel();
+    const store = kernel.grants.allocShared(domid(0), 1);
+    guest.grant(GNTTAB_RESERVED_XENSTORE, 0, store.gfn);
+    const local = kernel.events.allocUnbound(domid(0));
+    kernel.events.on(local, () => {});
+    const transport = new RingTransport(store.page(0), () => kernel.events.notify(local));
+    const end = {
+      guest,
+      kernel,
+      store,
+      port: local,
+      transport,
+      xs: new XenstoreClient(transport),
+      domid: domid(guest.domid),
+    };
+    this.guests.push(end);
+    return end;
+  }
+  /** Step everybody until `promise` has settled. */
+  async settle<T>(promise: Promise<T>): Promise<T> {
+    let done = false;
+    const end = (): void => {
+      done = true;
+    };
+    promise.then(end, end);
+    while (!done) {
+      this.turn();
+      await new Promise(resolve => setImmediate(resolve));
+    }
+    return promise;
+  }
+  turn(): void {
+    this.core.settle();
+    for (const { kernel, transport } of this.guests) {
+      kernel.events.poll();
+      transport.step();
+    }
+    this.vcpu.events.poll();
+    this.server.step();
+  }
+  destroy(end: GuestEnd): void {
+    this.guests = this.guests.filter(guest => guest !== end);
+    this.core.dom0.reset().domctl(XEN_DOMCTL_destroydomain, end.domid);
+    this.core.settle();
+  }
+}
+
+describe('xenstored on a hypervisor', () => {
+  test('serves a guest through its granted page and its event channel', async () => {
+    const host = new Host();
+    const end = host.guest();
+    const home = `/local/domain/${end.domid}`;
+    await host.settle(host.toolstack.write(home, ''));
+    await host.settle(host.toolstack.setPerms(home, [`n${end.domid}`]));
+    await host.settle(host.toolstack.introduce(end.domid, end.store.gfn, end.port));
+    expect(await host.settle(host.toolstack.isDomainIntroduced(end.domid))).toBe(true);
+    const heard: string[] = [];
+    await host.settle(host.toolstack.watch(home, 't', path => heard.push(path)));
+    await host.settle(end.xs.write('hello', 'from a guest'));
+    expect(await host.settle(host.toolstack.read(`${home}/hello`))).toBe('from a guest');
+    expect(heard).toEqual([home, `${home}/hello`]);
+    const seen: string[] = [];
+    await host.settle(end.xs.watch('control', 't', path => seen.push(path)));
+    await host.settle(host.toolstack.write(`${home}/control/shutdown`, 'poweroff'));
+    await host.settle(end.xs.read('control/shutdown'));
+    expect(seen).toEqual(['control', 'control/shutdown']);
+  });
+
+  test('refuses a domain that does not exist, grants no page, or has no such port, and keeps nothing of it', async () => {
+    const host = new Host();
+    const end = host.guest();
+    const introduce = (id: Domid, p: EvtchnPort): Promise<void> =>
+      host.settle(host.toolstack.introduce(id, end.store.gfn, p));
+    await expect(introduce(domid(77), end.port)).rejects.toMatchObject({ code: 'ENOENT' });
+    await expect(introduce(end.domid, port(99))).rejects.toMatchObject({ code: 'EINVAL' });
+    // The page was mapped for that and is not any more: the guest can take its grant back.
+    expect(end.guest.entryFlags(GNTTAB_RESERVED_XENSTORE)).toBe(1);
+    const bare = host.core.guest();
+    await expect(introduce(domid(bare.domid), end.port)).rejects.toMatchObject({ code: 'EINVAL' });
+    expect(await host.settle(host.toolstack.isDomainIntroduced(end.domid))).toBe(false);
+    await introduce(end.domid, end.port);
+    expect(host.core.internalErrors).toEqual([]);
+  });
+
+  test('tells of a shutdown once, then of the end, and lets go of page and port', async () => {
+    const host = new Host();
+    const [end, other] = [host.guest(), host.guest()];
+    for (const { domid, store, port } of [end, other]) {
+      await host.settle(host.toolstack.introduce(domid, store.gfn, port));
+    }
+    const events: string[] = [];
+    await host.settle(host.toolstack.watch('@releaseDomain', 't', path => events.push(path), 1));
+    events.length = 0;
+    const at = end.guest.reset().put(sched_shutdown, { reason: SHUTDOWN_crash });
+    end.guest.sched(SCHEDOP_shutdown, at);
+    host.guests = [other]; // what has shut down runs no more
+    await host.settle(host.toolstack.read('/'));
+    await host.settle(host.toolstack.read('/'));
+    expect(events.splice(0)).toEqual([`@releaseDomain/${end.domid}`]);
+    expect(host.log.lines.some(line => line.includes(`dom${end.domid} has shut down, reason 3`))).toBe(true);
+    expect(await host.settle(host.toolstack.isDomainIntroduced(end.domid))).toBe(true);
+    host.destroy(end);
+    await host.settle(host.toolstack.read('/'));
+    await host.settle(host.toolstack.read('/'));
+    expect(events).toEqual([`@releaseDomain/${end.domid}`]);
+    expect(await host.settle(host.toolstack.isDomainIntroduced(end.domid))).toBe(false);
+    // With the daemon's mapping gone nothing holds the domain any more: it is not even dying.
+    expect(host.core.hypervisor.domains.byId(end.domid)).toBeUndefined();
+    expect(await host.settle(other.xs.getDomainPath(other.domid))).toBe(`/local/domain/${other.domid}`);
+    expect(host.log.lines.filter(line => line.startsWith('error'))).toEqual([]);
+    expect(host.core.internalErrors).toEqual([]);
+  });
+
+  test('lets go of a domain that is released while it runs, which may then be introduced again', async () => {
+    const host = new Host();
+    const end = host.guest();
+    await host.settle(host.toolstack.introduce(end.domid, end.store.gfn, end.port));
+    await host.settle(end.xs.getDomainPath(end.domid));
+    await host.settle(host.toolstack.release(end.domid));
+    expect(end.guest.entryFlags(GNTTAB_RESERVED_XENSTORE)).toBe(1);
+    await host.settle(host.toolstack.introduce(end.domid, end.store.gfn, end.port));
+    expect(await host.settle(end.xs.getDomainPath(end.domid))).toBe(`/local/domain/${end.domid}`);
+  });
+});
