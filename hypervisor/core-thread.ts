@@ -55,8 +55,17 @@ function run(): never {
       progress = true;
     }
     if (hypervisor.step() === 'progress') progress = true;
-    if (!progress) loop.sleep(hypervisor.nextDeadline());
+    const shellDue = processes.deadline;
+    if (shellDue !== undefined && shellDue <= systemClock.now()) {
+      processes.prepare();
+      progress = true;
+    }
+    if (!progress) loop.sleep(earliest(hypervisor.nextDeadline(), processes.deadline));
   }
+}
+
+function earliest(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined ? b : b === undefined ? a : Math.min(a, b);
 }
 
 try {

@@ -6,6 +6,7 @@ import {
   type DomainLayout,
   KIND_BOOT,
   type Log,
+  monotonicNow,
   PAGE_SIZE,
   socketPair,
   VCPU_CRASH_RECORD,
@@ -38,6 +39,10 @@ const DOM0: readonly { program: Program; vcpus: readonly number[] }[] = [
   { program: 'dom0.js', vcpus: [0, 2, 3, 4] },
 ];
 export const DOM0_VCPUS = 5;
+/** Starting a shell takes a processor that the domain just created can use better for so long. */
+const SHELL_DELAY_NS = 100e6;
+/** After one that ended by itself. */
+const SHELL_RETRY_NS = 5e9;
 /** The first descriptor after a child's standard three. */
 const FIRST_SOCKET = 3;
 
@@ -49,6 +54,7 @@ export class ProcessTable implements DomainProcesses {
   private readonly log: Log;
   private readonly processes = new Map<number, Process>();
   private shell: Shell | undefined;
+  private prepareAt: number | undefined;
   private nextId = 1;
 
   constructor(post: (message: ToMain) => void, log: Log) {
@@ -58,7 +64,12 @@ export class ProcessTable implements DomainProcesses {
 
   /** Have a shell wait for the next domain. */
   prepare(): void {
+    this.prepareAt = undefined;
     this.shell ??= this.startShell();
+  }
+  /** When `prepare` is due (monotonic ns). */
+  get deadline(): number | undefined {
+    return this.prepareAt;
   }
   private startShell(): Shell {
     const [near, far] = socketPair();
@@ -86,6 +97,7 @@ export class ProcessTable implements DomainProcesses {
     }
     const { process, socket } = this.shell ?? this.startShell();
     this.shell = undefined;
+    this.prepareAt = monotonicNow() + SHELL_DELAY_NS;
     process.domain = domain;
     this.boot(domain, 0, socket);
   }
@@ -135,6 +147,7 @@ export class ProcessTable implements DomainProcesses {
       if (this.shell?.process === process) {
         closeFd(this.shell.socket);
         this.shell = undefined;
+        this.prepareAt = monotonicNow() + SHELL_RETRY_NS;
       }
       return;
     }
