@@ -153,7 +153,6 @@ export class Vif implements BridgePort {
   turn(nowNs: number): boolean {
     if (!this.work || this.broken !== undefined) return false;
     const controlled = this.controlTurn();
-    if (this.rate?.blockedUntil(nowNs) !== undefined) return controlled;
     const available = this.tx.unconsumedRequests();
     if (available < 0) {
       this.fail('its tx ring claims more requests than it can hold');
@@ -166,6 +165,7 @@ export class Vif implements BridgePort {
       if (this.tx.finalCheckForRequests() !== 0 || this.controlTurn()) this.work = true;
       return this.work;
     }
+    if (this.rate?.blockedUntil(nowNs) !== undefined) return controlled;
     this.serve(available, nowNs);
     return true;
   }

@@ -7,9 +7,6 @@ import { Frame } from './frame.ts';
 import type { NetbackEvent, NetbackMessage, NetbackReport, VifConnection } from './messages.ts';
 import { type Turn, turnPackets, Vif } from './vif.ts';
 
-/** A bridge that a vif names before anybody has made it. */
-const DEFAULT_MTU = 1500;
-
 export class NetbackWorker implements BackendWorker {
   private readonly clock: Clock;
   private readonly log: Log;
@@ -86,7 +83,7 @@ export class NetbackWorker implements BackendWorker {
     if (this.find(domid, handle)) throw new XenError('EEXIST', `vif${domid}.${handle} is connected already`);
     let bridge = this.bridges.get(connection.bridge);
     if (!bridge) {
-      bridge = this.makeBridge(connection.bridge, DEFAULT_MTU);
+      bridge = this.makeBridge(connection.bridge, connection.mtu);
       this.log.info(`bridge ${bridge.name}: made for vif${domid}.${handle}`);
     }
     const mac = Uint8Array.from(connection.mac.split(':'), octet => Number.parseInt(octet, 16));
