@@ -67,7 +67,7 @@ export class Devices {
 
   private configureNet(): void {
     const { args, clock, random, log } = this.parts;
-    const ip = args['ip'];
+    const ip = args.ip;
     const config: IpConfig | undefined = typeof ip === 'string' ? parseIpParameter(ip) : undefined;
     if (!config) return;
     const devices = this.netfront.interfaces();

@@ -79,7 +79,7 @@ export class Kernel implements Blocking {
     this.args = parseCmdline(this.info.cmdline);
     vcpu.frames = freeFrames(this.info);
     this.clock = new GuestClock(vcpu, clock);
-    this.console = new Hvc(vcpu, this.info.console, this.args['debug'] === true);
+    this.console = new Hvc(vcpu, this.info.console, this.args.debug === true);
     this.log = this.console.log;
     this.timers = vcpuTimers(vcpu, this.clock);
     const { store } = this.info;
@@ -100,12 +100,12 @@ export class Kernel implements Blocking {
   }
 
   private mountRoot(): void {
-    const root = this.args['root'];
+    const root = this.args.root;
     if (typeof root !== 'string') return;
     const name = root.replace(/^\/dev\//, '');
     const disk = this.devices.disks().find(d => d.name === name);
     if (!disk) throw new XenError('ENODEV', `root=${root}: this domain has no such disk`);
-    this.root = this.mount(disk, this.args['ro'] === true);
+    this.root = this.mount(disk, this.args.ro === true);
   }
 
   /** The volume on a disk; the one that is mounted already, if it is. Throws EINVAL when there is none. */

@@ -51,12 +51,10 @@ interface OpenState {
 export class FatVolume {
   readonly geometry: FatGeometry;
   private readonly core: FatCore;
-  private readonly fs: number;
   private readonly open_ = new Map<string, OpenState>();
 
-  private constructor(core: FatCore, fs: number, geometry: FatGeometry) {
+  private constructor(core: FatCore, geometry: FatGeometry) {
     this.core = core;
-    this.fs = fs;
     this.geometry = geometry;
   }
 
@@ -66,7 +64,7 @@ export class FatVolume {
     const core = new FatCore(module, new SectorCache(device), wallMs);
     const fs = core.alloc(core.x.sizeof_FATFS());
     core.call(`mount ${device.name}`, () => core.x.f_mount(fs, core.putString(core.path, ''), 1));
-    return new FatVolume(core, fs, geometry);
+    return new FatVolume(core, geometry);
   }
 
   /** Make an empty volume over the whole device; what was there is lost. */

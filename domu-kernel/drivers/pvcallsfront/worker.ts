@@ -39,7 +39,6 @@ export interface Attachment {
 export class PvcallsFront {
   readonly stats: PvcallsFrontStats;
   private readonly vcpu: Vcpu;
-  private readonly peer: Domid;
   private readonly pages: SharedPages;
   private readonly ref: Gref;
   private readonly port: EvtchnPort;
@@ -65,7 +64,6 @@ export class PvcallsFront {
     onBroken: (e: XenError) => void,
   ) {
     this.vcpu = vcpu;
-    this.peer = peer;
     this.log = log;
     this.stats = stats;
     this.onBroken = onBroken;

@@ -1,0 +1,223 @@
+// untrusted: everything a backend writes. A broken one costs the guest its sockets, never the guest.
+import { describe, expect, it } from 'vitest';
+import {
+  BackRing,
+  type GrantMapping,
+  PVCALLS_ACCEPT,
+  PVCALLS_CONNECT,
+  port,
+  pvcalls_data_intf,
+  sring,
+  type Vcpu,
+  XenPvcallsAccept,
+  XenPvcallsConnect,
+  XenPvcallsRequest,
+  xen_pvcalls_request,
+  xen_pvcalls_response,
+  xen_pvcalls_sring_entry,
+} from '#pvbus';
+import { PvcallsFrontStats } from '../../../../domu-kernel/drivers/pvcallsfront/stats.ts';
+import { PvcallsFront } from '../../../../domu-kernel/drivers/pvcallsfront/worker.ts';
+import { domid } from '../../../../pvbus/brands.ts';
+import { XenError } from '../../../../pvbus/errors.ts';
+import { CoreRig, LineLog } from '../../../support/core-rig.ts';
+
+interface Seen {
+  readonly req_id: number;
+  readonly cmd: number;
+  readonly id_lo: number;
+  readonly id_hi: number;
+  readonly ref: number;
+}
+
+/** A backend without sockets: sees what a frontend asks, answers what a test says. */
+class RawBackend {
+  readonly vcpu: Vcpu;
+  readonly ring: BackRing;
+  readonly page: GrantMapping['page'];
+  private readonly evtchn: ReturnType<Vcpu['events']['bindInterdomain']>;
+
+  constructor(vcpu: Vcpu, frontend: number, ref: number, evtchn: number) {
+    this.vcpu = vcpu;
+    this.page = vcpu.grants.map(domid(frontend), [ref])[0]!.page;
+    this.ring = new BackRing(this.page, xen_pvcalls_sring_entry.size);
+    this.evtchn = vcpu.events.bindInterdomain(domid(frontend), port(evtchn));
+    vcpu.events.on(this.evtchn, () => {});
+  }
+  take(): Seen[] {
+    const seen: Seen[] = [];
+    for (; this.ring.unconsumedRequests() > 0; this.ring.req_cons = (this.ring.req_cons + 1) >>> 0) {
+      const at = this.ring.requestOffset();
+      const request = new XenPvcallsRequest(this.page.view, at);
+      const u = at + xen_pvcalls_request.at.u;
+      const connect = new XenPvcallsConnect(this.page.view, u);
+      const accept = new XenPvcallsAccept(this.page.view, u);
+      const ref = request.cmd === PVCALLS_CONNECT ? connect.ref : request.cmd === PVCALLS_ACCEPT ? accept.ref : 0;
+      seen.push({ req_id: request.req_id, cmd: request.cmd, id_lo: connect.id_lo, id_hi: connect.id_hi, ref });
+    }
+    this.ring.finalCheckForRequests();
+    return seen;
+  }
+  answer(seen: Seen, ret = 0): void {
+    const at = this.ring.responseOffset();
+    const { view } = this.page;
+    view.setUint32(at, seen.req_id, true);
+    view.setUint32(at + 4, seen.cmd, true);
+    view.setInt32(at + 8, ret, true);
+    view.setUint32(at + xen_pvcalls_response.at.u, seen.id_lo, true);
+    view.setUint32(at + xen_pvcalls_response.at.u + 4, seen.id_hi, true);
+    this.ring.rsp_prod_pvt = (this.ring.rsp_prod_pvt + 1) >>> 0;
+    this.ring.pushResponses();
+    this.notify();
+  }
+  notify(): void {
+    this.vcpu.events.notify(this.evtchn);
+  }
+}
+
+function rig() {
+  const core = new CoreRig();
+  const guest = core.guest({ pages: 1024 });
+  const vcpu = guest.kernel();
+  const broken: XenError[] = [];
+  const log = new LineLog();
+  const stats = new PvcallsFrontStats();
+  const front = new PvcallsFront(vcpu, domid(0), 4, log, stats, error => broken.push(error));
+  front.start(true);
+  const { ref, port: evtchn } = front.attachment;
+  const back = new RawBackend(core.dom0.kernel(4), guest.domid, ref, evtchn);
+  /** Promise jobs of the frontend, then its events. */
+  const turn = async (): Promise<void> => {
+    for (let i = 0; i < 5; i++) {
+      await new Promise(resolve => setImmediate(resolve));
+      vcpu.events.poll();
+      back.vcpu.events.poll();
+    }
+  };
+  const next = async (): Promise<Seen> => {
+    for (let i = 0; i < 20; i++) {
+      await turn();
+      const [seen] = back.take();
+      if (seen) return seen;
+    }
+    throw new Error('the frontend asks for nothing');
+  };
+  /** Everything until a connection stands. */
+  const connected = async () => {
+    const work = front.connect(80);
+    back.answer(await next());
+    const seen = await next();
+    const intf = back.vcpu.grants.map(domid(guest.domid), [seen.ref])[0]!;
+    back.answer(seen);
+    await turn();
+    return { connection: await work, intf };
+  };
+  return { core, guest, vcpu, front, back, broken, stats, log, turn, next, connected };
+}
+const codeOf = (work: Promise<unknown>): Promise<string> =>
+  work.then(
+    () => 'nothing thrown',
+    error => (error as XenError).code,
+  );
+
+describe('a hostile pvcalls backend', () => {
+  it.each<[string, (r: ReturnType<typeof rig>, seen: Seen) => void]>([
+    ['answers what was never asked', ({ back }, seen) => back.answer({ ...seen, req_id: 4242 })],
+    ['answers another command', ({ back }, seen) => back.answer({ ...seen, cmd: seen.cmd + 1 })],
+    ['answers for another socket', ({ back }, seen) => back.answer({ ...seen, id_lo: seen.id_lo + 1 })],
+    ['answers with a positive number', ({ back }, seen) => back.answer(seen, 1)],
+    [
+      'answers twice',
+      ({ back }, seen) => {
+        back.answer(seen);
+        back.answer(seen);
+      },
+    ],
+    [
+      'claims answers that nobody waits for',
+      ({ back }) => {
+        back.page.words[sring.at.rsp_prod / 4] = 7;
+        back.notify();
+      },
+    ],
+    [
+      'moves its index backwards',
+      ({ back }) => {
+        back.page.words[sring.at.rsp_prod / 4] = -1;
+        back.notify();
+      },
+    ],
+  ])('that %s is given up once, and what waits fails', async (_what, act) => {
+    const r = rig();
+    const work = codeOf(r.front.connect(80));
+    act(r, await r.next());
+    await r.turn();
+    expect(r.broken).toHaveLength(1);
+    expect(await work).toBe('EIO');
+    expect(await codeOf(r.front.listen(80))).toBe('EIO');
+    await r.turn();
+    expect(r.broken).toHaveLength(1);
+  });
+
+  it('that leaves impossible indices in a data ring breaks that connection only', async () => {
+    const r = rig();
+    for (const [word, value] of [
+      [pvcalls_data_intf.at.in_prod, 1 << 20],
+      [pvcalls_data_intf.at.in_prod, -5],
+      [pvcalls_data_intf.at.out_cons, 99],
+    ] as const) {
+      const { connection, intf } = await r.connected();
+      intf.page.words[word / 4] = value;
+      const work = word === pvcalls_data_intf.at.out_cons ? connection.write('x') : connection.read();
+      expect(await codeOf(work)).toBe('EIO');
+      expect(await codeOf(connection.read())).toBe('EIO');
+    }
+    expect(r.broken).toEqual([]);
+    const { connection } = await r.connected();
+    await connection.write('fine');
+  });
+
+  it('that changes an error or an index it does not own changes nothing but its own stream', async () => {
+    const { connection, intf } = await rig().connected();
+    await connection.write('abc');
+    intf.page.words[pvcalls_data_intf.at.out_prod / 4] = 0x55;
+    await connection.write('def');
+    expect(intf.page.words[pvcalls_data_intf.at.out_prod / 4]).toBe(6);
+    intf.page.words[pvcalls_data_intf.at.in_error / 4] = 12345; // positive: no errno
+    expect(await codeOf(connection.read())).not.toBe('nothing thrown');
+  });
+
+  it('that keeps the pages of a closed socket never gets them used again', async () => {
+    const r = rig();
+    const { connection } = await r.connected();
+    const closing = connection.close();
+    r.back.answer(await r.next());
+    await r.turn();
+    await closing;
+    expect(r.stats.quarantined).toBe(1);
+    expect(r.log.lines.join()).toMatch(/keeps the pages/);
+  });
+
+  it('that never answers leaves the guest able to do everything else, and to give up', async () => {
+    const r = rig();
+    const works = Array.from({ length: 1200 }, () => codeOf(r.front.connect(80)));
+    await r.turn();
+    expect(r.back.take().length).toBeLessThanOrEqual(32);
+    r.front.end(new XenError('ECONNRESET', 'given up'));
+    const codes = new Set(await Promise.all(works));
+    expect([...codes].sort()).toEqual(['EBUSY', 'ECONNRESET']);
+  });
+
+  it('sees nothing of earlier commands in the slots', async () => {
+    const r = rig();
+    const work = codeOf(r.front.connect(0x1234));
+    r.back.answer(await r.next());
+    r.back.answer(await r.next(), -111);
+    const release = await r.next();
+    const slot = sring.size + 2 * 64;
+    expect(r.back.page.bytes.slice(slot + 24, slot + 64).every(byte => byte === 0)).toBe(true);
+    r.back.answer(release);
+    await r.turn();
+    expect(await work).toBe('ECONNREFUSED');
+  });
+});
