@@ -55,7 +55,7 @@ interface Watch {
 }
 
 /** A transaction that met this many conflicts in a row is reported as EAGAIN to its caller. */
-const TRANSACTION_ATTEMPTS = 100;
+const TRANSACTION_ATTEMPTS = 1000;
 /** A listing that changed this many times while it was read in parts is reported as EAGAIN. */
 const LISTING_ATTEMPTS = 100;
 

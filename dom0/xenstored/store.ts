@@ -120,6 +120,7 @@ export function* walk(node: Node, path: string): Generator<readonly [string, Nod
   const open: (readonly [string, Node])[] = [[path, node]];
   for (let next = open.pop(); next; next = open.pop()) {
     yield next;
+    if (next[1].children.size === 0) continue;
     const prefix = next[0] === '/' ? '/' : `${next[0]}/`;
     for (const [name, child] of next[1].children.entries()) open.push([prefix + name, child]);
   }
@@ -148,21 +149,44 @@ export function emptyTree(): Tree {
 /** Every domain's usage, by counting. What `apply` keeps along must always equal this. */
 export function countUsage(tree: Tree): NameMap<Usage> {
   let usage: NameMap<Usage> = NameMap.empty;
-  for (const [path, node] of walk(tree.root, '/')) usage = charged(usage, node, nameOf(path), 1);
+  for (const [owner, used] of usageBelow(tree.root, '/')) usage = usage.with(String(owner), used);
   return usage;
+}
+
+/** What each owner has at or below `node`. */
+function usageBelow(node: Node, path: string): Map<number, Usage> {
+  const below = new Map<number, { nodes: number; bytes: number }>();
+  for (const [at, { value, perms }] of walk(node, path)) {
+    let used = below.get(perms.owner);
+    if (!used) {
+      used = { nodes: 0, bytes: 0 };
+      below.set(perms.owner, used);
+    }
+    used.nodes++;
+    used.bytes += bytesOf(value, perms, nameOf(at));
+  }
+  return below;
 }
 
 const nameOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1);
 
-function bytesOf(node: Node, name: string): number {
-  return NODE_OVERHEAD + name.length + node.value.length + 4 * node.perms.entries.length;
+function bytesOf(value: Uint8Array, perms: Permissions, name: string): number {
+  return NODE_OVERHEAD + name.length + value.length + 4 * perms.entries.length;
 }
 
-function charged(usage: NameMap<Usage>, node: Node, name: string, sign: 1 | -1): NameMap<Usage> {
-  const key = String(node.perms.owner);
+function charged(usage: NameMap<Usage>, owner: number, nodes: number, bytes: number): NameMap<Usage> {
+  const key = String(owner);
   const now = usage.get(key) ?? { nodes: 0, bytes: 0 };
-  const next = { nodes: now.nodes + sign, bytes: now.bytes + sign * bytesOf(node, name) };
+  const next = { nodes: now.nodes + nodes, bytes: now.bytes + bytes };
   return next.nodes === 0 ? usage.without(key) : usage.with(key, next);
+}
+
+/** With `after` in the place of `before`, which had the same name. */
+function recharged(usage: NameMap<Usage>, before: Node, after: Node, name: string): NameMap<Usage> {
+  const less = -bytesOf(before.value, before.perms, name);
+  const more = bytesOf(after.value, after.perms, name);
+  if (before.perms.owner === after.perms.owner) return charged(usage, after.perms.owner, 0, less + more);
+  return charged(charged(usage, before.perms.owner, -1, less), after.perms.owner, 1, more);
 }
 
 /** Xen: what `node-size` limits: the value, the list of children and the permissions. */
@@ -238,7 +262,7 @@ function put(
     const after: Node = { ...last, value: op.value, generation };
     checkSize(after, op.path, limits);
     const name = segments[segments.length - 1] ?? '';
-    const usage = charged(charged(tree.usage, last, name, -1), after, name, 1);
+    const usage = recharged(tree.usage, last, after, name);
     const next = { ...tree, root: rebuilt(chain, segments, after), usage };
     if (op.value.length > last.value.length) checkUsage(next, actor, limits);
     return { tree: next, change: { path: op.path, before: last, after } };
@@ -255,7 +279,7 @@ function put(
     node = { value, perms, children, generation, namesGeneration: generation };
     after ??= node;
     checkSize(node, op.path, limits);
-    usage = charged(usage, node, segments[i]!, 1);
+    usage = charged(usage, perms.owner, 1, bytesOf(value, perms, segments[i]!));
   }
   const at = chain.length - 1;
   const children = last.children.with(segments[at]!, node!); // at least one segment was missing
@@ -277,7 +301,7 @@ function remove(tree: Tree, segments: readonly string[], path: string, actor: Ac
     throw new XenError('ENOENT', `the parent of ${path} does not exist`);
   }
   let { usage } = tree;
-  for (const [at, node] of walk(last, path)) usage = charged(usage, node, nameOf(at), -1);
+  for (const [owner, used] of usageBelow(last, path)) usage = charged(usage, owner, -used.nodes, -used.bytes);
   const parent = chain[segments.length - 1]!; // the node above the last segment
   const children = parent.children.without(segments[segments.length - 1]!);
   const without: Node = { ...parent, children, generation, namesGeneration: generation };
@@ -314,7 +338,7 @@ function setPerms(
   const after: Node = { ...last, perms, generation };
   checkSize(after, path, limits);
   const name = segments[segments.length - 1] ?? '';
-  const usage = charged(charged(tree.usage, last, name, -1), after, name, 1);
+  const usage = recharged(tree.usage, last, after, name);
   return { tree: { ...tree, root: rebuilt(chain, segments, after), usage }, change: { path, before: last, after } };
 }
 
