@@ -134,6 +134,8 @@ export const TOOLSTACK_OPS = {
   info: op({}, hostInfo),
   /** The hypervisor's console ring; `clear` empties it after reading. */
   dmesg: op({ clear: flag }, record({ text: text(1 << 19) })),
+  /** Have the hypervisor print state to its console ring: a letter each, 'h' says which there are. */
+  debugKeys: op({ keys: text(64) }, nothing),
   /** ENOENT when no domain has the name. */
   domid: op({ name: anyName }, record({ domid })),
   domname: op({ domid }, record({ name: anyName })),

@@ -187,6 +187,9 @@ export class ToolstackServer {
         return toolstack.info();
       case 'dmesg':
         return { text: toolstack.dmesg(request.args.clear) };
+      case 'debugKeys':
+        toolstack.debugKeys(request.args.keys);
+        return null;
       case 'domid':
         return { domid: await toolstack.domid(request.args.name) };
       case 'domname':

@@ -137,6 +137,9 @@ export class Toolstack {
   dmesg(clear: boolean): string {
     return this.#parts.xc.readConsole(clear);
   }
+  debugKeys(keys: string): void {
+    this.#parts.xc.debugKeys(keys);
+  }
   async domid(name: string): Promise<Domid> {
     for (const { domid } of this.#parts.xc.domainInfoList()) {
       if ((await this.#nameOf(domid)) === name) return domid;

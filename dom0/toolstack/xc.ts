@@ -46,6 +46,7 @@ import {
   XEN_DOMINF_shutdownmask,
   XEN_DOMINF_shutdownshift,
   XEN_EXTRAVERSION_LEN,
+  XEN_SYSCTL_debug_keys,
   XEN_SYSCTL_getdomaininfolist,
   XEN_SYSCTL_INTERFACE_VERSION,
   XEN_SYSCTL_physinfo,
@@ -75,6 +76,7 @@ import {
   xen_memory_reservation,
   xen_platform_parameters,
   xen_sysctl,
+  xen_sysctl_debug_keys,
   xen_sysctl_getdomaininfolist,
   xen_sysctl_physinfo,
   xen_sysctl_readconsole,
@@ -296,6 +298,18 @@ export class Xc {
       );
     }
     return Buffer.concat(parts).toString('utf8');
+  }
+  /** Print state to the hypervisor's console ring, a letter each. */
+  debugKeys(keys: string): void {
+    const scratch = this.vcpu.scratch.reset();
+    const text = Buffer.from(keys, 'latin1');
+    const buffer = scratch.alloc(Math.max(text.length, 1));
+    scratch.bytes.set(text, buffer);
+    const { at } = xen_sysctl_debug_keys;
+    this.#sysctl(XEN_SYSCTL_debug_keys, `press the debug keys ${JSON.stringify(keys)}`, (view, arg) => {
+      set64(view, arg + at.keys, buffer);
+      view.setUint32(arg + at.nr_keys, text.length, true);
+    });
   }
 
   // ---- version ----

@@ -224,6 +224,9 @@ export class FakeToolstack {
         reply({ text: this.messages });
         if (args.clear) this.messages = '';
         return;
+      case 'debugKeys':
+        this.messages += [...args.keys].map(key => `(XEN) '${key}' pressed\n`).join('');
+        return reply();
       case 'domid': {
         const found = [...this.domains.values()].find(({ name }) => name === args.name);
         if (found === undefined) throw new XenError('ENOENT', `there is no domain '${args.name}'`);

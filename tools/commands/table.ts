@@ -118,6 +118,13 @@ export const COMMANDS: readonly CommandSpec[] = [
     load: () => import('./dmesg.ts'),
   },
   {
+    name: 'debug-keys',
+    modifies: true,
+    usage: '<Keys>',
+    description: 'Send debug keys to Xen',
+    load: () => import('./debug-keys.ts'),
+  },
+  {
     name: 'up',
     modifies: true,
     dryRun: true,

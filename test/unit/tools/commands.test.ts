@@ -361,6 +361,11 @@ describe('xl info, dmesg, domid, domname', () => {
     expect((await on(['dmesg'])).stdout).toBe('');
   });
 
+  it('debug-keys has the hypervisor print to the ring', async () => {
+    expect(await on(['debug-keys', 'eg'])).toEqual({ code: 0, stdout: '', stderr: '' });
+    expect((await on(['dmesg', '-c'])).stdout).toContain("(XEN) 'e' pressed\n(XEN) 'g' pressed\n");
+  });
+
   it('domid and domname translate', async () => {
     recordedDomains();
     expect(await on(['domid', 'db1'])).toEqual({ code: 0, stdout: '2\n', stderr: '' });
