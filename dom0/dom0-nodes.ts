@@ -1,13 +1,11 @@
 // What xenstore holds of dom0 itself, and the directories everybody else's nodes go under.
 // Xen: what xen-init-dom0 writes.
 import type { XenstoreClient } from '#pvbus';
-import { writeNodes } from './toolstack/domain-nodes.ts';
+import { BACKEND_TYPES, writeNodes } from './toolstack/domain-nodes.ts';
 import { DOM0_NAME } from './toolstack/domain-records.ts';
 import { domainPath, PRIVATE, vmPath } from './toolstack/xenstore-paths.ts';
 
 export const DOM0_UUID = '00000000-0000-0000-0000-000000000000';
-
-const BACKEND_TYPES = ['console', 'vbd', 'vif', 'pvcalls'];
 
 export async function writeDom0Nodes(xs: XenstoreClient, vcpus: number, memoryKiB: number): Promise<void> {
   const home = domainPath(0);

@@ -147,8 +147,11 @@ export async function removeNodes(xs: XenstoreClient, paths: readonly string[]):
   });
 }
 
+/** What dom0 has backends of, and so a directory in xenstore for. */
+export const BACKEND_TYPES = ['console', 'vbd', 'vif', 'pvcalls'];
+
 /**
- * Remove what a domain and its devices had, and the directories of its backends that are empty now.
+ * Remove what a domain and its devices had, with the directories of its backends, which are empty then.
  * `backends`: the backend directory of each device.
  */
 export async function removeDomainNodes(
@@ -157,7 +160,8 @@ export async function removeDomainNodes(
   uuid: string,
   backends: readonly string[],
 ): Promise<void> {
-  const perDomain = new Set([...backends, backendPath(0, 'console', domid, 0)].map(parentOf));
+  const own = BACKEND_TYPES.map(type => parentOf(backendPath(0, type, domid, 0)));
+  const perDomain = new Set([...own, ...backends.map(parentOf)]);
   const errors = [...perDomain].map(path => parentOf(errorPath(path)));
   await removeNodes(xs, [...perDomain, ...errors, domainPath(domid), vmPath(uuid), libxlPath(domid)]);
 }

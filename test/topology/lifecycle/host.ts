@@ -1,0 +1,139 @@
+// A real host and a tool's connection to it, with what these tests ask of both.
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import {
+  type DomainConfig,
+  type DomainEvent,
+  type DomainInfo,
+  runPaths,
+  socketTransport,
+  type ToolstackEvent,
+  XenstoreClient,
+} from '#pvbus';
+import { ToolstackClient } from '../../../tools/toolstack-client.ts';
+import { dist, HostRig } from '../../support/host-rig.ts';
+import { eventually, openFiles } from '../../support/processes.ts';
+import { domainConfig } from '../../unit/dom0/toolstack/domain-config.ts';
+
+export const KERNEL = dist('domu-kernel.js');
+export const GUEST = fileURLToPath(new URL('guest.ts', import.meta.url));
+
+/** What is there of a host: it must be the same before a domain and after it. */
+export interface Inventory {
+  readonly processes: number;
+  /** Open descriptors of the hypervisor, xenstored and dom0. */
+  readonly fds: readonly number[];
+  readonly nodes: readonly string[];
+  readonly files: readonly string[];
+}
+
+export class LifecycleHost {
+  readonly rig: HostRig;
+  readonly toolstack: ToolstackClient;
+  readonly xs: XenstoreClient;
+  readonly events: DomainEvent[] = [];
+
+  private constructor(rig: HostRig, toolstack: ToolstackClient, xs: XenstoreClient) {
+    this.rig = rig;
+    this.toolstack = toolstack;
+    this.xs = xs;
+  }
+  static async start(options: { mediated?: boolean } = {}): Promise<LifecycleHost> {
+    const rig = await HostRig.start(options);
+    const paths = runPaths(rig.runDir);
+    const host = new LifecycleHost(
+      rig,
+      await ToolstackClient.connect(paths.toolstackSocket),
+      new XenstoreClient(await socketTransport(paths.xenstoredSocket)),
+    );
+    await host.toolstack.call('subscribe', {}, (event: ToolstackEvent) => {
+      if (event.event === 'domain') host.events.push(event);
+    });
+    return host;
+  }
+  async stop(): Promise<void> {
+    this.toolstack.close();
+    this.xs.close();
+    await this.rig.stop();
+  }
+
+  /** A config of the tests' guest; `doing` says what it does. */
+  config(name: string, doing: string, over: Partial<DomainConfig> = {}): DomainConfig {
+    return domainConfig({
+      name,
+      uuid: randomUUID(),
+      memory: 16,
+      kernel: KERNEL,
+      ramdisk: GUEST,
+      cmdline: `doing=${doing}`,
+      source: `${name}.cfg`,
+      ...over,
+    });
+  }
+  async create(config: DomainConfig, options: { paused?: boolean; monitor?: boolean } = {}): Promise<number> {
+    const { paused = false, monitor = true } = options;
+    return (await this.toolstack.call('create', { config, paused, monitor })).domid;
+  }
+  /** Its guest's first words are on the console. */
+  async up(name: string, times = 1): Promise<void> {
+    await eventually(
+      `${name} is up`,
+      () => this.rig.consoleLog(name).split(`${name} is up as dom`).length - 1 >= times,
+    ).catch(error => {
+      throw new Error(`${error.message}\n${this.rig.log()}\n${this.rig.consoleLog(name)}`);
+    });
+  }
+  async destroy(domid: number): Promise<void> {
+    await this.toolstack.call('destroy', { domid, force: false });
+  }
+  async list(): Promise<DomainInfo[]> {
+    return this.toolstack.call('list', { domid: null });
+  }
+  async info(domid: number): Promise<DomainInfo | undefined> {
+    return (await this.list()).find(info => info.domid === domid);
+  }
+  /** The line of the host's log in which all of `words` are. */
+  async logged(...words: string[]): Promise<string> {
+    const find = (): string | undefined =>
+      this.rig
+        .log()
+        .split('\n')
+        .find(line => words.every(word => line.includes(word)));
+    return (await eventually(`the log says ${words.join(' … ')}`, find))!;
+  }
+
+  /** Every path of the xenstore. */
+  async nodes(path = '/'): Promise<string[]> {
+    const children = await this.xs.directory(path);
+    const below = await Promise.all(children.map(name => this.nodes(path === '/' ? `/${name}` : `${path}/${name}`)));
+    return path === '/' ? below.flat() : [path, ...below.flat()];
+  }
+  async inventory(): Promise<Inventory> {
+    const processes = this.rig.processes();
+    return {
+      processes: processes.length,
+      fds: processes.filter(isHost).map(openFiles),
+      nodes: (await this.nodes()).sort(),
+      files: this.rig.files().filter(name => !name.startsWith('log/')),
+    };
+  }
+  /** Waits for what ends by itself: esbuild's process, a socket that was closed. */
+  async inventoryBecomes(expected: Inventory): Promise<Inventory> {
+    let last = await this.inventory();
+    await eventually('the inventory is what it was', async () => {
+      last = await this.inventory();
+      return JSON.stringify(last) === JSON.stringify(expected);
+    }).catch(() => {}); // the caller's comparison shows the difference
+    return last;
+  }
+}
+
+/** Not the shells that wait for a domain, nor esbuild. */
+function isHost(pid: number): boolean {
+  try {
+    return /\b(hypervisor|xenstored|dom0)\.js\0/.test(readFileSync(`/proc/${pid}/cmdline`, 'utf8'));
+  } catch {
+    return false; // it has ended meanwhile
+  }
+}

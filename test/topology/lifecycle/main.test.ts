@@ -1,0 +1,360 @@
+// The life of domains on a real host: created, paused, shut down, rebooted, crashed, killed, destroyed.
+// Whatever happens to one, nothing of it is left and the others do not notice.
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { runPaths, SHUTDOWN_crash, SHUTDOWN_poweroff, XenError } from '#pvbus';
+import { eventually, isAlive } from '../../support/processes.ts';
+import { disk, net } from '../../unit/dom0/toolstack/domain-config.ts';
+import { GUEST, type Inventory, KERNEL, LifecycleHost } from './host.ts';
+
+const dir = mkdtempSync(join(tmpdir(), 'xenolith-lifecycle-'));
+let host: LifecycleHost;
+let empty: Inventory;
+beforeAll(async () => {
+  host = await LifecycleHost.start();
+  empty = await host.inventory();
+});
+afterEach(async () => {
+  const guests = async () => (await host.list()).filter(info => info.domid !== 0);
+  for (let left = await guests(); left.length > 0; left = await guests()) {
+    await Promise.allSettled(left.map(({ domid }) => host.destroy(domid)));
+  }
+  expect(await host.inventoryBecomes(empty)).toEqual(empty);
+});
+afterAll(async () => {
+  await host?.stop();
+  rmSync(dir, { recursive: true, force: true });
+});
+const image = (name: string, bytes = 1 << 20): string => {
+  const path = join(dir, name);
+  writeFileSync(path, '');
+  truncateSync(path, bytes);
+  return path;
+};
+/** The process a domain runs in: the shell that has its memory mapped. */
+function processOf(domid: number): number {
+  const has = (pid: number): boolean =>
+    cmdline(pid).includes('domain-shell') &&
+    readFileSync(`/proc/${pid}/maps`, 'utf8').includes(`xenolith-dom${domid} `);
+  return host.rig.processes().find(has)!;
+}
+
+describe('a domain', () => {
+  it('is created, runs, and is destroyed', async () => {
+    const domid = await host.create(host.config('one', 'idle'));
+    await host.up('one');
+    expect(await host.info(domid)).toMatchObject({ name: 'one', current_kb: 16384, vcpu_online: 1, dying: false });
+    await host.destroy(domid);
+    expect(await host.info(domid)).toBeUndefined();
+  });
+
+  it('reports each phase of its creation, in order, with its time', async () => {
+    const phases: string[] = [];
+    const config = host.config('phases', 'idle');
+    await host.toolstack.call('create', { config, paused: false, monitor: true }, event => {
+      if (event.event === 'phase') {
+        phases.push(event.phase);
+        expect(event.ms).toBeGreaterThanOrEqual(0);
+      }
+    });
+    expect(phases).toEqual(['config', 'domain', 'memory', 'xenstore', 'introduce', 'devices', 'unpause']);
+  });
+
+  it('that is created paused runs nothing until it is unpaused', async () => {
+    const domid = await host.create(host.config('held', 'idle'), { paused: true });
+    expect(await host.info(domid)).toMatchObject({ paused: true, running: false });
+    await new Promise(resolve => setTimeout(resolve, 300));
+    expect(host.rig.consoleLog('held')).toBe('');
+    await host.toolstack.call('unpause', { domid });
+    await host.up('held');
+    expect(await host.info(domid)).toMatchObject({ paused: false });
+  });
+
+  it('that is paused uses no time of the processor, and goes on where it was', async () => {
+    const domid = await host.create(host.config('spinning', 'spin'));
+    await host.up('spinning');
+    await host.toolstack.call('pause', { domid });
+    const first = (await host.info(domid))!;
+    expect(first.paused).toBe(true);
+    await new Promise(resolve => setTimeout(resolve, 200));
+    const second = (await host.info(domid))!;
+    expect(second.cpu_time - first.cpu_time).toBeLessThan(20e6);
+    await host.toolstack.call('unpause', { domid });
+    await eventually('it runs on', async () => (await host.info(domid))!.cpu_time > second.cpu_time + 20e6);
+  });
+
+  it('takes note of a request to shut down, ends, and is cleared away', async () => {
+    const domid = await host.create(host.config('obedient', 'idle'));
+    await host.up('obedient');
+    const ended = host.toolstack.call('wait', { domid, until: 'shutdown' });
+    const gone = host.toolstack.call('wait', { domid, until: 'destroyed' });
+    await host.toolstack.call('shutdown', { domid });
+    expect(await ended).toEqual({ what: 'shutdown', reason: SHUTDOWN_poweroff });
+    expect(await gone).toEqual({ what: 'destroyed', reason: null });
+    expect(host.rig.consoleLog('obedient')).toContain('going down');
+    await host.logged(`domain 'obedient' (dom${domid}) has shut down; on_poweroff=destroy`);
+    expect(await host.info(domid)).toBeUndefined();
+  });
+
+  it('that is rebooted comes back under another domid', async () => {
+    const domid = await host.create(host.config('again', 'idle'));
+    await host.up('again');
+    await host.toolstack.call('reboot', { domid });
+    await host.up('again', 2);
+    const { domid: next } = await host.toolstack.call('domid', { name: 'again' });
+    expect(next).toBeGreaterThan(domid);
+    expect(await host.info(domid)).toBeUndefined();
+  });
+
+  it('whose program returns powers off', async () => {
+    const domid = await host.create(host.config('brief', 'return'));
+    expect(await host.toolstack.call('wait', { domid, until: 'destroyed' })).toMatchObject({ what: 'destroyed' });
+    expect(host.rig.consoleLog('brief')).toContain('brief is up');
+  });
+
+  it.each([
+    ['throws', 'throw', 'Error: out of teapots'],
+    ['leaves a rejection', 'reject', 'Error: a promise nobody watches'],
+  ])('whose program %s has crashed, and the log says with what words', async (_how, doing, words) => {
+    const name = `crash-${doing}`;
+    const domid = await host.create(host.config(name, doing, { on_crash: 'preserve' }));
+    await host.logged(`domain '${name}' (dom${domid}) has crashed: ${words}; on_crash=preserve`);
+    expect(await host.info(domid)).toMatchObject({ shutdown: true, shutdown_reason: SHUTDOWN_crash, name });
+    expect(host.rig.consoleLog(name)).toContain(words);
+  });
+
+  it('that crashes is restarted when its config says so', async () => {
+    const disks = [disk({ target: image('phoenix') })];
+    const domid = await host.create(host.config('phoenix', 'throw-once', { on_crash: 'restart', disks }));
+    await host.up('phoenix', 2);
+    const { domid: now } = await host.toolstack.call('domid', { name: 'phoenix' });
+    expect(now).toBeGreaterThan(domid);
+  });
+
+  it('that crashes is kept under another name when its config says so, and started anew with its disk', async () => {
+    const disks = [disk({ target: image('kept') })];
+    const config = host.config('kept', 'throw-once', { on_crash: 'rename-restart', disks });
+    const domid = await host.create(config);
+    await host.up('kept', 2);
+    const { name } = await host.toolstack.call('domname', { domid });
+    expect(name).toMatch(/^kept-\d{8}T\d{4}Z$/);
+    expect(await host.info(domid)).toMatchObject({ shutdown: true });
+    expect((await host.list()).map(info => info.name).sort()).toEqual(['Domain-0', 'kept', name].sort());
+  });
+
+  it('whose process is killed has crashed; the other domains did not notice', async () => {
+    const other = await host.create(host.config('other', 'echo'));
+    await host.up('other');
+    const domid = await host.create(host.config('victim', 'idle', { on_crash: 'preserve' }));
+    await host.up('victim');
+    process.kill(processOf(domid), 'SIGKILL');
+    await host.logged(`domain 'victim' (dom${domid}) has crashed`);
+    expect(await host.info(domid)).toMatchObject({ shutdown: true, shutdown_reason: SHUTDOWN_crash });
+    expect(await host.info(other)).toMatchObject({ shutdown: false });
+  });
+
+  it('that is destroyed twice at once is destroyed once', async () => {
+    const domid = await host.create(host.config('twice', 'idle'));
+    const [a, b] = await Promise.allSettled([host.destroy(domid), host.destroy(domid)]);
+    expect([a.status, b.status]).toContain('fulfilled');
+    expect(await host.info(domid)).toBeUndefined();
+  });
+
+  it('with a disk and a vif is served by both backends, and lets go of both', async () => {
+    const target = image('written');
+    const config = host.config('equipped', 'write', { disks: [disk({ target })], vifs: [net()] });
+    const domid = await host.create(config);
+    await eventually('the guest has written', () => host.rig.consoleLog('equipped').includes('flushed'));
+    expect(readFileSync(target).subarray(0, 18).toString()).toBe('written by a guest');
+    await eventually(
+      'the vif is connected',
+      async () => (await host.xs.read(`/local/domain/0/backend/vif/${domid}/0/state`)) === '4',
+    );
+    await host.destroy(domid);
+  });
+
+  it('has a console that carries bytes both ways, and shows what was said before', async () => {
+    const domid = await host.create(host.config('talk', 'echo'));
+    await host.up('talk');
+    const { path } = await host.toolstack.call('console', { domid });
+    const socket = connect(path);
+    let got = '';
+    socket.on('data', bytes => {
+      got += bytes;
+    });
+    await once(socket, 'connect');
+    await eventually('the first words', () => got.includes('talk is up'));
+    socket.write('hello\n');
+    await eventually('the answer', () => got.includes('you said hello'));
+    await host.destroy(domid);
+    await eventually('the end', () => socket.readableEnded || socket.destroyed);
+    expect(existsSync(path)).toBe(false);
+  });
+});
+
+describe('a config that cannot be built', () => {
+  const refused = async (over: Parameters<LifecycleHost['config']>[2], name = 'bad'): Promise<XenError> => {
+    const error = await host.create(host.config(name, 'idle', over)).then(
+      () => undefined,
+      e => e as XenError,
+    );
+    expect(error).toBeInstanceOf(XenError);
+    expect(error!.message).not.toContain('\n');
+    // Not even for a moment was there anything.
+    expect(await host.inventoryBecomes(empty)).toEqual(empty);
+    return error!;
+  };
+
+  it.each([
+    ['a missing kernel', { kernel: '/nowhere/k.js' }, 'ENOENT', 'bad.cfg: kernel: /nowhere/k.js does not exist'],
+    ['a missing program', { ramdisk: '/nowhere/p.ts' }, 'ENOENT', 'bad.cfg: ramdisk: /nowhere/p.ts does not exist'],
+    [
+      'a missing disk',
+      { disks: [disk({ target: '/nowhere/d.img' })] },
+      'ENOENT',
+      'bad.cfg: disk xvda: /nowhere/d.img does not exist',
+    ],
+    [
+      'a disk that is a folder',
+      { disks: [disk({ target: '/tmp' })] },
+      'EINVAL',
+      'bad.cfg: disk xvda: /tmp is neither a file nor a block device',
+    ],
+    [
+      'a disk format nobody serves',
+      { disks: [disk({ format: 'qcow2' })] },
+      'EINVAL',
+      'bad.cfg: disk xvda: format qcow2 is not served here, raw is',
+    ],
+    [
+      'an unknown backend',
+      { disks: [disk({ backend: 'nobody', target: KERNEL })] },
+      'ENOENT',
+      `bad.cfg: disk xvda: backend domain 'nobody' does not exist`,
+    ],
+    [
+      'more memory than the host has',
+      { memory: 1 << 24 },
+      'ENOMEM',
+      /^bad.cfg: memory: 16777216 MiB asked for, \d+ MiB of this host are free$/,
+    ],
+    [
+      'less memory than its kernel needs',
+      { memory: 1 },
+      'E2BIG',
+      'bad.cfg: memory: 1 MiB do not hold kernel and ramdisk, 1 MiB would',
+    ],
+    [
+      'a maxmem below memory',
+      { memory: 32, maxmem: 16 },
+      'EINVAL',
+      'bad.cfg: maxmem: 16 MiB is less than memory, 32 MiB',
+    ],
+    ['a long command line', { cmdline: 'x'.repeat(1024) }, 'EINVAL', 'bad.cfg: cmdline: 1024 bytes, at most 1023 fit'],
+    ['an empty name', { name: '' }, 'EINVAL', 'bad.cfg: name: it is empty'],
+    [
+      'a type this host has not',
+      { type: 'hvm' as const },
+      'EINVAL',
+      `bad.cfg: type: 'hvm': this host builds pv domains only`,
+    ],
+    [
+      'one vdev twice',
+      { disks: [disk({ target: KERNEL }), disk({ target: GUEST })] },
+      'EINVAL',
+      'bad.cfg: disk: xvda is there twice',
+    ],
+  ] as const)('because of %s is refused in one line, and nothing is left', async (_what, over, code, message) => {
+    const error = await refused(over as Parameters<LifecycleHost['config']>[2]);
+    expect(error.code).toBe(code);
+    expect(error.message).toMatch(
+      message instanceof RegExp ? message : new RegExp(`^${message.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`),
+    );
+  });
+
+  it("because its backend refuses the disk is refused with the backend's words, and all that was made is undone", async () => {
+    const target = image('short', 100);
+    const error = await refused({ disks: [disk({ target })] });
+    expect(error.message).toContain(`its image ${target} has no whole sector`);
+  });
+
+  it('because its program cannot be bundled names file and line', async () => {
+    const ramdisk = join(dir, 'broken.ts');
+    writeFileSync(ramdisk, `import 'node:fs';\n`);
+    expect((await refused({ ramdisk })).message).toBe(
+      `bad.cfg: ramdisk: ${ramdisk} cannot be bundled: ${ramdisk}:1: Could not resolve "node:fs"`,
+    );
+  });
+});
+
+describe('a name', () => {
+  it('belongs to one domain; who comes second is refused, also when both come at once', async () => {
+    const results = await Promise.allSettled([
+      host.create(host.config('same', 'idle')),
+      host.create(host.config('same', 'idle')),
+    ]);
+    const failed = results.filter(result => result.status === 'rejected');
+    expect(failed).toHaveLength(1);
+    expect(failed[0]!.reason).toMatchObject({ code: 'EEXIST' });
+    await expect(host.create(host.config('same', 'idle'))).rejects.toThrow(
+      /^same.cfg: name: a domain 'same' exists already \(domid \d+\)$/,
+    );
+  });
+
+  it('and a uuid and a disk too', async () => {
+    const target = image('shared');
+    const first = host.config('first', 'idle', { disks: [disk({ target })] });
+    await host.create(first);
+    await expect(host.create(host.config('second', 'idle', { uuid: first.uuid }))).rejects.toMatchObject({
+      code: 'EEXIST',
+    });
+    await expect(host.create(host.config('second', 'idle', { disks: [disk({ target })] }))).rejects.toThrow(
+      `second.cfg: disk xvda: ${target} is in use: domain 'first' writes it as xvda`,
+    );
+  });
+});
+
+describe('twenty domains', () => {
+  it('at once, created and destroyed several times, leave nothing', async () => {
+    const target = Array.from({ length: 20 }, (_, i) => image(`disk-${i}`));
+    for (let round = 0; round < 4; round++) {
+      const domids = await Promise.all(
+        target.map((path, i) =>
+          host.create(
+            host.config(`many-${i}`, 'idle', {
+              memory: 8,
+              disks: [disk({ target: path })],
+              vifs: [net({ mac: `00:16:3e:00:00:${i.toString(16).padStart(2, '0')}` })],
+            }),
+          ),
+        ),
+      );
+      await Promise.all(target.map((_, i) => host.up(`many-${i}`, round + 1)));
+      expect(new Set(domids).size).toBe(20);
+      expect((await host.list()).length).toBe(21);
+      await Promise.all(domids.map(domid => host.destroy(domid)));
+      expect(await host.inventoryBecomes(empty)).toEqual(empty);
+    }
+  }, 180_000);
+});
+
+describe('a host that is shut down', () => {
+  it('ends its domains, then itself; nothing is left', async () => {
+    const other = await LifecycleHost.start();
+    const all = other.rig.processes();
+    const config = other.config('last', 'idle');
+    await other.create(config);
+    await other.up('last');
+    await other.toolstack.call('shutdownHost', {});
+    expect(await other.rig.ended).toBe(0);
+    await eventually('every process has ended', () => !all.some(isAlive), 2000);
+    expect(existsSync(runPaths(other.rig.runDir).toolstackSocket)).toBe(false);
+    await other.stop();
+  });
+});
+
+const cmdline = (pid: number): string => readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
