@@ -1,0 +1,289 @@
+// netfront against a backend that has no driver but a hand. Numbers of acts are those of the hostile acts that Xen's
+// record knows; Xen: io/netif.h.
+import { describe, expect, it } from 'vitest';
+import {
+  NETIF_RSP_DROPPED,
+  NETIF_RSP_ERROR,
+  NETRXF_data_validated,
+  NETRXF_extra_info,
+  NETRXF_more_data,
+  NETTXF_more_data,
+  XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER,
+  XEN_NETIF_CTRL_STATUS_NOT_SUPPORTED,
+  XEN_NETIF_CTRL_STATUS_SUCCESS,
+  XEN_NETIF_CTRL_TYPE_ADD_GREF_MAPPING,
+  XEN_NETIF_CTRL_TYPE_GET_GREF_MAPPING_SIZE,
+  XenbusState,
+} from '#pvbus';
+import { FRAME_CHECKSUM_GOOD } from '../../../../domu-kernel/net-device.ts';
+import { GOOD_FEATURES, HostileNetback } from '../../../support/hostile-netback.ts';
+
+const frame = Uint8Array.from({ length: 60 }, (_, i) => i);
+
+describe('a backend that keeps to the protocol', () => {
+  it('gets frames, gives frames, and every page goes round for ever', async () => {
+    const back = await HostileNetback.connect();
+    const { vif } = back.guest;
+    const got: { bytes: Uint8Array; flags: number }[] = [];
+    vif.onFrame((bytes, offset, length, flags) => got.push({ bytes: bytes.slice(offset, offset + length), flags }));
+    for (let i = 0; i < 1000; i++) {
+      expect(vif.send(frame, 60)).toBe(true);
+      const [request] = back.sent();
+      expect(request).toMatchObject({ offset: 0, flags: 0, size: 60 });
+      const page = back.map(request!.gref);
+      expect(page.page.bytes.subarray(0, 60)).toEqual(frame);
+      back.rig.vcpu.grants.unmap([page]);
+      back.answerTx(request!.id);
+      back.deliver(frame, i % 2 === 0 ? NETRXF_data_validated : 0);
+      back.go();
+      expect(back.postedCount()).toBe(256);
+    }
+    expect(got).toHaveLength(1000);
+    expect(got.every(g => Buffer.from(g.bytes).equals(frame))).toBe(true);
+    expect([got[0]!.flags, got[1]!.flags]).toEqual([FRAME_CHECKSUM_GOOD, 0]);
+    expect(vif.stats).toMatchObject({ txFrames: 1000, rxFrames: 1000, txErrors: 0, rxErrors: 0 });
+  });
+  it('but never answers: the ring fills, then send says so, and whoever waits for room hears of it (act 36)', async () => {
+    const back = await HostileNetback.connect();
+    const { vif } = back.guest;
+    let sent = 0;
+    while (vif.send(frame, 60)) sent++;
+    expect(sent).toBe(256);
+    expect(vif.txBuffer()).toBeUndefined();
+    let ready = 0;
+    vif.whenWritable(() => ready++);
+    back.go();
+    expect(ready).toBe(0);
+    const [first] = back.sent();
+    back.answerTx(first!.id);
+    back.go();
+    expect(ready).toBe(1);
+    expect(vif.send(frame, 60)).toBe(true);
+    expect(vif.send(frame, 60)).toBe(false);
+  });
+  it('and answers with errors is counted, nothing else', async () => {
+    const back = await HostileNetback.connect();
+    const { vif } = back.guest;
+    vif.send(frame, 60);
+    vif.send(frame, 60);
+    for (const [i, { id }] of back.sent().entries()) back.answerTx(id, i === 0 ? NETIF_RSP_ERROR : NETIF_RSP_DROPPED);
+    back.answerRx({ id: back.posted().id, status: NETIF_RSP_ERROR });
+    back.answerRx({ id: back.posted().id, status: 0 });
+    back.go();
+    expect(vif.stats).toMatchObject({ txErrors: 2, rxErrors: 2, rxFrames: 0 });
+    expect(vif.send(frame, 60)).toBe(true);
+    expect(back.postedCount()).toBe(256);
+  });
+  it('frames of several pages are put together; one it cannot hold is dropped whole', async () => {
+    const back = await HostileNetback.connect();
+    const got: number[] = [];
+    back.guest.vif.onFrame((bytes, offset, length) => {
+      got.push(length);
+      expect([bytes[offset], bytes[offset + length - 1]]).toEqual([0, 59]);
+    });
+    back.deliver(frame, NETRXF_more_data);
+    back.deliver(frame);
+    for (let i = 0; i < 17; i++)
+      back.answerRx({ id: back.posted().id, status: 4096, flags: i < 16 ? NETRXF_more_data : 0 });
+    back.deliver(frame);
+    back.go();
+    expect(got).toEqual([120, 60]);
+    expect(back.guest.vif.stats).toMatchObject({ rxFrames: 2, rxErrors: 1 });
+    expect(back.postedCount()).toBe(256);
+  });
+  it('frames longer than a page go out in several slots, only to a backend that takes them', async () => {
+    const back = await HostileNetback.connect();
+    const { vif } = back.guest;
+    const large = new Uint8Array(6000);
+    expect(vif.send(large, 6000)).toBe(false); // the MTU is 1500
+    expect(vif.send(large, 1515)).toBe(false);
+    await back.rig.toolstack.xs.write(`${back.guest.nodes.frontend}/mtu`, '9000');
+    for (const [sg, sent] of [
+      [1, true],
+      [0, false],
+    ] as const) {
+      back.detach();
+      await back.setState(XenbusState.Closed);
+      await back.rig.until(async () => (await back.frontendState()) < XenbusState.Connected);
+      await back.offer({ 'feature-sg': sg });
+      await back.attach();
+      expect(vif.send(large, 6000)).toBe(sent);
+      const requests = back.sent();
+      expect(requests.map(r => [r.size, r.flags])).toEqual(
+        sent
+          ? [
+              [6000, NETTXF_more_data],
+              [1904, 0],
+            ]
+          : [],
+      );
+    }
+  });
+});
+
+describe('a backend that breaks the protocol loses the device, is named once, and the guest lives (acts 30, 31, 35)', () => {
+  const acts: [string, string, (back: HostileNetback) => void][] = [
+    ['tx responses to nothing', 'more tx responses', b => b.setTxProd(1)],
+    ['tx responses 2^31 ahead', 'more tx responses', b => b.setTxProd(2 ** 31)],
+    [
+      'a tx id out of range',
+      'request 256, which is not in flight',
+      b => {
+        b.guest.vif.send(frame, 60);
+        b.answerTx(256);
+      },
+    ],
+    [
+      'a tx id twice',
+      'which is not in flight',
+      b => {
+        b.guest.vif.send(frame, 60);
+        b.guest.vif.send(frame, 60);
+        const [first] = b.sent();
+        b.answerTx(first!.id).answerTx(first!.id);
+      },
+    ],
+    [
+      'a tx status of 7',
+      'status 7',
+      b => {
+        b.guest.vif.send(frame, 60);
+        b.answerTx(b.sent()[0]!.id, 7);
+      },
+    ],
+    ['rx responses beyond the ring', 'more rx responses', b => b.setRxProd(257)],
+    ['rx responses moved backwards', 'more rx responses', b => b.setRxProd(-1)],
+    [
+      'a rx id of another page',
+      'a rx response to page 9 in the slot of page 0',
+      b => b.answerRx({ id: 9, status: 60 }),
+    ],
+    ['a rx id out of range', 'a rx response to page 65535', b => b.answerRx({ id: 0xffff, status: 60 })],
+    ['a frame longer than its page', '4097 bytes', b => b.answerRx({ id: 0, status: 4097 })],
+    ['a frame beyond its page', 'from offset 4095', b => b.answerRx({ id: 0, offset: 4095, status: 60 })],
+    ['an unknown rx status', 'status -3', b => b.answerRx({ id: 0, status: -3 })],
+    ['an unknown rx status', 'status -32768', b => b.answerRx({ id: 0, status: -32768 })],
+    ['an extra info', 'never negotiated', b => b.answerRx({ id: 0, status: 60, flags: NETRXF_extra_info })],
+    ['a frame without an end', 'whose last page', b => b.answerRx({ id: 0, status: 60, flags: NETRXF_more_data })],
+    [
+      'a frame whose second page is wrong',
+      'to page 7',
+      b => b.answerRx({ id: 0, status: 60, flags: NETRXF_more_data }).answerRx({ id: 7, status: 60 }),
+    ],
+    [
+      'control answers to nothing',
+      'control response',
+      b => b.answerControl(0, { id: 77, type: 8, status: 0, data: 512 }),
+    ],
+    [
+      'a control answer of another type',
+      'control response',
+      b => b.answerControl(0, { id: b.asked()[0]!.id, type: 9, status: 0, data: 512 }),
+    ],
+  ];
+  it.each(acts)('%s', async (_what, reason, act) => {
+    const back = await HostileNetback.connect();
+    const { vif, log } = back.guest;
+    act(back);
+    back.go();
+    const lines = log.lines.filter(line => line.includes('the interface is given up'));
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toContain('vif 0: the backend sent ');
+    expect(lines[0]).toContain(reason);
+    expect(vif.send(frame, 60)).toBe(false);
+    expect(vif.txBuffer()).toBeUndefined();
+    await back.rig.until(async () => (await back.frontendState()) === XenbusState.Closed);
+    for (let i = 0; i < 100; i++) {
+      back.setRxProd(i * 1000);
+      back.go();
+    }
+    expect(log.lines.filter(line => line.includes('given up'))).toHaveLength(1);
+    // The rings are still mapped by the backend: their pages are not used for anything else.
+    expect(vif.stats.quarantined).toBe(516);
+  });
+});
+
+describe('static grants', () => {
+  it('of all pages are asked for in one list', async () => {
+    const back = await HostileNetback.connect();
+    const [size] = back.asked();
+    expect(size!.type).toBe(XEN_NETIF_CTRL_TYPE_GET_GREF_MAPPING_SIZE);
+    back.answerControl(0, { id: size!.id, type: size!.type, status: XEN_NETIF_CTRL_STATUS_SUCCESS, data: 4096 });
+    back.go();
+    const [add] = back.asked();
+    expect([add!.type, add!.data[0], add!.data[2]]).toEqual([XEN_NETIF_CTRL_TYPE_ADD_GREF_MAPPING, 0, 512]);
+    const list = back.map(add!.data[1]!).page.view;
+    const refs = new Set(Array.from({ length: 512 }, (_, i) => list.getUint32(8 * i, true)));
+    expect(refs.size).toBe(512);
+    expect(refs.has(back.posted().gref)).toBe(true);
+    back.answerControl(1, { id: add!.id, type: add!.type, status: XEN_NETIF_CTRL_STATUS_SUCCESS, data: 0 });
+    back.go();
+    expect(back.guest.vif.stats.staticGrants).toBe(512);
+  });
+  it.each([
+    ['takes few', XEN_NETIF_CTRL_STATUS_SUCCESS, 7, 7],
+    ['takes none', XEN_NETIF_CTRL_STATUS_SUCCESS, 0, undefined],
+    ['does not know them', XEN_NETIF_CTRL_STATUS_NOT_SUPPORTED, 512, undefined],
+    ['says something senseless', 0xffff, 512, undefined],
+  ])('a backend that %s is used without the others', async (_how, status, data, asked) => {
+    const back = await HostileNetback.connect();
+    const [size] = back.asked();
+    back.answerControl(0, { id: size!.id, type: size!.type, status, data });
+    back.go();
+    const [add] = back.asked();
+    expect(add?.data[2]).toBe(asked);
+    if (add) {
+      back.answerControl(1, { id: add.id, type: add.type, status: XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER, data: 0 });
+    }
+    back.go();
+    expect(back.guest.vif.stats.staticGrants).toBe(0);
+    expect(back.guest.vif.send(frame, 60)).toBe(true);
+  });
+  it('are not asked of a backend without a control ring', async () => {
+    const back = await HostileNetback.connect({ 'feature-rx-copy': 1 });
+    const { xs } = back.rig.toolstack;
+    expect(await xs.exists(`${back.guest.nodes.frontend}/ctrl-ring-ref`)).toBe(false);
+    expect(back.guest.vif.send(frame, 60)).toBe(true);
+    expect(back.sent()).toHaveLength(1);
+  });
+});
+
+describe('negotiation', () => {
+  it.each([
+    ['does not copy', { ...GOOD_FEATURES, 'feature-rx-copy': 0 }, /feature-rx-copy/],
+    ['says nothing', {}, /feature-rx-copy/],
+    ['says garbage', { ...GOOD_FEATURES, 'feature-ctrl-ring': '1e9; rm' }, /feature-ctrl-ring is "1e9; rm"/],
+  ])('a backend that %s is refused with a reason (act 38)', async (_how, features, why) => {
+    const back = await HostileNetback.plug(features);
+    await back.rig.until(async () => (await back.frontendState()) >= XenbusState.Closing);
+    expect(back.guest.log.lines.some(line => why.test(line))).toBe(true);
+  });
+  it('a backend that goes and comes back gets new rings in the old pages; frames flow again (act 39)', async () => {
+    const back = await HostileNetback.connect();
+    const { vif } = back.guest;
+    for (let round = 0; round < 10; round++) {
+      vif.send(frame, 60);
+      back.deliver(frame);
+      back.detach();
+      await back.setState(round % 2 === 0 ? XenbusState.Closed : XenbusState.InitWait);
+      await back.rig.until(async () => (await back.frontendState()) < XenbusState.Connected);
+      expect(vif.send(frame, 60)).toBe(false);
+      await back.offer(GOOD_FEATURES);
+      await back.attach();
+      for (let i = 0; i < 256; i++) expect(vif.send(frame, 60)).toBe(true);
+      expect(back.sent()).toHaveLength(256);
+    }
+    expect(vif.stats).toMatchObject({ rxFrames: 10, quarantined: 0 });
+  });
+  it('after unplugging nothing is left of the interface', async () => {
+    const back = await HostileNetback.connect();
+    const { domain } = back.guest.guest;
+    const { ports } = domain;
+    back.detach();
+    const before = ports.open;
+    await back.rig.toolstack.remove(back.guest.nodes);
+    await back.rig.until(() => back.guest.netfront.interfaces().length === 0);
+    expect(before - ports.open).toBe(2);
+    expect(domain.grants.pinned).toBe(0);
+  });
+});
