@@ -1,12 +1,9 @@
 // Who may read and write a node. Xen: docs/misc/xenstore.txt, GET_PERMS.
-import { parseDecimal, XenError } from '#pvbus';
+import { DOMID_ANY, parseDecimal, XenError } from '#pvbus';
 
 export const READ = 1;
 export const WRITE = 2;
 const LETTERS = ['n', 'r', 'w', 'b'] as const; // index: READ | WRITE
-
-/** Xen: DOMID_ANY of newer public headers; an entry for every domain that has none of its own. */
-export const DOMID_ANY = 0x7ff5;
 
 /** On whose behalf a request is made. */
 export interface Actor {
@@ -37,7 +34,7 @@ export function accessOf(actor: Actor, perms: Permissions): number {
   let any = perms.others;
   for (const { domid, access } of perms.entries) {
     if (domid === actor.domid || domid === actor.target) return access;
-    if (domid === DOMID_ANY) any = access;
+    if (domid === DOMID_ANY) any = access; // for every domain that has no entry of its own
   }
   return any;
 }

@@ -1,5 +1,6 @@
 // One function for each XS_* message, and the only map from an error to the name a client is told.
 import {
+  DOMID_FIRST_RESERVED,
   domid,
   gfn,
   parseDecimal,
@@ -154,7 +155,7 @@ function decimal(text: string | undefined, what: string, max = 0xffffffff): numb
 /** A domain that can be introduced: not dom0, not one of the reserved numbers. */
 function guestOf(text: string | undefined): number {
   const id = domidOf(text);
-  if (id === 0 || id >= 0x7ff0) throw invalid(`dom${id} is no guest`);
+  if (id === 0 || id >= DOMID_FIRST_RESERVED) throw invalid(`dom${id} is no guest`);
   return id;
 }
 

@@ -161,7 +161,14 @@ export class Server {
       onOutput: wake,
     });
     const forget = (): void => this.watches.removeAll(connection);
-    const notify = (): void => door.notify(local);
+    const notify = (): void => {
+      try {
+        door.notify(local);
+      } catch (error) {
+        // The domain is being torn down; its end is about to be told. It must not be the daemon's too.
+        this.trace(`dom${domid}: ${error instanceof Error ? error.message : error}`);
+      }
+    };
     const ring = new DomainRing({ page, connection, notify, forget, log }, this.features(domid));
     const domain: Domain = { domid, gfn, port: local, connection, ring, shutdown: false };
     this.#domains.set(domid, domain);

@@ -76,8 +76,12 @@ export class PaperDoor implements DomainDoor {
     this.#domExc();
   }
   destroy(id: number): void {
-    this.domains.delete(domid(id));
+    this.vanish(id);
     this.#domExc();
+  }
+  /** It is gone, and the daemon has not been told yet. */
+  vanish(id: number): void {
+    this.domains.delete(domid(id));
   }
   /** The domain notifies the daemon. */
   fromDomain(id: number): void {
@@ -107,8 +111,7 @@ export class PaperDoor implements DomainDoor {
     if (!this.bound.delete(local)) throw new XenError('EINVAL', `port ${local} is not bound`);
   }
   notify(local: EvtchnPort): void {
-    const domain = this.domains.get(domid(local - 100));
-    if (domain) domain.notified++;
+    this.#known(domid(local - 100)).notified++;
   }
   onEvent(local: EvtchnPort, cb: () => void): void {
     this.bound.set(local, cb);

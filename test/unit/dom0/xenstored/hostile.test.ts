@@ -328,6 +328,19 @@ describe('a guest', () => {
     servesOthers(rig, bystander, dom0);
   });
 
+  test('that vanishes before the daemon is told costs it nothing but that guest', () => {
+    const { rig, guest, bystander, dom0 } = host();
+    guest.send(XS_WATCH, 'x\0t\0');
+    guest.take();
+    rig.door.vanish(3);
+    guest.send(XS_READ, 'x\0');
+    dom0.send(XS_WRITE, '/local/domain/3/x\0');
+    dom0.take();
+    servesOthers(rig, bystander, dom0);
+    rig.door.destroy(3);
+    servesOthers(rig, bystander, dom0);
+  });
+
   // 68
   test('that is released by its own toolstack while it has a request under way harms nobody', () => {
     const { rig, guest, bystander, dom0 } = host();
