@@ -102,8 +102,8 @@ export class PvcallsGuest {
     return `/local/domain/0/backend/pvcalls/${this.guest.domid}/0`;
   }
   step(): 'progress' | 'idle' {
-    const polled = this.vcpu.events.poll();
-    return this.front?.step() === 'progress' || polled ? 'progress' : 'idle';
+    // As in the kernel: sockets of the host are driven by their events alone.
+    return this.vcpu.events.poll() ? 'progress' : 'idle';
   }
 
   /** What device.ts does of both ends. */

@@ -93,6 +93,7 @@ export class FrontendConnection {
     if (!this.open) return 'idle';
     let n = this.ring.unconsumedRequests();
     if (n === 0) n = this.ring.finalCheckForRequests();
+    if (n === 0) return 'idle';
     if (n < 0) {
       this.fatal('impossible indices in its command ring');
       return 'progress';
@@ -100,7 +101,9 @@ export class FrontendConnection {
     this.stepping = true;
     for (; n > 0 && this.open; n--) this.execute(this.request.take(this.ring));
     this.stepping = false;
-    return this.push() ? 'progress' : 'idle';
+    this.push();
+    // Not idle before a step that found nothing has asked to hear of the next command.
+    return 'progress';
   }
 
   /** Nothing of the frontend is mapped or bound afterwards. */
@@ -324,11 +327,10 @@ export class FrontendConnection {
     // In a step, one publication and at most one notification for all answers.
     if (!this.stepping) this.push();
   }
-  private push(): boolean {
-    if (!this.staged || !this.open) return false;
+  private push(): void {
+    if (!this.staged || !this.open) return;
     this.staged = false;
     if (this.ring.pushResponses()) this.o.vcpu.events.notify(this.port);
-    return true;
   }
 }
 

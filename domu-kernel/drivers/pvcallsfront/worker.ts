@@ -74,7 +74,10 @@ export class PvcallsFront {
     const ring = FrontRing.init(page, xen_pvcalls_sring_entry.size);
     this.commands = new CommandRing(ring, page.view, () => vcpu.events.notify(this.port));
     this.rings = new DataRings(vcpu, peer, Math.min(maxOrder, DATARING_ORDER));
-    vcpu.events.on(this.port, () => void this.step());
+    // Until idle: only then was the backend asked to notify of the next answer. Bounded by what we asked for.
+    vcpu.events.on(this.port, () => {
+      while (this.step() === 'progress');
+    });
   }
   get attachment(): Attachment {
     return { ref: this.ref, port: this.port };
