@@ -1,6 +1,6 @@
 // A network in one thread: the real hypervisor core, a xenstored, netback on its vCPU of dom0, guests with netfront.
 // Nothing runs by itself: a test alternates their steps.
-import { type Vcpu, XEN_DOMCTL_destroydomain, XenbusState } from '#pvbus';
+import { domid, type Vcpu, XEN_DOMCTL_destroydomain, XenbusState } from '#pvbus';
 import type { Backend } from '../../dom0/backends/backend-device.ts';
 import { createNetback } from '../../dom0/backends/netback/device.ts';
 import type { NetbackMessage, NetbackReport } from '../../dom0/backends/netback/messages.ts';
@@ -74,7 +74,7 @@ export class NetRig implements Stepper {
   readonly log = new ListLog();
   readonly vcpu: Vcpu;
   readonly worker: NetbackWorker;
-  readonly backend: Backend;
+  backend: Backend;
   readonly guests: NetGuest[] = [];
   private readonly listeners: ((event: unknown) => void)[] = [];
 
@@ -85,9 +85,12 @@ export class NetRig implements Stepper {
       for (const listener of this.listeners) listener(event);
     };
     this.worker = new NetbackWorker({ vcpu, log, clock: this.core.clock, tell, wake: () => {} }, seeded(42));
-    this.backend = createNetback({
-      xs: this.toolstack.client(log),
-      log,
+    this.backend = this.makeBackend();
+  }
+  private makeBackend(): Backend {
+    return createNetback({
+      xs: this.toolstack.client(this.log),
+      log: this.log,
       thread: {
         call: async message => this.worker.handle(message),
         onEvent: listener => this.listeners.push(listener),
@@ -100,13 +103,20 @@ export class NetRig implements Stepper {
     return rig;
   }
 
+  /** After `backend.stop()`: another one takes its place, as after a crash. */
+  async restartBackend(): Promise<void> {
+    this.listeners.length = 0;
+    this.backend = this.makeBackend();
+    await this.backend.start();
+  }
+
   /** What the toolstack does for `vif = ['mac=..., bridge=...']`. */
   async plug(
     guest: Guest,
     keys: Readonly<Record<string, string | number>> = {},
     backendKeys: Readonly<Record<string, string | number>> = {},
   ): Promise<DeviceNodes> {
-    this.xenstore.door.create(guest.domid);
+    if (!this.xenstore.door.domains.has(domid(guest.domid))) this.xenstore.domain(guest.domid);
     const mac = keys.mac ?? this.mac(guest.domid);
     const all = { mac, bridge: 'xenbr0', handle: 0, ...backendKeys };
     const nodes = await this.toolstack.plug('vif', guest.domid, 0, all);

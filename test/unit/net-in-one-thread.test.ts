@@ -1,6 +1,7 @@
 // D15: both ends of the network in one thread, their steps alternated: netfront, netback and its bridge, netfront,
 // over the real hypervisor core's rings, grants and event channels.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { HostileNetfront } from '../support/hostile-netfront.ts';
 import { NetRig, seeded } from '../support/net-rig.ts';
 
 let rig: NetRig;
@@ -173,6 +174,37 @@ describe('a guest that misbehaves', () => {
     rig.settle();
     expect(late).toBe(257);
   });
+});
+
+describe('a guest that writes senseless indices into its rings', () => {
+  it.each([
+    ['tx', 257],
+    ['tx', 2 ** 31],
+    ['rx', 257],
+    ['control', 999],
+  ] as const)(
+    '%s req_prod %i: it loses its vif, and a ping between the others is answered meanwhile',
+    async (ring, index) => {
+      const a = await rig.guest();
+      const b = await rig.guest();
+      const na = a.configure('10.0.0.1');
+      b.configure('10.0.0.2');
+      const hostile = new HostileNetfront(rig).connectWithControl();
+      hostile.set(ring, 'req_prod', index);
+      for (let i = 0; i < 20; i++) {
+        // The announcement of an address is a broadcast: netback looks at every rx ring.
+        na.arp.announce();
+        const reply = na.ping('10.0.0.2');
+        rig.settle();
+        expect((await reply).seq).toBe(i + 1);
+      }
+      const lines = rig.log.lines.filter(line => line.includes('disabled'));
+      expect(lines).toEqual([
+        expect.stringMatching(`^error: ${hostile.name}: disabled: dom${hostile.guest.domid} broke`),
+      ]);
+      hostile.disconnect();
+    },
+  );
 });
 
 function frameTo(destination: Uint8Array, source: Uint8Array, length: number): Uint8Array {
