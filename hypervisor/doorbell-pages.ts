@@ -101,7 +101,13 @@ export class DoorbellPages {
       this.pairs--;
     }
     gone.doorbells.clear();
-    for (const other of others)
-      for (const vcpu of other.vcpus) if (vcpu.knows(gone)) vcpu.tell(KIND_FORGET, gone.domid, 0);
+    for (const other of others) {
+      for (const vcpu of other.vcpus) {
+        if (!vcpu.knows(gone)) continue;
+        vcpu.tell(KIND_FORGET, gone.domid, 0);
+        // One that sleeps, perhaps for ever, would hold on to the mappings.
+        vcpu.wake();
+      }
+    }
   }
 }

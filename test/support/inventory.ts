@@ -1,0 +1,115 @@
+// Everything there is of a host, as lists of text: taken before and after, the difference names what was left.
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { runPaths, socketTransport, XenstoreClient } from '#pvbus';
+import type { HostRig } from './host-rig.ts';
+import { eventually } from './processes.ts';
+
+export interface Inventory {
+  /** Programs that run. */
+  readonly processes: readonly string[];
+  /** Descriptors of hypervisor, xenstored and dom0, by what they lead to; with them every memfd somebody holds. */
+  readonly descriptors: readonly string[];
+  /** Shared memory that is mapped in them. */
+  readonly mappings: readonly string[];
+  /** The hypervisor's own account: domains, event channels, grants, pools, doorbell pages, timers. */
+  readonly hypervisor: readonly string[];
+  /** Every path in xenstore. */
+  readonly nodes: readonly string[];
+  /** What is in the run directory, logs excepted: those are to stay. */
+  readonly files: readonly string[];
+}
+
+/** As it is now. What ends by itself in a moment, such as a socket, may still be in it: see `settled`. */
+export async function takeInventory(host: HostRig): Promise<Inventory> {
+  const processes = host.processes().flatMap(pid => named(pid));
+  const own = processes.filter(({ program }) => /^(hypervisor|xenstored|dom0)\.js$/.test(program));
+  return {
+    processes: processes.map(({ program }) => program).sort(),
+    descriptors: own.flatMap(({ pid, program }) => counted(program, descriptorsOf(pid))),
+    mappings: own.flatMap(({ pid, program }) => counted(program, mappingsOf(pid))),
+    hypervisor: await hypervisorState(host),
+    nodes: await withXenstore(host, async xs => (await nodesBelow(xs, '/')).sort()),
+    files: host.files().filter(name => !name.startsWith('log/')),
+  };
+}
+
+/** The inventory of a host that has come to rest: every vCPU of dom0 runs, and nothing changes any more. */
+export async function inventoryAtRest(host: HostRig): Promise<Inventory> {
+  let last = await takeInventory(host);
+  await eventually('the host is at rest', async () => {
+    const before = JSON.stringify(last);
+    last = await takeInventory(host);
+    const attached = last.mappings.includes(`dom0.js: ${DOM0_VCPUS} /memfd:xenolith-dom0`);
+    return attached && JSON.stringify(last) === before;
+  });
+  return last;
+}
+/** vCPUs of domain 0 that are threads of its process; the other one is xenstored. */
+const DOM0_VCPUS = 4;
+
+/** The inventory once it equals `expected`, or as it is after `timeoutMs`: for the caller to compare. */
+export async function settled(host: HostRig, expected: Inventory, timeoutMs = 15_000): Promise<Inventory> {
+  let last = await takeInventory(host);
+  const same = async (): Promise<boolean> => {
+    last = await takeInventory(host);
+    return JSON.stringify(last) === JSON.stringify(expected);
+  };
+  await eventually('the inventory is what it was', same, timeoutMs).catch(() => {});
+  return last;
+}
+
+function named(pid: number): { pid: number; program: string }[] {
+  try {
+    const words = readFileSync(`/proc/${pid}/cmdline`, 'latin1').split('\0');
+    const program = words.find(word => /\.c?js$/.test(word)) ?? words[0] ?? '';
+    return program === '' ? [] : [{ pid, program: program.slice(program.lastIndexOf('/') + 1) }];
+  } catch {
+    return []; // it has ended meanwhile
+  }
+}
+
+function descriptorsOf(pid: number): string[] {
+  return readdirSync(`/proc/${pid}/fd`).flatMap(fd => {
+    try {
+      return [kindOf(readlinkSync(`/proc/${pid}/fd/${fd}`))];
+    } catch {
+      return []; // closed meanwhile
+    }
+  });
+}
+function mappingsOf(pid: number): string[] {
+  const lines = readFileSync(`/proc/${pid}/maps`, 'latin1').split('\n');
+  return lines.filter(line => line.includes('/memfd:')).map(line => kindOf(line.slice(line.indexOf('/memfd:'))));
+}
+/** `socket:[1234]` is any socket; a memfd is known by its name. */
+const kindOf = (link: string): string => link.replace(/\[\d+\]$/, '').replace(/ \(deleted\)$/, '');
+
+function counted(program: string, things: readonly string[]): string[] {
+  const counts = new Map<string, number>();
+  for (const thing of things) counts.set(thing, (counts.get(thing) ?? 0) + 1);
+  return [...counts].map(([thing, n]) => `${program}: ${n} ${thing}`).sort();
+}
+
+/** The dump of `xl debug-keys`, without what changes from one moment to the next. */
+async function hypervisorState(host: HostRig): Promise<string[]> {
+  await host.xl('dmesg', '-c');
+  const { stderr } = await host.xl('debug-keys', 'qegma');
+  const { stdout } = await host.xl('dmesg', '-c');
+  if (stderr !== '') throw new Error(stderr);
+  const passing = /\[[p-][m-]\]|: (in a hypercall.*?|blocked|on line)(?=,)/g;
+  return stdout.split('\n').map(line => line.replace(/^\(XEN\) /, '').replace(passing, ''));
+}
+
+export async function withXenstore<T>(host: HostRig, body: (xs: XenstoreClient) => Promise<T>): Promise<T> {
+  const xs = new XenstoreClient(await socketTransport(runPaths(host.runDir).xenstoredSocket));
+  try {
+    return await body(xs);
+  } finally {
+    xs.close();
+  }
+}
+async function nodesBelow(xs: XenstoreClient, path: string): Promise<string[]> {
+  const names = await xs.directory(path).catch(() => []); // removed meanwhile
+  const below = await Promise.all(names.map(name => nodesBelow(xs, path === '/' ? `/${name}` : `${path}/${name}`)));
+  return path === '/' ? below.flat() : [path, ...below.flat()];
+}
