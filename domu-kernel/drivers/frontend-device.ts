@@ -274,8 +274,9 @@ export class FrontendDevice {
     switch (this.#state) {
       case XenbusState.Initialising:
         if (backend === XenbusState.InitWait || backend === XenbusState.Initialised) return this.#setup();
-        if (backend === XenbusState.Closing) return this.#switch(XenbusState.Closed);
-        return;
+        if (backend !== XenbusState.Closing) return;
+        this.#refused();
+        return this.#switch(XenbusState.Closed);
       case XenbusState.Initialised:
         if (backend === XenbusState.Connected) return this.#connect();
         if (backend === XenbusState.InitWait || backend === XenbusState.Initialised) return;
@@ -312,8 +313,14 @@ export class FrontendDevice {
     this.#log.warn(`${this.label}: the backend is ${stateName(backend)}`);
     await this.#instance.disconnect();
     if (backend !== XenbusState.Closing) return this.#switch(XenbusState.Initialising);
+    if (!this.#wasConnected) this.#refused();
     await this.#switch(XenbusState.Closing);
     await this.#switch(XenbusState.Closed);
+  }
+
+  /** Nobody is to wait for a first connection any more, though one may still come. */
+  #refused(): void {
+    this.#isNot(new XenError('ENODEV', `${this.label}: its backend has closed before it connected`));
   }
 
   async #leave(): Promise<void> {
