@@ -41,7 +41,6 @@ import {
   type Machine,
   PAGE_SIZE,
   type Struct,
-  setU64,
   shared_info,
   VCPU_FRAMES,
   VGCF_online,
