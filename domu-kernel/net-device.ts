@@ -20,7 +20,10 @@ export interface NetDevice {
   /** Whether frames may be sent as FRAME_CHECKSUM_BLANK. */
   readonly checksumOffload: boolean;
 
-  /** Copies `length` bytes of `frame` once. False, and nothing sent, when there is no room now or no link. */
+  /**
+   * Copies `length` bytes of `frame` once. False, and nothing sent, when there is no room now or no link. After that
+   * the vCPU is woken when there is room.
+   */
   send(frame: Uint8Array, length: number, flags?: number): boolean;
   /** The page the next frame goes out of, to be filled in place; undefined when there is no room now. */
   txBuffer(): Uint8Array | undefined;

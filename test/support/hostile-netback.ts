@@ -22,6 +22,7 @@ import { NetGuest, NetRig } from './net-rig.ts';
 
 const REQ_PROD = sring.at.req_prod / 4;
 const RSP_PROD = sring.at.rsp_prod / 4;
+const RSP_EVENT = sring.at.rsp_event / 4;
 const SLOTS = 256;
 
 export const GOOD_FEATURES = {
@@ -151,6 +152,10 @@ export class HostileNetback {
     r.status = status;
     this.publish(this.tx!, this.txProd);
     return this;
+  }
+  /** The guest wants to be notified of the next tx response. */
+  wantsTxEvent(): boolean {
+    return Atomics.load(this.tx!.page.words, RSP_EVENT) === this.txProd + 1;
   }
   setTxProd(value: number): void {
     this.publish(this.tx!, value);

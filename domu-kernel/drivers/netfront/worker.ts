@@ -62,6 +62,8 @@ export class NetfrontWorker {
   private readonly inFlight = new Uint8Array(TX_SLOTS);
   /** The id whose page txBuffer gave out; -1: none. */
   private held = -1;
+  /** Somebody found no room: the backend is to notify when it is done with a frame. Otherwise nobody asks it to. */
+  private wantsRoom = false;
 
   // untrusted: responses, copied once.
   private readonly txSlot = new Int32Array(netif_tx_sring_entry.size / 4);
@@ -145,7 +147,7 @@ export class NetfrontWorker {
     if (this.held < 0) {
       if (this.nFreeTx === 0) this.takeTxResponses(link);
       if (this.nFreeTx === 0) {
-        this.stats.txFull++;
+        this.foundFull();
         return undefined;
       }
       this.held = this.freeTx[--this.nFreeTx]!;
@@ -167,7 +169,13 @@ export class NetfrontWorker {
   /** `ready` is called once, when there is room to send. */
   whenWritable(ready: () => void): void {
     this.writable.push(ready);
+    this.wantsRoom = true;
     this.callWritable();
+  }
+
+  private foundFull(): void {
+    this.stats.txFull++;
+    this.wantsRoom = true;
   }
 
   private sendLarge(frame: Uint8Array, length: number, flags: number): boolean {
@@ -177,7 +185,7 @@ export class NetfrontWorker {
     if (!this.scatterGather || slots > XEN_NETIF_NR_SLOTS_MIN) return false;
     if (this.nFreeTx < slots) this.takeTxResponses(link);
     if (this.nFreeTx < slots) {
-      this.stats.txFull++;
+      this.foundFull();
       return false;
     }
     for (let i = 0; i < slots; i++) {
@@ -216,7 +224,7 @@ export class NetfrontWorker {
   private takeTxResponses(link: Link): boolean {
     const { tx } = link;
     const { txResponse } = this;
-    const n = tx.unconsumedResponses();
+    const n = this.wantsRoom ? tx.finalCheckForResponses() : tx.unconsumedResponses();
     if (n < 0) {
       this.break('more tx responses than there were requests');
       return false;
@@ -239,15 +247,13 @@ export class NetfrontWorker {
       this.inFlight[id] = 0;
       this.freeTx[this.nFreeTx++] = id;
     }
+    if (n > 0) this.wantsRoom = false;
     return n > 0;
   }
 
-  /** Tell those who wait for room, or have the backend notify when there is some. */
+  /** Tell those who wait for room. */
   private callWritable(): void {
-    const { link } = this;
-    if (this.writable.length === 0 || !this.sending || link === undefined) return;
-    if (this.nFreeTx === 0 && link.tx.finalCheckForResponses() !== 0) this.takeTxResponses(link);
-    if (this.nFreeTx === 0) return;
+    if (this.writable.length === 0 || !this.sending || this.nFreeTx === 0) return;
     for (const ready of this.writable.splice(0)) ready();
   }
 

@@ -54,12 +54,19 @@ describe('a backend that keeps to the protocol', () => {
     vif.whenWritable(() => ready++);
     back.go();
     expect(ready).toBe(0);
-    const [first] = back.sent();
+    const [first, second] = back.sent();
     back.answerTx(first!.id);
     back.go();
     expect(ready).toBe(1);
     expect(vif.send(frame, 60)).toBe(true);
+    expect(back.wantsTxEvent()).toBe(false);
+    // Whoever found no room need not ask to be woken.
     expect(vif.send(frame, 60)).toBe(false);
+    back.go();
+    expect(back.wantsTxEvent()).toBe(true);
+    back.answerTx(second!.id);
+    back.go();
+    expect(vif.send(frame, 60)).toBe(true);
   });
   it('and answers with errors is counted, nothing else', async () => {
     const back = await HostileNetback.connect();
