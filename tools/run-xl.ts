@@ -40,7 +40,8 @@ export async function runXl(argv: readonly string[], io: XlIo): Promise<number> 
   return runCommand(spec, args, global, io);
 }
 
-async function runCommand(
+/** A command with its context; every failure becomes a line and an exit code. */
+export async function runCommand(
   spec: CommandSpec,
   args: readonly string[],
   global: GlobalOptions,

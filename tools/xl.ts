@@ -10,7 +10,12 @@ for (const stream of [process.stdout, process.stderr]) {
 
 const interrupted = (): AbortSignal => {
   const abort = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => abort.abort(signal));
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      if (abort.signal.aborted) process.exit(1); // asked twice: at once, and whatever is ours goes too
+      abort.abort(signal);
+    });
+  }
   return abort.signal;
 };
 

@@ -70,20 +70,25 @@ export class FakeToolstack {
   messages = '(XEN) hello\n';
   /** What guests do when asked to shut down: end at once, or nothing. */
   obedient = true;
+  /** Called after the reply to shutdownHost. */
+  onShutdownHost = (): void => {};
+  readonly #ownDir: boolean;
   #nextDomid = 1;
   readonly #server: Server;
   readonly #peers = new Set<Peer>();
   #waits: Wait[] = [];
 
-  private constructor(dir: string) {
+  private constructor(dir: string, ownDir: boolean) {
     this.dir = dir;
+    this.#ownDir = ownDir;
     this.#server = createServer(socket => this.#accept(socket));
   }
 
   /** In a run directory of its own, or in `dir`, which it then leaves alone. */
-  static async start(dir = mkdtempSync(join(tmpdir(), 'xl-fake-'))): Promise<FakeToolstack> {
+  static async start(given?: string): Promise<FakeToolstack> {
+    const dir = given ?? mkdtempSync(join(tmpdir(), 'xl-fake-'));
     makeRunDir(dir);
-    const fake = new FakeToolstack(dir);
+    const fake = new FakeToolstack(dir, given === undefined);
     await new Promise<void>(resolve => fake.#server.listen(runPaths(dir).toolstackSocket, resolve));
     return fake;
   }
@@ -92,7 +97,7 @@ export class FakeToolstack {
     for (const { socket } of this.#peers) socket.destroy();
     for (const { console } of this.domains.values()) console?.close();
     await new Promise<void>(resolve => this.#server.close(() => resolve()));
-    rmSync(this.dir, { recursive: true, force: true });
+    if (this.#ownDir) rmSync(this.dir, { recursive: true, force: true });
   }
 
   /** Connections that are open now. */
@@ -259,6 +264,7 @@ export class FakeToolstack {
         for (const domid of [...this.domains.keys()]) if (domid !== 0) this.end(domid, 'destroyed');
         reply();
         for (const { socket } of this.#peers) socket.end();
+        this.onShutdownHost();
         return;
     }
   }

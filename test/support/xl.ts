@@ -2,8 +2,8 @@
 
 import { randomBytes } from 'node:crypto';
 import { PassThrough } from 'node:stream';
-import type { XlIo } from '../../tools/commands/command.ts';
-import { runXl } from '../../tools/run-xl.ts';
+import type { CommandSpec, RunCommand, XlIo } from '../../tools/commands/command.ts';
+import { runCommand, runXl } from '../../tools/run-xl.ts';
 
 export interface XlRun {
   readonly code: number;
@@ -32,15 +32,24 @@ class Collector extends PassThrough {
   }
 }
 
-export async function xl(argv: readonly string[], call: XlCall = {}): Promise<XlRun> {
+export function xl(argv: readonly string[], call: XlCall = {}): Promise<XlRun> {
+  return collect(call, io => runXl(argv, io));
+}
+
+/** One command with another body than its own. */
+export function xlCommand(spec: CommandSpec, run: RunCommand, call: XlCall, args: readonly string[]): Promise<XlRun> {
+  const global = { verbose: 0, dryRun: false, force: false };
+  return collect(call, io => runCommand({ ...spec, load: async () => ({ run }) }, args, global, io));
+}
+
+async function collect(call: XlCall, body: (io: XlIo) => Promise<number>): Promise<XlRun> {
   const stdout = new Collector(call.onOutput ?? (() => {}));
   const stderr = new Collector(call.onOutput ?? (() => {}));
-  const stdin = call.stdin ?? new PassThrough().end();
-  const code = await runXl(argv, {
-    stdin,
+  const code = await body({
+    stdin: call.stdin ?? new PassThrough().end(),
     stdout,
     stderr,
-    env: { XENOLITH_RUN_DIR: call.dir ?? '/nonexistent/xenolith', ...call.env },
+    env: { ...call.env, XENOLITH_RUN_DIR: call.dir ?? '/nonexistent/xenolith' },
     cwd: call.cwd ?? '/',
     random: bytes => Uint8Array.from(randomBytes(bytes)),
     interrupted: call.interrupted ?? (() => new AbortController().signal),

@@ -1,5 +1,14 @@
-// Keys of xl.cfg that have no meaning here: there is no firmware, no device model, no PCI to pass through.
-// xl accepts them in silence; we say once which ones a file has.
+// The keys of xl.cfg: those that are read here, those that are kept, and those that have no meaning here,
+// where there is no firmware, no device model and no PCI to pass through. Xen: xl.cfg(5).
+
+const words = (text: string): string[] => text.trim().split(/\s+/);
+
+const READ = `name type builder uuid memory maxmem vcpus maxvcpus kernel ramdisk cmdline root extra disk vif pvcalls
+  on_poweroff on_reboot on_crash on_watchdog on_soft_reset cpu_weight cap cpus pool driver_domain seclabel
+  max_grant_frames max_maptrack_frames max_event_channels`;
+const KEPT = `cpus_soft channel console init_seclabel bootloader bootloader_args nomigrate localtime rtc_timeoffset
+  tsc_mode period slice budget latency extratime p9 vkb vfb nodes vif.default.script vif.default.bridge
+  vif.default.gatewaydev vif.default.backend`;
 
 const FIRMWARE_AND_DEVICE_MODEL = `bios bios_path_override firmware firmware_override acpi acpi_s3 acpi_s4
   acpi_laptop_slate acpi_firmware pae nx apic hpet hap viridian nestedhvm altp2m altp2mhvm timer_mode vpt_align
@@ -13,11 +22,14 @@ const FIRMWARE_AND_DEVICE_MODEL = `bios bios_path_override firmware firmware_ove
 const PASSTHROUGH = `pci pci_msitranslate pci_power_mgmt pci_permissive pci_seize rdm rdm_mem_boundary dtdev
   passthrough gfx_passthru e820_host iomem ioports irqs usbdev`;
 const HARDWARE = `cpuid msr_relaxed mca_caps vpmu vmtrace_buf_kb oos shadow_memory vnuma pvshim pvshim_path
-  pvshim_cmdline pvshim_extra gic_version tee vuart device_tree sve dt_passthrough_nodes`;
-const NO_SUCH_BACKEND = 'vtpm vsnd vdispl vif2 nfs_server nfs_root viommu';
+  pvshim_cmdline pvshim_extra gic_version tee vuart device_tree`;
+const NO_SUCH_BACKEND = 'vtpm vsnd vdispl vif2 nfs_server nfs_root';
 
-const MEANINGLESS = new Set([FIRMWARE_AND_DEVICE_MODEL, PASSTHROUGH, HARDWARE, NO_SUCH_BACKEND].join(' ').split(/\s+/));
+const MEANINGLESS = new Set(words([FIRMWARE_AND_DEVICE_MODEL, PASSTHROUGH, HARDWARE, NO_SUCH_BACKEND].join(' ')));
 
-/** The keys among `present` that change nothing here, sorted. */
+/** Every key that means something to xl. A file may have others; xl takes no notice of them. */
+export const XL_KEYS: ReadonlySet<string> = new Set([...words(`${READ} ${KEPT}`), ...MEANINGLESS]);
+
+/** The keys among `present` that change nothing here, sorted. xl accepts them in silence; we say once which. */
 export const meaninglessKeys = (present: Iterable<string>): string[] =>
   [...present].filter(key => MEANINGLESS.has(key)).sort();

@@ -1,0 +1,302 @@
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { findCommand } from '../../../../tools/commands/table.ts';
+import { up } from '../../../../tools/commands/up.ts';
+import { FakeToolstack } from '../../../support/fake-toolstack.ts';
+import { type XlRun, xl, xlCommand } from '../../../support/xl.ts';
+
+const FAKE_HOST = ['--import', 'tsx', join(import.meta.dirname, '../../../support/fake-host.ts')];
+
+const TOPOLOGY = `
+bridges: [office]
+images:
+  - { path: www.img, size: 1M, format: fat }
+domains:
+  web: { kernel: k.js, memory: 32, disk: ["www.img,raw,xvda,w"], after: db }
+  db: { kernel: k.js, paused: true }
+hints:
+  - url: http://127.0.0.1:8080/
+  - try: bin/xl list
+`;
+
+let cwd: string;
+beforeEach(() => {
+  cwd = mkdtempSync(join(tmpdir(), 'xl-up-'));
+  writeFileSync(join(cwd, 'topology.yaml'), TOPOLOGY);
+});
+afterEach(() => rmSync(cwd, { recursive: true, force: true }));
+
+/** The lines of a run, times taken out. */
+const lines = (text: string): string[] =>
+  text
+    .replaceAll(/^ *[0-9]+ ms {2}/gm, '- ')
+    .trimEnd()
+    .split('\n');
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise(resolve => setTimeout(resolve, 2));
+}
+
+describe('xl up and xl down on a host that runs', () => {
+  let host: FakeToolstack;
+  beforeEach(async () => {
+    host = await FakeToolstack.start();
+  });
+  afterEach(async () => {
+    await until(() => host.connections === 0);
+    await host.stop();
+  });
+  const on = (argv: string[], more = {}): Promise<XlRun> => xl(argv, { dir: host.dir, cwd, ...more });
+
+  it('-n prints the steps and takes none', async () => {
+    expect(await on(['up', '-n', 'topology.yaml'])).toEqual({
+      ...{ code: 0, stderr: '' },
+      stdout: 'image www.img (fat, 1 MiB)\nbridge office\ndomain db, paused\ndomain web after db\n',
+    });
+    expect(host.requests).toEqual([]);
+    expect(existsSync(join(cwd, 'www.img'))).toBe(false);
+  });
+
+  it('brings the domains up in order, a line a phase, and returns', async () => {
+    const run = await on(['up', 'topology.yaml']);
+    expect([run.code, run.stderr]).toEqual([0, '']);
+    expect(lines(run.stdout).slice(0, 4)).toEqual([
+      '- image www.img (fat, 1 MiB)',
+      '- bridge office',
+      '- domain db, paused: domain 1, memory 2, devices 3',
+      '- domain web after db: domain 1, memory 2, devices 3',
+    ]);
+    expect(run.stdout).toContain(
+      '\nName                                        ID   Mem VCPUs\tState\tTime(s)\nDomain-0 ',
+    );
+    expect(run.stdout.endsWith('\nurl  http://127.0.0.1:8080/\ntry  bin/xl list\n')).toBe(true);
+    expect([...host.domains.values()].map(({ name, paused }) => [name, paused])).toEqual([
+      ...[
+        ['Domain-0', false],
+        ['db', true],
+        ['web', false],
+      ],
+    ]);
+    expect([...host.bridges]).toEqual(['office']);
+  });
+
+  it('down ends them in reverse and leaves the host and the images', async () => {
+    await on(['up', '-q', 'topology.yaml']);
+    host.requests.length = 0;
+    const run = await on(['down', 'topology.yaml']);
+    expect([run.code, run.stderr]).toEqual([0, '']);
+    expect(lines(run.stdout)).toEqual(['- end of web', '- end of db: destroyed', '- end of bridge office']);
+    expect([...host.domains.keys()]).toEqual([0]);
+    expect(host.bridges.size).toBe(0);
+    // web was asked first; db, which is paused, could not have heard.
+    expect(host.requests.filter(({ op }) => op === 'shutdown')).toHaveLength(1);
+    expect(existsSync(join(cwd, 'www.img'))).toBe(true);
+  });
+
+  it('down of what is not there says so and succeeds', async () => {
+    const run = await on(['down', 'topology.yaml']);
+    expect(run.code).toBe(0);
+    expect(lines(run.stdout)).toEqual([
+      ...['- end of web: gone already', '- end of db: gone already', '- end of bridge office: gone already'],
+    ]);
+  });
+
+  it('a failure half way undoes what was done, and only that', async () => {
+    host.add({ domid: 7, name: 'web' }); // somebody else's
+    const run = await on(['up', 'topology.yaml']);
+    expect(run.code).toBe(1);
+    expect(run.stderr).toBe("xl: name: 'web' is in use\n");
+    expect(lines(run.stdout).slice(3)).toEqual(['- domain web after db: failed', '- end of db: destroyed']);
+    expect([...host.domains.values()].map(({ name }) => name)).toEqual(['Domain-0', 'web']);
+    expect(host.bridges.size).toBe(0);
+    expect(existsSync(join(cwd, 'www.img'))).toBe(false);
+  });
+
+  it('Ctrl-C half way undoes what was done', async () => {
+    const abort = new AbortController();
+    const run = await on(['up', 'topology.yaml'], {
+      interrupted: () => abort.signal,
+      onOutput: (all: string) => {
+        if (all.includes('domain db')) abort.abort('SIGINT');
+      },
+    });
+    expect(run).toMatchObject({ code: 130, stderr: 'interrupted; everything was taken down\n' });
+    expect([...host.domains.keys()]).toEqual([0]);
+    expect(host.bridges.size).toBe(0);
+    expect(existsSync(join(cwd, 'www.img'))).toBe(false);
+  });
+
+  it('a host port that is in use is found before anything is made', async () => {
+    const server = createServer();
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as { port: number };
+    writeFileSync(join(cwd, 'topology.yaml'), `${TOPOLOGY}host_ports: [{ host: ${port}, domain: web, guest: 80 }]\n`);
+    expect(await on(['up', 'topology.yaml'])).toEqual({
+      ...{ code: 1, stdout: '' },
+      stderr: `xl: host port ${port}, which is for domain web, is in use\n`,
+    });
+    expect(host.requests).toEqual([]);
+    server.close();
+  });
+
+  it.each([
+    [['up'], 2, "'xl up' requires at least 1 argument.\n\n"],
+    [['up', 'nosuch.yaml'], 3, 'Failed to read topology file: nosuch.yaml: No such file or directory\n'],
+    [['up', '-x'], 2, "option `x' not supported.\n"],
+  ])('%j', async (argv, code, stderr) => {
+    expect(await on(argv)).toMatchObject({ code, stderr });
+  });
+
+  it('real commands of xl win over ours', () => {
+    expect(findCommand('u')).toBeUndefined(); // unpause, uptime, usb-list
+    expect(findCommand('up')?.name).toBe('up');
+    expect(findCommand('do')).toBeUndefined(); // domid, domname
+    expect(findCommand('dow')?.name).toBe('down');
+  });
+});
+
+describe('xl up where no host runs', () => {
+  let dir: string;
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), 'xl-host-'));
+  });
+  afterEach(() => rmSync(dir, { recursive: true, force: true }));
+  const start = (program: readonly string[], more: Parameters<typeof xlCommand>[2] = {}) =>
+    xlCommand(findCommand('up')!, (args, context) => up(args, context, program), { dir, cwd, ...more }, [
+      'topology.yaml',
+    ]);
+  const socketIsGone = (): void => {
+    expect(existsSync(join(dir, 'toolstack.sock'))).toBe(false);
+    expect(existsSync(join(dir, 'topology'))).toBe(false);
+  };
+
+  it('starts one, stays, and takes everything down on Ctrl-C', async () => {
+    const abort = new AbortController();
+    const run = await start(FAKE_HOST, {
+      interrupted: () => abort.signal,
+      onOutput: all => {
+        if (all.includes('Ctrl-C ends it')) abort.abort('SIGINT');
+      },
+    });
+    expect([run.code, run.stderr]).toEqual([0, '']);
+    const said = lines(run.stdout);
+    expect(said[1]).toBe(`- host on ${dir}`);
+    expect(said.filter(line => /^- end of/.test(line))).toEqual(['- end of web', '- end of db: destroyed']);
+    socketIsGone();
+    expect(existsSync(join(cwd, 'www.img'))).toBe(true);
+  });
+
+  it('ends when xl down of the same file was called', async () => {
+    let down: Promise<XlRun> | undefined;
+    const run = await start(FAKE_HOST, {
+      onOutput: all => {
+        if (all.includes('Ctrl-C ends it')) down ??= xl(['down', 'topology.yaml'], { dir, cwd });
+      },
+    });
+    expect(run).toMatchObject({ code: 0, stderr: '' });
+    const { code, stdout } = await down!;
+    expect(code).toBe(0);
+    expect(lines(stdout).at(-1)).toBe('- end of the host');
+    socketIsGone();
+  });
+
+  it('tells what becomes of the domains', async () => {
+    let once = false;
+    const run = await start(FAKE_HOST, {
+      onOutput: all => {
+        if (all.includes('web, domain 2, is gone')) void xl(['down', 'topology.yaml'], { dir, cwd });
+        if (once || !all.includes('Ctrl-C ends it')) return;
+        once = true;
+        void xl(['destroy', 'web'], { dir, cwd });
+      },
+    });
+    expect(run.code).toBe(0);
+    expect(run.stdout).toContain('\nweb, domain 2, is gone\n');
+  });
+
+  it('says why a host did not start', async () => {
+    const run = await start([...FAKE_HOST, '--fail', 'no futex_waitv here']);
+    expect(run.code).toBe(1);
+    expect(run.stderr).toBe(
+      `xl: the host on ${dir} did not start: no futex_waitv here (more in ${join(dir, 'host.log')})\n`,
+    );
+    expect(existsSync(join(cwd, 'www.img'))).toBe(false);
+    socketIsGone();
+  });
+
+  it('a failure half way ends the host too', async () => {
+    const run = await start([...FAKE_HOST, '--refuse-create', 'kernel: /k.js does not exist']);
+    expect(run).toMatchObject({ code: 1, stderr: 'xl: kernel: /k.js does not exist\n' });
+    socketIsGone();
+    expect(existsSync(join(cwd, 'www.img'))).toBe(false);
+  });
+
+  it('a host that dies is an error', async () => {
+    let killed = false;
+    const run = await start(FAKE_HOST, {
+      onOutput: all => {
+        if (killed || !all.includes('Ctrl-C ends it')) return;
+        killed = true;
+        process.kill(Number(/ (\d+)/.exec(childOf(process.pid))![1]), 'SIGKILL');
+      },
+    });
+    expect(run.code).toBe(1);
+    expect(run.stderr).toBe(`the host ended by itself: SIGKILL (more in ${join(dir, 'host.log')})\n`);
+    expect(existsSync(join(dir, 'topology'))).toBe(false);
+  });
+});
+
+/** The newest child of a process, as ` PID`. */
+const childOf = (pid: number): string =>
+  ` ${readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').at(-1)}`;
+
+describe('xl up below npm', () => {
+  it('is gone within two seconds of the end of npm, host and all', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'xl-host-'));
+    const root = join(import.meta.dirname, '../../../..');
+    const command = `${process.execPath} --import tsx test/support/up-with-fake-host.ts ${dir} ${cwd}`;
+    writeFileSync(join(cwd, 'package.json'), JSON.stringify({ scripts: { start: `cd ${root} && ${command}` } }));
+    const npm = spawn('npm', ['start', '--prefix', cwd], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    try {
+      let said = '';
+      npm.stdout.on('data', chunk => {
+        said += chunk;
+      });
+      await until(() => said.includes('Ctrl-C ends it') || npm.exitCode !== null);
+      expect(npm.exitCode).toBeNull();
+      const pids = descendants(npm.pid!);
+      expect(pids.length).toBeGreaterThanOrEqual(3); // a shell, xl, the host
+      const from = performance.now();
+      npm.kill('SIGKILL');
+      await until(() => !pids.some(alive) || performance.now() - from > 5_000);
+      expect(pids.filter(alive)).toEqual([]);
+      // One half second to notice, one to end: the rest is what a busy machine adds.
+      expect(performance.now() - from).toBeLessThan(4_000);
+    } finally {
+      npm.kill('SIGKILL');
+      rmSync(dir, { recursive: true, force: true });
+    }
+  });
+
+  const descendants = (pid: number): number[] => {
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+      .trim()
+      .split(' ')
+      .filter(Boolean)
+      .map(Number);
+    return children.flatMap(child => [child, ...descendants(child)]);
+  };
+  const alive = (pid: number): boolean => {
+    try {
+      return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
+    } catch {
+      return false;
+    }
+  };
+});

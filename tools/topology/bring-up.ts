@@ -1,0 +1,88 @@
+// Takes the steps of a plan, one after the other, each with its undo.
+
+import { rmSync } from 'node:fs';
+import { type Cleanup, XenError } from '#pvbus';
+import type { ToolstackClient } from '../toolstack-client.ts';
+import { type MadeImage, makeImage } from './make-image.ts';
+import { type BridgeStep, type DomainStep, describeStep, type ImageStep, type Step } from './plan.ts';
+import type { Progress } from './progress.ts';
+import { endDomains, type RunningDomain } from './take-down.ts';
+
+export interface BringUp {
+  readonly client: ToolstackClient;
+  readonly progress: Progress;
+  /** Each step adds its undo here; the caller runs them when something goes wrong, and at the end. */
+  readonly undo: Cleanup;
+  /** Stops between two steps. */
+  readonly signal: AbortSignal;
+  /** What a guest gets to end by itself when this is undone. */
+  readonly graceMs: () => number;
+}
+
+/** Images of this run; they outlive the domains, but not a bring-up that failed. */
+export async function makeImages(
+  steps: readonly Step[],
+  { progress, undo, signal }: Pick<BringUp, 'progress' | 'undo' | 'signal'>,
+): Promise<void> {
+  for (const step of steps) {
+    if (step.kind !== 'image') continue;
+    signal.throwIfAborted();
+    await progress.phase(
+      describeStep(step),
+      () => makeOne(step, undo),
+      result => (result === 'kept' ? 'kept as it is' : ''),
+    );
+  }
+}
+
+async function makeOne(step: ImageStep, undo: Cleanup): Promise<MadeImage> {
+  const result = await makeImage(step);
+  // An image that took the place of another cannot be taken back; one that is new can.
+  if (result === 'made' && !step.recreate) undo.add(`image ${step.shown}`, () => rmSync(step.path, { force: true }));
+  return result;
+}
+
+/** Resolves with the domains, in the order in which they came. */
+export async function bringUp(steps: readonly Step[], run: BringUp): Promise<RunningDomain[]> {
+  const domains: RunningDomain[] = [];
+  const { undo, client, progress, signal } = run;
+  let armed = false;
+  for (const step of steps) {
+    if (step.kind === 'image') continue;
+    signal.throwIfAborted();
+    if (step.kind === 'bridge') await progress.phase(describeStep(step), () => makeBridge(step, run));
+    else {
+      // One undo for all of them: those of a level go together.
+      if (!armed) undo.add('domains', () => endDomains(client, domains, progress, run.graceMs()));
+      armed = true;
+      const { config, level } = step;
+      const name = describeStep(step);
+      await progress.phase(
+        name,
+        () => create(step, run),
+        phases => phases,
+      );
+      domains.push({ name: config.name, level });
+    }
+  }
+  return domains;
+}
+
+async function makeBridge({ name, mtu }: BridgeStep, { client, undo }: BringUp): Promise<void> {
+  await client.call('createBridge', { name, mtu });
+  undo.add(`bridge ${name}`, async () => {
+    await client.call('deleteBridge', { name }).catch(error => {
+      // Somebody else's vif is on it, or it is gone already: then it is not ours to remove.
+      if (!(error instanceof XenError) || !['EBUSY', 'ENOENT'].includes(error.code)) throw error;
+    });
+  });
+}
+
+/** Resolves with its phases and their milliseconds. */
+async function create({ config, paused }: DomainStep, { client }: BringUp): Promise<string> {
+  const phases: string[] = [];
+  await client.call('create', { config, paused, monitor: true }, event => {
+    if (event.event === 'phase') phases.push(`${event.phase} ${event.ms.toFixed(0)}`);
+  });
+  return phases.join(', ');
+}

@@ -1,0 +1,119 @@
+// The host that `xl up` starts when none runs: the hypervisor, which starts the rest.
+
+import { execa } from 'execa';
+import { runPaths, threadFile, XenError } from '#pvbus';
+import { ToolstackClient } from '../toolstack-client.ts';
+
+/** The program and its arguments before `--run-dir`. */
+export const HOST_PROGRAM: readonly string[] = [threadFile('hypervisor', new URL('.', import.meta.url).href).pathname];
+
+const READY_MS = 30_000;
+const POLL_MS = 20;
+/** How long the host may take to end by itself, and then once it was told to. */
+const END_MS = 5_000;
+const TERM_MS = 1_000;
+const JUST_NOW_MS = 200;
+
+// A process group of its own: Ctrl-C is for us, and the host ends when its domains have been taken down.
+const spawnHost = (runDir: string, program: readonly string[]) =>
+  execa(process.execPath, [...program, '--run-dir', runDir], {
+    reject: false,
+    all: true,
+    stdin: 'ignore',
+    detached: true,
+  });
+
+export class HostProcess {
+  readonly runDir: string;
+  readonly #process: ReturnType<typeof spawnHost>;
+  /** Whatever ends us takes the host along. */
+  readonly #exit = (): void => void this.#process.kill('SIGKILL');
+  #over = false;
+
+  private constructor(runDir: string, program: readonly string[]) {
+    this.runDir = runDir;
+    this.#process = spawnHost(runDir, program);
+    process.once('exit', this.#exit);
+    void this.#process.then(() => {
+      this.#over = true;
+      process.off('exit', this.#exit);
+    });
+  }
+
+  /** Resolves when its toolstack answers. Nothing is left of it when this rejects. */
+  static async start(runDir: string, program: readonly string[], signal: AbortSignal): Promise<HostProcess> {
+    const host = new HostProcess(runDir, program);
+    try {
+      await host.#ready(signal);
+      return host;
+    } catch (error) {
+      await host.kill();
+      throw error;
+    }
+  }
+
+  get pid(): number | undefined {
+    return this.#process.pid;
+  }
+
+  /** Resolves when the process is gone, with its exit code or signal. */
+  async ended(): Promise<string> {
+    const { exitCode, signal } = await this.#process;
+    return signal ?? `exit code ${exitCode}`;
+  }
+
+  /** How it ended, if it has; a connection may break a moment before that is known. */
+  async hasEnded(): Promise<string | null> {
+    return (await this.#endsWithin(JUST_NOW_MS)) ? this.ended() : null;
+  }
+
+  /** It was asked to end by its toolstack; what does not is made to. */
+  async stop(): Promise<void> {
+    if (await this.#endsWithin(END_MS)) return;
+    await this.kill();
+  }
+
+  async kill(): Promise<void> {
+    this.#process.kill('SIGTERM');
+    if (await this.#endsWithin(TERM_MS)) return;
+    this.#process.kill('SIGKILL');
+    await this.#process;
+  }
+
+  async #endsWithin(ms: number): Promise<boolean> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>(resolve => {
+      timer = setTimeout(resolve, ms);
+    });
+    await Promise.race([this.#process, late]);
+    clearTimeout(timer);
+    return this.#over;
+  }
+
+  async #ready(signal: AbortSignal): Promise<void> {
+    const path = runPaths(this.runDir).toolstackSocket;
+    const deadline = performance.now() + READY_MS;
+    while (!this.#over && performance.now() < deadline) {
+      signal.throwIfAborted();
+      try {
+        (await ToolstackClient.connect(path)).close();
+        return;
+      } catch {
+        await this.#endsWithin(POLL_MS);
+      }
+    }
+    if (!this.#over)
+      throw new XenError('ETIMEDOUT', `the host on ${this.runDir} does not answer after ${READY_MS / 1000} s`);
+    const { all, exitCode, signal: by, message } = await this.#process;
+    const why =
+      String(all ?? '')
+        .trim()
+        .split('\n')
+        .at(-1) ||
+      (message ?? by ?? `exit code ${exitCode}`);
+    throw new XenError(
+      'EIO',
+      `the host on ${this.runDir} did not start: ${why} (more in ${runPaths(this.runDir).hostLog})`,
+    );
+  }
+}
