@@ -138,7 +138,7 @@ export class BlkbackRing {
       bytes += this.#serveOne();
     }
     this.#push();
-    this.stats.oo_req++;
+    if (ring.unconsumedRequests() !== 0) this.stats.oo_req++;
   }
 
   /** Take one request, do it, stage its response: exactly one, whatever happens. Returns the bytes moved. */
