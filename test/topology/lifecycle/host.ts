@@ -33,6 +33,7 @@ export class LifecycleHost {
   readonly toolstack: ToolstackClient;
   readonly xs: XenstoreClient;
   readonly events: DomainEvent[] = [];
+  #ending = false;
 
   private constructor(rig: HostRig, toolstack: ToolstackClient, xs: XenstoreClient) {
     this.rig = rig;
@@ -47,12 +48,21 @@ export class LifecycleHost {
       await ToolstackClient.connect(paths.toolstackSocket),
       new XenstoreClient(await socketTransport(paths.xenstoredSocket)),
     );
+    // A host that dies in a test takes its log with it; here is what it said last.
+    host.toolstack.onClose(reason => {
+      if (!host.#ending) console.error(`${reason.message}; the host's log ends:\n${rig.log().slice(-4000)}`);
+    });
     await host.toolstack.call('subscribe', {}, (event: ToolstackEvent) => {
       if (event.event === 'domain') host.events.push(event);
     });
     return host;
   }
+  /** The host is expected to end by itself. */
+  ending(): void {
+    this.#ending = true;
+  }
   async stop(): Promise<void> {
+    this.ending();
     this.toolstack.close();
     this.xs.close();
     await this.rig.stop();

@@ -243,12 +243,6 @@ describe('a config that cannot be built', () => {
       /^bad.cfg: memory: 16777216 MiB asked for, \d+ MiB of this host are free$/,
     ],
     [
-      'less memory than its kernel needs',
-      { memory: 1 },
-      'E2BIG',
-      'bad.cfg: memory: 1 MiB do not hold kernel and ramdisk, 1 MiB would',
-    ],
-    [
       'a maxmem below memory',
       { memory: 32, maxmem: 16 },
       'EINVAL',
@@ -280,6 +274,14 @@ describe('a config that cannot be built', () => {
     const target = image('short', 100);
     const error = await refused({ disks: [disk({ target })] });
     expect(error.message).toContain(`its image ${target} has no whole sector`);
+  });
+
+  it('because kernel and program do not fit its memory says how much would', async () => {
+    const ramdisk = join(dir, 'large.cjs');
+    writeFileSync(ramdisk, `//${'x'.repeat(3 << 20)}`);
+    expect((await refused({ ramdisk, memory: 2 })).message).toMatch(
+      /^bad.cfg: memory: 2 MiB do not hold kernel and ramdisk, [45] MiB would$/,
+    );
   });
 
   it('because its program cannot be bundled names file and line', async () => {
@@ -349,6 +351,7 @@ describe('a host that is shut down', () => {
     const config = other.config('last', 'idle');
     await other.create(config);
     await other.up('last');
+    other.ending();
     await other.toolstack.call('shutdownHost', {});
     expect(await other.rig.ended).toBe(0);
     await eventually('every process has ended', () => !all.some(isAlive), 2000);
