@@ -150,9 +150,13 @@ export class Kernel implements Blocking {
     if (this.console.step() === 'progress') progress = true;
     return progress ? 'progress' : 'idle';
   }
+  /** Have the hypervisor wake us at the next deadline. */
+  arm(): void {
+    this.timers.arm(this.devices.deadline());
+  }
   /** Sleep until the next event or deadline. */
   block(): void {
-    this.timers.arm(this.devices.deadline());
+    this.arm();
     this.sleep();
   }
   /** A driver of its own for calls that return with their answer. The program's timers and tasks wait. */
