@@ -40,9 +40,12 @@ export const pathsOf = (domid: Domid, device: DeviceSpec): DevicePaths => ({
   libxl: libxlDevicePath(domid, device.type, device.devid),
 });
 
-/** Describe the device to both ends. Resolves before the backend has looked at it. */
-export async function addDevice(xs: XenstoreClient, domid: Domid, device: DeviceSpec): Promise<void> {
-  await writeNodes(xs, deviceNodes(domid, device));
+/** Describe devices to both of their ends. Resolves before a backend has looked at them. */
+export async function addDevices(xs: XenstoreClient, domid: Domid, devices: readonly DeviceSpec[]): Promise<void> {
+  await writeNodes(
+    xs,
+    devices.flatMap(device => deviceNodes(domid, device)),
+  );
 }
 
 /**

@@ -1,6 +1,6 @@
 // A domain from its config, phase by phase. Whatever fails, nothing is left: every phase adds its undo first.
 import { Cleanup, type DomainConfig, type Domid, XenError } from '#pvbus';
-import { addDevice, backendReady, listDevices, pathsOf, removeDeviceNodes } from './add-device.ts';
+import { addDevices, backendReady, listDevices, pathsOf, removeDeviceNodes } from './add-device.ts';
 import { checkConfig, withSource } from './check-config.ts';
 import { endDomain, releaseDomain, waitUntilGone } from './destroy-domain.ts';
 import { type DeviceSpec, devicesOf } from './devices.ts';
@@ -151,20 +151,20 @@ class Creation {
     const { xs, consoled } = this.#parts;
     // order: before the devices. A backend takes a domain that is not introduced for a dead one.
     this.#undo.add('introduction', () => releaseDomain(this.#parts, domid));
-    await xs.introduce(domid, built.storeGfn, built.storePort);
     this.#undo.add('console', () => consoled.disconnect(domid));
-    await consoled.connect(domid, this.#config.name);
+    await allOf([xs.introduce(domid, built.storeGfn, built.storePort), consoled.connect(domid, this.#config.name)]);
   }
 
   async #addDevices(domid: Domid, devices: readonly DeviceSpec[]): Promise<void> {
     const { xs } = this.#parts;
+    if (devices.length === 0) return;
     for (const device of devices) {
       this.#undo.add(`${device.type} ${device.devid}`, () => removeDeviceNodes(xs, pathsOf(domid, device)));
-      await addDevice(xs, domid, device);
     }
+    await addDevices(xs, domid, devices);
     // A driver domain's backend may come later; dom0's are there, and what they refuse is the config's fault.
     const own = devices.filter(device => device.backendDomid === 0);
-    await Promise.all(own.map(device => backendReady(this.#parts, domid, device)));
+    await allOf(own.map(device => backendReady(this.#parts, domid, device)));
   }
 
   #record(domid: Domid): void {
@@ -183,4 +183,9 @@ class Creation {
     // order: watched before it runs, so that no end is missed.
     watch.add(domid);
   }
+}
+
+/** Rejects with the first failure, but not before all have come to their end: nothing is undone while it is done. */
+async function allOf(promises: readonly Promise<unknown>[]): Promise<void> {
+  for (const result of await Promise.allSettled(promises)) if (result.status === 'rejected') throw result.reason;
 }

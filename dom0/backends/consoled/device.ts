@@ -9,7 +9,7 @@ import {
   type GrantMapping,
   type Log,
   parseDecimal,
-  readKeys,
+  readKey,
   runPaths,
   type Vcpu,
   XenError,
@@ -109,15 +109,17 @@ export class Consoled {
   /** Serve the console whose nodes the toolstack has written. Its log is named after `name`. */
   async connect(domid: Domid, name: string): Promise<void> {
     const { vcpu, xs, log } = this.#options;
-    const keys = await readKeys(xs, `/local/domain/${domid}/console`, ['port']);
-    const remotePort = parseDecimal(keys.port);
-    if (remotePort === undefined) throw new XenError('EINVAL', `console of dom${domid}: no port in xenstore`);
     const stats = new ConsoleStats();
     const path = this.socketPath(domid);
     const type = (bytes: Uint8Array): number => this.#type(domid, bytes);
-    const clients = await ConsoleClients.open({ path, label: `console of dom${domid}`, log, stats, type });
+    const opening = ConsoleClients.open({ path, label: `console of dom${domid}`, log, stats, type });
+    const value = readKey(xs, `/local/domain/${domid}/console/port`);
+    value.catch(() => {}); // heard of below, unless the socket failed first
+    const clients = await opening;
     let mapping: GrantMapping | undefined;
     try {
+      const remotePort = parseDecimal(await value);
+      if (remotePort === undefined) throw new XenError('EINVAL', `console of dom${domid}: no port in xenstore`);
       // Xen: the page is granted by the domain builder; nobody has to know its frame.
       [mapping] = vcpu.grants.map(domid, [GNTTAB_RESERVED_CONSOLE]);
       const port = vcpu.events.bindInterdomain(domid, asPort(remotePort));
