@@ -1,16 +1,28 @@
-// The hypervisor process: `hypervisor.js --run-dir DIR [--mediated]`. Its main thread spawns, reaps and
+// The hypervisor process: `hypervisor.js --run-dir DIR [--parent PID] [--mediated]`. With a parent it ends in
+// order when that dies. Its main thread spawns, reaps and
 // ends the host; the core thread is the hypervisor. Prints `ready` when dom0 serves its toolstack.
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
-import { closeFd, exitProcess, Mailbox, makeRunDir, runPaths, streamLog, systemClock, threadFile } from '#pvbus';
+import {
+  closeFd,
+  dieWithParent,
+  exitProcess,
+  Mailbox,
+  makeRunDir,
+  runPaths,
+  streamLog,
+  systemClock,
+  threadFile,
+} from '#pvbus';
 import { ChildProcesses } from './child-processes.ts';
 import type { CoreThreadData } from './core-thread.ts';
 import type { ToMain } from './process-messages.ts';
 
 const { values } = parseArgs({
-  options: { 'run-dir': { type: 'string' }, mediated: { type: 'boolean', default: false } },
+  options: { 'run-dir': { type: 'string' }, parent: { type: 'string' }, mediated: { type: 'boolean', default: false } },
 });
 const dir = values['run-dir'];
 if (dir === undefined) {
@@ -33,6 +45,7 @@ const children = new ChildProcesses(
   },
 );
 
+let ending = false;
 const mailbox = new Mailbox(message => hear(message as ToMain));
 const data: CoreThreadData = { mailbox: mailbox.seed, log: logFd, mediated: values.mediated };
 const core = new Worker(threadFile('hypervisor-core', import.meta.url), {
@@ -49,7 +62,10 @@ function hear(message: ToMain): void {
   else end(message.status, message.why);
 }
 
-let ending = false;
+process.on('SIGTERM', () => end(0, 'terminated'));
+// order: the handler first; the parent may be dying already.
+if (values.parent !== undefined) dieWithParent(Number(values.parent), constants.signals.SIGTERM);
+
 /** End the host: every child, what is in the run directory except the logs, then this process. */
 function end(status: number, why: string): void {
   if (ending) return;
@@ -64,6 +80,5 @@ function end(status: number, why: string): void {
     exitProcess(status);
   });
 }
-process.on('SIGTERM', () => end(0, 'terminated'));
 process.on('SIGINT', () => end(0, 'interrupted'));
 process.on('uncaughtException', error => end(70, `the main thread failed: ${error.stack ?? error.message}`));

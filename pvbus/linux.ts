@@ -281,8 +281,8 @@ export function peerCredentials(fd: number): { pid: number; uid: number; gid: nu
  * Die when the parent does. The signal fires when the *thread* that spawned this process ends, so
  * spawn from a main thread. `parent` is the pid it must have: it may have died before this call.
  */
-export function dieWithParent(parent: number): void {
-  f.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+export function dieWithParent(parent: number, signal = SIGKILL): void {
+  f.prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0);
   if (f.getppid() !== parent) exitProcess(1);
 }
 /** End this process at once, also while its other threads are blocked in system calls. */

@@ -31,7 +31,14 @@ export class HostRig {
   /** Start a host and wait until its toolstack serves. The error of a failed start holds the host's log. */
   static async start(options: { mediated?: boolean } = {}): Promise<HostRig> {
     const runDir = mkdtempSync(join(tmpdir(), 'xenolith-test-'));
-    const args = [dist('hypervisor.js'), '--run-dir', runDir, ...(options.mediated ? ['--mediated'] : [])];
+    const args = [
+      dist('hypervisor.js'),
+      '--run-dir',
+      runDir,
+      '--parent',
+      String(process.pid),
+      ...(options.mediated ? ['--mediated'] : []),
+    ];
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     const ended = once(child, 'exit').then(([code]) => code as number | null);
     const rig = new HostRig(runDir, child.pid!, ended);
@@ -40,7 +47,10 @@ export class HostRig {
       if (String(chunk).includes('ready')) ready = true;
     });
     try {
-      await eventually('the host is ready', () => ready || (!isAlive(child.pid!) && Promise.reject(new Error('it ended'))));
+      await eventually(
+        'the host is ready',
+        () => ready || (!isAlive(child.pid!) && Promise.reject(new Error('it ended'))),
+      );
     } catch (error) {
       const log = rig.log();
       await rig.stop();
@@ -52,10 +62,14 @@ export class HostRig {
     return { XENOLITH_RUN_DIR: this.runDir };
   }
   /** Run `xl` against this host. Never throws for its exit code. */
-  async xl(...args: string[]): Promise<XlResult> {
+  xl(...args: string[]): Promise<XlResult> {
+    return this.xlIn(root, ...args);
+  }
+  /** The same with another working directory. */
+  async xlIn(cwd: string, ...args: string[]): Promise<XlResult> {
     const result = await execa(process.execPath, [dist('xl.js'), ...args], {
       env: this.env,
-      cwd: root,
+      cwd,
       reject: false,
       stdin: 'ignore',
       stripFinalNewline: false,

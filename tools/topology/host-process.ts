@@ -16,7 +16,7 @@ const JUST_NOW_MS = 200;
 
 // A process group of its own: Ctrl-C is for us, and the host ends when its domains have been taken down.
 const spawnHost = (runDir: string, program: readonly string[]) =>
-  execa(process.execPath, [...program, '--run-dir', runDir], {
+  execa(process.execPath, [...program, '--run-dir', runDir, '--parent', String(process.pid)], {
     reject: false,
     all: true,
     stdin: 'ignore',

@@ -1,4 +1,5 @@
-// What a benchmark's own small kernel needs: its vCPU, its command line, a console to print results on.
+// What a benchmark's own small kernel needs: its vCPU, and commands that come over the console and are
+// answered there, one line of JSON each.
 import {
   attachVcpu,
   type ControlMessage,
@@ -17,39 +18,51 @@ export interface Boot {
   readonly controlFd: number;
   readonly boot: ControlMessage;
 }
-export interface Bench {
-  readonly vcpu: Vcpu;
-  /** key=value words of the command line. */
-  readonly args: ReadonlyMap<string, string>;
-  /** Print one line of JSON on the console. */
-  report(result: Record<string, number>): void;
-}
+/** A command: its words after the name, as numbers or text, to what it measured. */
+export type Commands = Readonly<Record<string, (...words: string[]) => Record<string, number>>>;
 
-export function benchKernel({ controlFd, boot }: Boot): Bench {
+/** Boot, then serve commands for ever. `commands` is made once the vCPU is there. */
+export function serve({ controlFd, boot }: Boot, commands: (vcpu: Vcpu) => Commands): void {
   const vcpu = attachVcpu(controlFd, boot);
-  const { view, bytes } = vcpu.memory;
+  const { view } = vcpu.memory;
   const info = getU64(view, vcpu.layout.control * PAGE_SIZE + domain_control.at.start_info);
   const domU = info + start_info.at.console + start_info_console.at.domU;
-  const output = consoleRing(vcpu.memory.page(getU64(view, domU + start_info_console_domU.at.mfn)), 'front').writer;
+  const { reader, writer } = consoleRing(
+    vcpu.memory.page(getU64(view, domU + start_info_console_domU.at.mfn)),
+    'front',
+  );
   const consolePort = port(view.getUint32(domU + start_info_console_domU.at.evtchn, true));
-  const line = bytes.slice(info + start_info.at.cmd_line, info + start_info.at.cmd_line + 1024);
-  const text = new TextDecoder().decode(line.subarray(0, line.indexOf(0)));
-  const args = new Map(text.split(' ').map(word => word.split('=', 2) as [string, string]));
-  const report = (result: Record<string, number>): void => {
+  const known = commands(vcpu);
+  const print = (result: Record<string, number>): void => {
     let left: Uint8Array = new TextEncoder().encode(`${JSON.stringify(result)}\n`);
     while (left.length > 0) {
-      left = left.subarray(output.write(left));
+      left = left.subarray(Math.max(0, writer.write(left)));
       vcpu.events.notify(consolePort);
     }
   };
-  return { vcpu, args, report };
+  const input = new Uint8Array(1024);
+  let line = '';
+  const read = (): void => {
+    const got = reader.read(input);
+    if (got <= 0) return;
+    vcpu.events.notify(consolePort);
+    line += new TextDecoder().decode(input.subarray(0, got));
+  };
+  vcpu.events.on(consolePort, read);
+  print({ pid: process.pid, domid: vcpu.domid });
+  for (;;) {
+    if (!vcpu.events.poll() && !line.includes('\n')) vcpu.block();
+    const end = line.indexOf('\n');
+    if (end < 0) continue;
+    const [name = '', ...words] = line.slice(0, end).split(' ');
+    line = line.slice(end + 1);
+    print(known[name]!(...words));
+  }
 }
 
-/** Microseconds a round of `rounds` rounds of `body`, `repeats` times. */
-export function measure(repeats: number, rounds: number, body: () => void): number[] {
-  return Array.from({ length: repeats }, () => {
-    const from = performance.now();
-    for (let i = 0; i < rounds; i++) body();
-    return ((performance.now() - from) * 1000) / rounds;
-  });
+/** Microseconds each of `rounds` calls of `body` takes. */
+export function measure(rounds: number, body: () => void): number {
+  const from = performance.now();
+  for (let i = 0; i < rounds; i++) body();
+  return ((performance.now() - from) * 1000) / rounds;
 }

@@ -1,0 +1,52 @@
+// Two of these measure an event channel between them: one listens and echoes, the other binds and pings.
+// Also the null hypercall.
+import { __HYPERVISOR_xen_version, domid, type EvtchnPort, port, XenError } from '#pvbus';
+import { type Boot, measure, serve } from './lib.ts';
+
+export function start(boot: Boot): void {
+  serve(boot, vcpu => {
+    const { events } = vcpu;
+    let channel: EvtchnPort | undefined;
+    let answers = 0;
+    /** Until `done`: never sleeping, or sleeping whenever there is nothing. */
+    const wait = (mode: string, done: () => boolean): void => {
+      while (!done()) if (!events.poll() && mode === 'asleep') vcpu.block();
+    };
+    const answer = (): void => {
+      answers++;
+    };
+    return {
+      listen: peer => {
+        channel = events.allocUnbound(domid(Number(peer)));
+        return { port: channel };
+      },
+      bind: (peer, remote) => {
+        channel = events.bindInterdomain(domid(Number(peer)), port(Number(remote)));
+        events.on(channel, answer);
+        return { port: channel };
+      },
+      /** Answer `rounds` notifications. */
+      echo: (mode, rounds) => {
+        let left = Number(rounds);
+        events.on(channel!, () => {
+          events.notify(channel!);
+          left--;
+        });
+        wait(mode!, () => left <= 0);
+        return { echoed: Number(rounds) };
+      },
+      ping: (mode, rounds) => ({
+        us: measure(Number(rounds), () => {
+          const seen = answers;
+          events.notify(channel!);
+          wait(mode!, () => answers !== seen);
+        }),
+      }),
+      hypercall: rounds => ({
+        us: measure(Number(rounds), () => {
+          if (vcpu.hypercall(__HYPERVISOR_xen_version, 0) < 0) throw new XenError('EINVAL', 'xen_version');
+        }),
+      }),
+    };
+  });
+}

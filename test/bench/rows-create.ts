@@ -1,0 +1,63 @@
+// From the request to the toolstack until the guest program's first line is in its console's log: with a
+// waiting shell, and cold, when Node has to be started first.
+import { randomBytes } from 'node:crypto';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type DomainConfig, runPaths } from '#pvbus';
+import { readConfig } from '../../tools/config/read-config.ts';
+import { ToolstackClient } from '../../tools/toolstack-client.ts';
+import { dist, type HostRig } from '../support/host-rig.ts';
+import { eventually, isAlive } from '../support/processes.ts';
+import type { BenchHost } from './main.ts';
+import type { Row } from './table.ts';
+import { nodeStart } from './yardsticks.ts';
+
+const RUNS = 11;
+
+export async function createRows({ rig, folder }: BenchHost): Promise<Row[]> {
+  const program = join(folder, 'hello.js');
+  writeFileSync(program, `console.log('hello');\nawait new Promise(() => {});\n`);
+  const client = await ToolstackClient.connect(runPaths(rig.runDir).toolstackSocket);
+  const cold = { bare: [] as number[], ours: [] as number[] };
+  const prepared = { bare: [] as number[], ours: [] as number[] };
+  for (let run = 0; run < RUNS; run++) {
+    cold.bare.push(await nodeStart());
+    process.kill(await waitingShell(rig), 'SIGKILL');
+    cold.ours.push(await firstLine(client, rig, program, `cold${run}`));
+    prepared.bare.push(10);
+    await waitingShell(rig);
+    prepared.ours.push(await firstLine(client, rig, program, `warm${run}`));
+  }
+  client.close();
+  return [
+    { name: 'create to first line, cold', unit: 'ms', yardstick: 'node -e 0', ...cold, goal: { atMost: 2 } },
+    { name: 'create to first line, prepared', unit: 'ms', yardstick: '10 ms', ...prepared, goal: { atMost: 1 } },
+  ];
+}
+
+/** Milliseconds; the domain is destroyed afterwards. */
+async function firstLine(client: ToolstackClient, rig: HostRig, program: string, name: string): Promise<number> {
+  const config = helloConfig(name, program);
+  const log = runPaths(rig.runDir).consoleLog(name);
+  const from = performance.now();
+  const created = client.call('create', { config, paused: false, monitor: true });
+  while (!(statSync(log, { throwIfNoEntry: false })?.size ?? 0)) await new Promise(resolve => setImmediate(resolve));
+  const ms = performance.now() - from;
+  const { domid } = await created;
+  await client.call('destroy', { domid, force: false });
+  return ms;
+}
+function helloConfig(name: string, program: string): DomainConfig {
+  const text = `name = "${name}"\nmemory = 32\nkernel = "${dist('domu-kernel.js')}"\nramdisk = "${program}"\n`;
+  return readConfig(Buffer.from(text), name, [], { cwd: '/', random: randomBytes, warn: () => {} });
+}
+/** The pid of the shell that no domain has taken, once it waits in its receive. */
+async function waitingShell(rig: HostRig): Promise<number> {
+  const pid = await eventually('a waiting shell', () => rig.processes().find(isWaitingShell));
+  return pid as number;
+}
+function isWaitingShell(pid: number): boolean {
+  if (!isAlive(pid) || !readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('domain-shell')) return false;
+  // recvmsg is system call 47: it has started and waits for its memory.
+  return readFileSync(`/proc/${pid}/syscall`, 'utf8').startsWith('47 ');
+}
