@@ -178,6 +178,11 @@ export class HostileNetback {
   setRxProd(value: number): void {
     this.publish(this.rx!, value);
   }
+  /** Any word of the tx, rx or control ring, and a notification. */
+  scribble(ring: number, word: number, value: number): void {
+    [this.tx, this.rx, this.control][ring]!.page.words[word] = value;
+    this.vcpu.events.notify(this.port!);
+  }
   /** A well-formed frame in the next page. */
   deliver(frame: Uint8Array, flags = 0): void {
     const { id, gref } = this.posted();

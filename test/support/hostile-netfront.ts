@@ -36,7 +36,6 @@ const CONTROL = 2;
 const LIST = 3;
 const FIRST_DATA = 4;
 export const DATA_PAGES = 32;
-const SLOTS = 256;
 
 export interface RawTx {
   readonly gref?: number;
@@ -243,5 +242,3 @@ export class HostileNetfront {
     return new XenNetifGref(this.pages.page(LIST).view, i * xen_netif_gref.size).status;
   }
 }
-
-export const RING_SLOTS = SLOTS;

@@ -41,9 +41,6 @@ export class Bridge {
     this.ports[index] = undefined;
     this.table.forget(index);
   }
-  get empty(): boolean {
-    return this.ports.every(port => port === undefined);
-  }
 
   /** Forward a frame that came in at port `from`. Returns how many copies were asked for. */
   forward(frame: Frame, from: number): number {

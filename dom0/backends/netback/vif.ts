@@ -360,7 +360,16 @@ export class Vif implements BridgePort {
     return local;
   }
 
+  /** Every step is taken, also when one before it failed. */
   private unwind(): void {
-    for (let step = this.undo.pop(); step; step = this.undo.pop()) step();
+    const errors: unknown[] = [];
+    for (let step = this.undo.pop(); step; step = this.undo.pop()) {
+      try {
+        step();
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    if (errors.length > 0) throw new XenError('EIO', `${this.name}: not all of it was given back`, errors[0]);
   }
 }

@@ -47,6 +47,8 @@ export class Vif implements FrontendInstance, NetDevice {
   private ports: EvtchnPort[] = [];
   /** What the worker had done when it was last looked at. */
   private seen = 0;
+  /** The backend broke the protocol: its rings are not looked at again. */
+  private givenUp = false;
 
   constructor(device: FrontendDevice, options: NetfrontOptions, onRemoved: () => void) {
     this.device = device;
@@ -80,9 +82,13 @@ export class Vif implements FrontendInstance, NetDevice {
   }
 
   step(): 'progress' | 'idle' {
+    if (this.givenUp) return 'idle';
     const fault = this.control?.step();
-    if (fault !== undefined) this.broken(fault);
-    else if (this.control) this.stats.staticGrants = this.control.mapped;
+    if (fault !== undefined) {
+      this.broken(fault);
+      return 'progress';
+    }
+    if (this.control) this.stats.staticGrants = this.control.mapped;
     return this.worker.step();
   }
 
@@ -150,7 +156,7 @@ export class Vif implements FrontendInstance, NetDevice {
 
   /** The last frames of a backend that is leaving may have come after it said so. */
   private drain(): void {
-    while (this.worker.step() === 'progress');
+    while (this.step() === 'progress');
     const { rxFrames, txFrames } = this.stats;
     if (rxFrames + txFrames > this.seen) this.device.healthy();
     this.seen = rxFrames + txFrames;
@@ -168,9 +174,10 @@ export class Vif implements FrontendInstance, NetDevice {
   }
 
   private broken(what: string): void {
+    if (this.givenUp) return;
+    this.givenUp = true;
     const error = new XenError('EPROTO', `${this.device.label}: the backend sent ${what}`);
     this.log.error(`${error.message}; the interface is given up`);
-    this.control = undefined;
     this.worker.suspend();
     this.device.fail(error);
   }

@@ -1,5 +1,6 @@
 // netfront against a backend that has no driver but a hand. Numbers of acts are those of the hostile acts that Xen's
 // record knows; Xen: io/netif.h.
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   NETIF_RSP_DROPPED,
@@ -292,5 +293,34 @@ describe('negotiation', () => {
     await back.rig.until(() => back.guest.netfront.interfaces().length === 0);
     expect(before - ports.open).toBe(2);
     expect(domain.grants.pinned).toBe(0);
+  });
+});
+
+describe('fuzz', () => {
+  it('rings full of any bytes never make the driver throw, and end in a working or a given-up interface', async () => {
+    const writes = fc.array(fc.record({ at: fc.nat(1023), value: fc.integer() }), { minLength: 1, maxLength: 30 });
+    const near = fc.array(fc.record({ at: fc.constantFrom(2, 3), value: fc.integer({ min: -1, max: 257 }) }));
+    let back: HostileNetback | undefined;
+    let given = 0;
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.tuple(fc.nat(2), writes, near), { minLength: 1, maxLength: 5 }), async acts => {
+        back ??= await HostileNetback.connect();
+        const { vif } = back.guest;
+        vif.onFrame((bytes, offset, length) => {
+          expect(offset + length).toBeLessThanOrEqual(bytes.length);
+        });
+        for (const [ring, anywhere, indices] of acts) {
+          for (const { at, value } of [...anywhere, ...indices]) back.scribble(ring, at, value);
+          vif.send(frame, 60);
+          back.go();
+        }
+        if (vif.txBuffer() !== undefined) return;
+        given++;
+        expect(back.guest.log.lines.filter(line => line.includes('given up'))).toHaveLength(1);
+        back = undefined; // the next run has a guest of its own
+      }),
+      { numRuns: 60 },
+    );
+    expect(given).toBeGreaterThan(5);
   });
 });

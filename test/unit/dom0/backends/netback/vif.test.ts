@@ -1,5 +1,6 @@
 // netback against frontends that have no driver but a hand. Numbers of acts are those of the hostile acts that Xen's
 // record knows; Xen: io/netif.h.
+import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   XEN_NETIF_CTRL_TYPE_ADD_GREF_MAPPING as ADD,
@@ -510,5 +511,47 @@ describe('turns', () => {
     // 200 frames of 1500 bytes at 6000 bytes a millisecond, in whole turns.
     expect(rig.core.clock.now()).toBeGreaterThanOrEqual(1e9 + 32e6);
     expect(rig.worker.deadline()).toBeUndefined();
+  });
+});
+
+describe('fuzz', () => {
+  it('rings full of any bytes cost their owner its vif at most; a ping beside them is answered every time', async () => {
+    const a = await rig.guest();
+    const b = await rig.guest();
+    const na = a.configure('10.0.0.1');
+    b.configure('10.0.0.2');
+    const front = new HostileNetfront(rig);
+    const port = front.vcpu.events.allocUnbound(rig.vcpu.domid);
+    const rings = fc.array(fc.record({ at: fc.nat(200), value: fc.integer() }), { maxLength: 40 });
+    const small = fc.array(fc.record({ at: fc.constantFrom(0, 1, 2, 3), value: fc.integer({ min: -2, max: 260 }) }));
+    let disabledOnce = false;
+    await fc.assert(
+      fc.asyncProperty(rings, rings, rings, small, fc.nat(2), async (tx, rx, control, indices, which) => {
+        for (const [name, writes] of [
+          ['tx', tx],
+          ['rx', rx],
+          ['control', control],
+        ] as const) {
+          front.words(name).fill(0);
+          for (const { at, value } of writes) front.words(name)[at] = value;
+        }
+        const held = rig.held();
+        front.connect({ control: { ringRef: front.refs[2]!, port } });
+        for (const { at, value } of indices) {
+          front.words((['tx', 'rx', 'control'] as const)[which]!)[at] = value;
+          front.vcpu.events.notify(front.port);
+          rig.settle();
+        }
+        na.arp.announce();
+        const reply = na.ping('10.0.0.2');
+        rig.settle();
+        await reply;
+        disabledOnce ||= disabled().length > 0;
+        front.disconnect();
+        expect(rig.held()).toEqual(held);
+      }),
+      { numRuns: 200 },
+    );
+    expect(disabledOnce).toBe(true);
   });
 });
