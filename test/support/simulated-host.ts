@@ -138,7 +138,7 @@ export class SimulatedHost {
     // No shell evaluates a kernel here: the guest's is this process's own.
     const kernel = join(this.dir, 'kernel.js');
     writeFileSync(kernel, '// the kernel of a simulated host is the test process itself\n');
-    const lines = text.includes('kernel') ? text : `kernel = "${kernel}"\n${text}`;
+    const lines = /^kernel/m.test(text) ? text : `kernel = "${kernel}"\n${text}`;
     const options = { cwd: root, random: (n: number) => new Uint8Array(n).fill(7), warn: () => {} };
     const uuid = `uuid = "00000000-0000-4000-8000-${String(this.guests.size + 1).padStart(12, '0')}"\n`;
     return readConfig(Buffer.from(uuid + lines), 'test.cfg', [], options);
@@ -183,12 +183,14 @@ export class SimulatedHost {
     this.guests.set(id, guest);
     guest.start();
   }
-  async until(condition: () => boolean, what = 'what the test waits for'): Promise<void> {
+  async until(condition: () => boolean, what: string | (() => string) = 'what the test waits for'): Promise<void> {
     const deadline = Date.now() + 20_000;
     while (!condition()) {
       while (this.turn());
       await new Promise(resolve => setImmediate(resolve));
-      if (Date.now() > deadline) throw new Error(`${what} has not happened\n${this.log.lines.join('\n')}`);
+      if (Date.now() < deadline) continue;
+      const awaited = typeof what === 'string' ? what : what();
+      throw new Error(`${awaited} has not happened\n${this.log.lines.join('\n')}`);
     }
   }
   async run<T>(work: Promise<T>): Promise<T> {
@@ -314,6 +316,6 @@ export class SimulatedGuest {
   /** Resolves when the console has said so. */
   async says(text: string | RegExp): Promise<void> {
     const said = (): boolean => (typeof text === 'string' ? this.console.includes(text) : text.test(this.console));
-    await this.host.until(said, `dom${this.domid} saying ${text}; it said:\n${this.console}\n`);
+    await this.host.until(said, () => `dom${this.domid} saying ${text}; it said:\n${this.console}\n`);
   }
 }
