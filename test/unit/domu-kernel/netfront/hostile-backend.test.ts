@@ -319,8 +319,8 @@ describe('fuzz', () => {
         expect(back.guest.log.lines.filter(line => line.includes('given up'))).toHaveLength(1);
         back = undefined; // the next run has a guest of its own
       }),
-      { numRuns: 60 },
+      { numRuns: 30 },
     );
-    expect(given).toBeGreaterThan(5);
+    expect(given).toBeGreaterThan(2);
   });
 });
