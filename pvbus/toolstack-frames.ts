@@ -28,7 +28,9 @@ export function encodeFrame(message: unknown): Uint8Array {
 
 /** Cuts a byte stream into messages. After it threw, the stream is lost: close the connection. */
 export class FrameDecoder {
-  #pending: Uint8Array = new Uint8Array(0);
+  /** Bytes of a frame that is not complete yet are its first `#length`; grows, so that no byte is moved twice. */
+  #pending = new Uint8Array(0);
+  #length = 0;
   #broken: XenError | null = null;
 
   /**
@@ -49,11 +51,11 @@ export class FrameDecoder {
 
   /** True when the stream stops between two frames, which is where it may end. */
   get idle(): boolean {
-    return this.#pending.length === 0;
+    return this.#length === 0;
   }
 
   #decode(chunk: Uint8Array): unknown[] {
-    const bytes = this.#pending.length === 0 ? chunk : concat(this.#pending, chunk);
+    const bytes = this.#length === 0 ? chunk : this.#append(chunk);
     const messages: unknown[] = [];
     let at = 0;
     while (bytes.length > at) {
@@ -63,24 +65,45 @@ export class FrameDecoder {
       }
       if (bytes.length - at < HEADER) break;
       const length = bytes[at + 1]! | (bytes[at + 2]! << 8) | (bytes[at + 3]! << 16);
-      if (length > MAX_FRAME)
+      if (length > MAX_FRAME) {
         throw new XenError('EMSGSIZE', `toolstack frame of ${length} bytes, at most ${MAX_FRAME}`);
+      }
       if (bytes.length - at < HEADER + length) break;
       const body = bytes.subarray(at + HEADER, at + HEADER + length);
       checkPlain(body);
       messages.push(unpackr.unpack(body));
       at += HEADER + length;
     }
-    this.#pending = bytes.slice(at); // a copy: the chunk belongs to the socket
+    this.#keep(bytes, at);
     return messages;
   }
-}
 
-function concat(a: Uint8Array, b: Uint8Array): Uint8Array {
-  const joined = new Uint8Array(a.length + b.length);
-  joined.set(a);
-  joined.set(b, a.length);
-  return joined;
+  #append(chunk: Uint8Array): Uint8Array {
+    const length = this.#length + chunk.length;
+    this.#reserve(length);
+    this.#pending.set(chunk, this.#length);
+    this.#length = length;
+    return this.#pending.subarray(0, length);
+  }
+
+  /** The chunk belongs to the socket, so what is left of it is copied. */
+  #keep(bytes: Uint8Array, at: number): void {
+    const length = bytes.length - at;
+    if (this.#length > 0) {
+      if (at > 0) this.#pending.copyWithin(0, at, bytes.length);
+    } else if (length > 0) {
+      this.#reserve(length);
+      this.#pending.set(bytes.subarray(at));
+    }
+    this.#length = length;
+  }
+
+  #reserve(length: number): void {
+    if (this.#pending.length >= length) return;
+    const larger = new Uint8Array(Math.max(length, this.#pending.length * 2, 256));
+    larger.set(this.#pending.subarray(0, this.#length));
+    this.#pending = larger;
+  }
 }
 
 /**
