@@ -1,0 +1,238 @@
+// Established channels are notified without the hypervisor: what it writes for that, and the domains' own
+// code (pvbus) on top of it, both ends and the hypervisor in one thread.
+
+import { beforeEach, expect, it } from 'vitest';
+import {
+  __HYPERVISOR_event_channel_op,
+  DOORBELL_SLOTS,
+  domain_control,
+  EVTCHNOP_bind_vcpu,
+  EVTCHNOP_send,
+  evtchn_bind_vcpu,
+  KIND_DOORBELL,
+  KIND_FORGET,
+  NR_DOORBELL_SLOTS,
+  PAGE_SIZE,
+  PortEntry,
+  port_entry,
+  XEN_DOMCTL_destroydomain,
+  XEN_ENOSPC,
+} from '#pvbus';
+import { CoreRig, type Guest } from '../../support/core-rig.ts';
+
+let rig: CoreRig;
+let a: Guest;
+let b: Guest;
+
+beforeEach(() => {
+  rig = new CoreRig();
+  a = rig.guest();
+  b = rig.guest();
+});
+
+const entry = (guest: Guest, port: number) =>
+  new PortEntry(guest.view, guest.domain.layout.portTable * PAGE_SIZE + port * port_entry.size);
+const control = (guest: Guest, field: keyof typeof domain_control.at) =>
+  guest.view.getUint32(guest.domain.layout.control * PAGE_SIZE + domain_control.at[field], true);
+const bindVcpu = (guest: Guest, port: number, vcpu: number) =>
+  guest.evtchn(EVTCHNOP_bind_vcpu, guest.reset().put(evtchn_bind_vcpu, { port, vcpu }));
+const destroy = (guest: Guest) => {
+  rig.dom0.reset().domctl(XEN_DOMCTL_destroydomain, guest.domid);
+  rig.settle();
+};
+
+it('the port tables of both ends say how to notify, and their version moves', () => {
+  const before = control(a, 'port_table_version');
+  const [here, there] = a.connect(b);
+  expect(entry(a, here)).toMatchObject({
+    state: 2,
+    direct: 1,
+    notify_vcpu: 0,
+    remote_domid: b.domid,
+    remote_vcpu: 0,
+    slot: 0,
+  });
+  expect(entry(b, there)).toMatchObject({ state: 2, direct: 1, remote_domid: a.domid, slot: 0 });
+  expect(control(a, 'port_table_version')).toBeGreaterThan(before);
+  expect(control(a, 'nr_ports')).toBe(2);
+  expect(control(a, 'mediated')).toBe(0);
+  const generation = entry(b, there).generation;
+  a.close(here);
+  expect(entry(a, here)).toMatchObject({ state: 0, direct: 0 });
+  expect(entry(b, there)).toMatchObject({ state: 1, direct: 0, remote_domid: a.domid });
+  expect(entry(b, there).generation).not.toBe(generation);
+});
+
+it('kernels notify one another without a trap, and every event arrives', () => {
+  const here = a.kernel();
+  const there = b.kernel();
+  const port = there.events.allocUnbound(here.domid);
+  const mine = here.events.bindInterdomain(there.domid, port);
+  let heard = 0;
+  let answered = 0;
+  there.events.on(port, () => {
+    heard++;
+    there.events.notify(port);
+  });
+  here.events.on(mine, () => {
+    answered++;
+  });
+  here.events.poll();
+  there.events.poll();
+  [heard, answered] = [0, 0];
+  let traps = 0;
+  const { trap } = rig.hypervisor;
+  rig.hypervisor.trap = (...args) => {
+    traps++;
+    return trap.apply(rig.hypervisor, args);
+  };
+  for (let i = 1; i <= 100; i++) {
+    here.events.notify(mine);
+    expect(there.events.poll()).toBe(true);
+    expect(here.events.poll()).toBe(true);
+    expect([heard, answered]).toEqual([i, i]);
+  }
+  expect(there.events.poll()).toBe(false);
+  expect(traps).toBe(0);
+});
+
+it('a send that traps although it need not is delivered, and the page handed out for the next', () => {
+  const { dom0 } = rig;
+  const two = dom0.link(2);
+  const [here, there] = dom0.connect(a);
+  dom0.vcpuId = 2;
+  expect(two.sent).toEqual([]);
+  expect(dom0.send(here)).toBe(0);
+  expect(a.pending(there)).toBe(true);
+  expect(two.sent.map(({ kind, a: peer }) => [kind, peer])).toEqual([[KIND_DOORBELL, a.domid]]);
+  dom0.send(here);
+  expect(two.sent).toHaveLength(1);
+});
+
+it('the page goes to the vcpus that need it, once, and to one that gets its link late', () => {
+  const { dom0 } = rig;
+  const links = [0, 1, 2].map(vcpu => dom0.link(vcpu));
+  const [here] = dom0.connect(a);
+  dom0.connect(a);
+  expect(links.map(link => link.sent.length)).toEqual([1, 0, 0]);
+  expect(bindVcpu(dom0, here, 2)).toBe(0);
+  expect(links.map(link => link.sent.length)).toEqual([1, 0, 1]);
+  expect(a.link().sent.map(({ kind, a: peer }) => [kind, peer])).toEqual([[KIND_DOORBELL, 0]]);
+});
+
+it('a port that moves to another vcpu begins a generation that counts an event', () => {
+  const { dom0 } = rig;
+  const [here, there] = dom0.connect(a);
+  const old = entry(dom0, here).generation;
+  bindVcpu(dom0, here, 3);
+  expect(entry(a, there).remote_vcpu).toBe(3);
+  expect(entry(dom0, here)).toMatchObject({ notify_vcpu: 3, direct: 1 });
+  expect(entry(dom0, here).generation).not.toBe(old);
+  const base = dom0.view.getUint32(
+    dom0.domain.layout.portTable * PAGE_SIZE + here * port_entry.size + port_entry.at.base,
+    true,
+  );
+  const pair = dom0.domain.doorbells.get(a.domain)!;
+  expect(base).not.toBe(pair.count(a.domain, entry(dom0, here).slot) >>> 0);
+  expect([dom0.domain.vcpus[0]!.hears.size, dom0.domain.vcpus[3]!.hears.size]).toEqual([0, 1]);
+});
+
+it('what the closer sent last is not lost with the channel', () => {
+  const here = a.kernel();
+  const there = b.kernel();
+  const port = there.events.allocUnbound(here.domid);
+  const mine = here.events.bindInterdomain(there.domid, port);
+  let heard = 0;
+  there.events.on(port, () => heard++);
+  there.events.poll();
+  heard = 0;
+  here.events.notify(mine);
+  here.events.close(mine);
+  there.events.poll();
+  expect(heard).toBe(1);
+});
+
+it('a slot that is used again does not bring events of its past', () => {
+  const [here, there] = a.connect(b);
+  const pair = a.domain.doorbells.get(b.domain)!;
+  const words = pair as unknown as { arena: { words: Int32Array } };
+  Atomics.add(words.arena.words, DOORBELL_SLOTS + entry(a, here).slot, 5);
+  a.close(here);
+  b.close(there);
+  const [, again] = a.connect(b);
+  const at = b.domain.layout.portTable * PAGE_SIZE + again * port_entry.size + port_entry.at.base;
+  expect(b.view.getUint32(at, true)).toBe(5);
+  expect(b.pending(again)).toBe(false);
+});
+
+it('beyond the slots of a page channels are mediated, and work', () => {
+  const channels = Array.from({ length: NR_DOORBELL_SLOTS + 2 }, () => a.connect(b));
+  const direct = channels.filter(([here]) => entry(a, here).direct === 1);
+  expect(direct).toHaveLength(NR_DOORBELL_SLOTS);
+  const [here, there] = channels.at(-1)!;
+  expect(entry(b, there).direct).toBe(0);
+  expect(a.send(here)).toBe(0);
+  expect(b.pending(there)).toBe(true);
+});
+
+it('beyond 126 peers of a vcpu channels are mediated', () => {
+  const { dom0 } = rig;
+  const guests = Array.from({ length: 128 }, () => rig.guest({ pages: 2 }));
+  const channels = guests.map(guest => dom0.connect(guest));
+  expect(channels.filter(([here]) => entry(dom0, here).direct === 1)).toHaveLength(126);
+  const [here, there] = channels.at(-1)!;
+  expect(guests.at(-1)!.send(there)).toBe(0);
+  expect(dom0.takePending(here)).toBe(true);
+  // Another vcpu has room for them, but not for more than its own 126.
+  expect(bindVcpu(dom0, channels[0]![0], 1)).toBe(0);
+  const extra = dom0.connect(rig.guest({ pages: 2 }));
+  expect(entry(dom0, extra[0]).direct).toBe(1);
+  expect(bindVcpu(dom0, channels[0]![0], 0)).toBe(-XEN_ENOSPC);
+});
+
+it('in mediated mode nothing is direct, and the domains know', () => {
+  const mediated = new CoreRig({ mediated: true });
+  const [x, y] = [mediated.guest(), mediated.guest()];
+  const [here, there] = x.connect(y);
+  expect([entry(x, here).direct, entry(y, there).direct]).toEqual([0, 0]);
+  expect(control(x, 'mediated')).toBe(1);
+  expect(mediated.hypervisor.doorbells.size).toBe(0);
+  const kx = x.kernel();
+  const ky = y.kernel();
+  const port = ky.events.allocUnbound(kx.domid);
+  const mine = kx.events.bindInterdomain(ky.domid, port);
+  let heard = 0;
+  ky.events.on(port, () => heard++);
+  ky.events.poll();
+  heard = 0;
+  kx.events.notify(mine);
+  expect(ky.events.poll()).toBe(true);
+  expect(heard).toBe(1);
+});
+
+it('when a domain is gone its peers forget its page, and its successor gets a new one', () => {
+  const { sent } = a.link();
+  const [, there] = b.connect(a);
+  destroy(b);
+  expect(sent.map(({ kind, a: peer }) => [kind, peer])).toEqual([
+    [KIND_DOORBELL, b.domid],
+    [KIND_FORGET, b.domid],
+  ]);
+  expect(entry(a, there)).toMatchObject({ state: 1, direct: 0 });
+  expect(a.domain.doorbells.size).toBe(0);
+  expect(rig.hypervisor.doorbells.size).toBe(0);
+});
+
+it('a domain that holds a doorbell back, or forges its counts, disturbs only its own channels', () => {
+  const [h1] = a.connect(b);
+  const [h2, t2] = a.connect(rig.dom0);
+  const pair = a.domain.doorbells.get(b.domain) as unknown as { arena: { words: Int32Array } };
+  pair.arena.words.fill(-1);
+  expect(a.send(h1)).toBe(0);
+  expect(a.send(h2)).toBe(0);
+  expect(rig.dom0.pending(t2)).toBe(true);
+  a.bytes.fill(0xff, a.domain.layout.portTable * PAGE_SIZE, (a.domain.layout.portTable + 16) * PAGE_SIZE);
+  expect(a.trap(__HYPERVISOR_event_channel_op, EVTCHNOP_send, 0)).toBeLessThanOrEqual(0);
+  expect(a.close(h1)).toBe(0);
+  expect(rig.internalErrors).toEqual([]);
+});
