@@ -24,7 +24,8 @@ function imports(folder: string): { file: string; from: string }[] {
 function target(file: string, from: string): string | undefined {
   if (from === '#pvbus') return 'pvbus';
   if (!from.startsWith('.')) return undefined;
-  return relative(root, join(root, dirname(file), from)).split('/')[0];
+  const folder = relative(root, join(root, dirname(file), from)).split('/')[0];
+  return folder === 'node_modules' ? undefined : folder;
 }
 
 describe('who may import whom', () => {

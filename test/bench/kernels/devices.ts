@@ -83,9 +83,13 @@ export function start({ controlFd, boot }: Boot): void {
       const end = monotonicNow() + ms * 1e6;
       let sent = 0;
       while (monotonicNow() < end) {
+        let full = false;
         for (let i = 0; i < 64; i++) {
           const page = device.txBuffer();
-          if (page === undefined) break;
+          if (page === undefined) {
+            full = true;
+            break;
+          }
           page.fill(0xff, 0, 6);
           page.set(device.mac, 6);
           page[12] = 0x88;
@@ -93,7 +97,7 @@ export function start({ controlFd, boot }: Boot): void {
           device.txCommit(FRAME);
           sent++;
         }
-        if (netfront.step() === 'idle' && !vcpu.events.poll()) vcpu.block(end);
+        if (netfront.step() === 'idle' && !vcpu.events.poll() && full) vcpu.block(end);
       }
       return { sent };
     },
