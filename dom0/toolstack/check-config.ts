@@ -2,7 +2,16 @@
 // is one line that names the key, and the file where there is one.
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
-import { domid as asDomid, type DiskConfig, type DomainConfig, type Domid, MAX_VCPUS, XenError } from '#pvbus';
+import { createServer } from 'node:net';
+import {
+  domid as asDomid,
+  type DiskConfig,
+  type DomainConfig,
+  type Domid,
+  MAX_VCPUS,
+  type PvcallsConfig,
+  XenError,
+} from '#pvbus';
 import { checkImage } from './bundle-program.ts';
 import type { DomainRecords } from './domain-records.ts';
 import type { Xc } from './xc.ts';
@@ -19,7 +28,9 @@ export async function checkConfig(config: DomainConfig, records: DomainRecords, 
   await checkImage('kernel', config.kernel);
   if (config.ramdisk !== null) await checkImage('ramdisk', config.ramdisk);
   const backends = checkBackends(config, records);
-  for (const disk of config.disks) await checkDisk(disk, backends, records);
+  const rivals = records.rivals(config);
+  for (const disk of config.disks) await checkDisk(disk, backends, rivals);
+  for (const calls of config.pvcalls) await checkHostPorts(calls, backends, rivals);
   return { backendOf: name => backends.get(name ?? '0') ?? DOM0 };
 }
 
@@ -67,6 +78,12 @@ function checkPlain(config: DomainConfig): void {
     calls => calls.devid,
     calls => `devid=${calls.devid}`,
   );
+  unique(
+    'pvcalls',
+    config.pvcalls.flatMap(({ listen }) => listen).filter(({ host }) => host !== ANY_PORT),
+    ({ host }) => host,
+    ({ host }) => `listen=${host}`,
+  );
 }
 function unique<T>(key: string, items: readonly T[], id: (item: T) => unknown, name: (item: T) => string): void {
   const seen = new Set<unknown>();
@@ -106,7 +123,7 @@ function checkBackends(config: DomainConfig, records: DomainRecords): Map<string
   return found;
 }
 
-async function checkDisk(disk: DiskConfig, backends: Map<string, Domid>, records: DomainRecords): Promise<void> {
+async function checkDisk(disk: DiskConfig, backends: Map<string, Domid>, rivals: DomainConfig[]): Promise<void> {
   const key = `disk ${disk.vdev}`;
   if (disk.format === 'empty') return;
   if (disk.format !== 'raw') invalid(key, `format ${disk.format} is not served here, raw is`);
@@ -125,13 +142,13 @@ async function checkDisk(disk: DiskConfig, backends: Map<string, Domid>, records
     const what = disk.readwrite ? 'written' : 'read';
     throw new XenError(codeOf(error), `${key}: ${disk.target} may not be ${what}`, error);
   });
-  await checkSharing(key, disk, `${info.dev}:${info.ino}`, records);
+  await checkSharing(key, disk, `${info.dev}:${info.ino}`, rivals);
 }
 
 /** Xen: the block hotplug script refuses an image that somebody else may write, or for writing when anybody has it. */
-async function checkSharing(key: string, disk: DiskConfig, file: string, records: DomainRecords): Promise<void> {
-  for (const record of records.all()) {
-    for (const other of record.config.disks) {
+async function checkSharing(key: string, disk: DiskConfig, file: string, rivals: DomainConfig[]): Promise<void> {
+  for (const rival of rivals) {
+    for (const other of rival.disks) {
       if (!disk.readwrite && !other.readwrite) continue;
       if (other.format === 'empty') continue;
       const info = await stat(other.target).catch(() => undefined); // gone since: then it is not this file
@@ -139,11 +156,41 @@ async function checkSharing(key: string, disk: DiskConfig, file: string, records
       const how = other.readwrite ? 'writes' : 'reads';
       throw new XenError(
         'EBUSY',
-        `${key}: ${disk.target} is in use: domain '${record.config.name}' ${how} it as ${other.vdev}`,
+        `${key}: ${disk.target} is in use: domain '${rival.name}' ${how} it as ${other.vdev}`,
       );
     }
   }
 }
+
+/** Whichever is free when the guest listens. */
+const ANY_PORT = 0;
+
+/** The guest listens once it runs; that somebody else has the port is better heard now. */
+async function checkHostPorts(
+  calls: PvcallsConfig,
+  backends: Map<string, Domid>,
+  rivals: DomainConfig[],
+): Promise<void> {
+  if ((backends.get(calls.backend ?? '0') ?? DOM0) !== DOM0) return;
+  for (const { host } of calls.listen) {
+    if (host === ANY_PORT) continue;
+    const key = `pvcalls ${calls.devid}: host port ${host}`;
+    const rival = rivals.find(({ pvcalls }) => pvcalls.some(({ listen }) => listen.some(other => other.host === host)));
+    if (rival !== undefined) throw new XenError('EADDRINUSE', `${key} is in use: domain '${rival.name}' has it`);
+    await tryPort(host).catch(error => {
+      throw new XenError(codeOf(error), `${key} ${portWhyOf(error)}`, error);
+    });
+  }
+}
+function tryPort(port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen({ host: '127.0.0.1', port, exclusive: true }, () => server.close(() => resolve()));
+  });
+}
+const portWhyOf = (error: unknown): string =>
+  codeOf(error) === 'EADDRINUSE' ? 'is in use' : codeOf(error) === 'EACCES' ? 'may not be had' : codeOf(error);
 
 const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? 'EIO';
 const whyOf = (error: unknown): string =>

@@ -44,7 +44,7 @@ export async function createDomain(
 /** The name, and the uuid with it: both are this creation's until it is over. */
 function reserve({ records }: ToolstackParts, config: DomainConfig): () => void {
   try {
-    const release = records.reserve(config.name);
+    const release = records.reserve(config);
     const holder = records.byUuid(config.uuid);
     if (holder === undefined) return release;
     release();

@@ -13,10 +13,11 @@ export interface DomainRecord {
   ended: boolean;
 }
 
-/** Running and dying domains by domid, and the names that are taken, also by domains still being built. */
+/** Running and dying domains by domid, and what is taken: names, disks, ports; also by domains still being built. */
 export class DomainRecords {
   readonly #records = new Map<number, DomainRecord>();
-  readonly #building = new Set<string>();
+  /** In the order in which their creation began. */
+  readonly #building: DomainConfig[] = [];
 
   get(domid: Domid): DomainRecord | undefined {
     return this.#records.get(domid);
@@ -37,15 +38,23 @@ export class DomainRecords {
     this.#records.delete(domid);
   }
   /** Nobody else gets this name until the returned function is called. Throws EEXIST. */
-  reserve(name: string): () => void {
+  reserve(config: DomainConfig): () => void {
+    const { name } = config;
     const holder = this.byName(name);
     if (holder !== undefined) {
       throw new XenError('EEXIST', `name: a domain '${name}' exists already (domid ${holder.domid})`);
     }
     if (name === DOM0_NAME) throw new XenError('EEXIST', `name: '${name}' is domain 0`);
-    if (this.#building.has(name)) throw new XenError('EEXIST', `name: a domain '${name}' is being created already`);
-    this.#building.add(name);
-    return () => this.#building.delete(name);
+    if (this.#building.some(other => other.name === name)) {
+      throw new XenError('EEXIST', `name: a domain '${name}' is being created already`);
+    }
+    this.#building.push(config);
+    return () => void this.#building.splice(this.#building.indexOf(config), 1);
+  }
+  /** Whose disks and ports are not `config`'s: domains that are there, and those whose creation began before. */
+  rivals(config: DomainConfig): DomainConfig[] {
+    const mine = this.#building.indexOf(config);
+    return [...this.all().map(record => record.config), ...this.#building.slice(0, Math.max(mine, 0))];
   }
 }
 
