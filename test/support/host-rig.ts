@@ -17,6 +17,14 @@ export interface XlResult {
   readonly stderr: string;
 }
 
+/** One row of `xl list`; `state` as it prints it, `-b----`. */
+export interface ListedDomain {
+  readonly name: string;
+  readonly domid: number;
+  readonly memory: number;
+  readonly state: string;
+}
+
 export class HostRig {
   readonly runDir: string;
   readonly hypervisorPid: number;
@@ -75,6 +83,18 @@ export class HostRig {
       stripFinalNewline: false,
     });
     return { exitCode: result.exitCode, stdout: result.stdout, stderr: result.stderr };
+  }
+  /** What `xl list` shows. */
+  async domains(): Promise<ListedDomain[]> {
+    const { stdout } = await this.xl('list');
+    return stdout
+      .trimEnd()
+      .split('\n')
+      .slice(1)
+      .map(line => {
+        const [, name = '', domid, memory, , state = ''] = /^(\S+)\s+(\d+)\s+(\d+)\s+(\d+)\s+(\S+)/.exec(line) ?? [];
+        return { name, domid: Number(domid), memory: Number(memory), state };
+      });
   }
   log(): string {
     try {

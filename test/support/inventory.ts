@@ -1,6 +1,7 @@
 // Everything there is of a host, as lists of text: taken before and after, the difference names what was left.
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { runPaths, socketTransport, XenstoreClient } from '#pvbus';
+import { ToolstackClient } from '../../tools/toolstack-client.ts';
 import type { HostRig } from './host-rig.ts';
 import { eventually } from './processes.ts';
 
@@ -92,15 +93,25 @@ function counted(program: string, things: readonly string[]): string[] {
 
 /** The dump of `xl debug-keys`, without what changes from one moment to the next. */
 async function hypervisorState(host: HostRig): Promise<string[]> {
-  await host.xl('dmesg', '-c');
-  const { stderr } = await host.xl('debug-keys', 'qegma');
-  const { stdout } = await host.xl('dmesg', '-c');
-  if (stderr !== '') throw new Error(stderr);
   const passing = /\[[p-][m-]\]|: (in a hypercall.*?|blocked|on line)(?=,)/g;
-  return stdout.split('\n').map(line => line.replace(/^\(XEN\) /, '').replace(passing, ''));
+  const text = await withToolstack(host, async toolstack => {
+    await toolstack.call('dmesg', { clear: true });
+    await toolstack.call('debugKeys', { keys: 'qegma' });
+    return (await toolstack.call('dmesg', { clear: true })).text;
+  });
+  return text.split('\n').map(line => line.replace(/^\(XEN\) /, '').replace(passing, ''));
 }
 
-export async function withXenstore<T>(host: HostRig, body: (xs: XenstoreClient) => Promise<T>): Promise<T> {
+async function withToolstack<T>(host: HostRig, body: (toolstack: ToolstackClient) => Promise<T>): Promise<T> {
+  const toolstack = await ToolstackClient.connect(runPaths(host.runDir).toolstackSocket);
+  try {
+    return await body(toolstack);
+  } finally {
+    toolstack.close();
+  }
+}
+
+async function withXenstore<T>(host: HostRig, body: (xs: XenstoreClient) => Promise<T>): Promise<T> {
   const xs = new XenstoreClient(await socketTransport(runPaths(host.runDir).xenstoredSocket));
   try {
     return await body(xs);
