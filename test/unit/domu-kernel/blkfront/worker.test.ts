@@ -140,7 +140,7 @@ describe('a disk', () => {
     const guest = rig.guest();
     guest.setup();
     guest.worker.resume(); // to a backend that never looks at its ring
-    const slot = guest.worker.acquire(4096);
+    const [low, middle, slot] = [0, 1, 2].map(() => guest.worker.acquire(4096)) as [number, number, number];
     const order: number[] = [];
     rig.openImage = c => ({
       sizeBytes: c.sizeBytes,
@@ -151,7 +151,8 @@ describe('a disk', () => {
     });
     guest.worker.buffer(slot).fill(0xee);
     guest.worker.queue(slot, BLKIF_OP_WRITE, 40, 4096);
-    for (const sector of [16, 24]) guest.worker.queue(guest.worker.acquire(4096), BLKIF_OP_READ, sector, 4096);
+    guest.worker.queue(middle, BLKIF_OP_READ, 16, 4096);
+    guest.worker.queue(low, BLKIF_OP_READ, 24, 4096);
     guest.worker.push();
     guest.worker.suspend();
     guest.worker.queue(guest.worker.acquire(4096), BLKIF_OP_READ, 8, 4096); // made while there is no backend
