@@ -5,7 +5,12 @@ import { parseArgs } from 'node:util';
 import { FakeToolstack } from './fake-toolstack.ts';
 
 const { values } = parseArgs({
-  options: { 'run-dir': { type: 'string' }, fail: { type: 'string' }, 'refuse-create': { type: 'string' } },
+  options: {
+    'run-dir': { type: 'string' },
+    parent: { type: 'string' },
+    fail: { type: 'string' },
+    'refuse-create': { type: 'string' },
+  },
 });
 if (values.fail !== undefined) {
   console.error(values.fail);
@@ -17,7 +22,6 @@ if (values['refuse-create'] !== undefined) {
 }
 fake.onShutdownHost = () => void fake.stop().then(() => process.exit(0));
 // The tool that started us may be killed; the real host asks the kernel to be told.
-const parent = process.ppid;
 setInterval(() => {
-  if (process.ppid !== parent) process.exit(1);
+  if (process.ppid !== Number(values.parent)) process.exit(1);
 }, 50);

@@ -51,6 +51,8 @@ class Up {
   readonly #undoImages = new Cleanup();
   readonly #orphaned = new AbortController();
   #host: HostProcess | null = null;
+  /** What ends from now on ends because of us, and is told as such. */
+  #goingDown = false;
 
   constructor(plan: Plan, context: CommandContext, hostProgram: readonly string[], quiet: boolean) {
     this.#plan = plan;
@@ -156,7 +158,7 @@ class Up {
   async #reportEvents(client: ToolstackClient): Promise<void> {
     const reasons = ['poweroff', 'reboot', 'suspend', 'crash', 'watchdog', 'soft reset'];
     const tell = (event: ToolstackEvent): void => {
-      if (event.event !== 'domain') return;
+      if (event.event !== 'domain' || this.#goingDown) return;
       const { what, name, domid, reason } = event;
       const did = {
         created: 'is there',
@@ -171,6 +173,7 @@ class Up {
   /** `hostIsGone`: its domains and bridges went with it. */
   async #takeDown(hostIsGone: boolean): Promise<void> {
     const host = this.#host;
+    this.#goingDown = true;
     // Nobody is left to be polite for, and two seconds are all there is.
     if (host !== null && (hostIsGone || this.#orphaned.signal.aborted)) {
       await host.kill();

@@ -14,7 +14,8 @@ const END_MS = 5_000;
 const TERM_MS = 1_000;
 const JUST_NOW_MS = 200;
 
-// A process group of its own: Ctrl-C is for us, and the host ends when its domains have been taken down.
+// A process group of its own: Ctrl-C is for us, and the host ends when its domains have been taken down. Told who
+// its parent is, it ends with us however we end.
 const spawnHost = (runDir: string, program: readonly string[]) =>
   execa(process.execPath, [...program, '--run-dir', runDir, '--parent', String(process.pid)], {
     reject: false,
