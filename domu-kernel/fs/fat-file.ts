@@ -64,7 +64,10 @@ export class FatFile {
   truncate(size: number): void {
     const what = this.checkWritable('truncate');
     this.checkPosition(what, size);
-    if (size > this.size) return this.write(new Uint8Array(0), size);
+    if (size > this.size) {
+      this.write(new Uint8Array(0), size);
+      return;
+    }
     this.seek(what, size);
     this.core.call(what, () => this.core.x.f_truncate(this.pointer));
   }

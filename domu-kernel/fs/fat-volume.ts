@@ -216,8 +216,8 @@ export class FatVolume {
   /** With `recursive`, missing parents are made too and an existing directory is no error. */
   mkdir(path: string, recursive = false): void {
     const where = fatPath(path);
-    if (!recursive) return this.mkdirOne(where);
-    const names = where.split('/').slice(1);
+    const names = recursive ? where.split('/').slice(1) : [];
+    if (!recursive) this.mkdirOne(where);
     for (let depth = 1; depth <= names.length; depth++) {
       const parent = `/${names.slice(0, depth).join('/')}`;
       if (!this.exists(parent)) this.mkdirOne(parent);

@@ -31,7 +31,10 @@ export class SectorCache implements SectorDevice {
   read(sector: number, into: Uint8Array): void {
     const count = into.length / this.sectorSize;
     // A whole file's worth would only push the tables out.
-    if (count > this.perLine) return this.device.read(sector, into);
+    if (count > this.perLine) {
+      this.device.read(sector, into);
+      return;
+    }
     for (let done = 0; done < count; ) {
       const at = sector + done;
       const line = this.line(Math.floor(at / this.perLine));

@@ -33,6 +33,10 @@ export const MAX_SOCKETS = 1024;
 const INADDR_ANY = 0;
 const INADDR_LOOPBACK = 0x7f000001;
 
+/** The errno name that answers a command, undefined for success; LATER: whoever is asked now answers it. */
+type Outcome = string | undefined | typeof LATER;
+const LATER = Symbol('later');
+
 /** What a frontend's id stands for. */
 type SocketState =
   | { kind: 'fresh' }
@@ -124,15 +128,19 @@ export class FrontendConnection {
 
   private execute(command: PvcallsCommand): void {
     this.o.stats.commands++;
+    const outcome = this.perform(command);
+    if (outcome !== LATER) this.respond(command, outcome);
+  }
+  private perform(command: PvcallsCommand): Outcome {
     switch (command.cmd) {
       case PVCALLS_SOCKET:
-        return this.respond(command, this.socket(command.id));
+        return this.socket(command.id);
       case PVCALLS_CONNECT:
         return this.connect(command);
       case PVCALLS_RELEASE:
-        return this.respond(command, this.release(command.id));
+        return this.release(command.id);
       case PVCALLS_BIND:
-        return this.respond(command, this.bind(command.id));
+        return this.bind(command.id);
       case PVCALLS_LISTEN:
         return this.listen(command);
       case PVCALLS_ACCEPT:
@@ -140,7 +148,7 @@ export class FrontendConnection {
       case PVCALLS_POLL:
         return this.poll(command);
       default:
-        return this.respond(command, 'EOPNOTSUPP');
+        return 'EOPNOTSUPP';
     }
   }
 
@@ -158,23 +166,23 @@ export class FrontendConnection {
     return undefined;
   }
 
-  private connect(command: PvcallsCommand): void {
+  private connect(command: PvcallsCommand): Outcome {
     const { id } = command;
     const { connect } = this.request;
     const socket = this.sockets.get(id);
-    if (!socket) return this.respond(command, 'ENOTSOCK');
-    if (socket.kind !== 'fresh') return this.respond(command, socket.kind === 'connecting' ? 'EALREADY' : 'EISCONN');
+    if (!socket) return 'ENOTSOCK';
+    if (socket.kind !== 'fresh') return socket.kind === 'connecting' ? 'EALREADY' : 'EISCONN';
     const to = this.request.address('connect');
-    if (typeof to === 'string') return this.respond(command, to);
+    if (typeof to === 'string') return to;
     if (to.address !== INADDR_LOOPBACK || !this.o.policy.connect.has(to.port)) {
       this.refuse(`connect to ${dotted(to.address)}:${to.port}`);
-      return this.respond(command, 'EACCES');
+      return 'EACCES';
     }
     const stream = connectTo(to.port);
     const active = this.makeActive(stream, connect.ref, connect.evtchn);
     if (typeof active === 'string') {
       stream.destroy();
-      return this.respond(command, active);
+      return active;
     }
     const settle = (error?: string): void => {
       if (this.sockets.get(id) !== connecting) return;
@@ -196,6 +204,7 @@ export class FrontendConnection {
       if (stream.error !== undefined) settle(stream.error);
       else if (stream.connected) settle();
     };
+    return LATER;
   }
 
   private makeActive(stream: HostStream, ref: number, evtchn: number): ActiveSocket | string {
@@ -239,18 +248,19 @@ export class FrontendConnection {
     return undefined;
   }
 
-  private listen(command: PvcallsCommand): void {
+  private listen(command: PvcallsCommand): Outcome {
     const { id } = command;
     const socket = this.sockets.get(id);
-    if (!socket) return this.respond(command, 'ENOTSOCK');
-    if (socket.kind !== 'bound') return this.respond(command, 'EINVAL');
+    if (!socket) return 'ENOTSOCK';
+    if (socket.kind !== 'bound') return 'EINVAL';
     const opening: SocketState = { kind: 'opening', released: false };
     this.sockets.set(id, opening);
     HostListener.open(socket.hostPort, this.request.listen.backlog).then(
       listener => {
         if (!this.open || opening.released) {
           listener.close();
-          return this.respond(command, 'ECONNABORTED');
+          this.respond(command, 'ECONNABORTED');
+          return;
         }
         this.sockets.set(id, { kind: 'passive', passive: new PassiveSocket(listener) });
         this.o.onListening(socket.guestPort, listener.port);
@@ -263,15 +273,16 @@ export class FrontendConnection {
         this.respond(command, code);
       },
     );
+    return LATER;
   }
 
-  private accept(command: PvcallsCommand): void {
+  private accept(command: PvcallsCommand): Outcome {
     const { accept, newId } = this.request;
     const { ref, evtchn } = accept;
     const socket = this.sockets.get(command.id);
-    if (!socket) return this.respond(command, 'ENOTSOCK');
-    if (socket.kind !== 'passive') return this.respond(command, 'EINVAL');
-    if (this.sockets.has(newId)) return this.respond(command, 'EEXIST');
+    if (!socket) return 'ENOTSOCK';
+    if (socket.kind !== 'passive') return 'EINVAL';
+    if (this.sockets.has(newId)) return 'EEXIST';
     socket.passive.accept(
       stream => {
         const active = this.makeActive(stream, ref, evtchn);
@@ -288,12 +299,14 @@ export class FrontendConnection {
       },
       error => this.respond(command, error),
     );
+    return LATER;
   }
-  private poll(command: PvcallsCommand): void {
+  private poll(command: PvcallsCommand): Outcome {
     const socket = this.sockets.get(command.id);
-    if (!socket) return this.respond(command, 'ENOTSOCK');
-    if (socket.kind !== 'passive') return this.respond(command, 'EINVAL');
+    if (!socket) return 'ENOTSOCK';
+    if (socket.kind !== 'passive') return 'EINVAL';
     socket.passive.poll(error => this.respond(command, error));
+    return LATER;
   }
 
   private dispose(socket: SocketState): void {

@@ -82,7 +82,10 @@ export class HostStream {
   /** The guest is done with it: send what was written, then close. */
   finish(): void {
     this.changed = () => {};
-    if (!this.up || this.failure !== undefined) return this.destroy();
+    if (!this.up || this.failure !== undefined) {
+      this.destroy();
+      return;
+    }
     this.end();
     // Bytes nobody will read must not keep the connection open.
     this.socket.removeAllListeners('readable');

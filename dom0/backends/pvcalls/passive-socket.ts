@@ -20,14 +20,18 @@ export class PassiveSocket {
   }
   /** Xen: one accept at a time; others are interrupted. */
   accept(take: Take, answer: Answer): void {
-    if (this.accepting) return answer('EINTR');
-    this.accepting = { take, answer };
-    this.serve();
+    if (this.accepting) answer('EINTR');
+    else {
+      this.accepting = { take, answer };
+      this.serve();
+    }
   }
   poll(answer: Answer): void {
-    if (this.polling) return answer('EINTR');
-    this.polling = answer;
-    this.serve();
+    if (this.polling) answer('EINTR');
+    else {
+      this.polling = answer;
+      this.serve();
+    }
   }
   /** Commands that wait are answered before this returns. */
   close(): void {

@@ -33,7 +33,6 @@ export class HttpError extends Error {
 const CR = 13;
 const LF = 10;
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: RFC 9110, 5.5: what a field value may hold.
 const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 /** Chunk extensions and trailers are read and thrown away, up to here. */
 const MAX_CHUNK_LINE = 256;

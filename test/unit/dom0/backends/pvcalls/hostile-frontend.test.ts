@@ -192,7 +192,10 @@ describe('a hostile pvcalls frontend', () => {
       s.bind.len = 4;
     };
     expect(await f.ask(PVCALLS_BIND, 1, short)).toBe(-ERRNO.EINVAL);
-    expect(await f.ask(PVCALLS_BIND, 1, s => void (s.bind.len = 16))).toBe(minus('EAFNOSUPPORT'));
+    const noFamily: Fill = s => {
+      s.bind.len = 16;
+    };
+    expect(await f.ask(PVCALLS_BIND, 1, noFamily)).toBe(minus('EAFNOSUPPORT'));
     expect(await f.bind(1, 80)).toBe(0);
     expect(await f.bind(1, 80)).toBe(-ERRNO.EINVAL);
     expect(await f.ask(PVCALLS_RELEASE, 1)).toBe(0);
