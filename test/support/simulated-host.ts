@@ -237,9 +237,11 @@ export class SimulatedGuest {
   stopped = false;
   /** Its kernel is in the middle of something: not to be entered again. */
   private stepping = false;
+  private readonly name: string;
 
   constructor(host: SimulatedHost, guest: Guest) {
     this.host = host;
+    this.name = host.toolstack.config(domid(guest.domid))?.name ?? '';
     this.guest = guest;
     this.domid = domid(guest.domid);
     const link = guest.link();
@@ -311,7 +313,7 @@ export class SimulatedGuest {
     }
   }
   get console(): string {
-    return this.host.consoleLog(this.kernel?.name ?? '');
+    return this.host.consoleLog(this.name);
   }
   /** Resolves when the console has said so. */
   async says(text: string | RegExp): Promise<void> {
