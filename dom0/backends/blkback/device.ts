@@ -16,7 +16,8 @@ import { Backend, type BackendDevice, type BackendInstance, type Keys } from '..
 import type { BackendThread } from '../backend-thread.ts';
 import { discardGranularity } from './disk-image.ts';
 import { MAX_INDIRECT_SEGMENTS, SECTOR_SIZE } from './request.ts';
-import type { BlkbackMessage, VbdConnection, VbdFailure } from './worker.ts';
+import type { VbdConnection } from './vbd.ts';
+import type { BlkbackMessage, VbdFailure } from './worker.ts';
 
 /** A thread that runs a BlkbackWorker. */
 type BlkbackThread = Pick<BackendThread, 'call' | 'onEvent'>;
@@ -50,7 +51,7 @@ class ImagesInUse {
   }
 }
 
-class Vbd implements BackendInstance {
+class VbdDevice implements BackendInstance {
   readonly #device: BackendDevice;
   readonly #thread: BlkbackThread;
   readonly #images: ImagesInUse;
@@ -202,7 +203,7 @@ export function createBlkback(options: {
     log,
     type: 'vbd',
     ...(options.domid === undefined ? {} : { domid: options.domid }),
-    create: device => new Vbd(device, thread, images),
+    create: device => new VbdDevice(device, thread, images),
   });
   thread.onEvent(event => {
     const failure = event as VbdFailure; // our own worker's

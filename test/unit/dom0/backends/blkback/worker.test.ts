@@ -18,7 +18,7 @@ import {
   sring,
 } from '#pvbus';
 import { RawFile } from '../../../../../dom0/backends/blkback/disk-image.ts';
-import { MAX_PERSISTENT_GRANTS } from '../../../../../dom0/backends/blkback/worker.ts';
+import { MAX_PERSISTENT_GRANTS } from '../../../../../dom0/backends/blkback/vbd.ts';
 import { type BlkGuest, BlkRig, ImageFile } from '../../../../support/blk-rig.ts';
 import { HostileFrontend } from '../../../../support/hostile-frontend.ts';
 

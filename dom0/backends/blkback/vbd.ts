@@ -1,0 +1,333 @@
+// One vbd being served: requests out of its ring, image, responses into it.
+import {
+  BackRing,
+  BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST,
+  BLKIF_OP_DISCARD,
+  BLKIF_OP_FLUSH_DISKCACHE,
+  BLKIF_OP_READ,
+  BLKIF_OP_WRITE,
+  BLKIF_RSP_ERROR,
+  BLKIF_RSP_OKAY,
+  BlkifResponse,
+  blkif_sring_entry,
+  domid,
+  type EvtchnPort,
+  type GrantMapping,
+  type Log,
+  port,
+  type Vcpu,
+  XenError,
+} from '#pvbus';
+import type { DiskImage } from './disk-image.ts';
+import { PersistentGrants } from './persistent-grants.ts';
+import { BlkbackRequest, MAX_INDIRECT_SEGMENTS, SECTOR_SIZE } from './request.ts';
+import { newVbdStats, type VbdStats } from './stats.ts';
+
+/** What device.ts has negotiated. The frontend's numbers are numbers, and no more is known of them. */
+export interface VbdConnection {
+  /** The device's name between device and worker. */
+  readonly key: string;
+  /** How messages name it: `vbd 51712 of dom1`. */
+  readonly label: string;
+  readonly frontendDomid: number;
+  readonly ringRef: number;
+  readonly eventChannel: number;
+  readonly persistent: boolean;
+  /** The open image. It stays open until the disconnect has been answered. */
+  readonly fd: number;
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  readonly discard: boolean;
+}
+
+/** Requests served of one ring before the next ring has its turn. */
+const BUDGET_REQUESTS = 32;
+/** The same in bytes, so that large requests do not make small ones of others wait. */
+const BUDGET_BYTES = 1 << 20;
+/** Responses published together: the frontend works on them while the next are made. */
+const RESPONSES_PER_PUSH = 4;
+/** Xen: Linux keeps as many. */
+export const MAX_PERSISTENT_GRANTS = 1056;
+/** Errors logged one by one; then only every power of two. */
+const LOGGED_ERRORS = 4;
+
+// invariant: the pages of one request, twice counted, fit: none of them is evicted by another of them.
+if (MAX_PERSISTENT_GRANTS < 2 * (MAX_INDIRECT_SEGMENTS + BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST)) {
+  throw new Error('blkback: too few persistent grants');
+}
+
+/** One connected vbd: its ring, its grants, its image. */
+export class Vbd {
+  readonly connection: VbdConnection;
+  readonly stats: VbdStats = newVbdStats();
+  /** An event has come, or the last turn left requests behind. */
+  pending = true;
+  readonly #vcpu: Vcpu;
+  readonly #log: Log;
+  readonly #image: DiskImage;
+  readonly #page: GrantMapping;
+  readonly #port: EvtchnPort;
+  readonly #ring: BackRing;
+  readonly #response: InstanceType<typeof BlkifResponse>;
+  readonly #request: BlkbackRequest;
+  readonly #persistent: PersistentGrants | undefined;
+  /** Where each segment of the request at hand is mapped. */
+  readonly #mapped: (GrantMapping | undefined)[] = new Array(MAX_INDIRECT_SEGMENTS).fill(undefined);
+  /** Grants of requests that are done but not answered yet. */
+  readonly #toUnmap: GrantMapping[] = [];
+  #unpushed = 0;
+
+  /** Throws when the frontend's ring cannot be mapped or its port not be bound; nothing is left then. */
+  constructor(vcpu: Vcpu, log: Log, connection: VbdConnection, image: DiskImage) {
+    const { events, grants } = vcpu;
+    const granter = domid(connection.frontendDomid);
+    this.#vcpu = vcpu;
+    this.#log = log;
+    this.#image = image;
+    this.connection = connection;
+    this.#page = grants.map(granter, [connection.ringRef])[0]!;
+    try {
+      this.#port = events.bindInterdomain(granter, port(connection.eventChannel));
+    } catch (error) {
+      grants.unmap([this.#page]);
+      throw error;
+    }
+    const { page } = this.#page;
+    this.#ring = new BackRing(page, blkif_sring_entry.size, BackRing.attachIndex(page));
+    this.#response = new BlkifResponse(page.view);
+    this.#request = new BlkbackRequest({
+      sectors: Math.floor(image.sizeBytes / SECTOR_SIZE),
+      readOnly: connection.readOnly,
+      discard: connection.discard,
+    });
+    if (connection.persistent) this.#persistent = new PersistentGrants(grants, granter, MAX_PERSISTENT_GRANTS);
+    events.on(this.#port, () => {
+      this.pending = true;
+    });
+  }
+
+  /** Serve a budget's worth. Throws a XenError when the ring's indices cannot be. */
+  turn(): void {
+    const ring = this.#ring;
+    let bytes = 0;
+    for (let served = 0; served < BUDGET_REQUESTS && bytes < BUDGET_BYTES; served++) {
+      let n = ring.unconsumedRequests();
+      if (n === 0) {
+        this.#push();
+        n = ring.finalCheckForRequests();
+        if (n === 0) {
+          this.pending = false;
+          return;
+        }
+      }
+      if (n < 0) throw new XenError('EINVAL', `${this.connection.label}: its ring claims more requests than it holds`);
+      bytes += this.#serveOne();
+    }
+    this.#push();
+    if (ring.unconsumedRequests() !== 0) this.stats.oo_req++;
+  }
+
+  /** Take one request, do it, stage its response: exactly one, whatever happens. Returns the bytes moved. */
+  #serveOne(): number {
+    const request = this.#request;
+    const ring = this.#ring;
+    const response = this.#response;
+    request.take(ring);
+    const status = this.#perform();
+    if (status !== BLKIF_RSP_OKAY) this.#refused();
+    response.base = ring.responseOffset();
+    response.id_lo = request.id_lo;
+    response.id_hi = request.id_hi;
+    response.operation = request.operation;
+    response.status = status;
+    ring.rsp_prod_pvt = (ring.rsp_prod_pvt + 1) >>> 0;
+    if (++this.#unpushed === RESPONSES_PER_PUSH) this.#push();
+    return request.sectors * SECTOR_SIZE;
+  }
+
+  #push(): void {
+    if (this.#unpushed === 0) return;
+    this.#unpushed = 0;
+    // order: the frontend may reuse its pages the moment it sees rsp_prod, so unmap first.
+    if (this.#toUnmap.length > 0) this.#vcpu.grants.unmap(this.#toUnmap.splice(0));
+    if (!this.#ring.pushResponses()) return;
+    this.stats.notified++;
+    this.#vcpu.events.notify(this.#port);
+  }
+
+  #perform(): number {
+    const request = this.#request;
+    const { stats } = this;
+    this.#persistent?.begin();
+    let status = request.decode();
+    if (status === BLKIF_RSP_OKAY && request.nrIndirectPages > 0) status = this.#readIndirectPages();
+    if (status !== BLKIF_RSP_OKAY) return status;
+    switch (request.operation) {
+      case BLKIF_OP_READ:
+        stats.rd_req++;
+        stats.rd_sect += request.sectors;
+        return this.#transfer(false);
+      case BLKIF_OP_WRITE:
+        stats.wr_req++;
+        stats.wr_sect += request.sectors;
+        return this.#transfer(true);
+      case BLKIF_OP_FLUSH_DISKCACHE:
+        stats.f_req++;
+        status = this.#flush();
+        // Xen: a flush may carry data, written after what came before it is safe.
+        return status === BLKIF_RSP_OKAY && request.nr_segments > 0 ? this.#transfer(true) : status;
+      case BLKIF_OP_DISCARD:
+        stats.ds_req++;
+        return this.#discard();
+      default:
+        throw new Error(`${this.connection.label}: operation ${request.operation} was decoded but is not served`);
+    }
+  }
+
+  #readIndirectPages(): number {
+    const request = this.#request;
+    let status: number = BLKIF_RSP_OKAY;
+    if (!this.#map(request.nrIndirectPages, true)) return BLKIF_RSP_ERROR;
+    for (let i = 0; i < request.nrIndirectPages && status === BLKIF_RSP_OKAY; i++) {
+      status = request.addSegments(this.#mapped[i]!.page.words);
+    }
+    return status;
+  }
+
+  /** Move the request's bytes; parts that lie side by side in memory go in one system call. */
+  #transfer(write: boolean): number {
+    const request = this.#request;
+    if (!this.#map(request.nr_segments, false)) return BLKIF_RSP_ERROR;
+    const { offsets, lengths } = request;
+    const mapped = this.#mapped;
+    const image = this.#image;
+    let at = request.sector * SECTOR_SIZE;
+    try {
+      for (let i = 0; i < request.nr_segments; ) {
+        const { pool, offset } = mapped[i]!;
+        const start = offset + offsets[i]!;
+        let length = lengths[i]!;
+        for (i++; i < request.nr_segments; i++) {
+          const next = mapped[i]!;
+          if (next.pool !== pool || next.offset + offsets[i]! !== start + length) break;
+          length += lengths[i]!;
+        }
+        if (write) image.write(pool, start, length, at);
+        else image.read(pool, start, length, at);
+        at += length;
+      }
+      return BLKIF_RSP_OKAY;
+    } catch (error) {
+      return this.#imageFailed(error);
+    }
+  }
+
+  #flush(): number {
+    try {
+      this.#image.flush();
+      return BLKIF_RSP_OKAY;
+    } catch (error) {
+      return this.#imageFailed(error);
+    }
+  }
+
+  #discard(): number {
+    const { sector, sectors } = this.#request;
+    if (sectors === 0) return BLKIF_RSP_OKAY;
+    try {
+      this.#image.discard(sector * SECTOR_SIZE, sectors * SECTOR_SIZE);
+      return BLKIF_RSP_OKAY;
+    } catch (error) {
+      return this.#imageFailed(error);
+    }
+  }
+
+  /** Fill `#mapped` for the request's segments or its indirect pages. False when a grant cannot be mapped. */
+  #map(count: number, indirect: boolean): boolean {
+    const request = this.#request;
+    const mapped = this.#mapped;
+    const cache = this.#persistent;
+    if (!cache) return this.#mapForOnce(count, indirect);
+    for (let i = 0; i < count; i++) {
+      const mapping = cache.find(indirect ? request.indirectGref(i) : request.grefs[i]!);
+      if (mapping === undefined) return this.#mapForGood(cache, count, indirect);
+      mapped[i] = mapping;
+    }
+    return true;
+  }
+
+  #mapForGood(cache: PersistentGrants, count: number, indirect: boolean): boolean {
+    const request = this.#request;
+    const missing = new Set<number>();
+    for (let i = 0; i < count; i++) {
+      const ref = indirect ? request.indirectGref(i) : request.grefs[i]!;
+      if (!cache.find(ref)) missing.add(ref);
+    }
+    try {
+      cache.map(missing);
+    } catch (error) {
+      return this.#mapFailed(error);
+    }
+    for (let i = 0; i < count; i++) {
+      const mapping = cache.find(indirect ? request.indirectGref(i) : request.grefs[i]!);
+      if (!mapping) throw new Error(`${this.connection.label}: a grant was evicted under its request`);
+      this.#mapped[i] = mapping;
+    }
+    this.stats.persistent = cache.size;
+    this.stats.evicted = cache.evicted;
+    return true;
+  }
+
+  #mapForOnce(count: number, indirect: boolean): boolean {
+    const request = this.#request;
+    const refs: number[] = [];
+    for (let i = 0; i < count; i++) refs.push(indirect ? request.indirectGref(i) : request.grefs[i]!);
+    // What the image is read into must be writable: a page granted for reading only is refused by the map.
+    const readonly = indirect || request.operation !== BLKIF_OP_READ;
+    try {
+      const mappings = this.#vcpu.grants.map(domid(this.connection.frontendDomid), refs, readonly);
+      for (let i = 0; i < count; i++) {
+        this.#mapped[i] = mappings[i];
+        this.#toUnmap.push(mappings[i]!);
+      }
+      return true;
+    } catch (error) {
+      return this.#mapFailed(error);
+    }
+  }
+
+  #mapFailed(error: unknown): false {
+    if (!(error instanceof XenError)) throw error;
+    this.#request.why = error.message;
+    return false;
+  }
+
+  #imageFailed(error: unknown): number {
+    const { sector, sectors } = this.#request;
+    this.#request.why = `image, ${sectors} sectors at ${sector}: ${error instanceof Error ? error.message : error}`;
+    return BLKIF_RSP_ERROR;
+  }
+
+  #refused(): void {
+    const n = ++this.stats.errors;
+    if (n > LOGGED_ERRORS && (n & (n - 1)) !== 0) return;
+    const { operation, why } = this.#request;
+    this.#log.error(`${this.connection.label}: request ${n > 1 ? `(error ${n}) ` : ''}op ${operation} failed: ${why}`);
+  }
+
+  /** Answer what the frontend has asked before it went, then let go of everything of it. */
+  close(finish: boolean): void {
+    const { events, grants } = this.#vcpu;
+    if (finish) {
+      try {
+        this.turn();
+      } catch (error) {
+        if (!(error instanceof XenError)) throw error; // a ring in disorder ends unanswered
+      }
+    }
+    events.close(this.#port);
+    grants.unmap(this.#toUnmap.splice(0));
+    this.#persistent?.release();
+    grants.unmap([this.#page]);
+  }
+}
