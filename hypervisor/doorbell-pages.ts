@@ -54,8 +54,9 @@ export class DoorbellPair {
     const peer = vcpu.domain === this.lower ? this.upper : this.lower;
     if (vcpu.tell(KIND_DOORBELL, peer.domid, 0, this.arena)) this.sentTo.add(vcpu);
   }
-  peerOf(domain: Domain): Domain {
-    return domain === this.lower ? this.upper : this.lower;
+  /** The vCPU has got another thread, which has nothing yet. */
+  forgetSent(vcpu: Vcpu): void {
+    this.sentTo.delete(vcpu);
   }
   release(): void {
     this.arena.release();

@@ -277,7 +277,10 @@ export class EventChannels {
   }
   /** A vCPU has got its link: send the pages it listens to. */
   sendAll(vcpu: Vcpu): void {
-    for (const peer of vcpu.hears.keys()) vcpu.domain.doorbells.get(peer)?.send(vcpu);
+    for (const [peer, pair] of vcpu.domain.doorbells) {
+      pair.forgetSent(vcpu);
+      if (vcpu.hears.has(peer)) pair.send(vcpu);
+    }
   }
 
   private allocate(domain: Domain): number {

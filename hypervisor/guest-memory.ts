@@ -6,11 +6,12 @@ export const NOWHERE = Number.MAX_SAFE_INTEGER;
 
 const HIGH_LIMIT = 2 ** 21;
 
-/** A u64 as a number; NOWHERE when a number cannot hold it exactly. */
-export function readU64(view: DataView, at: number): number {
-  const high = view.getUint32(at + 4, true);
-  return high < HIGH_LIMIT ? high * 2 ** 32 + view.getUint32(at, true) : NOWHERE;
-}
+/** Two halves of a u64 as a number; NOWHERE when a number cannot hold it exactly. */
+export const joinU64 = (high: number, low: number): number => (high < HIGH_LIMIT ? high * 2 ** 32 + low : NOWHERE);
+
+/** The u64 at `at`, each half read once. */
+export const readU64 = (view: DataView, at: number): number =>
+  joinU64(view.getUint32(at + 4, true), view.getUint32(at, true));
 /** Text in a fixed array: cut, NUL padded, and NUL terminated when there is room for one byte less. */
 export function writeText(bytes: Uint8Array, at: number, size: number, text: string): void {
   bytes.fill(0, at, at + size);

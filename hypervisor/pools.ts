@@ -179,6 +179,7 @@ export class Pools {
   }
   /** Tell a vCPU that has just got its link what its domain's frames are overlaid with. */
   sendAll(vcpu: Vcpu): void {
+    for (const pool of this.byId.values()) pool.sentTo.delete(vcpu);
     vcpu.domain.physmap.eachOverlay((gfn, count, pool, page) => {
       this.send(pool, vcpu);
       vcpu.tell(KIND_OVERLAY, gfn + count * 2 ** 32, pool.id * POOL_SPAN + page * PAGE_SIZE);

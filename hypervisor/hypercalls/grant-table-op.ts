@@ -40,7 +40,7 @@ import type { Result } from '../deferred.ts';
 import type { Domain, Vcpu } from '../domain.ts';
 import type { DomainTable } from '../domain-table.ts';
 import type { CopySide, GrantTables } from '../grant-tables.ts';
-import { readU64 } from '../guest-memory.ts';
+import { joinU64, readU64 } from '../guest-memory.ts';
 import { mayCall } from '../privilege.ts';
 
 /** Elements done before others get their turn. */
@@ -233,8 +233,9 @@ export class GrantTableOp {
 
 function readSide(side: CopySide, view: DataView, at: number): void {
   const u = at + gnttab_copy_ptr.at.u;
+  // A union: the low half of the gmfn is the gref.
   side.ref = view.getUint32(u + gnttab_copy_ptr_u.at.ref, true);
-  side.gmfn = readU64(view, u + gnttab_copy_ptr_u.at.gmfn);
+  side.gmfn = joinU64(view.getUint32(u + gnttab_copy_ptr_u.at.gmfn + 4, true), side.ref);
   side.domid = view.getUint16(at + gnttab_copy_ptr.at.domid, true);
   side.offset = view.getUint16(at + gnttab_copy_ptr.at.offset, true);
 }

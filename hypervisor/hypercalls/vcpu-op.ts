@@ -36,7 +36,7 @@ import {
 import type { Domain, Vcpu } from '../domain.ts';
 import type { DomainLife } from '../domain-life.ts';
 import type { EventChannels } from '../event-channels.ts';
-import { readU64 } from '../guest-memory.ts';
+import { joinU64, readU64 } from '../guest-memory.ts';
 import { FRAME_RAM, FRAME_XEN } from '../memory.ts';
 import type { VcpuTimers } from '../vcpu-timers.ts';
 
@@ -162,7 +162,7 @@ export class VcpuOp {
       place(-1);
       return 0;
     }
-    const address = readU64(memory.view, arg);
+    const address = joinU64(high, low);
     if (low % 8 !== 0 || (low % PAGE_SIZE) + size > PAGE_SIZE) return -XEN_ENXIO;
     if (!physmap.reachable(address, size)) return -XEN_EINVAL;
     place(address);
