@@ -1,7 +1,7 @@
 // Frames between tools and toolstack: one byte of version, three of length (little-endian), then that
 // many bytes of MessagePack. Both ends decode a byte stream that may be cut anywhere.
 
-import { Packr, Unpackr } from 'msgpackr';
+import { Packr, Unpackr } from 'msgpackr/pack'; // without the streams and the native part, which take longer to load than xl runs
 import { XenError } from './errors.ts';
 
 export const TOOLSTACK_VERSION = 1;

@@ -21,6 +21,7 @@ beforeEach(async () => {
     sockets.push(socket);
     const decoder = new FrameDecoder();
     socket.on('error', () => {});
+    socket.on('end', () => socket.destroy());
     socket.on('data', bytes => {
       for (const message of decoder.push(bytes)) answer(message as ToolstackRequest, socket);
     });
@@ -140,7 +141,7 @@ describe('a client of the toolstack', () => {
     const call = client.call('info', {});
     client.close();
     await expect(call).rejects.toMatchObject({ code: 'ECONNABORTED' });
-    await new Promise(resolve => setTimeout(resolve, 20));
+    while (!sockets[0]!.destroyed) await new Promise(resolve => setImmediate(resolve)); // the other end saw it
     expect(told).toBe(false);
   });
 });
