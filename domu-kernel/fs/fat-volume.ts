@@ -80,6 +80,7 @@ export class FatVolume {
       const fs = core.alloc(core.x.sizeof_FATFS());
       core.call(`mount ${device.name}`, () => core.x.f_mount(fs, core.putString(core.path, ''), 1));
       core.call(`label ${device.name}`, () => core.x.f_setlabel(core.putString(core.path, label)));
+      labelBootSectors(device, label);
     }
     device.flush();
   }
@@ -342,5 +343,20 @@ export class FatVolume {
     } finally {
       core.x.free(pointer);
     }
+  }
+}
+
+/** FatFs keeps a label in the root directory only; other FAT tools want it in the boot sector as well. */
+function labelBootSectors(device: SectorDevice, label: string): void {
+  const boot = new Uint8Array(device.sectorSize);
+  device.read(0, boot);
+  const view = new DataView(boot.buffer);
+  const isFat32 = view.getUint16(22, true) === 0;
+  const text = new TextEncoder().encode(label.toUpperCase().padEnd(11).slice(0, 11));
+  const backup = isFat32 ? view.getUint16(50, true) : 0;
+  for (const sector of backup > 0 ? [0, backup] : [0]) {
+    device.read(sector, boot);
+    boot.set(text.subarray(0, 11), isFat32 ? 71 : 43);
+    device.write(sector, boot);
   }
 }

@@ -4,12 +4,13 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { mounted } from '../../../support/fatfs.ts';
+import { FatVolume } from '../../../../domu-kernel/fs/fat-volume.ts';
+import { mounted, mountOptions } from '../../../support/fatfs.ts';
 import { MemoryDisk } from '../../../support/memory-disk.ts';
 
 const FSCK = '/usr/sbin/fsck.vfat';
 const MKFS = '/usr/sbin/mkfs.vfat';
-const missing = [FSCK, MKFS, '/usr/bin/mcopy', '/usr/bin/mtype'].filter(tool => !existsSync(tool));
+const missing = [FSCK, MKFS, '/usr/bin/mcopy', '/usr/bin/mtype', '/usr/bin/mlabel'].filter(tool => !existsSync(tool));
 
 describe.skipIf(missing.length > 0)(
   `independent FAT tools${missing.length > 0 ? ` (not here: ${missing})` : ''}`,
@@ -21,6 +22,17 @@ describe.skipIf(missing.length > 0)(
     afterAll(() => rmSync(dir, { recursive: true, force: true }));
     const run = (tool: string, ...args: string[]): string =>
       execFileSync(tool, args, { encoding: 'utf8', stdio: 'pipe' });
+
+    it.each([2 << 20, 20 << 20])('find nothing to repair in a volume of %d bytes that we made', size => {
+      const image = join(dir, 'made.img');
+      const disk = new MemoryDisk(size);
+      FatVolume.format(disk, mountOptions, 'OUR LABEL');
+      mounted(disk).writeFile('file', new Uint8Array(5000));
+      writeFileSync(image, disk.bytes);
+      run(FSCK, '-n', image);
+      expect(run('mlabel', '-s', '-i', image, '::')).toMatch(/OUR LABEL/);
+      expect(mounted(disk).label()).toBe('OUR LABEL');
+    });
 
     it.each([
       ['12', 2 << 20],

@@ -1,0 +1,145 @@
+// What breaks: a guest that writes notes to a FAT image for HTTP clients of the host is killed (SIGKILL, by its
+// own hand) while notes are being written. When: at an arbitrary moment, three times over on the same image.
+// What must survive: every note that was answered with 201, an image that an independent FAT tool finds clean,
+// and the other domain, which is pinged all the while.
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { runPaths, socketTransport, XenstoreClient } from '#pvbus';
+import { formattedDisk, mounted } from '../../support/fatfs.ts';
+import { dist, HostRig } from '../../support/host-rig.ts';
+import { MemoryDisk } from '../../support/memory-disk.ts';
+import { eventually } from '../../support/processes.ts';
+
+const ROUNDS = 3;
+const CLIENTS = 6;
+const FSCK = '/usr/sbin/fsck.vfat';
+
+const NOTES = `
+import { files, http, system } from 'xenolith';
+export default async function main() {
+  await http.serve(80, ({ method, text }) => {
+    if (method !== 'POST') return 'up';
+    if (text() === 'die') {
+      // Not at once: in the middle of what comes next.
+      setTimeout(() => globalThis.process.kill(globalThis.process.pid, 'SIGKILL'), 20 + 60 * Math.random());
+      return 'soon';
+    }
+    files.appendFile('notes.txt', text() + '\\n', { sync: true });
+    return { status: 201 };
+  });
+  await new Promise(() => {});
+}`;
+const PINGED = `
+import { net } from 'xenolith';
+export default async function main() {
+  for (let n = 0; ; n++) {
+    await net.ping('10.0.0.1');
+    if (n % 100 === 0) console.log('pings', n);
+  }
+}`;
+
+let rig: HostRig;
+let dir: string;
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'xenolith-notes-'));
+  rig = await HostRig.start();
+});
+afterAll(async () => {
+  await rig.stop();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+function send(port: number, method: string, body = ''): Promise<number | string> {
+  return new Promise(resolve => {
+    const outgoing = request({ port, method, path: '/', timeout: 5000 }, response => {
+      response.resume();
+      response.on('end', () => resolve(response.statusCode ?? 0));
+      response.on('error', error => resolve(error.message));
+    });
+    outgoing.on('error', error => resolve(error.message));
+    outgoing.on('timeout', () => outgoing.destroy(new Error('timeout')));
+    outgoing.end(body);
+  });
+}
+
+function fsck(image: string): string {
+  if (!existsSync(FSCK)) return 'clean'; // looked at by our own reader only
+  try {
+    execFileSync(FSCK, ['-n', image], { stdio: 'pipe' });
+    return 'clean';
+  } catch (error) {
+    return String((error as { stdout?: Buffer }).stdout);
+  }
+}
+
+it('keeps every note it answered for, and an image without a fault, when the guest is killed', async () => {
+  const image = join(dir, 'notes.img');
+  writeFileSync(image, formattedDisk(8 << 20).bytes);
+  const file = (name: string, text: string): string => {
+    writeFileSync(join(dir, name), text);
+    return join(dir, name);
+  };
+  const config = (name: string, program: string, ...lines: string[]): string =>
+    file(
+      `${name}.cfg`,
+      [
+        `name = "${name}"`,
+        'memory = 16',
+        `kernel = "${dist('domu-kernel.js')}"`,
+        `ramdisk = "${program}"`,
+        ...lines,
+      ].join('\n'),
+    );
+  const create = async (cfg: string): Promise<void> => {
+    const result = await rig.xl('create', cfg);
+    expect(result.stderr.replace(/^Parsing config.*\n/, '')).toBe('');
+    expect(result.exitCode).toBe(0);
+  };
+  const notes = config(
+    'notes',
+    file('notes.ts', NOTES),
+    `disk = [ "${image},raw,xvda,w" ]`,
+    'pvcalls = [ "listen=0:80" ]',
+    'cmdline = "root=/dev/xvda"',
+    'on_crash = "preserve"',
+  );
+  await create(config('pinged', file('pinged.ts', PINGED), 'vif = [ "" ]', 'cmdline = "ip=10.0.0.1:::255.255.255.0"'));
+
+  const xs = new XenstoreClient(await socketTransport(runPaths(rig.runDir).xenstoredSocket));
+  const acknowledged: string[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    await create(notes);
+    const domid = (await rig.xl('domid', 'notes')).stdout.trim();
+    const key = `/local/domain/0/backend/pvcalls/${domid}/0/listening-80`;
+    await eventually('the guest listens', () => xs.exists(key));
+    const port = Number(await xs.read(key));
+    let dead = false;
+    const clients = Array.from({ length: CLIENTS }, async (_, client) => {
+      for (let i = 0; !dead; i++) {
+        const note = `round ${round} client ${client} note ${i}`;
+        if ((await send(port, 'POST', note)) === 201) acknowledged.push(note);
+      }
+    });
+    await eventually('notes are taken', () => acknowledged.some(note => note.startsWith(`round ${round} `)));
+    await send(port, 'POST', 'die');
+    await eventually('xl list shows the crash', async () => /^notes .*sc-/m.test((await rig.xl('list')).stdout));
+    dead = true;
+    await Promise.all(clients);
+
+    const volume = mounted(new MemoryDisk(new Uint8Array(readFileSync(image))));
+    const written = new Set(Buffer.from(volume.readFile('notes.txt')).toString().split('\n'));
+    expect(acknowledged.filter(note => !written.has(note))).toEqual([]);
+    expect(fsck(image)).toBe('clean');
+    expect((await rig.xl('destroy', 'notes')).exitCode).toBe(0);
+  }
+  expect(acknowledged.length).toBeGreaterThan(ROUNDS);
+  // The other domain never noticed: it still pings, and it never failed.
+  const before = rig.consoleLog('pinged').length;
+  await eventually('the other domain goes on', () => rig.consoleLog('pinged').length > before);
+  expect((await rig.xl('list')).stdout).toMatch(/^pinged +\d+ +16 +1 +[rb-]+ /m);
+  xs.close();
+}, 180_000);
