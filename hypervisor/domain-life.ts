@@ -1,4 +1,4 @@
-// What happens to a domain from its creation to its end.
+// What happens to a domain from its creation until it begins to die.
 import {
   Arena,
   type Clock,
@@ -21,31 +21,23 @@ import {
   VIRQ_DOM_EXC,
   vcpu_info,
   vcpu_runstate_info,
-  vcpu_time_info,
   XEN_EEXIST,
   XEN_EINVAL,
   XEN_ENOMEM,
-  XEN_ENOSPC,
   XEN_EOVERFLOW,
   XEN_LEGACY_MAX_VCPUS,
-  XEN_PVCLOCK_TSC_STABLE_BIT,
 } from '#pvbus';
 import { Domain, type DomainConfig, type DomainProcesses, type Vcpu } from './domain.ts';
 import type { DomainTable } from './domain-table.ts';
-import type { DoorbellPages } from './doorbell-pages.ts';
 import type { EventChannels } from './event-channels.ts';
-import type { GrantTables } from './grant-tables.ts';
+import { writeTime, writeWallClock } from './guest-clock.ts';
 import { type HostMemory, Physmap } from './memory.ts';
 import type { Pools } from './pools.ts';
-import { Timer, type Timers } from './timers.ts';
-import type { VcpuTimers } from './vcpu-timers.ts';
+import type { Teardowns } from './teardown.ts';
 import type { Virqs } from './virq.ts';
 
 /** The controller's pause count is a byte. */
 const MAX_PAUSES = 255;
-const NR_WATCHDOGS = 2;
-/** Ports or mappings taken down in one step. */
-const TEARDOWN_SLICE = 128;
 
 const REASONS = new Map<number, string>([
   [SHUTDOWN_poweroff, 'poweroff'],
@@ -57,13 +49,6 @@ const REASONS = new Map<number, string>([
 ]);
 export const reasonName = (reason: number): string => REASONS.get(reason) ?? `reason ${reason}`;
 
-/** How far the end of a dying domain has come. */
-interface Teardown {
-  readonly domain: Domain;
-  phase: 'ports' | 'mappings' | 'process' | 'memory' | 'zombie';
-  next: number;
-}
-
 export interface LifeParts {
   readonly clock: Clock;
   readonly log: Log;
@@ -72,22 +57,17 @@ export interface LifeParts {
   readonly host: HostMemory;
   readonly events: EventChannels;
   readonly virqs: Virqs;
-  readonly grants: GrantTables;
   readonly pools: Pools;
-  readonly doorbells: DoorbellPages;
-  readonly timers: Timers;
-  readonly vcpuTimers: VcpuTimers;
+  readonly teardowns: Teardowns;
   readonly mediated: boolean;
   /** The domain's vCPU pages exist; called before its process starts. */
   readonly memoryMade: (domain: Domain) => void;
-  readonly memoryGoing: (domain: Domain) => void;
   /** The hardware domain shut down: the host does. */
   readonly shutdownHost: (reason: number) => void;
 }
 
 export class DomainLife {
   private readonly parts: LifeParts;
-  private readonly ending: Teardown[] = [];
 
   constructor(parts: LifeParts) {
     this.parts = parts;
@@ -122,7 +102,7 @@ export class DomainLife {
     return 0;
   }
   private makeMemory(domain: Domain, pages: number): number {
-    const { host, events, mediated, processes, log } = this.parts;
+    const { clock, host, events, mediated, processes, log } = this.parts;
     // A limit beyond the host's memory could never be used, but would cost address space.
     const layout = domainLayout(Math.min(pages, host.totalPages), domain.vcpus.length);
     let arena: Arena;
@@ -138,9 +118,9 @@ export class DomainLife {
     for (const vcpu of domain.vcpus) {
       if (vcpu.id >= XEN_LEGACY_MAX_VCPUS) continue;
       vcpu.info.moveTo(arena, layout.sharedInfo * PAGE_SIZE + shared_info.at.vcpu_info + vcpu.id * vcpu_info.size);
-      this.writeTime(vcpu);
+      writeTime(vcpu, clock.now());
     }
-    this.writeWallClock(domain);
+    writeWallClock(domain, clock);
     if (mediated) Atomics.store(arena.words, domain.controlWord('mediated'), 1);
     events.publishAll(domain);
     if (domain.creationFinished && !domain.isPaused) Atomics.store(arena.words, domain.controlWord('run'), 1);
@@ -181,42 +161,6 @@ export class DomainLife {
   }
 
   // ---- time ----
-
-  /** The TSC of this architecture is the monotonic clock in ns, so that system time is the TSC itself. */
-  writeTime(vcpu: Vcpu): void {
-    const { view, at } = vcpu.info.timeAddress;
-    this.writeTimeAt(view, at);
-    if (vcpu.timeArea >= 0 && vcpu.domain.physmap.reachable(vcpu.timeArea, vcpu_time_info.size))
-      this.writeTimeAt(vcpu.domain.memory.view, vcpu.timeArea);
-  }
-  private writeTimeAt(view: DataView, base: number): void {
-    const { at } = vcpu_time_info;
-    const now = this.parts.clock.now();
-    const version = (view.getUint32(base, true) | 1) >>> 0;
-    view.setUint32(base + at.version, version, true);
-    setU64(view, base + at.tsc_timestamp, now);
-    setU64(view, base + at.system_time, now);
-    // ((tsc << 1) * 2^31) >> 32 = tsc
-    view.setUint32(base + at.tsc_to_system_mul, 0x80000000, true);
-    view.setInt8(base + at.tsc_shift, 1);
-    view.setUint8(base + at.flags, XEN_PVCLOCK_TSC_STABLE_BIT);
-    view.setUint32(base + at.version, (version + 1) >>> 0, true);
-  }
-  /** The wall clock at system time 0, moved by the domain's offset. */
-  writeWallClock(domain: Domain): void {
-    if (!domain.hasMemory) return;
-    const { clock } = this.parts;
-    const { view } = domain.memory;
-    const base = domain.layout.sharedInfo * PAGE_SIZE;
-    const { at } = shared_info;
-    const boot = Math.max(0, clock.wallMs() / 1000 + domain.timeOffsetSeconds - clock.now() / 1e9);
-    const version = (view.getUint32(base + at.wc_version, true) | 1) >>> 0;
-    view.setUint32(base + at.wc_version, version, true);
-    view.setUint32(base + at.wc_sec, Math.floor(boot) % 2 ** 32, true);
-    view.setUint32(base + at.wc_sec_hi, Math.floor(boot / 2 ** 32), true);
-    view.setUint32(base + at.wc_nsec, Math.floor((boot % 1) * 1e9), true);
-    view.setUint32(base + at.wc_version, (version + 1) >>> 0, true);
-  }
 
   cpuTimeNs(vcpu: Vcpu): number {
     return vcpu.domain.hasProcess
@@ -327,33 +271,6 @@ export class DomainLife {
     if (!domain.isPaused) this.continueProcess(domain);
   }
 
-  /** SCHEDOP_watchdog: the id of a new one, 0, or -errno. */
-  watchdog(domain: Domain, id: number, timeoutSeconds: number): number {
-    const { timers, clock } = this.parts;
-    const deadline = clock.now() + timeoutSeconds * 1e9;
-    if (id > NR_WATCHDOGS) return -XEN_EINVAL;
-    if (id === 0) {
-      const slot = domain.watchdogs.indexOf(undefined);
-      if (slot < 0) return -XEN_ENOSPC;
-      const timer = new Timer(() => this.watchdogExpired(domain));
-      domain.watchdogs[slot] = timer;
-      timers.set(timer, deadline);
-      return slot + 1;
-    }
-    const timer = domain.watchdogs[id - 1];
-    if (timer === undefined) return -XEN_EINVAL;
-    if (timeoutSeconds === 0) {
-      timers.stop(timer);
-      domain.watchdogs[id - 1] = undefined;
-    } else timers.set(timer, deadline);
-    return 0;
-  }
-  private watchdogExpired(domain: Domain): void {
-    if (domain.isShutDown || domain.dying) return;
-    this.parts.log.warn(`dom${domain.domid}: watchdog expired`);
-    this.shutdown(domain, SHUTDOWN_watchdog);
-  }
-
   // ---- the end ----
 
   /** Its process has ended. Unless it was asked to, that is a crash. */
@@ -369,7 +286,7 @@ export class DomainLife {
     this.crash(domain, end.crash ?? `its process ended: ${how}`);
   }
 
-  /** XEN_DOMCTL_destroydomain: the domain begins to die; `step` does the rest. */
+  /** XEN_DOMCTL_destroydomain: the domain begins to die; its teardown does the rest. */
   destroy(domain: Domain): void {
     if (domain.dying) return;
     const { processes, log } = this.parts;
@@ -383,78 +300,6 @@ export class DomainLife {
       for (const vcpu of domain.vcpus) vcpu.wake();
     }
     if (domain.hasProcess) processes.kill(domain);
-    this.ending.push({ domain, phase: 'ports', next: 1 });
-  }
-
-  /** One slice of one dying domain's teardown. True when something was done. */
-  step(): boolean {
-    for (let i = 0; i < this.ending.length; i++) {
-      const teardown = this.ending.shift()!;
-      const moved = this.advance(teardown);
-      if (!teardown.domain.gone) this.ending.push(teardown);
-      if (moved) return true;
-    }
-    return false;
-  }
-  private advance(teardown: Teardown): boolean {
-    const { domain } = teardown;
-    const { events, grants, virqs, vcpuTimers, timers, host, pools } = this.parts;
-    switch (teardown.phase) {
-      case 'ports':
-        teardown.next = events.closeFrom(domain, teardown.next, TEARDOWN_SLICE);
-        if (teardown.next < domain.ports.used) return true;
-        for (const vcpu of domain.vcpus) vcpuTimers.stopAll(vcpu);
-        for (const timer of domain.watchdogs) if (timer) timers.stop(timer);
-        virqs.clearHandler(domain);
-        host.unclaim(domain);
-        teardown.phase = 'mappings';
-        teardown.next = 0;
-        return true;
-      case 'mappings':
-        teardown.next = grants.unmapFrom(domain, teardown.next, TEARDOWN_SLICE);
-        if (teardown.next < domain.grants.handleEnd) return true;
-        pools.granteeGone(domain);
-        teardown.phase = 'process';
-        return true;
-      case 'process':
-        // order: memory last. The process may write to it until it is reaped.
-        if (domain.hasProcess) return false;
-        teardown.phase = 'memory';
-        return true;
-      case 'memory': {
-        const kept = Math.min(pools.pinnedPagesOf(domain), domain.totPages);
-        if (domain.hasMemory) {
-          this.parts.memoryGoing(domain);
-          domain.memory.discard(0, domain.layout.frames);
-          domain.memory.release();
-        }
-        host.give(domain, domain.totPages - kept);
-        virqs.raiseGlobal(VIRQ_DOM_EXC);
-        teardown.phase = 'zombie';
-        return true;
-      }
-      case 'zombie':
-        // Others still have pages of it mapped: they stay until the last mapping goes, and with them the domid.
-        if (domain.grants.pinned > 0) return false;
-        this.finish(domain);
-        return true;
-    }
-  }
-  private finish(domain: Domain): void {
-    const { domains, host, pools, doorbells, virqs, log } = this.parts;
-    pools.releaseOf(domain);
-    host.give(domain, domain.totPages);
-    domain.gone = true;
-    domains.remove(domain);
-    for (const other of domains.list()) if (other.target === domain) other.target = undefined;
-    doorbells.forget(domain, domains.list());
-    domain.console.finish();
-    log.info(`dom${domain.domid}: gone`);
-    virqs.raiseGlobal(VIRQ_DOM_EXC);
-  }
-
-  /** Domains that are still dying: for the dump. */
-  describeEnding(): string[] {
-    return this.ending.map(({ domain, phase }) => `dom${domain.domid}: ${phase}`);
+    this.parts.teardowns.begin(domain);
   }
 }

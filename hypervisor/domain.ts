@@ -14,9 +14,9 @@ import {
 } from '#pvbus';
 import { ConsoleLines } from './console-ring.ts';
 import { DEFERRED, type Result } from './deferred.ts';
+import { DomainGrants } from './domain-grants.ts';
 import type { DoorbellPair } from './doorbell-pages.ts';
 import { PortTable } from './event-channels.ts';
-import { DomainGrants } from './grant-tables.ts';
 import type { Physmap } from './memory.ts';
 import type { Pool } from './pools.ts';
 import { Runstate } from './runstate.ts';
@@ -136,6 +136,8 @@ export class Vcpu {
     if (this.waiting !== undefined && this.waiting.kind !== 'shutdown') return true;
     const { domain } = this;
     if (!domain.hasMemory) return false;
+    // What the killed process last said: nothing sleeps there any more.
+    if (domain.isShutDown && !domain.hasProcess) return false;
     const word = (vcpuFrame(domain.layout, this.id) * PAGE_SIZE + vcpu_page.at.event_sleeping) / 4;
     return Atomics.load(domain.memory.words, word) !== 0;
   }

@@ -42,7 +42,7 @@ function dumpDomains(hypervisor: Hypervisor): string[] {
       lines.push(`  vcpu${vcpu.id}: ${vcpu.up ? doing : 'down'}, hears ${vcpu.hears.size} peers directly`);
     }
   }
-  return lines.concat(hypervisor.life.describeEnding().map(line => `teardown of ${line}`));
+  return lines.concat(hypervisor.teardowns.describe().map(line => `teardown of ${line}`));
 }
 
 function dumpPorts(hypervisor: Hypervisor): string[] {

@@ -27,9 +27,11 @@ import { type BuildInfo, XenVersion } from './hypercalls/xen-version.ts';
 import { XenolithOp } from './hypercalls/xenolith-op.ts';
 import { HostMemory } from './memory.ts';
 import { Pools } from './pools.ts';
+import { Teardowns } from './teardown.ts';
 import { Timers } from './timers.ts';
 import { VcpuTimers } from './vcpu-timers.ts';
 import { Virqs } from './virq.ts';
+import { Watchdogs } from './watchdogs.ts';
 
 export { DEFERRED, type Result } from './deferred.ts';
 
@@ -57,6 +59,7 @@ export class Hypervisor {
   readonly host: HostMemory;
   readonly console = new ConsoleRing();
   readonly life: DomainLife;
+  readonly teardowns: Teardowns;
   readonly pools: Pools;
   readonly doorbells: DoorbellPages;
   /** The domain has memory, and its vCPUs may soon trap: called before its process starts. */
@@ -91,25 +94,36 @@ export class Hypervisor {
     const grants = new GrantTables(this.domains, this.pools);
     this.virqs = new Virqs(events);
     const vcpuTimers = new VcpuTimers(this.timers, this.virqs, clock);
+    const { domains, host, pools, doorbells, timers, virqs, continuations } = this;
+    this.teardowns = new Teardowns({
+      log: this.log,
+      domains,
+      host,
+      events,
+      virqs,
+      grants,
+      pools,
+      doorbells,
+      timers,
+      vcpuTimers,
+      memoryGoing: domain => this.onDomainGone(domain),
+    });
     this.life = new DomainLife({
       clock,
       log: this.log,
       processes,
-      domains: this.domains,
-      host: this.host,
+      domains,
+      host,
       events,
-      virqs: this.virqs,
-      grants,
-      pools: this.pools,
-      doorbells: this.doorbells,
-      timers: this.timers,
-      vcpuTimers,
+      virqs,
+      pools,
+      teardowns: this.teardowns,
       mediated,
       memoryMade: domain => this.onDomainCreated(domain),
-      memoryGoing: domain => this.onDomainGone(domain),
       shutdownHost: reason => this.onHostShutdown(reason),
     });
-    const { domains, host, life, continuations } = this;
+    const { life } = this;
+    const watchdogs = new Watchdogs(timers, clock, life, this.log);
     const say = (line: string): void => this.say(line);
     this.hypercalls = new HypercallTable({
       memory: new MemoryOp(domains, host, continuations),
@@ -117,9 +131,9 @@ export class Hypervisor {
       version: new XenVersion({ ...ownBuild, ...options.build }),
       console: new ConsoleIo(),
       grants: new GrantTableOp(domains, grants, continuations),
-      vcpu: new VcpuOp(life, events, vcpuTimers),
-      sched: new SchedOp(domains, life, this.timers, clock, nrCpus),
-      events: new EventChannelOp(domains, events, this.virqs),
+      vcpu: new VcpuOp(life, events, vcpuTimers, clock),
+      sched: new SchedOp(domains, life, watchdogs, timers, clock, nrCpus),
+      events: new EventChannelOp(domains, events, virqs),
       sysctl: new Sysctl({
         domains,
         life,
@@ -131,8 +145,8 @@ export class Hypervisor {
           for (const line of dumpState(this, key)) this.say(line);
         },
       }),
-      domctl: new Domctl({ domains, life, events, virqs: this.virqs, nrCpus, say, now: () => clock.now() }),
-      xenolith: new XenolithOp(domains, this.pools),
+      domctl: new Domctl({ domains, life, events, virqs, clock, nrCpus, say }),
+      xenolith: new XenolithOp(domains, pools),
       continuations,
     });
     this.nrCpus = nrCpus;
@@ -196,7 +210,7 @@ export class Hypervisor {
   step(): 'progress' | 'idle' {
     let progress = this.timers.runDue(this.clock.now());
     if (this.continuations.step(this.guarded)) progress = true;
-    if (this.life.step()) progress = true;
+    if (this.teardowns.step()) progress = true;
     return progress ? 'progress' : 'idle';
   }
 

