@@ -2,7 +2,6 @@
 import {
   type Domid,
   errorPath,
-  type Log,
   readKey,
   readState,
   stateName,
@@ -16,8 +15,6 @@ import { backendPath, frontendPath, libxlDevicePath, libxlPath } from './xenstor
 
 /** How long a backend may take to open what a device stands for. */
 const BACKEND_READY_MS = 20_000;
-/** How long a frontend may take to let go of a device (Xen: libxl waits 10 s for an unplugged device). */
-const BACKEND_CLOSED_MS = 10_000;
 
 export interface DevicePaths {
   readonly type: string;
@@ -25,11 +22,6 @@ export interface DevicePaths {
   readonly backend: string;
   readonly frontend: string;
   readonly libxl: string;
-}
-
-export interface StoreAndLog {
-  readonly xs: XenstoreClient;
-  readonly log: Log;
 }
 
 export const pathsOf = (domid: Domid, device: DeviceSpec): DevicePaths => ({
@@ -52,18 +44,18 @@ export async function addDevices(xs: XenstoreClient, domid: Domid, devices: read
  * Wait until dom0's backend serves the device: it is in InitWait or beyond. Throws what the backend says is
  * wrong, ETIMEDOUT when it says nothing, e.g. because no such backend runs.
  */
-export async function backendReady(parts: StoreAndLog, domid: Domid, device: DeviceSpec): Promise<void> {
+export async function backendReady(xs: XenstoreClient, domid: Domid, device: DeviceSpec): Promise<void> {
   const { backend } = pathsOf(domid, device);
   const name = `${device.type} ${device.devid} of dom${domid}`;
   const state = await waitForState(
-    parts,
+    xs,
     backend,
     now => now !== XenbusState.Initialising && now !== XenbusState.Unknown,
     BACKEND_READY_MS,
   );
   if (state === undefined) throw new XenError('ETIMEDOUT', `${name}: no backend has taken care of it`);
   if (state !== XenbusState.Closing && state !== XenbusState.Closed) return;
-  const said = await readKey(parts.xs, errorPath(backend));
+  const said = await readKey(xs, errorPath(backend));
   const [, code = 'EIO', why = said] = /^([A-Z0-9]+) (.*)$/s.exec(said ?? '') ?? [];
   throw new XenError(code, why ?? `${name}: its backend went to ${stateName(state)}`);
 }
@@ -92,7 +84,7 @@ export async function listDevices(xs: XenstoreClient, domid: Domid): Promise<Dev
 }
 
 /** Ask both ends to let go: the frontend follows its backend's state. */
-export async function unplug({ xs }: StoreAndLog, device: DevicePaths): Promise<void> {
+export async function unplug(xs: XenstoreClient, device: DevicePaths): Promise<void> {
   await xs.transaction(async tx => {
     const state = await readKey(xs, `${device.backend}/state`, tx);
     if (state === undefined || Number(state) === XenbusState.Closed) return;
@@ -102,22 +94,9 @@ export async function unplug({ xs }: StoreAndLog, device: DevicePaths): Promise<
 }
 
 /** Wait until the backend is Closed or its nodes are gone. False when it took too long. */
-export async function backendClosed(
-  parts: StoreAndLog,
-  device: DevicePaths,
-  timeoutMs = BACKEND_CLOSED_MS,
-): Promise<boolean> {
+export async function backendClosed(xs: XenstoreClient, device: DevicePaths, timeoutMs: number): Promise<boolean> {
   const over = (now: XenbusState): boolean => now === XenbusState.Closed || now === XenbusState.Unknown;
-  return (await waitForState(parts, device.backend, over, timeoutMs)) !== undefined;
-}
-
-/** Unplug a device of a running domain. A frontend that does not let go in time loses it all the same. */
-export async function removeDevice(parts: StoreAndLog, device: DevicePaths): Promise<void> {
-  await unplug(parts, device);
-  if (!(await backendClosed(parts, device))) {
-    parts.log.warn(`${device.backend}: not closed after ${BACKEND_CLOSED_MS / 1000} s, taken away`);
-  }
-  await removeDeviceNodes(parts.xs, device);
+  return (await waitForState(xs, device.backend, over, timeoutMs)) !== undefined;
 }
 
 /** Take the nodes away, which also ends a backend that has not closed. */
@@ -132,7 +111,7 @@ export async function removeDeviceNodes(xs: XenstoreClient, device: DevicePaths)
 
 /** The state that satisfied `done`; undefined after `timeoutMs`. */
 async function waitForState(
-  { xs }: StoreAndLog,
+  xs: XenstoreClient,
   path: string,
   done: (state: XenbusState) => boolean,
   timeoutMs: number,

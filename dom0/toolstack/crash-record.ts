@@ -1,11 +1,16 @@
-// What a domain that crashed left to say: the record its dying thread wrote into its vCPU's page.
+// Why a domain crashed: the record its dying thread wrote into its vCPU's page, or what the hypervisor saw.
 import { type Domid, PAGE_SIZE, VCPU_CRASH_RECORD, VCPU_CRASH_RECORD_SIZE, vcpu_page, vcpuFrame } from '#pvbus';
 import type { Xc } from './xc.ts';
 
 const MAX_LINE = 400;
 
-/** Its first line; undefined when no vCPU wrote one, as when the process was killed. The domain must exist. */
+/** One line; undefined when nobody knows. The domain must exist. */
 export function crashMessage(xc: Xc, domid: Domid): string | undefined {
+  return (crashRecord(xc, domid) ?? hypervisorsWord(xc, domid))?.slice(0, MAX_LINE);
+}
+
+/** The first line of what the domain itself said; undefined when its process was killed. */
+function crashRecord(xc: Xc, domid: Domid): string | undefined {
   const { memory, layout } = xc.mapForeign(domid);
   try {
     for (let vcpu = 0; vcpu < layout.maxVcpus; vcpu++) {
@@ -14,12 +19,16 @@ export function crashMessage(xc: Xc, domid: Domid): string | undefined {
       const length = Math.min(memory.view.getUint32(page + vcpu_page.at.crash_length, true), VCPU_CRASH_RECORD_SIZE);
       if (length === 0) continue;
       const at = page + VCPU_CRASH_RECORD;
-      const text = new TextDecoder().decode(memory.bytes.slice(at, at + length));
-      const [line = ''] = text.split('\n', 1);
-      return line.slice(0, MAX_LINE);
+      return new TextDecoder().decode(memory.bytes.slice(at, at + length)).split('\n', 1)[0];
     }
     return undefined;
   } finally {
     memory.release();
   }
+}
+
+/** What the hypervisor's console says of the domain's end, e.g. that its process was killed. */
+function hypervisorsWord(xc: Xc, domid: Domid): string | undefined {
+  const said = new RegExp(`^\\(XEN\\) dom${domid}: shut down, crash: (.*)$`, 'gm');
+  return [...xc.readConsole(false).matchAll(said)].at(-1)?.[1];
 }

@@ -164,7 +164,7 @@ class Creation {
     await addDevices(xs, domid, devices);
     // A driver domain's backend may come later; dom0's are there, and what they refuse is the config's fault.
     const own = devices.filter(device => device.backendDomid === 0);
-    await allOf(own.map(device => backendReady(this.#parts, domid, device)));
+    await allOf(own.map(device => backendReady(xs, domid, device)));
   }
 
   #record(domid: Domid): void {

@@ -33,7 +33,7 @@ export async function destroyDomain(parts: ToolstackParts, domid: Domid, uuid: s
   for (const device of devices) {
     const name = `${device.type} ${device.devid}`;
     steps.add(name, async () => {
-      if (!(await backendClosed(parts, device, BACKENDS_MS))) {
+      if (!(await backendClosed(xs, device, BACKENDS_MS))) {
         log.warn(`dom${domid}: ${name} is not closed after ${BACKENDS_MS / 1000} s, taken away`);
       }
       await removeDeviceNodes(xs, device);
@@ -42,7 +42,7 @@ export async function destroyDomain(parts: ToolstackParts, domid: Domid, uuid: s
   steps.add('console', () => consoled.disconnect(domid));
   steps.add(`dom${domid}`, async () => {
     // order: the devices are told first, so that the domain's end finds them closing, not failing.
-    await Promise.all(devices.map(device => unplug(parts, device)));
+    await Promise.all(devices.map(device => unplug(xs, device)));
     endDomain(parts, domid);
     await releaseDomain(parts, domid);
   });

@@ -245,7 +245,7 @@ export class Toolstack {
     const { domid, config } = record;
     // Its disks and vifs are for the domain that takes its place.
     for (const device of await listDevices(xs, domid)) {
-      await unplug(this.#parts, device);
+      await unplug(xs, device);
       await removeDeviceNodes(xs, device);
     }
     xc.setHandle(domid, uuid);

@@ -128,6 +128,17 @@ export class LifecycleHost {
       files: this.rig.files().filter(name => !name.startsWith('log/')),
     };
   }
+  /** Once it stays as it is: threads of a host that has just started may still be opening what they need. */
+  async settledInventory(): Promise<Inventory> {
+    let last = '';
+    return eventually('the inventory stays as it is', async () => {
+      const now = await this.inventory();
+      const same = JSON.stringify(now) === last;
+      last = JSON.stringify(now);
+      await new Promise(resolve => setTimeout(resolve, 300));
+      return same && now;
+    }) as Promise<Inventory>;
+  }
   /** Waits for what ends by itself: esbuild's process, a socket that was closed. */
   async inventoryBecomes(expected: Inventory): Promise<Inventory> {
     let last = await this.inventory();

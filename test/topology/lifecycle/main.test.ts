@@ -17,7 +17,7 @@ let host: LifecycleHost;
 let empty: Inventory;
 beforeAll(async () => {
   host = await LifecycleHost.start();
-  empty = await host.inventory();
+  empty = await host.settledInventory();
 });
 afterEach(async () => {
   const guests = async () => (await host.list()).filter(info => info.domid !== 0);
@@ -153,7 +153,7 @@ describe('a domain', () => {
     const domid = await host.create(host.config('victim', 'idle', { on_crash: 'preserve' }));
     await host.up('victim');
     process.kill(processOf(domid), 'SIGKILL');
-    await host.logged(`domain 'victim' (dom${domid}) has crashed`);
+    await host.logged(`domain 'victim' (dom${domid}) has crashed: its process ended: killed by SIGKILL`);
     expect(await host.info(domid)).toMatchObject({ shutdown: true, shutdown_reason: SHUTDOWN_crash });
     expect(await host.info(other)).toMatchObject({ shutdown: false });
   });
@@ -424,6 +424,23 @@ describe('twenty domains', () => {
       expect(await host.inventoryBecomes(empty)).toEqual(empty);
     }
   }, 180_000);
+});
+
+describe('a host in mediated mode', () => {
+  it('has domains that live and die the same', async () => {
+    const other = await LifecycleHost.start({ mediated: true });
+    try {
+      const before = await other.settledInventory();
+      const config = other.config('slow', 'write', { disks: [disk({ target: image('mediated') })], vifs: [net()] });
+      const domid = await other.create(config);
+      await eventually('the guest has written', () => other.rig.consoleLog('slow').includes('flushed'));
+      await other.toolstack.call('shutdown', { domid });
+      await other.toolstack.call('wait', { domid, until: 'destroyed' });
+      expect(await other.inventoryBecomes(before)).toEqual(before);
+    } finally {
+      await other.stop();
+    }
+  });
 });
 
 describe('a host that is shut down', () => {
