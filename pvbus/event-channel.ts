@@ -59,6 +59,8 @@ export class EventChannels {
   private readonly mine = new Int32Array(MAX_PORTS / 32);
   private readonly routes: (Route | undefined)[] = new Array(MAX_PORTS).fill(undefined);
   private readonly bells = new Map<number, Bell>();
+  // Words others write while we look. An atomic load costs a call, so plain loads read them where an atomic
+  // operation has come before in the same turn: the engine then loads again, and x86 keeps loads in order.
   private readonly words: Int32Array;
   private readonly bytes: Uint8Array;
   private readonly pendingWords: number;
@@ -138,7 +140,7 @@ export class EventChannels {
   }
   /** EVTCHNOP_send. */
   notify(p: EvtchnPort): void {
-    if (this.stale || Atomics.load(this.words, this.versionWord) !== this.version) this.readPortTable();
+    if (this.stale || this.words[this.versionWord] !== this.version) this.readPortTable();
     const route = this.routes[p];
     if (route) {
       route.doorbell.ring(route.slot, route.remoteVcpu);
@@ -174,7 +176,7 @@ export class EventChannels {
   poll(): boolean {
     const { wakeWords } = this.vcpu;
     if (wakeWords.take(0)) this.vcpu.takeControlMessages();
-    if (this.stale || Atomics.load(this.words, this.versionWord) !== this.version) this.readPortTable();
+    if (this.stale || this.words[this.versionWord] !== this.version) this.readPortTable();
     for (let i = 1; i < wakeWords.count; i++) {
       if (!wakeWords.take(i)) continue;
       const bell = wakeWords.owner(i);
@@ -182,10 +184,20 @@ export class EventChannels {
     }
     return this.deliver();
   }
-  /** Take what a doorbell's slots say that is new, into shared_info. */
+  /** A doorbell's wake word was bumped. */
   private listen(bell: Bell): void {
+    const { heard } = bell;
+    // One channel alone: the bump has said it, and the slot's cache line need not come over. (A bump without
+    // a notification would be a spurious event, which guests have to bear anyway.)
+    if (heard.length === 1) this.setPending(heard[0]!.port);
+    else this.compare(bell);
+  }
+  /** Take what a doorbell's slots say that is new, into shared_info. */
+  private compare(bell: Bell): void {
     const { theirs } = bell.doorbell;
-    for (const route of bell.heard) {
+    const { heard } = bell;
+    for (let i = 0; i < heard.length; i++) {
+      const route = heard[i]!;
       const count = Atomics.load(theirs, DOORBELL_SLOTS + route.slot);
       if (count === route.last) continue;
       route.last = count;
@@ -196,16 +208,19 @@ export class EventChannels {
   private setPending(p: EvtchnPort): void {
     const bit = 1 << (p & 31);
     if ((Atomics.or(this.words, this.pendingWords + (p >>> 5), bit) & bit) !== 0) return;
-    if ((Atomics.load(this.words, this.maskWords + (p >>> 5)) & bit) !== 0) return;
+    if ((this.words[this.maskWords + (p >>> 5)]! & bit) !== 0) return;
     Atomics.or(this.words, this.selWord + (p >>> 11), 1 << ((p >>> 6) & 31));
-    Atomics.store(this.bytes, this.upcallByte, 1);
+    // Plain: only this thread looks at the flag, and the hypervisor, too, only ever raises it.
+    this.bytes[this.upcallByte] = 1;
   }
   private deliver(): boolean {
     let ran = false;
-    while (Atomics.load(this.bytes, this.upcallByte) !== 0) {
-      // order: the flag goes down before the selector is taken; a later event raises it again.
-      Atomics.store(this.bytes, this.upcallByte, 0);
+    while (this.bytes[this.upcallByte] !== 0) {
+      // order: the flag goes down before the selector is taken (a locked exchange, hence a fence): an event
+      // that comes later raises it again.
+      this.bytes[this.upcallByte] = 0;
       for (let half = 0; half < 2; half++) {
+        if (this.words[this.selWord + half] === 0) continue;
         let sel = Atomics.exchange(this.words, this.selWord + half, 0);
         while (sel !== 0) {
           const bit = 31 - Math.clz32(sel & -sel);
@@ -219,8 +234,9 @@ export class EventChannels {
     return ran;
   }
   private deliverWord(word: number): boolean {
-    const masked = Atomics.load(this.words, this.maskWords + word);
-    let bits = Atomics.load(this.words, this.pendingWords + word) & ~masked & this.mine[word]!;
+    let bits = this.words[this.pendingWords + word]! & this.mine[word]!;
+    if (bits === 0) return false;
+    bits &= ~this.words[this.maskWords + word]!;
     let ran = false;
     while (bits !== 0) {
       const low = bits & -bits;
@@ -292,6 +308,6 @@ export class EventChannels {
       this.routes[p] = route;
       if (entry.notify_vcpu === id) bell.heard.push(route);
     }
-    for (const bell of this.bells.values()) this.listen(bell);
+    for (const bell of this.bells.values()) this.compare(bell);
   }
 }
