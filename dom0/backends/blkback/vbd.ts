@@ -10,6 +10,7 @@ import {
   BLKIF_RSP_OKAY,
   BlkifResponse,
   blkif_sring_entry,
+  type Clock,
   domid,
   type EvtchnPort,
   type GrantMapping,
@@ -44,8 +45,9 @@ export interface VbdConnection {
 const BUDGET_REQUESTS = 32;
 /** The same in bytes, so that large requests do not make small ones of others wait. */
 const BUDGET_BYTES = 1 << 20;
-/** Responses published together: the frontend works on them while the next are made. */
-const RESPONSES_PER_PUSH = 4;
+/** Responses that have waited this long for others are published, which is looked at after every few requests. */
+const PUSH_AFTER_NS = 100_000;
+const PUSH_LOOK_MASK = 3;
 /** Xen: Linux keeps as many. */
 export const MAX_PERSISTENT_GRANTS = 1056;
 /** Errors logged one by one; then only every power of two. */
@@ -64,6 +66,7 @@ export class Vbd {
   pending = true;
   readonly #vcpu: Vcpu;
   readonly #log: Log;
+  readonly #clock: Clock;
   readonly #image: DiskImage;
   readonly #page: GrantMapping;
   readonly #port: EvtchnPort;
@@ -76,13 +79,16 @@ export class Vbd {
   /** Grants of requests that are done but not answered yet. */
   readonly #toUnmap: GrantMapping[] = [];
   #unpushed = 0;
+  /** When the first of them was staged. */
+  #unpushedSince = 0;
 
   /** Throws when the frontend's ring cannot be mapped or its port not be bound; nothing is left then. */
-  constructor(vcpu: Vcpu, log: Log, connection: VbdConnection, image: DiskImage) {
+  constructor(vcpu: Vcpu, log: Log, clock: Clock, connection: VbdConnection, image: DiskImage) {
     const { events, grants } = vcpu;
     const granter = domid(connection.frontendDomid);
     this.#vcpu = vcpu;
     this.#log = log;
+    this.#clock = clock;
     this.#image = image;
     this.connection = connection;
     this.#page = grants.map(granter, [connection.ringRef])[0]!;
@@ -141,8 +147,19 @@ export class Vbd {
     response.operation = request.operation;
     response.status = status;
     ring.rsp_prod_pvt = (ring.rsp_prod_pvt + 1) >>> 0;
-    if (++this.#unpushed === RESPONSES_PER_PUSH) this.#push();
+    if (this.#isTimeToPush(++this.#unpushed)) this.#push();
     return request.sectors * SECTOR_SIZE;
+  }
+
+  /**
+   * A wake-up of the frontend costs more than a request. Half of what is in the ring is answered with one:
+   * the frontend deals with it while the other half is done.
+   */
+  #isTimeToPush(unpushed: number): boolean {
+    if (unpushed >= this.#ring.unconsumedRequests()) return true; // also when that is -1
+    if (unpushed === 1) this.#unpushedSince = this.#clock.now();
+    else if ((unpushed & PUSH_LOOK_MASK) === 0) return this.#clock.now() - this.#unpushedSince > PUSH_AFTER_NS;
+    return false;
   }
 
   #push(): void {
@@ -173,6 +190,7 @@ export class Vbd {
         return this.#transfer(true);
       case BLKIF_OP_FLUSH_DISKCACHE:
         stats.f_req++;
+        this.#push(); // what is done need not wait for the medium
         status = this.#flush();
         // Xen: a flush may carry data, written after what came before it is safe.
         return status === BLKIF_RSP_OKAY && request.nr_segments > 0 ? this.#transfer(true) : status;

@@ -65,8 +65,8 @@ export class BlkbackWorker implements BackendWorker {
 
   #connect(connection: VbdConnection): void {
     this.#disconnect(connection.key, false);
-    const { vcpu, log } = this.#context;
-    const vbd = new Vbd(vcpu, log, connection, this.#openImage(connection));
+    const { vcpu, log, clock } = this.#context;
+    const vbd = new Vbd(vcpu, log, clock, connection, this.#openImage(connection));
     this.#vbds.set(connection.key, vbd);
     this.#order = [...this.#vbds.values()];
   }
