@@ -34,7 +34,8 @@ function flagsOf(domain: Domain): number {
     if (!vcpu.blocked) blocked = false;
     if (isRunning(vcpu)) flags |= XEN_DOMINF_running;
   }
-  if (blocked) flags |= XEN_DOMINF_blocked;
+  // What a domain that is over did last is no state; its sleeping words stand as its process left them.
+  if (blocked && !domain.isShutDown) flags |= XEN_DOMINF_blocked;
   if (domain.dying) flags |= XEN_DOMINF_dying;
   if (domain.isPaused) flags |= XEN_DOMINF_paused;
   if (domain.isShutDown) flags |= XEN_DOMINF_shutdown;
