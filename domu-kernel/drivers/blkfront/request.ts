@@ -34,6 +34,8 @@ export class RequestWriter {
   readonly #indirect: InstanceType<typeof BlkifRequestIndirect>;
   readonly #indirectSegment: InstanceType<typeof BlkifRequestSegment>;
   readonly #discard: InstanceType<typeof BlkifRequestDiscard>;
+  /** The length each slot's indirect page describes; 0 for none. */
+  readonly #described: Int32Array;
 
   constructor(buffers: SharedBuffers, vdev: number) {
     const { view } = buffers.ringPage;
@@ -45,6 +47,7 @@ export class RequestWriter {
     this.#indirect = new BlkifRequestIndirect(view);
     this.#indirectSegment = new BlkifRequestSegment(view);
     this.#discard = new BlkifRequestDiscard(view);
+    this.#described = new Int32Array(buffers.slots);
   }
 
   /** Stage: `length` bytes of the slot's buffer, or `length` sectors to discard. `id` is (slot, stamp). */
@@ -94,6 +97,9 @@ export class RequestWriter {
     indirect.sector_number_hi = hi;
     indirect.handle = this.#handle;
     this.#view.setUint32(at + blkif_request_indirect.at.indirect_grefs, buffers.indirectRef(slot), true);
+    // A slot's pages are always the same: their description is too. Who scribbles over it fools itself only.
+    if (this.#described[slot] === length) return;
+    this.#described[slot] = length;
     this.#indirectSegment.view = buffers.indirectPage(slot).view;
     this.#describe(this.#indirectSegment, 0, slot, count, length);
   }

@@ -143,6 +143,38 @@ describe('an honest request', () => {
     expect(hostile.response()).toBeUndefined();
   });
 
+  /** What has been published when each of 32 requests, all in the ring at once, reaches the image. */
+  function publishedAt(eachTakesNs: number): number[] {
+    const seen: number[] = [];
+    rig.openImage = c => ({
+      sizeBytes: c.sizeBytes,
+      read: () => {
+        seen.push(slow.rspProd());
+        rig.core.clock.advance(eachTakesNs);
+      },
+      write: () => {},
+      flush: () => {},
+      discard: () => {},
+    });
+    const slow = newHostile();
+    rig.connect(ringOf(slow), image, { key: 'slow' });
+    for (let i = 0; i < 32; i++) slow.write(i, { segments: [{ gref: slow.refs[1]! }] });
+    slow.setReqProd(32);
+    slow.notify();
+    rig.run();
+    expect(slow.rspProd()).toBe(32);
+    return seen;
+  }
+  it('of many is answered together with others while that costs no time', () => {
+    const seen = publishedAt(1000);
+    expect([seen[15], seen[16]]).toEqual([0, 16]); // half of the ring with one wake-up
+    expect(new Set(seen).size).toBeLessThanOrEqual(6);
+  });
+  it('of many on a slow image does not wait for the others', () => {
+    const seen = publishedAt(1e6);
+    expect(seen.every((published, i) => i - published <= 4)).toBe(true);
+  });
+
   function rigWrite(sector: number, byte: number): void {
     new RawFile(image.fd, SIZE).write(new Uint8Array(512).fill(byte), 0, 512, sector * 512);
   }
