@@ -1,9 +1,8 @@
 // The hypervisor process: `hypervisor.js --run-dir DIR [--parent PID] [--mediated]`. With a parent it ends in
 // order when that dies. Its main thread spawns, reaps and
 // ends the host; the core thread is the hypervisor. Prints `ready` when dom0 serves its toolstack.
-import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { constants } from 'node:os';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import {
@@ -12,6 +11,7 @@ import {
   exitProcess,
   Mailbox,
   makeRunDir,
+  removeSockets,
   runPaths,
   streamLog,
   systemClock,
@@ -73,8 +73,7 @@ function end(status: number, why: string): void {
   log.info(`host ends: ${why}`);
   if (status !== 0) process.stderr.write(`xenolith host: ${why}\n`);
   children.killAll().then(() => {
-    for (const name of ['xenstored.sock', 'toolstack.sock', 'console'])
-      rmSync(join(dir!, name), { recursive: true, force: true });
+    removeSockets(dir!);
     closeSync(logFd);
     // Not process.exit: the core thread sleeps in a system call, where Node would wait for it for ever.
     exitProcess(status);

@@ -1,6 +1,6 @@
 // Where a host's sockets and logs live. Several hosts run side by side under different names.
 
-import { lstatSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { lstatSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, isAbsolute, join } from 'node:path';
 import { XenError } from './errors.ts';
 
@@ -52,6 +52,12 @@ export function makeRunDir(dir: string): void {
     if (stat.mode & 0o077) throw new XenError('EPERM', `run directory ${path} is open to others: chmod 700 it`);
   }
   checkRunDirVersion(dir, true);
+}
+
+/** Of a host that has ended: the sockets go, the logs stay. */
+export function removeSockets(dir: string): void {
+  for (const name of ['xenstored.sock', 'toolstack.sock', 'console'])
+    rmSync(join(dir, name), { recursive: true, force: true });
 }
 
 /** Throws unless `dir` carries our version; `create` writes it where there is none yet. */

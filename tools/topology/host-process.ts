@@ -1,7 +1,7 @@
 // The host that `xl up` starts when none runs: the hypervisor, which starts the rest.
 
 import { execa } from 'execa';
-import { runPaths, threadFile, XenError } from '#pvbus';
+import { removeSockets, runPaths, threadFile, XenError } from '#pvbus';
 import { ToolstackClient } from '../toolstack-client.ts';
 
 /** The program and its arguments before `--run-dir`. */
@@ -38,6 +38,7 @@ export class HostProcess {
     void this.#process.then(() => {
       this.#over = true;
       process.off('exit', this.#exit);
+      removeSockets(runDir); // one that was killed could not
     });
   }
 
