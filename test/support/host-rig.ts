@@ -1,38 +1,21 @@
 // A real host on a run directory of its own: hypervisor, xenstored and dom0 as processes.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { execa } from 'execa';
+import { dist, HostView } from './host-view.ts';
 import { eventually, family, isAlive } from './processes.ts';
 
-export const dist = (file: string): string => fileURLToPath(new URL(`../../dist/${file}`, import.meta.url));
-export const root = fileURLToPath(new URL('../../', import.meta.url));
+export { dist, root, type XlResult } from './host-view.ts';
 
-export interface XlResult {
-  readonly exitCode: number | undefined;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** One row of `xl list`; `state` as it prints it, `-b----`. */
-export interface ListedDomain {
-  readonly name: string;
-  readonly domid: number;
-  readonly memory: number;
-  readonly state: string;
-}
-
-export class HostRig {
-  readonly runDir: string;
+export class HostRig extends HostView {
   readonly hypervisorPid: number;
   /** Resolves with the exit code when the hypervisor process has ended. */
   readonly ended: Promise<number | null>;
 
   private constructor(runDir: string, pid: number, ended: Promise<number | null>) {
-    this.runDir = runDir;
+    super(runDir);
     this.hypervisorPid = pid;
     this.ended = ended;
   }
@@ -66,57 +49,9 @@ export class HostRig {
     }
     return rig;
   }
-  get env(): Record<string, string> {
-    return { XENOLITH_RUN_DIR: this.runDir };
-  }
-  /** Run `xl` against this host. Never throws for its exit code. */
-  xl(...args: string[]): Promise<XlResult> {
-    return this.xlIn(root, ...args);
-  }
-  /** The same with another working directory. */
-  async xlIn(cwd: string, ...args: string[]): Promise<XlResult> {
-    const result = await execa(process.execPath, [dist('xl.js'), ...args], {
-      env: this.env,
-      cwd,
-      reject: false,
-      stdin: 'ignore',
-      stripFinalNewline: false,
-    });
-    return { exitCode: result.exitCode, stdout: result.stdout, stderr: result.stderr };
-  }
-  /** What `xl list` shows. */
-  async domains(): Promise<ListedDomain[]> {
-    const { stdout } = await this.xl('list');
-    return stdout
-      .trimEnd()
-      .split('\n')
-      .slice(1)
-      .map(line => {
-        const [, name = '', domid, memory, , state = ''] = /^(\S+)\s+(\d+)\s+(\d+)\s+(\d+)\s+(\S+)/.exec(line) ?? [];
-        return { name, domid: Number(domid), memory: Number(memory), state };
-      });
-  }
-  log(): string {
-    try {
-      return readFileSync(join(this.runDir, 'host.log'), 'utf8');
-    } catch {
-      return '(no log)';
-    }
-  }
-  consoleLog(name: string): string {
-    try {
-      return readFileSync(join(this.runDir, 'log', `console-${name}.log`), 'utf8');
-    } catch {
-      return '';
-    }
-  }
   /** Every process of this host. */
   processes(): number[] {
     return family(this.hypervisorPid);
-  }
-  /** Names of what is in the run directory. */
-  files(): string[] {
-    return readdirSync(this.runDir, { recursive: true }).map(String).sort();
   }
   /** End the host and fail if anything of it outlives it. */
   async stop(): Promise<void> {

@@ -34,6 +34,30 @@ export function isAlive(pid: number): boolean {
   const info = stat(pid);
   return info !== undefined && info.state !== 'Z' && info.state !== 'X';
 }
+/** The process a domain runs in: the one that carries its memory and is none of the host's own. */
+export function processOfDomain(domid: number, among: readonly number[]): number {
+  const pid = among.find(candidate => {
+    const proc = `/proc/${candidate}`;
+    try {
+      return (
+        readFileSync(`${proc}/cmdline`, 'latin1').includes('domain-shell') &&
+        readFileSync(`${proc}/maps`, 'latin1').includes(`/memfd:xenolith-dom${domid} `)
+      );
+    } catch {
+      return false; // it has ended
+    }
+  });
+  if (pid === undefined) throw new Error(`none of ${among} is the process of dom${domid}`);
+  return pid;
+}
+/** Empty for a process that is no more. */
+export function commandLine(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').replaceAll('\0', ' ').trim();
+  } catch {
+    return '';
+  }
+}
 export const openFiles = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
 
 /** Look every 20 ms until `condition` holds; throws with `what` after `timeoutMs`. */

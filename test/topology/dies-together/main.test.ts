@@ -1,0 +1,78 @@
+// Parents and children end together. Whichever process of a running office is killed without a word, two
+// seconds later there is none left, nor a socket in the run directory.
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Office } from '../../support/office.ts';
+import { commandLine, eventually, isAlive } from '../../support/processes.ts';
+
+const WITHIN_MS = 2000;
+
+let office: Office;
+beforeEach(async () => {
+  office = await Office.make();
+});
+afterEach(() => office?.remove());
+
+/** The one Node below npm that runs `script`. */
+function find(script: string): number {
+  const runs = new RegExp(`^\\S*node (\\S+ )*?\\S*\\b${script}( |$)`);
+  const found = office.processes().filter(pid => runs.test(commandLine(pid)));
+  expect(found, `processes that run ${script}`).toHaveLength(1);
+  return found[0]!;
+}
+const sockets = (): string[] => office.host.files().filter(name => name.endsWith('.sock'));
+
+async function nothingIsLeft(all: readonly number[]): Promise<void> {
+  const left = (): string[] => all.filter(isAlive).map(pid => `${pid} ${commandLine(pid)}`);
+  await eventually('every process has ended', () => left().length === 0, WITHIN_MS).catch(() => {});
+  expect(left()).toEqual([]);
+  expect(sockets()).toEqual([]);
+}
+
+describe('kill -9', () => {
+  it.each([
+    ['npm', () => office.npmPid],
+    ['xl up', () => find('xl.js')],
+    ['the hypervisor', () => find('hypervisor.js')],
+    ['dom0', () => find('dom0.js')],
+    ['xenstored', () => find('xenstored.js')],
+  ])('of %s ends everything within two seconds', async (_what, victim) => {
+    await office.start();
+    const all = office.processes();
+    expect(all.map(commandLine).filter(text => text.includes('domain-shell')).length).toBeGreaterThanOrEqual(4);
+    expect(sockets().length).toBeGreaterThan(2);
+    process.kill(victim(), 'SIGKILL');
+    await nothingIsLeft(all);
+  });
+});
+
+describe('xl up', () => {
+  it('starts a host where one was killed with all of its processes, sockets left behind', async () => {
+    await office.start({ npm: false });
+    const all = office.processes();
+    for (const pid of all) process.kill(pid, 'SIGKILL');
+    await eventually('every process has ended', () => !all.some(isAlive));
+    expect(sockets().length).toBeGreaterThan(2);
+    await office.start({ npm: false });
+    expect((await office.host.domains()).map(({ name }) => name)).toContain('web');
+  });
+
+  it.each([
+    ['Ctrl-C', 'SIGINT', 0],
+    ['a terminal that closes', 'SIGHUP', 0],
+    ['kill', 'SIGTERM', 0],
+  ] as const)('ends by %s in order: every domain, then the host', async (_what, signal, exitCode) => {
+    await office.start({ npm: false });
+    const all = office.processes();
+    expect(await office.signal(signal)).toBe(exitCode);
+    await nothingIsLeft(all);
+    expect(office.host.log()).toContain('dom0 shut the host down');
+  });
+
+  it('says which process of the host was killed, and fails', async () => {
+    await office.start({ npm: false });
+    process.kill(find('dom0.js'), 'SIGKILL');
+    expect(await office.exitCode()).toBe(1);
+    expect(office.output).toMatch(/the host ended by itself/);
+    expect(office.host.log()).toMatch(/a process of dom0 ended: SIGKILL/);
+  });
+});
