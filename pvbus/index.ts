@@ -32,6 +32,7 @@ export * from './errors.ts';
 export * from './event-channel.ts';
 export * from './event-pump.ts';
 export * from './flex-ring.ts';
+export * from './foreign-window.ts';
 export * from './frames.ts';
 export * from './grant-table.ts';
 export * from './linux.ts';

@@ -8,12 +8,13 @@ import {
   vcpu_page,
   vcpuFrame,
 } from './abi/xenolith.ts';
-import { Arena } from './arena.ts';
+import type { Arena } from './arena.ts';
 import type { Domid } from './brands.ts';
 import { EventChannels } from './event-channel.ts';
+import type { ForeignMemory } from './foreign-window.ts';
 import { FrameAllocator } from './frames.ts';
 import { GrantTable } from './grant-table.ts';
-import { type ControlMessage, FutexSet, monotonicNow } from './linux.ts';
+import { type ControlMessage, closeFd, FutexSet, monotonicNow } from './linux.ts';
 import { AdaptiveSpin, WakeWords } from './wake-words.ts';
 
 /** How a vCPU reaches the hypervisor; another process, or in a simulation the same thread. */
@@ -22,12 +23,6 @@ export interface Machine {
   trap(nr: number, a0: number, a1: number, a2: number, a3: number, a4: number): number;
   /** The next control message the hypervisor has sent to this vCPU, if there is one. Never waits. */
   receive(): ControlMessage | undefined;
-}
-
-/** Another domain's whole memory, without what its pools lay over it. */
-export interface ForeignMemory {
-  readonly memory: Arena;
-  readonly layout: DomainLayout;
 }
 
 /** Memory for one hypercall's arguments, at an address the hypervisor can read. */
@@ -119,10 +114,11 @@ export class Vcpu {
   }
   private addForeign(m: ControlMessage): void {
     const layout = domainLayout(m.b % 2 ** 32, Math.floor(m.b / 2 ** 32));
-    this.foreign.get(m.a)?.memory.release();
-    this.foreign.set(m.a, { memory: Arena.adopt(m.fd, layout.frames * PAGE_SIZE), layout });
+    const untaken = this.foreign.get(m.a);
+    if (untaken) closeFd(untaken.fd);
+    this.foreign.set(m.a, { fd: m.fd, layout });
   }
-  /** What the map_foreign before this call has brought. The memory is the caller's to release. */
+  /** What the map_foreign before this call has brought. */
   takeForeign(domid: Domid): ForeignMemory {
     const taken = this.foreign.get(domid);
     if (!taken) throw new Error(`the hypervisor has not sent the memory of dom${domid}`);

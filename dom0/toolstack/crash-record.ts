@@ -1,5 +1,5 @@
 // Why a domain crashed: the record its dying thread wrote into its vCPU's page, or what the hypervisor saw.
-import { type Domid, PAGE_SIZE, VCPU_CRASH_RECORD, VCPU_CRASH_RECORD_SIZE, vcpu_page, vcpuFrame } from '#pvbus';
+import { type Domid, MAX_VCPUS, VCPU_CRASH_RECORD, VCPU_CRASH_RECORD_SIZE, vcpu_page, vcpuFrame } from '#pvbus';
 import type { Xc } from './xc.ts';
 
 const MAX_LINE = 400;
@@ -11,20 +11,17 @@ export function crashMessage(xc: Xc, domid: Domid): string | undefined {
 
 /** The first line of what the domain itself said; undefined when its process was killed. */
 function crashRecord(xc: Xc, domid: Domid): string | undefined {
-  const { memory, layout } = xc.mapForeign(domid);
-  try {
+  return xc.withForeign(domid, MAX_VCPUS, ({ layout, frames }) => {
     for (let vcpu = 0; vcpu < layout.maxVcpus; vcpu++) {
-      const page = vcpuFrame(layout, vcpu) * PAGE_SIZE;
+      const { bytes, view } = frames(vcpuFrame(layout, vcpu), 1);
       // untrusted: the guest's own memory. Bounded here, made printable by the log.
-      const length = Math.min(memory.view.getUint32(page + vcpu_page.at.crash_length, true), VCPU_CRASH_RECORD_SIZE);
+      const length = Math.min(view.getUint32(vcpu_page.at.crash_length, true), VCPU_CRASH_RECORD_SIZE);
       if (length === 0) continue;
-      const at = page + VCPU_CRASH_RECORD;
-      return new TextDecoder().decode(memory.bytes.slice(at, at + length)).split('\n', 1)[0];
+      const text = bytes.slice(VCPU_CRASH_RECORD, VCPU_CRASH_RECORD + length);
+      return new TextDecoder().decode(text).split('\n', 1)[0];
     }
     return undefined;
-  } finally {
-    memory.release();
-  }
+  });
 }
 
 /** What the hypervisor's console says of the domain's end, e.g. that its process was killed. */

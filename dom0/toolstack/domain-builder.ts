@@ -5,7 +5,6 @@ import {
   domid as asDomid,
   type Domid,
   type EvtchnPort,
-  type ForeignMemory,
   type Gfn,
   GNTTAB_RESERVED_CONSOLE,
   GNTTAB_RESERVED_XENSTORE,
@@ -91,44 +90,49 @@ export function buildDomain(xc: Xc, domid: Domid, nrPages: number, image: Domain
   const storePort = xc.allocUnbound(domid, DOM0);
   const consolePort = xc.allocUnbound(domid, DOM0);
   const built = { storeGfn: at.store, storePort, consoleGfn: at.console, consolePort };
-  const foreign = xc.mapForeign(domid);
-  try {
-    writeImage(foreign, at.kernel, image.kernel);
-    if (image.ramdisk !== null) writeImage(foreign, at.ramdisk, image.ramdisk);
-    writeStartInfo(foreign, at, image, nrPages, built);
-    grant(foreign, GNTTAB_RESERVED_XENSTORE, at.store);
-    grant(foreign, GNTTAB_RESERVED_CONSOLE, at.console);
-  } finally {
-    foreign.memory.release();
-  }
+  xc.withForeign(domid, at.end + 1, ({ layout, frames }) => {
+    const ram = frames(0, at.end);
+    writeImage(ram, at.kernel, image.kernel);
+    if (image.ramdisk !== null) writeImage(ram, at.ramdisk, image.ramdisk);
+    writeStartInfo(ram, layout.sharedInfo, at, image, nrPages, built);
+    const grants = frames(layout.grantFrames, 1);
+    grant(grants, GNTTAB_RESERVED_XENSTORE, at.store);
+    grant(grants, GNTTAB_RESERVED_CONSOLE, at.console);
+  });
   xc.setVcpuContext(domid, 0, at.kernel * PAGE_SIZE, at.startInfo * PAGE_SIZE);
   return built;
 }
 
+/** Frames of the domain's memory. */
+interface Frames {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+}
+
 /** Header, then text. */
-function writeImage({ memory }: ForeignMemory, at: Gfn, text: Uint8Array): void {
+function writeImage(ram: Frames, at: Gfn, text: Uint8Array): void {
   const base = at * PAGE_SIZE;
-  memory.view.setUint32(base + xenolith_image.at.magic, XENOLITH_IMAGE_MAGIC, true);
-  memory.view.setUint32(base + xenolith_image.at.length, text.length, true);
-  memory.bytes.set(text, base + xenolith_image.size);
+  ram.view.setUint32(base + xenolith_image.at.magic, XENOLITH_IMAGE_MAGIC, true);
+  ram.view.setUint32(base + xenolith_image.at.length, text.length, true);
+  ram.bytes.set(text, base + xenolith_image.size);
 }
 
 function writeStartInfo(
-  { memory, layout }: ForeignMemory,
+  { bytes, view }: Frames,
+  sharedInfo: number,
   at: Plan,
   image: DomainImage,
   nrPages: number,
   built: BuiltDomain,
 ): void {
   const base = at.startInfo * PAGE_SIZE;
-  const { view } = memory;
   const field = start_info.at;
-  const text = (offset: number, value: string): void => memory.bytes.set(Buffer.from(`${value}\0`), base + offset);
+  const text = (offset: number, value: string): void => bytes.set(Buffer.from(`${value}\0`), base + offset);
   const u64 = (offset: number, value: number): void => view.setBigUint64(base + offset, BigInt(value), true);
   const u32 = (offset: number, value: number): void => view.setUint32(base + offset, value, true);
   text(field.magic, MAGIC);
   u64(field.nr_pages, nrPages);
-  u64(field.shared_info, layout.sharedInfo * PAGE_SIZE);
+  u64(field.shared_info, sharedInfo * PAGE_SIZE);
   u32(field.flags, 0);
   u64(field.store_mfn, built.storeGfn);
   u32(field.store_evtchn, built.storePort);
@@ -144,9 +148,9 @@ function writeStartInfo(
 }
 
 /** A grant that only the builder can make: the guest does not run yet. */
-function grant({ memory, layout }: ForeignMemory, ref: number, frame: Gfn): void {
-  const base = layout.grantFrames * PAGE_SIZE + ref * grant_entry_v1.size;
-  memory.view.setUint16(base + grant_entry_v1.at.domid, DOM0, true);
-  memory.view.setUint32(base + grant_entry_v1.at.frame, frame, true);
-  memory.view.setUint16(base + grant_entry_v1.at.flags, GTF_permit_access, true);
+function grant({ view }: Frames, ref: number, frame: Gfn): void {
+  const base = ref * grant_entry_v1.size;
+  view.setUint16(base + grant_entry_v1.at.domid, DOM0, true);
+  view.setUint32(base + grant_entry_v1.at.frame, frame, true);
+  view.setUint16(base + grant_entry_v1.at.flags, GTF_permit_access, true);
 }

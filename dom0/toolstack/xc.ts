@@ -16,7 +16,8 @@ import {
   type EvtchnPort,
   errnoName,
   evtchn_alloc_unbound,
-  type ForeignMemory,
+  type ForeignFrames,
+  ForeignWindow,
   SCHEDOP_remote_shutdown,
   SCHEDOP_shutdown,
   sched_remote_shutdown,
@@ -150,6 +151,7 @@ const DOMINFO_BATCH = 64;
 
 export class Xc {
   readonly vcpu: Vcpu;
+  readonly #window = new ForeignWindow();
 
   constructor(vcpu: Vcpu) {
     this.vcpu = vcpu;
@@ -387,12 +389,12 @@ export class Xc {
     const rc = this.vcpu.hypercall(__HYPERVISOR_xenolith_op, XENOLITHOP_pool_populate, arg);
     this.#check(rc, `share ${count} pages of dom${domid} with dom${peer}`);
   }
-  /** All memory of the domain, without what its pools lay over it. It is the caller's to release. */
-  mapForeign(domid: Domid): ForeignMemory {
+  /** Look at, or write to, at most `frames` frames of the domain, beneath what its pools lay over them. */
+  withForeign<T>(domid: Domid, frames: number, body: (foreign: ForeignFrames) => T): T {
     const arg = this.vcpu.scratch.reset().alloc(xenolith_map_foreign.size);
     this.vcpu.scratch.view.setUint16(arg + xenolith_map_foreign.at.domid, domid, true);
     this.#check(this.vcpu.hypercall(__HYPERVISOR_xenolith_op, XENOLITHOP_map_foreign, arg), `map dom${domid}`);
-    return this.vcpu.takeForeign(domid);
+    return this.#window.look(this.vcpu.takeForeign(domid), frames, body);
   }
   /** A port of `domid` that `remote` may bind. */
   allocUnbound(domid: Domid, remote: Domid): EvtchnPort {
