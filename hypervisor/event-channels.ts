@@ -345,7 +345,7 @@ export class EventChannels {
     entry.remote_vcpu = here.remote === undefined ? 0 : here.remote.ports.at(here.remotePort).notify_vcpu;
     entry.slot = here.slot;
     entry.generation = here.generation;
-    memory.view.setUint32(entry.base + port_entry.at.base, here.base >>> 0, true);
+    entry.since = here.base >>> 0;
     Atomics.store(memory.words, domain.controlWord('nr_ports'), domain.ports.used);
     // order: the entry, then the version. Who reads the table between the two reads it again.
     Atomics.add(memory.words, domain.controlWord('port_table_version'), 1);

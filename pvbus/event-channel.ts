@@ -144,6 +144,12 @@ export class EventChannels {
     const route = this.routes[p];
     if (route) {
       route.doorbell.ring(route.slot, route.remoteVcpu);
+      // order: ring, then look at the version again. The peer may just have moved its end to another vCPU,
+      // which looked at the slot before the ring; the hypervisor tells us of the move before it tells them.
+      if (this.words[this.versionWord] === this.version) return;
+      this.readPortTable();
+      const now = this.routes[p];
+      if (now !== undefined && now.remoteVcpu !== route.remoteVcpu) now.doorbell.ring(now.slot, now.remoteVcpu);
       return;
     }
     const { scratch } = this.vcpu;
@@ -303,7 +309,7 @@ export class EventChannels {
         doorbell: bell.doorbell,
         slot: entry.slot,
         remoteVcpu: entry.remote_vcpu,
-        last: same ? old.last : entry.base | 0,
+        last: same ? old.last : entry.since | 0,
       };
       this.routes[p] = route;
       if (entry.notify_vcpu === id) bell.heard.push(route);

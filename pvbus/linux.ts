@@ -11,6 +11,8 @@ const f = {
   fcntl: libc.func(`int fcntl(int fd, int op, ${long} arg)`),
   mmap: libc.func(`intptr_t mmap(intptr_t addr, size_t len, int prot, int flags, int fd, ${long} off)`),
   munmap: libc.func('int munmap(intptr_t addr, size_t len)'),
+  pread: libc.func(`${long} pread(int fd, intptr_t to, size_t count, ${long} offset)`),
+  pwrite: libc.func(`${long} pwrite(int fd, intptr_t from, size_t count, ${long} offset)`),
   close: libc.func('int close(int fd)'),
   dup: libc.func('int dup(int fd)'),
   socketpair: libc.func('int socketpair(int domain, int type, int protocol, _Out_ int *fds)'),
@@ -65,10 +67,13 @@ export const FALLOC_FL_ZERO_RANGE = 16;
 /** A failed system call: `errno` is Linux's number. */
 export class SystemCallError extends Error {
   readonly errno: number;
+  /** Its name: 'EIO'. */
+  readonly code: string;
   constructor(call: string, errno: number) {
     super(`${call}: ${errnoText(errno)}`);
     this.name = 'SystemCallError';
     this.errno = errno;
+    this.code = errnoText(errno);
   }
 }
 const errnoByNumber = new Map(Object.entries(koffi.os.errno).map(([name, n]) => [n, name]));
@@ -79,7 +84,14 @@ function check(call: string, result: number): number {
 }
 
 /** An ArrayBuffer over mapped memory. It cannot be detached: never unmap what a view may reach. */
-export const viewOf = (address: number, bytes: number): ArrayBuffer => koffi.view(BigInt(address), bytes);
+export function viewOf(address: number, bytes: number): ArrayBuffer {
+  const view = koffi.view(BigInt(address), bytes);
+  addresses.set(view, address);
+  return view;
+}
+const addresses = new WeakMap<ArrayBufferLike, number>();
+/** Where the memory behind a buffer of `viewOf` is mapped; undefined for other buffers. */
+export const addressOf = (buffer: ArrayBufferLike): number | undefined => addresses.get(buffer);
 
 // Memory of this thread for system call arguments, at an address that C can be given.
 const SCRATCH_BYTES = 16384;
@@ -116,6 +128,12 @@ export const punchHole = (fd: number, offset: number, bytes: number): void =>
 /** fallocate(2); throws SystemCallError. */
 export const fallocate = (fd: number, mode: number, offset: number, bytes: number): void =>
   void check('fallocate', f.fallocate(fd, mode, offset, bytes));
+/** pread(2) to mapped memory: bytes read, 0 at the end of the file. Node's own costs 0.2 µs more. */
+export const readAt = (fd: number, address: number, bytes: number, offset: number): number =>
+  check('pread', f.pread(fd, address, bytes, offset));
+/** pwrite(2) from mapped memory: bytes written. */
+export const writeAt = (fd: number, address: number, bytes: number, offset: number): number =>
+  check('pwrite', f.pwrite(fd, address, bytes, offset));
 export const closeFd = (fd: number): void => void check('close', f.close(fd));
 export const dupFd = (fd: number): number => check('dup', f.dup(fd));
 

@@ -131,7 +131,7 @@ export const port_entry = struct('port_entry', 16, {
   remote_vcpu: 'u16', // whose wake word a sender bumps
   slot: 'u16',
   generation: 'u16', // differs from binding to binding, and when the port moves to another vCPU
-  base: 'u32', // what the peer's slot counted when this generation began; another value = an event
+  since: 'u32', // what the peer's slot counted when this generation began; another value = an event
 });
 export const PortEntry = cursorOf(port_entry);
 

@@ -1,6 +1,6 @@
 // What a vbd's requests act on. A test may pass one that fails, stalls or lies.
 import { fdatasyncSync, fstatSync, readSync, writeSync } from 'node:fs';
-import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, fallocate, XenError } from '#pvbus';
+import { addressOf, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, fallocate, readAt, writeAt, XenError } from '#pvbus';
 
 /** Bytes of a disk. Each call does all of what it was asked for, or throws. */
 export interface DiskImage {
@@ -18,6 +18,9 @@ export interface DiskImage {
 export class RawFile implements DiskImage {
   readonly sizeBytes: number;
   readonly #fd: number;
+  /** The memory used last and where it is mapped: pools change rarely. */
+  #memory: Uint8Array | undefined;
+  #address: number | undefined;
 
   /** `fd` stays the caller's. */
   constructor(fd: number, sizeBytes: number) {
@@ -26,17 +29,35 @@ export class RawFile implements DiskImage {
   }
 
   read(into: Uint8Array, offset: number, length: number, at: number): void {
-    let n = readSync(this.#fd, into, offset, length, at);
-    while (n < length) {
-      const more = readSync(this.#fd, into, offset + n, length - n, at + n);
+    const base = this.#addressOf(into);
+    for (let n = 0; n < length; ) {
+      const more =
+        base === undefined
+          ? readSync(this.#fd, into, offset + n, length - n, at + n)
+          : readAt(this.#fd, base + offset + n, length - n, at + n);
       if (more === 0) throw new XenError('EIO', `the image ends at ${at + n}, it had ${this.sizeBytes} bytes`);
       n += more;
     }
   }
 
   write(from: Uint8Array, offset: number, length: number, at: number): void {
-    let n = writeSync(this.#fd, from, offset, length, at);
-    while (n < length) n += writeSync(this.#fd, from, offset + n, length - n, at + n);
+    const base = this.#addressOf(from);
+    for (let n = 0; n < length; ) {
+      n +=
+        base === undefined
+          ? writeSync(this.#fd, from, offset + n, length - n, at + n)
+          : writeAt(this.#fd, base + offset + n, length - n, at + n);
+    }
+  }
+
+  /** undefined for memory of JavaScript's own, which moves. */
+  #addressOf(memory: Uint8Array): number | undefined {
+    if (memory !== this.#memory) {
+      const mapped = addressOf(memory.buffer);
+      this.#memory = memory;
+      this.#address = mapped === undefined ? undefined : mapped + memory.byteOffset;
+    }
+    return this.#address;
   }
 
   flush(): void {
