@@ -102,7 +102,7 @@ export function vcpuSockets(env: NodeJS.ProcessEnv): Map<number, number> {
  * End the domain's process because of `error`, which the hypervisor reports as its crash. Works in
  * any thread, also while others are blocked in system calls, where Node itself would hang.
  */
-export function crashExit(vcpu: Vcpu, error: unknown): never {
+export function crashExit(vcpu: Pick<Vcpu, 'memory' | 'layout' | 'id'>, error: unknown): never {
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
   const page = vcpuFrame(vcpu.layout, vcpu.id) * PAGE_SIZE;
   const record = vcpu.memory.bytes.subarray(
