@@ -9,10 +9,18 @@ import { eventually, family, isAlive } from './processes.ts';
 
 export { dist, root, type XlResult } from './host-view.ts';
 
+export interface HostOptions {
+  readonly mediated?: boolean;
+  /** Another build than the checkout's. */
+  readonly dist?: string;
+}
+
 export class HostRig extends HostView {
   readonly hypervisorPid: number;
   /** Resolves with the exit code when the hypervisor process has ended. */
   readonly ended: Promise<number | null>;
+  /** What the hypervisor process has printed as errors. */
+  errors = '';
 
   private constructor(runDir: string, pid: number, ended: Promise<number | null>) {
     super(runDir);
@@ -20,19 +28,22 @@ export class HostRig extends HostView {
     this.ended = ended;
   }
   /** Start a host and wait until its toolstack serves. The error of a failed start holds the host's log. */
-  static async start(options: { mediated?: boolean } = {}): Promise<HostRig> {
+  static async start(options: HostOptions = {}): Promise<HostRig> {
     const runDir = mkdtempSync(join(tmpdir(), 'xenolith-test-'));
     const args = [
-      dist('hypervisor.js'),
+      join(options.dist ?? dist('.'), 'hypervisor.js'),
       '--run-dir',
       runDir,
       '--parent',
       String(process.pid),
       ...(options.mediated ? ['--mediated'] : []),
     ];
-    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-    const ended = once(child, 'exit').then(([code]) => code as number | null);
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const ended = once(child, 'close').then(([code]) => code as number | null);
     const rig = new HostRig(runDir, child.pid!, ended);
+    child.stderr.on('data', chunk => {
+      rig.errors += chunk;
+    });
     let ready = false;
     child.stdout.on('data', chunk => {
       if (String(chunk).includes('ready')) ready = true;
@@ -45,7 +56,7 @@ export class HostRig extends HostView {
     } catch (error) {
       const log = rig.log();
       await rig.stop();
-      throw new Error(`the host did not start (${(error as Error).message}); its log:\n${log}`);
+      throw new Error(`the host did not start (${(error as Error).message}); its log:\n${log}${rig.errors}`);
     }
     return rig;
   }

@@ -68,6 +68,10 @@ export class HostView {
       return '(no log)';
     }
   }
+  /** The log for an error's message, where a stack in it would be taken for the test's own. */
+  logToQuote(): string {
+    return this.log().replaceAll(/^ +at .*\n/gm, '');
+  }
   consoleLog(name: string): string {
     try {
       return readFileSync(join(this.runDir, 'log', `console-${name}.log`), 'utf8');

@@ -73,7 +73,7 @@ export class Office {
       if (isAlive(npm.pid!)) return false;
       throw new Error('npm start has ended');
     }).catch(error => {
-      throw new Error(`${error.message}\n${this.output}\nThe host's log:\n${this.host.log()}`);
+      throw new Error(`${error.message}\n${this.output}\nThe host's log:\n${this.host.logToQuote()}`);
     });
   }
   /** npm and all below it. */
