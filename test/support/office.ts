@@ -11,7 +11,8 @@ import { HostView, root } from './host-view.ts';
 import { eventually, family, isAlive } from './processes.ts';
 
 const EXAMPLE = 'examples/small-office';
-const TOPOLOGY = `${EXAMPLE}/topology.yaml`;
+/** From the folder, as from the checkout. */
+export const TOPOLOGY = `${EXAMPLE}/topology.yaml`;
 
 export class Office {
   /** What the checkout is to the README's reader. */
