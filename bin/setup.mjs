@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 // Makes a checkout ready to run: installs what the lockfile names when that is not there, and builds
-// dist/ when a source is newer. Does nothing, quickly, when all is in place.
+// dist/ when a source has changed. Does nothing, quickly, when all is in place.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
@@ -32,19 +32,49 @@ function install() {
 
 const SOURCES = ['pvbus', 'hypervisor', 'dom0', 'domu-kernel', 'tools', 'bin'];
 
-function newest(path) {
-  const entry = statSync(path);
-  if (!entry.isDirectory()) return entry.mtimeMs;
-  return Math.max(entry.mtimeMs, ...readdirSync(path).map(name => newest(join(path, name))));
+/** Of every source its name, size and time of change. */
+function fingerprint() {
+  const hash = createHash('sha256');
+  const add = path => {
+    const entry = statSync(at(path));
+    if (entry.isDirectory()) for (const name of readdirSync(at(path)).sort()) add(join(path, name));
+    else hash.update(`${path} ${entry.size} ${entry.mtimeMs}\n`);
+  };
+  for (const path of ['package-lock.json', ...SOURCES]) add(path);
+  return hash.digest('hex');
 }
 
 async function build() {
   const stamp = at('dist/.built');
-  const changed = Math.max(newest(at('package-lock.json')), ...SOURCES.map(path => newest(at(path))));
-  if (existsSync(stamp) && statSync(stamp).mtimeMs > changed) return;
+  const wanted = fingerprint(); // order: before the sources are read, so that a change meanwhile shows
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
   const { build: bundle } = await import(pathToFileURL(at('node_modules/esbuild/lib/main.js')).href);
-  rmSync(at('dist'), { recursive: true, force: true });
-  mkdirSync(at('dist'));
+  const draft = `dist.${process.pid}`;
+  try {
+    mkdirSync(at(draft));
+    await bundleInto(draft, bundle);
+    writeFileSync(at(`${draft}/.built`), wanted);
+    replaceDist(draft);
+  } finally {
+    rmSync(at(draft), { recursive: true, force: true });
+  }
+}
+
+/** Put whole in its place: a host that runs meanwhile finds the old files or the new ones. */
+function replaceDist(draft) {
+  const old = `${draft}.old`;
+  try {
+    if (existsSync(at('dist'))) renameSync(at('dist'), at(old));
+    renameSync(at(draft), at('dist'));
+  } catch (error) {
+    // Another one was faster, with the same sources.
+    if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes(error.code)) throw error;
+  } finally {
+    rmSync(at(old), { recursive: true, force: true });
+  }
+}
+
+async function bundleInto(outdir, bundle) {
   const common = {
     absWorkingDir: root,
     bundle: true,
@@ -61,7 +91,7 @@ async function build() {
       ...common,
       format: 'esm',
       packages: 'external',
-      outdir: 'dist',
+      outdir,
       entryPoints: {
         hypervisor: 'hypervisor/main.ts',
         'hypervisor-core': 'hypervisor/core-thread.ts',
@@ -79,7 +109,7 @@ async function build() {
       format: 'esm',
       packages: 'external',
       splitting: true,
-      outdir: 'dist',
+      outdir,
       entryPoints: { xl: 'tools/xl.ts' },
     }),
     bundle({
@@ -88,7 +118,7 @@ async function build() {
       external: ['koffi'],
       sourcemap: false,
       outExtension: { '.js': '.cjs' },
-      outdir: 'dist',
+      outdir,
       entryPoints: { 'domain-shell': 'domu-kernel/shell.ts' },
     }),
     // The kernel: one text that a domain's memory carries. It may ask for koffi and timers, nothing else.
@@ -97,11 +127,10 @@ async function build() {
       format: 'cjs',
       external: ['koffi'],
       sourcemap: false,
-      outdir: 'dist',
+      outdir,
       entryPoints: { 'domu-kernel': 'domu-kernel/main.ts' },
     }),
   ]);
-  writeFileSync(stamp, '');
 }
 
 install();
