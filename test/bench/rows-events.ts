@@ -16,9 +16,9 @@ export async function eventRows({ rig, folder, pingPong }: BenchHost): Promise<R
   await a.run('bind', b.domid, port!);
 
   const both = async (mode: 'asleep' | 'spinning', rounds: number): Promise<number> => {
-    b.start('echo', mode, rounds);
+    await b.run('echo', mode);
     const { us } = await a.run('ping', mode, rounds);
-    await b.finish();
+    await b.run('echo', 'asleep');
     return us!;
   };
   const asleep = { bare: [] as number[], ours: [] as number[] };

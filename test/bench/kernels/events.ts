@@ -4,7 +4,7 @@ import { __HYPERVISOR_xen_version, domid, type EvtchnPort, port, XenError } from
 import { type Boot, measure, serve } from './lib.ts';
 
 export function start(boot: Boot): void {
-  serve(boot, vcpu => {
+  serve(boot, (vcpu, loop) => {
     const { events } = vcpu;
     let channel: EvtchnPort | undefined;
     let answers = 0;
@@ -25,15 +25,11 @@ export function start(boot: Boot): void {
         events.on(channel, answer);
         return { port: channel };
       },
-      /** Answer `rounds` notifications. */
-      echo: (mode, rounds) => {
-        let left = Number(rounds);
-        events.on(channel!, () => {
-          events.notify(channel!);
-          left--;
-        });
-        wait(mode!, () => left <= 0);
-        return { echoed: Number(rounds) };
+      /** Answer every notification from now on. */
+      echo: mode => {
+        loop.spin = mode === 'spinning';
+        events.on(channel!, () => events.notify(channel!));
+        return { echoes: 1 };
       },
       ping: (mode, rounds) => ({
         us: measure(Number(rounds), () => {

@@ -21,8 +21,14 @@ export interface Boot {
 /** A command: its words after the name, as numbers or text, to what it measured. */
 export type Commands = Readonly<Record<string, (...words: string[]) => Record<string, number>>>;
 
+/** How the vCPU waits between commands. */
+export interface Loop {
+  /** Never sleep. */
+  spin: boolean;
+}
+
 /** Boot, then serve commands for ever. `commands` is made once the vCPU is there. */
-export function serve({ controlFd, boot }: Boot, commands: (vcpu: Vcpu) => Commands): void {
+export function serve({ controlFd, boot }: Boot, commands: (vcpu: Vcpu, loop: Loop) => Commands): void {
   const vcpu = attachVcpu(controlFd, boot);
   const { view } = vcpu.memory;
   const info = getU64(view, vcpu.layout.control * PAGE_SIZE + domain_control.at.start_info);
@@ -32,7 +38,8 @@ export function serve({ controlFd, boot }: Boot, commands: (vcpu: Vcpu) => Comma
     'front',
   );
   const consolePort = port(view.getUint32(domU + start_info_console_domU.at.evtchn, true));
-  const known = commands(vcpu);
+  const loop: Loop = { spin: false };
+  const known = commands(vcpu, loop);
   const print = (result: Record<string, number>): void => {
     let left: Uint8Array = new TextEncoder().encode(`${JSON.stringify(result)}\n`);
     while (left.length > 0) {
@@ -51,7 +58,7 @@ export function serve({ controlFd, boot }: Boot, commands: (vcpu: Vcpu) => Comma
   vcpu.events.on(consolePort, read);
   print({ pid: process.pid, domid: vcpu.domid });
   for (;;) {
-    if (!vcpu.events.poll() && !line.includes('\n')) vcpu.block();
+    if (!vcpu.events.poll() && !loop.spin && !line.includes('\n')) vcpu.block();
     const end = line.indexOf('\n');
     if (end < 0) continue;
     const [name = '', ...words] = line.slice(0, end).split(' ');
