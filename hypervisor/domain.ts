@@ -77,6 +77,8 @@ export class Vcpu {
   link: VcpuLink | undefined;
   /** Called with a deferred hypercall's result. The transport sets it. */
   complete: (result: number) => void = () => {};
+  /** A hypercall of this vCPU is being served at this moment: it runs, whatever its words say. */
+  trapping = false;
   /** A hypercall of this vCPU has no answer yet. */
   deferred = false;
   waiting: Waiting | undefined;
@@ -133,6 +135,7 @@ export class Vcpu {
 
   /** Does it sleep until an event? A hint where its thread blocks without trapping: the word is the guest's. */
   get blocked(): boolean {
+    if (this.trapping) return false;
     if (this.waiting !== undefined && this.waiting.kind !== 'shutdown') return true;
     const { domain } = this;
     if (!domain.hasMemory) return false;

@@ -197,11 +197,13 @@ export class Hypervisor {
     // One hypercall at a time; a thread that does not wait for its answer must not confuse two of them.
     if (vcpu.deferred) return -XEN_EBUSY;
     let result: Result;
+    vcpu.trapping = true;
     try {
       result = this.hypercalls.call(vcpu, nr, exact(a0), exact(a1), exact(a2), exact(a3), exact(a4));
     } catch (error) {
       result = this.failed(vcpu, error);
     }
+    vcpu.trapping = false;
     if (result === DEFERRED) vcpu.deferred = true;
     return result;
   }
