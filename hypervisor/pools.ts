@@ -43,7 +43,7 @@ export class Pool {
     this.granter = granter;
     this.grantee = grantee;
     this.readonly = readonly;
-    this.arena = Arena.create(`xenolith-pool-${granter.domid}-${grantee.domid}`, POOL_SIZE);
+    this.arena = Arena.createUnseen(`xenolith-pool-${granter.domid}-${grantee.domid}`, POOL_SIZE);
   }
 
   pin(page: number): void {

@@ -6,6 +6,7 @@ import {
   closeFd,
   createSealedMemory,
   dupFd,
+  mapPrivate,
   mapPrivateOver,
   mapShared,
   mapSharedOver,
@@ -20,34 +21,77 @@ const addressSpace = new FinalizationRegistry<{ address: number; size: number }>
   unmap(address, size),
 );
 
-/** Memory of a fixed size that several processes map. Views are made once and kept. */
-export class Arena {
-  readonly size: number;
+interface Mapped {
   readonly address: number;
   readonly buffer: ArrayBuffer;
   readonly bytes: Uint8Array;
   readonly words: Int32Array;
   readonly view: DataView;
+}
+
+/** Memory of a fixed size that several processes map. Views are made once and kept. */
+export class Arena {
+  readonly size: number;
   private file: number;
+  private mapped: Mapped | undefined;
+  private released = false;
   private readonly pages = new Map<number, Page>();
 
   private constructor(fd: number, size: number) {
     this.file = fd;
     this.size = size;
-    this.address = mapShared(fd, size);
-    this.buffer = viewOf(this.address, size);
-    this.bytes = new Uint8Array(this.buffer);
-    this.words = new Int32Array(this.buffer);
-    this.view = new DataView(this.buffer);
-    addressSpace.register(this.buffer, { address: this.address, size });
+  }
+  /** Make the views, if they are not there yet. Throws SystemCallError when there is no address space left. */
+  private map(): Mapped {
+    const { size } = this;
+    const address = this.released ? mapPrivate(size) : mapShared(this.file, size);
+    const buffer = viewOf(address, size);
+    addressSpace.register(buffer, { address, size });
+    this.mapped = {
+      address,
+      buffer,
+      bytes: new Uint8Array(buffer),
+      words: new Int32Array(buffer),
+      view: new DataView(buffer),
+    };
+    return this.mapped;
+  }
+  get address(): number {
+    return (this.mapped ?? this.map()).address;
+  }
+  get buffer(): ArrayBuffer {
+    return (this.mapped ?? this.map()).buffer;
+  }
+  get bytes(): Uint8Array {
+    return (this.mapped ?? this.map()).bytes;
+  }
+  get words(): Int32Array {
+    return (this.mapped ?? this.map()).words;
+  }
+  get view(): DataView {
+    return (this.mapped ?? this.map()).view;
   }
 
   /** New zeroed memory of `size` bytes; nobody can resize it. */
   static create(name: string, size: number): Arena {
-    return new Arena(createSealedMemory(name, size), size);
+    const arena = Arena.createUnseen(name, size);
+    arena.map();
+    return arena;
   }
   /** Memory someone else made. The descriptor is the arena's from here on. */
   static adopt(fd: number, size: number): Arena {
+    const arena = Arena.adoptUnseen(fd, size);
+    arena.map();
+    return arena;
+  }
+  /**
+   * The same, mapped only if it is ever looked at: for memory that is merely handed on or laid over frames.
+   * The engine counts views as this process's own memory, and collects garbage accordingly.
+   */
+  static createUnseen(name: string, size: number): Arena {
+    return new Arena(createSealedMemory(name, size), size);
+  }
+  static adoptUnseen(fd: number, size: number): Arena {
     return new Arena(fd, size);
   }
   /** The descriptor to hand to another process; -1 once closed. */
@@ -81,12 +125,14 @@ export class Arena {
   }
   /** The descriptor is not needed again: the mapping lives on, `overlay` onto others does not. */
   closeFile(): void {
+    if (!this.released && !this.mapped) this.map();
     if (this.file >= 0) closeFd(this.file);
     this.file = -1;
   }
   /** Let go of the memory. Views stay valid and read zeros. */
   release(): void {
+    this.released = true;
     this.closeFile();
-    mapPrivateOver(this.address, this.size);
+    if (this.mapped) mapPrivateOver(this.mapped.address, this.size);
   }
 }

@@ -37,8 +37,9 @@ import {
 import { Arena } from './arena.ts';
 import { type Domid, type Gfn, type Gref, gref } from './brands.ts';
 import { errnoName, gntstName, XenError } from './errors.ts';
-import type { ControlMessage } from './linux.ts';
+import { type ControlMessage, closeFd } from './linux.ts';
 import type { Page } from './page.ts';
+import { PoolView } from './pool-view.ts';
 import type { Vcpu } from './vcpu.ts';
 
 const GRANTS_PER_FRAME = PAGE_SIZE / grant_entry_v1.size;
@@ -63,7 +64,7 @@ export interface GrantMapping {
   readonly ref: Gref;
   readonly handle: number;
   readonly page: Page;
-  /** The whole pool the page lies in, and where: neighbours in it can be used as one. */
+  /** The part of the pool the page lies in, and where: neighbours in it can be used as one. */
   readonly pool: Uint8Array;
   readonly offset: number;
 }
@@ -72,8 +73,11 @@ export interface GrantMapping {
 export type CopySide = { domid: Domid; ref: Gref; offset: number } | { gfn: number; offset: number };
 
 interface Pool {
-  readonly arena: Arena;
   readonly peer: number;
+  /** Of a granter, which lays its pages over frames. */
+  readonly file: Arena | undefined;
+  /** Of a grantee. A domain may be both: its own grants can be mapped too. */
+  readonly seen: PoolView | undefined;
 }
 
 export class GrantTable {
@@ -219,10 +223,10 @@ export class GrantTable {
       }
       const offset = view.getUint32(at + field.dev_bus_addr, true);
       const pool = this.pools.get(view.getUint32(at + field.dev_bus_addr + 4, true));
-      if (!pool) throw new Error(`gref ${refs[i]} of dom${granter} lies in a pool the hypervisor has not sent`);
-      const page = pool.arena.page(offset / PAGE_SIZE);
+      if (!pool?.seen) throw new Error(`gref ${refs[i]} of dom${granter} lies in a pool the hypervisor has not sent`);
+      const seen = pool.seen.at(offset);
       const handle = view.getUint32(at + field.handle, true);
-      into.push({ granter, ref: gref(refs[i]!), handle, page, pool: pool.arena.bytes, offset });
+      into.push({ granter, ref: gref(refs[i]!), handle, page: seen.page, pool: seen.part, offset: seen.offset });
     }
     return failed;
   }
@@ -279,20 +283,22 @@ export class GrantTable {
     if (m.kind === KIND_POOL) {
       const granter = m.b & 0xffff;
       const grantee = (m.b >>> 16) & 0xffff;
-      const arena = Arena.adopt(m.fd, POOL_SIZE);
-      // The granter needs the file to lay the pool's pages over its frames; a grantee only the mapping.
-      if (granter !== domid) arena.closeFile();
-      this.pools.set(m.a, { arena, peer: granter === domid ? grantee : granter });
+      const peer = granter === domid ? grantee : granter;
+      const seen = grantee === domid ? new PoolView(m.fd) : undefined;
+      const file = granter === domid ? Arena.adoptUnseen(m.fd, POOL_SIZE) : undefined;
+      if (!file) closeFd(m.fd);
+      this.pools.set(m.a, { peer, file, seen });
     } else if (m.kind === KIND_OVERLAY) {
       const pool = this.pools.get(Math.floor(m.b / POOL_SPAN));
-      if (!pool) throw new Error(`frames of a pool the hypervisor has not sent`);
+      if (!pool?.file) throw new Error(`frames of a pool the hypervisor has not sent`);
       const place = m.b % POOL_SPAN;
-      memory.overlay(m.a % 2 ** 32, pool.arena, place / PAGE_SIZE, Math.floor(m.a / 2 ** 32));
+      memory.overlay(m.a % 2 ** 32, pool.file, place / PAGE_SIZE, Math.floor(m.a / 2 ** 32));
     } else if (m.kind === KIND_RESTORE) memory.restore(m.a % 2 ** 32, Math.floor(m.a / 2 ** 32));
     else if (m.kind === KIND_FORGET) {
       for (const [id, pool] of this.pools) {
         if (pool.peer !== m.a) continue;
-        pool.arena.release();
+        pool.file?.release();
+        pool.seen?.release();
         this.pools.delete(id);
       }
     }
