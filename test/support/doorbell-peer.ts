@@ -1,5 +1,5 @@
 // The other process of the doorbell stress: domain 2, which answers every notification with one.
-import { Arena, Doorbell, DOORBELL_SLEEPING, DOORBELL_SLOTS, DOORBELL_WAKE, FutexSet, WakeWords } from '#pvbus';
+import { Arena, DOORBELL_SLEEPING, DOORBELL_SLOTS, DOORBELL_WAKE, Doorbell, FutexSet, WakeWords } from '#pvbus';
 
 const bell = new Doorbell(Arena.adopt(3, 4096), 2, 1);
 const words = new WakeWords();
