@@ -54,6 +54,7 @@ function checkPlain(config: DomainConfig): void {
   if (config.type !== 'pv') invalid('type', `'${config.type}': this host builds pv domains only`);
   if (config.maxvcpus < config.vcpus) invalid('maxvcpus', `${config.maxvcpus} is less than vcpus, ${config.vcpus}`);
   if (config.maxvcpus > MAX_VCPUS) invalid('maxvcpus', `${config.maxvcpus}, a domain has at most ${MAX_VCPUS}`);
+  if (config.pool !== null && config.pool !== 'Pool-0') invalid('pool', `there is no cpupool '${config.pool}'`);
   unique(
     'disk',
     config.disks,

@@ -121,6 +121,8 @@ class Creation {
     });
     xc.maxVcpus(domid, maxvcpus);
     xc.maxMem(domid, maxmem * 1024);
+    const { cpu_weight, cap } = this.#config;
+    if (cpu_weight !== null || cap !== null) xc.schedCredit2(domid, cpu_weight, cap);
     return domid;
   }
 

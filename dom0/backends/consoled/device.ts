@@ -70,12 +70,15 @@ class ConsoleDevice {
   }
   async close(): Promise<void> {
     const { vcpu } = this.#options;
-    this.worker.drainLast();
-    // order: no event after the unmap; the handler would read the page.
-    vcpu.events.close(this.#port);
-    vcpu.grants.unmap([this.#mapping]);
-    this.#logFile.close();
-    await this.#clients.close();
+    try {
+      this.worker.drainLast();
+      // order: no event after the unmap; the handler would read the page.
+      vcpu.events.close(this.#port);
+      vcpu.grants.unmap([this.#mapping]);
+    } finally {
+      this.#logFile.close();
+      await this.#clients.close();
+    }
   }
 
   #output(bytes: Uint8Array): void {

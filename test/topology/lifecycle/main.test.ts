@@ -251,6 +251,7 @@ describe('a config that cannot be built', () => {
     ],
     ['a long command line', { cmdline: 'x'.repeat(1024) }, 'EINVAL', 'bad.cfg: cmdline: 1024 bytes, at most 1023 fit'],
     ['an empty name', { name: '' }, 'EINVAL', 'bad.cfg: name: it is empty'],
+    ['a cpupool that is not there', { pool: 'fast' }, 'EINVAL', `bad.cfg: pool: there is no cpupool 'fast'`],
     [
       'a type this host has not',
       { type: 'hvm' as const },

@@ -182,6 +182,13 @@ describe("libxc's calls", () => {
     xc.setHandle(id, '11111111-2222-3333-4444-555555555555');
     expect(xc.domainInfo(id)!.uuid).toBe('11111111-2222-3333-4444-555555555555');
   });
+  it('set weight and cap, each by itself', () => {
+    const { xc, id, domain } = build();
+    xc.schedCredit2(id, 512, null);
+    expect(domain).toMatchObject({ weight: 512, cap: 0 });
+    xc.schedCredit2(id, null, 50);
+    expect(domain).toMatchObject({ weight: 512, cap: 50 });
+  });
   it('know of no domain that is not there', () => {
     const xc = new Xc(new CoreRig().dom0.kernel(0));
     expect(xc.domainInfo(domid(77))).toBeUndefined();
