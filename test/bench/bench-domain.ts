@@ -31,7 +31,7 @@ export class BenchDomain {
     if (created.exitCode !== 0) throw new Error(`xl create ${name}: ${created.stderr}`);
     const domid = Number((await rig.xl('domid', name)).stdout);
     const path = runPaths(rig.runDir).consoleSocket(domid);
-    const socket = (await eventually(`the console of ${name}`, () => open(path))) as Socket;
+    const socket = await eventually(`the console of ${name}`, () => open(path));
     const lines = answers(socket);
     return new BenchDomain(name, socket, (await lines.next()).value, lines);
   }

@@ -52,9 +52,8 @@ function helloConfig(name: string, program: string): DomainConfig {
   return readConfig(Buffer.from(text), name, [], { cwd: '/', random: randomBytes, warn: () => {} });
 }
 /** The pid of the shell that no domain has taken, once it waits in its receive. */
-async function waitingShell(rig: HostRig): Promise<number> {
-  const pid = await eventually('a waiting shell', () => rig.processes().find(isWaitingShell));
-  return pid as number;
+function waitingShell(rig: HostRig): Promise<number> {
+  return eventually('a waiting shell', () => rig.processes().find(isWaitingShell));
 }
 function isWaitingShell(pid: number): boolean {
   if (!isAlive(pid) || !readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('domain-shell')) return false;

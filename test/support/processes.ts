@@ -50,6 +50,16 @@ export function processOfDomain(domid: number, among: readonly number[]): number
   if (pid === undefined) throw new Error(`none of ${among} is the process of dom${domid}`);
   return pid;
 }
+/** To each that is still there. */
+export function signalAll(pids: Iterable<number>, signal: NodeJS.Signals): void {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, signal);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
+  }
+}
 /** Empty for a process that is no more. */
 export function commandLine(pid: number): string {
   try {
@@ -61,11 +71,16 @@ export function commandLine(pid: number): string {
 export const openFiles = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
 
 /** Look every 20 ms until `condition` holds; throws with `what` after `timeoutMs`. */
-export async function eventually<T>(what: string, condition: () => T | Promise<T>, timeoutMs = 20_000): Promise<T> {
+type Truthy<T> = Exclude<T, false | null | undefined | 0 | ''>;
+export async function eventually<T>(
+  what: string,
+  condition: () => T | Promise<T>,
+  timeoutMs = 20_000,
+): Promise<Truthy<T>> {
   const end = Date.now() + timeoutMs;
   for (;;) {
     const value = await condition();
-    if (value) return value;
+    if (value) return value as Truthy<T>; // just tested
     if (Date.now() > end) throw new Error(`not within ${timeoutMs} ms: ${what}`);
     await new Promise(resolve => setTimeout(resolve, 20));
   }
