@@ -70,8 +70,8 @@ export function commandLine(pid: number): string {
 }
 export const openFiles = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
 
-/** Look every 20 ms until `condition` holds; throws with `what` after `timeoutMs`. */
 type Truthy<T> = Exclude<T, false | null | undefined | 0 | ''>;
+/** Look every 20 ms until `condition` holds; throws with `what` after `timeoutMs`. */
 export async function eventually<T>(
   what: string,
   condition: () => T | Promise<T>,
