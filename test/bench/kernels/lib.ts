@@ -49,20 +49,23 @@ export function serve({ controlFd, boot }: Boot, commands: (vcpu: Vcpu, loop: Lo
   };
   const input = new Uint8Array(1024);
   let line = '';
+  let asked = false;
   const read = (): void => {
     const got = reader.read(input);
     if (got <= 0) return;
     vcpu.events.notify(consolePort);
     line += new TextDecoder().decode(input.subarray(0, got));
+    asked = line.includes('\n');
   };
   vcpu.events.on(consolePort, read);
   print({ pid: process.pid, domid: vcpu.domid });
   for (;;) {
-    if (!vcpu.events.poll() && !loop.spin && !line.includes('\n')) vcpu.block();
+    if (!vcpu.events.poll() && !loop.spin && !asked) vcpu.block();
+    if (!asked) continue;
     const end = line.indexOf('\n');
-    if (end < 0) continue;
     const [name = '', ...words] = line.slice(0, end).split(' ');
     line = line.slice(end + 1);
+    asked = line.includes('\n');
     print(known[name]!(...words));
   }
 }
