@@ -137,6 +137,10 @@ export class EventChannels {
   off(p: EvtchnPort): void {
     this.handlers[p] = undefined;
     this.mine[p >>> 5]! &= ~(1 << (p & 31));
+    this.stale = true;
+  }
+  private isMine(p: number): boolean {
+    return (this.mine[p >>> 5]! & (1 << (p & 31))) !== 0;
   }
   /** EVTCHNOP_send. */
   notify(p: EvtchnPort): void {
@@ -222,11 +226,11 @@ export class EventChannels {
   private deliver(): boolean {
     let ran = false;
     while (this.bytes[this.upcallByte] !== 0) {
-      // order: the flag goes down before the selector is taken (a locked exchange, hence a fence): an event
-      // that comes later raises it again.
+      // order: the flag goes down before the selector is taken: an event that comes later raises it again. The
+      // first half is exchanged whatever is in it, since that is the fence; a load could run ahead of the store.
       this.bytes[this.upcallByte] = 0;
       for (let half = 0; half < 2; half++) {
-        if (this.words[this.selWord + half] === 0) continue;
+        if (half > 0 && this.words[this.selWord + half] === 0) continue;
         let sel = Atomics.exchange(this.words, this.selWord + half, 0);
         while (sel !== 0) {
           const bit = 31 - Math.clz32(sel & -sel);
@@ -312,7 +316,9 @@ export class EventChannels {
         last: same ? old.last : entry.since | 0,
       };
       this.routes[p] = route;
-      if (entry.notify_vcpu === id) bell.heard.push(route);
+      // Only what has a handler here. A port that is on its way from this vCPU to another would else be made
+      // pending by this one, late perhaps, and the other, finding it pending, would not look at it again.
+      if (entry.notify_vcpu === id && this.isMine(p)) bell.heard.push(route);
     }
     for (const bell of this.bells.values()) this.compare(bell);
   }

@@ -152,6 +152,31 @@ it('what the closer sent last is not lost with the channel', () => {
   expect(heard).toBe(1);
 });
 
+it('a vcpu leaves alone what another one of its domain has bound and will hear', () => {
+  const main = rig.dom0.kernel(0);
+  const xenstored = rig.dom0.kernel(1);
+  const guest = a.kernel();
+  const port = guest.events.allocUnbound(xenstored.domid);
+  const mine = xenstored.events.bindInterdomain(guest.domid, port); // on vcpu 0, as every new port
+  guest.events.poll(); // it has the doorbell
+  rig.dom0.takePending(mine); // Xen: a port that is bound begins with an event
+  guest.events.notify(port);
+  main.events.poll();
+  expect(rig.dom0.pending(mine)).toBe(false);
+  let heard = 0;
+  xenstored.events.on(mine, () => heard++);
+  xenstored.events.poll();
+  expect(heard).toBeGreaterThan(0);
+  // However late the other vcpu looks at its doorbell, an event that is to come is heard.
+  for (let i = 0; i < 10; i++) {
+    guest.events.notify(port);
+    if (i % 2 === 0) main.events.poll();
+    heard = 0;
+    xenstored.events.poll();
+    expect(heard).toBe(1);
+  }
+});
+
 it('a slot that is used again does not bring events of its past', () => {
   const [here, there] = a.connect(b);
   const pair = a.domain.doorbells.get(b.domain)!;
