@@ -16,7 +16,7 @@ const RUNS = 11;
 
 export async function createRows({ rig, folder }: BenchHost): Promise<Row[]> {
   const program = join(folder, 'hello.js');
-  writeFileSync(program, `console.log('hello');\nawait new Promise(() => {});\n`);
+  writeFileSync(program, `console.log('hello');\nexport default () => new Promise(() => {});\n`);
   const client = await ToolstackClient.connect(runPaths(rig.runDir).toolstackSocket);
   const cold = { bare: [] as number[], ours: [] as number[] };
   const prepared = { bare: [] as number[], ours: [] as number[] };

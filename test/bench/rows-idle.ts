@@ -13,7 +13,7 @@ const MIB = 2 ** 10;
 
 export async function idleRows({ rig, folder }: BenchHost): Promise<Row[]> {
   const program = join(folder, 'idle.js');
-  writeFileSync(program, `console.log(JSON.stringify({ ready: 1 }));\nawait new Promise(() => {});\n`);
+  writeFileSync(program, `console.log(JSON.stringify({ ready: 1 }));\nexport default () => new Promise(() => {});\n`);
   const before = new Set(rig.processes());
   for (let i = 0; i < DOMAINS; i++) {
     const file = join(folder, `idle${i}.cfg`);
