@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { dist, HostView } from './host-view.ts';
-import { eventually, family, isAlive } from './processes.ts';
+import { eventually, family, isAlive, signalAll } from './processes.ts';
 
 export { dist, root, type XlResult } from './host-view.ts';
 
@@ -72,7 +72,7 @@ export class HostRig extends HostView {
       await this.ended;
       await eventually('every process of the host has ended', () => !all.some(isAlive), 5000);
     } finally {
-      for (const pid of all) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+      signalAll(all, 'SIGKILL');
       rmSync(this.runDir, { recursive: true, force: true });
     }
   }

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { freePort } from './host-peer.ts';
 import { HostView, root } from './host-view.ts';
-import { eventually, family, isAlive } from './processes.ts';
+import { eventually, family, isAlive, signalAll } from './processes.ts';
 
 const EXAMPLE = 'examples/small-office';
 /** From the folder, as from the checkout. */
@@ -96,7 +96,7 @@ export class Office {
   /** Nothing stays, whatever a test has done. */
   remove(): void {
     if (this.#npm !== undefined) this.processes();
-    for (const pid of this.#seen) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+    signalAll(this.#seen, 'SIGKILL');
     rmSync(this.dir, { recursive: true, force: true });
   }
 

@@ -2,7 +2,7 @@
 // seconds later there is none left, nor a socket in the run directory.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Office } from '../../support/office.ts';
-import { commandLine, eventually, isAlive } from '../../support/processes.ts';
+import { commandLine, eventually, isAlive, signalAll } from '../../support/processes.ts';
 
 const WITHIN_MS = 2000;
 
@@ -51,7 +51,8 @@ describe('xl up', () => {
   it('starts a host where one was killed with all of its processes, sockets left behind', async () => {
     await office.start({ npm: false });
     const all = office.processes();
-    for (const pid of all) process.kill(pid, 'SIGKILL');
+    signalAll(all, 'SIGSTOP'); // so that none of them clears up after another
+    signalAll(all, 'SIGKILL');
     await eventually('every process has ended', () => !all.some(isAlive));
     expect(sockets().length).toBeGreaterThan(2);
     await office.start({ npm: false });
