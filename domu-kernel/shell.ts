@@ -1,5 +1,5 @@
-// A domain's process before it has a kernel: waits for its memory, then until the domain first runs,
-// then evaluates the kernel that the domain builder left in guest memory. It opens no file.
+// A domain's process before it has a kernel: waits for its memory, loads the kernel that the domain builder
+// leaves in it, and starts that when the domain first runs. It opens no file.
 import { compileFunction } from 'node:vm';
 import {
   bootMemory,
@@ -7,7 +7,7 @@ import {
   dieWithParent,
   domain_control,
   dupFd,
-  futexWait,
+  FutexSet,
   getU64,
   PAGE_SIZE,
   receiveBoot,
@@ -22,7 +22,20 @@ const boot = receiveBoot(CONTROL_FD);
 const { memory, layout, vcpu } = bootMemory({ ...boot, fd: dupFd(boot.fd) });
 const control = layout.control * PAGE_SIZE;
 const run = (control + domain_control.at.run) / 4;
-while (Atomics.load(memory.words, run) === 0) futexWait(memory.address + 4 * run, 0);
+const entryLow = (control + domain_control.at.entry) / 4;
+/** Sleep until the domain runs, or `early` has come. */
+function awaitRun(early: () => boolean): void {
+  const futexes = new FutexSet();
+  futexes.add(memory.address + 4 * run);
+  futexes.add(memory.address + 4 * entryLow);
+  while (Atomics.load(memory.words, run) === 0 && !early()) {
+    futexes.expect(0, 0);
+    futexes.expect(1, Atomics.load(memory.words, entryLow));
+    if (!early()) futexes.sleep();
+  }
+}
+// The kernel is loaded as soon as the builder has said where it is: the rest of the domain is still being made.
+awaitRun(() => Atomics.load(memory.words, entryLow) !== 0);
 
 const offered: Record<string, unknown> = { koffi: require('koffi') };
 const kernelRequire = (name: string): unknown => {
@@ -51,5 +64,6 @@ try {
 } catch (error) {
   crashExit({ memory, layout, id: vcpu }, error);
 }
+awaitRun(() => false);
 memory.release();
 module.exports.start?.({ controlFd: CONTROL_FD, boot });

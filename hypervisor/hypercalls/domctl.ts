@@ -4,6 +4,7 @@ import {
   cpu_user_regs,
   DOMID_ANY,
   domain_control,
+  futexWake,
   MAX_GRANT_FRAMES,
   MAX_VCPUS,
   PAGE_SIZE,
@@ -254,11 +255,14 @@ export class Domctl {
       const control = domain.layout.control * PAGE_SIZE;
       const regs = vcpu_guest_context.at.user_regs;
       const word = (from: number, to: number): void => {
-        domain.memory.view.setUint32(control + to, view.getUint32(from, true), true);
+        // order: the high half first; who waits for the entry address waits on its low half.
         domain.memory.view.setUint32(control + to + 4, view.getUint32(from + 4, true), true);
+        domain.memory.view.setUint32(control + to, view.getUint32(from, true), true);
       };
-      word(regs + cpu_user_regs.at.rip, domain_control.at.entry);
       word(regs + cpu_user_regs.at.rsi, domain_control.at.start_info);
+      word(regs + cpu_user_regs.at.rip, domain_control.at.entry);
+      // Its process can load the kernel while the rest of the domain is made.
+      futexWake(domain.memory.address + control + domain_control.at.entry);
     }
     if ((view.getUint32(vcpu_guest_context.at.flags, true) & VGCF_online) !== 0) {
       if (!vcpu.up) this.parts.life.bringUp(vcpu);

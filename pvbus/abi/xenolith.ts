@@ -87,7 +87,7 @@ export const domain_control = struct('domain_control', 64, {
   stop: 'u32', // not 0: every thread of the domain ends at once
   port_table_version: 'u32', // bumped after every change of the port table
   nr_ports: 'u32', // entries of the port table beyond this have never been used
-  entry: 'u64', // guest address of the kernel image: xenolith_image, then its text
+  entry: 'u64', // guest address of the kernel image (xenolith_image, then its text); its low half is a futex word
   start_info: 'u64', // guest address of start_info
   mediated: 'u32', // not 0: every send traps
   pad: { of: 'u8', count: 28 },

@@ -23,6 +23,7 @@ export async function createRows({ rig, folder }: BenchHost): Promise<Row[]> {
   for (let run = 0; run < RUNS; run++) {
     cold.bare.push(await nodeStart());
     process.kill(await waitingShell(rig), 'SIGKILL');
+    await eventually('the host knows that its shell is gone', () => endedShells(rig) === run + 1);
     cold.ours.push(await firstLine(client, rig, program, `cold${run}`));
     prepared.bare.push(10);
     await waitingShell(rig);
@@ -51,6 +52,7 @@ function helloConfig(name: string, program: string): DomainConfig {
   const text = `name = "${name}"\nmemory = 32\nkernel = "${dist('domu-kernel.js')}"\nramdisk = "${program}"\n`;
   return readConfig(Buffer.from(text), name, [], { cwd: '/', random: randomBytes, warn: () => {} });
 }
+const endedShells = (rig: HostRig): number => rig.log().split('a prepared domain-shell').length - 1;
 /** The pid of the shell that no domain has taken, once it waits in its receive. */
 function waitingShell(rig: HostRig): Promise<number> {
   return eventually('a waiting shell', () => rig.processes().find(isWaitingShell));
