@@ -150,7 +150,9 @@ class DiskParser {
     } else if (key === 'specification') {
       disk.specification = this.#choice('specification', disk.specification, DISK_SPECIFICATIONS, value);
     } else if (key === 'colo-port') {
-      if (/^[0-9]/.test(value)) disk.colo_port = Number.parseInt(value, 10);
+      // Xen: atoi, and 0 is no port.
+      const port = Number(/^[ \t\n\v\f\r]*([+-]?[0-9]+)/.exec(value)?.[1] ?? 0) | 0;
+      if (port !== 0) disk.colo_port = port;
       else this.#fault('unknown value for colo_port', value);
     } else if (key === 'backend') this.#text('backend', 'backend_domname', value);
     else this.#text(key, key.replaceAll('-', '_') as TextField, value); // KNOWN_KEY holds no others
