@@ -162,10 +162,9 @@ export class DomainLife {
 
   // ---- time ----
 
+  /** Stays what it was when the process has ended. */
   cpuTimeNs(vcpu: Vcpu): number {
-    return vcpu.domain.hasProcess
-      ? this.parts.processes.cpuTimeNs(vcpu.domain, vcpu.id)
-      : vcpu.runstate.time[RUNSTATE_running]!;
+    return this.parts.processes.cpuTimeNs(vcpu.domain, vcpu.id);
   }
   private account(vcpu: Vcpu): void {
     vcpu.runstate.account(this.parts.clock.now(), this.cpuTimeNs(vcpu));

@@ -53,6 +53,8 @@ export class ProcessTable implements DomainProcesses {
   private readonly post: (message: ToMain) => void;
   private readonly log: Log;
   private readonly processes = new Map<number, Process>();
+  /** Of domains whose process has ended: what their vCPUs had used when it was last looked at. */
+  private readonly spent = new WeakMap<Domain, Map<number, number>>();
   private shell: Shell | undefined;
   private prepareAt: number | undefined;
   private nextId = 1;
@@ -125,7 +127,7 @@ export class ProcessTable implements DomainProcesses {
   /** CPU time of the process a vCPU lives in, all its threads; charged to the first of its vCPUs. */
   cpuTimeNs(domain: Domain, vcpu: number): number {
     const process = this.of(domain).find(p => p.vcpus[0] === vcpu);
-    if (!process) return 0;
+    if (!process) return this.spent.get(domain)?.get(vcpu) ?? 0;
     if (process.pid !== 0 && !process.exited) process.cpuTimeNs = Math.max(process.cpuTimeNs, cpuTime(process.pid));
     return process.cpuTimeNs;
   }
@@ -151,6 +153,7 @@ export class ProcessTable implements DomainProcesses {
       }
       return;
     }
+    this.spent.set(domain, new Map(this.spent.get(domain)).set(process.vcpus[0]!, process.cpuTimeNs));
     for (const vcpu of process.vcpus) (domain.vcpus[vcpu]!.link as SocketLink | undefined)?.close();
     const crash = crashRecord(domain.memory, domain.layout, process.vcpus);
     this.onExit(domain, { ...(crash !== undefined && { crash }), code, signal });

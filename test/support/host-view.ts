@@ -19,6 +19,8 @@ export interface ListedDomain {
   readonly domid: number;
   readonly memory: number;
   readonly state: string;
+  /** Of a processor, so far. */
+  readonly seconds: number;
 }
 
 export class HostView {
@@ -57,8 +59,9 @@ export class HostView {
       .split('\n')
       .slice(1)
       .map(line => {
-        const [, name = '', domid, memory, , state = ''] = /^(\S+)\s+(\d+)\s+(\d+)\s+(\d+)\s+(\S+)/.exec(line) ?? [];
-        return { name, domid: Number(domid), memory: Number(memory), state };
+        const [, name = '', domid, memory, state = '', time] =
+          /^(\S+)\s+(\d+)\s+(\d+)\s+\d+\s+(\S+)\s+([\d.]+)$/.exec(line) ?? [];
+        return { name, domid: Number(domid), memory: Number(memory), state, seconds: Number(time) };
       });
   }
   log(): string {

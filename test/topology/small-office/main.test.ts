@@ -31,9 +31,10 @@ describe.skipIf(missing.length > 0)(`npm start (skipped without Debian's ${missi
   };
   const console = (name: string): string => office.host.consoleLog(name);
   const killWeb = async (): Promise<void> => {
-    const { domid } = await domain('web');
+    const { domid, seconds } = await domain('web');
     process.kill(processOfDomain(domid, office.processes()), 'SIGKILL');
     await eventually('xl list shows that web has crashed', async () => (await domain('web')).state === '---sc-');
+    expect((await domain('web')).seconds).toBeGreaterThanOrEqual(seconds);
   };
   const bringWebBack = async (): Promise<void> => {
     expect(await office.host.xl('destroy', 'web')).toMatchObject({ exitCode: 0, stderr: '' });
