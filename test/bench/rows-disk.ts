@@ -9,13 +9,15 @@ import { readSyncLoop, sequentialLoop } from './yardsticks.ts';
 
 const RUNS = 7;
 const MIB = 64;
-const READS = 50_000;
+const READS = 300_000;
+/** The image is gone through so often for one value. */
+const PASSES = 16;
 
 export async function diskRows({ rig, folder, pingPong }: BenchHost): Promise<Row[]> {
   const image = join(folder, 'bench.img');
   writeFileSync(image, '');
   truncateSync(image, MIB << 20);
-  sequentialLoop(image, MIB << 20, true);
+  sequentialLoop(image, MIB << 20, 1, true);
   const config = `kernel = "${folder}/devices.js"\ndisk = ["${image},raw,xvda,w"]`;
   const domain = await BenchDomain.create(rig, folder, 'disk', config);
 
@@ -32,10 +34,10 @@ export async function diskRows({ rig, folder, pingPong }: BenchHost): Promise<Ro
     const futex = await pingPong.roundTrip('asleep', 5000, 0, 1);
     single.bare.push(futex + 3e6 / bare);
     single.ours.push(1e6 / (await domain.run('read', 1, READS / 10, MIB)).perSecond!);
-    read.bare.push(sequentialLoop(image, MIB << 20, false));
-    read.ours.push((await domain.run('sequential', 0, MIB)).mibPerSecond!);
-    write.bare.push(sequentialLoop(image, MIB << 20, true));
-    write.ours.push((await domain.run('sequential', 1, MIB)).mibPerSecond!);
+    read.bare.push(sequentialLoop(image, MIB << 20, PASSES, false));
+    read.ours.push((await domain.run('sequential', 0, MIB, PASSES)).mibPerSecond!);
+    write.bare.push(sequentialLoop(image, MIB << 20, PASSES, true));
+    write.ours.push((await domain.run('sequential', 1, MIB, PASSES)).mibPerSecond!);
   }
   domain.close();
   await rig.xl('destroy', domain.name);

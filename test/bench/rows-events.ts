@@ -6,7 +6,7 @@ import type { Row } from './table.ts';
 
 const RUNS = 7;
 const SLEEPS = 10_000;
-const SPINS = 100_000;
+const SPINS = 1_000_000;
 
 export async function eventRows({ rig, folder, pingPong }: BenchHost): Promise<Row[]> {
   const config = `kernel = "${folder}/events.js"`;

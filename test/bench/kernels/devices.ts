@@ -53,10 +53,11 @@ export function start({ controlFd, boot }: Boot): void {
       }
       return { perSecond: (count / (performance.now() - from)) * 1000 };
     },
-    /** The first `mib` of the disk in pieces of 128 KiB, two at a time, by reading or writing. */
-    sequential: (write = 0, mib = 0) => {
+    /** The first `mib` of the disk, `passes` times, in pieces of 128 KiB, two at a time, by reading or writing. */
+    sequential: (write = 0, mib = 0, passes = 1) => {
       const { worker } = blkfront.disks()[0] as Disk;
-      const total = mib << 20;
+      const size = mib << 20;
+      const total = size * passes;
       const from = performance.now();
       let asked = 0;
       for (let done = 0; done < total; ) {
@@ -64,7 +65,7 @@ export function start({ controlFd, boot }: Boot): void {
         for (; asked - done < 2 * CHUNK && asked < total; asked += CHUNK) {
           const slot = worker.acquire(CHUNK);
           if (slot < 0 || worker.capacity(slot) < CHUNK) throw new Error(`no slot of ${CHUNK} bytes`);
-          worker.queue(slot, write ? BLKIF_OP_WRITE : BLKIF_OP_READ, asked / 512, CHUNK);
+          worker.queue(slot, write ? BLKIF_OP_WRITE : BLKIF_OP_READ, (asked % size) / 512, CHUNK);
           pushed = true;
         }
         if (pushed) worker.push();
@@ -75,7 +76,7 @@ export function start({ controlFd, boot }: Boot): void {
           done += CHUNK;
         }
       }
-      return { mibPerSecond: (mib / (performance.now() - from)) * 1000 };
+      return { mibPerSecond: ((mib * passes) / (performance.now() - from)) * 1000 };
     },
     /** Send frames to everybody for `ms`. */
     send: (ms = 0) => {
