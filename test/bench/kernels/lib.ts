@@ -59,9 +59,12 @@ export function serve({ controlFd, boot }: Boot, commands: (vcpu: Vcpu, loop: Lo
   };
   vcpu.events.on(consolePort, read);
   print({ pid: process.pid, domid: vcpu.domid });
+  // A function of its own: what is compiled for it holds however often a command is carried out.
+  const wait = (): void => {
+    while (!asked) if (!vcpu.events.poll() && !loop.spin && !asked) vcpu.block();
+  };
   for (;;) {
-    if (!vcpu.events.poll() && !loop.spin && !asked) vcpu.block();
-    if (!asked) continue;
+    wait();
     const end = line.indexOf('\n');
     const [name = '', ...words] = line.slice(0, end).split(' ');
     line = line.slice(end + 1);
