@@ -134,7 +134,6 @@ export class ProcessTable implements DomainProcesses {
 
   /** What the main thread says of its children. */
   hear(message: ToCore): void {
-    if (message.op === 'shutdown') return;
     const process = this.processes.get(message.id);
     if (!process) return;
     if (message.op === 'spawned') process.pid = message.pid;

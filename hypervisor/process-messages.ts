@@ -19,8 +19,7 @@ export type ToCore =
       readonly id: number;
       readonly code: number | undefined;
       readonly signal: string | undefined;
-    }
-  | { readonly op: 'shutdown' };
+    };
 
 /** A built file of dist/. */
 export type Program = 'dom0.js' | 'xenstored.js' | 'domain-shell.cjs';

@@ -19,7 +19,7 @@ const ARG = vcpu_page.at.arg / 4;
 const RESULT = vcpu_page.at.result / 4;
 const TRAP_SEQ = vcpu_page.at.trap_seq / 4;
 
-/** A hypercall; `defer` when its reply comes later through TrapPage.reply. */
+/** Serves a hypercall; its result goes back through TrapPage.reply, at once or later. */
 export type TrapHandler = (
   page: TrapPage,
   op: number,

@@ -8,4 +8,3 @@ export const PUMP_ENTRY_WORDS = 3;
 
 export const PUMP_IDLE = 0;
 export const PUMP_ARMED = 1;
-export const PUMP_STOP = 2;

@@ -1,6 +1,6 @@
 // Events for a thread with an event loop: a helper thread sleeps on the vCPU's words in its stead.
 import { Worker } from 'node:worker_threads';
-import { PUMP_ARMED, PUMP_COUNT, PUMP_ENTRY_WORDS, PUMP_FIRST, PUMP_STATE, PUMP_STOP } from './event-pump-words.ts';
+import { PUMP_ARMED, PUMP_COUNT, PUMP_ENTRY_WORDS, PUMP_FIRST, PUMP_STATE } from './event-pump-words.ts';
 import { futexWake, mapPrivate, viewOf } from './linux.ts';
 import { threadFile } from './thread-file.ts';
 import type { Vcpu } from './vcpu.ts';
@@ -50,11 +50,5 @@ export class EventPump {
   poke(): void {
     Atomics.add(this.kick, 0, 1);
     futexWake(this.kickAddress);
-  }
-  async stop(): Promise<void> {
-    Atomics.store(this.shared, PUMP_STATE, PUMP_STOP);
-    Atomics.notify(this.shared, PUMP_STATE);
-    this.poke();
-    await this.worker.terminate();
   }
 }

@@ -62,7 +62,6 @@ const MSG_DONTWAIT = 0x40;
 const MSG_CMSG_CLOEXEC = 0x40000000;
 export const FALLOC_FL_KEEP_SIZE = 1;
 export const FALLOC_FL_PUNCH_HOLE = 2;
-export const FALLOC_FL_ZERO_RANGE = 16;
 
 /** A failed system call: `errno` is Linux's number. */
 export class SystemCallError extends Error {
@@ -146,7 +145,7 @@ export function futexWait(address: number, value: number): void {
   f.futex(SYS_futex, address, FUTEX_WAIT, value, 0, 0, 0);
 }
 /** The same for at most `ms`. */
-export function futexWaitFor(address: number, value: number, ms: number): void {
+function futexWaitFor(address: number, value: number, ms: number): void {
   const at = 8192;
   scratchView.setBigInt64(at, BigInt(Math.floor(ms / 1000)), true);
   scratchView.setBigInt64(at + 8, BigInt(Math.floor((ms % 1000) * 1e6)), true);

@@ -25,7 +25,6 @@ export const xenolith_pool_populate = struct('xenolith_pool_populate', 16, {
   nr_frames: 'u32',
 });
 export const xenolith_map_foreign = struct('xenolith_map_foreign', 4, { domid: 'u16', pad: 'u16' });
-export const XenolithPoolPopulate = cursorOf(xenolith_pool_populate);
 
 /** Bytes of one pool memfd; sparse, so only what is used costs memory. */
 export const POOL_SIZE = 32 << 20;
@@ -52,7 +51,7 @@ export const KIND_RESTORE = 7;
 // ---- the domain's memory, in frames: RAM, then what the hypervisor keeps in it ----
 
 export const MAX_GRANT_FRAMES = 64;
-export const PORT_TABLE_FRAMES = 16;
+const PORT_TABLE_FRAMES = 16;
 /** One vcpu page and seven pages of hypercall arguments. */
 export const VCPU_FRAMES = 8;
 /** Doorbell words exist for this many vCPUs of a domain. */
@@ -92,7 +91,6 @@ export const domain_control = struct('domain_control', 64, {
   mediated: 'u32', // not 0: every send traps
   pad: { of: 'u8', count: 28 },
 });
-export const DomainControl = cursorOf(domain_control);
 
 /** In front of a kernel or program text in guest memory. */
 export const XENOLITH_IMAGE_MAGIC = 0x4e4c5858; // "XXLN"
@@ -117,7 +115,6 @@ export const vcpu_page = struct('vcpu_page', 256, {
   control_seq: 'u32', // control messages sent to this vCPU so far
   pad2: { of: 'u8', count: 120 },
 });
-export const VcpuPage = cursorOf(vcpu_page);
 /** The crash record: UTF-8 text the dying thread leaves in its own page. */
 export const VCPU_CRASH_RECORD = 1024;
 export const VCPU_CRASH_RECORD_SIZE = 3072;
