@@ -40,17 +40,34 @@ export class ByteRingReader extends ByteStream {
 
   /** Take at most into.length bytes. Returns how many; -1 when the indices are impossible. */
   read(into: Uint8Array): number {
-    const cons = Atomics.load(this.idx, this.cons) >>> 0;
-    const queued = (Atomics.load(this.idx, this.prod) - cons) >>> 0;
+    const cons = this.position;
+    const n = this.peek(into, cons);
+    if (n > 0) this.advance(cons + n);
+    return n;
+  }
+
+  /** The index of the next byte to be taken. */
+  get position(): number {
+    return Atomics.load(this.idx, this.cons) >>> 0;
+  }
+  /**
+   * Copy at most into.length bytes from `position` on, and leave them to the ring: they stay the reader's until
+   * `advance`. Returns how many; -1 when the indices are impossible.
+   */
+  peek(into: Uint8Array, position: number): number {
+    const queued = (Atomics.load(this.idx, this.prod) - position) >>> 0;
     if (queued > this.size) return -1;
     const n = Math.min(queued, into.length);
     if (n === 0) return 0;
-    const at = cons & (this.size - 1);
+    const at = position & (this.size - 1);
     const first = Math.min(n, this.size - at);
     into.set(this.data.subarray(at, at + first));
     if (first < n) into.set(this.data.subarray(0, n - first), first);
-    Atomics.store(this.idx, this.cons, cons + n); // order: the bytes are out before the writer may reuse them
     return n;
+  }
+  /** Everything before `position` has been taken. */
+  advance(position: number): void {
+    Atomics.store(this.idx, this.cons, position); // order: the bytes are out before the writer may reuse them
   }
 }
 
@@ -59,6 +76,11 @@ export class ByteRingWriter extends ByteStream {
   writable(): number {
     const queued = (Atomics.load(this.idx, this.prod) - Atomics.load(this.idx, this.cons)) >>> 0;
     return queued <= this.size ? this.size - queued : -1;
+  }
+
+  /** The index of the next byte to be written. */
+  get position(): number {
+    return Atomics.load(this.idx, this.prod) >>> 0;
   }
 
   /** Put as much of `from` as there is room for. Returns how many bytes; -1 when the indices are impossible. */

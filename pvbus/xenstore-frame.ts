@@ -40,6 +40,11 @@ export class XenstoreFrameReader {
     return this.#have === 0;
   }
 
+  /** A copy of what has come of a frame that is not complete. */
+  unfinished(): Uint8Array {
+    return this.#bytes.slice(0, this.#have);
+  }
+
   reset(): void {
     this.#have = 0;
   }
