@@ -20,6 +20,12 @@ export type Limits = Readonly<Record<QuotaName, number>>;
 export const quotaNames = Object.keys(DEFAULTS) as QuotaName[];
 export const UNLIMITED = Object.fromEntries(quotaNames.map(name => [name, Number.POSITIVE_INFINITY])) as Limits;
 
+/** All quotas as plain data. */
+export interface QuotaState {
+  readonly global: Limits;
+  readonly own: readonly (readonly [number, Limits])[];
+}
+
 export class Quotas {
   #global: Limits = DEFAULTS;
   readonly #own = new Map<number, Limits>();
@@ -48,6 +54,17 @@ export class Quotas {
 
   forget(domid: number): void {
     this.#own.delete(domid);
+  }
+
+  state(): QuotaState {
+    return { global: this.#global, own: [...this.#own] };
+  }
+
+  /** As it was when `state` gave this. */
+  restore({ global, own }: QuotaState): void {
+    this.#global = global;
+    this.#own.clear();
+    for (const [domid, limits] of own) this.#own.set(domid, limits);
   }
 }
 

@@ -311,7 +311,7 @@ function transactionStart({ server, client, tx_id }: Request): readonly string[]
     throw new XenError('ENOSPC', `${client.name} has ${client.transactions.size} transactions open`);
   }
   const id = client.newTransactionId();
-  client.transactions.set(id, new Transaction(server.store, client.actor, client.limits()));
+  client.transactions.set(id, new Transaction(server.store, client.actor, () => client.limits()));
   return [String(id)];
 }
 

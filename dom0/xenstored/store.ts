@@ -190,17 +190,19 @@ function recharged(usage: NameMap<Usage>, before: Node, after: Node, name: strin
 }
 
 /** Xen: what `node-size` limits: the value, the list of children and the permissions. */
-function sizeOf(node: Node): number {
+export function sizeOf(node: Node): number {
   return node.value.length + node.children.nameBytes + 4 * (1 + node.perms.entries.length);
 }
 
-function checkSize(node: Node, path: string, limits: Limits): void {
+/** Throws ENOSPC. */
+export function checkSize(node: Node, path: string, limits: Limits): void {
   if (sizeOf(node) > limits['node-size']) {
     throw new XenError('ENOSPC', `${path} would be larger than ${limits['node-size']} bytes`);
   }
 }
 
-function checkUsage(tree: Tree, actor: Actor, limits: Limits): void {
+/** Throws ENOSPC. */
+export function checkUsage(tree: Tree, actor: Actor, limits: Limits): void {
   const usage = usageOf(tree, actor.domid);
   if (usage.nodes > limits.nodes) throw new XenError('ENOSPC', `dom${actor.domid} has ${limits.nodes} nodes already`);
   if (usage.bytes > limits.memory) throw new XenError('ENOSPC', `dom${actor.domid} has used its memory quota`);
@@ -208,7 +210,7 @@ function checkUsage(tree: Tree, actor: Actor, limits: Limits): void {
 
 /**
  * Do `op` for `actor`: the only place where rights to change the tree are checked. Throws EACCES, EPERM,
- * ENOENT, EINVAL or ENOSPC; then nothing has happened. `generation` must never have been used before.
+ * ENOENT, EINVAL or ENOSPC; then nothing has happened. `generation` is not lower than any in the tree.
  */
 export function apply(tree: Tree, op: Operation, actor: Actor, limits: Limits, generation: number): Outcome {
   const segments = segmentsOf(op.path);
@@ -259,7 +261,8 @@ function put(
     // Xen: MKDIR of what exists leaves it alone, but only for who may write it.
     if (!mayWrite(actor, last.perms)) throw denied();
     if (op.kind === 'mkdir') return { tree, change: undefined };
-    const after: Node = { ...last, value: op.value, generation };
+    // A transaction's later write of a node takes the place, and so the generation, of its first.
+    const after: Node = { ...last, value: op.value, generation: Math.max(generation, last.generation) };
     checkSize(after, op.path, limits);
     const name = segments[segments.length - 1] ?? '';
     const usage = recharged(tree.usage, last, after, name);
@@ -357,14 +360,27 @@ export class Store {
     return this.#tree;
   }
 
-  nextGeneration(): number {
-    this.#generation++;
+  /** The last generation that was given to a change. */
+  get generation(): number {
     return this.#generation;
   }
 
-  /** From here on everybody sees `tree`. */
-  commit(tree: Tree): void {
+  /** The one that the next change will have; `commit` takes it, so what fails or changes nothing takes none. */
+  nextGeneration(): number {
+    return this.#generation + 1;
+  }
+
+  /** From here on everybody sees `tree`, in which generations up to `last` are used. */
+  commit(tree: Tree, last = this.nextGeneration()): void {
+    if (tree === this.#tree) return;
     this.#tree = tree;
+    this.#generation = last;
+  }
+
+  /** As it was when `tree` and `generation` were looked at. */
+  restore(tree: Tree, generation: number): void {
+    this.#tree = tree;
+    this.#generation = generation;
   }
 
   /**
@@ -374,8 +390,10 @@ export class Store {
   removeDomain(domid: number): Change[] {
     const changes: Change[] = [];
     let tree = this.#tree;
+    let generation = this.#generation;
     const run = (op: Operation): void => {
-      const outcome = apply(tree, op, DOM0, UNLIMITED, this.nextGeneration());
+      const outcome = apply(tree, op, DOM0, UNLIMITED, generation + 1);
+      if (outcome.tree !== tree) generation++;
       tree = outcome.tree;
       if (outcome.change) changes.push(outcome.change);
     };
@@ -406,7 +424,7 @@ export class Store {
       const without = withoutDomain(perms, domid);
       if (without !== perms) run({ kind: 'set-perms', path, perms: without });
     }
-    this.#tree = tree;
+    this.commit(tree, generation);
     return changes;
   }
 }

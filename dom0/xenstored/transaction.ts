@@ -4,14 +4,33 @@
 import { XenError } from '#pvbus';
 import { segmentsOf } from './path.ts';
 import { type Actor, samePermissions } from './permissions.ts';
-import type { Limits } from './quota.ts';
-import { apply, type Change, type Nearest, nearest, type Operation, type Store, type Tree } from './store.ts';
+import { type Limits, UNLIMITED } from './quota.ts';
+import {
+  apply,
+  type Change,
+  checkSize,
+  checkUsage,
+  find,
+  type Nearest,
+  nearest,
+  type Operation,
+  type Store,
+  sizeOf,
+  type Tree,
+  usageOf,
+} from './store.ts';
 
 /** What of a path a request has looked at. */
 export const SAW_EXISTENCE = 1;
 export const SAW_VALUE = 2;
 export const SAW_NAMES = 4;
 export const SAW_PERMS = 8;
+
+/**
+ * Generations within a transaction: this and the place of the operation. The store's own are given at the
+ * commit, so a transaction that is open or was given up has no influence on them.
+ */
+const PROVISIONAL = 2 ** 52;
 
 /** What a request works on: the store itself, or a transaction. */
 export interface View {
@@ -22,25 +41,51 @@ export interface View {
   saw(path: string, what: number): void;
 }
 
+/** All that a transaction is, beside whose it is. */
+export interface TransactionState {
+  /** The store's tree when it began. */
+  readonly base: Tree;
+  readonly operations: readonly Operation[];
+  /** By path, an OR of SAW_*. */
+  readonly seen: readonly (readonly [string, number])[];
+}
+
 export class Transaction implements View {
   readonly #store: Store;
   readonly #actor: Actor;
-  readonly #limits: Limits;
+  readonly #limits: () => Limits;
   readonly #base: Tree;
   #tree: Tree;
   readonly #seen = new Map<string, number>();
   readonly #touched = new Set<string>();
-  #operations: Operation[] = [];
-  #changes: Change[] = [];
+  readonly #operations: Operation[] = [];
   /** The last write of each path, by its place in #operations; only writes no removal came after. */
   readonly #written = new Map<string, number>();
 
-  constructor(store: Store, actor: Actor, limits: Limits) {
+  constructor(store: Store, actor: Actor, limits: () => Limits, base = store.tree) {
     this.#store = store;
     this.#actor = actor;
     this.#limits = limits;
-    this.#base = store.tree;
-    this.#tree = store.tree;
+    this.#base = base;
+    this.#tree = base;
+  }
+
+  /** The transaction that `state()` was asked of. */
+  static restored(store: Store, actor: Actor, limits: () => Limits, state: TransactionState): Transaction {
+    const transaction = new Transaction(store, actor, limits, state.base);
+    for (const [path, what] of state.seen) {
+      transaction.#seen.set(path, what);
+      transaction.#touched.add(path);
+    }
+    for (const op of state.operations) {
+      transaction.#touched.add(op.path);
+      transaction.#do(op, UNLIMITED);
+    }
+    return transaction;
+  }
+
+  state(): TransactionState {
+    return { base: this.#base, operations: [...this.#operations], seen: [...this.#seen] };
   }
 
   get tree(): Tree {
@@ -53,82 +98,105 @@ export class Transaction implements View {
     const own = this.#written.has(path) ? SAW_VALUE | (what & SAW_PERMS ? 0 : SAW_EXISTENCE) : 0;
     const others = what & ~own;
     this.#touch(path);
-    if (others !== 0) this.#seen.set(path, (this.#seen.get(path) ?? 0) | others);
+    if (others !== 0) this.#see(path, others);
   }
 
   apply(op: Operation): void {
-    this.#touch(op.path);
+    const limits = this.#limits();
     // As many as nodes, four times over: alternating writes and removals of one node must end somewhere.
-    if (this.#operations.length >= 4 * this.#limits['transaction-nodes']) {
+    if (this.#operations.length >= 4 * limits['transaction-nodes']) {
       throw new XenError('ENOSPC', `dom${this.#actor.domid}: a transaction of too many operations`);
     }
-    let outcome: ReturnType<typeof apply>;
+    this.#touch(op.path);
     try {
-      outcome = apply(this.#tree, op, this.#actor, this.#limits, this.#store.nextGeneration());
+      this.#do(op, limits);
     } catch (error) {
       // The refusal is a reply too, and it came from what is on the way to the path.
       this.#see(op.path, SAW_EXISTENCE | SAW_PERMS);
       throw error;
     }
-    this.#tree = outcome.tree;
-    if (outcome.change) this.#changes.push(outcome.change);
-    this.#record(op);
   }
 
   #see(path: string, what: number): void {
     this.#seen.set(path, (this.#seen.get(path) ?? 0) | what);
   }
 
+  // invariant: what was touched is what was seen or is to be changed, so `restored` knows it too.
   #touch(path: string): void {
     if (this.#touched.has(path)) return;
-    if (this.#touched.size >= this.#limits['transaction-nodes']) {
+    if (this.#touched.size >= this.#limits()['transaction-nodes']) {
       throw new XenError('ENOSPC', `dom${this.#actor.domid}: a transaction of more than ${this.#touched.size} nodes`);
     }
     this.#touched.add(path);
   }
 
-  /** Keep `op` for the end. A write replaces an earlier one of that path, so a loop of writes stays small. */
-  #record(op: Operation): void {
-    const earlier = this.#written.get(op.path);
-    if (op.kind === 'write' && earlier !== undefined) {
-      this.#operations[earlier] = op;
-      return;
-    }
-    if (op.kind === 'mkdir' && earlier !== undefined) return;
-    const last = this.#operations[this.#operations.length - 1];
-    if (last && last.kind === op.kind && last.path === op.path) this.#operations.pop();
-    if (op.kind === 'write') this.#written.set(op.path, this.#operations.length);
+  /** Do `op` and keep it for the end. */
+  #do(op: Operation, limits: Limits): void {
+    const place = this.#placeOf(op);
+    this.#tree = apply(this.#tree, op, this.#actor, limits, PROVISIONAL + place).tree;
+    // Of a node that was written here nothing is left for MKDIR to do.
+    if (op.kind === 'mkdir' && this.#written.has(op.path)) return;
+    if (op.kind === 'write') this.#written.set(op.path, place);
     if (op.kind === 'rm') this.#written.clear();
-    this.#operations.push(op);
+    this.#operations[place] = op;
+  }
+
+  /**
+   * Where in #operations `op` goes. A write replaces an earlier one of that path, so a loop of writes stays
+   * small.
+   * invariant: doing #operations in order makes #tree, generations included.
+   */
+  #placeOf(op: Operation): number {
+    const earlier = this.#written.get(op.path);
+    if (op.kind === 'write' && earlier !== undefined) return earlier;
+    const end = this.#operations.length;
+    const last = this.#operations[end - 1];
+    return last && last.kind === op.kind && last.path === op.path ? end - 1 : end;
   }
 
   /** Make it so. Returns what watchers are to hear of. Throws EAGAIN when it has to be tried again. */
   commit(): Change[] {
     if (this.#operations.length === 0) return []; // it saw one moment's tree, as if it had run then
-    if (this.#store.tree === this.#base) {
-      this.#store.commit(this.#tree);
-      return merged(this.#changes);
-    }
     const now = this.#store.tree;
-    for (const [path, what] of this.#seen) {
-      if (!unchanged(this.#base, now, path, what)) throw new XenError('EAGAIN', `${path} was changed meanwhile`);
+    if (now !== this.#base) {
+      for (const [path, what] of this.#seen) {
+        if (!unchanged(this.#base, now, path, what)) throw new XenError('EAGAIN', `${path} was changed meanwhile`);
+      }
     }
     let tree = now;
+    let generation = this.#store.generation;
     const changes: Change[] = [];
     for (const op of this.#operations) {
       try {
-        const outcome = apply(tree, op, this.#actor, this.#limits, this.#store.nextGeneration());
+        // Only what the transaction leaves is held against quotas: writes may be done in another order here.
+        const outcome = apply(tree, op, this.#actor, UNLIMITED, generation + 1);
+        if (outcome.tree !== tree) generation++;
         tree = outcome.tree;
         if (outcome.change) changes.push(outcome.change);
       } catch (error) {
-        if (error instanceof XenError && error.code !== 'ENOSPC') {
-          throw new XenError('EAGAIN', `${op.kind} ${op.path} is no longer possible`, error);
-        }
-        throw error;
+        if (!(error instanceof XenError)) throw error;
+        throw new XenError('EAGAIN', `${op.kind} ${op.path} is no longer possible`, error);
       }
     }
-    this.#store.commit(tree);
+    const limits = this.#limits();
+    if (limits !== UNLIMITED) this.#checkLimits(now, tree, limits);
+    this.#store.commit(tree, generation);
     return merged(changes);
+  }
+
+  /** Throws ENOSPC when what this transaction makes of `before` is too much. */
+  #checkLimits(before: Tree, after: Tree, limits: Limits): void {
+    const [was, is] = [before, after].map(tree => usageOf(tree, this.#actor.domid));
+    if (was && is && (is.nodes > was.nodes || is.bytes > was.bytes)) checkUsage(after, this.#actor, limits);
+    for (const { kind, path } of this.#operations) {
+      if (kind === 'rm' || path.startsWith('@')) continue;
+      // The node itself, and those above it that were made for it or have got a child.
+      for (let at = path; ; at = at.slice(0, Math.max(1, at.lastIndexOf('/')))) {
+        const [old, made] = [find(before, at), find(after, at)];
+        if (made && (!old || sizeOf(made) > sizeOf(old))) checkSize(made, at, limits);
+        if (old || at === '/') break;
+      }
+    }
   }
 }
 

@@ -19,11 +19,14 @@ interface Watch {
   readonly token: string;
   /** The client named it relative to its home, and is told in the same way. */
   readonly relative: boolean;
-  /** How many levels below `path` it reaches. */
-  readonly depth: number;
+  /** How many levels below `path` it reaches; all of them when undefined. */
+  readonly depth: number | undefined;
   /** Order of registration. */
   readonly nr: number;
 }
+
+/** A watch without its watcher. */
+export type WatchState = Omit<Watch, 'watcher'>;
 
 interface Branch {
   readonly children: Map<string, Branch>;
@@ -43,16 +46,36 @@ export class Watches {
     return this.#of.get(watcher)?.size ?? 0;
   }
 
+  /** A watcher's watches in the order in which they were made. */
+  of(watcher: Watcher): WatchState[] {
+    return [...(this.#of.get(watcher)?.values() ?? [])].map(({ watcher: _, ...watch }) => watch);
+  }
+
+  /** The number the next watch will have. */
+  get nextNr(): number {
+    return this.#nextNr;
+  }
+
+  /** Put back a watch that `of` gave, in the order in which it gave them. `nextNr`: as it was then. */
+  restore(watcher: Watcher, watch: WatchState, nextNr: number): void {
+    this.#hang({ ...watch, watcher });
+    this.#nextNr = nextNr;
+  }
+
   /** `path` is absolute or special. Throws EEXIST. */
-  add(watcher: Watcher, path: string, token: string, relative: boolean, depth = Number.POSITIVE_INFINITY): void {
-    const own = this.#of.get(watcher) ?? new Map<string, Watch>();
-    const key = keyOf(path, token);
-    if (own.has(key)) throw new XenError('EEXIST', `dom${watcher.actor.domid} watches ${path} with that token already`);
-    const watch: Watch = { watcher, path, token, relative, depth, nr: this.#nextNr++ };
-    own.set(key, watch);
-    this.#of.set(watcher, own);
-    let at = this.#rootFor(path);
-    for (const name of segmentsOf(path)) {
+  add(watcher: Watcher, path: string, token: string, relative: boolean, depth?: number): void {
+    if (this.#of.get(watcher)?.has(keyOf(path, token))) {
+      throw new XenError('EEXIST', `dom${watcher.actor.domid} watches ${path} with that token already`);
+    }
+    this.#hang({ watcher, path, token, relative, depth, nr: this.#nextNr++ });
+  }
+
+  #hang(watch: Watch): void {
+    const own = this.#of.get(watch.watcher) ?? new Map<string, Watch>();
+    own.set(keyOf(watch.path, watch.token), watch);
+    this.#of.set(watch.watcher, own);
+    let at = this.#rootFor(watch.path);
+    for (const name of segmentsOf(watch.path)) {
       let next = at.children.get(name);
       if (!next) {
         next = branch();
@@ -88,7 +111,8 @@ export class Watches {
     let at: Branch | undefined = this.#paths;
     for (let level = 0; at; level++) {
       for (const watch of at.watches) {
-        if (segments.length - level <= watch.depth && visible(watch.watcher.actor)) heard.push({ watch, path });
+        const reached = watch.depth === undefined || segments.length - level <= watch.depth;
+        if (reached && visible(watch.watcher.actor)) heard.push({ watch, path });
       }
       const name: string | undefined = segments[level];
       if (name === undefined) break;

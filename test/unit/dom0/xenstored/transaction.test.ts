@@ -12,6 +12,10 @@ import {
   XS_TRANSACTION_START,
   XS_WRITE,
 } from '#pvbus';
+import type { Actor } from '../../../../dom0/xenstored/permissions.ts';
+import { Quotas } from '../../../../dom0/xenstored/quota.ts';
+import { apply, type Node, type Operation, Store, type Tree } from '../../../../dom0/xenstored/store.ts';
+import { Transaction } from '../../../../dom0/xenstored/transaction.ts';
 import { type RigClient, XenstoreRig } from '../../../support/xenstore-rig.ts';
 
 interface Request {
@@ -154,6 +158,118 @@ describe('transactions', () => {
     for (let i = 0; i < 5000; i++) expect(ask(dom3, { type: XS_WRITE, payload: `m\0${i}` }, other)).toBe('OK\0');
     expect(ask(dom3, { type: XS_TRANSACTION_END, payload: 'T\0' }, other)).toBe('OK\0');
     expect(ask(dom3, { type: XS_READ, payload: 'm\0' })).toBe('4999');
+  });
+});
+
+const dom3: Actor = { domid: 3, privileged: false, target: undefined };
+const operation: fc.Arbitrary<Operation> = fc
+  .record({
+    kind: fc.constantFrom('write' as const, 'write' as const, 'mkdir' as const, 'rm' as const, 'set-perms' as const),
+    path: fc.constantFrom('/h', '/h/a', '/h/a/b', '/h/c', '/h/c/d', '/x'),
+    size: fc.constantFrom(0, 1, 40, 80),
+    perms: fc.constantFrom(
+      { owner: 3, others: 0, entries: [] },
+      { owner: 3, others: 1, entries: [{ domid: 5, access: 3 }] },
+      { owner: 5, others: 3, entries: [] },
+    ),
+  })
+  .map(({ kind, path, size, perms }) => {
+    if (kind === 'write') return { kind, path, value: new Uint8Array(size) };
+    return kind === 'set-perms' ? { kind, path, perms } : { kind, path };
+  });
+
+/** A store with a home for dom3, and quotas that a few operations reach. */
+function small(): { store: Store; limits: () => ReturnType<Quotas['limits']> } {
+  const quotas = new Quotas();
+  for (const [name, value] of Object.entries({ nodes: 4, memory: 400, 'node-size': 100, 'transaction-nodes': 6 })) {
+    quotas.set(name, value, 3);
+  }
+  const store = new Store();
+  const dom0: Actor = { domid: 0, privileged: true, target: undefined };
+  for (const op of [
+    { kind: 'mkdir', path: '/h' },
+    { kind: 'set-perms', path: '/h', perms: { owner: 3, others: 0, entries: [] } },
+  ] satisfies Operation[]) {
+    store.commit(apply(store.tree, op, dom0, quotas.limits(0, true), store.nextGeneration()).tree);
+  }
+  return { store, limits: () => quotas.limits(3, false) };
+}
+
+const outcomeOf = (act: () => unknown): string => {
+  try {
+    act();
+    return 'OK';
+  } catch (error) {
+    return (error as { code: string }).code;
+  }
+};
+
+/** Everything in a tree, generations too. */
+function dump(tree: Tree): string {
+  const lines = [JSON.stringify([...tree.usage.entries()]), JSON.stringify([...tree.special.entries()])];
+  const open: [string, Node][] = [['', tree.root]];
+  for (let next = open.pop(); next; next = open.pop()) {
+    const [at, { value, perms, generation, namesGeneration, children }] = next;
+    lines.push(`${at} ${value.length} ${JSON.stringify(perms)} ${generation} ${namesGeneration}`);
+    for (const [name, child] of children.entries()) open.push([`${at}/${name}`, child]);
+  }
+  return lines.join('\n');
+}
+
+describe('a transaction restored from its state', () => {
+  test('is the same in tree, generations, quotas and end', () => {
+    fc.assert(
+      fc.property(fc.array(operation, { maxLength: 25 }), fc.array(operation, { maxLength: 6 }), (first, then) => {
+        const { store, limits } = small();
+        const one = new Transaction(store, dom3, limits);
+        for (const op of first) {
+          outcomeOf(() => one.apply(op));
+          if (op.kind === 'mkdir') outcomeOf(() => one.saw(op.path, 15));
+        }
+        const two = Transaction.restored(store, dom3, limits, one.state());
+        expect(dump(two.tree)).toBe(dump(one.tree));
+        for (const op of then) expect(outcomeOf(() => two.apply(op))).toBe(outcomeOf(() => one.apply(op)));
+        expect(dump(two.tree)).toBe(dump(one.tree));
+        expect(two.state()).toEqual(one.state());
+        const ends = [one, two].map(transaction => {
+          const { tree, generation } = store;
+          const end = outcomeOf(() => transaction.commit());
+          const result = `${end} ${store.generation} ${dump(store.tree)}`;
+          store.restore(tree, generation);
+          return result;
+        });
+        expect(ends[1]).toBe(ends[0]);
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
+
+describe('the generations of the store', () => {
+  test('are taken by what changes it alone: not by open, ended or refused transactions, nor by refused requests', () => {
+    fc.assert(
+      fc.property(fc.array(operation, { maxLength: 20 }), fc.array(operation, { maxLength: 20 }), (idle, done) => {
+        const generations = [idle, []].map(given => {
+          const { store, limits } = small();
+          const aborted = new Transaction(store, dom3, limits);
+          for (const op of given) outcomeOf(() => aborted.apply(op));
+          const committed = new Transaction(store, dom3, limits);
+          for (const op of done) outcomeOf(() => committed.apply(op));
+          outcomeOf(() => committed.commit());
+          return `${store.generation} ${dump(store.tree)}`;
+        });
+        expect(generations[0]).toBe(generations[1]);
+      }),
+    );
+    const rig = new XenstoreRig();
+    const dom0 = rig.dom0();
+    const before = rig.server.store.generation;
+    expect(ask(rig.domain(3), { type: XS_WRITE, payload: '/refused\0' })).toBe('EACCES');
+    expect(rig.server.store.generation).toBe(before);
+    ask(dom0, { type: XS_WRITE, payload: '/done\0' });
+    expect(rig.server.store.generation).toBe(before + 1);
+    ask(dom0, { type: XS_MKDIR, payload: '/done\0' });
+    expect(rig.server.store.generation).toBe(before + 1);
   });
 });
 
