@@ -1,6 +1,6 @@
 // One client of the daemon, whatever carries its bytes: unfinished input, open transactions, waiting output.
 import { type Clock, XENSTORE_PAYLOAD_MAX, XenstoreFrameReader } from '#pvbus';
-import { OutputQueue } from './output-queue.ts';
+import { OutputQueue, type WaitingOutput } from './output-queue.ts';
 import type { Actor } from './permissions.ts';
 import type { Limits } from './quota.ts';
 import type { Transaction } from './transaction.ts';
@@ -23,6 +23,13 @@ export interface ConnectionParts {
   readonly clock: Clock;
   /** There is something to send, or the connection is broken. */
   readonly onOutput: () => void;
+}
+
+/** A connection as plain data, but for its transactions. */
+export interface ConnectionState {
+  readonly unfinished: Uint8Array;
+  readonly lastTransaction: number;
+  readonly output: WaitingOutput;
 }
 
 export class Connection implements Watcher {
@@ -116,6 +123,19 @@ export class Connection implements Watcher {
       this.#lastTransaction = this.#lastTransaction === 0xffffffff ? 1 : this.#lastTransaction + 1;
     } while (this.transactions.has(this.#lastTransaction));
     return this.#lastTransaction;
+  }
+
+  state(): ConnectionState {
+    return {
+      unfinished: this.#frames.unfinished(),
+      lastTransaction: this.#lastTransaction,
+      output: this.output.state(),
+    };
+  }
+  restore({ unfinished, lastTransaction, output }: ConnectionState): void {
+    this.#frames.take(unfinished);
+    this.#lastTransaction = lastTransaction;
+    this.output.restore(output);
   }
 
   /** As new: unfinished input, transactions and waiting output are gone. Its watches are in `Watches`. */

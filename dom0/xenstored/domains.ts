@@ -34,6 +34,8 @@ export interface Domain {
   readonly port: EvtchnPort;
   readonly connection: Connection;
   readonly ring: DomainRing;
+  /** Its ring is to have a turn. */
+  readonly wake: () => void;
   /** Its shutdown was announced already. */
   shutdown: boolean;
 }

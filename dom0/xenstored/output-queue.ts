@@ -1,10 +1,18 @@
 // What a client has not taken yet: replies and watch events, in order, bounded, events only once.
 import { XENSTORE_PAYLOAD_MAX, XS_WATCH_EVENT, xenstoreFrame } from '#pvbus';
 
-interface Message {
+export interface Message {
   readonly bytes: Uint8Array;
   /** Of an event: what makes two of them the same. */
   readonly key: string | undefined;
+}
+
+/** A queue as plain data. The first message is what is left of it. */
+export interface WaitingOutput {
+  readonly messages: readonly Message[];
+  /** Part of the first is out already. */
+  readonly begun: boolean;
+  readonly total: number;
 }
 
 export class OutputQueue {
@@ -14,7 +22,12 @@ export class OutputQueue {
   readonly #events = new Set<string>();
   #bytes = 0;
   #replies = 0;
+  #total = 0;
 
+  /** Bytes queued since the beginning, modulo 2^32. */
+  get total(): number {
+    return this.#total;
+  }
   /** Bytes waiting. */
   get bytes(): number {
     return this.#bytes;
@@ -48,6 +61,7 @@ export class OutputQueue {
   #push(message: Message): void {
     this.#messages.push(message);
     this.#bytes += message.bytes.length;
+    this.#total = (this.#total + message.bytes.length) >>> 0;
   }
 
   /** Give bytes to `write` until it takes fewer than it is offered. Returns how many it took; -1: it failed. */
@@ -76,6 +90,22 @@ export class OutputQueue {
       this.#head = 0;
     }
     return total;
+  }
+
+  state(): WaitingOutput {
+    const messages = this.#messages.slice(this.#head);
+    const [first] = messages;
+    if (first && this.#taken > 0) messages[0] = { ...first, bytes: first.bytes.subarray(this.#taken) };
+    return { messages, begun: this.#taken > 0, total: this.#total };
+  }
+  restore({ messages, begun, total }: WaitingOutput): void {
+    this.clear();
+    messages.forEach((message, i) => {
+      if (message.key === undefined) this.#replies++;
+      else if (i > 0 || !begun) this.#events.add(message.key);
+      this.#push(message);
+    });
+    this.#total = total;
   }
 
   clear(): void {

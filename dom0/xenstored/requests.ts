@@ -82,7 +82,7 @@ const handlers = new Map<number, Handler>([
   [XS_SET_QUOTA, setQuota],
 ]);
 
-/** Answer one message. Whatever it holds, it is answered, and the daemon goes on. */
+/** Answer one message. Whatever it holds, it is answered, and the daemon goes on. False: with an error. */
 export function answer(
   server: Server,
   client: Connection,
@@ -90,7 +90,7 @@ export function answer(
   req_id: number,
   tx_id: number,
   payload: Uint8Array,
-): void {
+): boolean {
   const request: Request = { server, client, tx_id, payload: asBuffer(payload), afterwards: undefined };
   let reply: Uint8Array;
   try {
@@ -106,11 +106,12 @@ export function answer(
       server.log.error(`${client.name}: ${xsTypeName(type)}: ${error instanceof Error ? error.stack : error}`);
     } else server.trace(`${client.name}: ${xsTypeName(type)} tx ${tx_id}: ${name}: ${error.message}`);
     client.output.reply(XS_ERROR, req_id, tx_id, strings([name]));
-    return;
+    return false;
   }
   server.trace(`${client.name}: ${xsTypeName(type)} tx ${tx_id}: ${reply.length} bytes`);
   client.output.reply(type, req_id, tx_id, reply);
   request.afterwards?.();
+  return true;
 }
 
 /** Xen: only names of xs_wire.h's list may be sent; clients take any other for EINVAL. */

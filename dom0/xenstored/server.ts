@@ -6,18 +6,34 @@ import {
   type EvtchnPort,
   type Gfn,
   type Log,
-  type Page,
   XENSTORE_SERVER_FEATURE_ERROR,
   XENSTORE_SERVER_FEATURE_RECONNECTION,
   XenError,
+  XS_CONTROL,
+  XS_INTRODUCE,
+  XS_MKDIR,
+  XS_RELEASE,
+  XS_RESUME,
+  XS_RM,
+  XS_SET_PERMS,
+  XS_SET_TARGET,
+  XS_TRANSACTION_END,
+  XS_WRITE,
 } from '#pvbus';
 import { Connection } from './connection.ts';
 import { DomainRing } from './domain-ring.ts';
-import type { Domain, DomainDoor } from './domains.ts';
-import { XENSTORE_SERVER_FEATURE_DOMID_ANY, XENSTORE_SERVER_FEATURE_WATCHDEPTH } from './newer-wire.ts';
+import type { Domain, DomainDoor, DomainInfo } from './domains.ts';
+import {
+  XENSTORE_SERVER_FEATURE_DOMID_ANY,
+  XENSTORE_SERVER_FEATURE_WATCHDEPTH,
+  XS_SET_FEATURE,
+  XS_SET_QUOTA,
+} from './newer-wire.ts';
 import { INTRODUCE_DOMAIN, RELEASE_DOMAIN } from './path.ts';
 import { DOM0, ownedBy, type Permissions } from './permissions.ts';
 import { Quotas } from './quota.ts';
+import { RecordedDoor, type StorePage } from './recorded-door.ts';
+import { type DomainSeen, noRecorder, type Recorder } from './recorder.ts';
 import { answer } from './requests.ts';
 import { apply, type Change, countUsage, Store, type Tree, walk } from './store.ts';
 import type { View } from './transaction.ts';
@@ -32,12 +48,32 @@ const FEATURES =
 /** A client that takes nothing for this long while something waits for it is cut off. */
 const STALL_NS = 20e9;
 
+/** What changes more than a socket's own connection, outside a transaction. */
+const LASTING = new Set([
+  XS_CONTROL,
+  XS_INTRODUCE,
+  XS_MKDIR,
+  XS_RELEASE,
+  XS_RESUME,
+  XS_RM,
+  XS_SET_FEATURE,
+  XS_SET_PERMS,
+  XS_SET_QUOTA,
+  XS_SET_TARGET,
+  XS_WRITE,
+]);
+
+/** What TRANSACTION_END begins with when it is not to be forgotten: T. */
+const COMMIT = 0x54;
+
 export interface ServerParts {
   readonly door: DomainDoor;
   readonly clock: Clock;
   readonly log: Log;
   /** Some ring has work: `step()` is to be called soon. */
   readonly onWork: () => void;
+  /** Told everything the state depends on. */
+  readonly recorder?: Recorder;
 }
 
 export class Server {
@@ -48,6 +84,8 @@ export class Server {
   /** Log every request: `xenstore-control log on`. */
   tracing = false;
   readonly #parts: ServerParts;
+  readonly #recorder: Recorder;
+  readonly #door: RecordedDoor;
   readonly #connections = new Set<Connection>();
   readonly #domains = new Map<Domid, Domain>();
   readonly #features = new Map<Domid, number>();
@@ -59,6 +97,8 @@ export class Server {
 
   constructor(parts: ServerParts) {
     this.#parts = parts;
+    this.#recorder = parts.recorder ?? noRecorder;
+    this.#door = new RecordedDoor(this.#recorder, parts.door);
     this.log = parts.log;
     parts.door.onDomExc(() => this.checkDomains());
   }
@@ -75,12 +115,29 @@ export class Server {
       name: `socket ${this.#nextName++}`,
       actor: { ...DOM0 },
       limits: () => this.quotas.limits(0, true),
-      answer: (...message) => answer(this, ...message),
+      answer: (...message) => this.#answerSocket(...message),
       clock: this.#parts.clock,
       onOutput,
     });
     this.#connections.add(connection);
     return connection;
+  }
+
+  /** What a socket asks is recorded when something of it outlives the socket. */
+  #answerSocket(client: Connection, type: number, req_id: number, tx_id: number, payload: Uint8Array): void {
+    const ended = type === XS_TRANSACTION_END ? client.transactions.get(tx_id) : undefined;
+    const { asked } = this.#door;
+    const done = answer(this, client, type, req_id, tx_id, payload);
+    if (ended) {
+      if (done && payload[0] === COMMIT) this.#recorder.commit(ended.state().operations);
+    } else if ((done && tx_id === 0 && LASTING.has(type)) || this.#door.asked !== asked) {
+      this.#recorder.request(type, payload);
+    }
+  }
+
+  /** Replies may be sent: what they tell is kept. */
+  flush(): void {
+    this.#recorder.flush();
   }
 
   /** Its watches and transactions are gone from here on. */
@@ -139,22 +196,31 @@ export class Server {
     const { door, clock, log } = this.#parts;
     const earlier = this.#domains.get(domid);
     if (earlier) this.#disconnect(earlier);
-    const page = this.#mapped(domid);
+    const mapped = this.#mapped(domid);
     let local: EvtchnPort;
     try {
-      local = door.bind(domid, remotePort);
+      local = this.#door.bind(domid, remotePort);
     } catch (error) {
-      door.unmapStorePage(domid);
+      this.#door.unmap(domid);
       throw error;
     }
     this.quotas.admit(domid);
+    this.#released.delete(domid);
+    const domain = this.#connect(domid, gfn, local, mapped, earlier?.connection.actor.target);
+    domain.wake(); // it may have written before anybody listened
+    this.log.info(`dom${domid} introduced, port ${local}`);
+    if (!earlier) this.#fireSpecial(INTRODUCE_DOMAIN, domid);
+  }
+
+  #connect(domid: Domid, gfn: Gfn, local: EvtchnPort, mapped: StorePage, target?: number): Domain {
+    const { clock, log } = this.#parts;
     const wake = (): void => {
       this.#ready.add(domain);
       this.#parts.onWork();
     };
     const connection = new Connection({
       name: `dom${domid}`,
-      actor: { domid, privileged: false, target: earlier?.connection.actor.target },
+      actor: { domid, privileged: false, target },
       limits: () => this.quotas.limits(domid, false),
       answer: (...message) => answer(this, ...message),
       clock,
@@ -163,41 +229,43 @@ export class Server {
     const forget = (): void => this.watches.removeAll(connection);
     const notify = (): void => {
       try {
-        door.notify(local);
+        this.#door.notify(local);
       } catch (error) {
         // The domain is being torn down; its end is about to be told. It must not be the daemon's too.
         this.trace(`dom${domid}: ${error instanceof Error ? error.message : error}`);
       }
     };
-    const ring = new DomainRing({ page, connection, notify, forget, log }, this.features(domid));
-    const domain: Domain = { domid, gfn, port: local, connection, ring, shutdown: false };
+    const ring = new DomainRing(mapped, this.features(domid), {
+      connection,
+      notify,
+      forget,
+      recorder: this.#recorder,
+      log,
+    });
+    const domain: Domain = { domid, gfn, port: local, connection, ring, wake, shutdown: false };
     this.#domains.set(domid, domain);
     this.#connections.add(connection);
-    this.#released.delete(domid);
-    door.onEvent(local, wake);
-    wake(); // it may have written before anybody listened
-    log.info(`dom${domid} introduced, port ${local}`);
-    if (!earlier) this.#fireSpecial(INTRODUCE_DOMAIN, domid);
+    this.#door.onEvent(local, wake);
+    return domain;
   }
 
-  #mapped(domid: Domid): Page {
-    const info = this.#parts.door.domainInfo(domid);
+  #mapped(domid: Domid): StorePage {
+    const info = this.#door.info(domid);
     if (!info || info.dying) throw new XenError('ENOENT', `there is no dom${domid} to introduce`);
-    return this.#parts.door.mapStorePage(domid);
+    return this.#door.map(domid);
   }
 
   /** Undo the connection of a domain; what it wrote stays. */
   #disconnect(domain: Domain): void {
-    const { door, log } = this.#parts;
     this.#domains.delete(domain.domid);
     this.#ready.delete(domain);
     this.drop(domain.connection);
-    for (const undo of [() => door.unbind(domain.port), () => door.unmapStorePage(domain.domid)]) {
+    for (const undo of [() => this.#door.unbind(domain.port), () => this.#door.unmap(domain.domid)]) {
       try {
         undo();
       } catch (error) {
         // The hypervisor has undone it already when the domain died.
-        log.warn(`dom${domain.domid}: ${error instanceof Error ? error.message : error}`);
+        this.log.warn(`dom${domain.domid}: ${error instanceof Error ? error.message : error}`);
       }
     }
   }
@@ -230,27 +298,43 @@ export class Server {
   }
 
   #isGone(domid: Domid): boolean {
-    const info = this.#parts.door.domainInfo(domid);
-    return info === undefined || info.dying;
+    return isGone(this.#door.info(domid));
   }
 
   /** Look at every domain after VIRQ_DOM_EXC, which does not say whom it is about. */
   checkDomains(): void {
-    for (const domain of [...this.#domains.values()]) {
-      const { domid } = domain;
-      const info = this.#parts.door.domainInfo(domid);
-      if (!info || info.dying) {
-        this.#disconnect(domain);
-        this.#bury(domid);
-        this.log.info(`dom${domid} is gone`);
-        this.#fireSpecial(RELEASE_DOMAIN, domid);
-      } else if (info.shutdown && !domain.shutdown) {
-        domain.shutdown = true;
-        this.log.info(`dom${domid} has shut down, reason ${info.shutdownReason}`);
-        this.#fireSpecial(RELEASE_DOMAIN, domid);
-      }
+    const { door } = this.#parts;
+    const seen: DomainSeen[] = [];
+    for (const { domid, shutdown } of this.#domains.values()) {
+      const info = door.domainInfo(domid);
+      if (isGone(info) || (info?.shutdown && !shutdown)) seen.push([domid, info ?? null]);
     }
-    for (const domid of this.#released) if (this.#isGone(domid)) this.#bury(domid);
+    for (const domid of this.#released) {
+      const info = door.domainInfo(domid);
+      if (isGone(info)) seen.push([domid, info ?? null]);
+    }
+    if (seen.length === 0) return;
+    this.sawDomains(seen);
+    this.#recorder.domains(seen);
+  }
+
+  /** Domains have shut down, or are gone. */
+  sawDomains(seen: readonly DomainSeen[]): void {
+    for (const [id, info] of seen) {
+      const domain = this.#domains.get(id);
+      if (info && !isGone(info)) {
+        if (!domain) continue;
+        domain.shutdown = true;
+        this.log.info(`dom${id} has shut down, reason ${info.shutdownReason}`);
+        this.#fireSpecial(RELEASE_DOMAIN, id);
+        continue;
+      }
+      if (domain) this.#disconnect(domain);
+      this.#bury(id);
+      if (!domain) continue; // its release was told when it was released
+      this.log.info(`dom${id} is gone`);
+      this.#fireSpecial(RELEASE_DOMAIN, id);
+    }
   }
 
   /** Nothing of a dead domain may come to the next one of its number. */
@@ -281,15 +365,18 @@ export class Server {
   /** Give every ring with something to do one turn. */
   step(): 'progress' | 'idle' {
     let result: 'progress' | 'idle' = 'idle';
-    for (const domain of [...this.#ready]) {
-      if (!this.#ready.has(domain)) continue; // released by one before it
-      // order: taken out first; what happens to it in its own turn puts it back.
-      this.#ready.delete(domain);
-      if (domain.ring.step() === 'progress') {
-        this.#ready.add(domain);
-        result = 'progress';
-      }
-    }
+    // order: taken out first; what happens to one in its own turn puts it back.
+    const turn = [...this.#ready];
+    this.#ready.clear();
+    const again = (domain: Domain): void => {
+      if (this.#domains.get(domain.domid) === domain) this.#ready.add(domain);
+      result = 'progress';
+    };
+    const there = (domain: Domain): boolean => this.#domains.get(domain.domid) === domain;
+    for (const domain of turn) if (there(domain) && domain.ring.take() === 'progress') again(domain);
+    this.flush();
+    for (const domain of turn) if (there(domain) && domain.ring.give() === 'progress') again(domain);
+    if (this.#recorder.step() === 'progress') result = 'progress';
     return result;
   }
 
@@ -312,4 +399,8 @@ export class Server {
     }
     return undefined;
   }
+}
+
+function isGone(info: DomainInfo | null | undefined): boolean {
+  return !info || info.dying;
 }
