@@ -43,7 +43,7 @@ export class TrapPage {
     this.domid = domid;
     this.vcpu = vcpu;
     this.address = memory.address + at;
-    this.words = new Int32Array(memory.buffer, at, PAGE_SIZE / 4);
+    this.words = memory.words.subarray(at / 4, (at + PAGE_SIZE) / 4);
     this.taken = Atomics.load(this.words, TRAP_SEQ);
   }
   /** Hand the trap that waits here, if one does, to `handler`. */

@@ -15,6 +15,7 @@ import {
   viewOf,
 } from './linux.ts';
 import { type Page, pageAt } from './page.ts';
+import { takeReservedView } from './view-reserve.ts';
 
 // A range may be unmapped only when no view can reach it any more: when its buffer was collected.
 const addressSpace = new FinalizationRegistry<{ address: number; size: number }>(({ address, size }) =>
@@ -23,7 +24,6 @@ const addressSpace = new FinalizationRegistry<{ address: number; size: number }>
 
 interface Mapped {
   readonly address: number;
-  readonly buffer: ArrayBuffer;
   readonly bytes: Uint8Array;
   readonly words: Int32Array;
   readonly view: DataView;
@@ -44,23 +44,28 @@ export class Arena {
   /** Make the views, if they are not there yet. Throws SystemCallError when there is no address space left. */
   private map(): Mapped {
     const { size } = this;
-    const address = this.released ? mapPrivate(size) : mapShared(this.file, size);
-    const buffer = viewOf(address, size);
-    addressSpace.register(buffer, { address, size });
+    const place = this.released ? undefined : takeReservedView(size);
+    let buffer: ArrayBuffer;
+    let address: number;
+    if (place !== undefined) {
+      ({ buffer, address } = place);
+      mapSharedOver(address, this.file, size, 0);
+    } else {
+      address = this.released ? mapPrivate(size) : mapShared(this.file, size);
+      buffer = viewOf(address, size);
+      addressSpace.register(buffer, { address, size });
+    }
+    const offset = place?.offset ?? 0;
     this.mapped = {
       address,
-      buffer,
-      bytes: new Uint8Array(buffer),
-      words: new Int32Array(buffer),
-      view: new DataView(buffer),
+      bytes: new Uint8Array(buffer, offset, size),
+      words: new Int32Array(buffer, offset, size / 4),
+      view: new DataView(buffer, offset, size),
     };
     return this.mapped;
   }
   get address(): number {
     return (this.mapped ?? this.map()).address;
-  }
-  get buffer(): ArrayBuffer {
-    return (this.mapped ?? this.map()).buffer;
   }
   get bytes(): Uint8Array {
     return (this.mapped ?? this.map()).bytes;
@@ -106,7 +111,8 @@ export class Arena {
   page(n: number): Page {
     let page = this.pages.get(n);
     if (!page) {
-      page = pageAt(this.buffer, n * PAGE_SIZE);
+      const { buffer, byteOffset } = this.bytes;
+      page = pageAt(buffer, byteOffset + n * PAGE_SIZE);
       this.pages.set(n, page);
     }
     return page;

@@ -37,7 +37,7 @@ class ProcessMachine implements Machine {
   constructor(socket: number, memory: Arena, layout: DomainLayout, vcpu: number) {
     const at = vcpuFrame(layout, vcpu) * PAGE_SIZE;
     this.socket = socket;
-    this.words = new Int32Array(memory.buffer, at, PAGE_SIZE / 4);
+    this.words = memory.page(vcpuFrame(layout, vcpu)).words;
     this.address = memory.address + at;
   }
   trap(nr: number, a0: number, a1: number, a2: number, a3: number, a4: number): number {

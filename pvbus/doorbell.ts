@@ -30,8 +30,8 @@ export class Doorbell {
     const theirsAt = lower ? DOORBELL_HALF : 0;
     this.arena = arena;
     this.peer = peer;
-    this.mine = new Int32Array(arena.buffer, mineAt, DOORBELL_HALF / 4);
-    this.theirs = new Int32Array(arena.buffer, theirsAt, DOORBELL_HALF / 4);
+    this.mine = arena.words.subarray(mineAt / 4, (mineAt + DOORBELL_HALF) / 4);
+    this.theirs = arena.words.subarray(theirsAt / 4, (theirsAt + DOORBELL_HALF) / 4);
     this.mineAddress = arena.address + mineAt;
     this.theirsAddress = arena.address + theirsAt;
   }

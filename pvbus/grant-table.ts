@@ -89,7 +89,8 @@ export class GrantTable {
 
   constructor(vcpu: Vcpu) {
     this.vcpu = vcpu;
-    this.entries = new Int32Array(vcpu.memory.buffer, vcpu.layout.grantFrames * PAGE_SIZE, MAX_GRANT_FRAMES * 1024);
+    const first = vcpu.layout.grantFrames * 1024;
+    this.entries = vcpu.memory.words.subarray(first, first + MAX_GRANT_FRAMES * 1024);
   }
 
   // ---- granter ----
@@ -108,12 +109,13 @@ export class GrantTable {
     }
     const { memory } = vcpu;
     const at = first * PAGE_SIZE;
+    const bytes = memory.bytes.subarray(at, at + count * PAGE_SIZE);
     return {
       peer,
       gfn: first,
       count,
-      bytes: memory.bytes.subarray(at, at + count * PAGE_SIZE),
-      view: new DataView(memory.buffer, at, count * PAGE_SIZE),
+      bytes,
+      view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length),
       page: i => memory.page(first + i),
       release: () => {
         const result = this.poolOp(XENOLITHOP_pool_release, peer, first, count, readonly);

@@ -48,6 +48,7 @@ export * from './thread-file.ts';
 export * from './toolstack-frames.ts';
 export * from './toolstack-protocol.ts';
 export * from './vcpu.ts';
+export * from './view-reserve.ts';
 export * from './wake-words.ts';
 export * from './xenbus.ts';
 export * from './xenstore-client.ts';
