@@ -12,8 +12,8 @@ export interface DomainInfo {
 
 /** The hypervisor as xenstored sees it. Calls that can be refused throw a XenError. */
 export interface DomainDoor {
-  /** The domain's xenstore page, which it has granted with its reserved entry. */
-  mapStorePage(domid: Domid): Page;
+  /** The domain's xenstore page: of a guest the one granted with its reserved entry, of dom0 its own `gfn`. */
+  mapStorePage(domid: Domid, gfn: Gfn): Page;
   unmapStorePage(domid: Domid): void;
   /** A local port joined to the one the domain's builder allocated for xenstored. */
   bind(domid: Domid, remotePort: EvtchnPort): EvtchnPort;

@@ -1,5 +1,5 @@
 // The hypervisor as requests see it: what it answers is told to the journal, and repeated at a replay.
-import { type Domid, type EvtchnPort, type Page, privatePage, XenError, xenstoreRing } from '#pvbus';
+import { type Domid, type EvtchnPort, type Gfn, type Page, privatePage, XenError, xenstoreRing } from '#pvbus';
 import type { DomainDoor, DomainInfo } from './domains.ts';
 import type { Outcome, Recorder } from './recorder.ts';
 
@@ -34,10 +34,10 @@ export class RecordedDoor {
     this.#door = door;
   }
 
-  map(domid: Domid): StorePage {
+  map(domid: Domid, gfn: Gfn): StorePage {
     let page: Page | undefined;
     const [taken, given] = this.#ask(door => {
-      page = door.mapStorePage(domid);
+      page = door.mapStorePage(domid, gfn);
       const { reader, writer } = xenstoreRing(page, 'back');
       return [reader.position, writer.position] as const;
     });

@@ -333,7 +333,9 @@ function introduce(request: Request): readonly string[] {
   const [id, frame, evtchn] = parts(request, 3);
   // Xen: the frame number is signed decimal; ours is recorded, and the page is mapped by its grant.
   const where = decimal(frame?.replace(/^-/, ''), 'frame', Number.MAX_SAFE_INTEGER);
-  request.server.introduce(domid(guestOf(id)), gfn(where), port(decimal(evtchn, 'port')));
+  // Xen: dom0's kernel has a ring as well, beside the sockets of its programs.
+  const whose = domidOf(id) === 0 ? 0 : guestOf(id);
+  request.server.introduce(domid(whose), gfn(where), port(decimal(evtchn, 'port')));
   return OK;
 }
 

@@ -193,10 +193,9 @@ export class Server {
 
   /** A second introduction of the same domain connects its ring anew: a restored or reset domain. */
   introduce(domid: Domid, gfn: Gfn, remotePort: EvtchnPort): void {
-    const { door, clock, log } = this.#parts;
     const earlier = this.#domains.get(domid);
     if (earlier) this.#disconnect(earlier);
-    const mapped = this.#mapped(domid);
+    const mapped = this.#mapped(domid, gfn);
     let local: EvtchnPort;
     try {
       local = this.#door.bind(domid, remotePort);
@@ -209,7 +208,8 @@ export class Server {
     const domain = this.#connect(domid, gfn, local, mapped, earlier?.connection.actor.target);
     domain.wake(); // it may have written before anybody listened
     this.log.info(`dom${domid} introduced, port ${local}`);
-    if (!earlier) this.#fireSpecial(INTRODUCE_DOMAIN, domid);
+    // dom0 has always been there: what is introduced of it is only its ring.
+    if (!earlier && domid !== 0) this.#fireSpecial(INTRODUCE_DOMAIN, domid);
   }
 
   #connect(domid: Domid, gfn: Gfn, local: EvtchnPort, mapped: StorePage, target?: number): Domain {
@@ -220,8 +220,8 @@ export class Server {
     };
     const connection = new Connection({
       name: `dom${domid}`,
-      actor: { domid, privileged: false, target },
-      limits: () => this.quotas.limits(domid, false),
+      actor: domid === 0 ? { ...DOM0 } : { domid, privileged: false, target },
+      limits: () => this.quotas.limits(domid, domid === 0),
       answer: (...message) => answer(this, ...message),
       clock,
       onOutput: wake,
@@ -249,10 +249,11 @@ export class Server {
     return domain;
   }
 
-  #mapped(domid: Domid): StorePage {
+  #mapped(domid: Domid, gfn: Gfn): StorePage {
     const info = this.#door.info(domid);
+    if (!info && domid === 0) throw new XenError('EINVAL', 'dom0 has a ring only under a hypervisor');
     if (!info || info.dying) throw new XenError('ENOENT', `there is no dom${domid} to introduce`);
-    return this.#door.map(domid);
+    return this.#door.map(domid, gfn);
   }
 
   /** Undo the connection of a domain; what it wrote stays. */

@@ -4,6 +4,7 @@ import {
   type Domid,
   type EvtchnPort,
   errnoName,
+  type Gfn,
   GNTTAB_RESERVED_XENSTORE,
   type GrantMapping,
   gntstName,
@@ -31,13 +32,20 @@ export class VcpuDoor implements DomainDoor {
     this.#vcpu = vcpu;
   }
 
-  mapStorePage(domid: Domid): Page {
+  mapStorePage(domid: Domid, gfn: Gfn): Page {
+    if (domid === this.#vcpu.domid) return this.#ownPage(gfn);
     const mapping = this.#vcpu.grants.tryMap(domid, GNTTAB_RESERVED_XENSTORE);
     if (typeof mapping === 'number') {
       throw new XenError('EINVAL', `dom${domid} grants no xenstore page: ${gntstName(mapping)}`);
     }
     this.#pages.set(domid, mapping);
     return mapping.page;
+  }
+
+  /** This domain's memory is here already. */
+  #ownPage(gfn: Gfn): Page {
+    if (gfn >= this.#vcpu.layout.maxPages) throw new XenError('EINVAL', `frame ${gfn} is none of dom0's memory`);
+    return this.#vcpu.memory.page(gfn);
   }
 
   unmapStorePage(domid: Domid): void {

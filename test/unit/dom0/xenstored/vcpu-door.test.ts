@@ -5,6 +5,7 @@ import {
   domid,
   type EvtchnPort,
   GNTTAB_RESERVED_XENSTORE,
+  gfn,
   port,
   RingTransport,
   SCHEDOP_shutdown,
@@ -168,5 +169,39 @@ describe('xenstored on a hypervisor', () => {
     expect(end.guest.entryFlags(GNTTAB_RESERVED_XENSTORE)).toBe(1);
     await host.settle(host.toolstack.introduce(end.domid, end.store.gfn, end.port));
     expect(await host.settle(end.xs.getDomainPath(end.domid))).toBe(`/local/domain/${end.domid}`);
+  });
+
+  test("serves dom0's own ring, with dom0's rights, and tells nobody that dom0 has appeared", async () => {
+    const host = new Host();
+    const kernel = host.core.dom0.kernel(0);
+    const frame = kernel.frames.alloc(1);
+    const local = kernel.events.allocUnbound(domid(0));
+    kernel.events.on(local, () => {});
+    const transport = new RingTransport(kernel.memory.page(frame), () => kernel.events.notify(local));
+    const xs = new XenstoreClient(transport);
+    host.guests.push({ kernel, transport } as GuestEnd);
+    const introduced: string[] = [];
+    await host.settle(host.toolstack.watch('@introduceDomain', 't', path => introduced.push(path)));
+    introduced.length = 0;
+    await host.settle(host.toolstack.introduce(domid(0), frame, local));
+    await host.settle(xs.write('/anywhere/at/all', 'yes'));
+    expect(await host.settle(host.toolstack.read('/anywhere/at/all'))).toBe('yes');
+    const end = host.guest();
+    await host.settle(xs.introduce(end.domid, end.store.gfn, end.port));
+    expect(await host.settle(end.xs.getDomainPath(end.domid))).toBe(`/local/domain/${end.domid}`);
+    expect(introduced).toEqual(['@introduceDomain']);
+    expect(host.core.internalErrors).toEqual([]);
+  });
+
+  test('refuses a ring for dom0 outside its memory, or asked for by a guest', async () => {
+    const host = new Host();
+    const local = host.core.dom0.kernel(0).events.allocUnbound(domid(0));
+    const outside = gfn(host.vcpu.layout.maxPages);
+    await expect(host.settle(host.toolstack.introduce(domid(0), outside, local))).rejects.toMatchObject({
+      code: 'EINVAL',
+    });
+    const end = host.guest();
+    await host.settle(host.toolstack.introduce(end.domid, end.store.gfn, end.port));
+    await expect(host.settle(end.xs.introduce(domid(0), gfn(1), local))).rejects.toMatchObject({ code: 'EACCES' });
   });
 });
