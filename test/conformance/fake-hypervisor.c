@@ -7,7 +7,8 @@
  *                 and shutdown reason, as XEN_DOMINF_dying, XEN_DOMINF_shutdown)
  *   libxengnttab  grant 1 of domain N, and any frame of it, is the first page of domN
  *   libxenevtchn  the FIFO `events` carries the ports that are pending, a u32 each: 1 is VIRQ_DOM_EXC, 100 + N is
- *                 domain N's. Notifications to domains go nowhere: a domain of these tests looks at its page
+ *                 domain N's; the word in the file `handled` counts those taken. Notifications to domains
+ *                 go nowhere: a domain of these tests looks at its page
  *   /proc/xen     xsd_port and xsd_kva, the announcement of dom0's own page: the files of that name
  *   root          oxenstored has /var/run/xenstored built in and raises its limit of open files
  */
@@ -126,6 +127,7 @@ int xengnttab_unmap(xengnttab_handle *xgt, void *at, uint32_t count) { return mu
 /* ---- event channels ---- */
 
 static int events = -1;
+static volatile uint32_t *handled;
 
 xenevtchn_handle *xenevtchn_open(xentoollog_logger *log, unsigned flags)
 {
@@ -133,7 +135,12 @@ xenevtchn_handle *xenevtchn_open(xentoollog_logger *log, unsigned flags)
     if (mkfifo(below(path, "events"), 0600) && errno != EEXIST) return NULL;
     /* Open for writing too: else the reader sees an end when the last writer closes. */
     events = open(path, O_RDWR | O_CLOEXEC);
-    return events < 0 ? NULL : (xenevtchn_handle *)&some_handle;
+    int fd = open(below(path, "handled"), O_RDWR | O_CLOEXEC);
+    void *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    if (events < 0 || page == MAP_FAILED) return NULL;
+    handled = page;
+    return (xenevtchn_handle *)&some_handle;
 }
 int xenevtchn_close(xenevtchn_handle *xce) { return close(events); }
 int xenevtchn_fd(xenevtchn_handle *xce) { return events; }
@@ -150,7 +157,9 @@ int xenevtchn_unmask(xenevtchn_handle *xce, evtchn_port_t port) { return 0; }
 xenevtchn_port_or_error_t xenevtchn_pending(xenevtchn_handle *xce)
 {
     evtchn_port_t port;
-    return read(events, &port, sizeof port) == sizeof port ? (xenevtchn_port_or_error_t)port : -1;
+    if (read(events, &port, sizeof port) != sizeof port) return -1;
+    ++*handled;
+    return (xenevtchn_port_or_error_t)port;
 }
 
 /* ---- what is announced to the daemon in /proc/xen ---- */

@@ -7,6 +7,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { XS_GET_DOMAIN_PATH, xenstoreFrame } from '#pvbus';
 import { compile, whyNoCompiler } from '../../tools/layouts/ask-gcc.ts';
 import { eventually } from './processes.ts';
 
@@ -59,7 +60,7 @@ export async function start(which: Which): Promise<RealXenstored> {
   const folder = mkdtempSync(join(tmpdir(), `xenstored-${which}-`));
   const at = (name: string): string => join(folder, name);
   writeFileSync(at('dom0'), new Uint8Array(2 * PAGE));
-  writeFileSync(at('xsd_kva'), new Uint8Array(PAGE));
+  for (const name of ['xsd_kva', 'handled']) writeFileSync(at(name), new Uint8Array(PAGE));
   writeFileSync(at('xsd_port'), '1'); // without a newline: oxenstored takes the whole for a number
   const config = {
     'pid-file': 'pid',
@@ -94,11 +95,13 @@ export async function start(which: Which): Promise<RealXenstored> {
   return { socket: at('socket'), pid: child.pid!, folder, said: () => said, alive, stop };
 }
 
+/** Whether it answers: a connection alone may be waiting for a daemon that is not ready. */
 async function serves(child: ChildProcess, path: string): Promise<boolean> {
   if (child.exitCode !== null || child.signalCode !== null) throw new Error('it ended');
   const socket = connect(path);
   try {
-    await once(socket, 'connect');
+    socket.write(xenstoreFrame(XS_GET_DOMAIN_PATH, 1, 0, Buffer.from('0\0')));
+    await once(socket, 'data');
     return true;
   } catch {
     return false;

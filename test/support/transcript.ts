@@ -1,4 +1,4 @@
-// Plays a xenstore conversation written as a table against a daemon in this thread.
+// Plays a xenstore conversation written as a table.
 //
 //   who   tx   request            what it then receives, in order
 //   dom0  -    WATCH /a|t|        OK|  EVENT /a|t|
@@ -9,6 +9,13 @@
 // `$T1` in the reply of TRANSACTION_START names that transaction; `*` is any number; `""` is nothing;
 // `{x*40}` is 40 times x. `door` and `clock` lines are what happens around the daemon. Everything that a
 // client was sent must be written down: what is left over at the end is a failure.
+//
+// A line that begins with `~c` or `~ocaml` says what Xen's own daemon in that language sends in place of what the
+// line before it says, and in brackets under which name docs/xenstore.md explains it. `end` behind that: from there
+// on the two have nothing left to compare.
+//
+//   dom3  -    WATCH c|3|         ENOSPC
+//   ~c         E2BIG              [too-many-watches]
 import * as pvbus from '#pvbus';
 import * as newer from '../../dom0/xenstored/newer-wire.ts';
 import { type DomainClient, type ReceivedFrame, type RigClient, XenstoreRig } from './xenstore-rig.ts';
@@ -19,96 +26,161 @@ const TYPES = new Map(
     .map(([name, value]) => [name.slice(3), value as number]),
 );
 
-class Player {
-  readonly rig = new XenstoreRig();
-  readonly #clients = new Map<string, RigClient>();
+/** Xen's daemon in C, or the one in OCaml. */
+export type Which = 'c' | 'ocaml';
+
+/** What another daemon does with a line. */
+export interface Difference {
+  readonly expected: readonly string[];
+  /** Its name in docs/xenstore.md. */
+  readonly name: string;
+  readonly end: boolean;
+}
+
+export interface Line {
+  /** From 1. */
+  readonly number: number;
+  readonly text: string;
+  /** A client, `door`, or `clock`. */
+  readonly who: string;
+  readonly tx: string;
+  readonly request: string;
+  readonly expected: readonly string[];
+  readonly differences: Partial<Record<Which, Difference>>;
+}
+
+/** The lines of a transcript that do something. */
+export function parseTranscript(text: string): Line[] {
+  const lines: Line[] = [];
+  for (const [i, line] of text.split('\n').entries()) {
+    if (line.trim() === '' || line.startsWith('#')) continue;
+    const columns = line.trim().split(/ {2,}/);
+    const [, which] = /^~(c|ocaml)$/.exec(columns[0] ?? '') ?? [];
+    if (which === undefined) {
+      const [who = '', tx = '-', request = '', ...expected] = columns;
+      lines.push({ number: i + 1, text: line.trim(), who, tx, request, expected, differences: {} });
+      continue;
+    }
+    const end = columns.at(-1) === 'end';
+    const [, name] = /^\[(.+)\]$/.exec(columns.at(end ? -2 : -1) ?? '') ?? [];
+    const about = lines.at(-1);
+    if (name === undefined || !about) throw new Error(`line ${i + 1} is no difference: ${line}`);
+    about.differences[which as Which] = { expected: columns.slice(1, end ? -2 : -1), name, end };
+  }
+  return lines;
+}
+
+/** One client as a player sees it. */
+export interface StageClient {
+  send(type: number, payload: string, tx_id: number): number;
+  /** All it was sent since the last call. */
+  take(): ReceivedFrame[] | Promise<ReceivedFrame[]>;
+}
+
+/** A daemon and what is around it. */
+export interface Stage {
+  dom0(): StageClient | Promise<StageClient>;
+  /** Domain `id`, introduced, with a page of its own. */
+  domain(id: number): StageClient | Promise<StageClient>;
+  /** Does `verb` of a `door` line. */
+  door(verb: string, id: number, reason: number): void | Promise<void>;
+  clock(seconds: number): void;
+}
+
+interface Sent {
+  readonly type: number;
+  readonly req_id: number;
+  readonly tx_id: number;
+}
+
+export class Player {
+  readonly #stage: Stage;
+  readonly #clients = new Map<string, StageClient>();
   readonly #transactions = new Map<string, number>();
 
-  line(text: string): void {
-    const [who = '', tx = '-', request = '', ...expected] = text.trim().split(/ {2,}/);
-    if (who === 'door') {
-      this.#door(request);
-      return;
-    }
+  constructor(stage: Stage) {
+    this.#stage = stage;
+  }
+
+  /** Do a line; returns what its client was sent, or undefined when that is as expected. */
+  async play(line: Line, expected = line.expected): Promise<string[] | undefined> {
+    const { who, request } = line;
     if (who === 'clock') {
-      this.rig.clock.advance(Number(request.replace(/s$/, '')) * 1e9);
-      this.rig.server.checkStalled();
-      return;
+      this.#stage.clock(Number(request.replace(/s$/, '')));
+      return undefined;
     }
-    const client = this.#client(who);
-    if (request !== 'hears') this.#request(client, tx, request, expected);
-    const got = client.take().map(frame => describe(frame));
-    const wanted = expected.map(e => this.#expand(e));
+    if (who === 'door') {
+      await this.#door(request);
+      return undefined;
+    }
+    const client = await this.#client(who);
+    const sent = request === 'hears' ? undefined : this.#send(client, line);
+    const frames = await client.take();
+    const got = frames.map(frame => describe(frame, sent));
+    const wanted = expected.map(e => {
+      const [, name] = /^\$(T[0-9]+)\|$/.exec(e) ?? [];
+      const reply = name === undefined ? undefined : frames.find(frame => frame.req_id === sent?.req_id);
+      if (name === undefined || !reply) return expand(e);
+      const id = reply.payload.toString('latin1');
+      this.#transactions.set(name, Number(id.slice(0, -1)));
+      return /^[1-9][0-9]*\0$/.test(id) ? id : e;
+    });
     const same = got.length === wanted.length && wanted.every((want, i) => matches(want, got[i] ?? ''));
-    if (!same) throw new Error(`expected ${JSON.stringify(wanted)}, got ${JSON.stringify(got)}`);
+    return same ? undefined : got;
   }
 
-  finish(): void {
+  /** What clients were sent beyond what was asked for, by who. */
+  async leftOver(): Promise<Map<string, string[]>> {
+    const left = new Map<string, string[]>();
     for (const [who, client] of this.#clients) {
-      const left = client.take();
-      if (left.length > 0) throw new Error(`${who} was also sent ${JSON.stringify(left.map(describe))}`);
+      const got = (await client.take()).map(frame => describe(frame, undefined));
+      if (got.length > 0) left.set(who, got);
     }
-    const wrong = this.rig.server.check();
-    if (wrong !== undefined) throw new Error(`the store is damaged: ${wrong}`);
-    const errors = this.rig.log.lines.filter(line => line.startsWith('error'));
-    if (errors.length > 0) throw new Error(`logged: ${errors.join('; ')}`);
+    return left;
   }
 
-  #client(who: string): RigClient {
+  async #client(who: string): Promise<StageClient> {
     let client = this.#clients.get(who);
     if (!client) {
       const [, id] = /^dom([1-9][0-9]*)$/.exec(who) ?? [];
-      client = id === undefined ? this.rig.dom0() : this.rig.domain(Number(id));
+      client = await (id === undefined ? this.#stage.dom0() : this.#stage.domain(Number(id)));
       this.#clients.set(who, client);
     }
     return client;
   }
 
-  #request(client: RigClient, tx: string, request: string, expected: string[]): void {
-    const [, name = '', body = ''] = /^(\S+) ?(.*)$/.exec(request) ?? [];
+  #send(client: StageClient, { tx, request }: Line): Sent {
+    const [, name = '', body = ''] = /^(\S+) ?(.*)$/s.exec(request) ?? [];
     const type = name.startsWith('#') ? Number(name.slice(1)) : TYPES.get(name);
     if (type === undefined) throw new Error(`no message ${name}`);
-    const named = expected.findIndex(e => /^\$T[0-9]+\|$/.test(e));
     const tx_id = tx === '-' ? 0 : (this.#transactions.get(tx) ?? Number(tx));
     if (Number.isNaN(tx_id)) throw new Error(`no transaction ${tx}`);
-    client.send(type, this.#expand(body), tx_id);
-    if (named < 0) return;
-    client.collect();
-    const id = client.frames[named]?.payload.toString('latin1').slice(0, -1);
-    this.#transactions.set((expected[named] ?? '').slice(1, -1), Number(id));
-    expected[named] = `${id}|`;
+    return { type, tx_id, req_id: client.send(type, expand(body), tx_id) };
   }
 
-  #door(act: string): void {
-    const [verb, id, reason] = act.split(' ');
-    const { door } = this.rig;
-    if (verb === 'creates') door.create(Number(id));
-    else if (verb === 'introduces') this.#client(`dom${id}`);
-    else if (verb === 'shuts-down') door.shutDown(Number(id), Number(reason));
-    else if (verb === 'destroys') {
-      door.destroy(Number(id));
-      this.#clients.delete(`dom${id}`);
-    } else if (verb === 'reconnects') {
-      const { page } = this.#client(`dom${id}`) as DomainClient;
-      pvbus.requestReconnect(page, () => door.fromDomain(Number(id)));
-      this.rig.run();
-    } else throw new Error(`door: ${act}`);
-    this.rig.run();
-  }
-
-  #expand(text: string): string {
-    return text
-      .replace(/\{(.+?)\*([0-9]+)\}/g, (_, what: string, n: string) => what.repeat(Number(n)))
-      .replaceAll('""', '')
-      .replaceAll('|', '\0');
+  async #door(act: string): Promise<void> {
+    const [verb = '', id, reason] = act.split(' ');
+    if (verb === 'introduces') await this.#client(`dom${id}`);
+    else await this.#stage.door(verb, Number(id), Number(reason));
+    if (verb === 'destroys') this.#clients.delete(`dom${id}`);
   }
 }
 
-function describe(frame: ReceivedFrame): string {
+function expand(text: string): string {
+  return text
+    .replace(/\{(.+?)\*([0-9]+)\}/g, (_, what: string, n: string) => what.repeat(Number(n)))
+    .replaceAll('""', '')
+    .replaceAll('|', '\0');
+}
+
+/** A frame as a transcript writes it. One that is no answer to `sent`, and no event, says so. */
+export function describe(frame: ReceivedFrame, sent: Sent | undefined): string {
   const text = frame.payload.toString('latin1');
-  if (frame.type === pvbus.XS_WATCH_EVENT) return `EVENT ${text}`;
-  if (frame.type === pvbus.XS_ERROR) return text.replace(/\0$/, '');
-  return text;
+  const { type, req_id, tx_id } = frame;
+  if (type === pvbus.XS_WATCH_EVENT && req_id === 0 && tx_id === 0) return `EVENT ${text}`;
+  const answers = sent !== undefined && req_id === sent.req_id && tx_id === sent.tx_id;
+  if (!answers || (type !== sent.type && type !== pvbus.XS_ERROR)) return `#${type} ${req_id} ${tx_id} ${text}`;
+  return type === pvbus.XS_ERROR ? text.replace(/\0$/, '') : text;
 }
 
 function matches(want: string, got: string): boolean {
@@ -116,17 +188,48 @@ function matches(want: string, got: string): boolean {
   return new RegExp(`^${pattern}$`, 's').test(got);
 }
 
-/** Throws, naming the line, when the daemon does not do as the table says. */
-export function playTranscript(text: string): void {
-  const player = new Player();
-  const lines = text.split('\n');
-  for (const [i, line] of lines.entries()) {
-    if (line.trim() === '' || line.startsWith('#')) continue;
-    try {
-      player.line(line);
-    } catch (error) {
-      throw new Error(`line ${i + 1}: ${line.trim()}\n${error instanceof Error ? error.message : error}`);
-    }
+/** Our daemon in this thread, with a hypervisor on paper. */
+class RigStage implements Stage {
+  readonly rig = new XenstoreRig();
+  readonly #domains = new Map<number, DomainClient>();
+
+  dom0(): RigClient {
+    return this.rig.dom0();
   }
-  player.finish();
+  domain(id: number): DomainClient {
+    const client = this.rig.domain(id);
+    this.#domains.set(id, client);
+    return client;
+  }
+  door(verb: string, id: number, reason: number): void {
+    const { door } = this.rig;
+    if (verb === 'creates') door.create(id);
+    else if (verb === 'shuts-down') door.shutDown(id, reason);
+    else if (verb === 'destroys') door.destroy(id);
+    else if (verb === 'reconnects') {
+      pvbus.requestReconnect(this.#domains.get(id)!.page, () => door.fromDomain(id)); // throws for an unknown one
+    } else throw new Error(`door: ${verb}`);
+    this.rig.run();
+  }
+  clock(seconds: number): void {
+    this.rig.clock.advance(seconds * 1e9);
+    this.rig.server.checkStalled();
+  }
+}
+
+/** Throws, naming the line, when our daemon does not do as the table says. */
+export async function playTranscript(text: string): Promise<void> {
+  const stage = new RigStage();
+  const player = new Player(stage);
+  for (const line of parseTranscript(text)) {
+    const got = await player.play(line);
+    if (got) throw new Error(`line ${line.number}: ${line.text}\ngot ${JSON.stringify(got)}`);
+  }
+  const left = await player.leftOver();
+  if (left.size > 0) throw new Error(`not written down: ${JSON.stringify([...left])}`);
+  const { server, log } = stage.rig;
+  const wrong = server.check();
+  if (wrong !== undefined) throw new Error(`the store is damaged: ${wrong}`);
+  const errors = log.lines.filter(line => line.startsWith('error'));
+  if (errors.length > 0) throw new Error(`logged: ${errors.join('; ')}`);
 }

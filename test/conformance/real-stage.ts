@@ -1,0 +1,217 @@
+// A daemon in a process of its own as a stage for transcripts: its socket, and domains of the fake hypervisor.
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import {
+  type Page,
+  requestReconnect,
+  XENSTORE_RECONNECT,
+  XenstoreFrameReader,
+  XS_GET_DOMAIN_PATH,
+  XS_INTRODUCE,
+  xenstore_domain_interface,
+  xenstoreFrame,
+  xenstoreRing,
+} from '#pvbus';
+import { eventually } from '../support/processes.ts';
+import type { RealXenstored } from '../support/real-xenstored.ts';
+import type { Stage, StageClient } from '../support/transcript.ts';
+import type { ReceivedFrame } from '../support/xenstore-rig.ts';
+import { FakeDomains } from './fake-domains.ts';
+
+/** What is sent in place of frames once there are no more. */
+const closed = (how: string): ReceivedFrame => ({ type: 0, req_id: 0, tx_id: 0, payload: Buffer.from(how) });
+const BARRIER_ID = 0xbbbbbbbb;
+const { connection: CONNECTION, error: ERROR } = xenstore_domain_interface.at;
+
+/** One connection to a daemon that answers when it likes. */
+abstract class Peer implements StageClient {
+  readonly #frames: ReceivedFrame[] = [];
+  readonly #reader = new XenstoreFrameReader();
+  #nextId = 1;
+  #told = false;
+
+  /** Why nothing more can come. */
+  protected abstract ended(): string | undefined;
+  protected abstract raw(bytes: Uint8Array): void;
+  /** Wait until more may have come. */
+  protected abstract more(): Promise<void>;
+
+  send(type: number, payload: string | Uint8Array, tx_id = 0): number {
+    const id = this.#nextId++;
+    this.raw(xenstoreFrame(type, id, tx_id, typeof payload === 'string' ? Buffer.from(payload, 'latin1') : payload));
+    return id;
+  }
+
+  /** Everything that was meant for this client before now: it asks once more, and waits for that answer. */
+  async take(): Promise<ReceivedFrame[]> {
+    if (this.ended() === undefined) this.raw(xenstoreFrame(XS_GET_DOMAIN_PATH, BARRIER_ID, 0, Buffer.from('0\0')));
+    for (;;) {
+      const end = this.#frames.findIndex(frame => frame.req_id === BARRIER_ID);
+      if (end >= 0) return this.#frames.splice(0, end + 1).slice(0, -1);
+      const how = this.ended();
+      if (how !== undefined) {
+        if (!this.#told) this.#frames.push(closed(how));
+        this.#told = true;
+        return this.#frames.splice(0);
+      }
+      await this.more();
+    }
+  }
+
+  protected received(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length; ) {
+      const n = this.#reader.take(bytes, at);
+      if (n < 0) {
+        // Our clients cut the connection here, and so do Xen's.
+        this.#frames.push(closed('oversize'));
+        this.#reader.reset();
+        return;
+      }
+      at += n;
+      if (!this.#reader.complete) continue;
+      const { type, req_id, tx_id, payload } = this.#reader.frame;
+      this.#frames.push({ type, req_id, tx_id, payload: Buffer.from(payload) });
+    }
+  }
+}
+
+export class SocketPeer extends Peer {
+  readonly #socket: Socket;
+  #wake: () => void = () => {};
+  #ended: string | undefined;
+
+  private constructor(socket: Socket) {
+    super();
+    this.#socket = socket;
+    socket.on('data', chunk => {
+      this.received(chunk);
+      this.#wake();
+    });
+    socket.on('error', () => {}); // 'close' follows
+    socket.on('close', () => {
+      this.#ended = 'closed';
+      this.#wake();
+    });
+  }
+  static async connect(path: string): Promise<SocketPeer> {
+    const socket = connect(path);
+    await once(socket, 'connect');
+    return new SocketPeer(socket);
+  }
+  protected ended(): string | undefined {
+    return this.#ended;
+  }
+  raw(bytes: Uint8Array): void {
+    this.#socket.write(bytes);
+  }
+  protected more(): Promise<void> {
+    return new Promise(resolve => {
+      this.#wake = resolve;
+    });
+  }
+  close(): void {
+    this.#socket.destroy();
+  }
+}
+
+export class RingPeer extends Peer {
+  readonly page: Page;
+  readonly #notify: () => void;
+  readonly #alive: () => boolean;
+  readonly #chunk = new Uint8Array(1024);
+  #left = Buffer.alloc(0);
+
+  constructor(page: Page, notify: () => void, alive: () => boolean) {
+    super();
+    this.page = page;
+    this.#notify = notify;
+    this.#alive = alive;
+  }
+  protected ended(): string | undefined {
+    const error = this.page.view.getUint32(ERROR, true);
+    if (error !== 0) return `ring error ${error}`;
+    return this.#alive() ? undefined : 'dead';
+  }
+  raw(bytes: Uint8Array): void {
+    this.#left = Buffer.concat([this.#left, bytes]);
+    this.#move();
+  }
+  /** Both ways, as far as there is room. */
+  #move(): boolean {
+    const { reader, writer } = xenstoreRing(this.page, 'front');
+    const sent = Math.max(0, writer.write(this.#left));
+    this.#left = this.#left.subarray(sent);
+    const n = Math.max(0, reader.read(this.#chunk));
+    if (n > 0) this.received(this.#chunk.subarray(0, n));
+    if (sent + n > 0) this.#notify();
+    return sent + n > 0;
+  }
+  protected async more(): Promise<void> {
+    // A ring has no file descriptor to wait for. The daemon is at work meanwhile: mostly it is done at once.
+    for (let i = 0; i < 200; i++) {
+      if (this.#move()) return;
+      await new Promise(resolve => setImmediate(resolve));
+    }
+    await new Promise(resolve => setTimeout(resolve, 1));
+  }
+  async reconnect(): Promise<void> {
+    requestReconnect(this.page, this.#notify);
+    await eventually('the daemon connects the ring anew', () => {
+      return this.page.view.getUint32(CONNECTION, true) !== XENSTORE_RECONNECT;
+    });
+  }
+}
+
+export class RealStage implements Stage {
+  readonly #daemon: RealXenstored;
+  readonly #domains: FakeDomains;
+  readonly #rings = new Map<number, RingPeer>();
+  readonly #sockets: SocketPeer[] = [];
+  #toolstack: SocketPeer | undefined;
+
+  constructor(daemon: RealXenstored) {
+    this.#daemon = daemon;
+    this.#domains = new FakeDomains(daemon.folder);
+  }
+
+  async dom0(): Promise<SocketPeer> {
+    const peer = await SocketPeer.connect(this.#daemon.socket);
+    this.#sockets.push(peer);
+    return peer;
+  }
+
+  async domain(id: number): Promise<RingPeer> {
+    const page = this.#domains.create(id);
+    const toolstack = await this.#dom0();
+    toolstack.send(XS_INTRODUCE, `${id}\x001000\x001\0`);
+    const [reply] = await toolstack.take();
+    if (reply?.type !== XS_INTRODUCE) throw new Error(`dom${id} was not introduced: ${reply?.payload}`);
+    const ring = new RingPeer(page, () => this.#domains.notify(id), this.#daemon.alive);
+    this.#rings.set(id, ring);
+    return ring;
+  }
+
+  async door(verb: string, id: number, reason: number): Promise<void> {
+    if (verb === 'creates') this.#domains.create(id);
+    else if (verb === 'shuts-down') await this.#domains.shutDown(id, reason);
+    else if (verb === 'destroys') await this.#domains.destroy(id);
+    else if (verb === 'reconnects') await this.#rings.get(id)?.reconnect();
+    else throw new Error(`door: ${verb}`);
+    await (await this.#dom0()).take(); // the daemon has acted upon it
+  }
+
+  clock(): void {
+    throw new Error("nobody moves this daemon's clock");
+  }
+
+  close(): void {
+    for (const socket of this.#sockets) socket.close();
+    this.#domains.close();
+  }
+
+  /** The connection by which this stage itself acts. */
+  async #dom0(): Promise<SocketPeer> {
+    this.#toolstack ??= await this.dom0();
+    return this.#toolstack;
+  }
+}
