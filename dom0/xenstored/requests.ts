@@ -356,6 +356,7 @@ function getDomainPath(request: Request): readonly string[] {
 }
 
 function isDomainIntroduced(request: Request): readonly string[] {
+  dom0Only(request); // Xen: XSA-115: a guest is not to learn which others there are
   return [request.server.isIntroduced(domid(domidOf(only(request)))) ? 'T' : 'F'];
 }
 
