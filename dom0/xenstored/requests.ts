@@ -198,7 +198,10 @@ function directory(request: Request): readonly string[] {
   return listing(node);
 }
 
-/** Xen: generation|, then names from a byte offset on, as many as fit; an empty name ends the list. */
+/**
+ * Xen: generation|, then names from a byte offset on, as many as fit; an empty name ends the list, also behind its
+ * end: a client whose list has become shorter meanwhile sees another generation, and begins again.
+ */
 function directoryPart(request: Request): Uint8Array {
   const [text, from] = parts(request, 2);
   const path = nodePath(request, text);
@@ -206,7 +209,6 @@ function directoryPart(request: Request): Uint8Array {
   const on = view(request);
   on.saw(path, SAW_EXISTENCE | SAW_NAMES | permsMatter(request));
   const node = readable(on.tree, request.client.actor, path);
-  if (offset > node.children.nameBytes) throw invalid(`offset ${offset} is behind the end of ${path}`);
   const head = `${node.generation}\0`;
   let body = '';
   let skip = offset;

@@ -1,7 +1,7 @@
 // Each .txt here is a conversation with xenstored; its first line says what it shows.
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { playTranscript } from '../support/transcript.ts';
+import { playTranscript } from './rig-stage.ts';
 
 const folder = new URL('.', import.meta.url);
 const names = readdirSync(folder).filter(name => name.endsWith('.txt'));
