@@ -337,7 +337,9 @@ function introduce(request: Request): readonly string[] {
   const where = decimal(frame?.replace(/^-/, ''), 'frame', Number.MAX_SAFE_INTEGER);
   // Xen: dom0's kernel has a ring as well, beside the sockets of its programs.
   const whose = domidOf(id) === 0 ? 0 : guestOf(id);
-  request.server.introduce(domid(whose), gfn(where), port(decimal(evtchn, 'port')));
+  const remote = decimal(evtchn, 'port');
+  if (remote === 0) throw invalid('port 0'); // here, for the domain may have a connection already
+  request.server.introduce(domid(whose), gfn(where), port(remote));
   return OK;
 }
 

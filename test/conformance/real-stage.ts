@@ -5,6 +5,7 @@ import {
   type Page,
   requestReconnect,
   XENSTORE_RECONNECT,
+  XENSTORE_SERVER_FEATURE_RECONNECTION,
   XenstoreFrameReader,
   XS_GET_DOMAIN_PATH,
   XS_INTRODUCE,
@@ -21,7 +22,7 @@ import { FakeDomains } from './fake-domains.ts';
 /** What is sent in place of frames once there are no more. */
 const closed = (how: string): ReceivedFrame => ({ type: 0, req_id: 0, tx_id: 0, payload: Buffer.from(how) });
 const BARRIER_ID = 0xbbbbbbbb;
-const { connection: CONNECTION, error: ERROR } = xenstore_domain_interface.at;
+const { server_features: FEATURES, connection: CONNECTION, error: ERROR } = xenstore_domain_interface.at;
 
 /** One connection to a daemon that answers when it likes. */
 abstract class Peer implements StageClient {
@@ -154,11 +155,14 @@ export class RingPeer extends Peer {
     }
     await new Promise(resolve => setTimeout(resolve, 1));
   }
-  async reconnect(): Promise<void> {
+  /** Returns why not. */
+  async reconnect(): Promise<string | undefined> {
+    if ((this.page.view.getUint32(FEATURES, true) & XENSTORE_SERVER_FEATURE_RECONNECTION) === 0) return 'not offered';
     requestReconnect(this.page, this.#notify);
     await eventually('the daemon connects the ring anew', () => {
       return this.page.view.getUint32(CONNECTION, true) !== XENSTORE_RECONNECT;
     });
+    return undefined;
   }
 }
 
@@ -191,13 +195,14 @@ export class RealStage implements Stage {
     return ring;
   }
 
-  async door(verb: string, id: number, reason: number): Promise<void> {
+  async door(verb: string, id: number, reason: number): Promise<string | undefined> {
     if (verb === 'creates') this.#domains.create(id);
     else if (verb === 'shuts-down') await this.#domains.shutDown(id, reason);
     else if (verb === 'destroys') await this.#domains.destroy(id);
-    else if (verb === 'reconnects') await this.#rings.get(id)?.reconnect();
+    else if (verb === 'reconnects') return this.#rings.get(id)?.reconnect();
     else throw new Error(`door: ${verb}`);
     await (await this.#dom0()).take(); // the daemon has acted upon it
+    return undefined;
   }
 
   clock(): void {

@@ -7,7 +7,7 @@
 //
 // Columns are two or more spaces apart; `|` is a NUL byte. A reply of a bare error name is an XS_ERROR.
 // `$T1` in the reply of TRANSACTION_START names that transaction; `*` is any number; `""` is nothing;
-// `{x*40}` is 40 times x. `door` and `clock` lines are what happens around the daemon. Everything that a
+// `{x*40}` is 40 times x. `dom3 x40` does the line 40 times; `{n}` in it counts them, from 1. `door` and `clock` lines are what happens around the daemon. Everything that a
 // client was sent must be written down: what is left over at the end is a failure.
 //
 // A line that begins with `~c` or `~ocaml` says what Xen's own daemon in that language sends in place of what the
@@ -41,6 +41,8 @@ export interface Line {
   /** From 1. */
   readonly number: number;
   readonly text: string;
+  /** Which time it is, of a line that is done more than once. */
+  readonly n: number;
   /** A client, `door`, or `clock`. */
   readonly who: string;
   readonly tx: string;
@@ -57,15 +59,22 @@ export function parseTranscript(text: string): Line[] {
     const columns = line.trim().split(/ {2,}/);
     const [, which] = /^~(c|ocaml)$/.exec(columns[0] ?? '') ?? [];
     if (which === undefined) {
-      const [who = '', tx = '-', request = '', ...expected] = columns;
-      lines.push({ number: i + 1, text: line.trim(), who, tx, request, expected, differences: {} });
+      const [whoAndTimes = '', tx = '-', ...rest] = columns;
+      const [who = '', times = '1'] = whoAndTimes.split(' x');
+      // All of them share what other daemons do.
+      const differences = {};
+      for (let n = 1; n <= Number(times); n++) {
+        const [request = '', ...expected] = rest.map(text => text.replaceAll('{n}', String(n)));
+        lines.push({ number: i + 1, text: line.trim(), n, who, tx, request, expected, differences });
+      }
       continue;
     }
     const end = columns.at(-1) === 'end';
     const [, name] = /^\[(.+)\]$/.exec(columns.at(end ? -2 : -1) ?? '') ?? [];
     const about = lines.at(-1);
     if (name === undefined || !about) throw new Error(`line ${i + 1} is no difference: ${line}`);
-    about.differences[which as Which] = { expected: columns.slice(1, end ? -2 : -1), name, end };
+    const expected = columns.slice(1, end ? -2 : -1);
+    about.differences[which as Which] = { expected, name, end };
   }
   return lines;
 }
@@ -82,8 +91,8 @@ export interface Stage {
   dom0(): StageClient | Promise<StageClient>;
   /** Domain `id`, introduced, with a page of its own. */
   domain(id: number): StageClient | Promise<StageClient>;
-  /** Does `verb` of a `door` line. */
-  door(verb: string, id: number, reason: number): void | Promise<void>;
+  /** Does `verb` of a `door` line. Returns why not, when the daemon does not know of such a thing. */
+  door(verb: string, id: number, reason: number): string | undefined | Promise<string | undefined>;
   clock(seconds: number): void;
 }
 
@@ -110,14 +119,16 @@ export class Player {
       return undefined;
     }
     if (who === 'door') {
-      await this.#door(request);
-      return undefined;
+      const refusal = await this.#door(request);
+      const got = refusal === undefined ? [] : [refusal];
+      return got.join() === expected.join() ? undefined : got;
     }
     const client = await this.#client(who);
     const sent = request === 'hears' ? undefined : this.#send(client, line);
     const frames = await client.take();
     const got = frames.map(frame => describe(frame, sent));
-    const wanted = expected.map(e => {
+    const wanted = expected.map(text => {
+      const e = text.replaceAll('{n}', String(line.n));
       const [, name] = /^\$(T[0-9]+)\|$/.exec(e) ?? [];
       const reply = name === undefined ? undefined : frames.find(frame => frame.req_id === sent?.req_id);
       if (name === undefined || !reply) return expand(e);
@@ -158,11 +169,12 @@ export class Player {
     return { type, tx_id, req_id: client.send(type, expand(body), tx_id) };
   }
 
-  async #door(act: string): Promise<void> {
+  async #door(act: string): Promise<string | undefined> {
     const [verb = '', id, reason] = act.split(' ');
-    if (verb === 'introduces') await this.#client(`dom${id}`);
-    else await this.#stage.door(verb, Number(id), Number(reason));
     if (verb === 'destroys') this.#clients.delete(`dom${id}`);
+    if (verb !== 'introduces') return this.#stage.door(verb, Number(id), Number(reason));
+    await this.#client(`dom${id}`);
+    return undefined;
   }
 }
 

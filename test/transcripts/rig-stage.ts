@@ -1,6 +1,6 @@
 // Our daemon in this thread, with a hypervisor on paper, as a stage for transcripts.
 import { requestReconnect } from '#pvbus';
-import { parseTranscript, Player, type Stage } from '../support/transcript.ts';
+import { Player, parseTranscript, type Stage } from '../support/transcript.ts';
 import { type DomainClient, type RigClient, XenstoreRig } from '../support/xenstore-rig.ts';
 
 export class RigStage implements Stage {
@@ -15,7 +15,7 @@ export class RigStage implements Stage {
     this.#domains.set(id, client);
     return client;
   }
-  door(verb: string, id: number, reason: number): void {
+  door(verb: string, id: number, reason: number): undefined {
     const { door } = this.rig;
     if (verb === 'creates') door.create(id);
     else if (verb === 'shuts-down') door.shutDown(id, reason);
