@@ -101,6 +101,7 @@ async function bundleInto(outdir, bundle) {
         'pvcalls-thread': 'dom0/backends/pvcalls/thread.ts',
         xenstored: 'dom0/xenstored/main.ts',
         'event-pump-thread': 'pvbus/event-pump-thread.ts',
+        'socket-watch-thread': 'dom0/xenstored/socket-watch-thread.ts',
       },
     }),
     // One file a command, so that `xl list` reads no more than it needs.

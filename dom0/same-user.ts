@@ -6,7 +6,11 @@ import { peerCredentials } from '#pvbus';
 export function sameUser(socket: Socket): boolean {
   // Node has no public way to a socket's descriptor.
   const fd = (socket as unknown as { _handle?: { fd?: number } })._handle?.fd;
-  if (fd === undefined || fd < 0) return false;
+  return fd !== undefined && fd >= 0 && sameUserAt(fd);
+}
+
+/** The same of a descriptor. */
+export function sameUserAt(fd: number): boolean {
   try {
     const { uid } = peerCredentials(fd);
     return uid === process.getuid?.() || uid === 0;

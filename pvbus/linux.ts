@@ -19,6 +19,17 @@ const f = {
   sendmsg: libc.func(`${long} sendmsg(int fd, intptr_t msg, int flags)`),
   recvmsg: libc.func(`${long} recvmsg(int fd, intptr_t msg, int flags)`),
   getsockopt: libc.func('int getsockopt(int fd, int level, int name, _Out_ int *value, _Inout_ uint32_t *length)'),
+  socket: libc.func('int socket(int domain, int type, int protocol)'),
+  bind: libc.func('int bind(int fd, intptr_t address, uint32_t length)'),
+  connect: libc.func('int connect(int fd, intptr_t address, uint32_t length)'),
+  listen: libc.func('int listen(int fd, int backlog)'),
+  accept4: libc.func('int accept4(int fd, intptr_t address, intptr_t length, int flags)'),
+  // Both return an ssize_t of which our counts need 32 bits.
+  recv: libc.func('int recv(int fd, intptr_t to, size_t count, int flags)'),
+  send: libc.func('int send(int fd, intptr_t from, size_t count, int flags)'),
+  epoll_create1: libc.func('int epoll_create1(int flags)'),
+  epoll_ctl: libc.func('int epoll_ctl(int epoll, int op, int fd, intptr_t event)'),
+  epoll_wait: libc.func('int epoll_wait(int epoll, intptr_t events, int count, int timeout)'),
   // A futex word is given by its address; the address of the syscall's timespec or array is ours.
   futex: libc.func(
     `${long} syscall(${long} nr, intptr_t word, int op, int value, intptr_t timeout, intptr_t word2, int value3)`,
@@ -53,13 +64,23 @@ const MAP_NORESERVE = 0x4000;
 const PR_SET_PDEATHSIG = 1;
 const SIGKILL = 9;
 const AF_UNIX = 1;
+const SOCK_STREAM = 1;
 const SOCK_SEQPACKET = 5;
+const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
 const SCM_RIGHTS = 1;
 const MSG_DONTWAIT = 0x40;
+const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x40000000;
+const EPOLL_CLOEXEC = SOCK_CLOEXEC;
+const EPOLL_CTL_ADD = 1;
+const EPOLL_CTL_DEL = 2;
+const EPOLL_CTL_MOD = 3;
+export const EPOLLIN = 1;
+export const EPOLLOUT = 4;
+export const EPOLLONESHOT = 1 << 30;
 export const FALLOC_FL_KEEP_SIZE = 1;
 export const FALLOC_FL_PUNCH_HOLE = 2;
 
@@ -290,6 +311,102 @@ export function peerCredentials(fd: number): { pid: number; uid: number; gid: nu
   check('getsockopt(SO_PEERCRED)', f.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, out, [12]));
   for (let i = 0; i < 3; i++) value[i] = out[i]!;
   return { pid: value[0]!, uid: value[1]!, gid: value[2]! };
+}
+
+// ---- stream sockets: nothing here waits ----
+
+/** sun_path's size: a path and its NUL must fit. */
+const SUN_PATH = 108;
+/** Write a sockaddr_un into the scratch memory; returns its length. */
+function socketAddress(path: string): number {
+  const bytes = Buffer.from(path);
+  if (bytes.length >= SUN_PATH) throw new SystemCallError(`a socket at ${path}`, koffi.os.errno.ENAMETOOLONG!);
+  scratchView.setUint16(0, AF_UNIX, true);
+  for (let i = 0; i < SUN_PATH; i++) scratchView.setUint8(2 + i, bytes[i] ?? 0);
+  return 2 + bytes.length + 1;
+}
+const orErrno = (result: number): number => (result < 0 ? -koffi.errno() : result);
+
+/** A unix stream socket whose calls do not wait. */
+export const streamSocket = (): number =>
+  check('socket', f.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+/** Give a socket its path. Throws SystemCallError. */
+export const bindSocket = (fd: number, path: string): void => {
+  const length = socketAddress(path);
+  check(`bind ${path}`, f.bind(fd, scratch, length));
+};
+/** Connect to the socket at `path`. Returns 0 or -errno; -EAGAIN: its queue is full. */
+export const connectSocket = (fd: number, path: string): number => {
+  const length = socketAddress(path);
+  return orErrno(f.connect(fd, scratch, length));
+};
+export const listenSocket = (fd: number, backlog: number): void => void check('listen', f.listen(fd, backlog));
+/** The next connection of a listening socket: its descriptor, or -errno. */
+export const acceptSocket = (fd: number): number => orErrno(f.accept4(fd, 0, 0, SOCK_NONBLOCK | SOCK_CLOEXEC));
+/** Bytes received to mapped memory; 0 at the end of the stream; or -errno. */
+export const receiveBytes = (fd: number, address: number, bytes: number): number => {
+  const n = f.recv(fd, address, bytes, MSG_DONTWAIT);
+  return n < 0 ? -koffi.errno() : n;
+};
+/** How many bytes of mapped memory were sent, or -errno. */
+export const sendBytes = (fd: number, address: number, bytes: number): number => {
+  const n = f.send(fd, address, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+  return n < 0 ? -koffi.errno() : n;
+};
+
+/** x86-64 packs it: u32 events, u64 data. */
+const EPOLL_EVENT_BYTES = 12;
+const EPOLL_EVENTS = 128;
+
+/** Descriptors watched together (epoll, level-triggered), for one thread. */
+export class Epoll {
+  readonly fd: number;
+  private readonly base = mapPrivate((EPOLL_EVENTS + 1) * EPOLL_EVENT_BYTES);
+  private readonly view: DataView;
+
+  /** `fd`: one made by another thread. */
+  constructor(fd = check('epoll_create1', f.epoll_create1(EPOLL_CLOEXEC))) {
+    this.fd = fd;
+    this.view = new DataView(viewOf(this.base, (EPOLL_EVENTS + 1) * EPOLL_EVENT_BYTES));
+  }
+  add(fd: number, events: number): void {
+    this.control(EPOLL_CTL_ADD, fd, events);
+  }
+  change(fd: number, events: number): void {
+    this.control(EPOLL_CTL_MOD, fd, events);
+  }
+  /** Before `fd` is closed, if something else still has the same file open. */
+  remove(fd: number): void {
+    this.control(EPOLL_CTL_DEL, fd, 0);
+  }
+  private control(op: number, fd: number, events: number): void {
+    const at = EPOLL_EVENTS * EPOLL_EVENT_BYTES;
+    this.view.setUint32(at, events, true);
+    this.view.setUint32(at + 4, fd, true);
+    this.view.setUint32(at + 8, 0, true);
+    check('epoll_ctl', f.epoll_ctl(this.fd, op, fd, this.base + at));
+  }
+  /** How many are ready, after at most `ms` (-1: however long it takes). 0 also after a signal. */
+  wait(ms: number): number {
+    return Math.max(0, f.epoll_wait(this.fd, this.base, EPOLL_EVENTS, ms));
+  }
+  /** Of the last `wait`: the descriptor of entry `i`, and what it is ready for. */
+  readyFd(i: number): number {
+    return this.view.getUint32(i * EPOLL_EVENT_BYTES + 4, true);
+  }
+  readyFor(i: number): number {
+    return this.view.getUint32(i * EPOLL_EVENT_BYTES, true);
+  }
+}
+
+/**
+ * Becomes readable when Node's own event loop of the main thread has something to do (libuv's backend
+ * descriptor): a thread that sleeps elsewhere knows by it when to let that loop have a turn.
+ */
+export function nodeLoopFd(): number {
+  const self = koffi.load(null);
+  const loop: unknown = self.func('void *uv_default_loop()')();
+  return self.func('int uv_backend_fd(void *loop)')(loop) as number;
 }
 
 // ---- processes ----

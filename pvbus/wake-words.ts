@@ -97,8 +97,8 @@ export class AdaptiveSpin {
   private penance = 1;
   private skip = 0;
 
-  /** Spin for a while; true when a word was bumped. */
-  until(words: WakeWords, from: number, deadlineNs?: number): boolean {
+  /** Spin for a while; true when `words`, or whatever else it is, has changed. */
+  until(words: Pick<WakeWords, 'changed'>, from: number, deadlineNs?: number): boolean {
     if (!this.paid) return false;
     if (this.skip > 0) {
       this.skip--;

@@ -5,16 +5,21 @@ import {
   attachVcpu,
   crashOnUncaught,
   dieWithParent,
-  EventPump,
+  EPOLLIN,
+  Epoll,
   exitProcess,
+  nodeLoopFd,
   runPaths,
   streamLog,
   systemClock,
   vcpuSockets,
 } from '#pvbus';
+import { Daemon } from './daemon.ts';
+import { listenAt } from './listening-socket.ts';
 import { noHypervisor } from './no-hypervisor.ts';
 import { Server } from './server.ts';
-import { listen } from './socket-listener.ts';
+import { EpollSleep, VcpuSleep } from './sleep.ts';
+import { Sockets } from './sockets.ts';
 import { VcpuDoor } from './vcpu-door.ts';
 
 const { values } = parseArgs({
@@ -28,31 +33,32 @@ if (path === undefined) {
 }
 if (values.parent !== undefined) dieWithParent(Number(values.parent));
 
-const log = streamLog(process.stderr, 'xenstored', systemClock);
+const clock = systemClock;
+const log = streamLog(process.stderr, 'xenstored', clock);
 
-/** Serve the rings until there is nothing to do, with a turn of the event loop between two rounds. */
-let scheduled = false;
-function schedule(): void {
-  if (scheduled) return;
-  scheduled = true;
-  setImmediate(() => {
-    scheduled = false;
-    server.step();
-    if (server.hasWork) schedule();
-  });
+let listener: number;
+try {
+  listener = listenAt(path);
+} catch (error) {
+  log.error((error as Error).message);
+  process.exit(1);
 }
 
 const [control] = dir === undefined ? [] : vcpuSockets(process.env).values();
 const vcpu = control === undefined ? undefined : attachVcpu(control);
 if (vcpu) crashOnUncaught(vcpu);
 const door = vcpu ? new VcpuDoor(vcpu) : noHypervisor;
-const server = new Server({ door, clock: systemClock, log, onWork: schedule });
-if (vcpu) new EventPump(vcpu);
-setInterval(() => server.checkStalled(), 1000).unref();
+const server = new Server({ door, clock, log, onWork: () => {} });
+
+const epoll = new Epoll();
+epoll.add(nodeLoopFd(), EPOLLIN);
+const sockets = new Sockets(server, epoll, listener);
+const sleep = vcpu ? new VcpuSleep(vcpu, epoll) : new EpollSleep(epoll);
+const pollEvents = vcpu ? () => vcpu.events.poll() : () => false;
 
 // Not process.exit: with a thread asleep in a system call Node would wait for it.
 process.on('SIGTERM', () => exitProcess(0));
 process.on('SIGINT', () => exitProcess(0));
 
-await listen(server, path);
+new Daemon({ server, sockets, pollEvents, sleep, clock }).run();
 process.stdout.write('listening\n');

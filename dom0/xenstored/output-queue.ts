@@ -64,6 +64,19 @@ export class OutputQueue {
     this.#total = (this.#total + message.bytes.length) >>> 0;
   }
 
+  /** Copy what waits, from its beginning and as much as fits, without taking it. Returns how much it was. */
+  peek(into: Uint8Array): number {
+    let at = 0;
+    for (let i = this.#head; i < this.#messages.length && at < into.length; i++) {
+      const { bytes } = this.#messages[i]!; // within the array
+      const from = i === this.#head ? this.#taken : 0;
+      const n = Math.min(bytes.length - from, into.length - at);
+      into.set(n === bytes.length ? bytes : bytes.subarray(from, from + n), at);
+      at += n;
+    }
+    return at;
+  }
+
   /** Give bytes to `write` until it takes fewer than it is offered. Returns how many it took; -1: it failed. */
   drain(write: (bytes: Uint8Array) => number): number {
     let total = 0;

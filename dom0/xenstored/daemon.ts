@@ -1,0 +1,69 @@
+// The daemon's one loop: a step in which nothing waits, and its driver.
+import { AdaptiveSpin, type Clock } from '#pvbus';
+import type { Server } from './server.ts';
+import type { Sleep } from './sleep.ts';
+import type { Sockets } from './sockets.ts';
+
+/** Clients that do not read are looked for this often. */
+const CHECK_NS = 1e9;
+/** However much there is to do, Node's event loop gets a turn this often: signals, what is written to a pipe. */
+const EVENT_LOOP_NS = 10e6;
+
+export interface DaemonParts {
+  readonly server: Server;
+  readonly sockets: Sockets;
+  /** Deliver what the hypervisor has to tell; true when there was something. */
+  readonly pollEvents: () => boolean;
+  readonly sleep: Sleep;
+  readonly clock: Clock;
+}
+
+export class Daemon {
+  readonly #parts: DaemonParts;
+  #nextCheck = 0;
+
+  constructor(parts: DaemonParts) {
+    this.#parts = parts;
+  }
+
+  /** One turn for everybody. */
+  step(): 'progress' | 'idle' {
+    const { server, sockets, pollEvents, clock } = this.#parts;
+    const heard = pollEvents();
+    const took = sockets.take();
+    // order: this puts on record what sockets and rings have asked, before anybody is answered.
+    const served = server.step() === 'progress';
+    const now = clock.now();
+    if (now >= this.#nextCheck) {
+      this.#nextCheck = now + CHECK_NS;
+      server.checkStalled();
+      sockets.retry();
+    }
+    sockets.send();
+    return heard || took || served || server.hasWork ? 'progress' : 'idle';
+  }
+
+  /** Serve, with a turn of Node's event loop now and then and before each sleep. Returns at once. */
+  run(): void {
+    const { sockets, sleep, clock } = this.#parts;
+    const spin = new AdaptiveSpin();
+    const step = { changed: () => this.step() === 'progress' };
+    const drive = (): void => {
+      const from = clock.now();
+      let worked = false;
+      sockets.otherReady = false;
+      while (!sockets.otherReady && clock.now() - from < EVENT_LOOP_NS) {
+        if (step.changed()) worked = true;
+        else if (worked) {
+          if (!spin.until(step, clock.now(), this.#nextCheck)) break;
+        } else {
+          const asleep = clock.now();
+          sleep.until(this.#nextCheck);
+          spin.slept(clock.now() - asleep);
+        }
+      }
+      setImmediate(drive);
+    };
+    drive();
+  }
+}

@@ -1,0 +1,14 @@
+// The helper thread of a daemon that sleeps as a vCPU: sleeps on its sockets, and bumps a word the vCPU sleeps on.
+import { workerData } from 'node:worker_threads';
+import { Epoll, futexWake, viewOf } from '#pvbus';
+import type { SocketWatch } from './sleep.ts';
+
+const { epoll, word } = workerData as SocketWatch;
+const sockets = new Epoll(epoll);
+const words = new Int32Array(viewOf(word, 4));
+for (;;) {
+  // Told once, then not again before the vCPU's thread asks for it anew.
+  if (sockets.wait(-1) === 0) continue;
+  Atomics.add(words, 0, 1);
+  futexWake(word);
+}
