@@ -1,7 +1,15 @@
 // The hypervisor's core thread: serves traps, runs timers, hears of processes; sleeps in between.
 import { writeSync } from 'node:fs';
 import { workerData } from 'node:worker_threads';
-import { exitProcess, MailboxReader, type MailboxSeed, streamLog, systemClock } from '#pvbus';
+import {
+  exitProcess,
+  MailboxReader,
+  type MailboxSeed,
+  reservedViewsLeft,
+  reserveViews,
+  streamLog,
+  systemClock,
+} from '#pvbus';
 import type { Domain } from './domain.ts';
 import { DOM0_VCPUS, ProcessTable } from './domain-process.ts';
 import { DEFERRED, Hypervisor } from './hypervisor.ts';
@@ -17,9 +25,18 @@ export interface CoreThreadData {
 }
 /** dom0's memory in pages: grant mappings are elsewhere, so this is what its own drivers may share. */
 const DOM0_PAGES = 4096;
+/** So much of domains' memory is viewed in advance. */
+const VIEWED_BYTES = 2 ** 30;
 
 const { mailbox: seed, log: logFd, mediated } = workerData as CoreThreadData;
 const log = streamLog({ write: text => writeSync(logFd, text) }, 'xen', systemClock);
+
+/** The engine collects garbage for views that are made; it is to do so now, not while a domain is being made. */
+function viewAhead(): void {
+  if (reservedViewsLeft() >= VIEWED_BYTES / 2) return;
+  reserveViews(VIEWED_BYTES);
+  globalThis.gc?.();
+}
 
 function run(): never {
   const loop = new TrapLoop();
@@ -32,6 +49,7 @@ function run(): never {
     for (const vcpu of domain.vcpus) {
       const page = new TrapPage(domain.memory, domain.layout, domain.domid, vcpu.id);
       vcpu.complete = result => page.reply(result);
+      vcpu.forgetTrap = () => page.forget();
       loop.add(page);
     }
   };
@@ -42,8 +60,12 @@ function run(): never {
     else hypervisor.domainExited(domain.domid, end);
   };
 
+  processes.onVacated = vcpu => hypervisor.vacated(vcpu);
+  processes.onTaken = vcpu => hypervisor.taken(vcpu);
+
   hypervisor.createDomain0({ max_vcpus: DOM0_VCPUS, max_pages: DOM0_PAGES });
   processes.prepare();
+  viewAhead();
 
   for (;;) {
     let progress = loop.step((page, op, a0, a1, a2, a3, a4) => {
@@ -58,6 +80,7 @@ function run(): never {
     const shellDue = processes.deadline;
     if (shellDue !== undefined && shellDue <= systemClock.now()) {
       processes.prepare();
+      viewAhead();
       progress = true;
     }
     if (!progress) loop.sleep(earliest(hypervisor.nextDeadline(), processes.deadline));

@@ -4,6 +4,7 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { constants } from 'node:os';
 import { parseArgs } from 'node:util';
+import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import {
   closeFd,
@@ -48,6 +49,8 @@ const children = new ChildProcesses(
 let ending = false;
 const mailbox = new Mailbox(message => hear(message as ToMain));
 const data: CoreThreadData = { mailbox: mailbox.seed, log: logFd, mediated: values.mediated };
+// order: before the core thread starts, which chooses when its garbage is collected.
+setFlagsFromString('--expose-gc');
 const core = new Worker(threadFile('hypervisor-core', import.meta.url), {
   workerData: data,
   transferList: [mailbox.seed.port],
@@ -56,7 +59,8 @@ core.on('error', error => end(70, `the core thread failed: ${error.stack ?? erro
 
 function hear(message: ToMain): void {
   if (message.op === 'spawn') {
-    children.spawn(message.id, message.program, message.sockets, message.vcpus);
+    // Whoever ends now is not replaced.
+    if (!ending) children.spawn(message);
     for (const socket of message.sockets) closeFd(socket);
   } else if (message.op === 'signal') children.signal(message.id, message.signal);
   else end(message.status, message.why);
