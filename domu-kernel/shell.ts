@@ -1,69 +1,103 @@
-// A domain's process before it has a kernel: waits for its memory, loads the kernel that the domain builder
-// leaves in it, and starts that when the domain first runs. It opens no file.
-import { compileFunction } from 'node:vm';
+// A domain's process before it has a domain. While it waits it loads the kernel that lies beside it and has that
+// rehearse. What it starts is what the domain builder has left in the domain's memory: the kernel that is loaded
+// already only if it is the same, byte for byte. Once it has its domain it opens no file.
+import { join } from 'node:path';
 import {
   bootMemory,
+  type ControlMessage,
+  closeFd,
   crashExit,
   dieWithParent,
   domain_control,
+  domainLayout,
   dupFd,
+  EPOLLIN,
+  Epoll,
   FutexSet,
   getU64,
+  mapShared,
   PAGE_SIZE,
   receiveBoot,
-  XENOLITH_IMAGE_MAGIC,
-  xenolith_image,
+  viewOf,
 } from '#pvbus';
+import { evaluateKernel, type GuestKernel, InstalledKernel, kernelImage } from './guest-kernel.ts';
 
 const CONTROL_FD = 3;
 
-dieWithParent(Number(process.argv[2]));
-const boot = receiveBoot(CONTROL_FD);
-const { memory, layout, vcpu } = bootMemory({ ...boot, fd: dupFd(boot.fd) });
-const control = layout.control * PAGE_SIZE;
-const run = (control + domain_control.at.run) / 4;
-const entryLow = (control + domain_control.at.entry) / 4;
-/** Sleep until the domain runs, or `early` has come. */
-function awaitRun(early: () => boolean): void {
-  const futexes = new FutexSet();
-  futexes.add(memory.address + 4 * run);
-  futexes.add(memory.address + 4 * entryLow);
-  while (Atomics.load(memory.words, run) === 0 && !early()) {
-    futexes.expect(0, 0);
-    futexes.expect(1, Atomics.load(memory.words, entryLow));
-    if (!early()) futexes.sleep();
+/** The control page of a domain, which says when its kernel is there and when it may run. */
+class ControlPage {
+  readonly #address: number;
+  readonly #words: Int32Array;
+  readonly #view: DataView;
+
+  constructor({ fd, b }: ControlMessage) {
+    const layout = domainLayout(b % 2 ** 32, Math.floor(b / 2 ** 32));
+    this.#address = mapShared(fd, PAGE_SIZE, layout.control * PAGE_SIZE);
+    const page = viewOf(this.#address, PAGE_SIZE);
+    this.#words = new Int32Array(page);
+    this.#view = new DataView(page);
+  }
+  /** The guest address of the kernel's image, once the builder has said it or the domain runs. */
+  awaitEntry(): number {
+    const entry = domain_control.at.entry / 4;
+    this.#await(() => Atomics.load(this.#words, entry) !== 0);
+    return getU64(this.#view, domain_control.at.entry);
+  }
+  awaitRun(): void {
+    this.#await(() => false);
+  }
+  /** Sleep until the domain runs, or `early` has come. */
+  #await(early: () => boolean): void {
+    const run = domain_control.at.run;
+    const entry = domain_control.at.entry;
+    const words = this.#words;
+    const futexes = new FutexSet();
+    futexes.add(this.#address + run);
+    futexes.add(this.#address + entry);
+    while (Atomics.load(words, run / 4) === 0 && !early()) {
+      futexes.expect(0, 0);
+      futexes.expect(1, Atomics.load(words, entry / 4));
+      if (!early()) futexes.sleep();
+    }
   }
 }
-// The kernel is loaded as soon as the builder has said where it is: the rest of the domain is still being made.
-awaitRun(() => Atomics.load(memory.words, entryLow) !== 0);
 
-const offered: Record<string, unknown> = { koffi: require('koffi') };
-const kernelRequire = (name: string): unknown => {
-  if (name in offered) return offered[name];
-  throw new Error(`a guest kernel cannot load ${name}`);
-};
+// No program is to find it.
+const collectGarbage = globalThis.gc;
+Reflect.deleteProperty(globalThis, 'gc');
 
-/** The kernel's text, which the image at the entry address holds. */
-function kernelText(): string {
-  const entry = getU64(memory.view, control + domain_control.at.entry);
-  const at = entry + xenolith_image.size;
-  const length = memory.view.getUint32(entry + xenolith_image.at.length, true);
-  if (
-    memory.view.getUint32(entry + xenolith_image.at.magic, true) !== XENOLITH_IMAGE_MAGIC ||
-    at + length > memory.size
-  )
-    throw new Error(`no kernel image at the entry address 0x${entry.toString(16)}`);
-  return new TextDecoder().decode(memory.bytes.slice(at, at + length));
+/** The domain is there already: nothing is to be done first. */
+function isTaken(): boolean {
+  const epoll = new Epoll();
+  epoll.add(CONTROL_FD, EPOLLIN);
+  const taken = epoll.wait(0) > 0;
+  closeFd(epoll.fd);
+  return taken;
 }
 
-const module = { exports: {} as { start?: (boot: { controlFd: number; boot: unknown }) => void } };
-try {
-  const kernel = compileFunction(kernelText(), ['require', 'module', 'exports'], { filename: 'domu-kernel' });
-  kernel(kernelRequire, module, module.exports);
-  if (module.exports.start === undefined) throw new Error('the kernel exports no start function');
-} catch (error) {
-  crashExit({ memory, layout, id: vcpu }, error);
+async function main(): Promise<void> {
+  const installed = new InstalledKernel(join(__dirname, 'domu-kernel.js'), why =>
+    console.error(`domain-shell: ${why}`),
+  );
+  if (!isTaken()) installed.load();
+  if (!isTaken()) await installed.rehearse();
+  // What that left behind would be collected in the middle of the domain's start.
+  if (!isTaken()) collectGarbage?.();
+  const boot = receiveBoot(CONTROL_FD);
+  const page = new ControlPage(boot);
+  // The image is looked at as soon as the builder has said where it is: the rest of the domain is still being made.
+  const entry = page.awaitEntry();
+  let kernel: GuestKernel;
+  try {
+    const image = kernelImage(boot, entry);
+    kernel = installed.ifSame(image) ?? evaluateKernel(image);
+  } catch (error) {
+    const { memory, layout, vcpu } = bootMemory({ ...boot, fd: dupFd(boot.fd) });
+    return crashExit({ memory, layout, id: vcpu }, error);
+  }
+  page.awaitRun();
+  kernel.start({ controlFd: CONTROL_FD, boot });
 }
-awaitRun(() => false);
-memory.release();
-module.exports.start?.({ controlFd: CONTROL_FD, boot });
+
+dieWithParent(Number(process.argv[2]));
+void main();

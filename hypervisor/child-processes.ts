@@ -2,7 +2,8 @@
 // process: a child is killed when the thread that spawned it ends.
 import { fileURLToPath } from 'node:url';
 import { execa, type Options, type ResultPromise } from 'execa';
-import type { Program } from './process-messages.ts';
+import { runPaths } from '#pvbus';
+import type { ToMain } from './process-messages.ts';
 
 interface Callbacks {
   spawned(id: number, pid: number): void;
@@ -13,6 +14,8 @@ interface Callbacks {
 
 /** V8 in a domain: small heaps grow when needed; one helper thread is enough for a vCPU. */
 const NODE_FLAGS = ['--v8-pool-size=1', '--no-warnings'];
+/** A shell collects its garbage while it waits, not when it is needed. */
+const SHELL_FLAGS = ['--expose-gc'];
 
 export class ChildProcesses {
   private readonly host: { readonly runDir: string; readonly logFd: number };
@@ -23,11 +26,13 @@ export class ChildProcesses {
     this.host = host;
     this.callbacks = callbacks;
   }
-  /** Start `program` with `sockets` as its descriptors 3, 4, … */
-  spawn(id: number, program: Program, sockets: readonly number[], vcpus: string): void {
+  /** Start a program with `sockets` as its descriptors 3, 4, … */
+  spawn({ id, program, sockets, vcpus, takeOver }: Extract<ToMain, { op: 'spawn' }>): void {
     const file = fileURLToPath(new URL(`./${program}`, import.meta.url));
     const isShell = program === 'domain-shell.cjs';
-    const args = isShell ? [String(process.pid)] : ['--run-dir', this.host.runDir, '--parent', String(process.pid)];
+    const { runDir } = this.host;
+    const args = isShell ? [String(process.pid)] : ['--run-dir', runDir, '--parent', String(process.pid)];
+    if (takeOver) args.push('--take-over', runPaths(runDir).takeOverSocket);
     const options: Options = {
       // execa takes any descriptor; its types stop at 9.
       stdio: ['ignore', isShell ? this.host.logFd : 'pipe', this.host.logFd, ...sockets] as unknown as NonNullable<
@@ -40,7 +45,7 @@ export class ChildProcesses {
       reject: false,
       forceKillAfterDelay: false,
     };
-    const child = execa(process.execPath, [...NODE_FLAGS, file, ...args], options);
+    const child = execa(process.execPath, [...NODE_FLAGS, ...(isShell ? SHELL_FLAGS : []), file, ...args], options);
     this.running.set(id, child);
     if (child.pid !== undefined) this.callbacks.spawned(id, child.pid);
     child.stdout?.on('data', chunk => {

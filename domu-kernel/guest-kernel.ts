@@ -1,0 +1,82 @@
+// Kernels as texts: the one in a domain's memory, and the one that was installed beside the shell.
+import { readFileSync, readSync } from 'node:fs';
+import { compileFunction } from 'node:vm';
+import koffi from 'koffi';
+import { type ControlMessage, domainLayout, PAGE_SIZE, XENOLITH_IMAGE_MAGIC, xenolith_image } from '#pvbus';
+
+/** What the text of a kernel exports. */
+export interface GuestKernel {
+  /** Become vCPU 0 of the domain whose first control message is `boot`. */
+  start(handed: { controlFd: number; boot: ControlMessage }): void;
+  /** Have ready what can be had before there is a domain. Leaves nothing behind that a start could notice. */
+  rehearse?(): Promise<void>;
+}
+
+const offered: Record<string, unknown> = { koffi };
+function kernelRequire(name: string): unknown {
+  if (name in offered) return offered[name];
+  throw new Error(`a guest kernel cannot load ${name}`);
+}
+
+/** Throws what the text throws. */
+export function evaluateKernel(text: Buffer): GuestKernel {
+  const run = compileFunction(text.toString(), ['require', 'module', 'exports'], { filename: 'domu-kernel' });
+  const module = { exports: {} as Partial<GuestKernel> };
+  run(kernelRequire, module, module.exports);
+  if (module.exports.start === undefined) throw new Error('the kernel exports no start function');
+  return module.exports as GuestKernel; // checked: it has start
+}
+
+/** A copy of the kernel's text at guest address `entry` of the domain whose memory `boot` has brought. */
+export function kernelImage({ fd, b }: ControlMessage, entry: number): Buffer {
+  const header = new DataView(new ArrayBuffer(xenolith_image.size));
+  const end = domainLayout(b % 2 ** 32, Math.floor(b / 2 ** 32)).frames * PAGE_SIZE;
+  const at = entry + xenolith_image.size;
+  readSync(fd, header, 0, xenolith_image.size, entry);
+  const length = header.getUint32(xenolith_image.at.length, true);
+  if (header.getUint32(xenolith_image.at.magic, true) !== XENOLITH_IMAGE_MAGIC || at + length > end)
+    throw new Error(`no kernel image at the entry address 0x${entry.toString(16)}`);
+  const text = Buffer.alloc(length);
+  readSync(fd, text, 0, length, at);
+  return text;
+}
+
+/** The kernel that most domains will bring. */
+export class InstalledKernel {
+  readonly #path: string;
+  readonly #failed: (why: string) => void;
+  #text: Buffer | undefined;
+  #kernel: GuestKernel | undefined;
+
+  /** `failed` hears why a kernel of which there is nothing to be had is as if there were none. */
+  constructor(path: string, failed: (why: string) => void) {
+    this.#path = path;
+    this.#failed = failed;
+  }
+  /** Read and evaluate it. */
+  load(): void {
+    try {
+      const text = readFileSync(this.#path);
+      this.#kernel = evaluateKernel(text);
+      this.#text = text;
+    } catch (error) {
+      this.#giveUp(error);
+    }
+  }
+  async rehearse(): Promise<void> {
+    try {
+      await this.#kernel?.rehearse?.();
+    } catch (error) {
+      this.#giveUp(error);
+    }
+  }
+  /** It, if `image` is its text. */
+  ifSame(image: Buffer): GuestKernel | undefined {
+    return this.#text?.equals(image) ? this.#kernel : undefined;
+  }
+  #giveUp(error: unknown): void {
+    this.#kernel = undefined;
+    this.#text = undefined;
+    this.#failed(`${this.#path}: ${error instanceof Error ? error.stack : error}`);
+  }
+}

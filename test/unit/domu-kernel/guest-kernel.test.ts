@@ -1,0 +1,117 @@
+// Which kernel a shell starts: what is in the domain's memory, and nothing else.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Arena, type ControlMessage, domainLayout, PAGE_SIZE, XENOLITH_IMAGE_MAGIC, xenolith_image } from '#pvbus';
+import { evaluateKernel, InstalledKernel, kernelImage } from '../../../domu-kernel/guest-kernel.ts';
+
+let dir: string;
+let memory: Arena;
+let boot: ControlMessage;
+let failures: string[];
+beforeEach(() => {
+  failures = [];
+  dir = mkdtempSync(join(tmpdir(), 'xenolith-kernel-'));
+  const layout = domainLayout(8, 1);
+  memory = Arena.create('domain', layout.frames * PAGE_SIZE);
+  boot = { kind: 1, a: 1, b: layout.maxPages + layout.maxVcpus * 2 ** 32, fd: memory.fd };
+});
+afterEach(() => {
+  memory.release();
+  rmSync(dir, { recursive: true });
+});
+
+const ENTRY = PAGE_SIZE;
+function deliver(text: string, length = text.length, magic = XENOLITH_IMAGE_MAGIC): void {
+  memory.view.setUint32(ENTRY + xenolith_image.at.magic, magic, true);
+  memory.view.setUint32(ENTRY + xenolith_image.at.length, length, true);
+  memory.bytes.set(Buffer.from(text), ENTRY + xenolith_image.size);
+}
+function install(text: string): InstalledKernel {
+  writeFileSync(join(dir, 'kernel.js'), text);
+  const installed = kernelAt('kernel.js');
+  installed.load();
+  return installed;
+}
+const kernelAt = (name: string): InstalledKernel => new InstalledKernel(join(dir, name), why => failures.push(why));
+/** A kernel that counts its evaluations. */
+const counting = (key: string): string =>
+  `globalThis.${key} = (globalThis.${key} ?? 0) + 1; exports.start = () => ${JSON.stringify(key)};`;
+const evaluations = (key: string): unknown => (globalThis as Record<string, unknown>)[key];
+
+describe('the kernel in a domain’s memory', () => {
+  it('is read as the builder has left it', () => {
+    deliver('exports.start = () => "delivered"');
+    const kernel = evaluateKernel(kernelImage(boot, ENTRY));
+    expect(kernel.start({ controlFd: 3, boot })).toBe('delivered');
+  });
+
+  it.each([
+    ['no magic', () => deliver('exports.start = () => {}', 24, 1), ENTRY],
+    ['a length beyond memory', () => deliver('', 0x7fffffff), ENTRY],
+    ['an entry beyond memory', () => {}, 2 ** 40],
+    ['an entry that is no offset', () => {}, 2 ** 60],
+  ])('is refused with %s', (_, write, entry) => {
+    write();
+    expect(() => kernelImage(boot, entry)).toThrow();
+  });
+
+  it('is refused when it exports no start function', () => {
+    expect(() => evaluateKernel(Buffer.from('exports.begin = () => {}'))).toThrow('no start function');
+  });
+
+  it('may load koffi and nothing else', () => {
+    evaluateKernel(Buffer.from('require("koffi").load; exports.start = () => {}'));
+    expect(() => evaluateKernel(Buffer.from('require("node:fs"); exports.start = () => {}'))).toThrow(
+      'a guest kernel cannot load node:fs',
+    );
+  });
+});
+
+describe('the installed kernel', () => {
+  it('is the one that is started where the domain has the same, and is not evaluated again', () => {
+    const text = counting('sameKernel');
+    const installed = install(text);
+    deliver(text);
+    const kernel = installed.ifSame(kernelImage(boot, ENTRY));
+    expect(kernel?.start({ controlFd: 3, boot })).toBe('sameKernel');
+    expect(evaluations('sameKernel')).toBe(1);
+  });
+
+  it('is not started where one byte differs, also of a text as long', () => {
+    const installed = install('exports.start = () => 1');
+    deliver('exports.start = () => 2');
+    expect(installed.ifSame(kernelImage(boot, ENTRY))).toBeUndefined();
+    deliver('exports.start = () => 1 ');
+    expect(installed.ifSame(kernelImage(boot, ENTRY))).toBeUndefined();
+  });
+
+  it('is what its file held when it was loaded: a file that changed since makes no difference', () => {
+    const installed = install('exports.start = () => 1');
+    writeFileSync(join(dir, 'kernel.js'), 'exports.start = () => 2');
+    deliver('exports.start = () => 2');
+    expect(installed.ifSame(kernelImage(boot, ENTRY))).toBeUndefined();
+  });
+
+  it('is nobody’s where it was not loaded', () => {
+    writeFileSync(join(dir, 'kernel.js'), 'exports.start = () => 1');
+    deliver('exports.start = () => 1');
+    expect(kernelAt('kernel.js').ifSame(kernelImage(boot, ENTRY))).toBeUndefined();
+  });
+
+  it.each([
+    ['is missing', undefined, 'ENOENT'],
+    ['throws', 'throw new Error("broken")', 'broken'],
+    ['has no start function', 'exports.go = () => 1', 'no start function'],
+    ['fails to rehearse', 'exports.start = () => 1; exports.rehearse = async () => { throw new Error("no"); }', 'no'],
+  ])('is nobody’s when it %s', async (_, text, why) => {
+    if (text !== undefined) writeFileSync(join(dir, 'kernel.js'), text);
+    const installed = kernelAt('kernel.js');
+    installed.load();
+    await installed.rehearse();
+    expect(failures).toEqual([expect.stringContaining(why)]);
+    deliver(text ?? '');
+    expect(installed.ifSame(kernelImage(boot, ENTRY))).toBeUndefined();
+  });
+});

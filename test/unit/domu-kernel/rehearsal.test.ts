@@ -1,0 +1,47 @@
+import { describe, expect, it } from 'vitest';
+import { consoleRing, type Vcpu } from '#pvbus';
+import { Kernel } from '../../../domu-kernel/kernel.ts';
+import { Rehearsal } from '../../../domu-kernel/rehearsal.ts';
+import { fatFsModule } from '../../support/fatfs.ts';
+
+async function rehearse(boot: (vcpu: Vcpu) => Kernel): Promise<void> {
+  const rehearsal = new Rehearsal(boot);
+  try {
+    while (!rehearsal.step()) await new Promise(resolve => setImmediate(resolve));
+  } finally {
+    rehearsal.release();
+  }
+}
+
+describe('a rehearsal', () => {
+  it('is a start of day up to the first line of the program, without a hypervisor', async () => {
+    let said = '';
+    await rehearse(vcpu => {
+      const kernel = new Kernel({ vcpu, fatFs: () => fatFsModule });
+      const write = kernel.console.write.bind(kernel.console);
+      kernel.console.write = text => {
+        write(text);
+        const bytes = new Uint8Array(64);
+        const n = consoleRing(vcpu.memory.page(kernel.info.console.gfn), 'back').reader.read(bytes);
+        said += Buffer.from(bytes.subarray(0, n)).toString();
+      };
+      return kernel;
+    });
+    expect(said).toBe('hello\r\n');
+  });
+
+  it('ends with the error of a kernel that cannot start', async () => {
+    const failing = (vcpu: Vcpu): Kernel => {
+      const kernel = new Kernel({ vcpu, fatFs: () => fatFsModule });
+      kernel.start = async () => {
+        throw new Error('no start of day');
+      };
+      return kernel;
+    };
+    await expect(rehearse(failing)).rejects.toThrow('no start of day');
+  });
+
+  it('can be had again and again', async () => {
+    for (let i = 0; i < 3; i++) await rehearse(vcpu => new Kernel({ vcpu, fatFs: () => fatFsModule }));
+  });
+});
