@@ -22,6 +22,10 @@ export interface DomainDoor {
   onEvent(port: EvtchnPort, cb: () => void): void;
   /** Undefined: there is no such domain. */
   domainInfo(domid: Domid): DomainInfo | undefined;
+  /** The page of a domain that the daemon before this one had joined to its port `local`; undefined: it is lost. */
+  adopt(domid: Domid, gfn: Gfn, local: EvtchnPort): Page | undefined;
+  /** Let go of all that the daemon before this one had and this one has not adopted. */
+  dropUnadopted(): void;
   /** VIRQ_DOM_EXC: some domain has shut down or died. */
   onDomExc(cb: () => void): void;
 }

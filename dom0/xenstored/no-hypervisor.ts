@@ -14,5 +14,7 @@ export const noHypervisor: DomainDoor = {
   notify: () => {},
   onEvent: () => {},
   domainInfo: () => undefined,
+  adopt: () => undefined,
+  dropUnadopted: () => {},
   onDomExc: () => {},
 };

@@ -16,14 +16,17 @@ export class RecordedDoor {
   readonly #outcomes: Outcome[] = [];
   #asked = 0;
 
-  /** Without a door: one that repeats what it is given with `repeat`. */
-  constructor(recorder: Recorder, door?: DomainDoor) {
+  constructor(recorder: Recorder, door: DomainDoor) {
     this.#recorder = recorder;
     this.#door = door;
   }
   /** Questions so far. */
   get asked(): number {
     return this.#asked;
+  }
+  /** From here on answers are only repeated. */
+  close(): void {
+    this.#door = undefined;
   }
   /** The hypervisor is to have answered this. */
   repeat(outcome: Outcome): void {

@@ -6,6 +6,7 @@ import {
   type EvtchnPort,
   type Gfn,
   type Log,
+  privatePage,
   XENSTORE_SERVER_FEATURE_ERROR,
   XENSTORE_SERVER_FEATURE_RECONNECTION,
   XenError,
@@ -20,8 +21,8 @@ import {
   XS_TRANSACTION_END,
   XS_WRITE,
 } from '#pvbus';
-import { Connection } from './connection.ts';
-import { DomainRing } from './domain-ring.ts';
+import { Connection, type ConnectionState } from './connection.ts';
+import { DomainRing, type DomainRingState } from './domain-ring.ts';
 import type { Domain, DomainDoor, DomainInfo } from './domains.ts';
 import {
   XENSTORE_SERVER_FEATURE_DOMID_ANY,
@@ -31,13 +32,14 @@ import {
 } from './newer-wire.ts';
 import { INTRODUCE_DOMAIN, RELEASE_DOMAIN } from './path.ts';
 import { DOM0, ownedBy, type Permissions } from './permissions.ts';
-import { Quotas } from './quota.ts';
+import { type Limits, type QuotaState, Quotas, UNLIMITED } from './quota.ts';
 import { RecordedDoor, type StorePage } from './recorded-door.ts';
-import { type DomainSeen, noRecorder, type Recorder } from './recorder.ts';
+import { type DomainSeen, noRecorder, type Outcome, type Recorder } from './recorder.ts';
 import { answer } from './requests.ts';
-import { apply, type Change, countUsage, Store, type Tree, walk } from './store.ts';
-import type { View } from './transaction.ts';
-import { Watches } from './watches.ts';
+import { apply, type Change, countUsage, type Node, type Operation, Store, type Tree, treeOf, walk } from './store.ts';
+import { Transaction, type TransactionState, type View } from './transaction.ts';
+import { type NodePatch, patched, patchOf } from './tree-patch.ts';
+import { Watches, type WatchState } from './watches.ts';
 
 const FEATURES =
   XENSTORE_SERVER_FEATURE_RECONNECTION |
@@ -94,12 +96,18 @@ export class Server {
   /** Released by request while alive: what they own goes when they die. */
   readonly #released = new Set<Domid>();
   #nextName = 1;
+  /** What happens has happened before, in the daemon that this one follows. */
+  #replaying = false;
 
   constructor(parts: ServerParts) {
     this.#parts = parts;
     this.#recorder = parts.recorder ?? noRecorder;
     this.#door = new RecordedDoor(this.#recorder, parts.door);
-    this.log = parts.log;
+    this.log = {
+      info: line => this.#replaying || parts.log.info(line),
+      warn: line => this.#replaying || parts.log.warn(line),
+      error: line => this.#replaying || parts.log.error(line),
+    };
     parts.door.onDomExc(() => this.checkDomains());
   }
 
@@ -138,6 +146,11 @@ export class Server {
   /** Replies may be sent: what they tell is kept. */
   flush(): void {
     this.#recorder.flush();
+  }
+
+  /** `step()` is to be called soon. */
+  onWork(): void {
+    this.#parts.onWork();
   }
 
   /** Its watches and transactions are gone from here on. */
@@ -386,6 +399,107 @@ export class Server {
     return this.#ready.size > 0;
   }
 
+  // ---- going on where another daemon has ended ----
+
+  /** Everything but the nodes, as plain data. Sockets are not in it: they end with their daemon. */
+  state(): ServerState {
+    const { tree, generation } = this.store;
+    return {
+      generation,
+      special: [...tree.special.entries()],
+      quotas: this.quotas.state(),
+      features: [...this.#features],
+      released: [...this.#released],
+      tracing: this.tracing,
+      nextWatch: this.watches.nextNr,
+      domains: [...this.#domains.values()].map(domain => this.#stateOf(domain)),
+    };
+  }
+
+  #stateOf({ domid, gfn, port, shutdown, connection, ring }: Domain): DomainState {
+    const { root } = this.store.tree;
+    return {
+      domid,
+      gfn,
+      port,
+      shutdown,
+      target: connection.actor.target,
+      ring: ring.state(),
+      connection: connection.state(),
+      watches: this.watches.of(connection),
+      transactions: [...connection.transactions].map(([id, transaction]) => {
+        const { base, operations, seen } = transaction.state();
+        return { id, base: patchOf(base.root, root), special: [...base.special.entries()], operations, seen };
+      }),
+    };
+  }
+
+  /** Of a new daemon: begin with what `state` gave, and repeat what follows, until `goOn`. */
+  restore(root: Node, state: ServerState): void {
+    this.#replaying = true;
+    this.#door.close();
+    this.store.restore(treeOf(root, state.special), state.generation);
+    this.quotas.restore(state.quotas);
+    for (const [domid, mask] of state.features) this.#features.set(domid, mask);
+    for (const domid of state.released) this.#released.add(domid);
+    this.tracing = state.tracing;
+    for (const domain of state.domains) this.#restoreDomain(root, domain, state.nextWatch);
+  }
+
+  #restoreDomain(root: Node, state: DomainState, nextWatch: number): void {
+    const { taken, given } = state.ring;
+    const page = { page: privatePage(), taken, given };
+    const domain = this.#connect(state.domid, state.gfn, state.port, page, state.target);
+    const { connection } = domain;
+    domain.shutdown = state.shutdown;
+    domain.ring.restore(state.ring);
+    connection.restore(state.connection);
+    for (const watch of state.watches) this.watches.restore(connection, watch, nextWatch);
+    for (const { id, base, special, operations, seen } of state.transactions) {
+      const tree = treeOf(patched(base, root), special);
+      const limits = (): Limits => connection.limits();
+      const was = { base: tree, operations, seen };
+      connection.transactions.set(id, Transaction.restored(this.store, connection.actor, limits, was));
+    }
+  }
+
+  /** A domain that is introduced. Throws ENOENT. */
+  domain(domid: Domid): Domain {
+    return this.#known(domid);
+  }
+  repeatAnswer(outcome: Outcome): void {
+    this.#door.repeat(outcome);
+  }
+  repeatRequest(type: number, payload: Uint8Array): void {
+    const client = this.accept(() => {});
+    answer(this, client, type, 0, 0, payload);
+    this.drop(client);
+  }
+  repeatCommit(operations: readonly Operation[]): void {
+    const state = { base: this.store.tree, operations, seen: [] };
+    this.fire(Transaction.restored(this.store, DOM0, () => UNLIMITED, state).commit());
+  }
+
+  /** All is repeated: meet the domains again, and whatever has become of them meanwhile. */
+  goOn(): void {
+    const { door } = this.#parts;
+    this.#replaying = false;
+    this.#door.open(door);
+    for (const domain of [...this.#domains.values()]) {
+      const page = door.adopt(domain.domid, domain.gfn, domain.port);
+      if (!page) {
+        // Its end is told by checkDomains; of one that lives the hypervisor has lost its page.
+        this.log.warn(`dom${domain.domid}: its xenstore page or port is gone`);
+        continue;
+      }
+      this.#door.onEvent(domain.port, domain.wake);
+      domain.ring.adopt(page);
+      domain.wake();
+    }
+    door.dropUnadopted();
+    this.checkDomains();
+  }
+
   // ---- for people ----
 
   /** What is wrong with the store, in words; undefined when all is well. */
@@ -400,6 +514,36 @@ export class Server {
     }
     return undefined;
   }
+}
+
+/** A daemon as plain data, without nodes and sockets. */
+export interface ServerState {
+  readonly generation: number;
+  readonly special: SpecialPermissions;
+  readonly quotas: QuotaState;
+  readonly features: readonly (readonly [Domid, number])[];
+  readonly released: readonly Domid[];
+  readonly tracing: boolean;
+  readonly nextWatch: number;
+  readonly domains: readonly DomainState[];
+}
+type SpecialPermissions = readonly (readonly [string, Permissions])[];
+interface DomainState {
+  readonly domid: Domid;
+  readonly gfn: Gfn;
+  readonly port: EvtchnPort;
+  readonly shutdown: boolean;
+  readonly target: number | undefined;
+  readonly ring: DomainRingState;
+  readonly connection: ConnectionState;
+  readonly watches: readonly WatchState[];
+  readonly transactions: readonly OpenTransaction[];
+}
+interface OpenTransaction extends Omit<TransactionState, 'base'> {
+  readonly id: number;
+  /** Beside the tree of the same snapshot. */
+  readonly base: NodePatch;
+  readonly special: SpecialPermissions;
 }
 
 function isGone(info: DomainInfo | null | undefined): boolean {

@@ -5,6 +5,7 @@ import {
   type Domid,
   domid,
   type EvtchnPort,
+  type Gfn,
   gfn,
   type Log,
   type Page,
@@ -18,6 +19,8 @@ import {
 } from '#pvbus';
 import type { Connection } from '../../dom0/xenstored/connection.ts';
 import type { DomainDoor, DomainInfo } from '../../dom0/xenstored/domains.ts';
+import { Journal } from '../../dom0/xenstored/journal.ts';
+import type { JournalDisk } from '../../dom0/xenstored/journal-file.ts';
 import { Server } from '../../dom0/xenstored/server.ts';
 
 /** A clock that stands until it is moved. */
@@ -119,6 +122,10 @@ export class PaperDoor implements DomainDoor {
   domainInfo(id: Domid): DomainInfo | undefined {
     return this.domains.get(id)?.info;
   }
+  adopt(id: Domid, _gfn: Gfn, local: EvtchnPort): Page | undefined {
+    return this.bound.has(local) ? this.domains.get(id)?.page : undefined;
+  }
+  dropUnadopted(): void {}
   onDomExc(cb: () => void): void {
     this.#domExc = cb;
   }
@@ -186,6 +193,7 @@ export class SocketClient extends RigClient {
   }
   #push(): void {
     const n = this.connection.receive(this.#left);
+    this.#rig.server.flush();
     this.#left = n < 0 ? this.#left.subarray(this.#left.length) : this.#left.subarray(n);
   }
   collect(): void {
@@ -243,7 +251,25 @@ export class XenstoreRig {
   readonly door = new PaperDoor();
   readonly clock = new StandingClock();
   readonly log = new ListLog();
-  readonly server = new Server({ door: this.door, clock: this.clock, log: this.log, onWork: () => {} });
+  server: Server;
+  readonly #disk: JournalDisk | undefined;
+
+  /** With a disk, a daemon that keeps a journal on it. */
+  constructor(disk?: JournalDisk) {
+    this.#disk = disk;
+    this.server = this.#start();
+  }
+  #start(): Server {
+    const { door, clock, log } = this;
+    const journal = this.#disk && new Journal({ disk: this.#disk, clock, log });
+    const server = new Server({ door, clock, log, onWork: () => {}, ...(journal && { recorder: journal }) });
+    journal?.recover(server);
+    return server;
+  }
+  /** The daemon is no more; another one takes its place. Clients of sockets have to connect anew. */
+  restart(): void {
+    this.server = this.#start();
+  }
 
   /** Serve the rings until nothing moves. */
   run(): void {

@@ -1,0 +1,197 @@
+// The journal as a file: a header, then checked records one after another. What follows the first record that
+// is torn or damaged is cut off, so what is read is always a prefix of what was written.
+// A record: u32 length of its body, u32 crc32 of the body, the body: one byte of kind and what that kind holds.
+import {
+  closeSync,
+  fdatasync,
+  fdatasyncSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+import { crc32 } from 'node:zlib';
+import { XenError } from '#pvbus';
+
+/** "xsjournl", then the version of all that follows. */
+const MAGIC = 0x6c6e72756f6a7378n;
+export const JOURNAL_VERSION = 1;
+const HEADER_BYTES = 16;
+const RECORD_HEADER = 8;
+/** No record is longer: a claim of more is damage. */
+const MAX_RECORD = 64 * 1024 * 1024;
+
+/** Where a journal lives. */
+export interface JournalDisk {
+  /** All there is; undefined when there is no journal. */
+  read(): Uint8Array | undefined;
+  /** Go on with what is there, cut to `length` bytes. */
+  open(length: number): JournalFile;
+  /** A new file beside the present one, which it becomes with `replace`. */
+  create(): JournalFile;
+  /** `file`, of `create`, is the journal from here on, wholly or not at all. */
+  replace(file: JournalFile): void;
+  /** There is no journal any more. */
+  remove(): void;
+}
+export interface JournalFile {
+  /** Returns once the bytes outlive this process. Throws when they cannot be kept; then none of them is. */
+  append(bytes: Uint8Array): void;
+  /** Make what was appended outlive the machine; `done` when it does, or with what went wrong. */
+  sync(done: (error: Error | null) => void): void;
+  close(): void;
+}
+
+/** A journal in the file system, `path`; a successor is written at `path`.new. */
+export class FileDisk implements JournalDisk {
+  readonly #path: string;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+  read(): Uint8Array | undefined {
+    try {
+      return readFileSync(this.#path);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+  open(length: number): JournalFile {
+    const fd = openSync(this.#path, 'r+', 0o600);
+    ftruncateSync(fd, length);
+    return new PlainFile(fd, length);
+  }
+  create(): JournalFile {
+    return new PlainFile(openSync(`${this.#path}.new`, 'w', 0o600), 0);
+  }
+  replace(file: JournalFile): void {
+    // order: all of it is on the disk before its name is; else a power loss could leave a name with nothing in it.
+    (file as PlainFile).syncNow();
+    renameSync(`${this.#path}.new`, this.#path);
+  }
+  remove(): void {
+    rmSync(this.#path, { force: true });
+  }
+}
+
+class PlainFile implements JournalFile {
+  readonly #fd: number;
+  #length: number;
+
+  constructor(fd: number, length: number) {
+    this.#fd = fd;
+    this.#length = length;
+  }
+  append(bytes: Uint8Array): void {
+    try {
+      for (let at = 0; at < bytes.length; ) at += writeSync(this.#fd, bytes, at, bytes.length - at, this.#length + at);
+    } catch (error) {
+      ftruncateSync(this.#fd, this.#length); // half a batch would be half a truth
+      throw error;
+    }
+    this.#length += bytes.length;
+  }
+  sync(done: (error: Error | null) => void): void {
+    fdatasync(this.#fd, done);
+  }
+  syncNow(): void {
+    fdatasyncSync(this.#fd);
+  }
+  close(): void {
+    closeSync(this.#fd);
+  }
+}
+
+/** Records on their way to a file. The memory grows to the largest batch there was, and stays. */
+export class Batch {
+  #bytes = new Uint8Array(64 * 1024);
+  /** Of the same memory, for who fills a body; valid until the next `begin`. */
+  view = new DataView(this.#bytes.buffer);
+  #length = 0;
+  #start = 0;
+
+  get length(): number {
+    return this.#length;
+  }
+  /** What was put in since `clear`; valid until the next `begin`. */
+  get bytes(): Uint8Array {
+    return this.#bytes.subarray(0, this.#length);
+  }
+  clear(): void {
+    this.#length = 0;
+  }
+  header(): void {
+    this.#room(HEADER_BYTES);
+    this.view.setBigUint64(this.#length, MAGIC, true);
+    this.view.setUint32(this.#length + 8, JOURNAL_VERSION, true);
+    this.view.setUint32(this.#length + 12, 0, true);
+    this.#length += HEADER_BYTES;
+  }
+  /** A record whose body has `size` bytes beside its kind: returns where in `view` they are to be put. */
+  begin(kind: number, size: number): number {
+    this.#room(RECORD_HEADER + 1 + size);
+    this.#start = this.#length;
+    const body = this.#start + RECORD_HEADER;
+    this.view.setUint32(this.#start, 1 + size, true);
+    this.view.setUint8(body, kind);
+    this.#length = body + 1 + size;
+    return body + 1;
+  }
+  put(at: number, bytes: Uint8Array): void {
+    this.#bytes.set(bytes, at);
+  }
+  /** The body of the record begun last is complete. */
+  end(): void {
+    const body = this.#bytes.subarray(this.#start + RECORD_HEADER, this.#length);
+    this.view.setUint32(this.#start + 4, crc32(body), true);
+  }
+
+  #room(more: number): void {
+    if (this.#length + more <= this.#bytes.length) return;
+    const bytes = new Uint8Array(Math.max(2 * this.#bytes.length, this.#length + more));
+    bytes.set(this.#bytes.subarray(0, this.#length));
+    this.#bytes = bytes;
+    this.view = new DataView(bytes.buffer);
+  }
+}
+
+export interface JournalRecord {
+  readonly kind: number;
+  readonly body: Uint8Array;
+  readonly view: DataView;
+  /** Where in the file the record ends. */
+  readonly end: number;
+}
+
+/**
+ * The records of a journal from byte `from` on, or from its beginning, up to the first that is not whole.
+ * Throws EINVAL when this is not a journal, or one of another version.
+ */
+export function* recordsOf(file: Uint8Array, from = 0): Generator<JournalRecord> {
+  const view = new DataView(file.buffer, file.byteOffset, file.length);
+  if (file.length < HEADER_BYTES || view.getBigUint64(0, true) !== MAGIC) {
+    throw new XenError('EINVAL', 'this is not a journal of xenstored');
+  }
+  const version = view.getUint32(8, true);
+  if (version !== JOURNAL_VERSION) {
+    throw new XenError('EINVAL', `a journal of version ${version}; this xenstored reads version ${JOURNAL_VERSION}`);
+  }
+  for (let at = Math.max(from, HEADER_BYTES); at + RECORD_HEADER < file.length; ) {
+    const length = view.getUint32(at, true);
+    const start = at + RECORD_HEADER;
+    if (length < 1 || length > MAX_RECORD || start + length > file.length) return;
+    const whole = file.subarray(start, start + length);
+    if (crc32(whole) !== view.getUint32(at + 4, true)) return;
+    const body = whole.subarray(1);
+    at = start + length;
+    yield {
+      kind: whole[0]!, // at least one byte
+      body,
+      view: new DataView(body.buffer, body.byteOffset, body.length),
+      end: at,
+    };
+  }
+}
