@@ -125,6 +125,26 @@ export const COMMANDS: readonly CommandSpec[] = [
     load: () => import('./debug-keys.ts'),
   },
   {
+    name: 'store',
+    modifies: true,
+    usage: '<ls|read|write|watch|rm|chmod> [options] ...',
+    description: 'Look at the nodes of xenstore, change and watch them',
+    options: `ls [-f] [-p] [--json] [Path ...]
+                        List all nodes below a path.
+read [--json] Path ...
+                        Print values.
+write [-R] Path Value [Path Value ...]
+                        Set values, all or none.
+watch [-n Count] [--json] Path ...
+                        Print each change with the new value.
+rm Path ...
+                        Remove nodes and all below them, all or none.
+chmod [-r] Path Mode ...
+                        Set permissions.
+Each prints more with -h. The daemon is that of XENSTORED_PATH, of XENSTORED_RUNDIR, or the host's.`,
+    load: () => import('./store.ts'),
+  },
+  {
     name: 'up',
     modifies: true,
     dryRun: true,
