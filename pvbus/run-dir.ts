@@ -54,9 +54,10 @@ export function makeRunDir(dir: string): void {
   checkRunDirVersion(dir, true);
 }
 
-/** Of a host that has ended: the sockets go, the logs stay. */
+/** Of a host that has ended: the sockets and the journal go, the logs stay. */
 export function removeSockets(dir: string): void {
-  for (const name of ['xenstored.sock', 'toolstack.sock', 'console'])
+  const sockets = ['xenstored.sock', 'xenstored-next.sock', 'toolstack.sock', 'console'];
+  for (const name of [...sockets, 'xenstored.journal', 'xenstored.journal.new'])
     rmSync(join(dir, name), { recursive: true, force: true });
 }
 
@@ -82,6 +83,9 @@ export function checkRunDirVersion(dir: string, create = false): void {
 /** Every path below a run directory. */
 export function runPaths(dir: string): {
   readonly xenstoredSocket: string;
+  /** Where a xenstored tells the one that takes over from it what that must know. */
+  readonly takeOverSocket: string;
+  readonly xenstoredJournal: string;
   readonly toolstackSocket: string;
   readonly hostLog: string;
   readonly version: string;
@@ -90,6 +94,8 @@ export function runPaths(dir: string): {
 } {
   return {
     xenstoredSocket: join(dir, 'xenstored.sock'),
+    takeOverSocket: join(dir, 'xenstored-next.sock'),
+    xenstoredJournal: join(dir, 'xenstored.journal'),
     toolstackSocket: join(dir, 'toolstack.sock'),
     hostLog: join(dir, 'host.log'),
     version: join(dir, 'version'),

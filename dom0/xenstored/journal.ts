@@ -62,28 +62,34 @@ export class Journal implements Recorder {
     this.#parts = parts;
   }
 
+  /** Keep what happens to `server` from here on, and nothing else. */
+  begin(server: Server): void {
+    this.#server = server;
+    this.#snapshot();
+    while (this.#compaction?.phase === 'nodes') this.#write(this.#compaction);
+    this.#switch();
+  }
+
   /**
-   * Bring `server`, which is new, to where its predecessor was, and keep what happens from here on. Throws
-   * EINVAL when there is a journal that cannot be read.
+   * Bring `server`, which is new, to where its predecessor was, if there was one, and keep what happens from here
+   * on. Throws EINVAL when there is a journal that cannot be read.
    */
   recover(server: Server): void {
     const { disk, log } = this.#parts;
     const bytes = disk.read();
-    this.#server = server;
-    if (bytes !== undefined) {
-      const { end, records, snapshotEnd } = replay(server, recordsOf(bytes), log);
-      if (end < bytes.length) log.warn(`journal: cut off its last ${bytes.length - end} bytes, which are damaged`);
-      this.#file = disk.open(end);
-      this.#snapshotBytes = snapshotEnd;
-      this.#records = end - snapshotEnd;
-      server.goOn();
-      log.info(`journal: went on after ${records} records`);
-      this.flush();
+    if (bytes === undefined) {
+      this.begin(server);
       return;
     }
-    this.#begin();
-    while (this.#compaction?.phase === 'nodes') this.#write(this.#compaction);
-    this.#switch();
+    this.#server = server;
+    const { end, records, snapshotEnd } = replay(server, recordsOf(bytes), log);
+    if (end < bytes.length) log.warn(`journal: cut off its last ${bytes.length - end} bytes, which are damaged`);
+    this.#file = disk.open(end);
+    this.#snapshotBytes = snapshotEnd;
+    this.#records = end - snapshotEnd;
+    server.goOn();
+    log.info(`journal: went on after ${records} records`);
+    this.flush();
   }
 
   // ---- recording ----
@@ -153,7 +159,7 @@ export class Journal implements Recorder {
       const due = this.#file ? this.#records > Math.max(COMPACT_BYTES, this.#snapshotBytes) : now >= this.#nextSync;
       if (!due) return 'idle';
       this.#nextSync = now + SYNC_NS;
-      this.#begin();
+      this.#snapshot();
       return 'progress';
     }
     if (compaction.phase === 'sync') return 'idle';
@@ -172,7 +178,8 @@ export class Journal implements Recorder {
     });
   }
 
-  #begin(): void {
+  /** Begin a new snapshot. */
+  #snapshot(): void {
     const server = this.#server;
     if (!server) return;
     this.flush();

@@ -1,5 +1,7 @@
 // The xenstored process: `xenstored.js --run-dir DIR --parent PID` under a hypervisor, with its vCPU of dom0
-// in XENOLITH_VCPUS; `xenstored.js --socket PATH` by itself. Prints `listening` when clients can connect.
+// in XENOLITH_VCPUS, and --successor when it is to go on where another was killed; by itself
+// `xenstored.js --socket PATH [--journal FILE]`, which goes on with what the file holds. Prints `listening` when
+// clients can connect.
 import { parseArgs } from 'node:util';
 import {
   attachVcpu,
@@ -15,6 +17,8 @@ import {
   vcpuSockets,
 } from '#pvbus';
 import { Daemon } from './daemon.ts';
+import { Journal } from './journal.ts';
+import { FileDisk } from './journal-file.ts';
 import { listenAt } from './listening-socket.ts';
 import { noHypervisor } from './no-hypervisor.ts';
 import { Server } from './server.ts';
@@ -23,7 +27,13 @@ import { Sockets } from './sockets.ts';
 import { VcpuDoor } from './vcpu-door.ts';
 
 const { values } = parseArgs({
-  options: { 'run-dir': { type: 'string' }, parent: { type: 'string' }, socket: { type: 'string' } },
+  options: {
+    'run-dir': { type: 'string' },
+    parent: { type: 'string' },
+    successor: { type: 'boolean', default: false },
+    socket: { type: 'string' },
+    journal: { type: 'string' },
+  },
 });
 const dir = values['run-dir'];
 const path = dir === undefined ? values.socket : runPaths(dir).xenstoredSocket;
@@ -48,7 +58,17 @@ const [control] = dir === undefined ? [] : vcpuSockets(process.env).values();
 const vcpu = control === undefined ? undefined : attachVcpu(control);
 if (vcpu) crashOnUncaught(vcpu);
 const door = vcpu ? new VcpuDoor(vcpu) : noHypervisor;
-const server = new Server({ door, clock, log, onWork: () => {} });
+const journalFile = dir === undefined ? values.journal : runPaths(dir).xenstoredJournal;
+const journal = journalFile === undefined ? undefined : new Journal({ disk: new FileDisk(journalFile), clock, log });
+const server = new Server({ door, clock, log, onWork: () => {}, ...(journal && { recorder: journal }) });
+try {
+  // A new host begins with an empty store, whatever another has left in its directory.
+  if (dir === undefined || values.successor) journal?.recover(server);
+  else journal?.begin(server);
+} catch (error) {
+  log.error(`${journalFile}: ${(error as Error).message}`);
+  process.exit(1);
+}
 
 const epoll = new Epoll();
 epoll.add(nodeLoopFd(), EPOLLIN);
