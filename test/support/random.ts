@@ -1,0 +1,19 @@
+// Random numbers that a failing run can be repeated with: XENOLITH_SEED names a run.
+
+/** In [0, 1), from a seed (mulberry32). */
+export function seeded(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = state;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** The seed of XENOLITH_SEED, or a new one, which a test is to name when it fails. */
+export function seededRandom(): { readonly seed: number; readonly random: () => number } {
+  const seed = Number(process.env.XENOLITH_SEED ?? Math.floor(Math.random() * 2 ** 32));
+  return { seed, random: seeded(seed) };
+}

@@ -1,0 +1,49 @@
+// A xenstored of its own, without a host: the built daemon as a process.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { socketTransport, XenstoreClient } from '#pvbus';
+import { dist } from './host-view.ts';
+
+export class XenstoredProcess {
+  readonly folder = mkdtempSync(join(tmpdir(), 'xenstored-'));
+  readonly socket = join(this.folder, 'socket');
+  readonly journal = join(this.folder, 'journal');
+  /** What the daemons have logged. */
+  log = '';
+  #child: ChildProcess | undefined;
+
+  get pid(): number {
+    return this.#child?.pid ?? 0;
+  }
+  /** Resolves when clients can connect. `args` beside the socket and the journal. */
+  async start(...args: string[]): Promise<void> {
+    const all = [dist('xenstored.js'), '--socket', this.socket, '--journal', this.journal, ...args];
+    const child = spawn(process.execPath, all, { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#child = child;
+    child.stderr.on('data', chunk => {
+      this.log += chunk;
+    });
+    const ended = once(child, 'close').then(() => {
+      throw new Error(`xenstored did not start: ${this.log}`);
+    });
+    await Promise.race([once(child.stdout, 'data'), ended]);
+    ended.catch(() => {}); // its end, later, is no failure
+  }
+  async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    const child = this.#child;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = once(child, 'exit');
+    child.kill(signal);
+    await ended;
+  }
+  async connect(): Promise<XenstoreClient> {
+    return new XenstoreClient(await socketTransport(this.socket));
+  }
+  async remove(): Promise<void> {
+    await this.kill();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
