@@ -17,6 +17,8 @@ export interface XlCall {
   readonly stdin?: XlIo['stdin'];
   readonly env?: NodeJS.ProcessEnv;
   readonly interrupted?: () => AbortSignal;
+  /** Its stdout is a terminal so wide. */
+  readonly columns?: number;
   /** Sees what is printed as it is printed. */
   readonly onOutput?: (all: string) => void;
 }
@@ -43,7 +45,8 @@ export function xlCommand(spec: CommandSpec, run: RunCommand, call: XlCall, args
 }
 
 async function collect(call: XlCall, body: (io: XlIo) => Promise<number>): Promise<XlRun> {
-  const stdout = new Collector(call.onOutput ?? (() => {}));
+  const terminal = call.columns === undefined ? {} : { isTTY: true, columns: call.columns };
+  const stdout = Object.assign(new Collector(call.onOutput ?? (() => {})), terminal);
   const stderr = new Collector(call.onOutput ?? (() => {}));
   const code = await body({
     stdin: call.stdin ?? new PassThrough().end(),
