@@ -27,12 +27,13 @@ export class ChildProcesses {
     this.callbacks = callbacks;
   }
   /** Start a program with `sockets` as its descriptors 3, 4, … */
-  spawn({ id, program, sockets, vcpus, takeOver }: Extract<ToMain, { op: 'spawn' }>): void {
+  spawn({ id, program, sockets, vcpus, start }: Extract<ToMain, { op: 'spawn' }>): void {
     const file = fileURLToPath(new URL(`./${program}`, import.meta.url));
     const isShell = program === 'domain-shell.cjs';
     const { runDir } = this.host;
     const args = isShell ? [String(process.pid)] : ['--run-dir', runDir, '--parent', String(process.pid)];
-    if (takeOver) args.push('--take-over', runPaths(runDir).takeOverSocket);
+    if (start === 'successor') args.push('--successor');
+    if (start === 'take-over') args.push('--take-over', runPaths(runDir).takeOverSocket);
     const options: Options = {
       // execa takes any descriptor; its types stop at 9.
       stdio: ['ignore', isShell ? this.host.logFd : 'pipe', this.host.logFd, ...sockets] as unknown as NonNullable<

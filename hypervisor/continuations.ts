@@ -18,6 +18,11 @@ export class Continuations {
     this.queue.push({ vcpu, go });
     return DEFERRED;
   }
+  /** Nobody is there any more to hear what comes of this vCPU's call; what is done of it stays done. */
+  drop(vcpu: Vcpu): void {
+    const kept = this.queue.filter(waiting => waiting.vcpu !== vcpu);
+    this.queue.splice(0, this.queue.length, ...kept);
+  }
   /** Run the next slice of the call that has waited longest. */
   step(guard: (vcpu: Vcpu, go: () => Result) => Result): boolean {
     const next = this.queue.shift();

@@ -30,6 +30,7 @@ export class DomainGrants {
   private refs = new Uint32Array(0);
   private kinds = new Uint8Array(0);
   private hosts = new Float64Array(0);
+  private vcpus = new Uint8Array(0);
   private readonly freeHandles: number[] = [];
   private usedHandles = 0;
   /** Live handles. */
@@ -93,13 +94,15 @@ export class DomainGrants {
   get handlesLeft(): boolean {
     return this.mappings < this.maxHandles;
   }
-  newHandle(granter: Domain, ref: number, kind: number, hostAddress: number): number {
+  /** `vcpu`: of this domain, whose thread asked for it. */
+  newHandle(granter: Domain, ref: number, kind: number, hostAddress: number, vcpu: number): number {
     const handle = this.freeHandles.pop() ?? this.usedHandles++;
     if (handle >= this.refs.length) this.growHandles();
     this.granters[handle] = granter;
     this.refs[handle] = ref;
     this.kinds[handle] = kind;
     this.hosts[handle] = hostAddress;
+    this.vcpus[handle] = vcpu;
     this.mappings++;
     return handle;
   }
@@ -112,6 +115,7 @@ export class DomainGrants {
     this.refs = grown(new Uint32Array(size), this.refs);
     this.kinds = grown(new Uint8Array(size), this.kinds);
     this.hosts = grown(new Float64Array(size), this.hosts);
+    this.vcpus = grown(new Uint8Array(size), this.vcpus);
   }
   freeHandle(handle: number): void {
     this.granters[handle] = undefined;
@@ -132,6 +136,9 @@ export class DomainGrants {
   }
   setKind(handle: number, kind: number): void {
     this.kinds[handle] = kind;
+  }
+  vcpuOf(handle: number): number {
+    return this.vcpus[handle]!;
   }
   hostAddressOf(handle: number): number {
     return this.hosts[handle]!;

@@ -13,10 +13,13 @@ import {
   VCPU_CRASH_RECORD_SIZE,
   vcpu_page,
   vcpuFrame,
+  XEN_EBUSY,
+  XEN_ENOENT,
+  XEN_EOPNOTSUPP,
 } from '#pvbus';
-import type { Domain, DomainProcesses } from './domain.ts';
+import type { Domain, DomainProcesses, Vcpu } from './domain.ts';
 import { SocketLink } from './link.ts';
-import type { Program, ToCore, ToMain } from './process-messages.ts';
+import type { Program, Start, ToCore, ToMain } from './process-messages.ts';
 
 interface Process {
   readonly id: number;
@@ -26,19 +29,35 @@ interface Process {
   /** The vCPUs of the domain that are threads of this process. */
   vcpus: readonly number[];
   exited: boolean;
+  /** Of its vCPUs: `before` is what they used as threads of other processes. */
   cpuTimeNs: number;
+  before: number;
+  /** The one that waits to take its place. */
+  heir: Heir | undefined;
 }
 interface Shell {
   readonly process: Process;
   readonly socket: number;
 }
+interface Heir {
+  readonly process: Process;
+  readonly sockets: readonly number[];
+}
+interface End {
+  readonly crash?: string;
+  readonly code: number | undefined;
+  readonly signal: string | undefined;
+}
 
-/** Which of dom0's vCPUs live in which process. */
-const DOM0: readonly { program: Program; vcpus: readonly number[] }[] = [
-  { program: 'xenstored.js', vcpus: [1] },
-  { program: 'dom0.js', vcpus: [0, 2, 3, 4] },
+/** Which of dom0's vCPUs live in which process, and whether another one may take its place. */
+const DOM0: readonly { program: Program; vcpus: readonly number[]; replaceable: boolean }[] = [
+  { program: 'xenstored.js', vcpus: [1], replaceable: true },
+  { program: 'dom0.js', vcpus: [0, 2, 3, 4], replaceable: false },
 ];
 export const DOM0_VCPUS = 5;
+/** So many ends of a program within so long are the end of the host: the next one would end as well. */
+const MAX_ENDS = 5;
+const ENDS_WITHIN_NS = 10e9;
 /** Starting a shell takes a processor that the domain just created can use better for so long. */
 const SHELL_DELAY_NS = 100e6;
 /** After one that ended by itself. */
@@ -48,13 +67,17 @@ const FIRST_SOCKET = 3;
 
 export class ProcessTable implements DomainProcesses {
   /** Called when a domain's process has ended, with what it left to say. */
-  onExit: (domain: Domain, end: { crash?: string; code: number | undefined; signal: string | undefined }) => void =
-    () => {};
+  onExit: (domain: Domain, end: End) => void = () => {};
+  /** Called when another thread takes a vCPU: before it has its link, and after. */
+  onVacated: (vcpu: Vcpu) => void = () => {};
+  onTaken: (vcpu: Vcpu) => void = () => {};
   private readonly post: (message: ToMain) => void;
   private readonly log: Log;
   private readonly processes = new Map<number, Process>();
   /** Of domains whose process has ended: what their vCPUs had used when it was last looked at. */
   private readonly spent = new WeakMap<Domain, Map<number, number>>();
+  /** When programs that may be replaced have ended lately (monotonic ns). */
+  private readonly ends = new Map<Program, number[]>();
   private shell: Shell | undefined;
   private prepareAt: number | undefined;
   private nextId = 1;
@@ -77,11 +100,21 @@ export class ProcessTable implements DomainProcesses {
     const [near, far] = socketPair();
     return { process: this.spawn('domain-shell.cjs', [far], [0], undefined), socket: near };
   }
-  private spawn(program: Program, sockets: number[], vcpus: readonly number[], domain: Domain | undefined): Process {
+  /** `before`: processor time of the vCPUs so far. */
+  private spawn(
+    program: Program,
+    sockets: number[],
+    vcpus: readonly number[],
+    domain: Domain | undefined,
+    start: Start = 'first',
+    before = 0,
+  ): Process {
     const id = this.nextId++;
-    const process: Process = { id, program, pid: 0, domain, vcpus, exited: false, cpuTimeNs: 0 };
+    const cpuTimeNs = before;
+    const process = { id, program, pid: 0, domain, vcpus, exited: false, cpuTimeNs, before, heir: undefined };
     this.processes.set(id, process);
-    this.post({ op: 'spawn', id, program, sockets, vcpus: vcpus.map((v, i) => `${v}:${FIRST_SOCKET + i}`).join(',') });
+    const places = vcpus.map((v, i) => `${v}:${FIRST_SOCKET + i}`).join(',');
+    this.post({ op: 'spawn', id, program, sockets, vcpus: places, start });
     return process;
   }
 
@@ -128,7 +161,8 @@ export class ProcessTable implements DomainProcesses {
   cpuTimeNs(domain: Domain, vcpu: number): number {
     const process = this.of(domain).find(p => p.vcpus[0] === vcpu);
     if (!process) return this.spent.get(domain)?.get(vcpu) ?? 0;
-    if (process.pid !== 0 && !process.exited) process.cpuTimeNs = Math.max(process.cpuTimeNs, cpuTime(process.pid));
+    if (process.pid !== 0 && !process.exited)
+      process.cpuTimeNs = Math.max(process.cpuTimeNs, process.before + cpuTime(process.pid));
     return process.cpuTimeNs;
   }
 
@@ -144,20 +178,104 @@ export class ProcessTable implements DomainProcesses {
     this.processes.delete(process.id);
     const { domain } = process;
     if (!domain) {
-      this.log.warn(`a prepared ${process.program} ended: ${signal ?? `exit code ${code}`}`);
-      if (this.shell?.process === process) {
-        closeFd(this.shell.socket);
-        this.shell = undefined;
-        this.prepareAt = monotonicNow() + SHELL_RETRY_NS;
-      }
+      this.unused(process, signal ?? `exit code ${code}`);
       return;
     }
     this.spent.set(domain, new Map(this.spent.get(domain)).set(process.vcpus[0]!, process.cpuTimeNs));
     for (const vcpu of process.vcpus) (domain.vcpus[vcpu]!.link as SocketLink | undefined)?.close();
     const crash = crashRecord(domain.memory, domain.layout, process.vcpus);
-    this.onExit(domain, { ...(crash !== undefined && { crash }), code, signal });
+    const end = { ...(crash !== undefined && { crash }), code, signal };
+    if (isReplaceable(process)) this.replace(domain, process, end);
+    else this.onExit(domain, end);
+  }
+  /** One that was no domain's has ended. */
+  private unused(process: Process, how: string): void {
+    if (this.shell?.process === process) {
+      closeFd(this.shell.socket);
+      this.shell = undefined;
+      this.prepareAt = monotonicNow() + SHELL_RETRY_NS;
+    }
+    for (const other of this.processes.values()) if (other.heir?.process === process) this.disinherit(other);
+    if (!this.retired.delete(process)) this.log.warn(`a prepared ${process.program} ended: ${how}`);
+  }
+
+  // ---- processes that are replaced ----
+
+  /** Handed over their vCPUs, and are being ended. */
+  private readonly retired = new Set<Process>();
+
+  /** A process has ended that its domain can do without for a moment. */
+  private replace(domain: Domain, process: Process, end: End): void {
+    const { program, pid, vcpus } = process;
+    const how = end.crash ?? end.signal ?? `exit code ${end.code}`;
+    const now = monotonicNow();
+    const ends = (this.ends.get(program) ?? []).filter(at => at > now - ENDS_WITHIN_NS);
+    this.ends.set(program, [...ends, now]);
+    if (ends.length + 1 >= MAX_ENDS) {
+      const seconds = ENDS_WITHIN_NS / 1e9;
+      this.onExit(domain, { ...end, crash: `${program} has ended ${MAX_ENDS} times within ${seconds} s: ${how}` });
+      return;
+    }
+    this.log.warn(`${program}, process ${pid}, has ended: ${how}; another one takes its place`);
+    // It waits for what the one that has ended was to tell it.
+    if (process.heir) this.disinherit(process);
+    const pairs = vcpus.map(() => socketPair());
+    const far = pairs.map(([, theirs]) => theirs);
+    this.occupy(
+      domain,
+      vcpus,
+      pairs.map(([ours]) => ours),
+    );
+    this.spawn(program, far, vcpus, domain, 'successor', process.cpuTimeNs);
+  }
+  private occupy(domain: Domain, vcpus: readonly number[], sockets: readonly number[]): void {
+    vcpus.forEach((id, i) => {
+      const vcpu = domain.vcpus[id]!;
+      (vcpu.link as SocketLink | undefined)?.close();
+      this.onVacated(vcpu);
+      this.boot(domain, id, sockets[i]!);
+      this.onTaken(vcpu);
+    });
+  }
+  /** The one that waited will not take the place of `process`. */
+  private disinherit(process: Process): void {
+    const { heir } = process;
+    process.heir = undefined;
+    if (!heir) return;
+    for (const socket of heir.sockets) closeFd(socket);
+    if (!heir.process.exited) this.post({ op: 'signal', id: heir.process.id, signal: 'SIGKILL' });
+  }
+
+  prepareSuccessor({ domain, id }: Vcpu): number {
+    const process = this.of(domain).find(p => p.vcpus.includes(id));
+    if (!process || !isReplaceable(process)) return -XEN_EOPNOTSUPP;
+    if (process.heir) return -XEN_EBUSY;
+    const { program, vcpus } = process;
+    const pairs = vcpus.map(() => socketPair());
+    const far = pairs.map(([, theirs]) => theirs);
+    const heir = this.spawn(program, far, vcpus, undefined, 'take-over');
+    process.heir = { process: heir, sockets: pairs.map(([ours]) => ours) };
+    return 0;
+  }
+  handOver({ domain, id }: Vcpu): number {
+    const process = this.of(domain).find(p => p.vcpus.includes(id));
+    const heir = process?.heir;
+    if (!process || !heir) return -XEN_ENOENT;
+    process.heir = undefined;
+    heir.process.before = this.cpuTimeNs(domain, id);
+    heir.process.domain = domain;
+    process.domain = undefined;
+    this.occupy(domain, process.vcpus, heir.sockets);
+    this.log.info(`${process.program}, process ${process.pid}, has handed over to process ${heir.process.pid}`);
+    this.retired.add(process);
+    // It sleeps in this very call, of which nothing may come back: its words are another one's now.
+    this.post({ op: 'signal', id: process.id, signal: 'SIGKILL' });
+    return 0;
   }
 }
+
+const isReplaceable = (process: Process): boolean =>
+  DOM0.some(({ program, replaceable }) => program === process.program && replaceable);
 
 function cpuTime(pid: number): number {
   let total = 0;

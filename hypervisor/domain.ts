@@ -37,6 +37,13 @@ export interface DomainProcesses {
   kill(domain: Domain): void;
   stop(domain: Domain): void;
   cont(domain: Domain): void;
+  /** Start one that waits to take the place of the one `vcpu` is a thread of. 0 or -errno. */
+  prepareSuccessor(vcpu: Vcpu): number;
+  /**
+   * Give all vCPUs of that process to the one that waits, and end it. 0 or -errno. The vCPUs are vacated
+   * (Hypervisor.vacated), get their links, and are taken (Hypervisor.taken) before this returns.
+   */
+  handOver(vcpu: Vcpu): number;
   cpuTimeNs(domain: Domain, vcpu: number): number;
 }
 
@@ -77,6 +84,10 @@ export class Vcpu {
   link: VcpuLink | undefined;
   /** Called with a deferred hypercall's result. The transport sets it. */
   complete: (result: number) => void = () => {};
+  /** Called when the thread is gone that the last trap was by. The transport sets it. */
+  forgetTrap: () => void = () => {};
+  /** Counts the threads this vCPU has been. */
+  incarnation = 0;
   /** A hypercall of this vCPU is being served at this moment: it runs, whatever its words say. */
   trapping = false;
   /** A hypercall of this vCPU has no answer yet. */
@@ -125,6 +136,21 @@ export class Vcpu {
     }
     this.deferred = false;
     this.complete(result);
+  }
+
+  /** Its thread is gone, wherever it was; another one will come. Events stay pending. */
+  vacate(): void {
+    this.incarnation++;
+    this.link = undefined;
+    this.known.clear();
+    this.deferred = false;
+    this.waiting = undefined;
+    this.goOn = undefined;
+    this.forgetTrap();
+    const { memory, layout } = this.domain;
+    const page = (vcpuFrame(layout, this.id) * PAGE_SIZE) / 4;
+    for (const field of ['reply_sleeping', 'event_sleeping', 'crash_length'] as const)
+      Atomics.store(memory.words, page + vcpu_page.at[field] / 4, 0);
   }
 
   /** Bump its event word, so that it looks at its events and control messages. */

@@ -1,8 +1,9 @@
 // The pages through which two domains notify each other without a hop through the hypervisor. The
-// hypervisor makes them and gives out their slots; it never writes one (see pvbus/doorbell.ts).
+// hypervisor makes them and gives out their slots; it writes none of their words but for the dead (see pvbus/doorbell.ts).
 import {
   Arena,
   DOORBELL_HALF,
+  DOORBELL_SLEEPING,
   DOORBELL_SLOTS,
   FUTEX_WAITV_MAX,
   KIND_DOORBELL,
@@ -57,6 +58,17 @@ export class DoorbellPair {
   /** The vCPU has got another thread, which has nothing yet. */
   forgetSent(vcpu: Vcpu): void {
     this.sentTo.delete(vcpu);
+  }
+  /** Does it say that it sleeps until the peer rings? */
+  sleeping(vcpu: Vcpu): boolean {
+    return Atomics.load(this.arena.words, this.sleepingWord(vcpu)) !== 0;
+  }
+  /** Nobody sleeps there any more, whatever the thread last said that is gone. */
+  clearSleeping(vcpu: Vcpu): void {
+    Atomics.store(this.arena.words, this.sleepingWord(vcpu), 0);
+  }
+  private sleepingWord(vcpu: Vcpu): number {
+    return (vcpu.domain === this.lower ? 0 : DOORBELL_HALF / 4) + DOORBELL_SLEEPING + vcpu.id;
   }
   release(): void {
     this.arena.release();

@@ -23,6 +23,8 @@ export class Port {
   state = EVTCHNSTAT_closed;
   /** The vCPU that hears it. */
   notify_vcpu = 0;
+  /** The vCPU whose thread has it: that made it, or that it was bound to last. */
+  owner = 0;
   /** unbound: who may bind to it. interdomain: the other end's domain. */
   remoteDomid = 0;
   /** interdomain */
@@ -207,13 +209,21 @@ export class EventChannels {
     const here = domain.ports.opened(port);
     if (here === undefined) return -XEN_EINVAL;
     if (here.state === EVTCHNSTAT_ipi || (here.state === EVTCHNSTAT_virq && perVcpuVirq(here.virq))) return -XEN_EINVAL;
-    if (here.notify_vcpu === vcpuId) return 0;
+    if (here.notify_vcpu !== vcpuId) {
+      const rc = this.move(domain, port, here, vcpu);
+      if (rc < 0) return rc;
+    }
+    here.owner = vcpuId;
+    return 0;
+  }
+  /** Another vCPU is to hear the port. 0 or -errno. */
+  private move(domain: Domain, port: number, here: Port, vcpu: Vcpu): number {
     if (here.pair !== undefined) {
       const remote = here.remote!;
       if (!canHear(vcpu, remote)) return -XEN_ENOSPC;
       unhear(domain.vcpus[here.notify_vcpu]!, remote);
       hear(vcpu, remote);
-      here.notify_vcpu = vcpuId;
+      here.notify_vcpu = vcpu.id;
       here.pair.send(vcpu);
       // order: the sender's entry first. A sender that rang the old vCPU had not seen it, so its bump is
       // older than the base read below, and the new vCPU takes it for an event.
@@ -223,7 +233,7 @@ export class EventChannels {
       this.publish(domain, port);
       vcpu.wake();
     } else {
-      here.notify_vcpu = vcpuId;
+      here.notify_vcpu = vcpu.id;
       this.publish(domain, port);
       if (here.state === EVTCHNSTAT_interdomain) this.publish(here.remote!, here.remotePort);
     }
@@ -292,6 +302,7 @@ export class EventChannels {
     const here = domain.ports.at(port);
     here.state = state;
     here.notify_vcpu = vcpuId;
+    here.owner = vcpuId;
     here.generation = (here.generation + 1) & 0xffff;
     domain.ports.openedOne();
     this.publish(domain, port);

@@ -86,10 +86,9 @@ export class GrantTables {
     const status = this.pin(granter, ref, mapper, readonly, pin, true);
     if (status !== GNTST_okay) return status;
 
-    const pool = granter.grants.poolOf(ref)!;
-    this.pools.send(pool, caller);
-    this.handle = mapper.grants.newHandle(granter, ref, kind, hostAddress);
-    this.place = pool.id * POOL_SPAN + granter.physmap.poolPageAt(granter.grants.gfnOf(ref)) * PAGE_SIZE;
+    this.pools.send(granter.grants.poolOf(ref)!, caller);
+    this.handle = mapper.grants.newHandle(granter, ref, kind, hostAddress, caller.id);
+    this.place = placeOf(granter, ref);
     return GNTST_okay;
   }
 
@@ -99,11 +98,7 @@ export class GrantTables {
     const granter = grants.granterOf(handle);
     if (granter === undefined) return GNTST_bad_handle;
     const ref = grants.refOf(handle);
-    const pool = granter.grants.poolOf(ref)!;
-    if (busAddress !== 0) {
-      const place = pool.id * POOL_SPAN + granter.physmap.poolPageAt(granter.grants.gfnOf(ref)) * PAGE_SIZE;
-      if (busAddress !== place) return GNTST_bad_dev_addr;
-    }
+    if (busAddress !== 0 && busAddress !== placeOf(granter, ref)) return GNTST_bad_dev_addr;
     const kind = grants.kindOf(handle);
     let gone = 0;
     if (hostAddress !== 0 && (kind & GNTMAP_host_map) !== 0) {
@@ -243,6 +238,12 @@ export class GrantTables {
     }
     return GNTST_okay;
   }
+}
+
+/** Where in its pool the page of a mapped entry lies. */
+export function placeOf(granter: Domain, ref: number): number {
+  const pool = granter.grants.poolOf(ref)!;
+  return pool.id * POOL_SPAN + granter.physmap.poolPageAt(granter.grants.gfnOf(ref)) * PAGE_SIZE;
 }
 
 /** The entry's first word: flags, and the domid above them. The frame is in the next. */

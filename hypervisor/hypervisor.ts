@@ -27,6 +27,7 @@ import { type BuildInfo, XenVersion } from './hypercalls/xen-version.ts';
 import { XenolithOp } from './hypercalls/xenolith-op.ts';
 import { HostMemory } from './memory.ts';
 import { Pools } from './pools.ts';
+import { Succession } from './succession.ts';
 import { Teardowns } from './teardown.ts';
 import { Timers } from './timers.ts';
 import { VcpuTimers } from './vcpu-timers.ts';
@@ -73,6 +74,7 @@ export class Hypervisor {
   private readonly timers = new Timers();
   private readonly continuations = new Continuations();
   private readonly virqs: Virqs;
+  private readonly succession: Succession;
   private readonly hypercalls: HypercallTable;
 
   constructor(options: HypervisorOptions) {
@@ -123,6 +125,7 @@ export class Hypervisor {
       shutdownHost: reason => this.onHostShutdown(reason),
     });
     const { life } = this;
+    this.succession = new Succession({ processes, life, events, pools, continuations, timers });
     const watchdogs = new Watchdogs(timers, clock, life, this.log);
     const say = (line: string): void => this.say(line);
     this.hypercalls = new HypercallTable({
@@ -146,7 +149,7 @@ export class Hypervisor {
         },
       }),
       domctl: new Domctl({ domains, life, events, virqs, clock, nrCpus, say }),
-      xenolith: new XenolithOp(domains, pools),
+      xenolith: new XenolithOp(domains, pools, this.succession),
       continuations,
     });
     this.nrCpus = nrCpus;
@@ -197,6 +200,7 @@ export class Hypervisor {
     // One hypercall at a time; a thread that does not wait for its answer must not confuse two of them.
     if (vcpu.deferred) return -XEN_EBUSY;
     let result: Result;
+    const { incarnation } = vcpu;
     vcpu.trapping = true;
     try {
       result = this.hypercalls.call(vcpu, nr, exact(a0), exact(a1), exact(a2), exact(a3), exact(a4));
@@ -204,6 +208,8 @@ export class Hypervisor {
       result = this.failed(vcpu, error);
     }
     vcpu.trapping = false;
+    // The thread that asked is gone; the answer would be taken for another one's.
+    if (vcpu.incarnation !== incarnation) return DEFERRED;
     if (result === DEFERRED) vcpu.deferred = true;
     return result;
   }
@@ -233,6 +239,15 @@ export class Hypervisor {
   /** A vCPU has got a link, e.g. a new one: tell it what its domain shares with others. */
   linked(vcpu: Vcpu): void {
     this.life.linked(vcpu);
+  }
+
+  /** The thread of a privileged domain's vCPU is gone, wherever it was; another one is to be linked. */
+  vacated(vcpu: Vcpu): void {
+    this.succession.vacate(vcpu);
+  }
+  /** The other one has its link: it is told what the vCPU has. */
+  taken(vcpu: Vcpu): void {
+    this.succession.taken(vcpu);
   }
 
   /** All state as text; the same that debug keys print. */

@@ -21,6 +21,7 @@ export class SocketLink implements VcpuLink {
     this.socket = socket;
     this.words = memory.words;
     this.seq = (vcpuFrame(layout, vcpu) * PAGE_SIZE + vcpu_page.at.control_seq) / 4;
+    Atomics.store(this.words, this.seq, 0);
   }
   send(kind: number, a: number, b: number, arena?: Arena): void {
     if (this.socket < 0) return;

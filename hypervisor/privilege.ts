@@ -30,6 +30,7 @@ const RULES = {
   sysctl: 'priv',
   pool: 'target',
   map_foreign: 'priv',
+  succession: 'priv',
 } as const satisfies Record<string, Rule>;
 
 export type Action = keyof typeof RULES;

@@ -8,6 +8,7 @@ export type ToMain =
       readonly program: Program;
       readonly sockets: readonly number[];
       readonly vcpus: string;
+      readonly start: Start;
     }
   | { readonly op: 'signal'; readonly id: number; readonly signal: NodeJS.Signals }
   | { readonly op: 'host-down'; readonly status: number; readonly why: string };
@@ -20,6 +21,12 @@ export type ToCore =
       readonly code: number | undefined;
       readonly signal: string | undefined;
     };
+
+/**
+ * Why a process of the host is started: with the host; in the place of one that has ended; or to wait until it
+ * takes over from the one that is there.
+ */
+export type Start = 'first' | 'successor' | 'take-over';
 
 /** A built file of dist/. */
 export type Program = 'dom0.js' | 'xenstored.js' | 'domain-shell.cjs';

@@ -56,6 +56,10 @@ export class TrapPage {
     handler(this, words[OP]! >>> 0, this.arg(0), this.arg(1), this.arg(2), this.arg(3), this.arg(4));
     return true;
   }
+  /** The thread is gone that may have trapped: what it asked and was not served is not to be, nor to be answered. */
+  forget(): void {
+    this.taken = Atomics.load(this.words, TRAP_SEQ);
+  }
   private arg(i: number): number {
     return (this.words[ARG + 2 * i]! >>> 0) + (this.words[ARG + 2 * i + 1]! >>> 0) * 2 ** 32;
   }

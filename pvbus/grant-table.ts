@@ -40,6 +40,8 @@ import { errnoName, gntstName, XenError } from './errors.ts';
 import { type ControlMessage, closeFd } from './linux.ts';
 import type { Page } from './page.ts';
 import { PoolView } from './pool-view.ts';
+import { getU64 } from './struct.ts';
+import type { InheritedMapping } from './succession.ts';
 import type { Vcpu } from './vcpu.ts';
 
 const GRANTS_PER_FRAME = PAGE_SIZE / grant_entry_v1.size;
@@ -223,14 +225,17 @@ export class GrantTable {
         failed ??= { ref: refs[i]!, status, why: gntstName(status) };
         continue;
       }
-      const offset = view.getUint32(at + field.dev_bus_addr, true);
-      const pool = this.pools.get(view.getUint32(at + field.dev_bus_addr + 4, true));
-      if (!pool?.seen) throw new Error(`gref ${refs[i]} of dom${granter} lies in a pool the hypervisor has not sent`);
-      const seen = pool.seen.at(offset);
-      const handle = view.getUint32(at + field.handle, true);
-      into.push({ granter, ref: gref(refs[i]!), handle, page: seen.page, pool: seen.part, offset: seen.offset });
+      const place = getU64(view, at + field.dev_bus_addr);
+      into.push(this.adopt({ granter, ref: gref(refs[i]!), handle: view.getUint32(at + field.handle, true), place }));
     }
     return failed;
+  }
+  /** What is mapped already, by the thread that was this vCPU before. */
+  adopt({ granter, ref, handle, place }: InheritedMapping): GrantMapping {
+    const pool = this.pools.get(Math.floor(place / POOL_SPAN));
+    if (!pool?.seen) throw new Error(`gref ${ref} of dom${granter} lies in a pool the hypervisor has not sent`);
+    const { page, part, offset } = pool.seen.at(place % POOL_SPAN);
+    return { granter, ref, handle, page, pool: part, offset };
   }
   unmap(mappings: readonly GrantMapping[]): void {
     const { scratch } = this.vcpu;

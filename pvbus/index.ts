@@ -44,6 +44,7 @@ export * from './ring.ts';
 export * from './run-dir.ts';
 export * from './socket-errno.ts';
 export * from './struct.ts';
+export * from './succession.ts';
 export * from './thread-file.ts';
 export * from './toolstack-frames.ts';
 export * from './toolstack-protocol.ts';

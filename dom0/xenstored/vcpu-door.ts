@@ -8,6 +8,9 @@ import {
   GNTTAB_RESERVED_XENSTORE,
   type GrantMapping,
   gntstName,
+  type InheritedMapping,
+  type InheritedPort,
+  inherited,
   type Page,
   type Vcpu,
   VIRQ_DOM_EXC,
@@ -27,14 +30,20 @@ import type { DomainDoor, DomainInfo } from './domains.ts';
 export class VcpuDoor implements DomainDoor {
   readonly #vcpu: Vcpu;
   readonly #pages = new Map<Domid, GrantMapping>();
+  /** What the daemon before this one had, and this one has not taken up. */
+  #leftPorts: readonly InheritedPort[];
+  #leftPages: readonly InheritedMapping[];
 
   constructor(vcpu: Vcpu) {
     this.#vcpu = vcpu;
+    const { ports, mappings } = inherited(vcpu);
+    this.#leftPorts = ports;
+    this.#leftPages = mappings;
   }
 
   mapStorePage(domid: Domid, gfn: Gfn): Page {
     if (domid === this.#vcpu.domid) return this.#ownPage(gfn);
-    const mapping = this.#vcpu.grants.tryMap(domid, GNTTAB_RESERVED_XENSTORE);
+    const mapping = this.#takeUpPage(domid) ?? this.#vcpu.grants.tryMap(domid, GNTTAB_RESERVED_XENSTORE);
     if (typeof mapping === 'number') {
       throw new XenError('EINVAL', `dom${domid} grants no xenstore page: ${gntstName(mapping)}`);
     }
@@ -56,7 +65,10 @@ export class VcpuDoor implements DomainDoor {
   }
 
   bind(domid: Domid, remotePort: EvtchnPort): EvtchnPort {
-    return this.#vcpu.events.bindInterdomain(domid, remotePort);
+    // A daemon that dies between this and its record of it leaves the port bound.
+    const joined = (left: InheritedPort): boolean =>
+      left.kind === 'interdomain' && left.remote === domid && left.remotePort === remotePort;
+    return this.#takeUpPort(joined) ?? this.#vcpu.events.bindInterdomain(domid, remotePort);
   }
 
   unbind(port: EvtchnPort): void {
@@ -92,8 +104,42 @@ export class VcpuDoor implements DomainDoor {
     };
   }
 
+  adopt(domid: Domid, gfn: Gfn, local: EvtchnPort): Page | undefined {
+    // Unbound: the domain has closed its end, or has died.
+    const joined = ({ port, ...left }: InheritedPort): boolean =>
+      port === local && (left.kind === 'interdomain' || left.kind === 'unbound') && left.remote === domid;
+    if (!this.#leftPorts.some(joined)) return undefined;
+    const page = domid === this.#vcpu.domid ? this.#ownPage(gfn) : this.#takeUpPage(domid)?.page;
+    if (page) this.#takeUpPort(joined);
+    return page;
+  }
+
+  dropUnadopted(): void {
+    const { events, grants } = this.#vcpu;
+    for (const { port } of this.#leftPorts) events.close(port);
+    grants.unmap(this.#leftPages.map(left => grants.adopt(left)));
+    this.#leftPorts = [];
+    this.#leftPages = [];
+  }
+
+  #takeUpPort(which: (left: InheritedPort) => boolean): EvtchnPort | undefined {
+    const found = this.#leftPorts.find(which);
+    this.#leftPorts = this.#leftPorts.filter(left => left !== found);
+    return found?.port;
+  }
+  #takeUpPage(domid: Domid): GrantMapping | undefined {
+    const found = this.#leftPages.find(({ granter, ref }) => granter === domid && ref === GNTTAB_RESERVED_XENSTORE);
+    if (!found) return undefined;
+    this.#leftPages = this.#leftPages.filter(left => left !== found);
+    const mapping = this.#vcpu.grants.adopt(found);
+    this.#pages.set(domid, mapping);
+    return mapping;
+  }
+
   onDomExc(cb: () => void): void {
+    const { events } = this.#vcpu;
+    const bound = this.#takeUpPort(left => left.kind === 'virq' && left.virq === VIRQ_DOM_EXC);
     // Xen: a global VIRQ is bound on vCPU 0; `on` then steers it to this one.
-    this.#vcpu.events.on(this.#vcpu.events.bindVirq(VIRQ_DOM_EXC, 0), cb);
+    events.on(bound ?? events.bindVirq(VIRQ_DOM_EXC, 0), cb);
   }
 }

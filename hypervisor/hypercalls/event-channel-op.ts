@@ -89,17 +89,17 @@ export class EventChannelOp {
       case EVTCHNOP_send:
         return this.events.send(caller, view.getUint32(arg + evtchn_send.at.port, true));
       case EVTCHNOP_alloc_unbound:
-        return this.allocUnbound(domain, view, arg);
+        return this.allocUnbound(caller, view, arg);
       case EVTCHNOP_bind_interdomain:
         return this.bindInterdomain(caller, view, arg);
       case EVTCHNOP_bind_virq: {
         const virq = view.getUint32(arg + evtchn_bind_virq.at.virq, true);
         const vcpu = view.getUint32(arg + evtchn_bind_virq.at.vcpu, true);
-        return giveBack(view, arg + evtchn_bind_virq.at.port, this.virqs.bind(domain, virq, vcpu));
+        return giveBack(caller, arg + evtchn_bind_virq.at.port, this.virqs.bind(domain, virq, vcpu));
       }
       case EVTCHNOP_bind_ipi: {
         const vcpu = view.getUint32(arg + evtchn_bind_ipi.at.vcpu, true);
-        return giveBack(view, arg + evtchn_bind_ipi.at.port, this.events.bindIpi(domain, vcpu));
+        return giveBack(caller, arg + evtchn_bind_ipi.at.port, this.events.bindIpi(domain, vcpu));
       }
       case EVTCHNOP_bind_pirq:
         return -XEN_EOPNOTSUPP; // there is no physical interrupt a domain could have
@@ -126,14 +126,18 @@ export class EventChannelOp {
     }
   }
 
-  private allocUnbound(caller: Domain, view: DataView, arg: number): number {
+  private allocUnbound(vcpu: Vcpu, view: DataView, arg: number): number {
     const { at } = evtchn_alloc_unbound;
+    const caller = vcpu.domain;
     const remoteDomid = view.getUint16(arg + at.remote_dom, true);
     const domain = this.domains.any(caller, view.getUint16(arg + at.dom, true));
     if (domain === undefined) return -XEN_ESRCH;
     if (!mayCall('evtchn_unbound', caller, domain)) return -XEN_EPERM;
     const port = this.events.allocUnbound(domain, remoteDomid === DOMID_SELF ? caller.domid : remoteDomid);
-    return giveBack(view, arg + at.port, port);
+    if (domain === caller) return giveBack(vcpu, arg + at.port, port);
+    if (port < 0) return port;
+    view.setUint32(arg + at.port, port, true);
+    return 0;
   }
 
   private bindInterdomain(caller: Vcpu, view: DataView, arg: number): number {
@@ -141,7 +145,7 @@ export class EventChannelOp {
     const remotePort = view.getUint32(arg + at.remote_port, true);
     const remote = this.domains.any(caller.domain, view.getUint16(arg + at.remote_dom, true));
     if (remote === undefined) return -XEN_ESRCH;
-    return giveBack(view, arg + at.local_port, this.events.bindInterdomain(caller, remote, remotePort));
+    return giveBack(caller, arg + at.local_port, this.events.bindInterdomain(caller, remote, remotePort));
   }
 
   private status(caller: Domain, view: DataView, arg: number): number {
@@ -178,9 +182,10 @@ export class EventChannelOp {
   }
 }
 
-/** A port goes into the argument; the call itself returns 0 or -errno. */
-function giveBack(view: DataView, at: number, port: number): number {
+/** A new port of the caller goes into the argument; the call itself returns 0 or -errno. */
+function giveBack({ domain, id }: Vcpu, at: number, port: number): number {
   if (port < 0) return port;
-  view.setUint32(at, port, true);
+  domain.ports.at(port).owner = id;
+  domain.memory.view.setUint32(at, port, true);
   return 0;
 }

@@ -7,27 +7,41 @@ import {
   XEN_ENOSYS,
   XEN_EPERM,
   XEN_ESRCH,
+  XENOLITH_INHERITED_MAX,
+  XENOLITH_INHERITED_mappings,
+  XENOLITH_INHERITED_ports,
+  XENOLITHOP_handover,
+  XENOLITHOP_inherited,
   XENOLITHOP_map_foreign,
   XENOLITHOP_pool_populate,
   XENOLITHOP_pool_release,
+  XENOLITHOP_successor,
+  xenolith_inherited,
   xenolith_map_foreign,
+  xenolith_mapping,
   xenolith_pool_populate,
+  xenolith_port,
 } from '#pvbus';
+import { DEFERRED, type Result } from '../deferred.ts';
 import type { Domain, Vcpu } from '../domain.ts';
 import type { DomainTable } from '../domain-table.ts';
+import { readU64 } from '../guest-memory.ts';
 import type { Pools } from '../pools.ts';
 import { mayCall } from '../privilege.ts';
+import type { Succession } from '../succession.ts';
 
 export class XenolithOp {
   private readonly domains: DomainTable;
   private readonly pools: Pools;
+  private readonly succession: Succession;
 
-  constructor(domains: DomainTable, pools: Pools) {
+  constructor(domains: DomainTable, pools: Pools, succession: Succession) {
     this.domains = domains;
     this.pools = pools;
+    this.succession = succession;
   }
 
-  call(caller: Vcpu, cmd: number, arg: number): number {
+  call(caller: Vcpu, cmd: number, arg: number): Result {
     switch (cmd) {
       case XENOLITHOP_pool_populate:
         return this.pool(caller.domain, arg, true);
@@ -35,6 +49,12 @@ export class XenolithOp {
         return this.pool(caller.domain, arg, false);
       case XENOLITHOP_map_foreign:
         return this.mapForeign(caller, arg);
+      case XENOLITHOP_inherited:
+        return this.inherited(caller, arg);
+      case XENOLITHOP_successor:
+        return mayCall('succession', caller.domain, caller.domain) ? this.succession.prepare(caller) : -XEN_EPERM;
+      case XENOLITHOP_handover:
+        return this.handOver(caller);
       default:
         return -XEN_ENOSYS;
     }
@@ -68,5 +88,33 @@ export class XenolithOp {
     const { maxPages, maxVcpus } = domain.layout;
     vcpu.tell(KIND_FOREIGN, domid, maxPages + maxVcpus * 2 ** 32, domain.memory);
     return 0;
+  }
+
+  private inherited(vcpu: Vcpu, arg: number): number {
+    const { domain } = vcpu;
+    if (!domain.physmap.reachable(arg, xenolith_inherited.size)) return -XEN_EFAULT;
+    const { view } = domain.memory;
+    const { at } = xenolith_inherited;
+    const what = view.getUint32(arg + at.what, true);
+    const from = view.getUint32(arg + at.from, true);
+    const room = Math.min(view.getUint32(arg + at.nr, true), XENOLITH_INHERITED_MAX);
+    const list = readU64(view, arg + at.list);
+    if (!mayCall('succession', domain, domain)) return -XEN_EPERM;
+    if (room === 0 || (what !== XENOLITH_INHERITED_ports && what !== XENOLITH_INHERITED_mappings)) return -XEN_EINVAL;
+    const size = what === XENOLITH_INHERITED_ports ? xenolith_port.size : xenolith_mapping.size;
+    if (!domain.physmap.reachable(list, room * size)) return -XEN_EFAULT;
+    const { count, next } =
+      what === XENOLITH_INHERITED_ports
+        ? this.succession.ports(vcpu, from, list, room)
+        : this.succession.mappings(vcpu, from, list, room);
+    view.setUint32(arg + at.nr, count, true);
+    view.setUint32(arg + at.from, next, true);
+    return 0;
+  }
+
+  private handOver(caller: Vcpu): Result {
+    if (!mayCall('succession', caller.domain, caller.domain)) return -XEN_EPERM;
+    const rc = this.succession.handOver(caller);
+    return rc < 0 ? rc : DEFERRED;
   }
 }

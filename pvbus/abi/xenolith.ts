@@ -14,6 +14,12 @@ export const XENOLITHOP_pool_populate = 0;
 export const XENOLITHOP_pool_release = 1;
 /** arg: xenolith_map_foreign. A control domain receives the whole memory of `domid` (KIND_FOREIGN). */
 export const XENOLITHOP_map_foreign = 2;
+/** arg: xenolith_inherited. A control domain's vCPU asks what it has: it may be another thread than the one that made it. */
+export const XENOLITHOP_inherited = 3;
+/** No arg. Start a process that waits to take the place of the caller's, which must be one that may be replaced. */
+export const XENOLITHOP_successor = 4;
+/** No arg. Give the caller's vCPUs to the process that waits; the caller's is ended. Returns only when it fails. */
+export const XENOLITHOP_handover = 5;
 
 export const XENOLITH_POOL_readonly = 1;
 
@@ -25,6 +31,37 @@ export const xenolith_pool_populate = struct('xenolith_pool_populate', 16, {
   nr_frames: 'u32',
 });
 export const xenolith_map_foreign = struct('xenolith_map_foreign', 4, { domid: 'u16', pad: 'u16' });
+
+export const XENOLITH_INHERITED_ports = 0;
+export const XENOLITH_INHERITED_mappings = 1;
+
+/** Entries that one call lists at most: their pools are sent to the caller, who reads none of them meanwhile. */
+export const XENOLITH_INHERITED_MAX = 64;
+
+export const xenolith_inherited = struct('xenolith_inherited', 24, {
+  what: 'u32', // XENOLITH_INHERITED_*
+  from: 'u32', // the port or handle to begin at; returns where to go on, 0 after the last
+  nr: 'u32', // entries there is room for; returns how many there are
+  pad: 'u32',
+  list: 'u64', // guest address of that many xenolith_port or xenolith_mapping
+});
+/** A port that was made by this vCPU, or bound to it last. */
+export const xenolith_port = struct('xenolith_port', 16, {
+  port: 'u32',
+  status: 'u16', // EVTCHNSTAT_*
+  remote_domid: 'u16', // of one that is unbound or interdomain
+  remote_port: 'u32', // interdomain
+  virq: 'u32',
+});
+/** A grant that this vCPU has mapped. */
+export const xenolith_mapping = struct('xenolith_mapping', 24, {
+  handle: 'u32',
+  ref: 'u32',
+  domid: 'u16', // the granter
+  flags: 'u16', // GNTMAP_*
+  pad: 'u32',
+  place: 'u64', // as dev_bus_addr of the map that made it
+});
 
 /** Bytes of one pool memfd; sparse, so only what is used costs memory. */
 export const POOL_SIZE = 32 << 20;

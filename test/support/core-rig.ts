@@ -53,6 +53,8 @@ import {
   XEN_DOMCTL_max_vcpus,
   XEN_DOMCTL_setvcpucontext,
   XEN_DOMCTL_unpausedomain,
+  XEN_EBUSY,
+  XEN_ENOENT,
   XEN_SYSCTL_INTERFACE_VERSION,
   XENMEM_populate_physmap,
   XENOLITHOP_pool_populate,
@@ -119,6 +121,20 @@ export class NotedProcesses implements DomainProcesses {
   }
   cont(domain: Domain): void {
     this.asked.push(`cont ${domain.domid}`);
+  }
+  /** vCPUs for whose process another one waits. */
+  readonly heirs = new Set<Vcpu>();
+  onHandOver: (vcpu: Vcpu) => void = () => {};
+  prepareSuccessor(vcpu: Vcpu): number {
+    if (this.heirs.has(vcpu)) return -XEN_EBUSY;
+    this.asked.push(`successor ${vcpu.domain.domid}.${vcpu.id}`);
+    this.heirs.add(vcpu);
+    return 0;
+  }
+  handOver(vcpu: Vcpu): number {
+    if (!this.heirs.delete(vcpu)) return -XEN_ENOENT;
+    this.onHandOver(vcpu);
+    return 0;
   }
   cpuTimeNs(domain: Domain, vcpu: number): number {
     return this.cpu.get(`${domain.domid}.${vcpu}`) ?? 0;
@@ -478,6 +494,7 @@ export class CoreRig {
       cpuKhz: 2_000_000,
       ...options,
     });
+    this.processes.onHandOver = vcpu => this.replaceThread(vcpu);
     const { dom0Pages = 512, dom0Vcpus = 5 } = options;
     this.dom0 = new Guest(this, this.hypervisor.createDomain0({ max_vcpus: dom0Vcpus, max_pages: dom0Pages }));
   }
@@ -520,6 +537,13 @@ export class CoreRig {
       if (got < batch) break;
     }
     return done;
+  }
+
+  /** The thread of a vCPU of dom0 is gone, and another one is there. */
+  replaceThread(vcpu: Vcpu): void {
+    this.hypervisor.vacated(vcpu);
+    vcpu.link = new QueueLink();
+    this.hypervisor.taken(vcpu);
   }
 
   /** Killed processes end, timers fire, domains die: until nothing is left to do now. */

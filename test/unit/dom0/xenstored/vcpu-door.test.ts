@@ -6,6 +6,7 @@ import {
   type EvtchnPort,
   GNTTAB_RESERVED_XENSTORE,
   gfn,
+  inherited,
   port,
   RingTransport,
   SCHEDOP_shutdown,
@@ -203,5 +204,133 @@ describe('xenstored on a hypervisor', () => {
     const end = host.guest();
     await host.settle(host.toolstack.introduce(end.domid, end.store.gfn, end.port));
     await expect(host.settle(end.xs.introduce(domid(0), gfn(1), local))).rejects.toMatchObject({ code: 'EACCES' });
+  });
+});
+
+describe('the daemon after one that was killed', () => {
+  const NOTHING = { ports: [], mappings: [] };
+
+  /** The thread is gone that was the daemon; the door of the next one. */
+  function next(host: Host): { door: VcpuDoor; vcpu: Vcpu } {
+    host.core.replaceThread(host.core.dom0.domain.vcpus[1]!);
+    const vcpu = host.core.dom0.kernel(1);
+    return { door: new VcpuDoor(vcpu), vcpu };
+  }
+  /** A guest that was introduced, with the port the daemon has for it. */
+  async function introduced(host: Host): Promise<{ end: GuestEnd; local: EvtchnPort }> {
+    const end = host.guest();
+    await host.settle(host.toolstack.introduce(end.domid, end.store.gfn, end.port));
+    return { end, local: portFor(host, end.domid) };
+  }
+  const portFor = (host: Host, id: Domid): EvtchnPort =>
+    inherited(host.vcpu).ports.find(left => left.kind === 'interdomain' && left.remote === id)!.port;
+
+  test('adopts page and port of each domain, and hears it', async () => {
+    const host = new Host();
+    const { end, local } = await introduced(host);
+    const { door, vcpu } = next(host);
+    const page = door.adopt(end.domid, end.store.gfn, local)!;
+    end.store.bytes[17] = 99;
+    expect(page.bytes[17]).toBe(99);
+    let heard = 0;
+    door.onEvent(local, () => heard++);
+    vcpu.events.poll();
+    heard = 0;
+    end.kernel.events.notify(end.port);
+    vcpu.events.poll();
+    expect(heard).toBe(1);
+    door.dropUnadopted();
+    expect(inherited(vcpu).ports.map(({ port }) => port)).toContain(local);
+    door.unbind(local);
+    door.unmapStorePage(end.domid);
+    expect(inherited(vcpu).mappings).toEqual([]);
+  });
+
+  test("adopts dom0's own ring", async () => {
+    const host = new Host();
+    const kernel = host.core.dom0.kernel(0);
+    const frame = kernel.frames.alloc(1);
+    const theirs = kernel.events.allocUnbound(domid(0));
+    await host.settle(host.toolstack.introduce(domid(0), frame, theirs));
+    const { door } = next(host);
+    const page = door.adopt(domid(0), frame, portFor(host, domid(0)))!;
+    kernel.memory.page(frame).bytes[5] = 55;
+    expect(page.bytes[5]).toBe(55);
+  });
+
+  test('is told what is lost: another port, no page, another domain', async () => {
+    const host = new Host();
+    const [one, two] = [await introduced(host), await introduced(host)];
+    const { door, vcpu } = next(host);
+    expect(door.adopt(one.end.domid, one.end.store.gfn, two.local)).toBeUndefined();
+    expect(door.adopt(domid(77), one.end.store.gfn, one.local)).toBeUndefined();
+    expect(door.adopt(one.end.domid, one.end.store.gfn, port(999))).toBeUndefined();
+    expect(door.adopt(one.end.domid, one.end.store.gfn, one.local)).toBeDefined();
+    expect(door.adopt(one.end.domid, one.end.store.gfn, one.local)).toBeUndefined();
+    vcpu.grants.unmap(
+      inherited(vcpu)
+        .mappings.filter(({ granter }) => granter === two.end.domid)
+        .map(left => vcpu.grants.adopt(left)),
+    );
+    const { door: third } = next(host);
+    expect(third.adopt(two.end.domid, two.end.store.gfn, two.local)).toBeUndefined();
+  });
+
+  test('uses what the dead one made and did not record, when it makes it again', async () => {
+    const host = new Host();
+    const end = host.guest();
+    const before = new VcpuDoor(host.vcpu);
+    before.mapStorePage(end.domid, end.store.gfn);
+    const bound = before.bind(end.domid, end.port);
+    const { door, vcpu } = next(host);
+    const page = door.mapStorePage(end.domid, end.store.gfn);
+    expect(door.bind(end.domid, end.port)).toBe(bound);
+    end.store.bytes[3] = 33;
+    expect(page.bytes[3]).toBe(33);
+    expect(inherited(vcpu).mappings).toHaveLength(1);
+    // Taken up once: the next one of the same is refused, as ever.
+    expect(() => door.bind(end.domid, end.port)).toThrow(expect.objectContaining({ code: 'EINVAL' }));
+    door.dropUnadopted();
+    expect(inherited(vcpu).ports.map(({ port }) => port)).toContain(bound);
+  });
+
+  test('lets go of what nobody has adopted, and binds and maps it again when it is introduced', async () => {
+    const host = new Host();
+    const { end } = await introduced(host);
+    const { door, vcpu } = next(host);
+    door.dropUnadopted();
+    expect(inherited(vcpu)).toEqual(NOTHING);
+    expect(end.guest.entryFlags(GNTTAB_RESERVED_XENSTORE)).toBe(1);
+    door.mapStorePage(end.domid, end.store.gfn);
+    door.bind(end.domid, end.port);
+  });
+
+  test('hears of the ends of domains by the port that is bound to that already', async () => {
+    const host = new Host();
+    const { end } = await introduced(host);
+    const { door, vcpu } = next(host);
+    let heard = 0;
+    door.onDomExc(() => heard++);
+    // Something may have ended while nobody listened.
+    vcpu.events.poll();
+    expect(heard).toBe(1);
+    host.destroy(end);
+    vcpu.events.poll();
+    expect(heard).toBe(2);
+    expect(inherited(vcpu).ports.filter(({ kind }) => kind === 'virq')).toHaveLength(1);
+  });
+
+  test('adopts a domain that has died meanwhile, and lets its last page go', async () => {
+    const host = new Host();
+    const { end, local } = await introduced(host);
+    host.core.dom0.reset().domctl(XEN_DOMCTL_destroydomain, end.domid);
+    host.core.settle();
+    const { door } = next(host);
+    expect(door.adopt(end.domid, end.store.gfn, local)).toBeDefined();
+    expect(door.domainInfo(end.domid)).toMatchObject({ dying: true });
+    door.unbind(local);
+    door.unmapStorePage(end.domid);
+    host.core.settle();
+    expect(host.core.hypervisor.domains.byId(end.domid)).toBeUndefined();
   });
 });

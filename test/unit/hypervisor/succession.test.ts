@@ -1,0 +1,381 @@
+// A vCPU of dom0 goes from one process to another: by the death of the first, or because it gives way. The
+// domains' own code (pvbus) on both sides of the change, in one thread.
+
+import { beforeEach, describe, expect, it } from 'vitest';
+import {
+  __HYPERVISOR_grant_table_op,
+  __HYPERVISOR_sched_op,
+  __HYPERVISOR_xenolith_op,
+  domid,
+  GNTMAP_host_map,
+  GNTTABOP_map_grant_ref,
+  gnttab_map_grant_ref,
+  gref,
+  handOver,
+  inherited,
+  KIND_DOORBELL,
+  KIND_POOL,
+  PAGE_SIZE,
+  requestSuccessor,
+  SCHEDOP_poll,
+  sched_poll,
+  type Vcpu,
+  VIRQ_DOM_EXC,
+  vcpu_page,
+  vcpuFrame,
+  XEN_DOMCTL_destroydomain,
+  XEN_EBUSY,
+  XEN_EFAULT,
+  XEN_EINVAL,
+  XEN_ENOENT,
+  XEN_EPERM,
+  XENOLITH_INHERITED_MAX,
+  XENOLITH_INHERITED_mappings,
+  XENOLITH_INHERITED_ports,
+  XENOLITHOP_handover,
+  XENOLITHOP_inherited,
+  XENOLITHOP_successor,
+  xenolith_inherited,
+} from '#pvbus';
+import { checkInvariants } from '../../support/core-invariants.ts';
+import { CoreRig, DEFERRED, type Guest } from '../../support/core-rig.ts';
+
+const VCPU = 1;
+let rig: CoreRig;
+let guest: Guest;
+
+beforeEach(() => {
+  rig = new CoreRig();
+  guest = rig.guest();
+});
+
+/** The thread that is vCPU 1 of dom0 dies where it stands; the next one. */
+function successor(): Vcpu {
+  rig.replaceThread(rig.dom0.domain.vcpus[VCPU]!);
+  checkInvariants(rig.hypervisor);
+  return rig.dom0.kernel(VCPU);
+}
+/** A page of the guest's with `text` in it, granted to dom0 with `ref`. */
+function grantPage(ref: number, gfn: number, text: string): void {
+  guest.poolPopulate(0, gfn);
+  guest.bytes.set(Buffer.from(text), gfn * PAGE_SIZE);
+  guest.grant(ref, 0, gfn);
+}
+/** One that dom0 may bind to. */
+const guestPort = () => guest.kernel().events.allocUnbound(domid(0));
+const text = (bytes: Uint8Array, length: number): string => Buffer.from(bytes.subarray(0, length)).toString();
+
+describe('what a vcpu has', () => {
+  it('is listed for it alone: ports it made or was bound to last, grants it has mapped', () => {
+    const other = rig.dom0.kernel(0);
+    const kernel = rig.dom0.kernel(VCPU);
+    other.events.allocUnbound(domid(guest.domid));
+    const heard = kernel.events.bindInterdomain(domid(guest.domid), guestPort());
+    kernel.events.on(heard, () => {});
+    // Made, and not heard yet: for the event channels it is still vCPU 0's.
+    const unheard = kernel.events.bindInterdomain(domid(guest.domid), guestPort());
+    const unbound = kernel.events.allocUnbound(domid(0));
+    const virq = kernel.events.bindVirq(VIRQ_DOM_EXC, 0);
+    const given = other.events.allocUnbound(domid(guest.domid));
+    kernel.events.on(given, () => {});
+    grantPage(8, 10, 'mine');
+    grantPage(9, 11, "the other's");
+    kernel.grants.map(domid(guest.domid), [8]);
+    other.grants.map(domid(guest.domid), [9]);
+    const { ports, mappings } = inherited(successor());
+    expect(ports).toEqual([
+      { port: heard, kind: 'interdomain', remote: guest.domid, remotePort: 1 },
+      { port: unheard, kind: 'interdomain', remote: guest.domid, remotePort: 2 },
+      { port: unbound, kind: 'unbound', remote: 0 },
+      { port: virq, kind: 'virq', virq: VIRQ_DOM_EXC },
+      { port: given, kind: 'unbound', remote: guest.domid },
+    ]);
+    expect(mappings.map(({ granter, ref }) => [granter, ref])).toEqual([[guest.domid, 8]]);
+    expect(inherited(rig.dom0.kernel(0)).ports).toHaveLength(1);
+  });
+
+  it('is listed whole when one call cannot hold it', () => {
+    const kernel = rig.dom0.kernel(VCPU);
+    const n = 2 * XENOLITH_INHERITED_MAX + 3;
+    const ports = Array.from({ length: n }, () => kernel.events.allocUnbound(domid(guest.domid)));
+    guest.poolPopulate(0, 20);
+    const refs = Array.from({ length: n }, (_, i) => 8 + i);
+    for (const ref of refs) guest.grant(ref, 0, 20);
+    kernel.grants.map(domid(guest.domid), refs.slice(0, 100));
+    kernel.grants.map(domid(guest.domid), refs.slice(100));
+    const left = inherited(successor());
+    expect(left.ports.map(({ port }) => port)).toEqual(ports);
+    expect(left.mappings.map(({ ref }) => ref)).toEqual(refs);
+  });
+
+  it('is nothing once it was closed and unmapped', () => {
+    const kernel = rig.dom0.kernel(VCPU);
+    grantPage(8, 10, 'x');
+    const [mapping] = kernel.grants.map(domid(guest.domid), [8]);
+    const port = kernel.events.allocUnbound(domid(guest.domid));
+    kernel.grants.unmap([mapping!]);
+    kernel.events.close(port);
+    expect(inherited(successor())).toEqual({ ports: [], mappings: [] });
+  });
+
+  it('of a domain that has died: the port without its other end, the mapping with its page', () => {
+    const kernel = rig.dom0.kernel(VCPU);
+    const port = kernel.events.bindInterdomain(domid(guest.domid), guestPort());
+    grantPage(8, 10, 'last words');
+    kernel.grants.map(domid(guest.domid), [8]);
+    rig.dom0.reset().domctl(XEN_DOMCTL_destroydomain, guest.domid);
+    rig.settle();
+    const next = successor();
+    const { ports, mappings } = inherited(next);
+    expect(ports).toEqual([{ port, kind: 'unbound', remote: guest.domid }]);
+    const mapping = next.grants.adopt(mappings[0]!);
+    next.grants.unmap([mapping]);
+    rig.settle();
+    expect(rig.hypervisor.domains.byId(guest.domid)).toBeUndefined();
+  });
+});
+
+describe('what is adopted', () => {
+  it('a port is heard, and notified through, as if the process had made it', () => {
+    const end = guest.kernel();
+    const theirs = end.events.allocUnbound(domid(0));
+    const before = rig.dom0.kernel(VCPU);
+    const port = before.events.bindInterdomain(domid(guest.domid), theirs);
+    before.events.on(port, () => {});
+    let [heard, answered] = [0, 0];
+    end.events.on(theirs, () => answered++);
+    before.events.poll();
+    const next = successor();
+    next.events.on(port, () => heard++);
+    next.events.poll();
+    end.events.poll();
+    [heard, answered] = [0, 0];
+    const traps = countTraps();
+    end.events.notify(theirs);
+    next.events.poll();
+    next.events.notify(port);
+    end.events.poll();
+    expect([heard, answered]).toEqual([1, 1]);
+    expect(traps()).toBe(0);
+  });
+  function countTraps(): () => number {
+    let n = 0;
+    const { trap } = rig.hypervisor;
+    rig.hypervisor.trap = (...args) => {
+      n++;
+      return trap.apply(rig.hypervisor, args);
+    };
+    return () => n;
+  }
+
+  it('a mapping shows the page it showed, and its grant is in use until it is unmapped', () => {
+    const before = rig.dom0.kernel(VCPU);
+    grantPage(8, 10, 'from before');
+    const [old] = before.grants.map(domid(guest.domid), [8]);
+    const next = successor();
+    const mapping = next.grants.adopt(inherited(next).mappings[0]!);
+    expect(mapping).toMatchObject({ granter: guest.domid, ref: gref(8), handle: old!.handle, offset: old!.offset });
+    expect(text(mapping.page.bytes, 11)).toBe('from before');
+    guest.bytes[10 * PAGE_SIZE] = 0x46;
+    expect(text(mapping.page.bytes, 4)).toBe('From');
+    expect(guest.kernel().grants.endAccess(gref(8))).toBe(false);
+    next.grants.unmap([mapping]);
+    expect(guest.kernel().grants.endAccess(gref(8))).toBe(true);
+  });
+
+  it('the next process is sent the doorbells its vcpu hears, and a pool when it asks what is mapped', () => {
+    const before = rig.dom0.kernel(VCPU);
+    before.events.on(before.events.bindInterdomain(domid(guest.domid), guestPort()), () => {});
+    grantPage(8, 10, 'x');
+    before.grants.map(domid(guest.domid), [8]);
+    rig.replaceThread(rig.dom0.domain.vcpus[VCPU]!);
+    const { sent } = rig.dom0.link(VCPU);
+    expect(sent.map(({ kind, a }) => [kind, a])).toEqual([[KIND_DOORBELL, guest.domid]]);
+    inherited(rig.dom0.kernel(VCPU));
+    expect(sent.map(({ kind }) => kind)).toEqual([KIND_DOORBELL, KIND_POOL]);
+  });
+});
+
+describe('events', () => {
+  it('that came while nobody was there are delivered to the next one', () => {
+    const end = guest.kernel();
+    const theirs = end.events.allocUnbound(domid(0));
+    const before = rig.dom0.kernel(VCPU);
+    const port = before.events.bindInterdomain(domid(guest.domid), theirs);
+    before.events.on(port, () => {});
+    before.events.poll();
+    const vcpu = rig.dom0.domain.vcpus[VCPU]!;
+    rig.hypervisor.vacated(vcpu);
+    end.events.notify(theirs);
+    const heard: string[] = [];
+    const next = successor();
+    next.events.on(port, () => heard.push('port'));
+    next.events.poll();
+    expect(heard).toContain('port');
+  });
+
+  it('that were taken and not acted upon are delivered again, by whatever way they came', () => {
+    for (const mediated of [true, false]) {
+      rig = new CoreRig({ mediated });
+      guest = rig.guest();
+      const end = guest.kernel();
+      const theirs = end.events.allocUnbound(domid(0));
+      const before = rig.dom0.kernel(VCPU);
+      const port = before.events.bindInterdomain(domid(guest.domid), theirs);
+      const virq = before.events.bindVirq(VIRQ_DOM_EXC, 0);
+      const dies = (): never => {
+        throw new Error('killed');
+      };
+      before.events.on(port, () => {});
+      before.events.on(virq, () => {});
+      before.events.poll();
+      before.events.on(port, dies);
+      before.events.on(virq, dies);
+      end.events.notify(theirs);
+      rig.hypervisor.domainExited(guest.domid, { code: 1 });
+      expect(() => before.events.poll()).toThrow('killed');
+      const heard = new Set<string>();
+      const next = successor();
+      next.events.on(port, () => heard.add('port'));
+      next.events.on(virq, () => heard.add('virq'));
+      while (next.events.poll());
+      expect([...heard].sort()).toEqual(['port', 'virq']);
+    }
+  });
+});
+
+describe('the thread that has died', () => {
+  const dom0Vcpu = () => rig.dom0.domain.vcpus[VCPU]!;
+  const wordsOf = (field: 'reply_sleeping' | 'event_sleeping' | 'crash_length'): number =>
+    rig.dom0.view.getUint32(vcpuFrame(rig.dom0.domain.layout, VCPU) * PAGE_SIZE + vcpu_page.at[field], true);
+
+  it('in a poll is not answered, nor is its deadline told to the next one', () => {
+    const port = rig.dom0.allocUnbound(0);
+    const ports = rig.dom0.reset().putU32s([port]);
+    rig.dom0.vcpuId = VCPU;
+    rig.dom0.vcpu.complete = () => {
+      throw new Error('answered');
+    };
+    const arg = rig.dom0.put(sched_poll, { ports, nr_ports: 1, timeout: rig.clock.ns + 1e6 });
+    expect(rig.dom0.trap(__HYPERVISOR_sched_op, SCHEDOP_poll, arg)).toBe(DEFERRED);
+    const before = rig.hypervisor.timersPending;
+    rig.hypervisor.vacated(dom0Vcpu());
+    expect(rig.hypervisor.timersPending).toBe(before - 1);
+    rig.clock.advance(2e6);
+    rig.settle();
+    rig.dom0.vcpuId = 0;
+    rig.dom0.close(port);
+    expect(inherited(successor()).mappings).toEqual([]);
+  });
+
+  it('in a long hypercall leaves what was done of it, and its vcpu free for another call', () => {
+    guest.poolPopulate(0, 20);
+    for (let ref = 8; ref < 300; ref++) guest.grant(ref, 0, 20);
+    const { dom0 } = rig;
+    dom0.vcpuId = VCPU;
+    const list = Array.from({ length: 600 }, (_, i) => ({
+      host_addr: PAGE_SIZE,
+      flags: GNTMAP_host_map,
+      ref: 8 + (i % 100),
+      dom: guest.domid,
+    }));
+    const arg = dom0.reset().putMany(gnttab_map_grant_ref, list);
+    dom0.vcpu.complete = () => {
+      throw new Error('answered');
+    };
+    expect(dom0.trap(__HYPERVISOR_grant_table_op, GNTTABOP_map_grant_ref, arg, 600)).toBe(DEFERRED);
+    rig.hypervisor.vacated(dom0Vcpu());
+    rig.settle();
+    const next = successor();
+    const { mappings } = inherited(next);
+    expect(mappings.length).toBeGreaterThan(0);
+    expect(mappings.length).toBeLessThan(600);
+    next.grants.unmap(mappings.map(mapping => next.grants.adopt(mapping)));
+    expect(rig.dom0.domain.grants.mappings).toBe(0);
+    checkInvariants(rig.hypervisor);
+  });
+
+  it('asleep is not believed to sleep any more', () => {
+    const end = guest.kernel();
+    const kernel = rig.dom0.kernel(VCPU);
+    kernel.events.on(kernel.events.bindInterdomain(domid(guest.domid), end.events.allocUnbound(domid(0))), () => {});
+    kernel.wakeWords.announce(1);
+    const page = (vcpuFrame(rig.dom0.domain.layout, VCPU) * PAGE_SIZE) / 4;
+    Atomics.store(rig.dom0.domain.memory.words, page + vcpu_page.at.reply_sleeping / 4, 1);
+    Atomics.store(rig.dom0.domain.memory.words, page + vcpu_page.at.crash_length / 4, 7);
+    const pair = rig.dom0.domain.doorbells.get(guest.domain)!;
+    expect(dom0Vcpu().blocked).toBe(true);
+    expect(pair.sleeping(dom0Vcpu())).toBe(true);
+    rig.hypervisor.vacated(dom0Vcpu());
+    expect(dom0Vcpu().blocked).toBe(false);
+    expect(pair.sleeping(dom0Vcpu())).toBe(false);
+    expect([wordsOf('reply_sleeping'), wordsOf('event_sleeping'), wordsOf('crash_length')]).toEqual([0, 0, 0]);
+  });
+});
+
+describe('a process that gives way to the next', () => {
+  it('asks for one, and is never answered when it hands over; the next one is at once', () => {
+    const kernel = rig.dom0.kernel(VCPU);
+    const port = kernel.events.allocUnbound(domid(guest.domid));
+    requestSuccessor(kernel);
+    expect(rig.processes.asked).toContain('successor 0.1');
+    expect(() => requestSuccessor(kernel)).toThrow(expect.objectContaining({ code: 'EBUSY' }));
+    rig.dom0.vcpuId = VCPU;
+    expect(rig.dom0.trap(__HYPERVISOR_xenolith_op, XENOLITHOP_handover)).toBe(DEFERRED);
+    rig.dom0.vcpu.complete = () => {
+      throw new Error('answered');
+    };
+    rig.settle();
+    const next = rig.dom0.kernel(VCPU);
+    expect(inherited(next).ports).toEqual([{ port, kind: 'unbound', remote: guest.domid }]);
+  });
+
+  it('goes on when the next one is gone', () => {
+    const kernel = rig.dom0.kernel(VCPU);
+    requestSuccessor(kernel);
+    rig.processes.heirs.clear();
+    expect(() => handOver(kernel)).toThrow(expect.objectContaining({ code: 'ENOENT' }));
+    expect(inherited(kernel).ports).toEqual([]);
+  });
+});
+
+describe('the hypercalls', () => {
+  const list = (caller: Guest, fields: Record<string, number>): number =>
+    caller.call(__HYPERVISOR_xenolith_op, XENOLITHOP_inherited, caller.reset().put(xenolith_inherited, fields));
+
+  it('are for the control domain alone', () => {
+    const room = { what: XENOLITH_INHERITED_ports, nr: 1, list: 0 };
+    expect(list(guest, room)).toBe(-XEN_EPERM);
+    expect(guest.call(__HYPERVISOR_xenolith_op, XENOLITHOP_successor)).toBe(-XEN_EPERM);
+    expect(guest.call(__HYPERVISOR_xenolith_op, XENOLITHOP_handover)).toBe(-XEN_EPERM);
+    expect(rig.processes.asked.filter(line => line.startsWith('successor'))).toEqual([]);
+    expect(list(rig.dom0, room)).toBe(0);
+  });
+
+  it('refuse what they cannot read, write or name', () => {
+    const { dom0 } = rig;
+    const nowhere = dom0.domain.layout.frames * PAGE_SIZE;
+    expect(dom0.call(__HYPERVISOR_xenolith_op, XENOLITHOP_inherited, nowhere)).toBe(-XEN_EFAULT);
+    expect(list(dom0, { what: XENOLITH_INHERITED_mappings, nr: 1, list: nowhere })).toBe(-XEN_EFAULT);
+    expect(list(dom0, { what: XENOLITH_INHERITED_mappings, nr: 1, list: nowhere - 8 })).toBe(-XEN_EFAULT);
+    expect(list(dom0, { what: 2, nr: 1 })).toBe(-XEN_EINVAL);
+    expect(list(dom0, { what: XENOLITH_INHERITED_ports, nr: 0 })).toBe(-XEN_EINVAL);
+    expect(dom0.call(__HYPERVISOR_xenolith_op, XENOLITHOP_handover)).toBe(-XEN_ENOENT);
+    dom0.call(__HYPERVISOR_xenolith_op, XENOLITHOP_successor);
+    expect(dom0.call(__HYPERVISOR_xenolith_op, XENOLITHOP_successor)).toBe(-XEN_EBUSY);
+  });
+
+  it('list from any number without an end, and no more than there is room for', () => {
+    const { dom0 } = rig;
+    const ports = [1, 2, 3].map(() => dom0.allocUnbound(0));
+    const at = (from: number, nr: number) => {
+      const arg = dom0.reset().put(xenolith_inherited, { what: XENOLITH_INHERITED_ports, from, nr, list: 0x2000 });
+      const rc = dom0.call(__HYPERVISOR_xenolith_op, XENOLITHOP_inherited, arg);
+      return [rc, dom0.get(xenolith_inherited, arg, 'nr'), dom0.get(xenolith_inherited, arg, 'from')];
+    };
+    expect(at(0, 2)).toEqual([0, 2, ports[2]]);
+    expect(at(ports[2]!, 2)).toEqual([0, 1, 0]);
+    expect(at(0xffffffff, 2)).toEqual([0, 0, 0]);
+    expect(at(0, 0xffffffff)).toEqual([0, 3, 0]);
+  });
+});
