@@ -18,6 +18,7 @@ export async function watchControl(
 ): Promise<void> {
   const path = `${home}/control/shutdown`;
   const look = async (): Promise<void> => {
+    if (!(await readKey(xs, path))) return; // as nearly always: not worth a transaction
     const word = await xs.transaction(async tx => {
       const value = await readKey(xs, path, tx);
       // Xen: emptying it is the acknowledgement.
@@ -29,9 +30,17 @@ export async function watchControl(
     if (request) asked(request);
     else log.warn(`control/shutdown: '${word}' is nothing this guest can do`);
   };
+  // All at once: requests are served in their order.
   const features = ['feature-poweroff', 'feature-reboot'].map(feature => xs.write(`${home}/control/${feature}`, '1'));
-  await Promise.all(features);
-  await xs.watch(path, 'control/shutdown', () => {
+  const changed = (): void => {
     look().catch(error => log.warn(`control/shutdown: ${error instanceof Error ? error.message : error}`));
+  };
+  let first = true;
+  const watching = xs.watch(path, 'control/shutdown', () => {
+    // Xen: a watch fires once when it is set. The look below is younger than that.
+    if (!first) changed();
+    first = false;
   });
+  changed();
+  await Promise.all([...features, watching]);
 }

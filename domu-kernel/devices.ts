@@ -48,7 +48,8 @@ export class Devices {
   /** Resolves when every device is connected, has failed, or has taken too long. */
   async start(timers: Timers): Promise<void> {
     const { log } = this.parts;
-    const all = Promise.all([this.blkfront.start(), this.netfront.start(), this.pvcalls.start()]);
+    await Promise.all([this.blkfront.find(), this.netfront.find(), this.pvcalls.start()]);
+    const all = Promise.all([this.blkfront.ready(), this.netfront.ready()]);
     let waited = false;
     const late = new Promise<void>(resolve => {
       const timer = timers.after(READY_MS, () => {

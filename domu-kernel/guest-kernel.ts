@@ -4,10 +4,16 @@ import { compileFunction } from 'node:vm';
 import koffi from 'koffi';
 import { type ControlMessage, domainLayout, PAGE_SIZE, XENOLITH_IMAGE_MAGIC, xenolith_image } from '#pvbus';
 
+export interface Handed {
+  readonly controlFd: number;
+  readonly boot: ControlMessage;
+}
 /** What the text of a kernel exports. */
 export interface GuestKernel {
   /** Become vCPU 0 of the domain whose first control message is `boot`. */
-  start(handed: { controlFd: number; boot: ControlMessage }): void;
+  start(handed: Handed): void;
+  /** A start in two: the first asks nothing of anybody and may come before the domain runs, the second is returned. */
+  attach?(handed: Handed): () => void;
   /** Have ready what can be had before there is a domain. Leaves nothing behind that a start could notice. */
   rehearse?(): Promise<void>;
 }

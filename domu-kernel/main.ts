@@ -1,5 +1,5 @@
-// The kernel's entry: the domain's shell evaluates the bundle of this file and calls `start`, after `rehearse` if
-// it has the time.
+// The kernel's entry: the domain's shell evaluates the bundle of this file and calls what it exports, as
+// guest-kernel.ts says.
 import { attachVcpu, type ControlMessage, crashExit, domainLayout, PAGE_SIZE, reserveViews } from '#pvbus';
 import { compileFatFs } from './fs/fat-core.ts';
 import { ffWasm } from './fs/ff-wasm.ts';
@@ -10,8 +10,17 @@ import { runProgram } from './run-program.ts';
 // Taken before the program's globals replace it.
 const nextTurn = setImmediate;
 
+interface Handed {
+  readonly controlFd: number;
+  readonly boot: ControlMessage;
+}
+
 /** Become vCPU 0 of the domain whose control socket is `controlFd`. */
-export function start({ controlFd, boot }: { controlFd: number; boot?: ControlMessage }): void {
+export function start(handed: Handed): void {
+  attach(handed)();
+}
+/** The part of a start that only looks at the domain's memory; what it returns is the rest. */
+export function attach({ controlFd, boot }: Handed): () => void {
   const vcpu = attachVcpu(controlFd, boot);
   let kernel: Kernel | undefined;
   const crash = (error: unknown): never => {
@@ -24,13 +33,20 @@ export function start({ controlFd, boot }: { controlFd: number; boot?: ControlMe
   };
   process.on('uncaughtException', crash);
   process.on('unhandledRejection', crash);
-  try {
-    kernel = new Kernel({ vcpu, fatFs: () => compileFatFs(ffWasm) });
-    bringUp(kernel).catch(crash);
-    drive(kernel, crash);
-  } catch (error) {
-    crash(error);
-  }
+  const orCrash = <T>(body: () => T): T => {
+    try {
+      return body();
+    } catch (error) {
+      return crash(error);
+    }
+  };
+  const guest = orCrash(() => new Kernel({ vcpu, fatFs: () => compileFatFs(ffWasm) }));
+  kernel = guest;
+  return () =>
+    orCrash(() => {
+      bringUp(guest).catch(crash);
+      drive(guest, crash);
+    });
 }
 
 /** Address space is made ready for domains of at most so many MiB; larger ones start a few ms later. */

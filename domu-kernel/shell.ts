@@ -85,7 +85,7 @@ async function main(): Promise<void> {
   if (!isTaken()) collectGarbage?.();
   const boot = receiveBoot(CONTROL_FD);
   const page = new ControlPage(boot);
-  // The image is looked at as soon as the builder has said where it is: the rest of the domain is still being made.
+  // The builder has said where the image is; the rest of the domain is still being made.
   const entry = page.awaitEntry();
   let kernel: GuestKernel;
   try {
@@ -95,8 +95,10 @@ async function main(): Promise<void> {
     const { memory, layout, vcpu } = bootMemory({ ...boot, fd: dupFd(boot.fd) });
     return crashExit({ memory, layout, id: vcpu }, error);
   }
+  const handed = { controlFd: CONTROL_FD, boot };
+  const start = kernel.attach?.(handed) ?? (() => kernel.start(handed));
   page.awaitRun();
-  kernel.start({ controlFd: CONTROL_FD, boot });
+  start();
 }
 
 dieWithParent(Number(process.argv[2]));

@@ -117,14 +117,16 @@ export class Timers {
   }
 }
 
-/** Timers over VIRQ_TIMER and the singleshot timer of `vcpu`. */
+/** Timers over VIRQ_TIMER, which is bound when it is first needed, and the singleshot timer of `vcpu`. */
 export function vcpuTimers(vcpu: Vcpu, clock: Clock): Timers {
+  let bound = false;
   const timers = new Timers(clock, deadline => {
+    if (!bound) vcpu.events.on(vcpu.events.bindVirq(VIRQ_TIMER), () => timers.fired());
+    bound = true;
     const at = vcpu.scratch.reset().alloc(vcpu_set_singleshot_timer.size);
     // 0 would be a time long past; the hypervisor fires at once for those.
     setU64(vcpu.scratch.view, at + vcpu_set_singleshot_timer.at.timeout_abs_ns, Math.max(1, Math.ceil(deadline)));
     checked(vcpu.hypercall(__HYPERVISOR_vcpu_op, VCPUOP_set_singleshot_timer, vcpu.id, at), 'set_singleshot_timer');
   });
-  vcpu.events.on(vcpu.events.bindVirq(VIRQ_TIMER), () => timers.fired());
   return timers;
 }

@@ -79,8 +79,14 @@ export class Frontend {
     xs.onClose(() => {
       for (const device of this.#devices.values()) device.freeze();
     });
-    await xs.watch(this.#root, `frontend:${type}`, path => this.#changed(path));
+    let first = true;
+    const watching = xs.watch(this.#root, `frontend:${type}`, path => {
+      // Xen: a watch fires once when it is set, whatever there is. The listing below is younger than that.
+      if (!first || path !== this.#root) this.#changed(path);
+      first = false;
+    });
     this.#listing.poke();
+    await watching;
     await this.#listing.settled();
   }
 

@@ -200,10 +200,18 @@ export class Netfront {
     });
   }
 
-  /** Find the interfaces the domain was built with and wait until each is connected or has failed. */
-  async start(): Promise<void> {
-    await this.frontend.start();
+  /** Find the interfaces the domain was built with. */
+  find(): Promise<void> {
+    return this.frontend.start();
+  }
+  /** Wait until each that was found is connected or has failed. */
+  async ready(): Promise<void> {
     await Promise.allSettled(this.frontend.devices().map(device => device.ready()));
+  }
+  /** Both. */
+  async start(): Promise<void> {
+    await this.find();
+    await this.ready();
   }
   /** In the order of their numbers. */
   interfaces(): Vif[] {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { consoleRing, type Vcpu } from '#pvbus';
+import { __HYPERVISOR_event_channel_op, consoleRing, EVTCHNOP_send, type Vcpu } from '#pvbus';
 import { Kernel } from '../../../domu-kernel/kernel.ts';
 import { Rehearsal } from '../../../domu-kernel/rehearsal.ts';
 import { fatFsModule } from '../../support/fatfs.ts';
@@ -39,6 +39,29 @@ describe('a rehearsal', () => {
       return kernel;
     };
     await expect(rehearse(failing)).rejects.toThrow('no start of day');
+  });
+
+  it('has no hypercall before the start, and after it none but to wake xenstored, once to ask and once to have heard', async () => {
+    const calls: string[] = [];
+    const notified: number[] = [];
+    await rehearse(vcpu => {
+      vcpu.hypercall = (nr, op) => {
+        calls.push(`${nr === __HYPERVISOR_event_channel_op ? 'event_channel_op' : nr} ${op}`);
+        return 0;
+      };
+      const notify = vcpu.events.notify.bind(vcpu.events);
+      vcpu.events.notify = port => {
+        notified.push(port);
+        notify(port);
+      };
+      const kernel = new Kernel({ vcpu, fatFs: () => fatFsModule });
+      expect(calls).toEqual([]);
+      return kernel;
+    });
+    const STORE_PORT = 1;
+    const CONSOLE_PORT = 2;
+    expect(notified).toEqual([STORE_PORT, STORE_PORT, CONSOLE_PORT]);
+    expect(new Set(calls)).toEqual(new Set([`event_channel_op ${EVTCHNOP_send}`]));
   });
 
   it('can be had again and again', async () => {
