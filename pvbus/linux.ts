@@ -386,6 +386,9 @@ export class Epoll {
     this.view.setUint32(at + 8, 0, true);
     check('epoll_ctl', f.epoll_ctl(this.fd, op, fd, this.base + at));
   }
+  close(): void {
+    closeFd(this.fd);
+  }
   /** How many are ready, after at most `ms` (-1: however long it takes). 0 also after a signal. */
   wait(ms: number): number {
     return Math.max(0, f.epoll_wait(this.fd, this.base, EPOLL_EVENTS, ms));

@@ -3,6 +3,7 @@ import { type Clock, XENSTORE_PAYLOAD_MAX, XenstoreFrameReader } from '#pvbus';
 import { OutputQueue, type WaitingOutput } from './output-queue.ts';
 import type { Actor } from './permissions.ts';
 import type { Limits } from './quota.ts';
+import type { Asked } from './succession.ts';
 import type { Transaction } from './transaction.ts';
 import type { Watcher } from './watches.ts';
 
@@ -88,6 +89,12 @@ export class Connection implements Watcher {
       done++;
     }
     return at;
+  }
+
+  /** The answer to a request that was not answered at once. */
+  answerLate(type: number, { req_id, tx_id }: Asked, text: string): void {
+    this.output.reply(type, req_id, tx_id, Buffer.from(`${text}\0`, 'latin1'));
+    this.#queued();
   }
 
   event(path: string, token: string): void {

@@ -1,5 +1,6 @@
 // The daemon's one loop: a step in which nothing waits, and its driver.
 import { AdaptiveSpin, type Clock } from '#pvbus';
+import type { LiveUpdate } from './live-update.ts';
 import type { Server } from './server.ts';
 import type { Sleep } from './sleep.ts';
 import type { Sockets } from './sockets.ts';
@@ -12,6 +13,8 @@ const EVENT_LOOP_NS = 10e6;
 export interface DaemonParts {
   readonly server: Server;
   readonly sockets: Sockets;
+  /** Of one that can be replaced. */
+  readonly update?: LiveUpdate;
   /** Deliver what the hypervisor has to tell; true when there was something. */
   readonly pollEvents: () => boolean;
   readonly sleep: Sleep;
@@ -28,7 +31,7 @@ export class Daemon {
 
   /** One turn for everybody. */
   step(): 'progress' | 'idle' {
-    const { server, sockets, pollEvents, clock } = this.#parts;
+    const { server, sockets, update, pollEvents, clock } = this.#parts;
     const heard = pollEvents();
     const took = sockets.take();
     // order: this puts on record what sockets and rings have asked, before anybody is answered.
@@ -40,6 +43,8 @@ export class Daemon {
       sockets.retry();
     }
     sockets.send();
+    // order: last, when all that was asked is done, and what was not sent is known to be waiting.
+    if (update?.step() === 'progress') return 'progress';
     return heard || took || served || server.hasWork ? 'progress' : 'idle';
   }
 

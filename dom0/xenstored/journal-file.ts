@@ -5,9 +5,10 @@ import {
   closeSync,
   fdatasync,
   fdatasyncSync,
+  fstatSync,
   ftruncateSync,
   openSync,
-  readFileSync,
+  readSync,
   renameSync,
   rmSync,
   writeSync,
@@ -25,8 +26,8 @@ const MAX_RECORD = 64 * 1024 * 1024;
 
 /** Where a journal lives. */
 export interface JournalDisk {
-  /** All there is; undefined when there is no journal. */
-  read(): Uint8Array | undefined;
+  /** What there is from byte `from` on; undefined when there is no journal. */
+  read(from?: number): Uint8Array | undefined;
   /** Go on with what is there, cut to `length` bytes. */
   open(length: number): JournalFile;
   /** A new file beside the present one, which it becomes with `replace`. */
@@ -51,12 +52,22 @@ export class FileDisk implements JournalDisk {
   constructor(path: string) {
     this.#path = path;
   }
-  read(): Uint8Array | undefined {
+  read(from = 0): Uint8Array | undefined {
+    let fd: number;
     try {
-      return readFileSync(this.#path);
+      fd = openSync(this.#path, 'r');
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
       throw error;
+    }
+    try {
+      const bytes = new Uint8Array(Math.max(0, fstatSync(fd).size - from));
+      let length = 0;
+      for (let n = -1; n !== 0 && length < bytes.length; length += n)
+        n = readSync(fd, bytes, length, bytes.length - length, from + length);
+      return bytes.subarray(0, length);
+    } finally {
+      closeSync(fd);
     }
   }
   open(length: number): JournalFile {
@@ -73,7 +84,7 @@ export class FileDisk implements JournalDisk {
     renameSync(`${this.#path}.new`, this.#path);
   }
   remove(): void {
-    rmSync(this.#path, { force: true });
+    for (const path of [this.#path, `${this.#path}.new`]) rmSync(path, { force: true });
   }
 }
 
@@ -162,15 +173,12 @@ export interface JournalRecord {
   readonly kind: number;
   readonly body: Uint8Array;
   readonly view: DataView;
-  /** Where in the file the record ends. */
+  /** Where, in the bytes they are read from, the record ends. */
   readonly end: number;
 }
 
-/**
- * The records of a journal from byte `from` on, or from its beginning, up to the first that is not whole.
- * Throws EINVAL when this is not a journal, or one of another version.
- */
-export function* recordsOf(file: Uint8Array, from = 0): Generator<JournalRecord> {
+/** The length of a journal's header. Throws EINVAL when this is not a journal, or one of another version. */
+export function readHeader(file: Uint8Array): number {
   const view = new DataView(file.buffer, file.byteOffset, file.length);
   if (file.length < HEADER_BYTES || view.getBigUint64(0, true) !== MAGIC) {
     throw new XenError('EINVAL', 'this is not a journal of xenstored');
@@ -179,11 +187,17 @@ export function* recordsOf(file: Uint8Array, from = 0): Generator<JournalRecord>
   if (version !== JOURNAL_VERSION) {
     throw new XenError('EINVAL', `a journal of version ${version}; this xenstored reads version ${JOURNAL_VERSION}`);
   }
-  for (let at = Math.max(from, HEADER_BYTES); at + RECORD_HEADER < file.length; ) {
+  return HEADER_BYTES;
+}
+
+/** The records in `bytes` from byte `from` on, up to the first that is not whole. */
+export function* recordsOf(bytes: Uint8Array, from: number): Generator<JournalRecord> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  for (let at = from; at + RECORD_HEADER < bytes.length; ) {
     const length = view.getUint32(at, true);
     const start = at + RECORD_HEADER;
-    if (length < 1 || length > MAX_RECORD || start + length > file.length) return;
-    const whole = file.subarray(start, start + length);
+    if (length < 1 || length > MAX_RECORD || start + length > bytes.length) return;
+    const whole = bytes.subarray(start, start + length);
     if (crc32(whole) !== view.getUint32(at + 4, true)) return;
     const body = whole.subarray(1);
     at = start + length;

@@ -1,8 +1,8 @@
 // What a killed daemon leaves its successor: a snapshot, then every input since. The state of the daemon is the
 // fold of its inputs, so the successor does them again, and each has the effect and the reply it had before.
-import type { Clock, Log } from '#pvbus';
+import { type Clock, type Log, XenError } from '#pvbus';
 import type { Connection } from './connection.ts';
-import { Batch, type JournalDisk, type JournalFile, recordsOf } from './journal-file.ts';
+import { Batch, type JournalDisk, type JournalFile } from './journal-file.ts';
 import {
   ASKED,
   COMMIT,
@@ -17,7 +17,7 @@ import {
   STATE,
 } from './journal-records.ts';
 import type { DomainSeen, Outcome, Recorder } from './recorder.ts';
-import { replay } from './replay.ts';
+import { Replay } from './replay.ts';
 import type { Server } from './server.ts';
 import { nodePieces } from './snapshot.ts';
 import type { Operation } from './store.ts';
@@ -39,20 +39,24 @@ interface Compaction {
 }
 
 export interface JournalParts {
-  readonly disk: JournalDisk;
   readonly clock: Clock;
   readonly log: Log;
 }
 
+/** Records nothing until it is told where. */
 export class Journal implements Recorder {
   readonly #parts: JournalParts;
   readonly #batch = new Batch();
   #server: Server | undefined;
+  #disk: JournalDisk | undefined;
   #file: JournalFile | undefined;
   #compaction: Compaction | undefined;
   /** Bytes of records since the snapshot. */
   #records = 0;
   #snapshotBytes = 0;
+  #frozen = false;
+  /** Kept only for who reads it now. */
+  #temporary = false;
   #unsynced = false;
   #syncing = false;
   #nextSync = 0;
@@ -62,9 +66,10 @@ export class Journal implements Recorder {
     this.#parts = parts;
   }
 
-  /** Keep what happens to `server` from here on, and nothing else. */
-  begin(server: Server): void {
+  /** Keep what happens to `server` from here on, whatever `disk` held. */
+  begin(server: Server, disk: JournalDisk): void {
     this.#server = server;
+    this.#disk = disk;
     this.#snapshot();
     while (this.#compaction?.phase === 'nodes') this.#write(this.#compaction);
     this.#switch();
@@ -74,22 +79,57 @@ export class Journal implements Recorder {
    * Bring `server`, which is new, to where its predecessor was, if there was one, and keep what happens from here
    * on. Throws EINVAL when there is a journal that cannot be read.
    */
-  recover(server: Server): void {
-    const { disk, log } = this.#parts;
+  recover(server: Server, disk: JournalDisk): void {
+    const { log } = this.#parts;
     const bytes = disk.read();
     if (bytes === undefined) {
-      this.begin(server);
+      this.begin(server, disk);
       return;
     }
+    const replay = new Replay(server, log);
+    replay.take(bytes);
+    if (replay.snapshotEnd === 0) throw new XenError('EINVAL', 'a journal without a complete snapshot');
+    if (replay.end < bytes.length)
+      log.warn(`journal: cut off its last ${bytes.length - replay.end} bytes, which are damaged`);
+    this.goOn(server, disk, replay);
+    server.goOn();
+    log.info(`journal: went on after ${replay.records} records`);
+    this.flush();
+  }
+
+  /** Write where `replay` has come to an end. */
+  goOn(server: Server, disk: JournalDisk, { end, snapshotEnd }: Replay): void {
     this.#server = server;
-    const { end, records, snapshotEnd } = replay(server, recordsOf(bytes), log);
-    if (end < bytes.length) log.warn(`journal: cut off its last ${bytes.length - end} bytes, which are damaged`);
+    this.#disk = disk;
     this.#file = disk.open(end);
     this.#snapshotBytes = snapshotEnd;
     this.#records = end - snapshotEnd;
-    server.goOn();
-    log.info(`journal: went on after ${records} records`);
-    this.flush();
+  }
+
+  // ---- read by another while it is written ----
+
+  /** From here on there is one file, which only grows: its length, or undefined while that is not yet so. */
+  freeze(server: Server, elsewhere: JournalDisk): number | undefined {
+    if (!this.#server) {
+      this.#server = server;
+      this.#disk = elsewhere;
+      this.#temporary = true;
+    }
+    if (!this.#file || this.#compaction) return undefined;
+    this.#frozen = true;
+    return this.#snapshotBytes + this.#records;
+  }
+  /** There is nobody who reads it any more. */
+  thaw(): void {
+    this.#frozen = false;
+    if (!this.#temporary) return;
+    this.#temporary = false;
+    this.#drop();
+    this.#file?.close();
+    this.#file = undefined;
+    this.#disk?.remove();
+    this.#server = undefined;
+    this.#batch.clear();
   }
 
   // ---- recording ----
@@ -98,22 +138,22 @@ export class Journal implements Recorder {
     if (this.#server) putRing(this.#batch, client.actor.domid, chunk, used, client.output.total);
   }
   given(domid: number, bytes: number): void {
-    if (bytes > 0) putPair(this.#batch, GIVEN, domid, bytes);
+    if (this.#server && bytes > 0) putPair(this.#batch, GIVEN, domid, bytes);
   }
   reset(domid: number, bad: number): void {
-    putPair(this.#batch, RESET, domid, bad);
+    if (this.#server) putPair(this.#batch, RESET, domid, bad);
   }
   request(type: number, payload: Uint8Array): void {
-    putRequest(this.#batch, type, payload);
+    if (this.#server) putRequest(this.#batch, type, payload);
   }
   commit(operations: readonly Operation[]): void {
-    putData(this.#batch, COMMIT, operations);
+    if (this.#server) putData(this.#batch, COMMIT, operations);
   }
   asked(outcome: Outcome): void {
-    putData(this.#batch, ASKED, outcome);
+    if (this.#server) putData(this.#batch, ASKED, outcome);
   }
   domains(seen: readonly DomainSeen[]): void {
-    putData(this.#batch, DOMAINS, seen);
+    if (this.#server) putData(this.#batch, DOMAINS, seen);
   }
 
   flush(): void {
@@ -134,7 +174,7 @@ export class Journal implements Recorder {
 
   /** A journal that misses something is worse than none: it would bring back what has changed since. */
   #fail(error: unknown): void {
-    const { disk, log } = this.#parts;
+    const { log } = this.#parts;
     const why = diskError(error);
     if (!this.#failed) log.error(`journal: ${why}; nothing is kept now`);
     this.#failed = true;
@@ -142,7 +182,7 @@ export class Journal implements Recorder {
     this.#file = undefined;
     this.#drop();
     try {
-      disk.remove();
+      this.#disk?.remove();
     } catch (second) {
       log.error(`journal: ${diskError(second)}`);
     }
@@ -156,6 +196,7 @@ export class Journal implements Recorder {
     if (this.#unsynced && !this.#syncing && now >= this.#nextSync) this.#sync(now);
     const compaction = this.#compaction;
     if (!compaction) {
+      if (!this.#server || this.#frozen) return 'idle';
       const due = this.#file ? this.#records > Math.max(COMPACT_BYTES, this.#snapshotBytes) : now >= this.#nextSync;
       if (!due) return 'idle';
       this.#nextSync = now + SYNC_NS;
@@ -181,10 +222,11 @@ export class Journal implements Recorder {
   /** Begin a new snapshot. */
   #snapshot(): void {
     const server = this.#server;
-    if (!server) return;
+    const disk = this.#disk;
+    if (!server || !disk) return;
     this.flush();
     try {
-      const file = this.#parts.disk.create();
+      const file = disk.create();
       const batch = new Batch();
       batch.header();
       file.append(batch.bytes);
@@ -228,12 +270,13 @@ export class Journal implements Recorder {
   /** The new file becomes the journal. */
   #switch(): void {
     const compaction = this.#compaction;
-    if (!compaction) return;
+    const disk = this.#disk;
+    if (!compaction || !disk) return;
     this.flush();
     try {
       const tail = Buffer.concat(compaction.tail);
       compaction.file.append(tail);
-      this.#parts.disk.replace(compaction.file);
+      disk.replace(compaction.file);
       this.#file?.close();
       this.#file = compaction.file;
       this.#compaction = undefined;

@@ -2,6 +2,7 @@
 // in XENOLITH_VCPUS, and --successor when it is to go on where another was killed; by itself
 // `xenstored.js --socket PATH [--journal FILE]`, which goes on with what the file holds. Prints `listening` when
 // clients can connect.
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import {
   attachVcpu,
@@ -10,20 +11,28 @@ import {
   EPOLLIN,
   Epoll,
   exitProcess,
+  handOver,
   nodeLoopFd,
+  requestSuccessor,
   runPaths,
   streamLog,
   systemClock,
+  type Vcpu,
   vcpuSockets,
+  XenError,
+  XS_CONTROL,
 } from '#pvbus';
 import { Daemon } from './daemon.ts';
+import type { DomainDoor } from './domains.ts';
 import { Journal } from './journal.ts';
 import { FileDisk } from './journal-file.ts';
 import { listenAt } from './listening-socket.ts';
+import { LiveUpdate } from './live-update.ts';
 import { noHypervisor } from './no-hypervisor.ts';
 import { Server } from './server.ts';
 import { EpollSleep, VcpuSleep } from './sleep.ts';
 import { Sockets } from './sockets.ts';
+import { takeOver } from './take-over.ts';
 import { VcpuDoor } from './vcpu-door.ts';
 
 const { values } = parseArgs({
@@ -31,6 +40,7 @@ const { values } = parseArgs({
     'run-dir': { type: 'string' },
     parent: { type: 'string' },
     successor: { type: 'boolean', default: false },
+    'take-over': { type: 'string' },
     socket: { type: 'string' },
     journal: { type: 'string' },
   },
@@ -45,40 +55,104 @@ if (values.parent !== undefined) dieWithParent(Number(values.parent));
 
 const clock = systemClock;
 const log = streamLog(process.stderr, 'xenstored', clock);
-
-let listener: number;
-try {
-  listener = listenAt(path);
-} catch (error) {
-  log.error((error as Error).message);
-  process.exit(1);
-}
-
-const [control] = dir === undefined ? [] : vcpuSockets(process.env).values();
-const vcpu = control === undefined ? undefined : attachVcpu(control);
-if (vcpu) crashOnUncaught(vcpu);
-const door = vcpu ? new VcpuDoor(vcpu) : noHypervisor;
+const takeOverPath = dir === undefined ? `${path}-next` : runPaths(dir).takeOverSocket;
+const elsewhere = new FileDisk(`${takeOverPath}.journal`);
 const journalFile = dir === undefined ? values.journal : runPaths(dir).xenstoredJournal;
-const journal = journalFile === undefined ? undefined : new Journal({ disk: new FileDisk(journalFile), clock, log });
-const server = new Server({ door, clock, log, onWork: () => {}, ...(journal && { recorder: journal }) });
-try {
-  // A new host begins with an empty store, whatever another has left in its directory.
-  if (dir === undefined || values.successor) journal?.recover(server);
-  else journal?.begin(server);
-} catch (error) {
-  log.error(`${journalFile}: ${(error as Error).message}`);
-  process.exit(1);
+const disk = journalFile === undefined ? undefined : new FileDisk(journalFile);
+const [control] = dir === undefined ? [] : vcpuSockets(process.env).values();
+
+const journal = new Journal({ clock, log });
+/** This thread as a vCPU of dom0; undefined without a hypervisor. */
+function attach(): Vcpu | undefined {
+  const vcpu = control === undefined ? undefined : attachVcpu(control);
+  if (vcpu) crashOnUncaught(vcpu);
+  return vcpu;
+}
+function doorOf(vcpu: Vcpu | undefined): DomainDoor {
+  return vcpu ? new VcpuDoor(vcpu) : noHypervisor;
 }
 
-const epoll = new Epoll();
-epoll.add(nodeLoopFd(), EPOLLIN);
-const sockets = new Sockets(server, epoll, listener);
-const sleep = vcpu ? new VcpuSleep(vcpu, epoll) : new EpollSleep(epoll);
-const pollEvents = vcpu ? () => vcpu.events.poll() : () => false;
+/** A daemon of a new host, or one that follows one that was killed. */
+function start(socketPath: string): void {
+  const listener = listenAt(socketPath);
+  const vcpu = attach();
+  const server = new Server({ door: doorOf(vcpu), clock, log, onWork: () => {}, recorder: journal });
+  // A new host begins with an empty store, whatever another has left in its directory.
+  if (disk) {
+    if (dir === undefined || values.successor) journal.recover(server, disk);
+    else journal.begin(server, disk);
+  }
+  serve(server, vcpu, listener);
+  process.stdout.write('listening\n');
+}
 
-// Not process.exit: with a thread asleep in a system call Node would wait for it.
-process.on('SIGTERM', () => exitProcess(0));
-process.on('SIGINT', () => exitProcess(0));
+/** One that takes over from one that serves. */
+function goOnAfter(where: string): void {
+  const server = new Server({ clock, log, onWork: () => {}, recorder: journal });
+  const taken = takeOver(where, server, disk ?? elsewhere, log);
+  const vcpu = attach();
+  if (disk) journal.goOn(server, disk, taken.replay);
+  else elsewhere.remove();
+  server.goOn(doorOf(vcpu));
+  const sockets = serve(server, vcpu, taken.listener);
+  for (const { fd, state } of taken.clients) {
+    const client = sockets.adopt(fd, state.left);
+    client.ended = state.ended;
+    server.restoreClient(client.connection, state.client, taken.nextWatch);
+    if (state.asked) client.connection.answerLate(XS_CONTROL, state.asked, 'OK');
+  }
+  log.info('live update: done');
+}
 
-new Daemon({ server, sockets, pollEvents, sleep, clock }).run();
-process.stdout.write('listening\n');
+function serve(server: Server, vcpu: Vcpu | undefined, listener: number): Sockets {
+  const epoll = new Epoll();
+  epoll.add(nodeLoopFd(), EPOLLIN);
+  const sockets = new Sockets(server, epoll, listener);
+  const sleep = vcpu ? new VcpuSleep(vcpu, epoll) : new EpollSleep(epoll);
+  const pollEvents = vcpu ? () => vcpu.events.poll() : () => false;
+  const update = new LiveUpdate({
+    server,
+    sockets,
+    epoll,
+    journal,
+    elsewhere,
+    path: takeOverPath,
+    log,
+    now: () => clock.now(),
+    ...(vcpu ? underHypervisor(vcpu) : alone()),
+  });
+  server.liveUpdate = update;
+  // Not process.exit: with a thread asleep in a system call Node would wait for it.
+  process.on('SIGTERM', () => exitProcess(0));
+  process.on('SIGINT', () => exitProcess(0));
+  new Daemon({ server, sockets, update, pollEvents, sleep, clock }).run();
+  return sockets;
+}
+
+/** Another process of this program, of which the hypervisor knows. */
+const underHypervisor = (vcpu: Vcpu) => ({
+  launch: () => requestSuccessor(vcpu),
+  handOver: () => handOver(vcpu),
+});
+/** Another process of this program, with the same arguments, which outlives this one. */
+const alone = () => ({
+  launch: () => {
+    const own = ['--socket', path, ...(journalFile === undefined ? [] : ['--journal', journalFile])];
+    const args = [...process.execArgv, fileURLToPath(import.meta.url), ...own, '--take-over', takeOverPath];
+    // Loaded when it is needed: it would be a third of this program.
+    import('execa').then(({ execa }) => {
+      const stdio = ['ignore', 'ignore', 'inherit'] as const;
+      execa(process.execPath, args, { stdio, detached: true, cleanup: false, reject: false }).unref();
+    });
+  },
+  handOver: () => exitProcess(0),
+});
+
+const predecessor = values['take-over'];
+try {
+  if (predecessor === undefined) start(path);
+  else goOnAfter(predecessor);
+} catch (error) {
+  log.error(error instanceof XenError ? error.message : String(error instanceof Error ? error.stack : error));
+  exitProcess(1);
+}

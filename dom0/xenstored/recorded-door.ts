@@ -16,9 +16,8 @@ export class RecordedDoor {
   readonly #outcomes: Outcome[] = [];
   #asked = 0;
 
-  constructor(recorder: Recorder, door: DomainDoor) {
+  constructor(recorder: Recorder) {
     this.#recorder = recorder;
-    this.#door = door;
   }
   /** Questions so far. */
   get asked(): number {
@@ -32,7 +31,7 @@ export class RecordedDoor {
   repeat(outcome: Outcome): void {
     this.#outcomes.push(outcome);
   }
-  /** The replay is over. */
+  /** From here on the hypervisor is asked. */
   open(door: DomainDoor): void {
     this.#door = door;
   }

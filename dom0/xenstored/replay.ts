@@ -1,6 +1,6 @@
 // The inputs of a journal, done again on a new daemon.
 import { domid, type Log, XenError } from '#pvbus';
-import type { JournalRecord } from './journal-file.ts';
+import { type JournalRecord, readHeader, recordsOf } from './journal-file.ts';
 import {
   ASKED,
   COMMIT,
@@ -21,34 +21,51 @@ import type { Server, ServerState } from './server.ts';
 import { TreeBuilder } from './snapshot.ts';
 import type { Operation } from './store.ts';
 
-export interface Replayed {
-  /** Records after the snapshot. */
-  readonly records: number;
-  /** Bytes of the journal that were whole, and those of them that are the snapshot. */
-  readonly end: number;
-  readonly snapshotEnd: number;
-}
+/** Brings a new server to where a journal ends, also one that is still being written. */
+export class Replay {
+  readonly #server: Server;
+  readonly #log: Log;
+  readonly #nodes = new TreeBuilder();
+  #snapshotEnd = 0;
+  #end = 0;
+  #records = 0;
 
-/** Throws EINVAL when there is no complete snapshot in front. */
-export function replay(server: Server, journal: Iterable<JournalRecord>, log: Log): Replayed {
-  const nodes = new TreeBuilder();
-  let snapshotEnd = 0;
-  let end = 0;
-  let records = 0;
-  for (const record of journal) {
-    end = record.end;
-    if (snapshotEnd > 0) {
-      repeat(server, record, log);
-      records++;
-    } else if (record.kind === NODES) {
-      nodes.add(readData(record.body) as Parameters<TreeBuilder['add']>[0]);
-    } else if (record.kind === STATE) {
-      server.restore(nodes.finish(), readData(record.body) as ServerState);
-      snapshotEnd = end;
-    } else throw new XenError('EINVAL', `a journal that begins with a record of kind ${record.kind}`);
+  constructor(server: Server, log: Log) {
+    this.#server = server;
+    this.#log = log;
   }
-  if (snapshotEnd === 0) throw new XenError('EINVAL', 'a journal without a complete snapshot');
-  return { records, end, snapshotEnd };
+  /** Records after the snapshot. */
+  get records(): number {
+    return this.#records;
+  }
+  /** Bytes of the journal that were whole so far. */
+  get end(): number {
+    return this.#end;
+  }
+  /** And those of them that are the snapshot; 0 while it is not complete. */
+  get snapshotEnd(): number {
+    return this.#snapshotEnd;
+  }
+
+  /** `bytes`: of the journal, from `end` on. Throws EINVAL when it is none, or of another version. */
+  take(bytes: Uint8Array): void {
+    const start = this.#end;
+    if (start === 0) this.#end = readHeader(bytes);
+    for (const record of recordsOf(bytes, this.#end - start)) {
+      this.#end = start + record.end;
+      if (this.#snapshotEnd > 0) {
+        repeat(this.#server, record, this.#log);
+        this.#records++;
+      } else this.#snapshot(record);
+    }
+  }
+  #snapshot({ kind, body }: JournalRecord): void {
+    if (kind === NODES) this.#nodes.add(readData(body) as Parameters<TreeBuilder['add']>[0]);
+    else if (kind === STATE) {
+      this.#server.restore(this.#nodes.finish(), readData(body) as ServerState);
+      this.#snapshotEnd = this.#end;
+    } else throw new XenError('EINVAL', `a journal that begins with a record of kind ${kind}`);
+  }
 }
 
 function repeat(server: Server, { kind, body, view }: JournalRecord, log: Log): void {

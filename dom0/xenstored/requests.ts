@@ -43,14 +43,17 @@ import { SAW_EXISTENCE, SAW_NAMES, SAW_PERMS, SAW_VALUE, Transaction, type View 
 interface Request {
   readonly server: Server;
   readonly client: Connection;
+  readonly req_id: number;
   readonly tx_id: number;
   /** Valid until the request is answered: what is kept is copied. */
   readonly payload: Buffer;
   /** To be done once the reply is queued. */
   afterwards: (() => void) | undefined;
 }
-/** Returns the reply's payload, or strings to be sent with a NUL after each. Throws a XenError. */
-type Handler = (request: Request) => Uint8Array | readonly string[];
+/** Returns the reply's payload, or strings to be sent with a NUL after each; LATER. Throws a XenError. */
+type Handler = (request: Request) => Uint8Array | readonly string[] | typeof LATER;
+/** The request will be answered (Connection.answerLate) by who does it. */
+const LATER = Symbol('later');
 
 const OK = ['OK'] as const;
 const invalid = (why: string): XenError => new XenError('EINVAL', why);
@@ -91,12 +94,13 @@ export function answer(
   tx_id: number,
   payload: Uint8Array,
 ): boolean {
-  const request: Request = { server, client, tx_id, payload: asBuffer(payload), afterwards: undefined };
+  const request: Request = { server, client, req_id, tx_id, payload: asBuffer(payload), afterwards: undefined };
   let reply: Uint8Array;
   try {
     const handler = handlers.get(type);
     if (!handler) throw new XenError('ENOSYS', `no message of type ${type}`);
     const result = handler(request);
+    if (result === LATER) return true;
     reply = result instanceof Uint8Array ? result : strings(result);
     if (reply.length > XENSTORE_PAYLOAD_MAX) throw new XenError('E2BIG', `a reply of ${reply.length} bytes`);
   } catch (error) {
@@ -405,7 +409,7 @@ function setQuota(request: Request): readonly string[] {
 
 // ---- the daemon itself ----
 
-function control(request: Request): readonly string[] {
+function control(request: Request): readonly string[] | typeof LATER {
   dom0Only(request);
   const { server, client } = request;
   const [command, ...params] = parts(request, 1);
@@ -423,11 +427,37 @@ function control(request: Request): readonly string[] {
       if (param !== 'on' && param !== 'off') throw invalid('log on, or log off');
       server.tracing = param === 'on';
       return OK;
+    case 'live-update':
+      return liveUpdate(request, params);
     case 'print':
       if (param === undefined) throw invalid('print what?');
       server.log.info(`${client.name}: ${param}`);
       return OK;
     default:
       throw invalid(`no control command ${JSON.stringify(command)}`);
+  }
+}
+
+/**
+ * Xen's client first names the program (-f) and its arguments (-c), then says -s, with -t SECONDS and -F. Here it
+ * is always this program, as it is on the disk by now, with the arguments of this one.
+ */
+function liveUpdate(
+  { server, client, req_id, tx_id }: Request,
+  params: readonly string[],
+): readonly string[] | typeof LATER {
+  if (!server.liveUpdate) throw invalid('this daemon cannot be replaced');
+  switch (params[0]) {
+    case '-a':
+      server.liveUpdate.abort();
+      return OK;
+    case '-c':
+    case '-f':
+      return OK;
+    case '-s':
+      server.liveUpdate.start(client, { req_id, tx_id });
+      return LATER;
+    default:
+      throw invalid('live-update -f FILE, -c ARGUMENTS, -s [-t SECONDS] [-F], or -a');
   }
 }

@@ -24,6 +24,7 @@ import {
 import { Connection, type ConnectionState } from './connection.ts';
 import { DomainRing, type DomainRingState } from './domain-ring.ts';
 import type { Domain, DomainDoor, DomainInfo } from './domains.ts';
+import type { LiveUpdate } from './live-update.ts';
 import {
   XENSTORE_SERVER_FEATURE_DOMID_ANY,
   XENSTORE_SERVER_FEATURE_WATCHDEPTH,
@@ -36,8 +37,9 @@ import { type Limits, type QuotaState, Quotas, UNLIMITED } from './quota.ts';
 import { RecordedDoor, type StorePage } from './recorded-door.ts';
 import { type DomainSeen, noRecorder, type Outcome, type Recorder } from './recorder.ts';
 import { answer } from './requests.ts';
-import { apply, type Change, countUsage, type Node, type Operation, Store, type Tree, treeOf, walk } from './store.ts';
+import { apply, type Change, type Node, type Operation, Store, type Tree, treeOf } from './store.ts';
 import { Transaction, type TransactionState, type View } from './transaction.ts';
+import { wrongIn } from './tree-check.ts';
 import { type NodePatch, patched, patchOf } from './tree-patch.ts';
 import { Watches, type WatchState } from './watches.ts';
 
@@ -69,7 +71,8 @@ const LASTING = new Set([
 const COMMIT = 0x54;
 
 export interface ServerParts {
-  readonly door: DomainDoor;
+  /** Not yet, for a server that is to go on where another one ends. */
+  readonly door?: DomainDoor;
   readonly clock: Clock;
   readonly log: Log;
   /** Some ring has work: `step()` is to be called soon. */
@@ -85,8 +88,12 @@ export class Server {
   readonly log: Log;
   /** Log every request: `xenstore-control log on`. */
   tracing = false;
+  /** Of a daemon that can start another one. */
+  liveUpdate: LiveUpdate | undefined;
   readonly #parts: ServerParts;
   readonly #recorder: Recorder;
+  /** The hypervisor, and as requests see it. */
+  #live: DomainDoor | undefined;
   readonly #door: RecordedDoor;
   readonly #connections = new Set<Connection>();
   readonly #domains = new Map<Domid, Domain>();
@@ -102,13 +109,19 @@ export class Server {
   constructor(parts: ServerParts) {
     this.#parts = parts;
     this.#recorder = parts.recorder ?? noRecorder;
-    this.#door = new RecordedDoor(this.#recorder, parts.door);
+    this.#door = new RecordedDoor(this.#recorder);
     this.log = {
       info: line => this.#replaying || parts.log.info(line),
       warn: line => this.#replaying || parts.log.warn(line),
       error: line => this.#replaying || parts.log.error(line),
     };
-    parts.door.onDomExc(() => this.checkDomains());
+    if (parts.door) this.#open(parts.door);
+  }
+
+  #open(door: DomainDoor): void {
+    this.#live = door;
+    this.#door.open(door);
+    door.onDomExc(() => this.checkDomains());
   }
 
   trace(line: string): void {
@@ -317,7 +330,8 @@ export class Server {
 
   /** Look at every domain after VIRQ_DOM_EXC, which does not say whom it is about. */
   checkDomains(): void {
-    const { door } = this.#parts;
+    const door = this.#live;
+    if (!door) return;
     const seen: DomainSeen[] = [];
     for (const { domid, shutdown } of this.#domains.values()) {
       const info = door.domainInfo(domid);
@@ -417,14 +431,14 @@ export class Server {
   }
 
   #stateOf({ domid, gfn, port, shutdown, connection, ring }: Domain): DomainState {
+    const { target } = connection.actor;
+    return { domid, gfn, port, shutdown, target, ring: ring.state(), client: this.clientState(connection) };
+  }
+
+  /** One client as plain data, beside the tree of now. */
+  clientState(connection: Connection): ClientState {
     const { root } = this.store.tree;
     return {
-      domid,
-      gfn,
-      port,
-      shutdown,
-      target: connection.actor.target,
-      ring: ring.state(),
       connection: connection.state(),
       watches: this.watches.of(connection),
       transactions: [...connection.transactions].map(([id, transaction]) => {
@@ -432,6 +446,19 @@ export class Server {
         return { id, base: patchOf(base.root, root), special: [...base.special.entries()], operations, seen };
       }),
     };
+  }
+
+  /** What `clientState` gave, for a new connection beside the same tree. `nextWatch`: no watch of it has that number. */
+  restoreClient(connection: Connection, client: ClientState, nextWatch: number): void {
+    const { connection: state, watches, transactions } = client;
+    const { root } = this.store.tree;
+    connection.restore(state);
+    for (const watch of watches) this.watches.restore(connection, watch, nextWatch);
+    for (const { id, base, special, operations, seen } of transactions) {
+      const limits = (): Limits => connection.limits();
+      const was = { base: treeOf(patched(base, root), special), operations, seen };
+      connection.transactions.set(id, Transaction.restored(this.store, connection.actor, limits, was));
+    }
   }
 
   /** Of a new daemon: begin with what `state` gave, and repeat what follows, until `goOn`. */
@@ -443,24 +470,15 @@ export class Server {
     for (const [domid, mask] of state.features) this.#features.set(domid, mask);
     for (const domid of state.released) this.#released.add(domid);
     this.tracing = state.tracing;
-    for (const domain of state.domains) this.#restoreDomain(root, domain, state.nextWatch);
+    for (const domain of state.domains) this.#restoreDomain(domain, state.nextWatch);
   }
 
-  #restoreDomain(root: Node, state: DomainState, nextWatch: number): void {
-    const { taken, given } = state.ring;
-    const page = { page: privatePage(), taken, given };
-    const domain = this.#connect(state.domid, state.gfn, state.port, page, state.target);
-    const { connection } = domain;
-    domain.shutdown = state.shutdown;
-    domain.ring.restore(state.ring);
-    connection.restore(state.connection);
-    for (const watch of state.watches) this.watches.restore(connection, watch, nextWatch);
-    for (const { id, base, special, operations, seen } of state.transactions) {
-      const tree = treeOf(patched(base, root), special);
-      const limits = (): Limits => connection.limits();
-      const was = { base: tree, operations, seen };
-      connection.transactions.set(id, Transaction.restored(this.store, connection.actor, limits, was));
-    }
+  #restoreDomain({ domid, gfn, port, shutdown, target, ring, client }: DomainState, nextWatch: number): void {
+    const { taken, given } = ring;
+    const domain = this.#connect(domid, gfn, port, { page: privatePage(), taken, given }, target);
+    domain.shutdown = shutdown;
+    domain.ring.restore(ring);
+    this.restoreClient(domain.connection, client, nextWatch);
   }
 
   /** A domain that is introduced. Throws ENOENT. */
@@ -481,10 +499,11 @@ export class Server {
   }
 
   /** All is repeated: meet the domains again, and whatever has become of them meanwhile. */
-  goOn(): void {
-    const { door } = this.#parts;
+  goOn(door = this.#live): void {
+    if (!door) return;
     this.#replaying = false;
-    this.#door.open(door);
+    if (door === this.#live) this.#door.open(door);
+    else this.#open(door);
     for (const domain of [...this.#domains.values()]) {
       const page = door.adopt(domain.domid, domain.gfn, domain.port);
       if (!page) {
@@ -504,15 +523,7 @@ export class Server {
 
   /** What is wrong with the store, in words; undefined when all is well. */
   check(): string | undefined {
-    const { tree } = this.store;
-    const [kept, counted] = [tree.usage, countUsage(tree)].map(usage => JSON.stringify([...usage.entries()]));
-    if (kept !== counted) return `usage is kept as ${kept} but counts as ${counted}`;
-    for (const [path, node] of walk(tree.root, '/')) {
-      let bytes = 0;
-      for (const [name] of node.children.entries()) bytes += name.length + 1;
-      if (bytes !== node.children.nameBytes) return `the children of ${path} are miscounted`;
-    }
-    return undefined;
+    return wrongIn(this.store.tree);
   }
 }
 
@@ -535,6 +546,10 @@ interface DomainState {
   readonly shutdown: boolean;
   readonly target: number | undefined;
   readonly ring: DomainRingState;
+  readonly client: ClientState;
+}
+/** What there is of one client, beside a tree. */
+export interface ClientState {
   readonly connection: ConnectionState;
   readonly watches: readonly WatchState[];
   readonly transactions: readonly OpenTransaction[];

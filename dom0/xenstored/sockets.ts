@@ -83,7 +83,7 @@ export class Sockets {
   }
 
   /** Serve the client at `fd`. `left`: what has been received of it and not been taken. */
-  adopt(fd: number, left = NOTHING): SocketClient {
+  adopt(fd: number, left: Uint8Array = NOTHING): SocketClient {
     const client = new SocketClient(
       fd,
       onOutput => this.#server.accept(onOutput),

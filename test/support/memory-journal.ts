@@ -46,8 +46,8 @@ export class MemoryDisk implements JournalDisk {
   afterAppend: () => void = () => {};
   file: MemoryFile | undefined;
 
-  read(): Uint8Array | undefined {
-    return this.file && Uint8Array.from(this.file.bytes);
+  read(from = 0): Uint8Array | undefined {
+    return this.file && Uint8Array.from(this.file.bytes.subarray(from));
   }
   open(length: number): JournalFile {
     this.file = new MemoryFile(this, this.file!.bytes.subarray(0, length)); // `read` came before

@@ -261,9 +261,9 @@ export class XenstoreRig {
   }
   #start(): Server {
     const { door, clock, log } = this;
-    const journal = this.#disk && new Journal({ disk: this.#disk, clock, log });
-    const server = new Server({ door, clock, log, onWork: () => {}, ...(journal && { recorder: journal }) });
-    journal?.recover(server);
+    const journal = new Journal({ clock, log });
+    const server = new Server({ door, clock, log, onWork: () => {}, recorder: journal });
+    if (this.#disk) journal.recover(server, this.#disk);
     return server;
   }
   /** The daemon is no more; another one takes its place. Clients of sockets have to connect anew. */

@@ -32,7 +32,9 @@ function whole({ server }: XenstoreRig): unknown {
   const { nextWatch: _, domains, ...state } = server.state();
   return plain({
     ...state,
-    domains: domains.map(domain => ({ ...domain, watches: domain.watches.map(({ nr, ...watch }) => watch) })),
+    domains: domains.map(({ client: { watches, ...client }, ...domain }) => {
+      return { ...domain, ...client, watches: watches.map(({ nr, ...watch }) => watch) };
+    }),
     nodes: [...walk(server.store.tree.root, '/')].map(([path, node]) => {
       const { value, perms, generation, namesGeneration, count, below } = node;
       return [path, Buffer.from(value).toString('latin1'), perms, generation, namesGeneration, count, below];
