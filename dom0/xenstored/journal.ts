@@ -77,7 +77,7 @@ export class Journal implements Recorder {
 
   /**
    * Bring `server`, which is new, to where its predecessor was, if there was one, and keep what happens from here
-   * on. Throws EINVAL when there is a journal that cannot be read.
+   * on. Throws EINVAL when there is a journal that cannot be read; it stays as it is.
    */
   recover(server: Server, disk: JournalDisk): void {
     const { log } = this.#parts;

@@ -25,7 +25,7 @@ import {
 import { Daemon } from './daemon.ts';
 import type { DomainDoor } from './domains.ts';
 import { Journal } from './journal.ts';
-import { FileDisk } from './journal-file.ts';
+import { FileDisk, type JournalDisk } from './journal-file.ts';
 import { listenAt } from './listening-socket.ts';
 import { LiveUpdate } from './live-update.ts';
 import { noHypervisor } from './no-hypervisor.ts';
@@ -79,11 +79,19 @@ function start(socketPath: string): void {
   const server = new Server({ door: doorOf(vcpu), clock, log, onWork: () => {}, recorder: journal });
   // A new host begins with an empty store, whatever another has left in its directory.
   if (disk) {
-    if (dir === undefined || values.successor) journal.recover(server, disk);
+    if (dir === undefined || values.successor) recover(server, disk);
     else journal.begin(server, disk);
   }
   serve(server, vcpu, listener);
   process.stdout.write('listening\n');
+}
+
+function recover(server: Server, from: JournalDisk): void {
+  try {
+    journal.recover(server, from);
+  } catch (error) {
+    throw error instanceof XenError ? new XenError(error.code, `${journalFile}: ${error.message}`, error) : error;
+  }
 }
 
 /** One that takes over from one that serves. */

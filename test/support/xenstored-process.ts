@@ -1,11 +1,12 @@
 // A xenstored of its own, without a host: the built daemon as a process.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { socketTransport, XenstoreClient } from '#pvbus';
 import { dist } from './host-view.ts';
+import { commandLine, isAlive, signalAll } from './processes.ts';
 
 export class XenstoredProcess {
   readonly folder = mkdtempSync(join(tmpdir(), 'xenstored-'));
@@ -15,12 +16,9 @@ export class XenstoredProcess {
   log = '';
   #child: ChildProcess | undefined;
 
-  get pid(): number {
-    return this.#child?.pid ?? 0;
-  }
-  /** Resolves when clients can connect. `args` beside the socket and the journal. */
-  async start(...args: string[]): Promise<void> {
-    const all = [dist('xenstored.js'), '--socket', this.socket, '--journal', this.journal, ...args];
+  /** Resolves when clients can connect. */
+  async start({ journal = true } = {}): Promise<void> {
+    const all = [dist('xenstored.js'), '--socket', this.socket, ...(journal ? ['--journal', this.journal] : [])];
     const child = spawn(process.execPath, all, { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
     child.stderr.on('data', chunk => {
@@ -39,11 +37,19 @@ export class XenstoredProcess {
     child.kill(signal);
     await ended;
   }
+  /** Every daemon on this socket: after a live update it is another process than the one that was started. */
+  processes(): number[] {
+    return readdirSync('/proc')
+      .filter(name => /^\d+$/.test(name))
+      .map(Number)
+      .filter(pid => commandLine(pid).includes(this.socket) && isAlive(pid));
+  }
   async connect(): Promise<XenstoreClient> {
     return new XenstoreClient(await socketTransport(this.socket));
   }
   async remove(): Promise<void> {
     await this.kill();
+    signalAll(this.processes(), 'SIGKILL');
     rmSync(this.folder, { recursive: true, force: true });
   }
 }
