@@ -15,6 +15,7 @@ const REASONS: Readonly<Record<string, string>> = {
   EROFS: 'the store is read-only',
   ENOMEM: 'the daemon is out of memory',
   ENOSYS: 'the daemon cannot do that',
+  EIO: 'the daemon broke the protocol, or its storage failed',
 };
 
 /** The connection ended, which is about no path. */
