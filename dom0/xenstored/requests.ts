@@ -215,16 +215,9 @@ function directoryPart(request: Request): Uint8Array {
   const node = readable(on.tree, request.client.actor, path);
   const head = `${node.generation}\0`;
   let body = '';
-  let skip = offset;
-  for (const name of listing(node)) {
-    if (skip >= name.length + 1) {
-      skip -= name.length + 1;
-      continue;
-    }
-    const rest = `${name.slice(skip)}\0`;
-    skip = 0;
-    if (head.length + body.length + rest.length > XENSTORE_PAYLOAD_MAX) return Buffer.from(head + body, 'latin1');
-    body += rest;
+  for (const name of node.children.namesFrom(offset)) {
+    if (head.length + body.length + name.length + 1 > XENSTORE_PAYLOAD_MAX) return Buffer.from(head + body, 'latin1');
+    body += `${name}\0`;
   }
   if (head.length + body.length < XENSTORE_PAYLOAD_MAX) body += '\0';
   return Buffer.from(head + body, 'latin1');

@@ -14,6 +14,7 @@ import {
   withoutDomain,
 } from './permissions.ts';
 import { type Limits, UNLIMITED } from './quota.ts';
+import { each, minus, NO_USAGE, plus, type Usage, type Usages, usageIn } from './usage.ts';
 
 export interface Node {
   readonly value: Uint8Array;
@@ -23,18 +24,16 @@ export interface Node {
   readonly generation: number;
   /** Of the last change to the set of children. */
   readonly namesGeneration: number;
-}
-
-/** What the nodes a domain owns take. */
-export interface Usage {
-  readonly nodes: number;
-  readonly bytes: number;
+  /** How many nodes are below. */
+  readonly count: number;
+  /** What they are to each domain. */
+  readonly below: Usages;
 }
 
 export interface Tree {
   readonly root: Node;
-  /** By owner, as decimal text. */
-  readonly usage: NameMap<Usage>;
+  /** Of all nodes. */
+  readonly usage: Usages;
   /** Who may hear of the special watches, by their path. */
   readonly special: NameMap<Permissions>;
 }
@@ -98,22 +97,13 @@ export function readable(tree: Tree, actor: Actor, path: string): Node {
 }
 
 export function usageOf(tree: Tree, domid: number): Usage {
-  return tree.usage.get(String(domid)) ?? { nodes: 0, bytes: 0 };
+  return usageIn(tree.usage, domid) ?? { domid, nodes: 0, bytes: 0, named: 0 };
 }
 
 /** The names of a node's children as DIRECTORY lists them: numbers first and by value, then the others. */
 export function listing(node: Node): readonly string[] {
-  let names = listings.get(node.children);
-  if (!names) {
-    const all = [...node.children.entries()].map(([name]) => name);
-    const numbers = all.filter(isNumber).sort((a, b) => a.length - b.length || (a < b ? -1 : 1));
-    names = [...numbers, ...all.filter(name => !isNumber(name))];
-    listings.set(node.children, names);
-  }
-  return names;
+  return [...node.children.namesFrom(0)];
 }
-const listings = new WeakMap<NameMap<Node>, readonly string[]>();
-const isNumber = (name: string): boolean => /^(0|[1-9][0-9]*)$/.test(name);
 
 /** Every node at or below `node`, parents first. Not recursive: a guest decides how deep a tree is. */
 export function* walk(node: Node, path: string): Generator<readonly [string, Node]> {
@@ -131,63 +121,47 @@ export function* walk(node: Node, path: string): Generator<readonly [string, Nod
 /** The first tree of a host. */
 export function emptyTree(): Tree {
   const perms = ownedBy(0);
-  const node = (children: NameMap<Node>): Node => ({
-    value: NOTHING,
+  const tree = treeOf(leaf(NOTHING, perms, 0), [
+    [INTRODUCE_DOMAIN, perms],
+    [RELEASE_DOMAIN, perms],
+  ]);
+  return apply(tree, { kind: 'mkdir', path: '/tool/xenstored' }, DOM0, UNLIMITED, 0).tree;
+}
+
+function leaf(value: Uint8Array, perms: Permissions, generation: number): Node {
+  return {
+    value,
     perms,
-    children,
-    generation: 0,
-    namesGeneration: 0,
-  });
-  const xenstored = node(NameMap.empty);
-  const tool = node((NameMap.empty as NameMap<Node>).with('xenstored', xenstored));
-  const root = node((NameMap.empty as NameMap<Node>).with('tool', tool));
-  const special = (NameMap.empty as NameMap<Permissions>).with(INTRODUCE_DOMAIN, perms).with(RELEASE_DOMAIN, perms);
-  const tree = { root, usage: NameMap.empty, special };
-  return { ...tree, usage: countUsage(tree) };
+    children: NameMap.empty,
+    generation,
+    namesGeneration: generation,
+    count: 0,
+    below: NO_USAGE,
+  };
 }
 
-/** Every domain's usage, by counting. What `apply` keeps along must always equal this. */
-export function countUsage(tree: Tree): NameMap<Usage> {
-  let usage: NameMap<Usage> = NameMap.empty;
-  for (const [owner, used] of usageBelow(tree.root, '/')) usage = usage.with(String(owner), used);
-  return usage;
-}
+// ---- what nodes are to domains ----
 
-/** What each owner has at or below `node`. */
-function usageBelow(node: Node, path: string): Map<number, Usage> {
-  const below = new Map<number, { nodes: number; bytes: number }>();
-  for (const [at, { value, perms }] of walk(node, path)) {
-    let used = below.get(perms.owner);
-    if (!used) {
-      used = { nodes: 0, bytes: 0 };
-      below.set(perms.owner, used);
-    }
-    used.nodes++;
-    used.bytes += bytesOf(value, perms, nameOf(at));
+/** What a node itself is to domains. */
+function usagesOf({ value, perms }: Node, name: string): Usages {
+  const { owner, entries } = perms;
+  const bytes = NODE_OVERHEAD + name.length + value.length + 4 * entries.length;
+  let usages: Usages = [{ domid: owner, nodes: 1, bytes, named: 0 }];
+  for (const { domid } of entries) {
+    if (domid !== 0) usages = plus(usages, [{ domid, nodes: 0, bytes: 0, named: 1 }]);
   }
-  return below;
+  return usages;
 }
 
-const nameOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1);
+/** Bits of the domains to whom a node or one below it is something; dom0 has none. */
+const tagsOf = ({ perms, children }: Node): number => children.tags | tagsOfPerms(perms);
 
-function bytesOf(value: Uint8Array, perms: Permissions, name: string): number {
-  return NODE_OVERHEAD + name.length + value.length + 4 * perms.entries.length;
+function tagsOfPerms({ owner, entries }: Permissions): number {
+  let tags = tagOf(owner);
+  for (const { domid } of entries) tags |= tagOf(domid);
+  return tags;
 }
-
-function charged(usage: NameMap<Usage>, owner: number, nodes: number, bytes: number): NameMap<Usage> {
-  const key = String(owner);
-  const now = usage.get(key) ?? { nodes: 0, bytes: 0 };
-  const next = { nodes: now.nodes + nodes, bytes: now.bytes + bytes };
-  return next.nodes === 0 ? usage.without(key) : usage.with(key, next);
-}
-
-/** With `after` in the place of `before`, which had the same name. */
-function recharged(usage: NameMap<Usage>, before: Node, after: Node, name: string): NameMap<Usage> {
-  const less = -bytesOf(before.value, before.perms, name);
-  const more = bytesOf(after.value, after.perms, name);
-  if (before.perms.owner === after.perms.owner) return charged(usage, after.perms.owner, 0, less + more);
-  return charged(charged(usage, before.perms.owner, -1, less), after.perms.owner, 1, more);
-}
+const tagOf = (domid: number): number => (domid === 0 ? 0 : 1 << (domid % 31));
 
 /** Xen: what `node-size` limits: the value, the list of children and the permissions. */
 export function sizeOf(node: Node): number {
@@ -236,14 +210,44 @@ function chainOf(tree: Tree, segments: readonly string[]): Node[] {
   return chain;
 }
 
-/** A new root with `leaf` at the end of `segments`, for a chain of the nodes above it. */
-function rebuilt(chain: readonly Node[], segments: readonly string[], leaf: Node): Node {
-  let node = leaf;
+// Both written out: to spread the node and replace fields of the copy made writes twice as slow.
+
+function withChildren(
+  { value, perms, count, below }: Node,
+  children: NameMap<Node>,
+  more: Usages,
+  moreCount: number,
+  generation: number,
+  namesGeneration: number,
+): Node {
+  const all = plus(below, more);
+  return { value, perms, children, generation, namesGeneration, count: count + moreCount, below: all };
+}
+
+function withOwn(node: Node, value: Uint8Array, perms: Permissions, generation: number): Node {
+  const { children, namesGeneration, count, below } = node;
+  return { value, perms, children, generation, namesGeneration, count, below };
+}
+
+/**
+ * The tree with `node` at the end of `segments`, for a chain of the nodes above it. `more` and `count`:
+ * what that adds to the usage and the number of nodes.
+ */
+function rebuilt(
+  tree: Tree,
+  chain: readonly Node[],
+  segments: readonly string[],
+  node: Node,
+  more: Usages,
+  count: number,
+): Tree {
+  let root = node;
   for (let i = segments.length - 1; i >= 0; i--) {
     const parent = chain[i]!; // one node above each segment
-    node = { ...parent, children: parent.children.with(segments[i]!, node) };
+    const children = parent.children.with(segments[i]!, root, tagsOf(root));
+    root = withChildren(parent, children, more, count, parent.generation, parent.namesGeneration);
   }
-  return node;
+  return { ...tree, root, usage: plus(tree.usage, more) };
 }
 
 function put(
@@ -262,33 +266,33 @@ function put(
     if (!mayWrite(actor, last.perms)) throw denied();
     if (op.kind === 'mkdir') return { tree, change: undefined };
     // A transaction's later write of a node takes the place, and so the generation, of its first.
-    const after: Node = { ...last, value: op.value, generation: Math.max(generation, last.generation) };
+    const after = withOwn(last, op.value, last.perms, Math.max(generation, last.generation));
     checkSize(after, op.path, limits);
-    const name = segments[segments.length - 1] ?? '';
-    const usage = recharged(tree.usage, last, after, name);
-    const next = { ...tree, root: rebuilt(chain, segments, after), usage };
-    if (op.value.length > last.value.length) checkUsage(next, actor, limits);
+    const grown = op.value.length - last.value.length;
+    const more = grown === 0 ? [] : [{ domid: last.perms.owner, nodes: 0, bytes: grown, named: 0 }];
+    const next = rebuilt(tree, chain, segments, after, more, 0);
+    if (grown > 0) checkUsage(next, actor, limits);
     return { tree: next, change: { path: op.path, before: last, after } };
   }
   if (!mayWrite(actor, last.perms)) throw denied();
   // Xen: a new node has its parent's permissions, but belongs to the domain that made it.
   const perms = actor.privileged ? last.perms : { ...last.perms, owner: actor.domid };
-  let { usage } = tree;
-  let node: Node | undefined;
-  let after: Node | undefined;
-  for (let i = segments.length - 1; i >= chain.length - 1; i--) {
-    const value = node === undefined && op.kind === 'write' ? op.value : NOTHING;
-    const children = node ? (NameMap.empty as NameMap<Node>).with(segments[i + 1]!, node) : NameMap.empty;
-    node = { value, perms, children, generation, namesGeneration: generation };
-    after ??= node;
-    checkSize(node, op.path, limits);
-    usage = charged(usage, perms.owner, 1, bytesOf(value, perms, segments[i]!));
-  }
+  const end = segments.length - 1;
+  const after = leaf(op.kind === 'write' ? op.value : NOTHING, perms, generation);
+  let more: Usages = usagesOf(after, segments[end]!); // at least one segment was missing
+  checkSize(after, op.path, limits);
   const at = chain.length - 1;
-  const children = last.children.with(segments[at]!, node!); // at least one segment was missing
-  const parent: Node = { ...last, children, generation, namesGeneration: generation };
+  let node = after;
+  for (let i = end - 1; i >= at; i--) {
+    const children = (NameMap.empty as NameMap<Node>).with(segments[i + 1]!, node, tagsOf(node));
+    node = { ...leaf(NOTHING, perms, generation), children, count: end - i, below: more };
+    checkSize(node, op.path, limits);
+    more = plus(more, usagesOf(node, segments[i]!));
+  }
+  const siblings = last.children.with(segments[at]!, node, tagsOf(node));
+  const parent = withChildren(last, siblings, more, node.count + 1, generation, generation);
   checkSize(parent, op.path, limits);
-  const next = { ...tree, root: rebuilt(chain, segments.slice(0, at), parent), usage };
+  const next = rebuilt(tree, chain, segments.slice(0, at), parent, more, node.count + 1);
   checkUsage(next, actor, limits);
   return { tree: next, change: { path: op.path, before: undefined, after } };
 }
@@ -303,13 +307,14 @@ function remove(tree: Tree, segments: readonly string[], path: string, actor: Ac
     if (chain.length === segments.length) return { tree, change: undefined };
     throw new XenError('ENOENT', `the parent of ${path} does not exist`);
   }
-  let { usage } = tree;
-  for (const [owner, used] of usageBelow(last, path)) usage = charged(usage, owner, -used.nodes, -used.bytes);
-  const parent = chain[segments.length - 1]!; // the node above the last segment
-  const children = parent.children.without(segments[segments.length - 1]!);
-  const without: Node = { ...parent, children, generation, namesGeneration: generation };
-  const root = rebuilt(chain, segments.slice(0, -1), without);
-  return { tree: { ...tree, root, usage }, change: { path, before: last, after: undefined } };
+  const above = segments.slice(0, -1);
+  const name = segments[above.length]!; // not the root
+  const less = minus(plus(last.below, usagesOf(last, name)));
+  const parent = chain[above.length]!; // the node above the last segment
+  const siblings = parent.children.without(name);
+  const without = withChildren(parent, siblings, less, -last.count - 1, generation, generation);
+  const next = rebuilt(tree, chain, above, without, less, -last.count - 1);
+  return { tree: next, change: { path, before: last, after: undefined } };
 }
 
 function setPerms(
@@ -326,7 +331,7 @@ function setPerms(
   }
   if (path.startsWith('@')) {
     if (!actor.privileged) throw new XenError('EACCES', `dom${actor.domid} may not change ${path}`);
-    return { tree: { ...tree, special: tree.special.with(path, perms) }, change: undefined };
+    return { tree: { ...tree, special: tree.special.with(path, perms, tagsOfPerms(perms)) }, change: undefined };
   }
   const chain = chainOf(tree, segments);
   const last = chain[chain.length - 1]!; // never empty
@@ -338,11 +343,36 @@ function setPerms(
   if (!actor.privileged && perms.owner !== last.perms.owner) {
     throw new XenError('EPERM', `dom${actor.domid} may not give ${path} away`);
   }
-  const after: Node = { ...last, perms, generation };
+  const after = withOwn(last, last.value, perms, generation);
   checkSize(after, path, limits);
   const name = segments[segments.length - 1] ?? '';
-  const usage = recharged(tree.usage, last, after, name);
-  return { tree: { ...tree, root: rebuilt(chain, segments, after), usage }, change: { path, before: last, after } };
+  const more = plus(usagesOf(after, name), minus(usagesOf(last, name)));
+  return { tree: rebuilt(tree, chain, segments, after, more, 0), change: { path, before: last, after } };
+}
+
+// ---- from a snapshot ----
+
+/** A node of a snapshot: these fields, and exactly these children. */
+export function nodeOf(
+  own: Pick<Node, 'value' | 'perms' | 'generation' | 'namesGeneration'>,
+  children: Iterable<readonly [string, Node]>,
+): Node {
+  const { value, perms, generation, namesGeneration } = own;
+  let names: NameMap<Node> = NameMap.empty;
+  let count = 0;
+  let below = NO_USAGE;
+  for (const [name, child] of children) {
+    names = names.with(name, child, tagsOf(child));
+    count += 1 + child.count;
+    below = plus(plus(below, usagesOf(child, name)), each(child.below));
+  }
+  return { value, perms, children: names, generation, namesGeneration, count, below };
+}
+
+export function treeOf(root: Node, permissions: Iterable<readonly [string, Permissions]>): Tree {
+  let special: NameMap<Permissions> = NameMap.empty;
+  for (const [path, perms] of permissions) special = special.with(path, perms, tagsOfPerms(perms));
+  return { root, usage: plus(root.below, usagesOf(root, '')), special };
 }
 
 // ---- the store ----
@@ -386,45 +416,50 @@ export class Store {
   /**
    * A domain is gone: its nodes go too, and it is taken out of every permission, so that the next domain of
    * that number inherits nothing. A node of it that still has somebody else's below becomes dom0's.
+   * Does no more than `most` changes: call it until it does none.
    */
-  removeDomain(domid: number): Change[] {
+  removeDomain(domid: number, most = Number.POSITIVE_INFINITY): Change[] {
     const changes: Change[] = [];
-    let tree = this.#tree;
+    let tree = withoutSpecial(this.#tree, domid);
     let generation = this.#generation;
-    const run = (op: Operation): void => {
-      const outcome = apply(tree, op, DOM0, UNLIMITED, generation + 1);
-      if (outcome.tree !== tree) generation++;
+    for (const op of tracesOf(tree, domid)) {
+      if (changes.length >= most) break;
+      generation++;
+      const outcome = apply(tree, op, DOM0, UNLIMITED, generation);
       tree = outcome.tree;
       if (outcome.change) changes.push(outcome.change);
-    };
-    const nodes = [...walk(tree.root, '/')];
-    // invariant: children come after their parent in `nodes`, so from the back they are dealt with first.
-    const kept = new Set<string>();
-    const doomed = new Set<string>();
-    for (let i = nodes.length - 1; i >= 0; i--) {
-      const [path, node] = nodes[i]!; // within the array
-      if (path !== '/' && node.perms.owner === domid && !kept.has(path)) doomed.add(path);
-      else kept.add(path.slice(0, Math.max(1, path.lastIndexOf('/'))));
-    }
-    for (const [path, node] of nodes) {
-      const parent = path.slice(0, Math.max(1, path.lastIndexOf('/')));
-      if (doomed.has(path)) {
-        if (!doomed.has(parent)) run({ kind: 'rm', path });
-        continue;
-      }
-      const perms = withoutDomain(node.perms, domid);
-      if (perms !== node.perms) run({ kind: 'set-perms', path, perms });
-    }
-    const special = [INTRODUCE_DOMAIN, RELEASE_DOMAIN].reduce(
-      (map, name) => map.without(`${name}/${domid}`),
-      tree.special,
-    );
-    tree = { ...tree, special };
-    for (const [path, perms] of special.entries()) {
-      const without = withoutDomain(perms, domid);
-      if (without !== perms) run({ kind: 'set-perms', path, perms: without });
     }
     this.commit(tree, generation);
     return changes;
   }
+}
+
+/** What has to be done so that a domain is nowhere in the tree; a node before those below it. */
+function* tracesOf(tree: Tree, domid: number): Generator<Operation> {
+  const open: (readonly [string, Node])[] = [['/', tree.root]];
+  for (let next = open.pop(); next; next = open.pop()) {
+    const [path, node] = next;
+    const { perms, below, count, children } = node;
+    const mine = usageIn(below, domid);
+    if (path !== '/' && perms.owner === domid && count === (mine?.nodes ?? 0)) {
+      yield { kind: 'rm', path };
+      continue;
+    }
+    const without = withoutDomain(perms, domid);
+    if (without !== perms) yield { kind: 'set-perms', path, perms: without };
+    if (!mine) continue;
+    const prefix = path === '/' ? '/' : `${path}/`;
+    for (const [name, child] of children.tagged(tagOf(domid))) open.push([prefix + name, child]);
+  }
+}
+
+function withoutSpecial(tree: Tree, domid: number): Tree {
+  const own = [INTRODUCE_DOMAIN, RELEASE_DOMAIN].map(name => `${name}/${domid}`);
+  let { special } = tree;
+  for (const path of own) special = special.without(path);
+  for (const [path, perms] of special.tagged(tagOf(domid))) {
+    const without = withoutDomain(perms, domid);
+    if (without !== perms) special = special.with(path, without, tagsOfPerms(without));
+  }
+  return special === tree.special ? tree : { ...tree, special };
 }

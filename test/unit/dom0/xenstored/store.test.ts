@@ -4,13 +4,15 @@ import { DOM0 } from '../../../../dom0/xenstored/permissions.ts';
 import { UNLIMITED } from '../../../../dom0/xenstored/quota.ts';
 import {
   apply,
-  countUsage,
   find,
   listing,
   type Operation,
   Store,
   type Tree,
+  usageOf,
+  walk,
 } from '../../../../dom0/xenstored/store.ts';
+import { wrongIn } from '../../../../dom0/xenstored/tree-check.ts';
 
 /** xenstore as a flat map from path to value: what the tree must always look like from outside. */
 class Model {
@@ -82,8 +84,8 @@ describe('the store', () => {
           expect([...listing(node!)].sort()).toEqual(model.names(at).sort());
         }
         const { tree } = store;
-        expect([...tree.usage.entries()]).toEqual([...countUsage(tree).entries()]);
-        expect(tree.usage.get('0')?.nodes).toBe(model.nodes.size);
+        expect(wrongIn(tree)).toBeUndefined();
+        expect(usageOf(tree, 0).nodes).toBe(model.nodes.size);
       }),
     );
   });
@@ -120,19 +122,71 @@ describe('the store', () => {
     const store = new Store();
     const deep = '/a'.repeat(1500);
     expect(attempt(store, { kind: 'write', path: deep, value: Buffer.from('x') })).toBe('OK');
-    expect(store.tree.usage.get('0')?.nodes).toBe(1503);
+    expect(usageOf(store.tree, 0).nodes).toBe(1503);
     expect(attempt(store, { kind: 'rm', path: '/a' })).toBe('OK');
-    expect(store.tree.usage.get('0')?.nodes).toBe(3);
+    expect(usageOf(store.tree, 0).nodes).toBe(3);
+  });
+
+  test('finds what a domain owns or is named in, and only that, without a walk', () => {
+    const owners = fc.constantFrom(0, 3, 5, 34); // 34: of the same tag as 3
+    const made = fc.record({ path, owner: owners, named: fc.array(owners, { maxLength: 2 }) });
+    fc.assert(
+      fc.property(fc.array(made, { maxLength: 40, size: 'max' }), fc.integer({ min: 1, max: 3 }), (nodes, most) => {
+        const store = new Store();
+        for (const { path, owner, named } of nodes) {
+          attempt(store, { kind: 'mkdir', path });
+          const perms = { owner, others: 0, entries: named.map(domid => ({ domid, access: 1 })) };
+          if (path !== '/') attempt(store, { kind: 'set-perms', path, perms });
+        }
+        const before = [...walk(store.tree.root, '/')];
+        const below = (at: string) => before.filter(([path]) => path === at || path.startsWith(`${at}/`));
+        const whole = (at: string) => below(at).every(([, node]) => node.perms.owner === 3);
+        const expected = before
+          .filter(([at]) => at === '/' || !whole(at))
+          .map(([at, { perms }]) => {
+            const entries = perms.entries.filter(({ domid }) => domid !== 3);
+            return [at, { owner: perms.owner === 3 ? 0 : perms.owner, others: 0, entries }] as const;
+          });
+        while (store.removeDomain(3, most).length > 0);
+        const after = [...walk(store.tree.root, '/')].map(([at, { perms }]) => [at, perms] as const);
+        expect(new Map(after)).toEqual(new Map(expected));
+        expect(usageOf(store.tree, 3)).toEqual({ domid: 3, nodes: 0, bytes: 0, named: 0 });
+        expect(wrongIn(store.tree)).toBeUndefined();
+      }),
+    );
+  });
+
+  test('looks neither at what it removes nor, for a domain, at what is not its own', () => {
+    const store = new Store();
+    for (let i = 0; i < 3000; i++) {
+      attempt(store, { kind: 'mkdir', path: `/big/${i}` });
+      const perms = { owner: i % 2 ? 3 : 5, others: 0, entries: [] };
+      attempt(store, { kind: 'set-perms', path: `/big/${i}`, perms });
+    }
+    attempt(store, { kind: 'mkdir', path: '/other' });
+    attempt(store, { kind: 'set-perms', path: '/other', perms: { owner: 7, others: 0, entries: [] } });
+    // The children of /big are made unreadable: whoever looks at one of them fails.
+    const { root } = store.tree;
+    const big = root.children.get('big')!;
+    const blind = new Proxy(big.children, {
+      get: (map, key) => {
+        if (key === 'tags' || key === 'nameBytes' || key === 'size') return map[key];
+        throw new Error(`looked for ${String(key)} of the children`);
+      },
+    });
+    const hidden = root.children.with('big', { ...big, children: blind }, big.children.tags);
+    store.restore({ ...store.tree, root: { ...root, children: hidden } }, store.generation);
+    expect(store.removeDomain(7)).toHaveLength(1);
+    expect(attempt(store, { kind: 'rm', path: '/big' })).toBe('OK');
+    expect([0, 3, 5].map(domid => usageOf(store.tree, domid).nodes)).toEqual([3, 0, 0]);
+    expect(wrongIn(store.tree)).toBeUndefined();
   });
 });
 
 function dump(tree: Tree): string {
   const lines: string[] = [];
-  const open: [string, ReturnType<typeof find>][] = [['', tree.root]];
-  for (let next = open.pop(); next; next = open.pop()) {
-    const [at, node] = next;
-    lines.push(`${at} ${Buffer.from(node?.value ?? []).toString()} ${node?.generation}`);
-    for (const [name, child] of node?.children.entries() ?? []) open.push([`${at}/${name}`, child]);
+  for (const [at, { value, generation }] of walk(tree.root, '/')) {
+    lines.push(`${at} ${Buffer.from(value).toString()} ${generation}`);
   }
   return lines.join('\n');
 }

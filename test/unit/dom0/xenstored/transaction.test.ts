@@ -16,6 +16,7 @@ import type { Actor } from '../../../../dom0/xenstored/permissions.ts';
 import { Quotas } from '../../../../dom0/xenstored/quota.ts';
 import { apply, type Node, type Operation, Store, type Tree } from '../../../../dom0/xenstored/store.ts';
 import { Transaction } from '../../../../dom0/xenstored/transaction.ts';
+import { each } from '../../../../dom0/xenstored/usage.ts';
 import { type RigClient, XenstoreRig } from '../../../support/xenstore-rig.ts';
 
 interface Request {
@@ -206,7 +207,7 @@ const outcomeOf = (act: () => unknown): string => {
 
 /** Everything in a tree, generations too. */
 function dump(tree: Tree): string {
-  const lines = [JSON.stringify([...tree.usage.entries()]), JSON.stringify([...tree.special.entries()])];
+  const lines = [JSON.stringify(each(tree.usage)), JSON.stringify([...tree.special.entries()])];
   const open: [string, Node][] = [['', tree.root]];
   for (let next = open.pop(); next; next = open.pop()) {
     const [at, { value, perms, generation, namesGeneration, children }] = next;
