@@ -100,6 +100,8 @@ export class Vcpu {
 
   /** Peers whose direct channels this vCPU hears, with how many. */
   readonly hears = new Map<Domain, number>();
+  /** Ends it hears of channels that its domain has to itself. */
+  localChannels = 0;
   private readonly known = new Set<number>();
 
   constructor(domain: Domain, id: number, now: number) {

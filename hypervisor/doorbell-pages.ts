@@ -76,7 +76,7 @@ export class DoorbellPair {
 }
 
 export class DoorbellPages {
-  private readonly mediated: boolean;
+  readonly mediated: boolean;
   private pairs = 0;
 
   /** `mediated`: no pages at all, every send traps. */

@@ -57,7 +57,7 @@ function dumpPorts(hypervisor: Hypervisor): string[] {
       else if (entry.state === EVTCHNSTAT_virq) what = `virq ${entry.virq}`;
       else if (entry.state === EVTCHNSTAT_ipi) what = 'ipi';
       else if (entry.state === EVTCHNSTAT_interdomain)
-        what = `dom${entry.remoteDomid} port ${entry.remotePort}, ${entry.pair ? `slot ${entry.slot}` : 'mediated'}`;
+        what = `dom${entry.remoteDomid} port ${entry.remotePort}, ${entry.pair ? `slot ${entry.slot}` : entry.local ? 'local' : 'mediated'}`;
       const bits = `${domain.shared.pending(port) ? 'p' : '-'}${domain.shared.masked(port) ? 'm' : '-'}`;
       lines.push(`  ${port} [${bits}] vcpu${entry.notify_vcpu}: ${what}`);
     }

@@ -14,6 +14,9 @@ import {
   XEN_EINVAL,
   XEN_ENOENT,
   XEN_ENOSPC,
+  XEN_LEGACY_MAX_VCPUS,
+  XENOLITH_PORT_doorbell,
+  XENOLITH_PORT_local,
 } from '#pvbus';
 import type { Domain, Vcpu } from './domain.ts';
 import { type DoorbellPages, type DoorbellPair, MAX_DIRECT_PEERS } from './doorbell-pages.ts';
@@ -34,6 +37,8 @@ export class Port {
   /** interdomain, notified without the hypervisor: the page, and the slot in it. */
   pair: DoorbellPair | undefined;
   slot = 0;
+  /** interdomain, both ends in one domain, whose own code notifies. */
+  local = false;
   /** Counts bindings, so that the domain's own code sees that this is another one. */
   generation = 0;
   /** What the peer's slot counted when this generation began. */
@@ -233,6 +238,10 @@ export class EventChannels {
       this.publish(domain, port);
       vcpu.wake();
     } else {
+      if (here.local) {
+        domain.vcpus[here.notify_vcpu]!.localChannels--;
+        vcpu.localChannels++;
+      }
       here.notify_vcpu = vcpu.id;
       this.publish(domain, port);
       if (here.state === EVTCHNSTAT_interdomain) this.publish(here.remote!, here.remotePort);
@@ -267,6 +276,14 @@ export class EventChannels {
     // A poll hears masked ports too.
     for (const vcpu of domain.vcpus)
       if (vcpu.waiting?.kind === 'poll' && vcpu.waiting.ports.includes(port)) vcpu.finish(0);
+  }
+  /** The same for one that may be pending without its vCPU having been told: whoever was to do so has died. */
+  raiseAgain(domain: Domain, port: number): void {
+    domain.shared.testAndSetPending(port);
+    if (domain.shared.masked(port)) return;
+    const vcpu = domain.vcpus[domain.ports.at(port).notify_vcpu]!;
+    vcpu.info.testAndSelect(port);
+    this.upcall(vcpu);
   }
   private select(domain: Domain, here: Port, port: number): void {
     const vcpu = domain.vcpus[here.notify_vcpu]!;
@@ -312,6 +329,10 @@ export class EventChannels {
   private route(domain: Domain, here: Port, remote: Domain, there: Port, caller: Vcpu): void {
     const hearer = domain.vcpus[here.notify_vcpu]!;
     const remoteHearer = remote.vcpus[there.notify_vcpu]!;
+    if (domain === remote) {
+      if (!this.doorbells.mediated) this.setLocal([here, there], hearer, remoteHearer);
+      return;
+    }
     if (!canHear(hearer, remote) || !canHear(remoteHearer, domain)) return;
     const pair = this.doorbells.pair(domain, remote);
     const slot = pair?.alloc() ?? -1;
@@ -328,8 +349,20 @@ export class EventChannels {
     pair.send(hearer);
     pair.send(remoteHearer);
   }
+  private setLocal(ends: readonly Port[], ...hearers: readonly Vcpu[]): void {
+    // Their flags are to be where the domain's own code looks for them.
+    if (hearers.some(({ id, infoRegistered }) => id >= XEN_LEGACY_MAX_VCPUS || infoRegistered)) return;
+    for (const end of ends) end.local = true;
+    for (const hearer of hearers) hearer.localChannels++;
+  }
   private unroute(domain: Domain, here: Port, remote: Domain, there: Port, remotePort: number): void {
     const { pair } = here;
+    if (here.local) {
+      for (const end of [here, there]) {
+        end.local = false;
+        domain.vcpus[end.notify_vcpu]!.localChannels--;
+      }
+    }
     if (pair === undefined) return;
     unhear(domain.vcpus[here.notify_vcpu]!, remote);
     unhear(remote.vcpus[there.notify_vcpu]!, domain);
@@ -350,11 +383,11 @@ export class EventChannels {
     entry.view = memory.view;
     entry.base = layout.portTable * PAGE_SIZE + port * port_entry.size;
     entry.state = here.state;
-    entry.direct = here.pair === undefined ? 0 : 1;
+    entry.direct = here.pair !== undefined ? XENOLITH_PORT_doorbell : here.local ? XENOLITH_PORT_local : 0;
     entry.notify_vcpu = here.notify_vcpu;
     entry.remote_domid = here.remoteDomid;
     entry.remote_vcpu = here.remote === undefined ? 0 : here.remote.ports.at(here.remotePort).notify_vcpu;
-    entry.slot = here.slot;
+    entry.slot = here.local ? here.remotePort : here.slot;
     entry.generation = here.generation;
     entry.since = here.base >>> 0;
     Atomics.store(memory.words, domain.controlWord('nr_ports'), domain.ports.used);

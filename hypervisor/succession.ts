@@ -49,7 +49,9 @@ export class Succession {
       const here = domain.ports.opened(port);
       if (here?.owner !== vcpu.id) continue;
       // The one before may have taken an event and not acted on it: one too many does no harm.
-      if (here.state === EVTCHNSTAT_interdomain || here.state === EVTCHNSTAT_virq) events.raise(domain, port);
+      if (here.state === EVTCHNSTAT_interdomain || here.state === EVTCHNSTAT_virq) events.raiseAgain(domain, port);
+      // ... or have made one pending at the other end, and died before it told of it.
+      if (here.local) events.raiseAgain(domain, here.remotePort);
     }
   }
 

@@ -26,10 +26,12 @@ import {
   PAGE_SIZE,
   PortEntry,
   port_entry,
+  XENOLITH_PORT_doorbell,
+  XENOLITH_PORT_local,
 } from './abi/xenolith.ts';
 import { Arena } from './arena.ts';
 import { type Domid, type EvtchnPort, port } from './brands.ts';
-import { Doorbell } from './doorbell.ts';
+import { Doorbell, wakeVcpu } from './doorbell.ts';
 import { errnoName, XenError } from './errors.ts';
 import type { ControlMessage } from './linux.ts';
 import type { Vcpu } from './vcpu.ts';
@@ -46,6 +48,11 @@ interface Route {
   /** What the peer's slot counted when its events were last taken. */
   last: number;
 }
+/** A channel of this domain to itself: where its other end is. */
+interface LocalRoute {
+  readonly remotePort: number;
+  readonly remoteVcpu: number;
+}
 /** A doorbell with the channels of it that this vCPU hears. */
 export interface Bell {
   readonly doorbell: Doorbell;
@@ -58,6 +65,7 @@ export class EventChannels {
   /** Ports with a handler here, as bits in the order of evtchn_pending; other vCPUs have the others. */
   private readonly mine = new Int32Array(MAX_PORTS / 32);
   private readonly routes: (Route | undefined)[] = new Array(MAX_PORTS).fill(undefined);
+  private readonly locals: (LocalRoute | undefined)[] = new Array(MAX_PORTS).fill(undefined);
   private readonly bells = new Map<number, Bell>();
   // Words others write while we look. An atomic load costs a call, so plain loads read them where an atomic
   // operation has come before in the same turn: the engine then loads again, and x86 keeps loads in order.
@@ -156,10 +164,35 @@ export class EventChannels {
       if (now !== undefined && now.remoteVcpu !== route.remoteVcpu) now.doorbell.ring(now.slot, now.remoteVcpu);
       return;
     }
+    const local = this.locals[p];
+    if (local) {
+      this.raise(local);
+      // order: as with a doorbell, for the same reason.
+      if (this.words[this.versionWord] === this.version) return;
+      this.readPortTable();
+      const now = this.locals[p];
+      if (now !== undefined && now.remoteVcpu !== local.remoteVcpu) this.select(now);
+      return;
+    }
     const { scratch } = this.vcpu;
     const at = scratch.reset().alloc(evtchn_send.size);
     scratch.view.setUint32(at + evtchn_send.at.port, p, true);
     this.op(EVTCHNOP_send, at, `send on port ${p}`);
+  }
+  /** The other end is this domain's own: what the hypervisor would do for it can be done here. */
+  private raise(end: LocalRoute): void {
+    const { remotePort } = end;
+    const bit = 1 << (remotePort & 31);
+    if ((Atomics.or(this.words, this.pendingWords + (remotePort >>> 5), bit) & bit) !== 0) return;
+    if ((Atomics.load(this.words, this.maskWords + (remotePort >>> 5)) & bit) === 0) this.select(end);
+  }
+  private select({ remotePort, remoteVcpu }: LocalRoute): void {
+    const { memory, layout } = this.vcpu;
+    const info = layout.sharedInfo * PAGE_SIZE + shared_info.at.vcpu_info + remoteVcpu * vcpu_info.size;
+    const sel = (info + vcpu_info.at.evtchn_pending_sel) / 4 + (remotePort >>> 11);
+    Atomics.or(this.words, sel, 1 << ((remotePort >>> 6) & 31));
+    Atomics.store(this.bytes, info + vcpu_info.at.evtchn_upcall_pending, 1);
+    wakeVcpu(memory, layout, remoteVcpu);
   }
   private bindVcpu(p: EvtchnPort): void {
     const { scratch } = this.vcpu;
@@ -299,7 +332,10 @@ export class EventChannels {
     const { entry } = this;
     for (let p = 1; p < MAX_PORTS; p++) {
       entry.base = layout.portTable * PAGE_SIZE + p * port_entry.size;
-      const bell = p < used && entry.direct !== 0 ? this.bells.get(entry.remote_domid) : undefined;
+      const direct = p < used ? entry.direct : 0;
+      this.locals[p] =
+        direct === XENOLITH_PORT_local ? { remotePort: entry.slot, remoteVcpu: entry.remote_vcpu } : undefined;
+      const bell = direct === XENOLITH_PORT_doorbell ? this.bells.get(entry.remote_domid) : undefined;
       if (!bell || entry.slot >= NR_DOORBELL_SLOTS) {
         this.routes[p] = undefined;
         if (p >= used) break;

@@ -162,7 +162,7 @@ export class SchedOp {
 }
 
 /**
- * A vCPU with direct channels is notified through pages that the hypervisor does not sleep on, so it
+ * A vCPU with direct channels is notified through words that the hypervisor does not sleep on, so it
  * must not sleep in here: it is sent back to look itself. Its own pvbus blocks without trapping.
  */
-const mayHearUnseen = (vcpu: Vcpu): boolean => vcpu.hears.size > 0;
+const mayHearUnseen = (vcpu: Vcpu): boolean => vcpu.hears.size > 0 || vcpu.localChannels > 0;

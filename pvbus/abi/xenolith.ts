@@ -159,15 +159,19 @@ export const VCPU_CRASH_RECORD_SIZE = 3072;
 /** One port of a domain, as the hypervisor tells it to the domain's own event code. */
 export const port_entry = struct('port_entry', 16, {
   state: 'u8', // EVTCHNSTAT_*
-  direct: 'u8', // 1: interdomain, and `slot` of the pair's doorbell page carries it
+  direct: 'u8', // interdomain: XENOLITH_PORT_*, how it is notified without the hypervisor; 0: it is not
   notify_vcpu: 'u16', // the vCPU of this domain that hears it
   remote_domid: 'u16',
   remote_vcpu: 'u16', // whose wake word a sender bumps
-  slot: 'u16',
+  slot: 'u16', // XENOLITH_PORT_local: the port at the other end
   generation: 'u16', // differs from binding to binding, and when the port moves to another vCPU
   since: 'u32', // what the peer's slot counted when this generation began; another value = an event
 });
 export const PortEntry = cursorOf(port_entry);
+/** `slot` of the pair's doorbell page carries it. */
+export const XENOLITH_PORT_doorbell = 1;
+/** Both ends are this domain's: its own code makes the other end pending, and wakes its vCPU. */
+export const XENOLITH_PORT_local = 2;
 
 /**
  * One half of a doorbell page. A half is written by one domain only and read by its peer; the half

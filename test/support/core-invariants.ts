@@ -56,8 +56,14 @@ function checkPorts(domain: Domain): void {
 function checkHears(domain: Domain): void {
   const slots = new Map<Domain, number>();
   const hears = domain.vcpus.map(() => new Map<Domain, number>());
+  const local = domain.vcpus.map(() => 0);
   for (let port = 1; port < domain.ports.used; port++) {
     const here = domain.ports.at(port);
+    if (here.local) local[here.notify_vcpu]!++;
+    must(
+      !here.local || (here.remote === domain && here.pair === undefined),
+      `local port ${port} of dom${domain.domid}`,
+    );
     if (here.pair === undefined) continue;
     const peer = here.remote!;
     slots.set(peer, (slots.get(peer) ?? 0) + 1);
@@ -67,6 +73,7 @@ function checkHears(domain: Domain): void {
   for (const [peer, pair] of domain.doorbells)
     must(pair.usedSlots === (slots.get(peer) ?? 0), `slots of dom${domain.domid} and dom${peer.domid}`);
   domain.vcpus.forEach((vcpu, id) => {
+    must(vcpu.localChannels === local[id]!, `dom${domain.domid} vcpu${id} hears ${vcpu.localChannels} local channels`);
     must(vcpu.hears.size === hears[id]!.size, `dom${domain.domid} vcpu${id} hears ${vcpu.hears.size} peers`);
     for (const [peer, n] of hears[id]!)
       must(vcpu.hears.get(peer) === n, `dom${domain.domid} vcpu${id} and dom${peer.domid}`);

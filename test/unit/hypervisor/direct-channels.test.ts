@@ -1,7 +1,7 @@
 // Established channels are notified without the hypervisor: what it writes for that, and the domains' own
 // code (pvbus) on top of it, both ends and the hypervisor in one thread.
 
-import { beforeEach, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import {
   __HYPERVISOR_event_channel_op,
   DOORBELL_SLOTS,
@@ -15,10 +15,15 @@ import {
   PAGE_SIZE,
   PortEntry,
   port_entry,
+  SCHEDOP_block,
+  shared_info,
+  VCPUOP_register_vcpu_info,
+  vcpu_register_vcpu_info,
   XEN_DOMCTL_destroydomain,
   XEN_ENOSPC,
 } from '#pvbus';
-import { CoreRig, type Guest } from '../../support/core-rig.ts';
+import { checkInvariants } from '../../support/core-invariants.ts';
+import { CoreRig, DEFERRED, type Guest } from '../../support/core-rig.ts';
 
 let rig: CoreRig;
 let a: Guest;
@@ -260,4 +265,120 @@ it('a domain that holds a doorbell back, or forges its counts, disturbs only its
   expect(a.trap(__HYPERVISOR_event_channel_op, EVTCHNOP_send, 0)).toBeLessThanOrEqual(0);
   expect(a.close(h1)).toBe(0);
   expect(rig.internalErrors).toEqual([]);
+});
+
+describe('a channel of a domain to itself', () => {
+  /** Both ends, each on a vCPU of dom0 whose thread could be in another process. */
+  function ends() {
+    const [zero, one] = [rig.dom0.kernel(0), rig.dom0.kernel(1)];
+    const there = zero.events.allocUnbound(zero.domid);
+    const here = one.events.bindInterdomain(zero.domid, there);
+    const heard = { here: 0, there: 0 };
+    zero.events.on(there, () => heard.there++);
+    one.events.on(here, () => heard.here++);
+    for (const kernel of [zero, one]) while (kernel.events.poll());
+    heard.here = heard.there = 0;
+    checkInvariants(rig.hypervisor);
+    return { zero, one, here, there, heard };
+  }
+  const traps = () => {
+    const counted = { n: 0 };
+    const { trap } = rig.hypervisor;
+    rig.hypervisor.trap = (...args) => {
+      counted.n++;
+      return trap.apply(rig.hypervisor, args);
+    };
+    return counted;
+  };
+
+  it('is notified without a trap, once for each event that was seen', () => {
+    const { zero, one, here, there, heard } = ends();
+    const counted = traps();
+    for (let i = 1; i <= 50; i++) {
+      one.events.notify(here);
+      expect(zero.wakeWords.changed()).toBe(true);
+      expect(zero.events.poll()).toBe(true);
+      zero.events.notify(there);
+      zero.events.notify(there);
+      expect(one.events.poll()).toBe(true);
+      expect(one.events.poll()).toBe(false);
+      expect(heard).toEqual({ here: i, there: i });
+    }
+    expect(counted.n).toBe(0);
+    expect(entry(rig.dom0, here)).toMatchObject({ direct: 2, slot: there, remote_vcpu: 0, notify_vcpu: 1 });
+  });
+
+  it('leaves a masked port pending, and tells nobody', () => {
+    const { zero, one, here, there, heard } = ends();
+    rig.dom0.mask(there);
+    one.events.notify(here);
+    expect(zero.events.poll()).toBe(false);
+    expect([heard.there, rig.dom0.pending(there)]).toEqual([0, true]);
+    rig.dom0.mask(there, false);
+    zero.events.on(there, () => heard.there++);
+    zero.events.poll();
+    expect(heard.there).toBe(1);
+  });
+
+  it('loses no event on its way to another vcpu, whoever had read the port table when', () => {
+    const { one, here, there } = ends();
+    const three = rig.dom0.kernel(3);
+    let heard = 0;
+    one.events.notify(here);
+    three.events.on(there, () => heard++);
+    three.events.poll();
+    expect(heard).toBe(1);
+    // The sender's route is old: it wakes the vCPU that has gone, sees that, and wakes the right one.
+    one.events.notify(here);
+    expect(three.events.poll()).toBe(true);
+    expect(heard).toBe(2);
+    expect(rig.dom0.domain.vcpus.map(vcpu => vcpu.localChannels)).toEqual([0, 1, 0, 1, 0]);
+    checkInvariants(rig.hypervisor);
+  });
+
+  it('is mediated for a domain whose flags are elsewhere, and on a host where all are', () => {
+    const gfn = 3;
+    const arg = rig.dom0.reset().put(vcpu_register_vcpu_info, { mfn: gfn, offset: 0 });
+    rig.dom0.vcpuOp(VCPUOP_register_vcpu_info, 0, arg);
+    rig.dom0.vcpuId = 0;
+    const port = rig.dom0.allocUnbound(0);
+    expect(entry(rig.dom0, rig.dom0.bindInterdomain(0, port)).direct).toBe(0);
+    rig = new CoreRig({ mediated: true });
+    const { zero, one, here, heard } = ends();
+    const counted = traps();
+    one.events.notify(here);
+    zero.events.poll();
+    expect([heard.there, counted.n]).toEqual([1, 1]);
+  });
+
+  it('keeps the hypervisor from letting its hearers sleep in a hypercall', () => {
+    const { one } = ends();
+    rig.dom0.vcpuId = 1;
+    while (one.events.poll());
+    rig.dom0.clearUpcall(1);
+    expect(rig.dom0.sched(SCHEDOP_block)).toBe(0);
+    rig.dom0.vcpuId = 2;
+    expect(rig.dom0.sched(SCHEDOP_block)).toBe(DEFERRED);
+  });
+
+  it('is an ordinary unbound port again when its other end is closed', () => {
+    const { zero, one, here, there } = ends();
+    one.events.close(here);
+    expect(entry(rig.dom0, there)).toMatchObject({ state: 1, direct: 0 });
+    zero.events.notify(there);
+    expect(rig.dom0.domain.vcpus.map(vcpu => vcpu.localChannels)).toEqual([0, 0, 0, 0, 0]);
+    checkInvariants(rig.hypervisor);
+  });
+
+  it('tells again what a thread made pending that died before it told of it', () => {
+    const { zero, one, here, there, heard } = ends();
+    // The first half of a notification: the bit, and no more.
+    const byte = rig.dom0.domain.layout.sharedInfo * PAGE_SIZE + shared_info.at.evtchn_pending + (there >> 3);
+    rig.dom0.bytes[byte]! |= 1 << (there & 7);
+    one.events.notify(here);
+    expect(zero.events.poll()).toBe(false);
+    rig.replaceThread(rig.dom0.domain.vcpus[1]!);
+    zero.events.poll();
+    expect(heard.there).toBe(1);
+  });
 });
