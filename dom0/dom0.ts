@@ -6,11 +6,9 @@ import {
   PAGE_SIZE,
   runPaths,
   SHUTDOWN_poweroff,
-  socketTransport,
   type Vcpu,
   XenError,
   XenstoreClient,
-  type XenstoreTransport,
 } from '#pvbus';
 import type { Backend } from './backends/backend-device.ts';
 import { type BackendName, type BackendThread, startBackendThread } from './backends/backend-thread.ts';
@@ -19,6 +17,7 @@ import { Consoled } from './backends/consoled/device.ts';
 import { createNetback } from './backends/netback/device.ts';
 import { pvcallsBackend } from './backends/pvcalls/device.ts';
 import { writeDom0Nodes } from './dom0-nodes.ts';
+import { connectStoreRing } from './store-ring.ts';
 import { DEFAULT_BRIDGE } from './toolstack/devices.ts';
 import { ToolstackServer } from './toolstack/server.ts';
 import { Toolstack } from './toolstack/toolstack.ts';
@@ -37,7 +36,7 @@ export interface Dom0Options {
 /** Which vCPU each backend's thread is. */
 const BACKEND_VCPUS: Readonly<Record<BackendName, number>> = { blkback: 2, netback: 3, pvcalls: 4 };
 /** xenstored is started beside dom0. */
-const XENSTORED_MS = 20_000;
+const XENSTORED_NS = 20e9;
 const DEFAULT_MTU = 1500;
 
 export class Dom0 {
@@ -61,10 +60,12 @@ export class Dom0 {
   async start(): Promise<void> {
     const { vcpu, runDir, log, clock } = this.#options;
     new EventPump(vcpu); // lives as long as the process
-    const xs = new XenstoreClient(await this.#connectXenstored(), log);
+    const path = runPaths(runDir).xenstoredSocket;
+    const xs = new XenstoreClient(await connectStoreRing(vcpu, path, clock, clock.now() + XENSTORED_NS), log);
     xs.onClose(error => {
-      // Nothing of dom0 works without it, and its successor would not know our watches.
-      if (this.#going === undefined) throw new XenError('EPIPE', `xenstored is gone: ${error.message}`, error);
+      // A daemon that dies comes back and goes on; one that gives up the ring does not.
+      if (this.#going === undefined)
+        throw new XenError('EPIPE', `dom0 has no xenstore any more: ${error.message}`, error);
     });
     await writeDom0Nodes(xs, vcpu.layout.maxVcpus, (vcpu.layout.maxPages * PAGE_SIZE) / 1024);
 
@@ -148,20 +149,5 @@ export class Dom0 {
       const ms = Math.max(1, (deadline - this.#options.clock.now()) / 1e6);
       this.#timer = setTimeout(() => this.#wakeConsoled(), ms);
     });
-  }
-
-  async #connectXenstored(): Promise<XenstoreTransport> {
-    const { clock, runDir } = this.#options;
-    const path = runPaths(runDir).xenstoredSocket;
-    const deadline = clock.now() + XENSTORED_MS * 1e6;
-    for (let pause = 2; ; pause = Math.min(pause * 2, 50)) {
-      try {
-        return await socketTransport(path);
-      } catch (error) {
-        if (clock.now() > deadline) throw new XenError('ETIMEDOUT', `xenstored does not listen at ${path}`, error);
-        // It is starting: its socket appears when it does.
-        await new Promise(resolve => setTimeout(resolve, pause));
-      }
-    }
   }
 }
