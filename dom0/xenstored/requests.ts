@@ -440,6 +440,8 @@ function liveUpdate(
   params: readonly string[],
 ): readonly string[] | typeof LATER {
   if (!server.liveUpdate) throw invalid('this daemon cannot be replaced');
+  // Its answer would come from nothing that the journal has.
+  if (server.isRing(client)) throw invalid('a live update is asked for by socket');
   switch (params[0]) {
     case '-a':
       server.liveUpdate.abort();

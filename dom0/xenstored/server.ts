@@ -481,6 +481,10 @@ export class Server {
     this.restoreClient(domain.connection, client, nextWatch);
   }
 
+  /** Whether a client is a domain's ring: what it asks is on record, with its answer. */
+  isRing(client: Connection): boolean {
+    return this.#domains.get(client.actor.domid as Domid)?.connection === client;
+  }
   /** A domain that is introduced. Throws ENOENT. */
   domain(domid: Domid): Domain {
     return this.#known(domid);
@@ -507,8 +511,10 @@ export class Server {
     for (const domain of [...this.#domains.values()]) {
       const page = door.adopt(domain.domid, domain.gfn, domain.port);
       if (!page) {
-        // Its end is told by checkDomains; of one that lives the hypervisor has lost its page.
-        this.log.warn(`dom${domain.domid}: its xenstore page or port is gone`);
+        if (isGone(door.domainInfo(domain.domid))) continue; // checkDomains tells of it
+        this.log.error(`dom${domain.domid}: its xenstore page or port is lost, and with it its connection`);
+        this.#disconnect(domain);
+        this.#released.add(domain.domid);
         continue;
       }
       this.#door.onEvent(domain.port, domain.wake);
