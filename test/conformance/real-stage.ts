@@ -15,12 +15,11 @@ import {
 } from '#pvbus';
 import { eventually } from '../support/processes.ts';
 import type { RealXenstored } from '../support/real-xenstored.ts';
-import type { Stage, StageClient } from '../support/transcript.ts';
+import { ENDED, type Stage, type StageClient } from '../support/transcript.ts';
 import type { ReceivedFrame } from '../support/xenstore-rig.ts';
 import { FakeDomains } from './fake-domains.ts';
 
-/** What is sent in place of frames once there are no more. */
-const closed = (how: string): ReceivedFrame => ({ type: 0, req_id: 0, tx_id: 0, payload: Buffer.from(how) });
+const closed = (how: string): ReceivedFrame => ({ type: ENDED, req_id: 0, tx_id: 0, payload: Buffer.from(how) });
 const BARRIER_ID = 0xbbbbbbbb;
 const { server_features: FEATURES, connection: CONNECTION, error: ERROR } = xenstore_domain_interface.at;
 
@@ -30,6 +29,7 @@ abstract class Peer implements StageClient {
   readonly #reader = new XenstoreFrameReader();
   #nextId = 1;
   #told = false;
+  #oversize = false;
 
   /** Why nothing more can come. */
   protected abstract ended(): string | undefined;
@@ -45,11 +45,12 @@ abstract class Peer implements StageClient {
 
   /** Everything that was meant for this client before now: it asks once more, and waits for that answer. */
   async take(): Promise<ReceivedFrame[]> {
-    if (this.ended() === undefined) this.raw(xenstoreFrame(XS_GET_DOMAIN_PATH, BARRIER_ID, 0, Buffer.from('0\0')));
+    if (!this.#oversize && this.ended() === undefined)
+      this.raw(xenstoreFrame(XS_GET_DOMAIN_PATH, BARRIER_ID, 0, Buffer.from('0\0')));
     for (;;) {
       const end = this.#frames.findIndex(frame => frame.req_id === BARRIER_ID);
       if (end >= 0) return this.#frames.splice(0, end + 1).slice(0, -1);
-      const how = this.ended();
+      const how = this.#oversize ? 'oversize' : this.ended();
       if (how !== undefined) {
         if (!this.#told) this.#frames.push(closed(how));
         this.#told = true;
@@ -60,12 +61,11 @@ abstract class Peer implements StageClient {
   }
 
   protected received(bytes: Uint8Array): void {
+    if (this.#oversize) return;
     for (let at = 0; at < bytes.length; ) {
       const n = this.#reader.take(bytes, at);
       if (n < 0) {
-        // Our clients cut the connection here, and so do Xen's.
-        this.#frames.push(closed('oversize'));
-        this.#reader.reset();
+        this.#oversize = true; // here every client gives up, ours and Xen's
         return;
       }
       at += n;
@@ -189,7 +189,7 @@ export class RealStage implements Stage {
     const toolstack = await this.#dom0();
     toolstack.send(XS_INTRODUCE, `${id}\x001000\x001\0`);
     const [reply] = await toolstack.take();
-    if (reply?.type !== XS_INTRODUCE) throw new Error(`dom${id} was not introduced: ${reply?.payload}`);
+    if (reply?.type !== XS_INTRODUCE) throw new Error(`not introduced: ${reply?.payload}`);
     const ring = new RingPeer(page, () => this.#domains.notify(id), this.#daemon.alive);
     this.#rings.set(id, ring);
     return ring;

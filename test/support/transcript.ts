@@ -5,10 +5,11 @@
 //   dom3  T1   READ data          ENOENT
 //   dom5  -    hears              EVENT /a|t|
 //
-// Columns are two or more spaces apart; `|` is a NUL byte. A reply of a bare error name is an XS_ERROR.
-// `$T1` in the reply of TRANSACTION_START names that transaction; `*` is any number; `""` is nothing;
-// `{x*40}` is 40 times x. `dom3 x40` does the line 40 times; `{n}` in it counts them, from 1. `door` and `clock` lines are what happens around the daemon. Everything that a
-// client was sent must be written down: what is left over at the end is a failure.
+// Columns are two or more spaces apart; `|` is a NUL byte. A reply of a bare error name is an XS_ERROR, `<error>`
+// one of any name, `<text>` a reply of any words. `$T1` in the reply of TRANSACTION_START names that transaction; `*`
+// is any number; `""` is nothing; `{x*40}` is 40 times x. `dom3 x40` does the line 40 times; `{n}` in it counts them,
+// from 1. `door` and `clock` lines are what happens around the daemon. Everything that a client was sent must be
+// written down: what is left over at the end is a failure.
 //
 // A line that begins with `~c` or `~ocaml` says what Xen's own daemon in that language sends in place of what the
 // line before it says, and in brackets under which name docs/xenstore.md explains it. `end` behind that: from there
@@ -96,6 +97,9 @@ export interface Stage {
   clock(seconds: number): void;
 }
 
+/** The type of a frame that stands for the end of a connection, and says why. */
+export const ENDED = -1;
+
 interface Sent {
   readonly type: number;
   readonly req_id: number;
@@ -136,6 +140,8 @@ export class Player {
       this.#transactions.set(name, Number(id.slice(0, -1)));
       return /^[1-9][0-9]*\0$/.test(id) ? id : e;
     });
+    const [, released] = /^RELEASE ([0-9]+)\|$/.exec(request) ?? [];
+    if (released !== undefined && got.at(-1) === 'OK\0') this.#clients.delete(`dom${released}`); // nobody answers it now
     const same = got.length === wanted.length && wanted.every((want, i) => matches(want, got[i] ?? ''));
     return same ? undefined : got;
   }
@@ -173,8 +179,12 @@ export class Player {
     const [verb = '', id, reason] = act.split(' ');
     if (verb === 'destroys') this.#clients.delete(`dom${id}`);
     if (verb !== 'introduces') return this.#stage.door(verb, Number(id), Number(reason));
-    await this.#client(`dom${id}`);
-    return undefined;
+    try {
+      await this.#client(`dom${id}`);
+      return undefined;
+    } catch (error) {
+      return (error as Error).message;
+    }
   }
 }
 
@@ -189,13 +199,17 @@ function expand(text: string): string {
 export function describe(frame: ReceivedFrame, sent: Sent | undefined): string {
   const text = frame.payload.toString('latin1');
   const { type, req_id, tx_id } = frame;
+  if (type === ENDED) return text;
   if (type === pvbus.XS_WATCH_EVENT && req_id === 0 && tx_id === 0) return `EVENT ${text}`;
-  const answers = sent !== undefined && req_id === sent.req_id && tx_id === sent.tx_id;
-  if (!answers || (type !== sent.type && type !== pvbus.XS_ERROR)) return `#${type} ${req_id} ${tx_id} ${text}`;
+  const answers = sent !== undefined && req_id === sent.req_id && (type === sent.type || type === pvbus.XS_ERROR);
+  if (!answers) return `#${type} ${req_id} ${tx_id} ${text}`;
+  if (tx_id !== sent.tx_id) return `${text} in transaction ${tx_id}`;
   return type === pvbus.XS_ERROR ? text.replace(/\0$/, '') : text;
 }
 
 function matches(want: string, got: string): boolean {
+  if (want === '<text>') return got.length > 0;
+  if (want === '<error>') return /^E[A-Z0-9]+$/.test(got);
   const pattern = want.replace(/[.+?^${}()[\]\\]/g, '\\$&').replaceAll('*', '[0-9]+');
   return new RegExp(`^${pattern}$`, 's').test(got);
 }

@@ -1,0 +1,64 @@
+// The transcripts that our daemon keeps to, played against Debian's own two. What they do differently is written
+// down in each transcript, and explained by name in docs/xenstore.md: a difference that is not listed is a failure,
+// and so is a listed one that is none any more.
+import { readdirSync, readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { start, whyNot } from '../support/real-xenstored.ts';
+import { type Line, Player, parseTranscript, type Which } from '../support/transcript.ts';
+import { explainedDifferences } from './explained.ts';
+import { namedByRandom } from './random-differences.ts';
+import { RealStage } from './real-stage.ts';
+
+const folder = new URL('../transcripts/', import.meta.url);
+const transcripts = readdirSync(folder)
+  .filter(name => name.endsWith('.txt'))
+  .map(name => ({ name, lines: parseTranscript(readFileSync(new URL(name, folder), 'utf8')) }));
+
+/** Everything in which the daemon differs from what is written about it, in words. */
+async function wrongLines(which: Which, lines: readonly Line[]): Promise<string[]> {
+  const wrong: string[] = [];
+  const daemon = await start(which);
+  const stage = new RealStage(daemon);
+  try {
+    const player = new Player(stage);
+    for (const line of lines) {
+      const difference = line.differences[which];
+      const got = await player.play(line, difference?.expected ?? line.expected);
+      if (got) {
+        const shown = got.map(text => text.replaceAll('\0', '|')).join('  ');
+        const about = difference ? ` (not as listed under ${difference.name})` : '';
+        wrong.push(`line ${line.number}: ${line.text}\n  ~${which}  ${shown}${about}`);
+      }
+      if (difference?.end) return wrong;
+    }
+    for (const [who, got] of await player.leftOver()) wrong.push(`${who} was also sent ${JSON.stringify(got)}`);
+    return wrong;
+  } finally {
+    stage.close();
+    await daemon.stop();
+  }
+}
+
+for (const which of ['c', 'ocaml'] as const) {
+  const reason = whyNot(which);
+  describe(`Xen's daemon in ${which}${reason === undefined ? '' : `, skipped: ${reason}`}`, () => {
+    for (const { name, lines } of transcripts) {
+      test.skipIf(reason !== undefined)(`keeps to ${name}, but for what is listed`, async () => {
+        expect(await wrongLines(which, lines)).toEqual([]);
+      });
+    }
+  });
+}
+
+test('docs/xenstore.md explains each difference, and no other', () => {
+  const named = new Set(namedByRandom());
+  for (const { lines } of transcripts) {
+    for (const { differences } of lines) {
+      for (const which of ['c', 'ocaml'] as const) {
+        const name = differences[which]?.name;
+        if (name !== undefined) named.add(`${which} ${name}`);
+      }
+    }
+  }
+  expect([...explainedDifferences()].sort()).toEqual([...named].sort());
+});

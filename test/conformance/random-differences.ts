@@ -1,0 +1,3 @@
+export function namedByRandom(): string[] {
+  return [];
+}
