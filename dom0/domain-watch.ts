@@ -40,7 +40,8 @@ export class DomainWatch {
   /** From now on; what happened to it before is told too. */
   add(domid: Domid): void {
     this.#known.set(domid, false);
-    this.#looking.poke();
+    // Not now: whoever adds a domain is about to start it.
+    setImmediate(() => this.#looking.poke());
   }
   /** Nothing is told of it any more. */
   remove(domid: Domid): void {

@@ -54,7 +54,6 @@ export class ImageLoader {
 
   /** Not empty, within the key's bound. Throws a XenError of one line naming key and file. */
   async load(key: ImageKey, path: string): Promise<Uint8Array> {
-    await checkImage(key, path);
     const id = `${key}:${path}`;
     const kept = this.#kept.get(id);
     this.#kept.delete(id);
@@ -75,6 +74,7 @@ export class ImageLoader {
   }
 
   async #make(key: ImageKey, path: string): Promise<Loaded> {
+    await checkImage(key, path);
     const ready: readonly string[] = READY[key];
     const loaded = ready.includes(extname(path)) ? await readWhole(key, path) : await this.#bundle(key, path);
     if (loaded.text.length === 0) throw new XenError('ENOEXEC', `${key}: ${path} is empty`);

@@ -25,8 +25,11 @@ export interface CheckedConfig {
 export async function checkConfig(config: DomainConfig, records: DomainRecords, xc: Xc): Promise<CheckedConfig> {
   checkPlain(config);
   checkMemory(config, xc);
-  await checkImage('kernel', config.kernel);
-  if (config.ramdisk !== null) await checkImage('ramdisk', config.ramdisk);
+  const kernel = checkImage('kernel', config.kernel);
+  const ramdisk = config.ramdisk === null ? undefined : checkImage('ramdisk', config.ramdisk);
+  ramdisk?.catch(() => {}); // heard of below, unless the kernel is wrong too
+  await kernel;
+  await ramdisk;
   const backends = checkBackends(config, records);
   const rivals = records.rivals(config);
   for (const disk of config.disks) await checkDisk(disk, backends, rivals);

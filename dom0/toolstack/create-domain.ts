@@ -4,8 +4,8 @@ import { addDevices, backendReady, listDevices, pathsOf, removeDeviceNodes } fro
 import { checkConfig, withSource } from './check-config.ts';
 import { endDomain, releaseDomain, waitUntilGone } from './destroy-domain.ts';
 import { type DeviceSpec, devicesOf } from './devices.ts';
-import { type BuiltDomain, buildDomain, checkImageFits, type DomainImage } from './domain-builder.ts';
-import { domainNodes, removeDomainNodes, writeNodes } from './domain-nodes.ts';
+import { checkImageFits, type DomainImage, type DomainRings, loadDomain, makeRings } from './domain-builder.ts';
+import { domainNodes, NodeWriting, removeDomainNodes } from './domain-nodes.ts';
 import type { ToolstackParts } from './parts.ts';
 
 /** One phase is over; how long it took. */
@@ -74,10 +74,21 @@ class Creation {
 
   async run(): Promise<Domid> {
     const { image, devices } = await this.#phase('config', () => this.#check());
+    const nodes = new NodeWriting(this.#parts.xs);
+    try {
+      return await this.#make(image, devices, nodes);
+    } catch (error) {
+      // order: before anything is undone, so that no second attempt writes them again.
+      await nodes.abandon(error);
+      throw error;
+    }
+  }
+
+  async #make(image: DomainImage, devices: readonly DeviceSpec[], nodes: NodeWriting): Promise<Domid> {
     const domid = await this.#phase('domain', () => this.#makeDomain());
-    const built = await this.#phase('memory', () => this.#build(domid, image));
-    await this.#phase('xenstore', () => this.#writeNodes(domid, built));
-    await this.#phase('introduce', () => this.#introduce(domid, built));
+    const rings = await this.#phase('memory', () => this.#build(domid, image, nodes));
+    await this.#phase('xenstore', () => nodes.done);
+    await this.#phase('introduce', () => this.#introduce(domid, rings));
     await this.#phase('devices', () => this.#addDevices(domid, devices));
     this.#record(domid);
     if (!this.#options.paused) await this.#phase('unpause', () => this.#parts.xc.unpauseDomain(domid));
@@ -126,14 +137,18 @@ class Creation {
     return domid;
   }
 
-  #build(domid: Domid, image: DomainImage): BuiltDomain {
+  async #build(domid: Domid, image: DomainImage, nodes: NodeWriting): Promise<DomainRings> {
     const { xc } = this.#parts;
     const nrPages = this.#config.memory * PAGES_PER_MIB;
     xc.populatePhysmap(domid, nrPages);
-    return buildDomain(xc, domid, nrPages, image);
+    const rings = makeRings(xc, domid, image);
+    // xenstored works on them while the images are written.
+    await this.#sendNodes(domid, rings, nodes);
+    loadDomain(xc, domid, nrPages, image, rings);
+    return rings;
   }
 
-  async #writeNodes(domid: Domid, built: BuiltDomain): Promise<void> {
+  async #sendNodes(domid: Domid, rings: DomainRings, nodes: NodeWriting): Promise<void> {
     const { xs, clock, consoled } = this.#parts;
     const config = this.#config;
     this.#undo.add('xenstore nodes', async () => {
@@ -146,15 +161,15 @@ class Creation {
       );
     });
     const tty = consoled.socketPath(domid);
-    await writeNodes(xs, domainNodes({ domid, config, built, startTime: clock.wallMs(), tty }));
+    await nodes.send(domainNodes({ domid, config, rings, startTime: clock.wallMs(), tty }));
   }
 
-  async #introduce(domid: Domid, built: BuiltDomain): Promise<void> {
+  async #introduce(domid: Domid, rings: DomainRings): Promise<void> {
     const { xs, consoled } = this.#parts;
     // order: before the devices. A backend takes a domain that is not introduced for a dead one.
     this.#undo.add('introduction', () => releaseDomain(this.#parts, domid));
     this.#undo.add('console', () => consoled.disconnect(domid));
-    await allOf([xs.introduce(domid, built.storeGfn, built.storePort), consoled.connect(domid, this.#config.name)]);
+    await allOf([xs.introduce(domid, rings.storeGfn, rings.storePort), consoled.connect(domid, this.#config.name)]);
   }
 
   async #addDevices(domid: Domid, devices: readonly DeviceSpec[]): Promise<void> {

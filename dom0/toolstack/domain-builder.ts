@@ -32,7 +32,7 @@ export interface DomainImage {
 }
 
 /** What xenstored and consoled need to reach the new domain. */
-export interface BuiltDomain {
+export interface DomainRings {
   readonly storeGfn: Gfn;
   readonly storePort: EvtchnPort;
   readonly consoleGfn: Gfn;
@@ -81,26 +81,29 @@ export function checkImageFits(image: DomainImage, nrPages: number): void {
   if (image.cmdline.includes('\0')) throw new XenError('EINVAL', 'cmdline: it holds a NUL byte');
 }
 
-/** Build an empty, populated domain of `nrPages` frames, paused, so that unpausing it runs the kernel. */
-export function buildDomain(xc: Xc, domid: Domid, nrPages: number, image: DomainImage): BuiltDomain {
-  checkImageFits(image, nrPages);
+/** The first half of building an empty, populated domain: its rings to dom0. */
+export function makeRings(xc: Xc, domid: Domid, image: DomainImage): DomainRings {
   const at = plan(image);
-  // order: pool frames first. They replace RAM, and the grant entries below must name the final frames.
   xc.populatePool(domid, DOM0, at.store, 2);
   const storePort = xc.allocUnbound(domid, DOM0);
   const consolePort = xc.allocUnbound(domid, DOM0);
-  const built = { storeGfn: at.store, storePort, consoleGfn: at.console, consolePort };
+  return { storeGfn: at.store, storePort, consoleGfn: at.console, consolePort };
+}
+
+/** The second: what its `nrPages` frames hold, so that unpausing it runs the kernel. */
+export function loadDomain(xc: Xc, domid: Domid, nrPages: number, image: DomainImage, rings: DomainRings): void {
+  checkImageFits(image, nrPages);
+  const at = plan(image);
   xc.withForeign(domid, at.end + 1, ({ layout, frames }) => {
     const ram = frames(0, at.end);
     writeImage(ram, at.kernel, image.kernel);
     if (image.ramdisk !== null) writeImage(ram, at.ramdisk, image.ramdisk);
-    writeStartInfo(ram, layout.sharedInfo, at, image, nrPages, built);
+    writeStartInfo(ram, layout.sharedInfo, at, image, nrPages, rings);
     const grants = frames(layout.grantFrames, 1);
     grant(grants, GNTTAB_RESERVED_XENSTORE, at.store);
     grant(grants, GNTTAB_RESERVED_CONSOLE, at.console);
   });
   xc.setVcpuContext(domid, 0, at.kernel * PAGE_SIZE, at.startInfo * PAGE_SIZE);
-  return built;
 }
 
 /** Frames of the domain's memory. */
@@ -123,7 +126,7 @@ function writeStartInfo(
   at: Plan,
   image: DomainImage,
   nrPages: number,
-  built: BuiltDomain,
+  rings: DomainRings,
 ): void {
   const base = at.startInfo * PAGE_SIZE;
   const field = start_info.at;
@@ -134,11 +137,11 @@ function writeStartInfo(
   u64(field.nr_pages, nrPages);
   u64(field.shared_info, sharedInfo * PAGE_SIZE);
   u32(field.flags, 0);
-  u64(field.store_mfn, built.storeGfn);
-  u32(field.store_evtchn, built.storePort);
+  u64(field.store_mfn, rings.storeGfn);
+  u32(field.store_evtchn, rings.storePort);
   const domU = field.console + start_info_console.at.domU;
-  u64(domU + start_info_console_domU.at.mfn, built.consoleGfn);
-  u32(domU + start_info_console_domU.at.evtchn, built.consolePort);
+  u64(domU + start_info_console_domU.at.mfn, rings.consoleGfn);
+  u32(domU + start_info_console_domU.at.evtchn, rings.consolePort);
   if (image.ramdisk !== null) {
     // The module is the text; its image header lies right in front.
     u64(field.mod_start, at.ramdisk * PAGE_SIZE + xenolith_image.size);

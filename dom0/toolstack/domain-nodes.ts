@@ -2,7 +2,7 @@
 // Xen: docs/misc/xenstore-paths; the order and the permissions are those of a domain libxl made.
 
 import { type DomainConfig, type Domid, errorPath, type XenstoreClient } from '#pvbus';
-import type { BuiltDomain } from './domain-builder.ts';
+import type { DomainRings } from './domain-builder.ts';
 import {
   backendPath,
   consolePath,
@@ -24,14 +24,14 @@ const CONSOLE_LIMIT = 1 << 20;
 export interface DomainNodes {
   readonly domid: Domid;
   readonly config: DomainConfig;
-  readonly built: BuiltDomain;
+  readonly rings: DomainRings;
   /** Milliseconds since 1970. */
   readonly startTime: number;
   /** The unix socket of the console. */
   readonly tty: string;
 }
 
-export function domainNodes({ domid, config, built, startTime, tty }: DomainNodes): StoreNode[] {
+export function domainNodes({ domid, config, rings, startTime, tty }: DomainNodes): StoreNode[] {
   const home = domainPath(domid);
   const vm = vmPath(config.uuid);
   const own = ownedBy(domid);
@@ -75,9 +75,9 @@ export function domainNodes({ domid, config, built, startTime, tty }: DomainNode
     { path: `${home}/feature`, value: '', perms: own },
     { path: `${home}/attr`, value: '', perms: own },
     { path: `${home}/error`, value: '', perms: own },
-    { path: `${storePath(domid)}/port`, value: String(built.storePort) },
-    { path: `${storePath(domid)}/ring-ref`, value: String(built.storeGfn) },
-    ...consoleNodes(domid, built, tty),
+    { path: `${storePath(domid)}/port`, value: String(rings.storePort) },
+    { path: `${storePath(domid)}/ring-ref`, value: String(rings.storeGfn) },
+    ...consoleNodes(domid, rings, tty),
   );
   if (config.driver_domain) {
     // A driver domain announces what it serves below its own backend directory.
@@ -87,7 +87,7 @@ export function domainNodes({ domid, config, built, startTime, tty }: DomainNode
   return nodes;
 }
 
-function consoleNodes(domid: Domid, built: BuiltDomain, tty: string): StoreNode[] {
+function consoleNodes(domid: Domid, rings: DomainRings, tty: string): StoreNode[] {
   const frontend = consolePath(domid);
   const backend = backendPath(0, 'console', domid, 0);
   const libxl = libxlDevicePath(domid, 'console', 0);
@@ -109,8 +109,8 @@ function consoleNodes(domid: Domid, built: BuiltDomain, tty: string): StoreNode[
     { path: `${frontend}/type`, value: 'xenconsoled' },
     { path: `${frontend}/output`, value: 'pty' },
     { path: `${frontend}/tty`, value: tty },
-    { path: `${frontend}/port`, value: String(built.consolePort) },
-    { path: `${frontend}/ring-ref`, value: String(built.consoleGfn) },
+    { path: `${frontend}/port`, value: String(rings.consolePort) },
+    { path: `${frontend}/ring-ref`, value: String(rings.consoleGfn) },
     { path: `${libxl}/backend`, value: backend },
     ...backendKeys.map(([key, value]) => ({ path: `${libxl}/${key}`, value })),
   ];
@@ -122,16 +122,55 @@ export function startTimeText(ms: number): string {
   return `${Math.floor(hundredths / 100)}.${String(hundredths % 100).padStart(2, '0')}`;
 }
 
-/** All of them or none. Requests of one connection are answered in order, so none waits for the one before. */
+/** All of them or none. */
 export async function writeNodes(xs: XenstoreClient, nodes: readonly StoreNode[]): Promise<void> {
-  await xs.transaction(async tx => {
-    const requests: Promise<void>[] = [];
-    for (const { path, value, perms } of nodes) {
-      requests.push(xs.write(path, value, tx));
-      if (perms !== undefined) requests.push(xs.setPerms(path, perms, tx));
-    }
-    await Promise.all(requests);
-  });
+  await xs.transaction(async tx => void (await Promise.all(requestNodes(xs, nodes, tx))));
+}
+/** Requests of one connection are answered in order, so none waits for the one before. */
+function requestNodes(xs: XenstoreClient, nodes: readonly StoreNode[], tx: number): Promise<void>[] {
+  const requests: Promise<void>[] = [];
+  for (const { path, value, perms } of nodes) {
+    requests.push(xs.write(path, value, tx));
+    if (perms !== undefined) requests.push(xs.setPerms(path, perms, tx));
+  }
+  return requests;
+}
+
+/** The same while something else is done: a transaction that has begun before its nodes are known. */
+export class NodeWriting {
+  /** Resolves when they are there. */
+  readonly done: Promise<void>;
+  readonly #sent: Promise<void>;
+  #know: (nodes: readonly StoreNode[]) => void = () => {};
+  #give: (reason: unknown) => void = () => {};
+
+  constructor(xs: XenstoreClient) {
+    const nodes = new Promise<readonly StoreNode[]>((resolve, reject) => {
+      this.#know = resolve;
+      this.#give = reject;
+    });
+    let isSent = (): void => {};
+    this.#sent = new Promise(resolve => {
+      isSent = resolve;
+    });
+    this.done = xs.transaction(async tx => {
+      const requests = requestNodes(xs, await nodes, tx);
+      isSent();
+      await Promise.all(requests);
+    });
+    this.done.catch(() => {}); // heard of by whoever waits for it
+    nodes.catch(() => {});
+  }
+  /** Resolves when xenstored has the requests. */
+  async send(nodes: readonly StoreNode[]): Promise<void> {
+    this.#know(nodes);
+    await Promise.race([this.#sent, this.done]);
+  }
+  /** There will be no nodes. Resolves when nothing is left of the transaction; one that is over already stays. */
+  async abandon(reason: unknown): Promise<void> {
+    this.#give(reason);
+    await this.done.catch(() => {});
+  }
 }
 
 /** Remove subtrees, present or not. */

@@ -42,6 +42,8 @@ const { IPC } = createRequire(import.meta.url)('node-ipc') as { IPC: new () => I
 const MAX_CONNECTIONS = 256;
 /** Requests of one connection that are being worked on. */
 const MAX_REQUESTS = 64;
+/** Events wait so long for the reply, which may be about to follow: a packet less is a wake-up less of the tool. */
+const EVENT_MS = 5;
 /** A tool that does not read its replies is cut off at this. */
 const MAX_UNREAD = 8 << 20;
 
@@ -52,6 +54,8 @@ interface Connection {
   /** Aborted when the tool is gone. */
   readonly gone: AbortController;
   readonly subscriptions: (() => void)[];
+  /** Sends the events that wait. */
+  events: NodeJS.Timeout | undefined;
 }
 
 export class ToolstackServer {
@@ -112,12 +116,14 @@ export class ToolstackServer {
       active: new Set(),
       gone: new AbortController(),
       subscriptions: [],
+      events: undefined,
     });
   }
   #disconnect(socket: Socket): void {
     const connection = this.#connections.get(socket);
     if (connection === undefined) return;
     this.#connections.delete(socket);
+    clearTimeout(connection.events);
     connection.gone.abort();
     for (const undo of connection.subscriptions) undo();
   }
@@ -153,11 +159,12 @@ export class ToolstackServer {
     }
     connection.active.delete(id);
     this.#send(connection, reply);
+    this.#flush(connection);
   }
 
   async #act(connection: Connection, request: ToolstackRequest): Promise<unknown> {
     const toolstack = this.#toolstack;
-    const tell = (event: ToolstackEvent): void => this.#send(connection, { id: request.id, event });
+    const tell = (event: ToolstackEvent): void => this.#tell(connection, { id: request.id, event });
     switch (request.op) {
       case 'create': {
         const { config, paused, monitor } = request.args;
@@ -215,6 +222,20 @@ export class ToolstackServer {
     }
   }
 
+  #tell(connection: Connection, event: ToolstackReply): void {
+    const { socket } = connection;
+    if (connection.events === undefined) {
+      socket.cork();
+      connection.events = setTimeout(() => this.#flush(connection), EVENT_MS);
+    }
+    this.#send(connection, event);
+  }
+  #flush(connection: Connection): void {
+    if (connection.events === undefined) return;
+    clearTimeout(connection.events);
+    connection.events = undefined;
+    connection.socket.uncork();
+  }
   #send(connection: Connection, reply: ToolstackReply): void {
     const { socket } = connection;
     if (socket.destroyed || !socket.writable) return; // the tool went away meanwhile

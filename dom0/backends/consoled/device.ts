@@ -52,6 +52,7 @@ class ConsoleDevice {
     this.#port = parts.port;
     this.#clients = parts.clients;
     this.#logFile = new LogFile(runPaths(options.runDir).consoleLog(name));
+    this.#logging(0, () => this.#logFile.open());
     this.worker = new ConsoleWorker({
       page: parts.mapping.page,
       clock: options.clock,
@@ -83,11 +84,14 @@ class ConsoleDevice {
 
   #output(bytes: Uint8Array): void {
     this.#clients.write(bytes);
+    this.#logging(bytes.length, () => this.#logFile.write(bytes));
+  }
+  #logging(bytes: number, body: () => void): void {
     try {
-      this.#logFile.write(bytes);
+      body();
       this.#logFailing = false;
     } catch (error) {
-      this.stats.logDropped += bytes.length;
+      this.stats.logDropped += bytes;
       if (!this.#logFailing)
         this.#options.log.error(`${this.#label}: ${this.#logFile.path}: ${(error as Error).message}`);
       this.#logFailing = true;

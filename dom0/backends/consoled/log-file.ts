@@ -33,6 +33,10 @@ export class LogFile {
     this.#limit = limit;
   }
 
+  /** Have the file there before there is something to write. */
+  open(): void {
+    if (this.#fd < 0) this.#open();
+  }
   /** Appends; throws what the disk throws, with nothing half open. */
   write(bytes: Uint8Array): void {
     if (this.#size + bytes.length > this.#limit) this.#rotate();

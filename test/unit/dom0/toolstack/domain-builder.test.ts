@@ -15,7 +15,7 @@ import {
   start_info_console_domU,
   XENOLITH_IMAGE_MAGIC,
 } from '#pvbus';
-import { buildDomain, checkImageFits } from '../../../../dom0/toolstack/domain-builder.ts';
+import { checkImageFits, loadDomain, makeRings } from '../../../../dom0/toolstack/domain-builder.ts';
 import { Xc } from '../../../../dom0/toolstack/xc.ts';
 import { CoreRig } from '../../../support/core-rig.ts';
 import { UUID } from './domain-config.ts';
@@ -38,7 +38,8 @@ function build(image = { kernel, ramdisk: ramdisk as Uint8Array | null, cmdline:
   xc.maxVcpus(id, 1);
   xc.maxMem(id, PAGES * 4);
   xc.populatePhysmap(id, PAGES);
-  const built = buildDomain(xc, id, PAGES, image);
+  const built = makeRings(xc, id, image);
+  loadDomain(xc, id, PAGES, image, built);
   const domain = rig.hypervisor.domains.byId(id)!;
   const control = domain.layout.control * PAGE_SIZE;
   const entry = getU64(domain.memory.view, control + domain_control.at.entry);

@@ -2,12 +2,18 @@ import { describe, expect, it } from 'vitest';
 import { domid, gfn, port, XenstoreClient } from '#pvbus';
 import { listDevices } from '../../../../dom0/toolstack/add-device.ts';
 import { deviceNodes, devicesOf } from '../../../../dom0/toolstack/devices.ts';
-import { domainNodes, removeDomainNodes, startTimeText, writeNodes } from '../../../../dom0/toolstack/domain-nodes.ts';
+import {
+  domainNodes,
+  NodeWriting,
+  removeDomainNodes,
+  startTimeText,
+  writeNodes,
+} from '../../../../dom0/toolstack/domain-nodes.ts';
 import { rigTransport, XenstoreRig } from '../../../support/xenstore-rig.ts';
 import { disk, domainConfig, net, UUID } from './domain-config.ts';
 
 const DOM = domid(20);
-const built = { storeGfn: gfn(4402), storePort: port(1), consoleGfn: gfn(4403), consolePort: port(2) };
+const rings = { storeGfn: gfn(4402), storePort: port(1), consoleGfn: gfn(4403), consolePort: port(2) };
 const config = domainConfig({
   name: 'pv1',
   vcpus: 2,
@@ -49,7 +55,7 @@ const everything = async (xs: XenstoreClient): Promise<string> =>
 async function domain() {
   const xs = await store();
   const before = await ls(xs, '/local');
-  await writeNodes(xs, domainNodes({ domid: DOM, config, built, startTime: 1795246756_890, tty: '/run/20.sock' }));
+  await writeNodes(xs, domainNodes({ domid: DOM, config, rings, startTime: 1795246756_890, tty: '/run/20.sock' }));
   const devices = devicesOf(config, () => domid(0));
   for (const device of devices) await writeNodes(xs, deviceNodes(DOM, device));
   return { xs, before };
@@ -190,6 +196,67 @@ console = ""
     expect(left.replaceAll(/^ *(vbd|vif|console) = ""\n/gm, '')).toBe(before);
     // Twice is no error.
     await removeDomainNodes(xs, DOM, UUID, []);
+  });
+});
+
+describe('nodes that are written while something else is done', () => {
+  const nodes = [
+    { path: '/local/domain/20', value: '', perms: ['n0', 'r20'] },
+    { path: '/local/domain/20/name', value: 'pv1' },
+  ];
+  const clients = async () => {
+    const rig = new XenstoreRig();
+    const [xs, other] = [new XenstoreClient(rigTransport(rig)), new XenstoreClient(rigTransport(rig))];
+    await xs.write('/local/domain', '');
+    return { xs, other };
+  };
+
+  it('are sent before they are there, and then are there together', async () => {
+    const { xs, other } = await clients();
+    const writing = new NodeWriting(xs);
+    await writing.send(nodes);
+    const seen = [await other.exists('/local/domain/20')];
+    await writing.done;
+    seen.push(await other.exists('/local/domain/20/name'));
+    expect(seen).toEqual([false, true]);
+    expect(await other.getPerms('/local/domain/20/name')).toEqual(['n0', 'r20']);
+  });
+
+  it('are written again when somebody else has come between', async () => {
+    const { xs, other } = await clients();
+    const writing = new NodeWriting(xs);
+    await other.write('/local/domain/20', 'in the way');
+    await writing.send(nodes);
+    await other.rm('/local/domain/20');
+    await writing.done;
+    expect(await other.directory('/local/domain/20')).toEqual(['name']);
+  });
+
+  it('never are when they are given up, and nothing of their transaction is left', async () => {
+    const { xs, other } = await clients();
+    for (let i = 0; i < 100; i++) {
+      const writing = new NodeWriting(xs);
+      await writing.abandon(new Error('no memory'));
+      await expect(writing.done).rejects.toThrow('no memory');
+      await expect(writing.send(nodes)).rejects.toThrow('no memory');
+    }
+    expect(await other.exists('/local/domain/20')).toBe(false);
+    await writeNodes(xs, nodes);
+  });
+
+  it('stay when they are given up too late', async () => {
+    const { xs, other } = await clients();
+    const writing = new NodeWriting(xs);
+    await writing.send(nodes);
+    await writing.done;
+    await writing.abandon(new Error('too late'));
+    expect(await other.exists('/local/domain/20/name')).toBe(true);
+  });
+
+  it('are not sent where there is no xenstored', async () => {
+    const { xs } = await clients();
+    xs.close();
+    await expect(new NodeWriting(xs).send(nodes)).rejects.toMatchObject({ code: 'ECANCELED' });
   });
 });
 
