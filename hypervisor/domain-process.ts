@@ -195,7 +195,11 @@ export class ProcessTable implements DomainProcesses {
       this.shell = undefined;
       this.prepareAt = monotonicNow() + SHELL_RETRY_NS;
     }
-    for (const other of this.processes.values()) if (other.heir?.process === process) this.disinherit(other);
+    for (const other of this.processes.values()) {
+      if (other.heir?.process !== process) continue;
+      this.disinherit(other);
+      for (const vcpu of other.vcpus) other.domain?.vcpus[vcpu]?.wake();
+    }
     if (!this.retired.delete(process)) this.log.warn(`a prepared ${process.program} ended: ${how}`);
   }
 
@@ -256,6 +260,9 @@ export class ProcessTable implements DomainProcesses {
     const heir = this.spawn(program, far, vcpus, undefined, 'take-over');
     process.heir = { process: heir, sockets: pairs.map(([ours]) => ours) };
     return 0;
+  }
+  successorWaits({ domain, id }: Vcpu): boolean {
+    return this.of(domain).some(process => process.vcpus.includes(id) && process.heir !== undefined);
   }
   handOver({ domain, id }: Vcpu): number {
     const process = this.of(domain).find(p => p.vcpus.includes(id));

@@ -39,6 +39,8 @@ export interface DomainProcesses {
   cont(domain: Domain): void;
   /** Start one that waits to take the place of the one `vcpu` is a thread of. 0 or -errno. */
   prepareSuccessor(vcpu: Vcpu): number;
+  /** Is there one? Its end wakes `vcpu`. */
+  successorWaits(vcpu: Vcpu): boolean;
   /**
    * Give all vCPUs of that process to the one that waits, and end it. 0 or -errno. The vCPUs are vacated
    * (Hypervisor.vacated), get their links, and are taken (Hypervisor.taken) before this returns.

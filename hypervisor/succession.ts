@@ -100,6 +100,10 @@ export class Succession {
   prepare(caller: Vcpu): number {
     return this.parts.processes.prepareSuccessor(caller);
   }
+  /** XENOLITHOP_successor_waits */
+  waits(caller: Vcpu): number {
+    return this.parts.processes.successorWaits(caller) ? 1 : 0;
+  }
   /** XENOLITHOP_handover: 0, and nobody is there to hear it, or -errno. */
   handOver(caller: Vcpu): number {
     return this.parts.processes.handOver(caller);

@@ -9,6 +9,7 @@ import {
   XENOLITHOP_handover,
   XENOLITHOP_inherited,
   XENOLITHOP_successor,
+  XENOLITHOP_successor_waits,
   xenolith_inherited,
   xenolith_mapping,
   xenolith_port,
@@ -107,13 +108,17 @@ function mappingAt(view: DataView, at: number): InheritedMapping {
 export function requestSuccessor(vcpu: Vcpu): void {
   operate(vcpu, XENOLITHOP_successor, 'a successor');
 }
+/** Is it still there? When it ends, a sleep of this vCPU does. */
+export const successorWaits = (vcpu: Vcpu): boolean =>
+  operate(vcpu, XENOLITHOP_successor_waits, 'whether a successor waits') > 0;
 /** The last act of this process: the one that waits goes on as its vCPUs. Throws ENOENT when none waits any more. */
 export function handOver(vcpu: Vcpu): never {
   operate(vcpu, XENOLITHOP_handover, 'handover');
   throw new Error('the hypervisor has ended this process');
 }
 
-function operate(vcpu: Vcpu, cmd: number, what: string, arg = 0): void {
+function operate(vcpu: Vcpu, cmd: number, what: string, arg = 0): number {
   const rc = vcpu.hypercall(__HYPERVISOR_xenolith_op, cmd, arg);
   if (rc < 0) throw new XenError(errnoName(-rc), `dom${vcpu.domid} vcpu${vcpu.id}: ${what}`);
+  return rc;
 }

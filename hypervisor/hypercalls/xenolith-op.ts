@@ -16,6 +16,7 @@ import {
   XENOLITHOP_pool_populate,
   XENOLITHOP_pool_release,
   XENOLITHOP_successor,
+  XENOLITHOP_successor_waits,
   xenolith_inherited,
   xenolith_map_foreign,
   xenolith_mapping,
@@ -52,9 +53,9 @@ export class XenolithOp {
       case XENOLITHOP_inherited:
         return this.inherited(caller, arg);
       case XENOLITHOP_successor:
-        return mayCall('succession', caller.domain, caller.domain) ? this.succession.prepare(caller) : -XEN_EPERM;
+      case XENOLITHOP_successor_waits:
       case XENOLITHOP_handover:
-        return this.handOver(caller);
+        return mayCall('succession', caller.domain, caller.domain) ? this.succeed(caller, cmd) : -XEN_EPERM;
       default:
         return -XEN_ENOSYS;
     }
@@ -112,8 +113,9 @@ export class XenolithOp {
     return 0;
   }
 
-  private handOver(caller: Vcpu): Result {
-    if (!mayCall('succession', caller.domain, caller.domain)) return -XEN_EPERM;
+  private succeed(caller: Vcpu, cmd: number): Result {
+    if (cmd === XENOLITHOP_successor) return this.succession.prepare(caller);
+    if (cmd === XENOLITHOP_successor_waits) return this.succession.waits(caller);
     const rc = this.succession.handOver(caller);
     return rc < 0 ? rc : DEFERRED;
   }

@@ -20,6 +20,8 @@ export const XENOLITHOP_inherited = 3;
 export const XENOLITHOP_successor = 4;
 /** No arg. Give the caller's vCPUs to the process that waits; the caller's is ended. Returns only when it fails. */
 export const XENOLITHOP_handover = 5;
+/** No arg. 1 while a process of XENOLITHOP_successor is there, else 0. The vCPU's event word is bumped when it ends. */
+export const XENOLITHOP_successor_waits = 6;
 
 export const XENOLITH_POOL_readonly = 1;
 

@@ -131,6 +131,9 @@ export class NotedProcesses implements DomainProcesses {
     this.heirs.add(vcpu);
     return 0;
   }
+  successorWaits(vcpu: Vcpu): boolean {
+    return this.heirs.has(vcpu);
+  }
   handOver(vcpu: Vcpu): number {
     if (!this.heirs.delete(vcpu)) return -XEN_ENOENT;
     this.onHandOver(vcpu);

@@ -19,6 +19,7 @@ import {
   requestSuccessor,
   SCHEDOP_poll,
   sched_poll,
+  successorWaits,
   type Vcpu,
   VIRQ_DOM_EXC,
   vcpu_page,
@@ -35,6 +36,7 @@ import {
   XENOLITHOP_handover,
   XENOLITHOP_inherited,
   XENOLITHOP_successor,
+  XENOLITHOP_successor_waits,
   xenolith_inherited,
 } from '#pvbus';
 import { checkInvariants } from '../../support/core-invariants.ts';
@@ -317,7 +319,9 @@ describe('a process that gives way to the next', () => {
   it('asks for one, and is never answered when it hands over; the next one is at once', () => {
     const kernel = rig.dom0.kernel(VCPU);
     const port = kernel.events.allocUnbound(domid(guest.domid));
+    expect(successorWaits(kernel)).toBe(false);
     requestSuccessor(kernel);
+    expect(successorWaits(kernel)).toBe(true);
     expect(rig.processes.asked).toContain('successor 0.1');
     expect(() => requestSuccessor(kernel)).toThrow(expect.objectContaining({ code: 'EBUSY' }));
     rig.dom0.vcpuId = VCPU;
@@ -334,6 +338,7 @@ describe('a process that gives way to the next', () => {
     const kernel = rig.dom0.kernel(VCPU);
     requestSuccessor(kernel);
     rig.processes.heirs.clear();
+    expect(successorWaits(kernel)).toBe(false);
     expect(() => handOver(kernel)).toThrow(expect.objectContaining({ code: 'ENOENT' }));
     expect(inherited(kernel).ports).toEqual([]);
   });
@@ -347,6 +352,7 @@ describe('the hypercalls', () => {
     const room = { what: XENOLITH_INHERITED_ports, nr: 1, list: 0 };
     expect(list(guest, room)).toBe(-XEN_EPERM);
     expect(guest.call(__HYPERVISOR_xenolith_op, XENOLITHOP_successor)).toBe(-XEN_EPERM);
+    expect(guest.call(__HYPERVISOR_xenolith_op, XENOLITHOP_successor_waits)).toBe(-XEN_EPERM);
     expect(guest.call(__HYPERVISOR_xenolith_op, XENOLITHOP_handover)).toBe(-XEN_EPERM);
     expect(rig.processes.asked.filter(line => line.startsWith('successor'))).toEqual([]);
     expect(list(rig.dom0, room)).toBe(0);

@@ -1,0 +1,195 @@
+// The process of xenstored, which may be replaced, as the core thread has it: what is started, what it is sent, and
+// when the host gives up. The sockets are real; the main thread is only what it would have been told.
+
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import {
+  __HYPERVISOR_xenolith_op,
+  type ControlMessage,
+  closeFd,
+  domid,
+  KIND_BOOT,
+  KIND_DOORBELL,
+  PAGE_SIZE,
+  receiveControl,
+  VCPU_CRASH_RECORD,
+  vcpu_page,
+  vcpuFrame,
+  XEN_EBUSY,
+  XEN_ENOENT,
+  XEN_EOPNOTSUPP,
+  XENOLITHOP_handover,
+  XENOLITHOP_successor,
+  XENOLITHOP_successor_waits,
+} from '#pvbus';
+import { DOM0_VCPUS, ProcessTable } from '../../../hypervisor/domain-process.ts';
+import type { ToMain } from '../../../hypervisor/process-messages.ts';
+import { CoreRig, DEFERRED, LineLog } from '../../support/core-rig.ts';
+
+type Spawn = Extract<ToMain, { op: 'spawn' }>;
+const XENSTORED = 1;
+
+let told: ToMain[];
+let log: LineLog;
+let table: ProcessTable;
+let rig: CoreRig;
+let exits: string[];
+
+beforeEach(() => {
+  told = [];
+  log = new LineLog();
+  exits = [];
+  table = new ProcessTable(message => told.push(message), log);
+  rig = new CoreRig({ processes: table, dom0Vcpus: DOM0_VCPUS });
+  table.onVacated = vcpu => rig.hypervisor.vacated(vcpu);
+  table.onTaken = vcpu => rig.hypervisor.taken(vcpu);
+  table.onExit = (domain, end) => exits.push(`dom${domain.domid}: ${end.crash ?? end.signal ?? end.code}`);
+});
+afterEach(() => {
+  for (const { sockets } of spawned()) for (const socket of sockets) closeFd(socket);
+});
+
+const spawned = (): Spawn[] => told.filter(message => message.op === 'spawn');
+const killed = (): number[] =>
+  told.flatMap(message => (message.op === 'signal' && message.signal === 'SIGKILL' ? [message.id] : []));
+const xenstored = (): Spawn[] => spawned().filter(({ program }) => program === 'xenstored.js');
+const ends = (spawn: Spawn, end: { code?: number; signal?: string } = { signal: 'SIGKILL' }): void =>
+  table.hear({ op: 'exited', id: spawn.id, code: end.code, signal: end.signal });
+const controlSeq = (): number =>
+  rig.dom0.view.getUint32(vcpuFrame(rig.dom0.domain.layout, XENSTORED) * PAGE_SIZE + vcpu_page.at.control_seq, true);
+/** What waits on a process's socket: as many messages as the vCPU's page counts. */
+function received(socket: number): ControlMessage[] {
+  const messages = Array.from({ length: controlSeq() }, () => receiveControl(socket)!);
+  for (const { fd } of messages) if (fd >= 0) closeFd(fd);
+  return messages;
+}
+const op = (cmd: number, vcpu = XENSTORED) => {
+  rig.dom0.vcpuId = vcpu;
+  return rig.dom0.trap(__HYPERVISOR_xenolith_op, cmd);
+};
+
+describe('xenstored that ends', () => {
+  it.each([
+    ['killed', { signal: 'SIGKILL' }, 'SIGKILL'],
+    ['by itself', { code: 0 }, 'exit code 0'],
+    ['with an error', { code: 1 }, 'exit code 1'],
+  ])('%s is started again as the same vcpu, and the log says why', (_how, end, why) => {
+    const [first] = xenstored();
+    table.hear({ op: 'spawned', id: first!.id, pid: 4321 });
+    ends(first!, end);
+    const [, second] = xenstored();
+    expect(second).toMatchObject({ vcpus: '1:3', start: 'successor' });
+    expect(first).toMatchObject({ vcpus: '1:3', start: 'first' });
+    const [boot, ...rest] = received(second!.sockets[0]!);
+    expect([boot!.kind, boot!.a, rest]).toEqual([KIND_BOOT, XENSTORED << 16, []]);
+    expect(log.lines).toEqual([`xenstored.js, process 4321, has ended: ${why}; another one takes its place`]);
+    expect(exits).toEqual([]);
+  });
+
+  it('says what its crash record says, which is not said of the next one', () => {
+    const page = vcpuFrame(rig.dom0.domain.layout, XENSTORED) * PAGE_SIZE;
+    rig.dom0.bytes.set(Buffer.from('out of teapots'), page + VCPU_CRASH_RECORD);
+    rig.dom0.view.setUint32(page + vcpu_page.at.crash_length, 14, true);
+    ends(xenstored()[0]!, { code: 1 });
+    ends(xenstored()[1]!, { code: 1 });
+    expect(log.lines[0]).toContain('has ended: vcpu1: out of teapots;');
+    expect(log.lines[1]).toContain('has ended: exit code 1;');
+  });
+
+  it('leaves the next one the doorbells its vcpu hears', () => {
+    // A guest whose shell is there already.
+    const guest = rig.guest();
+    const there = guest.allocUnbound(0);
+    rig.dom0.vcpuId = XENSTORED;
+    const here = rig.dom0.bindInterdomain(guest.domid, there);
+    rig.dom0.vcpuId = 0;
+    rig.hypervisor.trap(0, XENSTORED, 32, 8, bindVcpu(here));
+    ends(xenstored()[0]!);
+    const messages = received(xenstored()[1]!.sockets[0]!);
+    expect(messages.map(({ kind, a }) => [kind, a])).toEqual([
+      [KIND_BOOT, XENSTORED << 16],
+      [KIND_DOORBELL, domid(guest.domid)],
+    ]);
+    expect(rig.dom0.pending(here)).toBe(true);
+  });
+  const bindVcpu = (port: number): number => {
+    const at = rig.dom0.reset().alloc(8);
+    rig.dom0.view.setUint32(at, port, true);
+    rig.dom0.view.setUint32(at + 4, XENSTORED, true);
+    return at;
+  };
+
+  it('keeps the processor time its vcpu has used', () => {
+    const before = table.cpuTimeNs(rig.dom0.domain, XENSTORED);
+    ends(xenstored()[0]!);
+    expect(table.cpuTimeNs(rig.dom0.domain, XENSTORED)).toBeGreaterThanOrEqual(before);
+  });
+
+  it('five times within ten seconds is the end of the host, with the last reason', () => {
+    for (let i = 0; i < 4; i++) ends(xenstored()[i]!);
+    expect(exits).toEqual([]);
+    ends(xenstored()[4]!, { code: 1 });
+    expect(xenstored()).toHaveLength(5);
+    expect(exits).toEqual(['dom0: xenstored.js has ended 5 times within 10 s: exit code 1']);
+  });
+});
+
+it('the end of another process of dom0 is not made good', () => {
+  const dom0 = spawned().find(({ program }) => program === 'dom0.js')!;
+  ends(dom0);
+  expect(spawned().filter(({ program }) => program === 'dom0.js')).toHaveLength(1);
+  expect(exits).toEqual(['dom0: SIGKILL']);
+});
+
+describe('a successor beside a process that lives', () => {
+  it('waits without its memory until it takes over, and the other one is ended and not missed', () => {
+    expect(op(XENOLITHOP_successor)).toBe(0);
+    expect(op(XENOLITHOP_successor)).toBe(-XEN_EBUSY);
+    expect(op(XENOLITHOP_successor_waits)).toBe(1);
+    const [first, heir] = xenstored();
+    expect(heir).toMatchObject({ vcpus: '1:3', start: 'take-over' });
+    expect(controlSeq()).toBe(1); // the first one's
+    received(first!.sockets[0]!);
+    expect(op(XENOLITHOP_handover)).toBe(DEFERRED);
+    expect(received(heir!.sockets[0]!).map(({ kind }) => kind)).toEqual([KIND_BOOT]);
+    expect(killed()).toEqual([first!.id]);
+    ends(first!);
+    expect(xenstored()).toHaveLength(2);
+    expect([exits, log.lines.filter(line => line.includes('has ended'))]).toEqual([[], []]);
+    // It is the process of the vCPU now.
+    expect(op(XENOLITHOP_successor_waits)).toBe(0);
+    ends(heir!);
+    expect(xenstored()).toHaveLength(3);
+    expect(xenstored()[2]!.start).toBe('successor');
+  });
+
+  it('that ends leaves the other one going on, awake, and free to ask for another', () => {
+    op(XENOLITHOP_successor);
+    const word = (vcpuFrame(rig.dom0.domain.layout, XENSTORED) * PAGE_SIZE + vcpu_page.at.event_seq) / 4;
+    const before = Atomics.load(rig.dom0.domain.memory.words, word);
+    ends(xenstored()[1]!, { code: 1 });
+    expect(Atomics.load(rig.dom0.domain.memory.words, word)).not.toBe(before);
+    expect(op(XENOLITHOP_successor_waits)).toBe(0);
+    expect(op(XENOLITHOP_handover)).toBe(-XEN_ENOENT);
+    expect(log.lines).toEqual(['a prepared xenstored.js ended: exit code 1']);
+    expect(op(XENOLITHOP_successor)).toBe(0);
+    expect([killed(), exits]).toEqual([[], []]);
+  });
+
+  it('ends with the one it waits for, whose place another one takes that does not wait', () => {
+    op(XENOLITHOP_successor);
+    const [first, heir] = xenstored();
+    ends(first!);
+    expect(killed()).toEqual([heir!.id]);
+    expect(xenstored()[2]!.start).toBe('successor');
+    ends(heir!);
+    expect(xenstored()).toHaveLength(3);
+    expect(op(XENOLITHOP_successor_waits)).toBe(0);
+  });
+
+  it('is not for a process that cannot be replaced', () => {
+    expect(op(XENOLITHOP_successor, 0)).toBe(-XEN_EOPNOTSUPP);
+    expect(op(XENOLITHOP_successor_waits, 0)).toBe(0);
+    expect(op(XENOLITHOP_handover, 0)).toBe(-XEN_ENOENT);
+    expect(xenstored()).toHaveLength(1);
+  });
+});
