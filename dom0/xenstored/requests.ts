@@ -246,8 +246,9 @@ function getPerms(request: Request): readonly string[] {
   const text = only(request);
   const on = view(request);
   if (text.startsWith('@')) {
-    const perms = request.server.specialPerms(on.tree, specialPath(text));
-    on.saw(text, SAW_PERMS);
+    const path = specialPath(text);
+    on.saw(path, SAW_PERMS);
+    const perms = request.server.specialPerms(on.tree, path);
     dom0Only(request);
     return formatPermissions(perms);
   }

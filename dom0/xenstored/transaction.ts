@@ -1,9 +1,10 @@
 // A transaction: a snapshot, what was seen in it, and what is to be done. Its end is as if all of it
 // happened at that moment: when everything it saw still holds, its operations are done again on the tree
 // of then, so that two which do not touch what the other saw both commit. Otherwise EAGAIN.
+// The snapshot is that of its first request: until then it has asked for nothing that could be outdated.
 import { XenError } from '#pvbus';
 import { segmentsOf } from './path.ts';
-import { type Actor, samePermissions } from './permissions.ts';
+import { type Actor, type Permissions, samePermissions } from './permissions.ts';
 import { type Limits, UNLIMITED } from './quota.ts';
 import {
   apply,
@@ -43,7 +44,7 @@ export interface View {
 
 /** All that a transaction is, beside whose it is. */
 export interface TransactionState {
-  /** The store's tree when it began. */
+  /** The store's tree when it began; of no meaning as long as nothing was seen or done. */
   readonly base: Tree;
   readonly operations: readonly Operation[];
   /** By path, an OR of SAW_*. */
@@ -54,13 +55,15 @@ export class Transaction implements View {
   readonly #store: Store;
   readonly #actor: Actor;
   readonly #limits: () => Limits;
-  readonly #base: Tree;
+  #base: Tree;
   #tree: Tree;
   readonly #seen = new Map<string, number>();
   readonly #touched = new Set<string>();
   readonly #operations: Operation[] = [];
   /** The last write of each path, by its place in #operations; only writes no removal came after. */
   readonly #written = new Map<string, number>();
+  /** Where a commit has failed because of somebody else. */
+  conflict: string | undefined;
 
   constructor(store: Store, actor: Actor, limits: () => Limits, base = store.tree) {
     this.#store = store;
@@ -92,7 +95,19 @@ export class Transaction implements View {
     return this.#tree;
   }
 
+  /** Whether it has had a request that named a path. */
+  get begun(): boolean {
+    return this.#touched.size > 0;
+  }
+
+  #begin(): void {
+    if (this.begun) return;
+    this.#base = this.#store.tree;
+    this.#tree = this.#base;
+  }
+
   saw(path: string, what: number): void {
+    this.#begin();
     // A value this transaction has written itself depends on nobody else. Permissions still do: whether the
     // write made the node, and so whose it is, is decided when the write is done again.
     const own = this.#written.has(path) ? SAW_VALUE | (what & SAW_PERMS ? 0 : SAW_EXISTENCE) : 0;
@@ -102,6 +117,7 @@ export class Transaction implements View {
   }
 
   apply(op: Operation): void {
+    this.#begin();
     const limits = this.#limits();
     // As many as nodes, four times over: alternating writes and removals of one node must end somewhere.
     if (this.#operations.length >= 4 * limits['transaction-nodes']) {
@@ -115,6 +131,12 @@ export class Transaction implements View {
       this.#see(op.path, SAW_EXISTENCE | SAW_PERMS);
       throw error;
     }
+  }
+
+  /** A path of which something that was seen is no longer so in `now`. */
+  #outdated(now: Tree): string | undefined {
+    for (const [path, what] of this.#seen) if (!unchanged(this.#base, now, path, what)) return path;
+    return undefined;
   }
 
   #see(path: string, what: number): void {
@@ -158,30 +180,38 @@ export class Transaction implements View {
   commit(): Change[] {
     if (this.#operations.length === 0) return []; // it saw one moment's tree, as if it had run then
     const now = this.#store.tree;
-    if (now !== this.#base) {
-      for (const [path, what] of this.#seen) {
-        if (!unchanged(this.#base, now, path, what)) throw new XenError('EAGAIN', `${path} was changed meanwhile`);
-      }
+    const outdated = now === this.#base ? undefined : this.#outdated(now);
+    if (outdated !== undefined) {
+      this.conflict = outdated;
+      throw new XenError('EAGAIN', `${outdated} was changed meanwhile`);
     }
-    let tree = now;
-    let generation = this.#store.generation;
+    const again = this.#doneAgain(now, this.#store.nextGeneration());
+    if (typeof again === 'string') {
+      this.conflict = again;
+      throw new XenError('EAGAIN', `a change of ${again} is no longer possible`);
+    }
+    const limits = this.#limits();
+    if (limits !== UNLIMITED) this.#checkLimits(now, again.tree, limits);
+    this.#store.commit(again.tree, this.#store.generation + this.#operations.length);
+    return merged(again.changes);
+  }
+
+  /** All operations on another tree, with generations from `first` on; or the path of one that is impossible. */
+  #doneAgain(on: Tree, first: number): Again | string {
+    let tree = on;
     const changes: Change[] = [];
-    for (const op of this.#operations) {
+    for (const [place, op] of this.#operations.entries()) {
       try {
         // Only what the transaction leaves is held against quotas: writes may be done in another order here.
-        const outcome = apply(tree, op, this.#actor, UNLIMITED, generation + 1);
-        if (outcome.tree !== tree) generation++;
+        const outcome = apply(tree, op, this.#actor, UNLIMITED, first + place);
         tree = outcome.tree;
         if (outcome.change) changes.push(outcome.change);
       } catch (error) {
-        if (!(error instanceof XenError)) throw error;
-        throw new XenError('EAGAIN', `${op.kind} ${op.path} is no longer possible`, error);
+        if (error instanceof XenError) return op.path;
+        throw error;
       }
     }
-    const limits = this.#limits();
-    if (limits !== UNLIMITED) this.#checkLimits(now, tree, limits);
-    this.#store.commit(tree, generation);
-    return merged(changes);
+    return { tree, changes };
   }
 
   /** Throws ENOSPC when what this transaction makes of `before` is too much. */
@@ -200,9 +230,14 @@ export class Transaction implements View {
   }
 }
 
+interface Again {
+  readonly tree: Tree;
+  readonly changes: Change[];
+}
+
 /** Whether a request that saw `what` of `path` in `then` would see the same in `now`. */
 function unchanged(then: Tree, now: Tree, path: string, what: number): boolean {
-  if (path.startsWith('@')) return then.special.get(path) === now.special.get(path);
+  if (path.startsWith('@')) return sameSpecial(then.special.get(path), now.special.get(path));
   const segments = segmentsOf(path);
   const a = nearest(then, segments);
   const b = nearest(now, segments);
@@ -210,6 +245,10 @@ function unchanged(then: Tree, now: Tree, path: string, what: number): boolean {
   if (what & SAW_PERMS && !samePermissions(a.node.perms, b.node.perms)) return false;
   if (what & SAW_VALUE && !sameValue(a, b)) return false;
   return !(what & SAW_NAMES && a.node.namesGeneration !== b.node.namesGeneration);
+}
+
+function sameSpecial(a: Permissions | undefined, b: Permissions | undefined): boolean {
+  return a === b || (a !== undefined && b !== undefined && samePermissions(a, b));
 }
 
 function sameValue(a: Nearest, b: Nearest): boolean {

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
+  domid,
   XS_DIRECTORY,
   XS_ERROR,
   XS_GET_PERMS,
@@ -12,6 +13,7 @@ import {
   XS_TRANSACTION_START,
   XS_WRITE,
 } from '#pvbus';
+import type { Connection } from '../../../../dom0/xenstored/connection.ts';
 import type { Actor } from '../../../../dom0/xenstored/permissions.ts';
 import { Quotas } from '../../../../dom0/xenstored/quota.ts';
 import { apply, type Node, type Operation, Store, type Tree } from '../../../../dom0/xenstored/store.ts';
@@ -25,7 +27,7 @@ interface Request {
 }
 
 /** A host with some nodes and three clients of different rights. */
-function host(): RigClient[] {
+function host(): { rig: XenstoreRig; clients: RigClient[]; connections: Connection[] } {
   const rig = new XenstoreRig();
   const dom0 = rig.dom0();
   for (const [path, perms] of [
@@ -37,7 +39,9 @@ function host(): RigClient[] {
     dom0.send(XS_SET_PERMS, `${path}\0${perms}`);
   }
   dom0.take();
-  return [dom0, rig.domain(3), rig.domain(5)];
+  const clients = [dom0, rig.domain(3), rig.domain(5)];
+  const guests = [3, 5].map(id => rig.server.domain(domid(id)).connection);
+  return { rig, clients, connections: [dom0.connection, ...guests] };
 }
 
 function ask(client: RigClient, { type, payload }: Request, tx = 0): string {
@@ -87,24 +91,28 @@ describe('transactions', () => {
     let conflicts = 0;
     fc.assert(
       fc.property(fc.array(step, { minLength: 30, maxLength: 90, size: 'max' }), steps => {
-        const clients = host();
-        const open: { who: number; tx: number; done: Done[]; began: Done[] }[] = [];
+        const { rig, clients, connections } = host();
+        const { store } = rig.server;
+        const open: { who: number; tx: number; done: Done[] }[] = [];
         const history: Done[][] = [];
+        /** How much of the history each tree is made of. */
+        const moments = new Map<Tree, number>();
+        const between: Done[][] = [];
         for (const { who, act, pick, request } of steps) {
           const client = clients[who]!;
           const mine = open.filter(t => t.who === who);
           const transaction = mine[pick % Math.max(1, mine.length)];
+          if (!moments.has(store.tree)) moments.set(store.tree, history.length);
           if (act === 'start' && mine.length < 3) {
             const tx = Number(ask(client, { type: XS_TRANSACTION_START, payload: '\0' }).slice(0, -1));
-            const began: Done[] = [];
-            history.push(began);
-            open.push({ who, tx, done: [], began });
+            open.push({ who, tx, done: [] });
           } else if (act === 'outside') {
             history.push([{ who, request, reply: ask(client, request) }]);
           } else if (act === 'inside' && transaction) {
             transaction.done.push({ who, request, reply: ask(client, request, transaction.tx) });
           } else if (act === 'commit' && transaction) {
             open.splice(open.indexOf(transaction), 1);
+            const base = connections[who]!.transactions.get(transaction.tx)?.state().base;
             const reply = ask(client, { type: XS_TRANSACTION_END, payload: 'T\0' }, transaction.tx);
             expect(['OK\0', 'EAGAIN']).toContain(reply);
             if (reply === 'EAGAIN') {
@@ -114,11 +122,16 @@ describe('transactions', () => {
             commits++;
             const changed = transaction.done.some(d => d.reply === 'OK\0');
             if (changed) history.push(transaction.done);
-            else transaction.began.push(...transaction.done);
+            else {
+              const moment = moments.get(base!)!; // some tree that the store has had
+              between[moment] ??= [];
+              between[moment].push(...transaction.done);
+            }
           }
         }
-        const alone = host();
-        for (const { who, request, reply } of history.flat()) expect(ask(alone[who]!, request)).toBe(reply);
+        const { clients: alone } = host();
+        const all = [...history, []].flatMap((done, moment) => [...(between[moment] ?? []), ...done]);
+        for (const { who, request, reply } of all) expect(ask(alone[who]!, request)).toBe(reply);
         expect(everything(alone[0]!)).toBe(everything(clients[0]!));
       }),
       { numRuns: 200 },
