@@ -1,8 +1,9 @@
 // Debian's own two xenstore daemons as processes, on a machine without Xen: test/conformance/fake-hypervisor.c
 // is preloaded into them for what they ask of a hypervisor. Requests do not touch it; they run at full speed.
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -41,14 +42,16 @@ export function whyNot(which: Which): string | undefined {
   return whyNoCompiler();
 }
 
-let library: string | undefined;
-/** The fake, compiled once in this process. */
+/** The fake, compiled once for each state of its source. */
 function fakeHypervisor(): string {
-  if (library !== undefined) return library;
-  const folder = mkdtempSync(join(tmpdir(), 'fake-xen-'));
-  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
-  library = join(folder, 'fake-hypervisor.so');
-  compile(SOURCE, library, '-shared', '-fPIC');
+  const folder = fileURLToPath(new URL('../../node_modules/.cache/xenolith/', import.meta.url));
+  const version = createHash('sha256').update(readFileSync(SOURCE)).digest('hex').slice(0, 16);
+  const library = join(folder, `fake-hypervisor-${version}.so`);
+  if (existsSync(library)) return library;
+  mkdirSync(folder, { recursive: true });
+  const unfinished = `${library}.${process.pid}`; // others may be at it as well
+  compile(SOURCE, unfinished, '-shared', '-fPIC');
+  renameSync(unfinished, library);
   return library;
 }
 
