@@ -10,9 +10,8 @@ import type { Server } from './server.ts';
 import type { Sockets } from './sockets.ts';
 import { type Asked, CLIENT, GO, HERE, JOURNAL, LISTENER, READ, READY, SuccessionLink } from './succession.ts';
 
-/** The change is made when no more of the journal than this is unread; at the latest after so many looks. */
+/** The change is made when no more of the journal than this is unread, or the successor does not catch up. */
 const SMALL_BYTES = 64 * 1024;
-const MAX_LOOKS = 20;
 /** For a new process to start, load its code and read the journal. */
 const PATIENCE_NS = 60e9;
 
@@ -36,7 +35,7 @@ export interface LiveUpdateParts {
 type Phase =
   | { readonly kind: 'freezing' }
   | { readonly kind: 'awaited'; readonly listener: number }
-  | { readonly kind: 'following'; readonly socket: number; readonly link: SuccessionLink; looks: number };
+  | { readonly kind: 'following'; readonly socket: number; readonly link: SuccessionLink; unread: number };
 
 export class LiveUpdate {
   readonly #parts: LiveUpdateParts;
@@ -95,7 +94,7 @@ export class LiveUpdate {
     if (socket < 0) return 'idle';
     this.#stopListening(listener);
     const link = new SuccessionLink(socket);
-    this.#phase = { kind: 'following', socket, link, looks: 0 };
+    this.#phase = { kind: 'following', socket, link, unread: Number.POSITIVE_INFINITY };
     epoll.add(socket, EPOLLIN);
     link.receive(HERE);
     this.#tellLength(link, false);
@@ -121,10 +120,11 @@ export class LiveUpdate {
     const { link } = phase;
     if (!link.heard()) return 'idle';
     const { a: read } = link.receive(READ);
-    phase.looks++;
     const { journal, server, elsewhere } = this.#parts;
-    const length = journal.freeze(server, elsewhere) ?? Number.POSITIVE_INFINITY;
-    if (length - read > SMALL_BYTES && phase.looks < MAX_LOOKS) {
+    const unread = (journal.freeze(server, elsewhere) ?? Number.POSITIVE_INFINITY) - read;
+    const catchesUp = unread < phase.unread / 2;
+    phase.unread = unread;
+    if (unread > SMALL_BYTES && catchesUp) {
       this.#tellLength(link, false);
       return 'progress';
     }
