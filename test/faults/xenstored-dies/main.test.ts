@@ -1,0 +1,210 @@
+// What breaks: the xenstored process of a running host is killed, once, twenty times under load, or gives way to
+// another one. What must be: nobody else's process ends; the next one is the same vCPU with the same ports and
+// mappings and the same store; guests and dom0 notice a pause. One that cannot be kept running ends the host, and
+// the log says why. Before, the end of xenstored was the end of the host.
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { runPaths, socketTransport, XenstoreClient } from '#pvbus';
+import { type Inventory, takeInventory } from '../../support/inventory.ts';
+import { commandLine, eventually, isAlive } from '../../support/processes.ts';
+import { LifecycleHost } from '../../topology/lifecycle/host.ts';
+
+const KILLS = 20;
+/** The host ends at the fifth end within ten seconds. */
+const APART_MS = 2600;
+
+let host: LifecycleHost;
+beforeEach(async () => {
+  host = await LifecycleHost.start();
+});
+afterEach(() => host?.stop());
+
+const xenstoredPid = (): number | undefined =>
+  host.rig.processes().find(pid => /\/xenstored\.js .*--run-dir/.test(commandLine(pid)));
+/** Over a connection of its own: those of before end with the daemon. */
+async function ask<T>(body: (xs: XenstoreClient) => Promise<T>): Promise<T> {
+  const xs = new XenstoreClient(await socketTransport(runPaths(host.rig.runDir).xenstoredSocket));
+  try {
+    return await body(xs);
+  } finally {
+    xs.close();
+  }
+}
+const answers = (): Promise<boolean> =>
+  ask(xs => xs.read('/local/domain/0/name')).then(
+    name => name === 'Domain-0',
+    () => false,
+  );
+/** Another process answers than `old`. */
+async function another(old: number): Promise<number> {
+  const pid = await eventually('another xenstored', () => {
+    const now = xenstoredPid();
+    return now !== old && now;
+  });
+  await eventually('it answers', answers);
+  return pid;
+}
+async function kill(): Promise<number> {
+  const old = xenstoredPid()!;
+  process.kill(old, 'SIGKILL');
+  return another(old);
+}
+
+/** What must be the same whichever process is xenstored: of that one, only what it has of others. */
+async function state(): Promise<Inventory> {
+  const { processes, descriptors, mappings, ...rest } = await takeInventory(host.rig);
+  return {
+    ...rest,
+    processes,
+    descriptors: descriptors.filter(line => !line.startsWith('xenstored.js')).sort(),
+    mappings: mappings.filter(line => line.includes('/memfd:xenolith-')).sort(),
+  };
+}
+/** When nothing is on its way any more: a bundler that has not ended yet, a shell that has not come yet. */
+async function stateAtRest(): Promise<Inventory> {
+  let last = await state();
+  await eventually('the host is at rest', async () => {
+    const before = JSON.stringify(last);
+    last = await state();
+    const guests = (await host.list()).length - 1;
+    const shells = last.processes.filter(name => name === 'domain-shell.cjs').length;
+    return !last.processes.includes('esbuild') && shells === guests + 1 && JSON.stringify(last) === before;
+  });
+  return last;
+}
+async function isAgain(expected: Inventory): Promise<void> {
+  let last = await state();
+  const same = async (): Promise<boolean> => {
+    last = await state();
+    return JSON.stringify(last) === JSON.stringify(expected);
+  };
+  await eventually('all is as it was', same).catch(() => {});
+  expect(last).toEqual(expected);
+}
+
+describe('kill -9 of xenstored', () => {
+  it('ends nothing else, and leaves ports, mappings and nodes as they were', async () => {
+    const domid = await host.create(host.config('guest', 'idle'));
+    await host.up('guest');
+    const before = await stateAtRest();
+    const others = host.rig.processes().filter(pid => pid !== xenstoredPid());
+    await kill();
+    await isAgain(before);
+    expect(others.filter(pid => !isAlive(pid))).toEqual([]);
+    expect(await host.logged('xenstored.js, process', 'has ended: SIGKILL; another one takes its place')).toBeTruthy();
+    // The guest hears its watch, dom0 its own; and a domain can be made.
+    const ended = host.toolstack.call('wait', { domid, until: 'shutdown' });
+    await host.toolstack.call('shutdown', { domid });
+    expect(await ended).toMatchObject({ what: 'shutdown' });
+    expect(host.rig.consoleLog('guest')).toContain('going down');
+    await host.create(host.config('next', 'idle'));
+    await host.up('next');
+  });
+
+  it('by SIGTERM is no different', async () => {
+    const old = xenstoredPid()!;
+    process.kill(old, 'SIGTERM');
+    await another(old);
+    await host.create(host.config('next', 'idle'));
+    await host.up('next');
+  });
+
+  it(
+    `${KILLS} times, while domains are made and destroyed, costs none of them anything`,
+    async () => {
+      await host.create(host.config('bystander', 'idle'));
+      await host.up('bystander');
+      const before = await stateAtRest();
+      let stop = false;
+      let made = 0;
+      const churn = async (): Promise<void> => {
+        while (!stop) {
+          const name = `churn-${made}`;
+          const domid = await host.create(host.config(name, 'idle'));
+          await host.up(name);
+          await host.destroy(domid);
+          made++;
+        }
+      };
+      const churning = churn().finally(() => {
+        stop = true;
+      });
+      churning.catch(() => {});
+      for (let i = 0; i < KILLS && !stop; i++) {
+        const next = Date.now() + APART_MS;
+        await kill();
+        await eventually('some time has passed', () => stop || Date.now() > next);
+      }
+      stop = true;
+      await churning;
+      expect(made).toBeGreaterThan(KILLS);
+      expect(await ask(xs => xs.control('check'))).toBe('OK');
+      await isAgain(before);
+    },
+    KILLS * APART_MS + 120_000,
+  );
+
+  it('over and over ends the host, which says why', async () => {
+    host.ending();
+    const all = host.rig.processes();
+    for (let i = 0; i < 5; i++) {
+      const old = await eventually('a xenstored to kill', xenstoredPid);
+      process.kill(old, 'SIGKILL');
+      await eventually('it is gone', () => !isAlive(old));
+    }
+    expect(await host.rig.ended).toBe(1);
+    expect(host.rig.log()).toContain('a process of dom0 ended: xenstored.js has ended 5 times within 10 s: SIGKILL');
+    expect(host.rig.errors).toContain('xenstored.js has ended 5 times');
+    expect(all.filter(isAlive)).toEqual([]);
+  });
+
+  it('while the host ends does not start another one', async () => {
+    host.ending();
+    const old = xenstoredPid()!;
+    process.kill(host.rig.hypervisorPid, 'SIGTERM');
+    try {
+      process.kill(old, 'SIGKILL');
+    } catch {
+      // The host was faster.
+    }
+    expect(await host.rig.ended).toBe(0);
+    expect(host.rig.processes().filter(isAlive)).toEqual([]);
+  });
+});
+
+describe('a live update', () => {
+  it('gives the vcpu to another process, with ports, mappings and nodes as they were', async () => {
+    const domid = await host.create(host.config('guest', 'idle'));
+    await host.up('guest');
+    const before = await stateAtRest();
+    for (let i = 0; i < 3; i++) {
+      const old = xenstoredPid()!;
+      // Its answer comes from the next one, over the same connection.
+      expect(await host.xs.control('live-update', '-s')).toBe('OK');
+      await eventually('the old one is gone', () => !isAlive(old));
+      expect(xenstoredPid()).not.toBe(old);
+      expect(await host.xs.read('/local/domain/0/name')).toBe('Domain-0');
+    }
+    await isAgain(before);
+    expect(host.rig.log()).not.toContain('has ended');
+    const ended = host.toolstack.call('wait', { domid, until: 'shutdown' });
+    await host.toolstack.call('shutdown', { domid });
+    expect(await ended).toMatchObject({ what: 'shutdown' });
+  });
+
+  it('whose next process is killed while it waits leaves the old one serving, and can be asked for again', async () => {
+    const old = xenstoredPid()!;
+    host.xs.control('live-update', '-s').catch(() => {});
+    const heir = await eventually('one that waits', () =>
+      host.rig.processes().find(pid => commandLine(pid).includes('--take-over')),
+    );
+    process.kill(heir, 'SIGKILL');
+    await eventually('it is gone', () => !isAlive(heir));
+    await host.create(host.config('next', 'idle'));
+    await host.up('next');
+    expect(xenstoredPid()).toBe(old);
+    await ask(xs => xs.control('live-update', '-a')).catch(() => {}); // it may know already
+    expect(await ask(xs => xs.control('live-update', '-s'))).toBe('OK');
+    await eventually('the old one is gone', () => !isAlive(old));
+    expect(await answers()).toBe(true);
+  });
+});
