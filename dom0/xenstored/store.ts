@@ -175,11 +175,16 @@ export function checkSize(node: Node, path: string, limits: Limits): void {
   }
 }
 
-/** Throws ENOSPC. */
-export function checkUsage(tree: Tree, actor: Actor, limits: Limits): void {
-  const usage = usageOf(tree, actor.domid);
-  if (usage.nodes > limits.nodes) throw new XenError('ENOSPC', `dom${actor.domid} has ${limits.nodes} nodes already`);
-  if (usage.bytes > limits.memory) throw new XenError('ENOSPC', `dom${actor.domid} has used its memory quota`);
+/** Throws ENOSPC when `actor` has more in `after` than in `before`, and more than it may. */
+export function checkUsage(before: Tree, after: Tree, actor: Actor, limits: Limits): void {
+  const was = usageOf(before, actor.domid);
+  const is = usageOf(after, actor.domid);
+  if (is.nodes > was.nodes && is.nodes > limits.nodes) {
+    throw new XenError('ENOSPC', `dom${actor.domid} has ${limits.nodes} nodes already`);
+  }
+  if (is.bytes > was.bytes && is.bytes > limits.memory) {
+    throw new XenError('ENOSPC', `dom${actor.domid} has used its memory quota`);
+  }
 }
 
 /**
@@ -271,7 +276,7 @@ function put(
     const grown = op.value.length - last.value.length;
     const more = grown === 0 ? [] : [{ domid: last.perms.owner, nodes: 0, bytes: grown, named: 0 }];
     const next = rebuilt(tree, chain, segments, after, more, 0);
-    if (grown > 0) checkUsage(next, actor, limits);
+    if (grown > 0) checkUsage(tree, next, actor, limits);
     return { tree: next, change: { path: op.path, before: last, after } };
   }
   if (!mayWrite(actor, last.perms)) throw denied();
@@ -293,7 +298,7 @@ function put(
   const parent = withChildren(last, siblings, more, node.count + 1, generation, generation);
   checkSize(parent, op.path, limits);
   const next = rebuilt(tree, chain, segments.slice(0, at), parent, more, node.count + 1);
-  checkUsage(next, actor, limits);
+  checkUsage(tree, next, actor, limits);
   return { tree: next, change: { path: op.path, before: undefined, after } };
 }
 

@@ -12,13 +12,11 @@ import {
   checkSize,
   checkUsage,
   find,
-  type Nearest,
   nearest,
   type Operation,
   type Store,
   sizeOf,
   type Tree,
-  usageOf,
 } from './store.ts';
 
 /** What of a path a request has looked at. */
@@ -216,8 +214,7 @@ export class Transaction implements View {
 
   /** Throws ENOSPC when what this transaction makes of `before` is too much. */
   #checkLimits(before: Tree, after: Tree, limits: Limits): void {
-    const [was, is] = [before, after].map(tree => usageOf(tree, this.#actor.domid));
-    if (was && is && (is.nodes > was.nodes || is.bytes > was.bytes)) checkUsage(after, this.#actor, limits);
+    checkUsage(before, after, this.#actor, limits);
     for (const { kind, path } of this.#operations) {
       if (kind === 'rm' || path.startsWith('@')) continue;
       // The node itself, and those above it that were made for it or have got a child.
@@ -243,17 +240,19 @@ function unchanged(then: Tree, now: Tree, path: string, what: number): boolean {
   const b = nearest(now, segments);
   if (what & SAW_EXISTENCE && a.depth !== b.depth) return false;
   if (what & SAW_PERMS && !samePermissions(a.node.perms, b.node.perms)) return false;
-  if (what & SAW_VALUE && !sameValue(a, b)) return false;
-  return !(what & SAW_NAMES && a.node.namesGeneration !== b.node.namesGeneration);
+  // Of a node that is not there, its absence and the permissions above it are all there is to see.
+  const [x, y] = [a, b].map(({ node, depth }) => (depth === segments.length ? node : undefined));
+  if (what & SAW_VALUE && !sameValue(x?.value, y?.value)) return false;
+  return !(what & SAW_NAMES && x?.namesGeneration !== y?.namesGeneration);
 }
 
 function sameSpecial(a: Permissions | undefined, b: Permissions | undefined): boolean {
   return a === b || (a !== undefined && b !== undefined && samePermissions(a, b));
 }
 
-function sameValue(a: Nearest, b: Nearest): boolean {
-  const [x, y] = [a.node.value, b.node.value];
-  return x === y || (x.length === y.length && x.every((byte, i) => byte === y[i]));
+function sameValue(x: Uint8Array | undefined, y: Uint8Array | undefined): boolean {
+  if (x === y || !x || !y) return x === y;
+  return x.length === y.length && x.every((byte, i) => byte === y[i]);
 }
 
 /** One change for each node, unless it was removed in between: a watcher is told of a transaction once. */
