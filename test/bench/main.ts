@@ -10,6 +10,7 @@ import { diskRows } from './rows-disk.ts';
 import { eventRows } from './rows-events.ts';
 import { idleRows } from './rows-idle.ts';
 import { netRows } from './rows-net.ts';
+import { xenstoredTable } from './rows-xenstored.ts';
 import { type Row, table } from './table.ts';
 import { PingPong } from './yardsticks.ts';
 
@@ -21,12 +22,14 @@ export interface BenchHost {
   readonly pingPong: PingPong;
 }
 
-const GROUPS: Record<string, (host: BenchHost) => Promise<Row[]>> = {
+/** Rows for the one table, or a table of the group's own. */
+const GROUPS: Record<string, (host: BenchHost) => Promise<Row[] | string>> = {
   events: eventRows,
   disk: diskRows,
   net: netRows,
   create: createRows,
   idle: idleRows,
+  xenstored: xenstoredTable,
 };
 
 const wanted = process.argv.slice(2);
@@ -42,6 +45,7 @@ const pingPong = await PingPong.start();
 try {
   await buildKernels(folder);
   const rows: Row[] = [];
+  const tables: string[] = [];
   for (const [name, group] of Object.entries(GROUPS)) {
     if (wanted.length > 0 && !wanted.includes(name)) continue;
     // The machine's weather: what the control says now, before each group.
@@ -51,9 +55,12 @@ try {
       `${name}: load ${loadavg()[0]!.toFixed(1)}, bare spin round trip ${spin.toFixed(2)} µs, ` +
         `bare futex round trip across cores ${across.toFixed(1)} µs`,
     );
-    rows.push(...(await group({ rig, folder, pingPong })));
+    const found = await group({ rig, folder, pingPong });
+    if (typeof found === 'string') tables.push(found);
+    else rows.push(...found);
   }
-  console.log(`\n${table(rows)}`);
+  if (rows.length > 0) tables.unshift(table(rows));
+  for (const text of tables) console.log(`\n${text}`);
 } finally {
   await pingPong.stop();
   await rig.stop();

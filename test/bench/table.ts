@@ -17,7 +17,7 @@ export const median = (values: readonly number[]): number => {
 };
 const best = (row: Row, values: readonly number[]): number =>
   'atMost' in row.goal ? Math.min(...values) : Math.max(...values);
-const figure = (n: number): string =>
+export const figure = (n: number): string =>
   n >= 1e6
     ? `${(n / 1e6).toFixed(2)}M`
     : n >= 1e4
