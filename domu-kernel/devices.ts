@@ -3,7 +3,7 @@ import { type Clock, type Log, type Vcpu, XenError, type XenstoreClient } from '
 import type { BlockDevice, Blocking } from './block-device.ts';
 import type { Arguments } from './cmdline.ts';
 import { Blkfront } from './drivers/blkfront/device.ts';
-import { Frontend } from './drivers/frontend-device.ts';
+import { Frontend, findDevices } from './drivers/frontend-device.ts';
 import { Netfront } from './drivers/netfront/device.ts';
 import { PvcallsDevice } from './drivers/pvcallsfront/device.ts';
 import { NetInterface } from './net/interface.ts';
@@ -47,8 +47,8 @@ export class Devices {
 
   /** Resolves when every device is connected, has failed, or has taken too long. */
   async start(timers: Timers): Promise<void> {
-    const { log } = this.parts;
-    await Promise.all([this.blkfront.find(), this.netfront.find(), this.pvcalls.start()]);
+    const { xs, vcpu, log } = this.parts;
+    await findDevices(xs, vcpu.domid, [this.blkfront.frontend, this.netfront.frontend, this.pvcalls]);
     const all = Promise.all([this.blkfront.ready(), this.netfront.ready()]);
     let waited = false;
     const late = new Promise<void>(resolve => {

@@ -93,14 +93,14 @@ export class Kernel implements Blocking {
 
   /** The part that waits for xenstore and the backends. Resolves when a program can run. */
   async start(): Promise<void> {
-    // Side by side: each costs round trips, and none needs another.
-    const [name] = await Promise.all([
-      readKey(this.xs, `${this.home}/name`),
-      watchControl(this.xs, this.home, this.log, request => this.shutdown(request)),
-      this.devices.start(this.timers),
-    ]);
+    // Side by side: each costs a round trip, and none needs another.
+    const [name] = await Promise.all([readKey(this.xs, `${this.home}/name`), this.devices.start(this.timers)]);
     this.name = name ?? '';
     this.mountRoot();
+    // The program need not wait for this.
+    watchControl(this.xs, this.home, this.log, request => this.shutdown(request)).catch(error =>
+      this.log.error(`control/shutdown: ${error instanceof Error ? error.message : error}`),
+    );
   }
 
   private mountRoot(): void {

@@ -57,6 +57,32 @@ const asXenError = (error: unknown): XenError =>
 /** The device's nodes went away under a step of ours: being unplugged is no failure. */
 class Unplugged extends Error {}
 
+/** Where the toolstack describes a domain's devices, by type. */
+const deviceRoot = (domid: Domid): string => `/local/domain/${domid}/device`;
+
+/**
+ * Find the devices of a domain, and hear of later ones. Xen: as Linux does, one watch and one listing for all types.
+ * Resolves when those that exist are known.
+ */
+export async function findDevices(xs: XenstoreClient, domid: Domid, frontends: readonly Frontend[]): Promise<void> {
+  const root = deviceRoot(domid);
+  let first = true;
+  const token = `devices:${frontends.map(({ type }) => type)}`;
+  const watching = xs.watch(root, token, path => {
+    const [type] = path.slice(root.length + 1).split('/');
+    // Xen: a watch fires once when it is set, whatever there is. The listing below is younger than that.
+    if (!first || path !== root)
+      for (const frontend of frontends) if (!type || frontend.type === type) frontend.changed(path);
+    first = false;
+  });
+  const listing = xs.directory(root).catch((error): string[] => {
+    if (error instanceof XenError && error.code === 'ENOENT') return [];
+    throw error;
+  });
+  const [types] = await Promise.all([listing, watching]);
+  await Promise.all(frontends.map(frontend => (types.includes(frontend.type) ? frontend.look() : undefined)));
+}
+
 /** Every device of one type that this domain has. */
 export class Frontend {
   readonly #options: FrontendOptions;
@@ -66,27 +92,22 @@ export class Frontend {
 
   constructor(options: FrontendOptions) {
     this.#options = options;
-    this.#root = `/local/domain/${options.domid}/device/${options.type}`;
+    this.#root = `${deviceRoot(options.domid)}/${options.type}`;
+    options.xs.onClose(() => {
+      for (const device of this.#devices.values()) device.freeze();
+    });
     this.#listing = new Reconciler(
       () => this.#list(),
       error => options.log.error(`${this.#root}: ${messageOf(error)}`),
     );
   }
 
+  get type(): string {
+    return this.#options.type;
+  }
   /** Resolves when the devices that exist are known; each negotiates by itself: see FrontendDevice.ready. */
-  async start(): Promise<void> {
-    const { xs, type } = this.#options;
-    xs.onClose(() => {
-      for (const device of this.#devices.values()) device.freeze();
-    });
-    let first = true;
-    const watching = xs.watch(this.#root, `frontend:${type}`, path => {
-      // Xen: a watch fires once when it is set, whatever there is. The listing below is younger than that.
-      if (!first || path !== this.#root) this.#changed(path);
-      first = false;
-    });
+  async look(): Promise<void> {
     this.#listing.poke();
-    await watching;
     await this.#listing.settled();
   }
 
@@ -107,7 +128,8 @@ export class Frontend {
     await Promise.all([...this.#devices.values()].map(device => device.close()));
   }
 
-  #changed(path: string): void {
+  /** A watch has fired for `path`, which is this type's directory, above it or below. */
+  changed(path: string): void {
     const [devid, key] = path.slice(this.#root.length + 1).split('/');
     if (!devid) {
       this.#listing.poke();

@@ -12,7 +12,7 @@ import {
   type XenstoreClient,
 } from '#pvbus';
 import type { Blocking } from '../../block-device.ts';
-import { Frontend, type FrontendDevice, type FrontendInstance, type Keys } from '../frontend-device.ts';
+import { Frontend, type FrontendDevice, type FrontendInstance, findDevices, type Keys } from '../frontend-device.ts';
 import { type BufferShape, DEFAULT_SHAPE, SharedBuffers } from './buffers.ts';
 import { Disk } from './disk.ts';
 import { SECTOR_SIZE } from './request.ts';
@@ -142,6 +142,7 @@ class Vbd implements FrontendInstance {
 /** Every disk of this domain. */
 export class Blkfront {
   readonly #frontend: Frontend;
+  readonly #find: () => Promise<void>;
   #workers: BlkfrontWorker[] = [];
 
   constructor(options: BlkfrontOptions) {
@@ -154,20 +155,17 @@ export class Blkfront {
       create: device => this.#create(device, options),
       onConnected: device => onDisk?.(vbdOf(device).disk),
     });
+    this.#find = () => findDevices(xs, vcpu.domid, [this.#frontend]);
   }
 
-  /** Find the disks the domain was built with. */
-  find(): Promise<void> {
-    return this.#frontend.start();
+  /** Find the disks of a domain that has no other devices, and wait for them. */
+  async start(): Promise<void> {
+    await this.#find();
+    await this.ready();
   }
   /** Wait until each that was found is connected or has failed. */
   async ready(): Promise<void> {
     await Promise.allSettled(this.#frontend.devices().map(device => device.ready()));
-  }
-  /** Both. */
-  async start(): Promise<void> {
-    await this.find();
-    await this.ready();
   }
   get frontend(): Frontend {
     return this.#frontend;

@@ -11,7 +11,7 @@ import {
 } from '#pvbus';
 import { parseMac } from '../../net/address.ts';
 import type { FrameHandler, NetDevice } from '../../net-device.ts';
-import { Frontend, type FrontendDevice, type FrontendInstance, type Keys } from '../frontend-device.ts';
+import { Frontend, type FrontendDevice, type FrontendInstance, findDevices, type Keys } from '../frontend-device.ts';
 import { NetBuffers } from './buffers.ts';
 import { ControlRing } from './control.ts';
 import type { NetfrontStats } from './stats.ts';
@@ -185,7 +185,8 @@ export class Vif implements FrontendInstance, NetDevice {
 
 /** Every network interface of this domain. */
 export class Netfront {
-  private readonly frontend: Frontend;
+  readonly frontend: Frontend;
+  private readonly find: () => Promise<void>;
   private vifs: Vif[] = [];
 
   constructor(options: NetfrontOptions) {
@@ -198,20 +199,17 @@ export class Netfront {
       create: device => this.create(device, options),
       onConnected: device => onInterface?.(vifOf(device)),
     });
+    this.find = () => findDevices(xs, vcpu.domid, [this.frontend]);
   }
 
-  /** Find the interfaces the domain was built with. */
-  find(): Promise<void> {
-    return this.frontend.start();
+  /** Find the interfaces of a domain that has no other devices, and wait for them. */
+  async start(): Promise<void> {
+    await this.find();
+    await this.ready();
   }
   /** Wait until each that was found is connected or has failed. */
   async ready(): Promise<void> {
     await Promise.allSettled(this.frontend.devices().map(device => device.ready()));
-  }
-  /** Both. */
-  async start(): Promise<void> {
-    await this.find();
-    await this.ready();
   }
   /** In the order of their numbers. */
   interfaces(): Vif[] {

@@ -4,6 +4,7 @@ import {
   Frontend,
   type FrontendDevice,
   type FrontendInstance,
+  findDevices,
   type Keys,
 } from '../../../../domu-kernel/drivers/frontend-device.ts';
 import { type DeviceNodes, PaperToolstack, settle } from '../../../support/xenbus-device.ts';
@@ -41,6 +42,7 @@ let tools: PaperToolstack;
 let log: ListLog;
 let frontend: Frontend;
 let things: Map<number, Thing>;
+let find: () => Promise<void>;
 const back = (nodes: DeviceNodes, state: XenbusState, keys: Keys = {}): Promise<void> =>
   tools.xs.transaction(async tx => {
     for (const [key, value] of Object.entries({ ...keys, state })) {
@@ -66,8 +68,10 @@ beforeEach(async () => {
   tools = new PaperToolstack(rig);
   log = new ListLog();
   things = new Map();
+  const xs = tools.client(log);
+  find = () => findDevices(xs, domid(1), [frontend]);
   frontend = new Frontend({
-    xs: tools.client(log),
+    xs,
     log,
     type: 'thing',
     domid: domid(1),
@@ -82,7 +86,7 @@ beforeEach(async () => {
 describe('the life of a frontend device', () => {
   it('waits for InitWait, publishes its ring with Initialised, then connects', async () => {
     const nodes = await tools.plug('thing', 1, 0);
-    await frontend.start();
+    await find();
     await frontend.settled();
     expect(await tools.state(nodes.frontend)).toBe(String(S.Initialising));
     await back(nodes, S.InitWait, { 'feature-size': 7 });
@@ -95,14 +99,14 @@ describe('the life of a frontend device', () => {
   });
 
   it('finds devices that are plugged in later', async () => {
-    await frontend.start();
+    await find();
     await connected(4);
     await connected(2);
     expect(frontend.devices().map(device => device.devid)).toEqual([2, 4]);
   });
 
   it('closes with its backend, and gives back what it shared when it is unplugged', async () => {
-    await frontend.start();
+    await find();
     const nodes = await connected(0);
     await tools.askToClose(nodes);
     await becomes(nodes, S.Closed);
@@ -121,7 +125,7 @@ describe('the life of a frontend device', () => {
     ['closes, then comes back', [S.Closing, S.Closed, S.InitWait]],
     ['starts from the beginning', [S.Initialising, S.InitWait]],
   ])('connects again to a backend that %s', async (_, states) => {
-    await frontend.start();
+    await find();
     const nodes = await connected(0);
     for (const state of states) {
       await back(nodes, state);
@@ -140,7 +144,7 @@ describe('the life of a frontend device', () => {
   });
 
   it('is not stuck when the backend vanishes during the handshake', async () => {
-    await frontend.start();
+    await find();
     const nodes = await tools.plug('thing', 1, 0);
     await back(nodes, S.InitWait);
     await becomes(nodes, S.Initialised);
@@ -153,7 +157,7 @@ describe('the life of a frontend device', () => {
   });
 
   it('follows the toolstack to a backend in another domain', async () => {
-    await frontend.start();
+    await find();
     const nodes = await connected(0);
     const elsewhere = '/local/domain/2/backend/thing/1/0';
     await tools.xs.rm(nodes.backend);
@@ -168,7 +172,7 @@ describe('the life of a frontend device', () => {
   });
 
   it('asks a backend that closed on it to start again, but not for ever', async () => {
-    await frontend.start();
+    await find();
     const nodes = await connected(0);
     for (let i = 0; i < 3; i++) {
       await back(nodes, S.Closing);
@@ -186,7 +190,7 @@ describe('the life of a frontend device', () => {
   });
 
   it('given up by its driver closes, says why, and releases its pages when the backend has left', async () => {
-    await frontend.start();
+    await find();
     const nodes = await connected(0);
     frontend.find(0)?.fail(new XenError('EPROTO', 'the backend talks nonsense'));
     await becomes(nodes, S.Closed);
@@ -201,7 +205,7 @@ describe('the life of a frontend device', () => {
   });
 
   it('closed by its own domain stays closed', async () => {
-    await frontend.start();
+    await find();
     const nodes = await connected(0);
     await frontend.close();
     expect(await tools.state(nodes.frontend)).toBe(String(S.Closed));
@@ -211,7 +215,7 @@ describe('the life of a frontend device', () => {
 
   // Act 39.
   it('survives a backend whose state flaps', async () => {
-    await frontend.start();
+    await find();
     const nodes = await connected(0);
     for (let i = 0; i < 200; i++) {
       await tools.xs.write(`${nodes.backend}/state`, ['5', '2', '4', '6', '0', 'x', '99'][i % 7] ?? '');
@@ -226,7 +230,7 @@ describe('the life of a frontend device', () => {
 
   // Act 38.
   it('refuses a backend whose numbers are none', async () => {
-    await frontend.start();
+    await find();
     const nodes = await tools.plug('thing', 1, 0, { 'feature-size': '12 apples' });
     await back(nodes, S.InitWait);
     await becomes(nodes, S.Closed);

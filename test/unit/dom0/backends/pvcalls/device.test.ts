@@ -4,7 +4,7 @@ import { domid, XenbusState } from '#pvbus';
 import type { BackendThread } from '../../../../../dom0/backends/backend-thread.ts';
 import { pvcallsBackend } from '../../../../../dom0/backends/pvcalls/device.ts';
 import type { PvcallsCall, PvcallsEvent } from '../../../../../dom0/backends/pvcalls/worker.ts';
-import { Frontend } from '../../../../../domu-kernel/drivers/frontend-device.ts';
+import { Frontend, findDevices } from '../../../../../domu-kernel/drivers/frontend-device.ts';
 import { PvcallsDevice } from '../../../../../domu-kernel/drivers/pvcallsfront/device.ts';
 import { CoreRig } from '../../../../support/core-rig.ts';
 import { PaperToolstack, settle } from '../../../../support/xenbus-device.ts';
@@ -40,7 +40,7 @@ async function rig(keys: Record<string, string> = { listen: '8080:80', connect: 
     domid: domid(guest.domid),
     create: device => new PvcallsDevice(device, vcpu, log),
   });
-  await front.start();
+  await findDevices(xs, domid(guest.domid), [front]);
   const both = (state: XenbusState) => async (): Promise<boolean> => {
     const [b, f] = await Promise.all([toolstack.state(nodes.backend), toolstack.state(nodes.frontend)]);
     return Number(b) === state && Number(f) === state;
