@@ -100,6 +100,30 @@ describe('kill -9 of xenstored', () => {
     await host.up('next');
   });
 
+  it('costs nothing on a host where every event goes through the hypervisor', async () => {
+    await host.stop();
+    host = await LifecycleHost.start({ mediated: true });
+    const domid = await host.create(host.config('guest', 'idle'));
+    await host.up('guest');
+    const before = await stateAtRest();
+    await kill();
+    await isAgain(before);
+    const ended = host.toolstack.call('wait', { domid, until: 'shutdown' });
+    await host.toolstack.call('shutdown', { domid });
+    expect(await ended).toMatchObject({ what: 'shutdown' });
+  });
+
+  it('after it stood still for seconds loses nothing of what dom0 has asked it meanwhile', async () => {
+    const pid = xenstoredPid()!;
+    process.kill(pid, 'SIGSTOP');
+    const creating = host.create(host.config('guest', 'idle'));
+    const until = Date.now() + 3000;
+    await eventually('three seconds have passed', () => Date.now() > until);
+    process.kill(pid, 'SIGKILL');
+    await creating;
+    await host.up('guest');
+  });
+
   it('by SIGTERM is no different', async () => {
     const old = xenstoredPid()!;
     process.kill(old, 'SIGTERM');
