@@ -25,6 +25,20 @@ export function xenstoreFrame(type: number, req_id: number, tx_id: number, paylo
   return bytes;
 }
 
+/** The frame that begins at `at`; undefined when not all of it is there, or its header claims too much. */
+export function wholeFrame(bytes: Uint8Array, at: number): XenstoreFrame | undefined {
+  if (bytes.length - at < HEADER) return undefined;
+  const view = new DataView(bytes.buffer, bytes.byteOffset + at);
+  const end = at + HEADER + view.getUint32(LEN, true); // untrusted
+  if (end > bytes.length) return undefined;
+  const [type, req_id, tx_id] = [TYPE, REQ_ID, TX_ID].map(field => view.getUint32(field, true)) as [
+    number,
+    number,
+    number,
+  ];
+  return { type, req_id, tx_id, payload: bytes.subarray(at + HEADER, end) };
+}
+
 /**
  * Cuts a byte stream into frames. It never holds more than one frame of the largest legal size, whatever
  * the header claims: a length over XENSTORE_PAYLOAD_MAX is reported before a byte of that payload is kept.

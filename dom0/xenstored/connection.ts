@@ -21,6 +21,8 @@ export interface ConnectionParts {
   readonly actor: Actor;
   readonly limits: () => Limits;
   readonly answer: Answer;
+  /** Whether the request that begins at `at` may be taken now; when not, `goOn` is called later. */
+  readonly mayTake: (client: Connection, bytes: Uint8Array, at: number) => boolean;
   readonly clock: Clock;
   /** There is something to send, or the connection is broken. */
   readonly onOutput: () => void;
@@ -43,6 +45,7 @@ export class Connection implements Watcher {
   #lastTransaction = 0;
   #waitingSince: number | undefined;
   #broken: string | undefined;
+  #waits = false;
 
   constructor(parts: ConnectionParts) {
     this.name = parts.name;
@@ -59,11 +62,21 @@ export class Connection implements Watcher {
     return this.#broken;
   }
 
-  /** False while so much of its output waits that no request is to be taken from it. */
+  /** Its next request is not to be taken yet, for the sake of others. */
+  get waits(): boolean {
+    return this.#waits;
+  }
+  goOn(): void {
+    this.#waits = false;
+    this.#parts.onOutput();
+  }
+
+  /** False while no request is to be taken from it: it waits, or so much of its output does. */
   ready(): boolean {
     const { outstanding, memory } = this.limits();
     return (
       this.#broken === undefined &&
+      !this.#waits &&
       this.output.replies < outstanding &&
       this.output.bytes < Math.min(PAUSE_BYTES, memory)
     );
@@ -76,6 +89,11 @@ export class Connection implements Watcher {
   receive(bytes: Uint8Array, maxRequests = Number.POSITIVE_INFINITY): number {
     let at = 0;
     for (let done = 0; at < bytes.length && done < maxRequests && this.ready(); ) {
+      // A request that comes in pieces is taken in any case.
+      if (this.#frames.atBoundary() && !this.#parts.mayTake(this, bytes, at)) {
+        this.#waits = true;
+        break;
+      }
       const n = this.#frames.take(bytes, at); // untrusted: everything in it
       if (n < 0) {
         this.#broken = `a payload of more than ${XENSTORE_PAYLOAD_MAX} bytes`;
@@ -152,5 +170,6 @@ export class Connection implements Watcher {
     this.output.clear();
     this.#waitingSince = undefined;
     this.#broken = undefined;
+    this.#waits = false;
   }
 }

@@ -50,8 +50,9 @@ export class Daemon {
 
   /** Serve, with a turn of Node's event loop now and then and before each sleep. Returns at once. */
   run(): void {
-    const { sockets, sleep, clock } = this.#parts;
+    const { server, sockets, sleep, clock } = this.#parts;
     const spin = new AdaptiveSpin();
+    const deadline = (): number => Math.min(this.#nextCheck, server.deadline);
     const step = { changed: () => this.step() === 'progress' };
     const drive = (): void => {
       const from = clock.now();
@@ -60,10 +61,10 @@ export class Daemon {
       while (!sockets.otherReady && clock.now() - from < EVENT_LOOP_NS) {
         if (step.changed()) worked = true;
         else if (worked) {
-          if (!spin.until(step, clock.now(), this.#nextCheck)) break;
+          if (!spin.until(step, clock.now(), deadline())) break;
         } else {
           const asleep = clock.now();
-          sleep.until(this.#nextCheck);
+          sleep.until(deadline());
           spin.slept(clock.now() - asleep);
         }
       }

@@ -5,6 +5,7 @@ import {
   gfn,
   parseDecimal,
   port,
+  wholeFrame,
   XENSTORE_PAYLOAD_MAX,
   XenError,
   XS_CONTROL,
@@ -322,8 +323,40 @@ function transactionEnd(request: Request): readonly string[] {
   if (verdict !== 'T' && verdict !== 'F') throw invalid('the end of a transaction is T or F');
   const transaction = transactionOf(client, tx_id);
   client.transactions.delete(tx_id);
-  if (verdict === 'T') server.fire(transaction.commit());
+  if (verdict === 'F') return OK;
+  try {
+    const changes = transaction.commit();
+    server.contention.committed(client, changes);
+    server.fire(changes);
+  } catch (error) {
+    if (transaction.conflict !== undefined) server.contention.failed(client, transaction.conflict);
+    throw error;
+  }
   return OK;
+}
+
+/** Messages of a transaction that begin with a path. */
+const NAMES_A_PATH = new Set([
+  XS_DIRECTORY,
+  XS_DIRECTORY_PART,
+  XS_GET_PERMS,
+  XS_MKDIR,
+  XS_READ,
+  XS_RM,
+  XS_SET_PERMS,
+  XS_WRITE,
+]);
+
+/** Whether the request at `at` may be taken now, or is to wait for a transaction of another client. */
+export function mayTake({ contention }: Server, client: Connection, bytes: Uint8Array, at: number): boolean {
+  if (contention.quiet) return true;
+  const frame = wholeFrame(bytes, at);
+  const transaction = frame && client.transactions.get(frame.tx_id);
+  if (!transaction || !NAMES_A_PATH.has(frame.type)) return true;
+  const payload = asBuffer(frame.payload);
+  const text = payload.toString('latin1', 0, Math.max(0, payload.indexOf(0)));
+  const path = text.startsWith('/') ? text : `${homeOf(client.actor.domid)}/${text}`;
+  return contention.mayTake(client, { tx_id: frame.tx_id, transaction, path });
 }
 
 // ---- domains ----

@@ -22,6 +22,7 @@ import {
   XS_WRITE,
 } from '#pvbus';
 import { Connection, type ConnectionState } from './connection.ts';
+import { Contention } from './contention.ts';
 import { DomainRing, type DomainRingState } from './domain-ring.ts';
 import type { Domain, DomainDoor, DomainInfo } from './domains.ts';
 import type { LiveUpdate } from './live-update.ts';
@@ -36,7 +37,7 @@ import { DOM0, ownedBy, type Permissions } from './permissions.ts';
 import { type Limits, type QuotaState, Quotas, UNLIMITED } from './quota.ts';
 import { RecordedDoor, type StorePage } from './recorded-door.ts';
 import { type DomainSeen, noRecorder, type Outcome, type Recorder } from './recorder.ts';
-import { answer } from './requests.ts';
+import { answer, mayTake } from './requests.ts';
 import { apply, type Change, type Node, type Operation, Store, type Tree, treeOf } from './store.ts';
 import { Transaction, type TransactionState, type View } from './transaction.ts';
 import { wrongIn } from './tree-check.ts';
@@ -85,6 +86,7 @@ export class Server {
   readonly store = new Store();
   readonly watches = new Watches();
   readonly quotas = new Quotas();
+  readonly contention: Contention;
   readonly log: Log;
   /** Log every request: `xenstore-control log on`. */
   tracing = false;
@@ -108,6 +110,7 @@ export class Server {
 
   constructor(parts: ServerParts) {
     this.#parts = parts;
+    this.contention = new Contention(parts.clock);
     this.#recorder = parts.recorder ?? noRecorder;
     this.#door = new RecordedDoor(this.#recorder);
     this.log = {
@@ -137,6 +140,7 @@ export class Server {
       actor: { ...DOM0 },
       limits: () => this.quotas.limits(0, true),
       answer: (...message) => this.#answerSocket(...message),
+      mayTake: (...next) => mayTake(this, ...next),
       clock: this.#parts.clock,
       onOutput,
     });
@@ -220,7 +224,11 @@ export class Server {
   /** A second introduction of the same domain connects its ring anew: a restored or reset domain. */
   introduce(domid: Domid, gfn: Gfn, remotePort: EvtchnPort): void {
     const earlier = this.#domains.get(domid);
-    if (earlier) this.#disconnect(earlier);
+    if (earlier) {
+      // order: first; one that is gone must stay known until its end is told, or it would never be buried.
+      if (this.#isGone(domid)) throw new XenError('ENOENT', `there is no dom${domid} any more`);
+      this.#disconnect(earlier);
+    }
     const mapped = this.#mapped(domid, gfn);
     let local: EvtchnPort;
     try {
@@ -249,6 +257,8 @@ export class Server {
       actor: domid === 0 ? { ...DOM0 } : { domid, privileged: false, target },
       limits: () => this.quotas.limits(domid, domid === 0),
       answer: (...message) => answer(this, ...message),
+      // What is repeated was taken.
+      mayTake: (...next) => this.#replaying || mayTake(this, ...next),
       clock,
       onOutput: wake,
     });
@@ -405,7 +415,13 @@ export class Server {
     this.flush();
     for (const domain of turn) if (there(domain) && domain.ring.give() === 'progress') again(domain);
     if (this.#recorder.step() === 'progress') result = 'progress';
+    this.contention.step();
     return result;
+  }
+
+  /** When `step` is to be called although nothing has happened. */
+  get deadline(): number {
+    return this.contention.deadline;
   }
 
   /** True when `step` would find something to look at. */
