@@ -17,16 +17,24 @@ import {
   GNTTABOP_swap_grant_ref,
   gnttab_copy,
   gnttab_swap_grant_ref,
+  type Struct,
   XEN_DOMCTL_destroydomain,
   XEN_DOMCTL_pausedomain,
   XEN_DOMCTL_resumedomain,
   XEN_DOMCTL_unpausedomain,
   XENMEM_decrease_reservation,
   XENMEM_populate_physmap,
+  XENOLITH_INHERITED_mappings,
+  XENOLITH_INHERITED_ports,
+  XENOLITHOP_inherited,
   XENOLITHOP_pool_release,
   xen_memory_reservation,
+  xenolith_inherited,
+  xenolith_mapping,
   xenolith_pool_populate,
+  xenolith_port,
 } from '#pvbus';
+import type { Domain } from '../../../hypervisor/domain.ts';
 import { checkInvariants } from '../../support/core-invariants.ts';
 import { CoreRig, type Guest } from '../../support/core-rig.ts';
 
@@ -42,7 +50,7 @@ interface Step {
   readonly z: number;
 }
 const step: fc.Arbitrary<Step> = fc.record({
-  what: fc.nat(19),
+  what: fc.nat(20),
   who: fc.nat(GUESTS),
   peer: fc.nat(GUESTS),
   x: fc.nat(PAGES),
@@ -55,6 +63,7 @@ class World {
   readonly guests: Guest[] = [];
   bound = 0;
   mapped = 0;
+  replaced = 0;
   constructor() {
     for (let i = 0; i < GUESTS; i++) this.guests.push(this.make());
   }
@@ -65,10 +74,39 @@ class World {
   pick(n: number): Guest {
     return n === GUESTS ? this.rig.dom0 : this.guests[n]!;
   }
+  /** A thread of dom0 is gone and another one there; each of them finds its own, and all of them everything. */
+  private replace(id: number): void {
+    const { domain } = this.rig.dom0;
+    this.rig.replaceThread(domain.vcpus[id]!);
+    const all = (what: number, entry: Struct): number[] =>
+      [0, 1, 2].flatMap(vcpu => this.listed(vcpu, what, entry)).sort((a, b) => a - b);
+    const ports = all(XENOLITH_INHERITED_ports, xenolith_port);
+    const handles = all(XENOLITH_INHERITED_mappings, xenolith_mapping);
+    if (String(ports) !== String(openPorts(domain))) throw new Error(`ports ${ports}, not ${openPorts(domain)}`);
+    if (String(handles) !== String(liveHandles(domain))) throw new Error(`handles ${handles}`);
+    this.replaced++;
+  }
+  /** The first field of every entry: a port, or a handle. */
+  private listed(vcpu: number, what: number, entry: Struct): number[] {
+    const { dom0 } = this.rig;
+    dom0.vcpuId = vcpu;
+    const room = 5;
+    const found: number[] = [];
+    for (let from = 0, first = true; first || from !== 0; first = false) {
+      const list = dom0.reset().alloc(room * entry.size);
+      const arg = dom0.put(xenolith_inherited, { what, from, nr: room, list });
+      if (dom0.call(__HYPERVISOR_xenolith_op, XENOLITHOP_inherited, arg) !== 0) throw new Error('inherited');
+      const n = dom0.get(xenolith_inherited, arg, 'nr');
+      for (let i = 0; i < n; i++) found.push(dom0.view.getUint32(list + i * entry.size, true));
+      from = dom0.get(xenolith_inherited, arg, 'from');
+    }
+    return found;
+  }
   do({ what, who, peer, x, y, z }: Step): void {
     const a = this.pick(who);
     const b = this.pick(peer);
     if (a.domain.dying || b.domain.dying) return;
+    this.rig.dom0.vcpuId = x % 3;
     switch (what) {
       case 0:
         a.allocUnbound(b.domid);
@@ -152,6 +190,9 @@ class World {
         else if (z === 3) this.rig.dom0.reset().domctl(XEN_DOMCTL_resumedomain, a.domid);
         else if (z === 4 && who < GUESTS) this.rig.hypervisor.domainExited(a.domid, { code: 1 });
         break;
+      case 19:
+        this.replace(z % 3);
+        break;
       default:
         if (who === GUESTS || z > 2) break;
         this.rig.dom0.reset().domctl(XEN_DOMCTL_destroydomain, a.domid);
@@ -162,9 +203,18 @@ class World {
   }
 }
 
+/** Open ports and live handles: what the vCPUs of dom0 list between them must be all there is. */
+function openPorts({ ports }: Domain): number[] {
+  return Array.from({ length: ports.used }, (_, port) => port).filter(port => ports.opened(port) !== undefined);
+}
+function liveHandles({ grants }: Domain): number[] {
+  return Array.from({ length: grants.handleEnd }, (_, i) => i).filter(i => grants.granterOf(i) !== undefined);
+}
+
 it('invariants hold after every step of any sequence, and everything is given back at the end', () => {
   let bound = 0;
   let mapped = 0;
+  let replaced = 0;
   fc.assert(
     fc.property(fc.array(step, { minLength: 20, maxLength: 120 }), steps => {
       const world = new World();
@@ -186,6 +236,7 @@ it('invariants hold after every step of any sequence, and everything is given ba
       expect(hypervisor.timersPending).toBe(0);
       bound += world.bound;
       mapped += world.mapped;
+      replaced += world.replaced;
       expect(rig.dom0.domain.ports.open).toBe(0);
       expect(rig.internalErrors).toEqual([]);
     }),
@@ -194,4 +245,5 @@ it('invariants hold after every step of any sequence, and everything is given ba
   // The sequences did what they are about.
   expect(bound).toBeGreaterThan(10);
   expect(mapped).toBeGreaterThan(10);
+  expect(replaced).toBeGreaterThan(10);
 });
