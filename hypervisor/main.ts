@@ -39,7 +39,10 @@ const children = new ChildProcesses(
   { runDir: dir, logFd },
   {
     spawned: (id, pid) => mailbox.post({ op: 'spawned', id, pid }),
-    exited: (id, code, signal) => mailbox.post({ op: 'exited', id, code, signal }),
+    // What ends with the host is nothing to act upon.
+    exited: (id, code, signal) => {
+      if (!ending) mailbox.post({ op: 'exited', id, code, signal });
+    },
     output: line => {
       if (line === 'ready') process.stdout.write('ready\n');
     },
