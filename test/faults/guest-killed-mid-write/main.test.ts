@@ -1,5 +1,5 @@
 // What breaks: a guest that writes notes to a FAT image for HTTP clients of the host is killed (SIGKILL, by its
-// own hand) while notes are being written. When: at an arbitrary moment, three times over on the same image.
+// own hand) while notes are being written. When: at moments that a seed decides, three times over on the same image.
 // What must survive: every note that was answered with 201, an image that an independent FAT tool finds clean,
 // and the other domain, which is pinged all the while.
 import { execFileSync } from 'node:child_process';
@@ -13,6 +13,7 @@ import { formattedDisk, mounted } from '../../support/fatfs.ts';
 import { dist, HostRig } from '../../support/host-rig.ts';
 import { MemoryDisk } from '../../support/memory-disk.ts';
 import { eventually } from '../../support/processes.ts';
+import { seededRandom } from '../../support/random.ts';
 
 const ROUNDS = 3;
 const CLIENTS = 6;
@@ -23,9 +24,10 @@ import { files, http, system } from 'xenolith';
 export default async function main() {
   await http.serve(80, ({ method, text }) => {
     if (method !== 'POST') return 'up';
-    if (text() === 'die') {
+    const [, delay] = /^die in (\\d+) ms$/.exec(text()) ?? [];
+    if (delay) {
       // Not at once: in the middle of what comes next.
-      setTimeout(() => globalThis.process.kill(globalThis.process.pid, 'SIGKILL'), 20 + 60 * Math.random());
+      setTimeout(() => globalThis.process.kill(globalThis.process.pid, 'SIGKILL'), Number(delay));
       return 'soon';
     }
     files.appendFile('notes.txt', text() + '\\n', { sync: true });
@@ -110,6 +112,7 @@ it('keeps every note it answered for, and an image without a fault, when the gue
   await create(config('pinged', file('pinged.ts', PINGED), 'vif = [ "" ]', 'cmdline = "ip=10.0.0.1:::255.255.255.0"'));
 
   const xs = new XenstoreClient(await socketTransport(runPaths(rig.runDir).xenstoredSocket));
+  const { seed, random } = seededRandom();
   const acknowledged: string[] = [];
   for (let round = 0; round < ROUNDS; round++) {
     await create(notes);
@@ -125,14 +128,15 @@ it('keeps every note it answered for, and an image without a fault, when the gue
       }
     });
     await eventually('notes are taken', () => acknowledged.some(note => note.startsWith(`round ${round} `)));
-    await send(port, 'POST', 'die');
+    await send(port, 'POST', `die in ${Math.round(20 + 60 * random())} ms`);
     await eventually('xl list shows the crash', async () => /^notes .*sc-/m.test((await rig.xl('list')).stdout));
     dead = true;
     await Promise.all(clients);
 
     const volume = mounted(new MemoryDisk(new Uint8Array(readFileSync(image))));
     const written = new Set(Buffer.from(volume.readFile('notes.txt')).toString().split('\n'));
-    expect(acknowledged.filter(note => !written.has(note))).toEqual([]);
+    const lost = acknowledged.filter(note => !written.has(note));
+    expect(lost, `XENOLITH_SEED=${seed}`).toEqual([]);
     expect(fsck(image)).toBe('clean');
     expect((await rig.xl('destroy', 'notes')).exitCode).toBe(0);
   }
