@@ -5,7 +5,7 @@ import { checkConfig, withSource } from './check-config.ts';
 import { endDomain, releaseDomain, waitUntilGone } from './destroy-domain.ts';
 import { type DeviceSpec, devicesOf } from './devices.ts';
 import { checkImageFits, type DomainImage, type DomainRings, loadDomain, makeRings } from './domain-builder.ts';
-import { domainNodes, NodeWriting, removeDomainNodes } from './domain-nodes.ts';
+import { domainNodes, NodeWriting, removeDomainNodes, ringNodes } from './domain-nodes.ts';
 import type { ToolstackParts } from './parts.ts';
 
 /** One phase is over; how long it took. */
@@ -63,6 +63,7 @@ class Creation {
   readonly #options: CreateOptions;
   readonly #onPhase: OnPhase;
   readonly #undo: Cleanup;
+  #introduced: Promise<void>[] = [];
 
   constructor(parts: ToolstackParts, config: DomainConfig, options: CreateOptions, onPhase: OnPhase, undo: Cleanup) {
     this.#parts = parts;
@@ -78,22 +79,31 @@ class Creation {
     try {
       return await this.#make(image, devices, nodes);
     } catch (error) {
-      // order: before anything is undone, so that no second attempt writes them again.
+      // order: before anything is undone, so that no second attempt writes them again, and nothing is half done.
       await nodes.abandon(error);
+      await Promise.allSettled(this.#introduced);
       throw error;
     }
   }
 
+  // xenstored and this thread work side by side: it has the nodes while the domain is built, then the introduction,
+  // and its replies are waited for last.
   async #make(image: DomainImage, devices: readonly DeviceSpec[], nodes: NodeWriting): Promise<Domid> {
-    const domid = await this.#phase('domain', () => this.#makeDomain());
-    const rings = await this.#phase('memory', () => this.#build(domid, image, nodes));
+    const domid = await this.#phase('domain', () => this.#makeDomain(nodes));
+    await this.#phase('memory', () => this.#build(domid, image, nodes));
     await this.#phase('xenstore', () => nodes.done);
-    await this.#phase('introduce', () => this.#introduce(domid, rings));
+    await this.#phase('introduce', () => allOf(this.#introduced));
     await this.#phase('devices', () => this.#addDevices(domid, devices));
     this.#record(domid);
     if (!this.#options.paused) await this.#phase('unpause', () => this.#parts.xc.unpauseDomain(domid));
     this.#undo.disarm();
     return domid;
+  }
+
+  /** Between two steps that keep this thread: what has been answered is read, and what there is to ask goes out. */
+  async #turn(): Promise<void> {
+    this.#parts.xc.vcpu.events.poll();
+    await new Promise(resolve => setImmediate(resolve));
   }
 
   async #phase<T>(name: string, body: () => Promise<T> | T): Promise<T> {
@@ -116,7 +126,7 @@ class Creation {
     return { image, devices: devicesOf(config, backendOf) };
   }
 
-  #makeDomain(): Domid {
+  async #makeDomain(nodes: NodeWriting): Promise<Domid> {
     const { xc } = this.#parts;
     const { uuid, maxvcpus, maxmem, max_grant_frames, max_maptrack_frames, max_event_channels } = this.#config;
     const domid = xc.createDomain({
@@ -130,25 +140,15 @@ class Creation {
       endDomain(this.#parts, domid);
       await waitUntilGone(this.#parts, domid);
     });
+    this.#addNodes(domid, nodes);
+    await this.#turn();
     xc.maxVcpus(domid, maxvcpus);
     xc.maxMem(domid, maxmem * 1024);
     const { cpu_weight, cap } = this.#config;
     if (cpu_weight !== null || cap !== null) xc.schedCredit2(domid, cpu_weight, cap);
     return domid;
   }
-
-  async #build(domid: Domid, image: DomainImage, nodes: NodeWriting): Promise<DomainRings> {
-    const { xc } = this.#parts;
-    const nrPages = this.#config.memory * PAGES_PER_MIB;
-    xc.populatePhysmap(domid, nrPages);
-    const rings = makeRings(xc, domid, image);
-    // xenstored works on them while the images are written.
-    await this.#sendNodes(domid, rings, nodes);
-    loadDomain(xc, domid, nrPages, image, rings);
-    return rings;
-  }
-
-  async #sendNodes(domid: Domid, rings: DomainRings, nodes: NodeWriting): Promise<void> {
+  #addNodes(domid: Domid, nodes: NodeWriting): void {
     const { xs, clock, consoled } = this.#parts;
     const config = this.#config;
     this.#undo.add('xenstore nodes', async () => {
@@ -160,16 +160,34 @@ class Creation {
         devices.map(device => device.backend),
       );
     });
-    const tty = consoled.socketPath(domid);
-    await nodes.send(domainNodes({ domid, config, rings, startTime: clock.wallMs(), tty }));
+    nodes.add(domainNodes({ domid, config, startTime: clock.wallMs(), tty: consoled.socketPath(domid) }));
   }
 
-  async #introduce(domid: Domid, rings: DomainRings): Promise<void> {
+  async #build(domid: Domid, image: DomainImage, nodes: NodeWriting): Promise<void> {
+    const { xc } = this.#parts;
+    const nrPages = this.#config.memory * PAGES_PER_MIB;
+    xc.populatePhysmap(domid, nrPages);
+    await this.#turn();
+    const rings = makeRings(xc, domid, image);
+    nodes.add(ringNodes(domid, rings));
+    nodes.commit();
+    await this.#turn();
+    loadDomain(xc, domid, nrPages, image, rings);
+    this.#introduce(domid, rings);
+    await this.#turn();
+  }
+
+  /** Begins it. It is sent after the nodes; should these have to be written again, nobody knows the domain yet. */
+  #introduce(domid: Domid, rings: DomainRings): void {
     const { xs, consoled } = this.#parts;
     // order: before the devices. A backend takes a domain that is not introduced for a dead one.
     this.#undo.add('introduction', () => releaseDomain(this.#parts, domid));
     this.#undo.add('console', () => consoled.disconnect(domid));
-    await allOf([xs.introduce(domid, rings.storeGfn, rings.storePort), consoled.connect(domid, this.#config.name)]);
+    this.#introduced = [
+      xs.introduce(domid, rings.storeGfn, rings.storePort),
+      consoled.connect(domid, this.#config.name, rings.consolePort),
+    ];
+    for (const part of this.#introduced) part.catch(() => {}); // heard of in its phase
   }
 
   async #addDevices(domid: Domid, devices: readonly DeviceSpec[]): Promise<void> {

@@ -24,14 +24,14 @@ const CONSOLE_LIMIT = 1 << 20;
 export interface DomainNodes {
   readonly domid: Domid;
   readonly config: DomainConfig;
-  readonly rings: DomainRings;
   /** Milliseconds since 1970. */
   readonly startTime: number;
   /** The unix socket of the console. */
   readonly tty: string;
 }
 
-export function domainNodes({ domid, config, rings, startTime, tty }: DomainNodes): StoreNode[] {
+/** All but those of `ringNodes`. */
+export function domainNodes({ domid, config, startTime, tty }: DomainNodes): StoreNode[] {
   const home = domainPath(domid);
   const vm = vmPath(config.uuid);
   const own = ownedBy(domid);
@@ -75,9 +75,7 @@ export function domainNodes({ domid, config, rings, startTime, tty }: DomainNode
     { path: `${home}/feature`, value: '', perms: own },
     { path: `${home}/attr`, value: '', perms: own },
     { path: `${home}/error`, value: '', perms: own },
-    { path: `${storePath(domid)}/port`, value: String(rings.storePort) },
-    { path: `${storePath(domid)}/ring-ref`, value: String(rings.storeGfn) },
-    ...consoleNodes(domid, rings, tty),
+    ...consoleNodes(domid, tty),
   );
   if (config.driver_domain) {
     // A driver domain announces what it serves below its own backend directory.
@@ -87,7 +85,17 @@ export function domainNodes({ domid, config, rings, startTime, tty }: DomainNode
   return nodes;
 }
 
-function consoleNodes(domid: Domid, rings: DomainRings, tty: string): StoreNode[] {
+/** Where a domain's rings to xenstored and consoled are; after `domainNodes`, whose permissions they inherit. */
+export function ringNodes(domid: Domid, rings: DomainRings): StoreNode[] {
+  return [
+    { path: `${storePath(domid)}/port`, value: String(rings.storePort) },
+    { path: `${storePath(domid)}/ring-ref`, value: String(rings.storeGfn) },
+    { path: `${consolePath(domid)}/port`, value: String(rings.consolePort) },
+    { path: `${consolePath(domid)}/ring-ref`, value: String(rings.consoleGfn) },
+  ];
+}
+
+function consoleNodes(domid: Domid, tty: string): StoreNode[] {
   const frontend = consolePath(domid);
   const backend = backendPath(0, 'console', domid, 0);
   const libxl = libxlDevicePath(domid, 'console', 0);
@@ -109,8 +117,6 @@ function consoleNodes(domid: Domid, rings: DomainRings, tty: string): StoreNode[
     { path: `${frontend}/type`, value: 'xenconsoled' },
     { path: `${frontend}/output`, value: 'pty' },
     { path: `${frontend}/tty`, value: tty },
-    { path: `${frontend}/port`, value: String(rings.consolePort) },
-    { path: `${frontend}/ring-ref`, value: String(rings.consoleGfn) },
     { path: `${libxl}/backend`, value: backend },
     ...backendKeys.map(([key, value]) => ({ path: `${libxl}/${key}`, value })),
   ];
@@ -136,40 +142,54 @@ function requestNodes(xs: XenstoreClient, nodes: readonly StoreNode[], tx: numbe
   return requests;
 }
 
-/** The same while something else is done: a transaction that has begun before its nodes are known. */
+/**
+ * The same while something else is done: a transaction that begins before its nodes are known and commits without
+ * waiting for the replies before. A node that is refused fails `done` when the others are there already.
+ */
 export class NodeWriting {
   /** Resolves when they are there. */
   readonly done: Promise<void>;
-  readonly #sent: Promise<void>;
-  #know: (nodes: readonly StoreNode[]) => void = () => {};
+  readonly #xs: XenstoreClient;
+  readonly #nodes: StoreNode[] = [];
+  /** Of the latest attempt. */
+  #tx: number | undefined;
+  #requests: Promise<void>[] = [];
+  #commit: () => void = () => {};
   #give: (reason: unknown) => void = () => {};
 
   constructor(xs: XenstoreClient) {
-    const nodes = new Promise<readonly StoreNode[]>((resolve, reject) => {
-      this.#know = resolve;
+    this.#xs = xs;
+    const complete = new Promise<void>((resolve, reject) => {
+      this.#commit = resolve;
       this.#give = reject;
     });
-    let isSent = (): void => {};
-    this.#sent = new Promise(resolve => {
-      isSent = resolve;
+    complete.catch(() => {}); // heard of by the transaction, if that has begun
+    const committed = xs.transaction(async tx => {
+      this.#tx = tx;
+      this.#requests = [];
+      this.#request(this.#nodes, tx);
+      await complete;
     });
-    this.done = xs.transaction(async tx => {
-      const requests = requestNodes(xs, await nodes, tx);
-      isSent();
-      await Promise.all(requests);
-    });
+    this.done = committed.then(async () => void (await Promise.all(this.#requests)));
     this.done.catch(() => {}); // heard of by whoever waits for it
-    nodes.catch(() => {});
   }
-  /** Resolves when xenstored has the requests. */
-  async send(nodes: readonly StoreNode[]): Promise<void> {
-    this.#know(nodes);
-    await Promise.race([this.#sent, this.done]);
+  add(nodes: readonly StoreNode[]): void {
+    this.#nodes.push(...nodes);
+    if (this.#tx !== undefined) this.#request(nodes, this.#tx);
+  }
+  /** That was all. */
+  commit(): void {
+    this.#commit();
   }
   /** There will be no nodes. Resolves when nothing is left of the transaction; one that is over already stays. */
   async abandon(reason: unknown): Promise<void> {
     this.#give(reason);
     await this.done.catch(() => {});
+  }
+  #request(nodes: readonly StoreNode[], tx: number): void {
+    const requests = requestNodes(this.#xs, nodes, tx);
+    for (const request of requests) request.catch(() => {}); // heard of by done
+    this.#requests.push(...requests);
   }
 }
 

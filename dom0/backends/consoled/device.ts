@@ -113,23 +113,22 @@ export class Consoled {
     this.#options = options;
   }
 
-  /** Serve the console whose nodes the toolstack has written. Its log is named after `name`. */
-  async connect(domid: Domid, name: string): Promise<void> {
-    const { vcpu, xs, log } = this.#options;
+  /** Serve the console of a domain; its port is `remotePort`, or what xenstore says. Its log is named after `name`. */
+  async connect(domid: Domid, name: string, remotePort?: EvtchnPort): Promise<void> {
+    const { vcpu, log } = this.#options;
     const stats = new ConsoleStats();
     const path = this.socketPath(domid);
     const type = (bytes: Uint8Array): number => this.#type(domid, bytes);
     const opening = ConsoleClients.open({ path, label: `console of dom${domid}`, log, stats, type });
-    const value = readKey(xs, `/local/domain/${domid}/console/port`);
-    value.catch(() => {}); // heard of below, unless the socket failed first
+    const known = remotePort ?? this.#portOf(domid);
+    Promise.resolve(known).catch(() => {}); // heard of below, unless the socket failed first
     const clients = await opening;
     let mapping: GrantMapping | undefined;
     try {
-      const remotePort = parseDecimal(await value);
-      if (remotePort === undefined) throw new XenError('EINVAL', `console of dom${domid}: no port in xenstore`);
+      const remote = await known;
       // Xen: the page is granted by the domain builder; nobody has to know its frame.
       [mapping] = vcpu.grants.map(domid, [GNTTAB_RESERVED_CONSOLE]);
-      const port = vcpu.events.bindInterdomain(domid, asPort(remotePort));
+      const port = vcpu.events.bindInterdomain(domid, remote);
       const device = new ConsoleDevice(this.#options, domid, name, { stats, mapping: mapping!, port, clients });
       this.#devices.set(domid, device);
       vcpu.events.on(port, () => this.#options.wake());
@@ -138,6 +137,12 @@ export class Consoled {
       await clients.close();
       throw error;
     }
+  }
+
+  async #portOf(domid: Domid): Promise<EvtchnPort> {
+    const remotePort = parseDecimal(await readKey(this.#options.xs, `/local/domain/${domid}/console/port`));
+    if (remotePort === undefined) throw new XenError('EINVAL', `console of dom${domid}: no port in xenstore`);
+    return asPort(remotePort);
   }
 
   /** The last output is written out first. Nothing to do is no error. */

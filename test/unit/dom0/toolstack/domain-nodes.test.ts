@@ -6,6 +6,7 @@ import {
   domainNodes,
   NodeWriting,
   removeDomainNodes,
+  ringNodes,
   startTimeText,
   writeNodes,
 } from '../../../../dom0/toolstack/domain-nodes.ts';
@@ -55,7 +56,8 @@ const everything = async (xs: XenstoreClient): Promise<string> =>
 async function domain() {
   const xs = await store();
   const before = await ls(xs, '/local');
-  await writeNodes(xs, domainNodes({ domid: DOM, config, rings, startTime: 1795246756_890, tty: '/run/20.sock' }));
+  await writeNodes(xs, domainNodes({ domid: DOM, config, startTime: 1795246756_890, tty: '/run/20.sock' }));
+  await writeNodes(xs, ringNodes(DOM, rings));
   const devices = devicesOf(config, () => domid(0));
   for (const device of devices) await writeNodes(xs, deviceNodes(DOM, device));
   return { xs, before };
@@ -211,34 +213,44 @@ describe('nodes that are written while something else is done', () => {
     return { xs, other };
   };
 
-  it('are sent before they are there, and then are there together', async () => {
+  it('are there together, once they are all known', async () => {
     const { xs, other } = await clients();
     const writing = new NodeWriting(xs);
-    await writing.send(nodes);
-    const seen = [await other.exists('/local/domain/20')];
+    writing.add(nodes.slice(0, 1));
+    await other.read('/local/domain');
+    writing.add(nodes.slice(1));
+    expect(await other.exists('/local/domain/20')).toBe(false);
+    writing.commit();
     await writing.done;
-    seen.push(await other.exists('/local/domain/20/name'));
-    expect(seen).toEqual([false, true]);
     expect(await other.getPerms('/local/domain/20/name')).toEqual(['n0', 'r20']);
   });
 
-  it('are written again when somebody else has come between', async () => {
+  it('are written again, all of them, when somebody else has come between', async () => {
     const { xs, other } = await clients();
     const writing = new NodeWriting(xs);
     await other.write('/local/domain/20', 'in the way');
-    await writing.send(nodes);
+    for (const node of nodes) writing.add([node]);
     await other.rm('/local/domain/20');
+    writing.commit();
     await writing.done;
     expect(await other.directory('/local/domain/20')).toEqual(['name']);
+  });
+
+  it('fail with what one of them was refused for', async () => {
+    const { xs } = await clients();
+    const writing = new NodeWriting(xs);
+    writing.add([...nodes, { path: '/no//path', value: '' }]);
+    writing.commit();
+    await expect(writing.done).rejects.toMatchObject({ code: 'EINVAL' });
   });
 
   it('never are when they are given up, and nothing of their transaction is left', async () => {
     const { xs, other } = await clients();
     for (let i = 0; i < 100; i++) {
       const writing = new NodeWriting(xs);
+      writing.add(nodes);
       await writing.abandon(new Error('no memory'));
       await expect(writing.done).rejects.toThrow('no memory');
-      await expect(writing.send(nodes)).rejects.toThrow('no memory');
     }
     expect(await other.exists('/local/domain/20')).toBe(false);
     await writeNodes(xs, nodes);
@@ -247,16 +259,20 @@ describe('nodes that are written while something else is done', () => {
   it('stay when they are given up too late', async () => {
     const { xs, other } = await clients();
     const writing = new NodeWriting(xs);
-    await writing.send(nodes);
+    writing.add(nodes);
+    writing.commit();
     await writing.done;
     await writing.abandon(new Error('too late'));
     expect(await other.exists('/local/domain/20/name')).toBe(true);
   });
 
-  it('are not sent where there is no xenstored', async () => {
+  it('are not written where there is no xenstored', async () => {
     const { xs } = await clients();
     xs.close();
-    await expect(new NodeWriting(xs).send(nodes)).rejects.toMatchObject({ code: 'ECANCELED' });
+    const writing = new NodeWriting(xs);
+    writing.add(nodes);
+    writing.commit();
+    await expect(writing.done).rejects.toMatchObject({ code: 'ECANCELED' });
   });
 });
 
