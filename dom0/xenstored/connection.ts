@@ -20,6 +20,8 @@ export interface ConnectionParts {
   readonly name: string;
   readonly actor: Actor;
   readonly limits: () => Limits;
+  /** What its watches take. */
+  readonly watchBytes: (client: Connection) => number;
   readonly answer: Answer;
   /** Whether the request that begins at `at` may be taken now; when not, `goOn` is called later. */
   readonly mayTake: (client: Connection, bytes: Uint8Array, at: number) => boolean;
@@ -55,6 +57,13 @@ export class Connection implements Watcher {
 
   limits(): Limits {
     return this.#parts.limits();
+  }
+
+  /** Bytes that are kept for it, beside nodes and output. */
+  held(): number {
+    let bytes = this.#parts.watchBytes(this);
+    for (const transaction of this.transactions.values()) bytes += transaction.bytes;
+    return bytes;
   }
 
   /** Why nothing more can come of this connection, until it is reset. */

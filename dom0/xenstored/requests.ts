@@ -38,8 +38,9 @@ import { absolutePath, domidOf, homeOf, isSpecial } from './path.ts';
 import { formatPermissions, parsePermissions } from './permissions.ts';
 import { quotaNames } from './quota.ts';
 import type { Server } from './server.ts';
-import { listing, readable } from './store.ts';
+import { checkMemory, listing, readable } from './store.ts';
 import { SAW_EXISTENCE, SAW_NAMES, SAW_PERMS, SAW_VALUE, Transaction, type View } from './transaction.ts';
+import { watchBytes } from './watches.ts';
 
 interface Request {
   readonly server: Server;
@@ -286,6 +287,8 @@ function watch(request: Request): readonly string[] {
   if (server.watches.count(client) >= client.limits().watches) {
     throw new XenError('ENOSPC', `${client.name} has ${client.limits().watches} watches already`);
   }
+  const held = client.held() + watchBytes(path, token ?? '');
+  checkMemory(server.store.tree, client.actor, client.limits(), held);
   const shown = text ?? '';
   server.watches.add(client, path, token ?? '', !shown.startsWith('/') && !shown.startsWith('@'), depth);
   // Xen: every watch fires once when it is made, and the OK is to come before that event.
@@ -312,8 +315,9 @@ function transactionStart({ server, client, tx_id }: Request): readonly string[]
   if (client.transactions.size >= client.limits().transactions) {
     throw new XenError('ENOSPC', `${client.name} has ${client.transactions.size} transactions open`);
   }
+  checkMemory(server.store.tree, client.actor, client.limits(), client.held());
   const id = client.newTransactionId();
-  client.transactions.set(id, new Transaction(server.store, client.actor, () => client.limits()));
+  client.transactions.set(id, new Transaction(server.store, client.actor, client));
   return [String(id)];
 }
 

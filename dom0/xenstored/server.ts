@@ -34,7 +34,7 @@ import {
 } from './newer-wire.ts';
 import { INTRODUCE_DOMAIN, RELEASE_DOMAIN } from './path.ts';
 import { DOM0, ownedBy, type Permissions } from './permissions.ts';
-import { type Limits, type QuotaState, Quotas, UNLIMITED } from './quota.ts';
+import { type QuotaState, Quotas, UNLIMITED } from './quota.ts';
 import { RecordedDoor, type StorePage } from './recorded-door.ts';
 import { type DomainSeen, noRecorder, type Outcome, type Recorder } from './recorder.ts';
 import { answer, mayTake } from './requests.ts';
@@ -139,6 +139,7 @@ export class Server {
       name: `socket ${this.#nextName++}`,
       actor: { ...DOM0 },
       limits: () => this.quotas.limits(0, true),
+      watchBytes: client => this.watches.bytes(client),
       answer: (...message) => this.#answerSocket(...message),
       mayTake: (...next) => mayTake(this, ...next),
       clock: this.#parts.clock,
@@ -193,7 +194,9 @@ export class Server {
       },
       saw() {},
       apply: op => {
-        const { tree, change } = apply(store.tree, op, client.actor, client.limits(), store.nextGeneration());
+        const { actor } = client;
+        const next = store.nextGeneration();
+        const { tree, change } = apply(store.tree, op, actor, client.limits(), next, client.held());
         store.commit(tree);
         if (change) this.watches.fire(change);
       },
@@ -256,6 +259,7 @@ export class Server {
       name: `dom${domid}`,
       actor: domid === 0 ? { ...DOM0 } : { domid, privileged: false, target },
       limits: () => this.quotas.limits(domid, domid === 0),
+      watchBytes: client => this.watches.bytes(client),
       answer: (...message) => answer(this, ...message),
       // What is repeated was taken.
       mayTake: (...next) => this.#replaying || mayTake(this, ...next),
@@ -471,9 +475,8 @@ export class Server {
     connection.restore(state);
     for (const watch of watches) this.watches.restore(connection, watch, nextWatch);
     for (const { id, base, special, operations, seen } of transactions) {
-      const limits = (): Limits => connection.limits();
       const was = { base: treeOf(patched(base, root), special), operations, seen };
-      connection.transactions.set(id, Transaction.restored(this.store, connection.actor, limits, was));
+      connection.transactions.set(id, Transaction.restored(this.store, connection.actor, connection, was));
     }
   }
 
@@ -515,7 +518,7 @@ export class Server {
   }
   repeatCommit(operations: readonly Operation[]): void {
     const state = { base: this.store.tree, operations, seen: [] };
-    this.fire(Transaction.restored(this.store, DOM0, () => UNLIMITED, state).commit());
+    this.fire(Transaction.restored(this.store, DOM0, { limits: () => UNLIMITED, held: () => 0 }, state).commit());
   }
 
   /** All is repeated: meet the domains again, and whatever has become of them meanwhile. */

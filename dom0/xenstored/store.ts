@@ -175,28 +175,37 @@ export function checkSize(node: Node, path: string, limits: Limits): void {
   }
 }
 
-/** Throws ENOSPC when `actor` has more in `after` than in `before`, and more than it may. */
-export function checkUsage(before: Tree, after: Tree, actor: Actor, limits: Limits): void {
+/**
+ * Throws ENOSPC or ENOMEM when `actor` has more in `after` than in `before`, and more than it may. `held`: bytes
+ * that are kept for it beside the tree.
+ */
+export function checkUsage(before: Tree, after: Tree, actor: Actor, limits: Limits, held: number): void {
+  if (limits === UNLIMITED) return;
   const was = usageOf(before, actor.domid);
   const is = usageOf(after, actor.domid);
   if (is.nodes > was.nodes && is.nodes > limits.nodes) {
     throw new XenError('ENOSPC', `dom${actor.domid} has ${limits.nodes} nodes already`);
   }
-  if (is.bytes > was.bytes && is.bytes > limits.memory) {
-    throw new XenError('ENOSPC', `dom${actor.domid} has used its memory quota`);
-  }
+  if (is.bytes > was.bytes) checkMemory(after, actor, limits, held);
+}
+
+/** Throws ENOMEM. */
+export function checkMemory(tree: Tree, actor: Actor, limits: Limits, held: number): void {
+  if (usageOf(tree, actor.domid).bytes + held <= limits.memory) return;
+  throw new XenError('ENOMEM', `dom${actor.domid} has used its memory quota`);
 }
 
 /**
  * Do `op` for `actor`: the only place where rights to change the tree are checked. Throws EACCES, EPERM,
- * ENOENT, EINVAL or ENOSPC; then nothing has happened. `generation` is not lower than any in the tree.
+ * ENOENT, EINVAL, ENOSPC or ENOMEM; then nothing has happened. `generation` is not lower than any in the tree;
+ * `held` are bytes that are kept for the actor beside the tree.
  */
-export function apply(tree: Tree, op: Operation, actor: Actor, limits: Limits, generation: number): Outcome {
+export function apply(tree: Tree, op: Operation, actor: Actor, limits: Limits, generation: number, held = 0): Outcome {
   const segments = segmentsOf(op.path);
   switch (op.kind) {
     case 'write':
     case 'mkdir':
-      return put(tree, segments, op, actor, limits, generation);
+      return put(tree, segments, op, actor, limits, generation, held);
     case 'rm':
       return remove(tree, segments, op.path, actor, generation);
     case 'set-perms':
@@ -262,6 +271,7 @@ function put(
   actor: Actor,
   limits: Limits,
   generation: number,
+  held: number,
 ): Outcome {
   const chain = chainOf(tree, segments);
   const last = chain[chain.length - 1]!; // never empty
@@ -276,7 +286,7 @@ function put(
     const grown = op.value.length - last.value.length;
     const more = grown === 0 ? [] : [{ domid: last.perms.owner, nodes: 0, bytes: grown, named: 0 }];
     const next = rebuilt(tree, chain, segments, after, more, 0);
-    if (grown > 0) checkUsage(tree, next, actor, limits);
+    if (grown > 0) checkUsage(tree, next, actor, limits, held);
     return { tree: next, change: { path: op.path, before: last, after } };
   }
   if (!mayWrite(actor, last.perms)) throw denied();
@@ -298,7 +308,7 @@ function put(
   const parent = withChildren(last, siblings, more, node.count + 1, generation, generation);
   checkSize(parent, op.path, limits);
   const next = rebuilt(tree, chain, segments.slice(0, at), parent, more, node.count + 1);
-  checkUsage(tree, next, actor, limits);
+  checkUsage(tree, next, actor, limits, held);
   return { tree: next, change: { path: op.path, before: undefined, after } };
 }
 

@@ -9,6 +9,7 @@ import { type Limits, UNLIMITED } from './quota.ts';
 import {
   apply,
   type Change,
+  checkMemory,
   checkSize,
   checkUsage,
   find,
@@ -31,6 +32,18 @@ export const SAW_PERMS = 8;
  */
 const PROVISIONAL = 2 ** 52;
 
+/** Counted for a transaction, and for each path and operation of it, beside their text. */
+const OVERHEAD = 64;
+
+const bytesOf = (op: Operation): number => OVERHEAD + op.path.length + (op.kind === 'write' ? op.value.length : 0);
+
+/** On whose account a transaction is. */
+export interface Account {
+  limits(): Limits;
+  /** Bytes that are kept for it beside nodes: watches and transactions. */
+  held(): number;
+}
+
 /** What a request works on: the store itself, or a transaction. */
 export interface View {
   readonly tree: Tree;
@@ -52,7 +65,7 @@ export interface TransactionState {
 export class Transaction implements View {
   readonly #store: Store;
   readonly #actor: Actor;
-  readonly #limits: () => Limits;
+  readonly #account: Account;
   #base: Tree;
   #tree: Tree;
   readonly #seen = new Map<string, number>();
@@ -60,27 +73,28 @@ export class Transaction implements View {
   readonly #operations: Operation[] = [];
   /** The last write of each path, by its place in #operations; only writes no removal came after. */
   readonly #written = new Map<string, number>();
+  #bytes = OVERHEAD;
   /** Where a commit has failed because of somebody else. */
   conflict: string | undefined;
 
-  constructor(store: Store, actor: Actor, limits: () => Limits, base = store.tree) {
+  constructor(store: Store, actor: Actor, account: Account, base = store.tree) {
     this.#store = store;
     this.#actor = actor;
-    this.#limits = limits;
+    this.#account = account;
     this.#base = base;
     this.#tree = base;
   }
 
   /** The transaction that `state()` was asked of. */
-  static restored(store: Store, actor: Actor, limits: () => Limits, state: TransactionState): Transaction {
-    const transaction = new Transaction(store, actor, limits, state.base);
+  static restored(store: Store, actor: Actor, account: Account, state: TransactionState): Transaction {
+    const transaction = new Transaction(store, actor, account, state.base);
     for (const [path, what] of state.seen) {
-      transaction.#seen.set(path, what);
+      transaction.#see(path, what);
       transaction.#touched.add(path);
     }
     for (const op of state.operations) {
       transaction.#touched.add(op.path);
-      transaction.#do(op, UNLIMITED);
+      transaction.#do(op, UNLIMITED, 0);
     }
     return transaction;
   }
@@ -91,6 +105,11 @@ export class Transaction implements View {
 
   get tree(): Tree {
     return this.#tree;
+  }
+
+  /** What it takes of its client's memory quota. */
+  get bytes(): number {
+    return this.#bytes;
   }
 
   /** Whether it has had a request that named a path. */
@@ -116,14 +135,15 @@ export class Transaction implements View {
 
   apply(op: Operation): void {
     this.#begin();
-    const limits = this.#limits();
+    const limits = this.#account.limits();
     // As many as nodes, four times over: alternating writes and removals of one node must end somewhere.
     if (this.#operations.length >= 4 * limits['transaction-nodes']) {
       throw new XenError('ENOSPC', `dom${this.#actor.domid}: a transaction of too many operations`);
     }
     this.#touch(op.path);
     try {
-      this.#do(op, limits);
+      // What is written here is held twice, in this tree and in #operations, by one and the same array.
+      this.#do(op, limits, Math.max(0, this.#account.held() - this.#bytes));
     } catch (error) {
       // The refusal is a reply too, and it came from what is on the way to the path.
       this.#see(op.path, SAW_EXISTENCE | SAW_PERMS);
@@ -138,26 +158,33 @@ export class Transaction implements View {
   }
 
   #see(path: string, what: number): void {
-    this.#seen.set(path, (this.#seen.get(path) ?? 0) | what);
+    const before = this.#seen.get(path);
+    if (before === undefined) this.#bytes += OVERHEAD + path.length;
+    this.#seen.set(path, (before ?? 0) | what);
   }
 
   // invariant: what was touched is what was seen or is to be changed, so `restored` knows it too.
   #touch(path: string): void {
     if (this.#touched.has(path)) return;
-    if (this.#touched.size >= this.#limits()['transaction-nodes']) {
-      throw new XenError('ENOSPC', `dom${this.#actor.domid}: a transaction of more than ${this.#touched.size} nodes`);
+    const { domid } = this.#actor;
+    const limits = this.#account.limits();
+    if (this.#touched.size >= limits['transaction-nodes']) {
+      throw new XenError('ENOSPC', `dom${domid}: a transaction of more than ${this.#touched.size} nodes`);
     }
+    checkMemory(this.#store.tree, this.#actor, limits, this.#account.held() + OVERHEAD + path.length);
     this.#touched.add(path);
   }
 
   /** Do `op` and keep it for the end. */
-  #do(op: Operation, limits: Limits): void {
+  #do(op: Operation, limits: Limits, held: number): void {
     const place = this.#placeOf(op);
-    this.#tree = apply(this.#tree, op, this.#actor, limits, PROVISIONAL + place).tree;
+    this.#tree = apply(this.#tree, op, this.#actor, limits, PROVISIONAL + place, held).tree;
     // Of a node that was written here nothing is left for MKDIR to do.
     if (op.kind === 'mkdir' && this.#written.has(op.path)) return;
     if (op.kind === 'write') this.#written.set(op.path, place);
     if (op.kind === 'rm') this.#written.clear();
+    const before = this.#operations[place];
+    this.#bytes += bytesOf(op) - (before ? bytesOf(before) : 0);
     this.#operations[place] = op;
   }
 
@@ -174,7 +201,10 @@ export class Transaction implements View {
     return last && last.kind === op.kind && last.path === op.path ? end - 1 : end;
   }
 
-  /** Make it so. Returns what watchers are to hear of. Throws EAGAIN when it has to be tried again. */
+  /**
+   * Make it so. Returns what watchers are to hear of. Throws EAGAIN when it has to be tried again.
+   * order: its account holds nothing for it any more.
+   */
   commit(): Change[] {
     if (this.#operations.length === 0) return []; // it saw one moment's tree, as if it had run then
     const now = this.#store.tree;
@@ -188,7 +218,7 @@ export class Transaction implements View {
       this.conflict = again;
       throw new XenError('EAGAIN', `a change of ${again} is no longer possible`);
     }
-    const limits = this.#limits();
+    const limits = this.#account.limits();
     if (limits !== UNLIMITED) this.#checkLimits(now, again.tree, limits);
     this.#store.commit(again.tree, this.#store.generation + this.#operations.length);
     return merged(again.changes);
@@ -212,9 +242,9 @@ export class Transaction implements View {
     return { tree, changes };
   }
 
-  /** Throws ENOSPC when what this transaction makes of `before` is too much. */
+  /** Throws ENOSPC or ENOMEM when what this transaction makes of `before` is too much. */
   #checkLimits(before: Tree, after: Tree, limits: Limits): void {
-    checkUsage(before, after, this.#actor, limits);
+    checkUsage(before, after, this.#actor, limits, this.#account.held());
     for (const { kind, path } of this.#operations) {
       if (kind === 'rm' || path.startsWith('@')) continue;
       // The node itself, and those above it that were made for it or have got a child.

@@ -34,16 +34,30 @@ interface Branch {
 }
 const branch = (): Branch => ({ children: new Map(), watches: new Set() });
 
+/** Counted for each watch beside its text. */
+const WATCH_OVERHEAD = 64;
+
+/** What a watch takes of its watcher's memory quota. */
+export function watchBytes(path: string, token: string): number {
+  return WATCH_OVERHEAD + path.length + token.length;
+}
+
 const keyOf = (path: string, token: string): string => `${path}\0${token}`;
 
 export class Watches {
   readonly #paths = branch();
   readonly #special = branch();
   readonly #of = new Map<Watcher, Map<string, Watch>>();
+  readonly #bytes = new Map<Watcher, number>();
   #nextNr = 0;
 
   count(watcher: Watcher): number {
     return this.#of.get(watcher)?.size ?? 0;
+  }
+
+  /** What the watches of a watcher take. */
+  bytes(watcher: Watcher): number {
+    return this.#bytes.get(watcher) ?? 0;
   }
 
   /** A watcher's watches in the order in which they were made. */
@@ -74,6 +88,7 @@ export class Watches {
     const own = this.#of.get(watch.watcher) ?? new Map<string, Watch>();
     own.set(keyOf(watch.path, watch.token), watch);
     this.#of.set(watch.watcher, own);
+    this.#bytes.set(watch.watcher, this.bytes(watch.watcher) + watchBytes(watch.path, watch.token));
     let at = this.#rootFor(watch.path);
     for (const name of segmentsOf(watch.path)) {
       let next = at.children.get(name);
@@ -93,13 +108,19 @@ export class Watches {
     if (!own || !watch)
       throw new XenError('ENOENT', `dom${watcher.actor.domid} does not watch ${path} with that token`);
     own.delete(keyOf(path, token));
-    if (own.size === 0) this.#of.delete(watcher);
+    this.#bytes.set(watcher, this.bytes(watcher) - watchBytes(path, token));
+    if (own.size === 0) this.#forget(watcher);
     this.#unhang(watch);
   }
 
   removeAll(watcher: Watcher): void {
     for (const watch of this.#of.get(watcher)?.values() ?? []) this.#unhang(watch);
+    this.#forget(watcher);
+  }
+
+  #forget(watcher: Watcher): void {
     this.#of.delete(watcher);
+    this.#bytes.delete(watcher);
   }
 
   /** Tell everybody who watches the node of a change, a node above it, or one that went with it. */

@@ -17,7 +17,7 @@ import type { Connection } from '../../../../dom0/xenstored/connection.ts';
 import type { Actor } from '../../../../dom0/xenstored/permissions.ts';
 import { Quotas } from '../../../../dom0/xenstored/quota.ts';
 import { apply, type Node, type Operation, Store, type Tree } from '../../../../dom0/xenstored/store.ts';
-import { Transaction } from '../../../../dom0/xenstored/transaction.ts';
+import { type Account, Transaction } from '../../../../dom0/xenstored/transaction.ts';
 import { each } from '../../../../dom0/xenstored/usage.ts';
 import { type RigClient, XenstoreRig } from '../../../support/xenstore-rig.ts';
 
@@ -193,7 +193,7 @@ const operation: fc.Arbitrary<Operation> = fc
   });
 
 /** A store with a home for dom3, and quotas that a few operations reach. */
-function small(): { store: Store; limits: () => ReturnType<Quotas['limits']> } {
+function small(): { store: Store; account: Account } {
   const quotas = new Quotas();
   for (const [name, value] of Object.entries({ nodes: 4, memory: 400, 'node-size': 100, 'transaction-nodes': 6 })) {
     quotas.set(name, value, 3);
@@ -206,7 +206,7 @@ function small(): { store: Store; limits: () => ReturnType<Quotas['limits']> } {
   ] satisfies Operation[]) {
     store.commit(apply(store.tree, op, dom0, quotas.limits(0, true), store.nextGeneration()).tree);
   }
-  return { store, limits: () => quotas.limits(3, false) };
+  return { store, account: { limits: () => quotas.limits(3, false), held: () => 0 } };
 }
 
 const outcomeOf = (act: () => unknown): string => {
@@ -234,13 +234,13 @@ describe('a transaction restored from its state', () => {
   test('is the same in tree, generations, quotas and end', () => {
     fc.assert(
       fc.property(fc.array(operation, { maxLength: 25 }), fc.array(operation, { maxLength: 6 }), (first, then) => {
-        const { store, limits } = small();
-        const one = new Transaction(store, dom3, limits);
+        const { store, account } = small();
+        const one = new Transaction(store, dom3, account);
         for (const op of first) {
           outcomeOf(() => one.apply(op));
           if (op.kind === 'mkdir') outcomeOf(() => one.saw(op.path, 15));
         }
-        const two = Transaction.restored(store, dom3, limits, one.state());
+        const two = Transaction.restored(store, dom3, account, one.state());
         expect(dump(two.tree)).toBe(dump(one.tree));
         for (const op of then) expect(outcomeOf(() => two.apply(op))).toBe(outcomeOf(() => one.apply(op)));
         expect(dump(two.tree)).toBe(dump(one.tree));
@@ -264,10 +264,10 @@ describe('the generations of the store', () => {
     fc.assert(
       fc.property(fc.array(operation, { maxLength: 20 }), fc.array(operation, { maxLength: 20 }), (idle, done) => {
         const generations = [idle, []].map(given => {
-          const { store, limits } = small();
-          const aborted = new Transaction(store, dom3, limits);
+          const { store, account } = small();
+          const aborted = new Transaction(store, dom3, account);
           for (const op of given) outcomeOf(() => aborted.apply(op));
-          const committed = new Transaction(store, dom3, limits);
+          const committed = new Transaction(store, dom3, account);
           for (const op of done) outcomeOf(() => committed.apply(op));
           outcomeOf(() => committed.commit());
           return `${store.generation} ${dump(store.tree)}`;
