@@ -1,0 +1,75 @@
+// `npm run fuzz`: the xenstore daemon against its model, and against bytes of every kind, for as long as is
+// wanted. Prints the seed it begins with; a failure is printed as a conversation, and kept in a file.
+//
+//   npm run fuzz -- --runs 1e7        so many requests; else XENOLITH_FUZZ_RUNS, else a million
+//   npm run fuzz -- --seed 123        not a seed of its own
+//   npm run fuzz -- --replay FILE     what was found before
+import { randomInt } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { explore, replay } from './xenstored/explore.ts';
+import { parseSteps } from './xenstored/notation.ts';
+import { exploreWire, parseAct, WIRE_MARK, WireRun } from './xenstored/wire.ts';
+
+const { values } = parseArgs({
+  options: { runs: { type: 'string' }, seed: { type: 'string' }, replay: { type: 'string' } },
+});
+
+/** Sequences that are drawn from one seed. */
+const BATCH = 250;
+
+function replayFile(text: string): void {
+  if (!text.startsWith(WIRE_MARK)) {
+    console.log(replay(parseSteps(text)));
+    return;
+  }
+  const run = new WireRun();
+  for (const line of text.split('\n').filter(line => line !== '' && !line.startsWith('#'))) {
+    console.log(line);
+    run.play([parseAct(line)]);
+  }
+}
+
+function seconds(since: number): string {
+  return `${((performance.now() - since) / 1000).toFixed(0)} s`;
+}
+
+/** Returns what went wrong. */
+function fuzz(first: number, wanted: number): string | undefined {
+  const began = performance.now();
+  let [requests, bytes, reported] = [0, 0, 0];
+  for (let seed = first; requests + bytes < wanted; seed = (seed + 1) % 2 ** 31) {
+    const model = explore(seed, BATCH);
+    const wire = exploreWire(seed, BATCH / 10);
+    requests += model.requests;
+    bytes += wire.requests;
+    const failure = model.failure ?? wire.failure;
+    if (failure !== undefined) return failure;
+    if (requests + bytes < reported + wanted / 20) continue;
+    reported = requests + bytes;
+    console.log(`fuzz: ${reported} requests in ${seconds(began)}, seed ${seed} was the last`);
+  }
+  console.log(
+    `fuzz: nothing found in ${requests} requests compared with the model and ${bytes} on attacked wires, ${seconds(began)}`,
+  );
+  return undefined;
+}
+
+if (values.replay !== undefined) {
+  replayFile(readFileSync(values.replay, 'utf8'));
+  console.log('fuzz: it does not go wrong any more');
+} else {
+  const wanted = Number(values.runs ?? process.env.XENOLITH_FUZZ_RUNS ?? 1e6);
+  const seed = Number(values.seed ?? randomInt(2 ** 31));
+  if (!(wanted > 0) || !Number.isInteger(seed)) throw new Error('--runs and --seed are numbers');
+  console.log(`fuzz: ${wanted} requests, seed ${seed}`);
+  const failure = fuzz(seed, wanted);
+  if (failure !== undefined) {
+    const file = join(tmpdir(), `xenolith-fuzz-${seed}.txt`);
+    writeFileSync(file, `${failure}\n`);
+    console.error(`${failure}\n\nfuzz: again with \`npm run fuzz -- --replay ${file}\``);
+    process.exitCode = 1;
+  }
+}

@@ -1,0 +1,543 @@
+// What a xenstore daemon does, as plainly as it can be said: maps from whole paths, copies of everything, no
+// thought of cost. It is docs/xenstore.md as a program, and shares nothing with the daemon it is compared with.
+//
+// Where the document leaves a choice (a conflict with what was changed and changed back, the number of a
+// transaction) the model is told the daemon's answer, and makes it its own if it is one of those allowed.
+import * as xs from '#pvbus';
+import * as newer from '../../../dom0/xenstored/newer-wire.ts';
+import {
+  below,
+  type Change,
+  chainOf,
+  copyOf,
+  type Done,
+  domidOf,
+  FEATURES,
+  factsOf,
+  guestOf,
+  homeOf,
+  isChange,
+  isNodeRequest,
+  listOf,
+  may,
+  type Node,
+  number,
+  only,
+  owned,
+  type Perm,
+  parentOf,
+  pathOf,
+  perform,
+  QUOTAS,
+  type Quotas,
+  Refused,
+  type Reply,
+  type Request,
+  refuse,
+  shownPerms,
+  sizeOf,
+  specialOf,
+  specialPerms,
+  strings,
+  subjectOf,
+  type Tree,
+  UNLIMITED,
+} from './model-nodes.ts';
+
+export type { Reply, Request } from './model-nodes.ts';
+
+/** An event a client is to be told. */
+export interface Heard {
+  /** Its payload. */
+  readonly event: string;
+  /** False when it may as well not come: a transaction undid it, or it could be seen only within one. */
+  readonly sure: boolean;
+  /** Which change it tells of. */
+  readonly change: number;
+}
+interface Watch {
+  readonly path: string;
+  readonly token: string;
+  readonly relative: boolean;
+  readonly depth: number;
+}
+interface Transaction {
+  /** As it is at its first request, with what it has changed. */
+  tree: Tree;
+  readonly asked: { readonly request: Request; readonly reply: Reply }[];
+  /** Paths that count for `transaction-nodes`. */
+  readonly touched: Set<string>;
+  /** Written by itself, so that others have no part in its value. */
+  readonly written: Set<string>;
+  /** What it has looked at, and what was changed since by others. */
+  readonly seen: Set<string>;
+  disturbed: Set<string>;
+  changing: number;
+  /** It was done with other rights than its client has now. */
+  otherRights: boolean;
+}
+interface Client {
+  readonly name: string;
+  readonly domid: number;
+  target: number | undefined;
+  readonly watches: Watch[];
+  readonly transactions: Map<number, Transaction>;
+  heard: Heard[];
+}
+interface Introduced {
+  readonly client: Client;
+  shutdownTold: boolean;
+}
+
+// ---- the daemon ----
+
+export class Model {
+  readonly #clients = new Map<string, Client>();
+  readonly #tree: Tree;
+  #global = QUOTAS;
+  readonly #own = new Map<number, Quotas>();
+  readonly #features = new Map<number, number>();
+  /** Domains that exist, whatever the daemon knows of them; true: it has shut down. */
+  readonly #world = new Map<number, boolean>();
+  readonly #introduced = new Map<number, Introduced>();
+  readonly #released = new Set<number>();
+  /** What was listed under a generation. */
+  readonly #generations = new Map<string, string>();
+  #changes = 0;
+
+  constructor() {
+    const node: Node = { value: '', perms: [{ letter: 'n', domid: 0 }] };
+    this.#tree = { nodes: new Map(['/', '/tool', '/tool/xenstored'].map(path => [path, node])), special: new Map() };
+  }
+
+  /** Everything in the tree. */
+  dump(): string[] {
+    return [...this.#tree.nodes].map(([path, { value, perms }]) => `${path} ${shownPerms(perms)} ${value}`).sort();
+  }
+  isIntroduced(domid: number): boolean {
+    return this.#introduced.has(domid);
+  }
+  /** Bits a domain's page is to announce. */
+  featuresOf(domid: number): number {
+    return this.#features.get(domid) ?? FEATURES;
+  }
+  /** Ids of a client's open transactions, the oldest first. */
+  transactionsOf(who: string): number[] {
+    return [...(this.#clients.get(who)?.transactions.keys() ?? [])];
+  }
+  /** What a client is to be told since this was asked last. */
+  heardBy(who: string): Heard[] {
+    const client = this.#clients.get(who);
+    return client?.heard.splice(0) ?? [];
+  }
+
+  // ---- what happens around it ----
+
+  connect(who: string, domid = 0, target?: number): Client {
+    const client: Client = { name: who, domid, target, watches: [], transactions: new Map(), heard: [] };
+    this.#clients.set(who, client);
+    return client;
+  }
+  hangUp(who: string): void {
+    this.#clients.delete(who);
+  }
+  /** A domain asks for a new start of its ring. */
+  reconnect(domid: number): void {
+    const { name, target } = this.#introduced.get(domid)!.client;
+    const client = this.connect(name, domid, target);
+    this.#introduced.set(domid, { ...this.#introduced.get(domid)!, client });
+  }
+  create(domid: number): void {
+    this.#world.set(domid, false);
+  }
+  shutDown(domid: number): void {
+    this.#world.set(domid, true);
+  }
+  vanish(domid: number): void {
+    this.#world.delete(domid);
+  }
+  /** The hypervisor has said that something has become of some domain. */
+  look(): void {
+    for (const [domid, introduced] of [...this.#introduced]) {
+      if (!this.#world.has(domid)) {
+        this.#disconnect(domid);
+        this.#bury(domid);
+      } else if (this.#world.get(domid) && !introduced.shutdownTold) introduced.shutdownTold = true;
+      else continue;
+      this.#tellSpecial('@releaseDomain', domid);
+    }
+    for (const domid of [...this.#released]) if (!this.#world.has(domid)) this.#bury(domid);
+  }
+
+  // ---- requests ----
+
+  /** What `who` is to be answered. `got`: what it was answered. */
+  request(who: string, request: Request, got: Reply): Reply {
+    const client = this.#clients.get(who)!;
+    try {
+      return `=${this.#answer(client, request, got)}`;
+    } catch (error) {
+      if (error instanceof Refused) return `!${error.message}`;
+      throw error;
+    }
+  }
+
+  #quotas({ domid }: Client): Quotas {
+    if (domid === 0) return UNLIMITED;
+    const quotas = this.#own.get(domid) ?? this.#global;
+    return Object.fromEntries(
+      Object.entries(quotas).map(([name, n]) => [name, n === 0 ? Number.POSITIVE_INFINITY : n]),
+    );
+  }
+
+  #answer(client: Client, request: Request, got: Reply): string {
+    const { type, tx, payload } = request;
+    const quotas = this.#quotas(client);
+    const dom0Only = (): void => (client.domid === 0 ? undefined : refuse('EACCES'));
+    if (isNodeRequest(type)) return this.#nodeRequest(client, request, got);
+    switch (type) {
+      case xs.XS_WATCH: {
+        const [text = '', token = '', depth] = strings(payload, 2, 3);
+        const special = text.startsWith('@');
+        const path = special ? specialOf(text) : pathOf(client, text, quotas);
+        const levels = depth === undefined ? Number.POSITIVE_INFINITY : number(depth);
+        if (special && depth !== undefined && levels !== 1) refuse('EINVAL');
+        if (client.watches.length >= quotas.watches!) refuse('ENOSPC');
+        if (client.watches.some(w => w.path === path && w.token === token)) refuse('EEXIST');
+        client.watches.push({ path, token, relative: !/^[/@]/.test(text), depth: levels });
+        this.#changes++;
+        this.#tellOne(client, text, token, true);
+        return 'OK\0';
+      }
+      case xs.XS_UNWATCH: {
+        const [text = '', token = ''] = strings(payload, 2, 3);
+        const path = text.startsWith('@') ? specialOf(text) : pathOf(client, text, quotas);
+        const at = client.watches.findIndex(w => w.path === path && w.token === token);
+        if (at < 0) refuse('ENOENT');
+        client.watches.splice(at, 1);
+        return 'OK\0';
+      }
+      case xs.XS_RESET_WATCHES:
+        client.watches.splice(0);
+        client.transactions.clear();
+        return 'OK\0';
+      case xs.XS_TRANSACTION_START: {
+        if (tx !== 0) refuse('EBUSY');
+        if (client.transactions.size >= quotas.transactions!) refuse('ENOSPC');
+        const id = Number(/^=([1-9][0-9]{0,9})\0$/.exec(got)?.[1] ?? 0);
+        if (id === 0 || id > 0xffffffff || client.transactions.has(id)) return 'an id that is not open';
+        const sets = { touched: new Set<string>(), written: new Set<string>(), seen: new Set<string>() };
+        const rest = { disturbed: new Set<string>(), changing: 0, otherRights: false };
+        client.transactions.set(id, { tree: copyOf(this.#tree), asked: [], ...sets, ...rest });
+        return `${id}\0`;
+      }
+      case xs.XS_TRANSACTION_END: {
+        if (payload !== 'T\0' && payload !== 'F\0') refuse('EINVAL');
+        const transaction = client.transactions.get(tx) ?? refuse('ENOENT');
+        client.transactions.delete(tx);
+        if (payload === 'T\0') this.#commit(client, transaction, got);
+        return 'OK\0';
+      }
+      case xs.XS_INTRODUCE: {
+        dom0Only();
+        const [id, frame, port] = strings(payload, 3);
+        number(frame?.replace(/^-/, ''), Number.MAX_SAFE_INTEGER);
+        const remote = number(port);
+        this.#introduce(guestOf(id), remote);
+        return 'OK\0';
+      }
+      case xs.XS_RELEASE: {
+        dom0Only();
+        const domid = guestOf(only(payload));
+        if (!this.#introduced.has(domid)) refuse('ENOENT');
+        this.#disconnect(domid);
+        if (this.#world.has(domid)) this.#released.add(domid);
+        else this.#bury(domid);
+        this.#tellSpecial('@releaseDomain', domid);
+        return 'OK\0';
+      }
+      case xs.XS_RESUME:
+        dom0Only();
+        (this.#introduced.get(guestOf(only(payload))) ?? refuse('ENOENT')).shutdownTold = false;
+        return 'OK\0';
+      case xs.XS_SET_TARGET: {
+        dom0Only();
+        const [id, target] = strings(payload, 2, 2).map(guestOf);
+        const introduced = this.#introduced.get(id!);
+        if (!introduced || !this.#introduced.has(target!)) refuse('ENOENT');
+        this.#setTarget(introduced.client, target);
+        return 'OK\0';
+      }
+      case xs.XS_GET_DOMAIN_PATH:
+        return `${homeOf(domidOf(only(payload)))}\0`;
+      case xs.XS_IS_DOMAIN_INTRODUCED: {
+        dom0Only();
+        const domid = domidOf(only(payload));
+        return domid === 0 || this.#introduced.has(domid) ? 'T\0' : 'F\0';
+      }
+      case newer.XS_GET_FEATURE: {
+        const [id] = strings(payload, 0, 1);
+        if (!id) return `${FEATURES}\0`;
+        dom0Only();
+        return `${this.featuresOf(guestOf(id))}\0`;
+      }
+      case newer.XS_SET_FEATURE: {
+        dom0Only();
+        const [id, value] = strings(payload, 2, 2);
+        const [domid, mask] = [guestOf(id), number(value)];
+        if (this.#introduced.has(domid)) refuse('EBUSY');
+        if (mask > FEATURES) refuse('EINVAL');
+        this.#features.set(domid, mask);
+        return 'OK\0';
+      }
+      case newer.XS_GET_QUOTA: {
+        dom0Only();
+        const [first, second] = strings(payload, 0, 2);
+        if (!first) {
+          const names = got.slice(1, -1).split(' ');
+          return Object.keys(QUOTAS).every(name => names.includes(name)) ? got.slice(1) : Object.keys(QUOTAS).join(' ');
+        }
+        const name = second ?? first;
+        const own = second === undefined ? undefined : this.#own.get(guestOf(first));
+        return `${(own ?? this.#global)[name] ?? refuse('EINVAL')}\0`;
+      }
+      case newer.XS_SET_QUOTA: {
+        dom0Only();
+        const given = strings(payload, 2, 3);
+        const value = number(given.pop());
+        const name = given.pop()!;
+        const domid = given.length > 0 ? guestOf(given[0]) : undefined;
+        if (!(name in QUOTAS)) refuse('EINVAL');
+        if (domid === undefined) this.#global = { ...this.#global, [name]: value };
+        else this.#own.set(domid, { ...(this.#own.get(domid) ?? this.#global), [name]: value });
+        return 'OK\0';
+      }
+      case xs.XS_CONTROL: {
+        dom0Only();
+        const [command, param] = strings(payload, 1);
+        if (command === 'help') return got.slice(1);
+        if (command === 'check' || (command === 'print' && param !== undefined)) return 'OK\0';
+        return refuse('EINVAL');
+      }
+      default:
+        return refuse('ENOSYS');
+    }
+  }
+
+  #nodeRequest(client: Client, request: Request, got: Reply): string {
+    const { type, tx } = request;
+    const quotas = this.#quotas(client);
+    const transaction = client.transactions.get(tx);
+    // A request that is wrong in two ways may be told either.
+    if (tx !== 0 && !transaction && got === '!ENOENT') refuse('ENOENT');
+    const path = subjectOf(client, request, quotas);
+    if (tx !== 0 && !transaction) refuse('ENOENT');
+    if (transaction) {
+      if (transaction.touched.size === 0) {
+        transaction.tree = copyOf(this.#tree);
+        transaction.disturbed = new Set();
+      }
+      const full = transaction.touched.size >= quotas['transaction-nodes']! && !transaction.touched.has(path);
+      const busy = isChange(type) && transaction.changing >= 4 * quotas['transaction-nodes']!;
+      if (full || (busy && got === '!ENOSPC')) refuse('ENOSPC');
+      transaction.touched.add(path);
+    }
+    const tree = transaction?.tree ?? this.#tree;
+    try {
+      const done = perform(tree, client, path, request, quotas, got);
+      if (transaction) noteIn(transaction, client, path, request, `=${done.text}`);
+      else this.#publish(done);
+      if (type === xs.XS_DIRECTORY_PART) this.#checkGeneration(tree, path, done.text, transaction);
+      return done.text;
+    } catch (error) {
+      if (transaction && error instanceof Refused) noteIn(transaction, client, path, request, `!${error.message}`);
+      throw error;
+    }
+  }
+
+  /** The same generation of a node is the same list of children. */
+  #checkGeneration(tree: Tree, path: string, text: string, transaction: Transaction | undefined): void {
+    if (transaction) return;
+    const key = `${path} ${text.slice(0, text.indexOf('\0'))}`;
+    const list = listOf(tree, path);
+    if ((this.#generations.get(key) ?? list) !== list) refuse(`another generation: ${key} was of other children`);
+    this.#generations.set(key, list);
+  }
+
+  /** `done` is done to the tree of all. */
+  #publish({ changes, facts }: Done, before: Tree['nodes'] | undefined = undefined): void {
+    for (const client of this.#clients.values()) {
+      for (const { disturbed } of client.transactions.values()) for (const fact of facts) disturbed.add(fact);
+    }
+    for (const change of changes) {
+      this.#changes++;
+      for (const client of this.#clients.values()) {
+        for (const watch of client.watches) this.#tell(client, watch, change, before);
+      }
+    }
+  }
+
+  #tell(
+    client: Client,
+    { path, token, relative, depth }: Watch,
+    change: Change,
+    before: Tree['nodes'] | undefined,
+  ): void {
+    const sees = (node: Node | undefined): boolean => node !== undefined && may(client, node.perms, 'r');
+    const home = `${homeOf(client.domid)}/`;
+    const shown = (at: string): string => (relative && at.startsWith(home) ? at.slice(home.length) : at);
+    if (change.path === path || below(change.path, path)) {
+      const levels = chainOf(change.path).length - chainOf(path).length;
+      if (levels > depth || !(sees(change.before) || sees(change.after))) return;
+      // What was never seen but within a transaction need not be told.
+      const was = !before || before.get(change.path) === change.before;
+      const is = !before || this.#tree.nodes.get(change.path) === change.after;
+      const sure = (was && sees(change.before)) || (is && sees(change.after));
+      this.#tellOne(client, shown(change.path), token, sure);
+    } else if (sees(change.gone.get(path))) {
+      this.#tellOne(client, shown(path), token, !before || before.get(path) === change.gone.get(path));
+    }
+  }
+
+  #tellSpecial(name: string, domid: number): void {
+    this.#changes++;
+    const one = `${name}/${domid}`;
+    for (const client of this.#clients.values()) {
+      if (!may(client, specialPerms(this.#tree, one), 'r')) continue;
+      for (const { path, token, depth } of client.watches) {
+        if (path === name) this.#tellOne(client, depth === 1 ? one : name, token, true);
+        else if (path === one) this.#tellOne(client, one, token, true);
+      }
+    }
+  }
+
+  #tellOne(client: Client, path: string, token: string, sure: boolean): void {
+    const event = `${path}\0${token}\0`;
+    if (event.length <= 4096) client.heard.push({ event, sure, change: this.#changes });
+  }
+
+  /** As if all that was asked in it were asked now; EAGAIN when the answers would be others. */
+  #commit(client: Client, transaction: Transaction, got: Reply): void {
+    if (transaction.changing === 0) return; // as if it had been done when it began
+    const next = copyOf(this.#tree);
+    const changes: Change[] = [];
+    const facts: string[] = [];
+    let same = true;
+    for (const { request, reply } of transaction.asked) {
+      if (reply === '!ENOSPC') continue; // a quota is no part of the tree
+      const path = subjectOf(client, request, UNLIMITED);
+      let again: Reply;
+      try {
+        const done = perform(next, client, path, request, UNLIMITED, reply);
+        again = `=${done.text}`;
+        changes.push(...done.changes);
+        facts.push(...done.facts);
+      } catch (error) {
+        if (!(error instanceof Refused)) throw error;
+        again = `!${error.message}`;
+      }
+      if (again !== reply) same = false;
+    }
+    const disturbed = transaction.otherRights || [...transaction.seen].some(fact => transaction.disturbed.has(fact));
+    if (!same && !(transaction.otherRights && got === '=OK\0')) refuse('EAGAIN');
+    if (got === '!EAGAIN' && disturbed) refuse('EAGAIN');
+    const quotas = this.#quotas(client);
+    const [was, is] = [this.#tree, next].map(tree => owned(tree, client.domid));
+    if (is! > was! && is! > quotas.nodes!) refuse('ENOSPC');
+    for (const path of next.nodes.keys()) {
+      const size = sizeOf(next, path);
+      if (size <= quotas['node-size']!) continue;
+      if (!this.#tree.nodes.has(path) || size > sizeOf(this.#tree, path)) refuse('ENOSPC');
+    }
+    const before = this.#tree.nodes;
+    Object.assign(this.#tree, next);
+    this.#publish({ text: '', changes, facts }, before);
+  }
+
+  // ---- domains ----
+
+  #introduce(domid: number, remotePort: number): void {
+    if (remotePort === 0) refuse('EINVAL');
+    if (!this.#world.has(domid)) refuse('ENOENT');
+    const earlier = this.#introduced.get(domid);
+    const client = this.connect(`dom${domid}`, domid, earlier?.client.target);
+    this.#introduced.delete(domid);
+    this.#introduced.set(domid, { client, shutdownTold: false });
+    this.#released.delete(domid);
+    if (!this.#own.has(domid)) this.#own.set(domid, this.#global);
+    if (!earlier) this.#tellSpecial('@introduceDomain', domid);
+  }
+  #disconnect(domid: number): void {
+    this.hangUp(`dom${domid}`);
+    this.#introduced.delete(domid);
+  }
+  #setTarget(client: Client, target: number | undefined): void {
+    client.target = target;
+    for (const transaction of client.transactions.values()) transaction.otherRights = true;
+  }
+
+  /** Nothing of a dead domain is left. */
+  #bury(domid: number): void {
+    this.#released.delete(domid);
+    this.#features.delete(domid);
+    this.#own.delete(domid);
+    for (const { client } of this.#introduced.values()) if (client.target === domid) this.#setTarget(client, undefined);
+    const without = ([first, ...rest]: readonly Perm[]): Perm[] => [
+      first!.domid === domid ? { letter: first!.letter, domid: 0 } : first!,
+      ...rest.filter(perm => perm.domid !== domid),
+    ];
+    const { nodes, special } = this.#tree;
+    const its = (path: string): boolean => nodes.get(path)!.perms[0]!.domid === domid;
+    const doomed = new Set(
+      [...nodes.keys()].filter(
+        path => path !== '/' && its(path) && ![...nodes.keys()].some(p => below(p, path) && !its(p)),
+      ),
+    );
+    const changes: Change[] = [];
+    for (const [path, before] of [...nodes]) {
+      if (doomed.has(path)) {
+        if (doomed.has(parentOf(path))) continue;
+        const gone = new Map([...nodes].filter(([at]) => at === path || below(at, path)));
+        changes.push({ path, before, after: undefined, gone });
+        continue;
+      }
+      if (!before.perms.some(perm => perm.domid === domid)) continue;
+      const after = { ...before, perms: without(before.perms) };
+      nodes.set(path, after);
+      changes.push({ path, before, after, gone: new Map() });
+    }
+    for (const path of doomed) nodes.delete(path);
+    for (const path of ['@introduceDomain', '@releaseDomain']) special.delete(`${path}/${domid}`);
+    for (const [path, perms] of [...special]) special.set(path, without(perms));
+    const facts = changes.flatMap(({ path, gone }) =>
+      gone.size > 0 ? [...gone.keys()].flatMap(factsOf) : [`perms ${path}`],
+    );
+    this.#publish({ text: '', changes, facts: [...facts, ...[...special.keys()].map(path => `special ${path}`)] });
+  }
+}
+
+/** Remember what was asked in a transaction, and what its answer came from. */
+function noteIn(transaction: Transaction, client: Client, path: string, request: Request, reply: Reply): void {
+  const { type } = request;
+  transaction.asked.push({ request, reply });
+  const own = transaction.written.has(path);
+  const see = (...facts: string[]): void => {
+    for (const fact of facts) transaction.seen.add(fact);
+  };
+  const refused = reply.startsWith('!');
+  if (!isChange(type) || refused) {
+    if (path.startsWith('@')) {
+      see(`special ${path}`, `special ${path.split('/')[0]}`);
+      return;
+    }
+    const rights = client.domid !== 0 || type === xs.XS_GET_PERMS || refused;
+    if (rights) see(...chainOf(path).map(at => `perms ${at}`));
+    if (rights || !own) see(...chainOf(path).map(at => `is ${at}`));
+    if (type === xs.XS_READ && !own) see(`value ${path}`);
+    if (type === xs.XS_DIRECTORY || type === xs.XS_DIRECTORY_PART) see(`names ${path}`);
+    return;
+  }
+  transaction.changing++;
+  if (type === xs.XS_WRITE) transaction.written.add(path);
+  if (type === xs.XS_RM) transaction.written.clear();
+}
