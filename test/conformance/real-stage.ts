@@ -166,25 +166,49 @@ export class RingPeer extends Peer {
   }
 }
 
-export class RealStage implements Stage {
+/** Clients of dom0 alone. */
+export class SocketStage implements Stage {
+  readonly #path: string;
+  readonly #sockets: SocketPeer[] = [];
+
+  /** `path`: of a running daemon's socket. */
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  async dom0(): Promise<SocketPeer> {
+    const peer = await SocketPeer.connect(this.#path);
+    this.#sockets.push(peer);
+    return peer;
+  }
+  async domain(id: number): Promise<RingPeer> {
+    throw new Error(`there is no dom${id} without a hypervisor`);
+  }
+  async door(verb: string, _id: number, _reason: number): Promise<string | undefined> {
+    throw new Error(`${verb}: there is no hypervisor`);
+  }
+  clock(): void {
+    throw new Error("nobody moves this daemon's clock");
+  }
+  close(): void {
+    for (const socket of this.#sockets) socket.close();
+  }
+}
+
+/** One of Debian's daemons, with domains of the fake hypervisor. */
+export class RealStage extends SocketStage {
   readonly #daemon: RealXenstored;
   readonly #domains: FakeDomains;
   readonly #rings = new Map<number, RingPeer>();
-  readonly #sockets: SocketPeer[] = [];
   #toolstack: SocketPeer | undefined;
 
   constructor(daemon: RealXenstored) {
+    super(daemon.socket);
     this.#daemon = daemon;
     this.#domains = new FakeDomains(daemon.folder);
   }
 
-  async dom0(): Promise<SocketPeer> {
-    const peer = await SocketPeer.connect(this.#daemon.socket);
-    this.#sockets.push(peer);
-    return peer;
-  }
-
-  async domain(id: number): Promise<RingPeer> {
+  override async domain(id: number): Promise<RingPeer> {
     const page = this.#domains.create(id);
     const toolstack = await this.#dom0();
     toolstack.send(XS_INTRODUCE, `${id}\x001000\x001\0`);
@@ -195,7 +219,7 @@ export class RealStage implements Stage {
     return ring;
   }
 
-  async door(verb: string, id: number, reason: number): Promise<string | undefined> {
+  override async door(verb: string, id: number, reason: number): Promise<string | undefined> {
     if (verb === 'creates') this.#domains.create(id);
     else if (verb === 'shuts-down') await this.#domains.shutDown(id, reason);
     else if (verb === 'destroys') await this.#domains.destroy(id);
@@ -205,12 +229,8 @@ export class RealStage implements Stage {
     return undefined;
   }
 
-  clock(): void {
-    throw new Error("nobody moves this daemon's clock");
-  }
-
-  close(): void {
-    for (const socket of this.#sockets) socket.close();
+  override close(): void {
+    super.close();
     this.#domains.close();
   }
 
