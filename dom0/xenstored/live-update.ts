@@ -28,6 +28,8 @@ export interface LiveUpdateParts {
   readonly now: () => number;
   /** Start another daemon that takes over at `path`. Throws when that cannot be. */
   readonly launch: () => void;
+  /** Whether that one has not ended. */
+  readonly waits: () => boolean;
   /** Be no more. Throws when the successor has gone. */
   readonly handOver: () => never;
 }
@@ -89,9 +91,12 @@ export class LiveUpdate {
   }
 
   #accept(listener: number): 'progress' | 'idle' {
-    const { epoll } = this.#parts;
+    const { epoll, waits } = this.#parts;
     const socket = acceptSocket(listener);
-    if (socket < 0) return 'idle';
+    if (socket < 0) {
+      if (!waits()) throw new XenError('ECHILD', 'the other daemon has ended');
+      return 'idle';
+    }
     this.#stopListening(listener);
     const link = new SuccessionLink(socket);
     this.#phase = { kind: 'following', socket, link, unread: Number.POSITIVE_INFINITY };

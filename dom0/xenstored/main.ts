@@ -16,6 +16,7 @@ import {
   requestSuccessor,
   runPaths,
   streamLog,
+  successorWaits,
   systemClock,
   type Vcpu,
   vcpuSockets,
@@ -140,21 +141,36 @@ function serve(server: Server, vcpu: Vcpu | undefined, listener: number): Socket
 /** Another process of this program, of which the hypervisor knows. */
 const underHypervisor = (vcpu: Vcpu) => ({
   launch: () => requestSuccessor(vcpu),
+  waits: () => successorWaits(vcpu),
   handOver: () => handOver(vcpu),
 });
+
 /** Another process of this program, with the same arguments, which outlives this one. */
-const alone = () => ({
-  launch: () => {
-    const own = ['--socket', path, ...(journalFile === undefined ? [] : ['--journal', journalFile])];
+function alone() {
+  let ended = false;
+  const launch = async (): Promise<void> => {
+    const own = ['--socket', path!, ...(journalFile === undefined ? [] : ['--journal', journalFile])];
     const args = [...process.execArgv, fileURLToPath(import.meta.url), ...own, '--take-over', takeOverPath];
     // Loaded when it is needed: it would be a third of this program.
-    import('execa').then(({ execa }) => {
-      const stdio = ['ignore', 'ignore', 'inherit'] as const;
-      execa(process.execPath, args, { stdio, detached: true, cleanup: false, reject: false }).unref();
-    });
-  },
-  handOver: () => exitProcess(0),
-});
+    const { execa } = await import('execa');
+    const stdio = ['ignore', 'ignore', 'inherit'] as const;
+    const child = execa(process.execPath, args, { stdio, detached: true, cleanup: false, reject: false });
+    child.unref();
+    await child;
+  };
+  return {
+    launch: () => {
+      ended = false;
+      launch()
+        .catch(error => log.error(`live update: ${error.message}`))
+        .finally(() => {
+          ended = true;
+        });
+    },
+    waits: () => !ended,
+    handOver: () => exitProcess(0),
+  };
+}
 
 const predecessor = values['take-over'];
 try {

@@ -68,14 +68,26 @@ describe('a live update', () => {
     const asked = update(admin);
     const [old] = daemon.processes();
     const successor = await eventually('a successor', () => daemon.processes().find(pid => pid !== old));
-    // It has not even loaded its code: stopped there, it can be killed before it connects.
+    // It has not even loaded its code.
     process.kill(successor, 'SIGKILL');
     await other.write('/a', '1');
-    await other.control('live-update', '-a');
-    expect(await asked).toBe('live update: it was called off');
+    expect(await asked).toBe('live update: the other daemon has ended');
     expect(daemon.processes()).toEqual([old]);
     expect(await other.read('/a')).toBe('1');
     expect(await update(admin)).toBe('OK');
+  });
+
+  it('can be called off', async () => {
+    await daemon.start({ journal: true });
+    const admin = await daemon.connect();
+    const other = await daemon.connect();
+    const [old] = daemon.processes();
+    const asked = update(admin);
+    await other.control('live-update', '-a');
+    expect(await asked).toBe('live update: it was called off');
+    // The one that was started finds nobody.
+    await eventually('one daemon is left', () => daemon.processes().length === 1);
+    expect(daemon.processes()).toEqual([old]);
   });
 
   it('refuses a second one meanwhile', async () => {
