@@ -338,7 +338,7 @@ export class XenstoreClient {
       const name = split(payload)[0] ?? '';
       // Xen: any name that xs_wire.h does not list reaches C clients as EINVAL.
       pending.reject(new XenError(xsErrorNames.includes(name) ? name : 'EINVAL', `xenstore: ${pending.what}`));
-    } else pending.resolve(payload.slice());
+    } else pending.resolve(new Uint8Array(payload));
   }
 
   #watchEvent(payload: Uint8Array): void {

@@ -9,9 +9,12 @@ export interface XenstoreFrame {
   type: number;
   req_id: number;
   tx_id: number;
-  /** The reader's own memory: valid until it is given more bytes. */
+  /** Valid until the reader is given more bytes, and while the chunk it came in is as it was. Maybe a Buffer. */
   payload: Uint8Array;
 }
+
+const u32 = (bytes: Uint8Array, at: number): number =>
+  (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0; // within the array
 
 /** One message as bytes to send. */
 export function xenstoreFrame(type: number, req_id: number, tx_id: number, payload: Uint8Array): Uint8Array {
@@ -28,15 +31,14 @@ export function xenstoreFrame(type: number, req_id: number, tx_id: number, paylo
 /** The frame that begins at `at`; undefined when not all of it is there, or its header claims too much. */
 export function wholeFrame(bytes: Uint8Array, at: number): XenstoreFrame | undefined {
   if (bytes.length - at < HEADER) return undefined;
-  const view = new DataView(bytes.buffer, bytes.byteOffset + at);
-  const end = at + HEADER + view.getUint32(LEN, true); // untrusted
+  const end = at + HEADER + u32(bytes, at + LEN); // untrusted
   if (end > bytes.length) return undefined;
-  const [type, req_id, tx_id] = [TYPE, REQ_ID, TX_ID].map(field => view.getUint32(field, true)) as [
-    number,
-    number,
-    number,
-  ];
-  return { type, req_id, tx_id, payload: bytes.subarray(at + HEADER, end) };
+  return {
+    type: u32(bytes, at + TYPE),
+    req_id: u32(bytes, at + REQ_ID),
+    tx_id: u32(bytes, at + TX_ID),
+    payload: bytes.subarray(at + HEADER, end),
+  };
 }
 
 /**
@@ -69,6 +71,10 @@ export class XenstoreFrameReader {
    */
   take(chunk: Uint8Array, offset = 0): number {
     this.complete = false;
+    if (this.#have === 0) {
+      const taken = this.#takeWhole(chunk, offset);
+      if (taken !== 0) return taken;
+    }
     let at = offset;
     if (this.#have < HEADER) {
       at += this.#copy(chunk, at, HEADER - this.#have);
@@ -88,6 +94,21 @@ export class XenstoreFrameReader {
     return at - offset;
   }
   complete = false;
+
+  /** The same where all of a frame is there, without a copy; 0 when it is not. */
+  #takeWhole(chunk: Uint8Array, at: number): number {
+    if (chunk.length - at < HEADER) return 0;
+    const len = u32(chunk, at + LEN); // untrusted, as below
+    if (len > XENSTORE_PAYLOAD_MAX) return -1;
+    const end = at + HEADER + len;
+    if (end > chunk.length) return 0;
+    this.frame.type = u32(chunk, at + TYPE);
+    this.frame.req_id = u32(chunk, at + REQ_ID);
+    this.frame.tx_id = u32(chunk, at + TX_ID);
+    this.frame.payload = chunk.subarray(at + HEADER, end);
+    this.complete = true;
+    return end - at;
+  }
 
   #copy(chunk: Uint8Array, from: number, wanted: number): number {
     const n = Math.min(wanted, chunk.length - from);

@@ -45,7 +45,7 @@ export class Daemon {
     sockets.send();
     // order: last, when all that was asked is done, and what was not sent is known to be waiting.
     if (update?.step() === 'progress') return 'progress';
-    return heard || took || served || server.hasWork ? 'progress' : 'idle';
+    return heard || took || served || server.hasWork || sockets.hasWork ? 'progress' : 'idle';
   }
 
   /** Serve, with a turn of Node's event loop now and then and before each sleep. Returns at once. */

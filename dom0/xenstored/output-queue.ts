@@ -1,5 +1,5 @@
 // What a client has not taken yet: replies and watch events, in order, bounded, events only once.
-import { XENSTORE_PAYLOAD_MAX, XS_WATCH_EVENT, xenstoreFrame } from '#pvbus';
+import { XENSTORE_PAYLOAD_MAX, XS_WATCH_EVENT, xsd_sockmsg } from '#pvbus';
 
 export interface Message {
   readonly bytes: Uint8Array;
@@ -15,12 +15,30 @@ export interface WaitingOutput {
   readonly total: number;
 }
 
+const { type: TYPE, req_id: REQ_ID, tx_id: TX_ID, len: LEN } = xsd_sockmsg.at;
+const HEADER = xsd_sockmsg.size;
+/** Room that a queue begins with, and that an empty one may keep. */
+const LEAST_BYTES = 512;
+const KEPT_BYTES = 16 * 1024;
+/** Longer payloads are cheaper to copy by a call. */
+const SHORT = 32;
+const NONE = Buffer.alloc(0);
+const NO_VIEW = new DataView(NONE.buffer, NONE.byteOffset, 0);
+
 export class OutputQueue {
-  #messages: Message[] = [];
+  // What waits: one message after the other in [from, to), so that a reply allocates nothing.
+  #buffer = NONE;
+  #view = NO_VIEW;
+  #from = 0;
+  #to = 0;
+  /** Of each message that waits: where it ends, as bytes put since the queue was cleared, and its key. */
+  readonly #ends: number[] = [];
+  readonly #keys: (string | undefined)[] = [];
   #head = 0;
-  #taken = 0; // bytes of the head message that are gone already
+  /** Where the first of them begins. */
+  #begins = 0;
+  #put = 0;
   readonly #events = new Set<string>();
-  #bytes = 0;
   #replies = 0;
   #total = 0;
 
@@ -30,19 +48,23 @@ export class OutputQueue {
   }
   /** Bytes waiting. */
   get bytes(): number {
-    return this.#bytes;
+    return this.#to - this.#from;
   }
   /** Replies waiting, whole or in part. */
   get replies(): number {
     return this.#replies;
   }
   get empty(): boolean {
-    return this.#bytes === 0;
+    return this.#to === this.#from;
   }
 
   reply(type: number, req_id: number, tx_id: number, payload: Uint8Array): void {
-    this.#replies++;
-    this.#push({ bytes: xenstoreFrame(type, req_id, tx_id, payload), key: undefined });
+    const n = payload.length;
+    const at = this.#begin(type, req_id, tx_id, n);
+    const buffer = this.#buffer;
+    if (n > SHORT) buffer.set(payload, at);
+    else for (let i = 0; i < n; i++) buffer[at + i] = payload[i]!; // within the array
+    this.#added(HEADER + n, undefined);
   }
 
   /**
@@ -51,82 +73,130 @@ export class OutputQueue {
    */
   event(path: string, token: string): void {
     const key = `${path}\0${token}\0`;
-    if (this.#events.has(key)) return;
-    const payload = Buffer.from(key, 'latin1');
-    if (payload.length > XENSTORE_PAYLOAD_MAX) return;
+    if (key.length > XENSTORE_PAYLOAD_MAX || this.#events.has(key)) return;
     this.#events.add(key);
-    this.#push({ bytes: xenstoreFrame(XS_WATCH_EVENT, 0, 0, payload), key });
+    const at = this.#begin(XS_WATCH_EVENT, 0, 0, key.length);
+    this.#buffer.write(key, at, 'latin1');
+    this.#added(HEADER + key.length, key);
   }
 
-  #push(message: Message): void {
-    this.#messages.push(message);
-    this.#bytes += message.bytes.length;
-    this.#total = (this.#total + message.bytes.length) >>> 0;
+  /** Make room for a message and write its header; returns where its payload begins. */
+  #begin(type: number, req_id: number, tx_id: number, length: number): number {
+    this.#reserve(HEADER + length);
+    const view = this.#view;
+    const at = this.#to;
+    view.setUint32(at + TYPE, type, true);
+    view.setUint32(at + REQ_ID, req_id, true);
+    view.setUint32(at + TX_ID, tx_id, true);
+    view.setUint32(at + LEN, length, true);
+    return at + HEADER;
+  }
+  #added(bytes: number, key: string | undefined): void {
+    this.#to += bytes;
+    this.#put += bytes;
+    this.#total = (this.#total + bytes) >>> 0;
+    this.#ends.push(this.#put);
+    this.#keys.push(key);
+    if (key === undefined) this.#replies++;
+  }
+
+  #reserve(bytes: number): void {
+    if (this.#to + bytes <= this.#buffer.length) return;
+    const waiting = this.bytes;
+    // Only over a gap that is as large as what is moved: each byte is moved once on average.
+    if (waiting <= this.#from && waiting + bytes <= this.#buffer.length) {
+      this.#buffer.copyWithin(0, this.#from, this.#to);
+    } else {
+      const larger = Buffer.allocUnsafeSlow(Math.max(LEAST_BYTES, 2 * (waiting + bytes)));
+      larger.set(this.#buffer.subarray(this.#from, this.#to));
+      this.#buffer = larger;
+      this.#view = new DataView(larger.buffer);
+    }
+    this.#from = 0;
+    this.#to = waiting;
   }
 
   /** Copy what waits, from its beginning and as much as fits, without taking it. Returns how much it was. */
   peek(into: Uint8Array): number {
-    let at = 0;
-    for (let i = this.#head; i < this.#messages.length && at < into.length; i++) {
-      const { bytes } = this.#messages[i]!; // within the array
-      const from = i === this.#head ? this.#taken : 0;
-      const n = Math.min(bytes.length - from, into.length - at);
-      into.set(n === bytes.length ? bytes : bytes.subarray(from, from + n), at);
-      at += n;
-    }
-    return at;
+    const n = Math.min(this.bytes, into.length);
+    into.set(this.#buffer.subarray(this.#from, this.#from + n));
+    return n;
   }
 
-  /** Give bytes to `write` until it takes fewer than it is offered. Returns how many it took; -1: it failed. */
+  /** Give what waits to `write`, once; it returns how much it takes, or -1 when it failed. Returns the same. */
   drain(write: (bytes: Uint8Array) => number): number {
-    let total = 0;
-    while (this.#head < this.#messages.length) {
-      const message = this.#messages[this.#head]!; // within the array
-      const rest = this.#taken === 0 ? message.bytes : message.bytes.subarray(this.#taken);
-      const n = write(rest);
-      if (n < 0) return -1;
-      // Part of it is out: a later event of the same kind is news again.
-      if (n > 0 && message.key !== undefined) this.#events.delete(message.key);
-      total += n;
-      this.#bytes -= n;
-      this.#taken += n;
-      if (this.#taken < message.bytes.length) break;
-      if (message.key === undefined) this.#replies--;
+    if (this.empty) return 0;
+    const n = write(this.#buffer.subarray(this.#from, this.#to));
+    if (n > 0) this.#took(n);
+    return n;
+  }
+
+  #took(bytes: number): void {
+    this.#from += bytes;
+    const gone = this.#gone;
+    while (this.#head < this.#ends.length && this.#begins < gone) {
+      const key = this.#keys[this.#head];
+      // Even if it is only part of it: a later event of the same kind is news again.
+      if (key !== undefined) this.#events.delete(key);
+      const end = this.#ends[this.#head]!; // within the array
+      if (end > gone) break;
+      if (key === undefined) this.#replies--;
+      this.#begins = end;
       this.#head++;
-      this.#taken = 0;
     }
-    if (this.#head === this.#messages.length) {
-      this.#messages = [];
-      this.#head = 0;
-    } else if (this.#head > 1024) {
-      this.#messages = this.#messages.slice(this.#head);
+    if (this.empty) this.#rewind();
+    else if (this.#head > 1024) {
+      this.#ends.splice(0, this.#head);
+      this.#keys.splice(0, this.#head);
       this.#head = 0;
     }
-    return total;
+  }
+
+  /** Bytes that have been put and taken since the queue was cleared. */
+  get #gone(): number {
+    return this.#put - this.bytes;
+  }
+
+  /** Nothing waits. */
+  #rewind(): void {
+    this.#from = 0;
+    this.#to = 0;
+    this.#begins = this.#put;
+    this.#ends.length = 0;
+    this.#keys.length = 0;
+    this.#head = 0;
+    if (this.#buffer.length <= KEPT_BYTES) return;
+    this.#buffer = NONE;
+    this.#view = NO_VIEW;
   }
 
   state(): WaitingOutput {
-    const messages = this.#messages.slice(this.#head);
-    const [first] = messages;
-    if (first && this.#taken > 0) messages[0] = { ...first, bytes: first.bytes.subarray(this.#taken) };
-    return { messages, begun: this.#taken > 0, total: this.#total };
+    const gone = this.#gone;
+    let at = this.#from;
+    const messages: Message[] = [];
+    for (let i = this.#head; i < this.#ends.length; i++) {
+      const end = this.#from + this.#ends[i]! - gone; // within the array
+      messages.push({ bytes: new Uint8Array(this.#buffer.subarray(at, end)), key: this.#keys[i] });
+      at = end;
+    }
+    return { messages, begun: this.#begins < gone, total: this.#total };
   }
   restore({ messages, begun, total }: WaitingOutput): void {
     this.clear();
-    messages.forEach((message, i) => {
-      if (message.key === undefined) this.#replies++;
-      else if (i > 0 || !begun) this.#events.add(message.key);
-      this.#push(message);
+    messages.forEach(({ bytes, key }, i) => {
+      if (key !== undefined && (i > 0 || !begun)) this.#events.add(key);
+      this.#reserve(bytes.length);
+      this.#buffer.set(bytes, this.#to);
+      this.#added(bytes.length, key);
     });
+    if (begun) this.#begins = -1;
     this.#total = total;
   }
 
   clear(): void {
-    this.#messages = [];
-    this.#head = 0;
-    this.#taken = 0;
+    this.#put = 0;
+    this.#rewind();
     this.#events.clear();
-    this.#bytes = 0;
     this.#replies = 0;
   }
 }

@@ -16,24 +16,50 @@ function invalid(path: string, why: string): XenError {
   return new XenError('EINVAL', `path ${JSON.stringify(shown)}: ${why}`);
 }
 
+/** What there is to know of an absolute path by looking at it. */
+interface Parsed {
+  readonly segments: readonly string[];
+  /** Characters that a quota counts: below a domain's home, or all. */
+  readonly counted: number;
+}
+
+/** Paths come again and again. Enough of them for the devices of some hundred domains, and no more memory. */
+const KNOWN_PATHS = 4096;
+const KNOWN_LENGTH = 256;
+const known = new Map<string, Parsed>();
+
+/** Throws EINVAL. */
+function parse(absolute: string): Parsed {
+  let parsed = known.get(absolute);
+  if (parsed) return parsed;
+  if (absolute.length > XENSTORE_ABS_PATH_MAX) throw invalid(absolute, 'too long');
+  // untrusted: all of the grammar in one look; a NUL or a byte over 127 is no legal character either
+  if (!/^(\/[A-Za-z0-9\-_@]+)+$/.test(absolute)) throw invalid(absolute, 'not a xenstore path');
+  const [, home, rest] = /^\/local\/domain\/([^/]*)(.*)$/.exec(absolute) ?? [];
+  if (home !== undefined && parseDecimal(home, MAX_DOMID) === undefined) throw invalid(absolute, 'no domain id');
+  parsed = { segments: absolute.slice(1).split('/'), counted: (rest ?? absolute).length };
+  if (absolute.length > KNOWN_LENGTH) return parsed;
+  if (known.size === KNOWN_PATHS) known.clear();
+  known.set(absolute, parsed);
+  return parsed;
+}
+
 /**
  * The absolute path a client of domain `domid` means by `path`. Throws EINVAL when it is not one.
  * `relativeMax` is what the client may use below its own or another domain's home (its quota).
  */
 export function absolutePath(path: string, domid: number, relativeMax = XENSTORE_REL_PATH_MAX): string {
   if (path === '/') return path;
-  if (path.startsWith('@')) throw invalid(path, 'reserved for special watches');
-  const relative = !path.startsWith('/');
+  const first = path.charCodeAt(0);
+  if (first === AT) throw invalid(path, 'reserved for special watches');
+  const relative = first !== SLASH;
   if (relative && path.length > XENSTORE_REL_PATH_MAX) throw invalid(path, 'too long');
   const absolute = relative ? `${homeOf(domid)}/${path}` : path;
-  if (absolute.length > XENSTORE_ABS_PATH_MAX) throw invalid(path, 'too long');
-  // untrusted: all of the grammar in one look; a NUL or a byte over 127 is no legal character either
-  if (!/^(\/[A-Za-z0-9\-_@]+)+$/.test(absolute)) throw invalid(path, 'not a xenstore path');
-  const [, home, rest] = /^\/local\/domain\/([^/]*)(.*)$/.exec(absolute) ?? [];
-  if (home !== undefined && parseDecimal(home, MAX_DOMID) === undefined) throw invalid(path, 'no domain id');
-  if ((rest ?? absolute).length > relativeMax + 1) throw invalid(path, 'longer than the quota');
+  if (parse(absolute).counted > relativeMax + 1) throw invalid(path, 'longer than the quota');
   return absolute;
 }
+const SLASH = '/'.charCodeAt(0);
+const AT = '@'.charCodeAt(0);
 
 /** `@introduceDomain`, `@releaseDomain`, or one of them with `/domid`. */
 export function isSpecial(path: string): boolean {
@@ -43,9 +69,9 @@ export function isSpecial(path: string): boolean {
 }
 
 /** The names on the way from the root: none for the root itself. Also for special paths. */
-export function segmentsOf(path: string): string[] {
+export function segmentsOf(path: string): readonly string[] {
   if (path === '/') return [];
-  return (path.startsWith('/') ? path.slice(1) : path).split('/');
+  return known.get(path)?.segments ?? (path.startsWith('/') ? path.slice(1) : path).split('/');
 }
 
 /** A domain id as decimal text. Throws EINVAL. */

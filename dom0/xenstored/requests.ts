@@ -33,12 +33,13 @@ import {
   xsTypeName,
 } from '#pvbus';
 import type { Connection } from './connection.ts';
+import type { NameMap } from './name-map.ts';
 import { XS_GET_FEATURE, XS_GET_QUOTA, XS_SET_FEATURE, XS_SET_QUOTA } from './newer-wire.ts';
 import { absolutePath, domidOf, homeOf, isSpecial } from './path.ts';
 import { formatPermissions, parsePermissions } from './permissions.ts';
 import { quotaNames } from './quota.ts';
 import type { Server } from './server.ts';
-import { checkMemory, listing, readable } from './store.ts';
+import { checkMemory, type Node, readable } from './store.ts';
 import { SAW_EXISTENCE, SAW_NAMES, SAW_PERMS, SAW_VALUE, Transaction, type View } from './transaction.ts';
 import { watchBytes } from './watches.ts';
 
@@ -52,12 +53,14 @@ interface Request {
   /** To be done once the reply is queued. */
   afterwards: (() => void) | undefined;
 }
-/** Returns the reply's payload, or strings to be sent with a NUL after each; LATER. Throws a XenError. */
-type Handler = (request: Request) => Uint8Array | readonly string[] | typeof LATER;
+/** A reply's payload, or strings to be sent with a NUL after each. */
+type Reply = Uint8Array | readonly string[];
+/** Throws a XenError. */
+type Handler = (request: Request) => Reply | typeof LATER;
 /** The request will be answered (Connection.answerLate) by who does it. */
 const LATER = Symbol('later');
 
-const OK = ['OK'] as const;
+const OK = Buffer.from('OK\0');
 const invalid = (why: string): XenError => new XenError('EINVAL', why);
 
 const handlers = new Map<number, Handler>([
@@ -110,11 +113,13 @@ export function answer(
     if (!(error instanceof XenError)) {
       // We are wrong. Trees are values, so nothing is half done: this request fails, the daemon stands.
       server.log.error(`${client.name}: ${xsTypeName(type)}: ${error instanceof Error ? error.stack : error}`);
-    } else server.trace(`${client.name}: ${xsTypeName(type)} tx ${tx_id}: ${name}: ${error.message}`);
+    } else if (server.tracing) {
+      server.log.info(`${client.name}: ${xsTypeName(type)} tx ${tx_id}: ${name}: ${error.message}`);
+    }
     client.output.reply(XS_ERROR, req_id, tx_id, strings([name]));
     return false;
   }
-  server.trace(`${client.name}: ${xsTypeName(type)} tx ${tx_id}: ${reply.length} bytes`);
+  if (server.tracing) server.log.info(`${client.name}: ${xsTypeName(type)} tx ${tx_id}: ${reply.length} bytes`);
   client.output.reply(type, req_id, tx_id, reply);
   request.afterwards?.();
   return true;
@@ -131,7 +136,8 @@ const NEAREST: Readonly<Record<string, string>> = { ESRCH: 'ENOENT', EFAULT: 'EI
 
 // ---- payloads ----
 
-const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+const asBuffer = (bytes: Uint8Array): Buffer =>
+  bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 /** Strings are bytes here, as in Xen: latin1 takes each to one character and back. */
 const strings = (parts: readonly string[]): Uint8Array => Buffer.from(parts.map(p => `${p}\0`).join(''), 'latin1');
 
@@ -142,10 +148,11 @@ function parts({ payload }: Request, least: number, most = Number.POSITIVE_INFIN
   return found;
 }
 
-/** A payload that is one string and its NUL. */
+/** A payload that is one string and its NUL. That there is no other NUL is found by whoever knows what it may hold. */
 function only({ payload }: Request): string {
-  if (payload.length === 0 || payload.indexOf(0) !== payload.length - 1) throw invalid('not one string and a NUL');
-  return payload.toString('latin1', 0, payload.length - 1);
+  const end = payload.length - 1;
+  if (payload[end] !== 0) throw invalid('not one string and a NUL');
+  return payload.toString('latin1', 0, end);
 }
 
 function nodePath({ client }: Request, text: string | undefined): string {
@@ -195,14 +202,25 @@ function permsMatter({ client }: Request): number {
   return client.actor.privileged ? 0 : SAW_PERMS;
 }
 
-function directory(request: Request): readonly string[] {
+function directory(request: Request): Reply {
   const path = nodePath(request, only(request));
   const on = view(request);
   on.saw(path, SAW_EXISTENCE | SAW_NAMES | permsMatter(request));
   const node = readable(on.tree, request.client.actor, path);
   if (node.children.nameBytes > XENSTORE_PAYLOAD_MAX) throw new XenError('E2BIG', `${path} has too many children`);
-  return listing(node);
+  return listed(node.children);
 }
+
+/** The names as DIRECTORY lists them; made once for as long as they are the same. */
+function listed(names: NameMap<Node>): Uint8Array {
+  let bytes = listings.get(names);
+  if (!bytes) {
+    bytes = strings([...names.namesFrom(0)]);
+    listings.set(names, bytes);
+  }
+  return bytes;
+}
+const listings = new WeakMap<NameMap<Node>, Uint8Array>();
 
 /**
  * Xen: generation|, then names from a byte offset on, as many as fit; an empty name ends the list, also behind its
@@ -225,7 +243,7 @@ function directoryPart(request: Request): Uint8Array {
   return Buffer.from(head + body, 'latin1');
 }
 
-function write(request: Request): readonly string[] {
+function write(request: Request): Reply {
   const { payload } = request;
   const end = payload.indexOf(0);
   if (end < 0) throw invalid('a path without its NUL');
@@ -234,17 +252,17 @@ function write(request: Request): readonly string[] {
   return OK;
 }
 
-function mkdir(request: Request): readonly string[] {
+function mkdir(request: Request): Reply {
   view(request).apply({ kind: 'mkdir', path: nodePath(request, only(request)) });
   return OK;
 }
 
-function rm(request: Request): readonly string[] {
+function rm(request: Request): Reply {
   view(request).apply({ kind: 'rm', path: nodePath(request, only(request)) });
   return OK;
 }
 
-function getPerms(request: Request): readonly string[] {
+function getPerms(request: Request): Reply {
   const text = only(request);
   const on = view(request);
   if (text.startsWith('@')) {
@@ -259,7 +277,7 @@ function getPerms(request: Request): readonly string[] {
   return formatPermissions(readable(on.tree, request.client.actor, path).perms);
 }
 
-function setPerms(request: Request): readonly string[] {
+function setPerms(request: Request): Reply {
   const [text, ...letters] = parts(request, 2);
   const path = text?.startsWith('@') ? specialPath(text) : nodePath(request, text);
   view(request).apply({ kind: 'set-perms', path, perms: parsePermissions(letters) });
@@ -277,7 +295,7 @@ function watchPath(request: Request, text: string | undefined): string {
   return text?.startsWith('@') ? specialPath(text) : nodePath(request, text);
 }
 
-function watch(request: Request): readonly string[] {
+function watch(request: Request): Reply {
   const { server, client } = request;
   const [text, token, depthText] = parts(request, 2, 3);
   const path = watchPath(request, text);
@@ -296,13 +314,13 @@ function watch(request: Request): readonly string[] {
   return OK;
 }
 
-function unwatch(request: Request): readonly string[] {
+function unwatch(request: Request): Reply {
   const [text, token] = parts(request, 2, 3);
   request.server.watches.remove(request.client, watchPath(request, text), token ?? '');
   return OK;
 }
 
-function resetWatches({ server, client }: Request): readonly string[] {
+function resetWatches({ server, client }: Request): Reply {
   server.watches.removeAll(client);
   client.transactions.clear();
   return OK;
@@ -310,7 +328,7 @@ function resetWatches({ server, client }: Request): readonly string[] {
 
 // ---- transactions ----
 
-function transactionStart({ server, client, tx_id }: Request): readonly string[] {
+function transactionStart({ server, client, tx_id }: Request): Reply {
   if (tx_id !== 0) throw new XenError('EBUSY', 'a transaction within a transaction');
   if (client.transactions.size >= client.limits().transactions) {
     throw new XenError('ENOSPC', `${client.name} has ${client.transactions.size} transactions open`);
@@ -321,7 +339,7 @@ function transactionStart({ server, client, tx_id }: Request): readonly string[]
   return [String(id)];
 }
 
-function transactionEnd(request: Request): readonly string[] {
+function transactionEnd(request: Request): Reply {
   const { server, client, tx_id } = request;
   const verdict = only(request);
   if (verdict !== 'T' && verdict !== 'F') throw invalid('the end of a transaction is T or F');
@@ -365,7 +383,7 @@ export function mayTake({ contention }: Server, client: Connection, bytes: Uint8
 
 // ---- domains ----
 
-function introduce(request: Request): readonly string[] {
+function introduce(request: Request): Reply {
   dom0Only(request);
   const [id, frame, evtchn] = parts(request, 3);
   // Xen: the frame number is signed decimal; ours is recorded, and the page is mapped by its grant.
@@ -378,49 +396,49 @@ function introduce(request: Request): readonly string[] {
   return OK;
 }
 
-function release(request: Request): readonly string[] {
+function release(request: Request): Reply {
   dom0Only(request);
   request.server.release(domid(guestOf(only(request))));
   return OK;
 }
 
-function resume(request: Request): readonly string[] {
+function resume(request: Request): Reply {
   dom0Only(request);
   request.server.resume(domid(guestOf(only(request))));
   return OK;
 }
 
-function getDomainPath(request: Request): readonly string[] {
+function getDomainPath(request: Request): Reply {
   return [homeOf(domidOf(only(request)))];
 }
 
-function isDomainIntroduced(request: Request): readonly string[] {
+function isDomainIntroduced(request: Request): Reply {
   dom0Only(request); // Xen: XSA-115: a guest is not to learn which others there are
   return [request.server.isIntroduced(domid(domidOf(only(request)))) ? 'T' : 'F'];
 }
 
-function setTarget(request: Request): readonly string[] {
+function setTarget(request: Request): Reply {
   dom0Only(request);
   const [id, target] = parts(request, 2, 2);
   request.server.setTarget(domid(guestOf(id)), domid(guestOf(target)));
   return OK;
 }
 
-function getFeature(request: Request): readonly string[] {
+function getFeature(request: Request): Reply {
   const [id] = parts(request, 0, 1);
   if (!id) return [String(request.server.features())]; // no string, or an empty one
   dom0Only(request);
   return [String(request.server.features(domid(guestOf(id))))];
 }
 
-function setFeature(request: Request): readonly string[] {
+function setFeature(request: Request): Reply {
   dom0Only(request);
   const [id, value] = parts(request, 2, 2);
   request.server.setFeatures(domid(guestOf(id)), decimal(value, 'feature mask'));
   return OK;
 }
 
-function getQuota(request: Request): readonly string[] {
+function getQuota(request: Request): Reply {
   dom0Only(request);
   const [first, second] = parts(request, 0, 2);
   const { quotas } = request.server;
@@ -428,7 +446,7 @@ function getQuota(request: Request): readonly string[] {
   return [String(second === undefined ? quotas.get(first) : quotas.get(second, guestOf(first)))];
 }
 
-function setQuota(request: Request): readonly string[] {
+function setQuota(request: Request): Reply {
   dom0Only(request);
   const given = parts(request, 2, 3);
   const value = decimal(given.pop(), 'quota');
@@ -440,7 +458,7 @@ function setQuota(request: Request): readonly string[] {
 
 // ---- the daemon itself ----
 
-function control(request: Request): readonly string[] | typeof LATER {
+function control(request: Request): Reply | typeof LATER {
   dom0Only(request);
   const { server, client } = request;
   const [command, ...params] = parts(request, 1);
@@ -473,10 +491,7 @@ function control(request: Request): readonly string[] | typeof LATER {
  * Xen's client first names the program (-f) and its arguments (-c), then says -s, with -t SECONDS and -F. Here it
  * is always this program, as it is on the disk by now, with the arguments of this one.
  */
-function liveUpdate(
-  { server, client, req_id, tx_id }: Request,
-  params: readonly string[],
-): readonly string[] | typeof LATER {
+function liveUpdate({ server, client, req_id, tx_id }: Request, params: readonly string[]): Reply | typeof LATER {
   if (!server.liveUpdate) throw invalid('this daemon cannot be replaced');
   // Its answer would come from nothing that the journal has.
   if (server.isRing(client)) throw invalid('a live update is asked for by socket');

@@ -82,6 +82,29 @@ export interface ServerParts {
   readonly recorder?: Recorder;
 }
 
+/** The store itself, as a request outside of a transaction sees and changes it. */
+class LiveView implements View {
+  readonly #server: Server;
+  readonly #client: Connection;
+
+  constructor(server: Server, client: Connection) {
+    this.#server = server;
+    this.#client = client;
+  }
+  get tree(): Tree {
+    return this.#server.store.tree;
+  }
+  saw(): void {}
+  apply(op: Operation): void {
+    const { store, watches } = this.#server;
+    const client = this.#client;
+    const next = store.nextGeneration();
+    const { tree, change } = apply(store.tree, op, client.actor, client.limits(), next, client.held());
+    store.commit(tree);
+    if (change) watches.fire(change);
+  }
+}
+
 export class Server {
   readonly store = new Store();
   readonly watches = new Watches();
@@ -140,8 +163,8 @@ export class Server {
       actor: { ...DOM0 },
       limits: () => this.quotas.limits(0, true),
       watchBytes: client => this.watches.bytes(client),
-      answer: (...message) => this.#answerSocket(...message),
-      mayTake: (...next) => mayTake(this, ...next),
+      answer: this.#answerSocket.bind(this),
+      mayTake: mayTake.bind(undefined, this),
       clock: this.#parts.clock,
       onOutput,
     });
@@ -187,20 +210,7 @@ export class Server {
   // ---- the store as requests see it ----
 
   viewOf(client: Connection): View {
-    const { store } = this;
-    return {
-      get tree() {
-        return store.tree;
-      },
-      saw() {},
-      apply: op => {
-        const { actor } = client;
-        const next = store.nextGeneration();
-        const { tree, change } = apply(store.tree, op, actor, client.limits(), next, client.held());
-        store.commit(tree);
-        if (change) this.watches.fire(change);
-      },
-    };
+    return new LiveView(this, client);
   }
 
   /** Tell the watchers. Xen: before the reply to the request that made the changes, its own watches included. */

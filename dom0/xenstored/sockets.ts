@@ -62,7 +62,7 @@ export class Sockets {
   #touched: SocketClient[] = [];
   #eager: SocketClient[] = [];
   readonly #inAddress = mapPrivate(BUFFER_BYTES);
-  readonly #in = new Uint8Array(viewOf(this.#inAddress, BUFFER_BYTES));
+  readonly #in = Buffer.from(viewOf(this.#inAddress, BUFFER_BYTES));
   readonly #outAddress = mapPrivate(BUFFER_BYTES);
   readonly #out = new Uint8Array(viewOf(this.#outAddress, BUFFER_BYTES));
   /** No descriptor is left for another client: the listener is not looked at until one is. */
@@ -94,6 +94,11 @@ export class Sockets {
     this.#epoll.add(fd, EPOLLIN);
     this.#touch(client);
     return client;
+  }
+
+  /** Requests have come that wait for nothing but their turn. */
+  get hasWork(): boolean {
+    return this.#eager.length > 0;
   }
 
   /** Answer what has come: a bounded number of requests of each client. True when there was something. */
@@ -173,7 +178,7 @@ export class Sockets {
     this.#touch(client);
     const n = client.connection.receive(bytes, REQUESTS_PER_TURN);
     if (n < 0 || n === bytes.length) client.left = NOTHING;
-    else client.left = bytes === client.left ? bytes.subarray(n) : bytes.slice(n);
+    else client.left = bytes === client.left ? bytes.subarray(n) : new Uint8Array(bytes.subarray(n));
   }
 
   /** Send, and find out how it goes on with this client. */

@@ -261,7 +261,7 @@ function rebuilt(
     const children = parent.children.with(segments[i]!, root, tagsOf(root));
     root = withChildren(parent, children, more, count, parent.generation, parent.namesGeneration);
   }
-  return { ...tree, root, usage: plus(tree.usage, more) };
+  return { root, usage: plus(tree.usage, more), special: tree.special };
 }
 
 function put(
