@@ -39,7 +39,7 @@ import { absolutePath, domidOf, homeOf, isSpecial } from './path.ts';
 import { formatPermissions, parsePermissions } from './permissions.ts';
 import { quotaNames } from './quota.ts';
 import type { Server } from './server.ts';
-import { checkMemory, type Node, readable } from './store.ts';
+import { checkMemory, type Node, readable, specialPerms } from './store.ts';
 import { SAW_EXISTENCE, SAW_NAMES, SAW_PERMS, SAW_VALUE, Transaction, type View } from './transaction.ts';
 import { watchBytes } from './watches.ts';
 
@@ -268,7 +268,7 @@ function getPerms(request: Request): Reply {
   if (text.startsWith('@')) {
     const path = specialPath(text);
     on.saw(path, SAW_PERMS);
-    const perms = request.server.specialPerms(on.tree, path);
+    const perms = specialPerms(on.tree, path);
     dom0Only(request);
     return formatPermissions(perms);
   }

@@ -33,12 +33,12 @@ import {
   XS_SET_QUOTA,
 } from './newer-wire.ts';
 import { INTRODUCE_DOMAIN, RELEASE_DOMAIN } from './path.ts';
-import { DOM0, ownedBy, type Permissions } from './permissions.ts';
+import { DOM0, type Permissions } from './permissions.ts';
 import { type QuotaState, Quotas, UNLIMITED } from './quota.ts';
 import { RecordedDoor, type StorePage } from './recorded-door.ts';
 import { type DomainSeen, noRecorder, type Outcome, type Recorder } from './recorder.ts';
 import { answer, mayTake } from './requests.ts';
-import { apply, type Change, type Node, type Operation, Store, type Tree, treeOf } from './store.ts';
+import { apply, type Change, type Node, type Operation, Store, specialPerms, type Tree, treeOf } from './store.ts';
 import { Transaction, type TransactionState, type View } from './transaction.ts';
 import { wrongIn } from './tree-check.ts';
 import { type NodePatch, patched, patchOf } from './tree-patch.ts';
@@ -218,14 +218,8 @@ export class Server {
     for (const change of changes) this.watches.fire(change);
   }
 
-  /** Who may hear of a special watch; of one for a single domain, who may hear of all unless it says otherwise. */
-  specialPerms(tree: Tree, path: string): Permissions {
-    const [name = path] = path.split('/');
-    return tree.special.get(path) ?? tree.special.get(name) ?? ownedBy(0);
-  }
-
   #fireSpecial(name: string, domid: Domid): void {
-    this.watches.fireSpecial(name, domid, this.specialPerms(this.store.tree, `${name}/${domid}`));
+    this.watches.fireSpecial(name, domid, specialPerms(this.store.tree, `${name}/${domid}`));
   }
 
   // ---- domains ----

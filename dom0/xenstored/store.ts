@@ -96,6 +96,12 @@ export function readable(tree: Tree, actor: Actor, path: string): Node {
   return node;
 }
 
+/** Who may hear of a special watch; of one for a single domain, who may hear of all unless it says otherwise. */
+export function specialPerms(tree: Tree, path: string): Permissions {
+  const [name = path] = path.split('/');
+  return tree.special.get(path) ?? tree.special.get(name) ?? ownedBy(0);
+}
+
 export function usageOf(tree: Tree, domid: number): Usage {
   return usageIn(tree.usage, domid) ?? { domid, nodes: 0, bytes: 0, named: 0 };
 }

@@ -4,7 +4,7 @@
 // The snapshot is that of its first request: until then it has asked for nothing that could be outdated.
 import { XenError } from '#pvbus';
 import { segmentsOf } from './path.ts';
-import { type Actor, type Permissions, samePermissions } from './permissions.ts';
+import { type Actor, samePermissions } from './permissions.ts';
 import { type Limits, UNLIMITED } from './quota.ts';
 import {
   apply,
@@ -17,6 +17,7 @@ import {
   type Operation,
   type Store,
   sizeOf,
+  specialPerms,
   type Tree,
 } from './store.ts';
 
@@ -264,7 +265,7 @@ interface Again {
 
 /** Whether a request that saw `what` of `path` in `then` would see the same in `now`. */
 function unchanged(then: Tree, now: Tree, path: string, what: number): boolean {
-  if (path.startsWith('@')) return sameSpecial(then.special.get(path), now.special.get(path));
+  if (path.startsWith('@')) return samePermissions(specialPerms(then, path), specialPerms(now, path));
   const segments = segmentsOf(path);
   const a = nearest(then, segments);
   const b = nearest(now, segments);
@@ -274,10 +275,6 @@ function unchanged(then: Tree, now: Tree, path: string, what: number): boolean {
   const [x, y] = [a, b].map(({ node, depth }) => (depth === segments.length ? node : undefined));
   if (what & SAW_VALUE && !sameValue(x?.value, y?.value)) return false;
   return !(what & SAW_NAMES && x?.namesGeneration !== y?.namesGeneration);
-}
-
-function sameSpecial(a: Permissions | undefined, b: Permissions | undefined): boolean {
-  return a === b || (a !== undefined && b !== undefined && samePermissions(a, b));
 }
 
 function sameValue(x: Uint8Array | undefined, y: Uint8Array | undefined): boolean {
