@@ -21,6 +21,7 @@ async function wrongLines(stage: Stage, lines: readonly Line[], which?: Which): 
   const player = new Player(stage);
   for (const line of lines) {
     const difference = which && line.differences[which];
+    if (difference?.expected[0] === 'not played') return wrong;
     const got = await player.play(line, difference?.expected ?? line.expected);
     if (got) {
       const shown = got.map(text => text.replaceAll('\0', '|')).join('  ');

@@ -15,11 +15,13 @@ import {
 } from '#pvbus';
 import { eventually } from '../support/processes.ts';
 import type { RealXenstored } from '../support/real-xenstored.ts';
-import { ENDED, type Stage, type StageClient } from '../support/transcript.ts';
+import { ENDED, type RingIndex, type Stage, type StageClient } from '../support/transcript.ts';
 import type { ReceivedFrame } from '../support/xenstore-rig.ts';
 import { FakeDomains } from './fake-domains.ts';
 
 const closed = (how: string): ReceivedFrame => ({ type: ENDED, req_id: 0, tx_id: 0, payload: Buffer.from(how) });
+/** Resolves when the daemon has done all that it was given to do before. */
+type Settle = () => Promise<void>;
 const BARRIER_ID = 0xbbbbbbbb;
 const { server_features: FEATURES, connection: CONNECTION, error: ERROR } = xenstore_domain_interface.at;
 
@@ -30,10 +32,16 @@ abstract class Peer implements StageClient {
   #nextId = 1;
   #told = false;
   #oversize = false;
+  readonly #settle: Settle;
+
+  constructor(settle: Settle) {
+    this.#settle = settle;
+  }
 
   /** Why nothing more can come. */
   protected abstract ended(): string | undefined;
-  protected abstract raw(bytes: Uint8Array): void;
+  abstract raw(bytes: Uint8Array): void;
+  abstract move(index: RingIndex, by: number): void;
   /** Wait until more may have come. */
   protected abstract more(): Promise<void>;
 
@@ -60,6 +68,11 @@ abstract class Peer implements StageClient {
     }
   }
 
+  async fate(): Promise<string> {
+    await this.#settle();
+    return this.ended() ?? 'nothing';
+  }
+
   protected received(bytes: Uint8Array): void {
     if (this.#oversize) return;
     for (let at = 0; at < bytes.length; ) {
@@ -81,8 +94,8 @@ export class SocketPeer extends Peer {
   #wake: () => void = () => {};
   #ended: string | undefined;
 
-  private constructor(socket: Socket) {
-    super();
+  private constructor(socket: Socket, settle: Settle) {
+    super(settle);
     this.#socket = socket;
     socket.on('data', chunk => {
       this.received(chunk);
@@ -94,16 +107,19 @@ export class SocketPeer extends Peer {
       this.#wake();
     });
   }
-  static async connect(path: string): Promise<SocketPeer> {
+  static async connect(path: string, settle: Settle): Promise<SocketPeer> {
     const socket = connect(path);
     await once(socket, 'connect');
-    return new SocketPeer(socket);
+    return new SocketPeer(socket, settle);
   }
   protected ended(): string | undefined {
     return this.#ended;
   }
   raw(bytes: Uint8Array): void {
     this.#socket.write(bytes);
+  }
+  move(): void {
+    throw new Error('a socket has no indices');
   }
   protected more(): Promise<void> {
     return new Promise(resolve => {
@@ -122,8 +138,8 @@ export class RingPeer extends Peer {
   readonly #chunk = new Uint8Array(1024);
   #left = Buffer.alloc(0);
 
-  constructor(page: Page, notify: () => void, alive: () => boolean) {
-    super();
+  constructor(page: Page, notify: () => void, alive: () => boolean, settle: Settle) {
+    super(settle);
     this.page = page;
     this.#notify = notify;
     this.#alive = alive;
@@ -136,6 +152,11 @@ export class RingPeer extends Peer {
   raw(bytes: Uint8Array): void {
     this.#left = Buffer.concat([this.#left, bytes]);
     this.#move();
+  }
+  move(index: RingIndex, by: number): void {
+    const at = xenstore_domain_interface.at[index];
+    this.page.view.setUint32(at, (this.page.view.getUint32(at, true) + by) >>> 0, true);
+    this.#notify();
   }
   /** Both ways, as far as there is room. */
   #move(): boolean {
@@ -170,6 +191,7 @@ export class RingPeer extends Peer {
 export class SocketStage implements Stage {
   readonly #path: string;
   readonly #sockets: SocketPeer[] = [];
+  #witness: SocketPeer | undefined;
 
   /** `path`: of a running daemon's socket. */
   constructor(path: string) {
@@ -177,7 +199,7 @@ export class SocketStage implements Stage {
   }
 
   async dom0(): Promise<SocketPeer> {
-    const peer = await SocketPeer.connect(this.#path);
+    const peer = await SocketPeer.connect(this.#path, () => this.settled());
     this.#sockets.push(peer);
     return peer;
   }
@@ -189,6 +211,14 @@ export class SocketStage implements Stage {
   }
   clock(): void {
     throw new Error("nobody moves this daemon's clock");
+  }
+  /** Once the daemon has done what it was given to do, and this process has seen what there is to see of it. */
+  async settled(): Promise<void> {
+    this.#witness ??= await this.dom0();
+    await this.#witness.take(); // it may have been asked in the same turn as what came before it
+    await this.#witness.take();
+    // The end of a stream and the answer just taken were there together; the end is told in the next turn.
+    for (let i = 0; i < 3; i++) await new Promise(resolve => setImmediate(resolve));
   }
   close(): void {
     for (const socket of this.#sockets) socket.close();
@@ -214,7 +244,12 @@ export class RealStage extends SocketStage {
     toolstack.send(XS_INTRODUCE, `${id}\x001000\x001\0`);
     const [reply] = await toolstack.take();
     if (reply?.type !== XS_INTRODUCE) throw new Error(`not introduced: ${reply?.payload}`);
-    const ring = new RingPeer(page, () => this.#domains.notify(id), this.#daemon.alive);
+    const ring = new RingPeer(
+      page,
+      () => this.#domains.notify(id),
+      this.#daemon.alive,
+      () => this.settled(),
+    );
     this.#rings.set(id, ring);
     return ring;
   }
@@ -225,7 +260,7 @@ export class RealStage extends SocketStage {
     else if (verb === 'destroys') await this.#domains.destroy(id);
     else if (verb === 'reconnects') return this.#rings.get(id)?.reconnect();
     else throw new Error(`door: ${verb}`);
-    await (await this.#dom0()).take(); // the daemon has acted upon it
+    await this.settled(); // the daemon has acted upon it
     return undefined;
   }
 

@@ -8,12 +8,13 @@
 // Columns are two or more spaces apart; `|` is a NUL byte. A reply of a bare error name is an XS_ERROR, `<error>`
 // one of any name, `<text>` a reply of any words. `$T1` in the reply of TRANSACTION_START names that transaction; `*`
 // is any number; `""` is nothing; `{x*40}` is 40 times x. `dom3 x40` does the line 40 times; `{n}` in it counts them,
-// from 1. `door` and `clock` lines are what happens around the daemon. Everything that a client was sent must be
-// written down: what is left over at the end is a failure.
+// from 1. `claims 5000` is a header that says so, `moves req_prod 9` what a ring's index may not do; the answer is what
+// becomes of the connection. `door` and `clock` lines are what happens around the daemon. Everything that a client was
+// sent must be written down: what is left over at the end is a failure.
 //
 // A line that begins with `~c` or `~ocaml` says what Xen's own daemon in that language sends in place of what the
 // line before it says, and in brackets under which name docs/xenstore.md explains it. `end` behind that: from there
-// on the two have nothing left to compare.
+// on the two have nothing left to compare. `not played`: the line would stop that daemon.
 //
 //   dom3  -    WATCH c|3|         ENOSPC
 //   ~c         E2BIG              [too-many-watches]
@@ -85,7 +86,14 @@ export interface StageClient {
   send(type: number, payload: string, tx_id: number): number;
   /** All it was sent since the last call. */
   take(): ReceivedFrame[] | Promise<ReceivedFrame[]>;
+  /** Bytes that need be no message. */
+  raw(bytes: Uint8Array): void;
+  /** Count up an index of its ring. */
+  move(index: RingIndex, by: number): void;
+  /** What has become of its connection: `closed`, `ring error 3`; `nothing` while the daemon still waits. */
+  fate(): string | Promise<string>;
 }
+export type RingIndex = 'req_prod' | 'rsp_cons';
 
 /** A daemon and what is around it. */
 export interface Stage {
@@ -136,6 +144,15 @@ export class Player {
       return refusal === undefined ? [] : [refusal];
     }
     const client = await this.#client(who);
+    const [, act, index, by] = /^(claims|moves) ?(req_prod|rsp_cons)? ([0-9]+)$/.exec(request) ?? [];
+    if (act !== undefined) {
+      if (index) client.move(index as RingIndex, Number(by));
+      // A lie in rsp_cons shows when there is something to say.
+      if (index === 'rsp_cons') client.send(pvbus.XS_READ, '/\0', 0);
+      else if (!index) client.raw(headerClaiming(Number(by)));
+      this.#clients.delete(who); // nobody is answered on it any more
+      return [await client.fate()];
+    }
     const sent = request === 'hears' ? undefined : this.#send(client, line);
     const frames = await client.take();
     const got = frames.map(frame => describe(frame, sent));
@@ -190,6 +207,13 @@ export class Player {
       return (error as Error).message;
     }
   }
+}
+
+/** The header of a READ of `len` bytes, without a byte of them. */
+function headerClaiming(len: number): Uint8Array {
+  const bytes = pvbus.xenstoreFrame(pvbus.XS_READ, 1, 0, new Uint8Array(0));
+  new DataView(bytes.buffer).setUint32(pvbus.xsd_sockmsg.at.len, len, true);
+  return bytes;
 }
 
 function expand(text: string): string {

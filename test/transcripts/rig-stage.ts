@@ -1,19 +1,53 @@
 // Our daemon in this thread, with a hypervisor on paper, as a stage for transcripts.
-import { requestReconnect } from '#pvbus';
-import { Player, parseTranscript, type Stage } from '../support/transcript.ts';
-import { type DomainClient, type RigClient, XenstoreRig } from '../support/xenstore-rig.ts';
+import { type Page, requestReconnect, xenstore_domain_interface } from '#pvbus';
+import { Player, parseTranscript, type RingIndex, type Stage, type StageClient } from '../support/transcript.ts';
+import { DomainClient, type ReceivedFrame, type SocketClient, XenstoreRig } from '../support/xenstore-rig.ts';
+
+/** A client of the rig as transcripts need it. */
+class RigPeer<T extends SocketClient | DomainClient> implements StageClient {
+  readonly client: T;
+  readonly #rig: XenstoreRig;
+
+  constructor(client: T, rig: XenstoreRig) {
+    this.client = client;
+    this.#rig = rig;
+  }
+  send(type: number, payload: string, tx_id: number): number {
+    return this.client.send(type, payload, tx_id);
+  }
+  take(): ReceivedFrame[] {
+    return this.client.take();
+  }
+  raw(bytes: Uint8Array): void {
+    this.client.raw(bytes);
+  }
+  move(index: RingIndex, by: number): void {
+    const { client } = this;
+    if (!(client instanceof DomainClient)) throw new Error('a socket has no indices');
+    const at = xenstore_domain_interface.at[index];
+    client.page.view.setUint32(at, (client.page.view.getUint32(at, true) + by) >>> 0, true);
+    this.#rig.door.fromDomain(client.domid);
+  }
+  fate(): string {
+    this.#rig.run();
+    const { client } = this;
+    if (!(client instanceof DomainClient)) return client.connection.broken === undefined ? 'nothing' : 'closed';
+    const error = client.page.view.getUint32(xenstore_domain_interface.at.error, true);
+    return error === 0 ? 'nothing' : `ring error ${error}`;
+  }
+}
 
 export class RigStage implements Stage {
   readonly rig = new XenstoreRig();
-  readonly #domains = new Map<number, DomainClient>();
+  readonly #pages = new Map<number, Page>();
 
-  dom0(): RigClient {
-    return this.rig.dom0();
+  dom0(): StageClient {
+    return new RigPeer(this.rig.dom0(), this.rig);
   }
-  domain(id: number): DomainClient {
+  domain(id: number): StageClient {
     const client = this.rig.domain(id);
-    this.#domains.set(id, client);
-    return client;
+    this.#pages.set(id, client.page);
+    return new RigPeer(client, this.rig);
   }
   door(verb: string, id: number, reason: number): undefined {
     const { door } = this.rig;
@@ -21,7 +55,7 @@ export class RigStage implements Stage {
     else if (verb === 'shuts-down') door.shutDown(id, reason);
     else if (verb === 'destroys') door.destroy(id);
     else if (verb === 'reconnects') {
-      requestReconnect(this.#domains.get(id)!.page, () => door.fromDomain(id)); // throws for an unknown one
+      requestReconnect(this.#pages.get(id)!, () => door.fromDomain(id)); // throws for an unknown one
     } else throw new Error(`door: ${verb}`);
     this.rig.run();
   }
