@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { explore, replay } from './xenstored/explore.ts';
 import { parseSteps } from './xenstored/notation.ts';
-import { exploreWire, parseAct, WIRE_MARK, WireRun } from './xenstored/wire.ts';
+import { exploreWire, replayWire, WIRE_MARK } from './xenstored/wire.ts';
 
 const { values } = parseArgs({
   options: { runs: { type: 'string' }, seed: { type: 'string' }, replay: { type: 'string' } },
@@ -20,16 +20,11 @@ const { values } = parseArgs({
 /** Sequences that are drawn from one seed. */
 const BATCH = 250;
 
-function replayFile(text: string): void {
-  if (!text.startsWith(WIRE_MARK)) {
-    console.log(replay(parseSteps(text)));
-    return;
-  }
-  const run = new WireRun();
-  for (const line of text.split('\n').filter(line => line !== '' && !line.startsWith('#'))) {
-    console.log(line);
-    run.play([parseAct(line)]);
-  }
+/** Prints how it goes. True when it still goes wrong. */
+function replayFile(text: string): boolean {
+  const { text: conversation, wrong } = text.startsWith(WIRE_MARK) ? replayWire(text) : replay(parseSteps(text));
+  console.log(conversation);
+  return wrong;
 }
 
 function seconds(since: number): string {
@@ -58,8 +53,7 @@ function fuzz(first: number, wanted: number): string | undefined {
 }
 
 if (values.replay !== undefined) {
-  replayFile(readFileSync(values.replay, 'utf8'));
-  console.log('fuzz: it does not go wrong any more');
+  if (replayFile(readFileSync(values.replay, 'utf8'))) process.exitCode = 1;
 } else {
   const wanted = Number(values.runs ?? process.env.XENOLITH_FUZZ_RUNS ?? 1e6);
   const seed = Number(values.seed ?? randomInt(2 ** 31));

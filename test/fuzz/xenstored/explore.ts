@@ -1,7 +1,7 @@
 // Many runs, each drawn by lot from one seed, until one goes wrong; then the shortest that still does.
 import fc from 'fast-check';
 import { Mismatch, Run } from './run.ts';
-import { anyStep, PRELUDE, type Step } from './steps.ts';
+import { anySteps, PRELUDE, type Step } from './steps.ts';
 
 export interface Explored {
   readonly seed: number;
@@ -11,13 +11,12 @@ export interface Explored {
   readonly failure: string | undefined;
 }
 
-export const STEPS_PER_RUN = 60;
+const STEPS_PER_RUN = 60;
 
 export function explore(seed: number, runs: number, newRun: () => Run = () => new Run()): Explored {
   let requests = 0;
-  const steps = fc.array(anyStep, { minLength: 1, maxLength: STEPS_PER_RUN, size: 'max' });
   const result = fc.check(
-    fc.property(steps, steps => {
+    fc.property(anySteps(STEPS_PER_RUN), steps => {
       const run = newRun();
       try {
         run.play([...PRELUDE, ...steps]);
@@ -31,10 +30,19 @@ export function explore(seed: number, runs: number, newRun: () => Run = () => ne
   return { seed, runs, requests, failure: failure ?? undefined };
 }
 
-/** Throws a Mismatch when it still goes wrong. Returns the conversation. */
-export function replay(steps: readonly Step[], run = new Run()): string {
-  run.play(steps);
-  return run.lines.join('\n');
+/** The conversation that steps of a text make, and what is wrong with it. */
+export function replay(steps: readonly Step[], run = new Run()): { readonly text: string; readonly wrong: boolean } {
+  const what = wrongWith(run, steps);
+  return { text: [...run.lines, comment(what ?? 'as it ought to be')].join('\n'), wrong: what !== undefined };
+}
+
+function wrongWith(run: Run, steps: readonly Step[]): string | undefined {
+  try {
+    run.play(steps);
+    return undefined;
+  } catch (error) {
+    return error instanceof Mismatch ? error.message : String(error instanceof Error ? error.stack : error);
+  }
 }
 
 /** What was found last, beside what was done. */
@@ -45,11 +53,6 @@ export const comment = (text: string): string =>
     .join('\n');
 
 function describe(seed: number, steps: readonly Step[], run: Run): string {
-  let what = 'it did not go wrong a second time';
-  try {
-    run.play([...PRELUDE, ...steps]);
-  } catch (error) {
-    what = error instanceof Mismatch ? error.message : String(error instanceof Error ? error.stack : error);
-  }
+  const what = wrongWith(run, [...PRELUDE, ...steps]) ?? 'it did not go wrong a second time';
   return [`# seed ${seed}`, ...run.lines, comment(what)].join('\n');
 }

@@ -130,38 +130,34 @@ const quota = one(
 );
 
 const of = (type: number, payload: fc.Arbitrary<string>): fc.Arbitrary<Ask> => payload.map(text => ask(type, text));
-const looking = weighted(
-  [4, of(xs.XS_READ, texts(path))],
-  [3, of(xs.XS_DIRECTORY, texts(path))],
-  [2, of(xs.XS_GET_PERMS, texts(weighted([8, path], [1, special])))],
-  [2, of(xs.XS_DIRECTORY_PART, texts(path, one('0', '1', '2', '5', '3000')))],
-);
-const changing = weighted(
-  [
-    8,
-    of(
-      xs.XS_WRITE,
-      fc.tuple(path, value).map(([p, v]) => `${p}\0${v}`),
-    ),
-  ],
-  [3, of(xs.XS_MKDIR, texts(path))],
-  [4, of(xs.XS_RM, texts(path))],
-  [
-    4,
-    of(
-      xs.XS_SET_PERMS,
-      fc.tuple(weighted([12, path], [1, special]), permsText).map(([p, l]) => `${p}\0${l}`),
-    ),
-  ],
-);
-const watching = weighted(
-  [6, of(xs.XS_WATCH, texts(path, token))],
-  [2, of(xs.XS_WATCH, texts(path, token, depth))],
-  [1, of(xs.XS_WATCH, texts(special, token))],
-  [1, of(xs.XS_WATCH, texts(special, token, depth))],
-  [3, of(xs.XS_UNWATCH, texts(weighted([6, path], [1, special]), token))],
-  [1, of(xs.XS_RESET_WATCHES, one('\0', ''))],
-);
+const pathAnd = (path: fc.Arbitrary<string>, rest: fc.Arbitrary<string>): fc.Arbitrary<string> =>
+  fc.tuple(path, rest).map(([p, r]) => `${p}\0${r}`);
+
+const lookingAt = (path: fc.Arbitrary<string>): fc.Arbitrary<Ask> =>
+  weighted(
+    [4, of(xs.XS_READ, texts(path))],
+    [3, of(xs.XS_DIRECTORY, texts(path))],
+    [2, of(xs.XS_GET_PERMS, texts(path))],
+    [1, of(xs.XS_GET_PERMS, texts(special))],
+    [2, of(xs.XS_DIRECTORY_PART, texts(path, one('0', '1', '2', '5', '3000')))],
+  );
+const changing = (path: fc.Arbitrary<string>): fc.Arbitrary<Ask> =>
+  weighted(
+    [8, of(xs.XS_WRITE, pathAnd(path, value))],
+    [3, of(xs.XS_MKDIR, texts(path))],
+    [4, of(xs.XS_RM, texts(path))],
+    [4, of(xs.XS_SET_PERMS, pathAnd(path, permsText))],
+    [1, of(xs.XS_SET_PERMS, pathAnd(special, permsText))],
+  );
+const watching = (path: fc.Arbitrary<string>): fc.Arbitrary<Ask> =>
+  weighted(
+    [6, of(xs.XS_WATCH, texts(path, token))],
+    [2, of(xs.XS_WATCH, texts(path, token, depth))],
+    [2, of(xs.XS_WATCH, texts(special, token))],
+    [1, of(xs.XS_WATCH, texts(special, token, depth))],
+    [3, of(xs.XS_UNWATCH, texts(weighted([6, path], [1, special]), token))],
+    [1, of(xs.XS_RESET_WATCHES, one('\0', ''))],
+  );
 const transacting = weighted(
   [5, of(xs.XS_TRANSACTION_START, one('\0'))],
   [4, of(xs.XS_TRANSACTION_END, one('T\0'))],
@@ -206,47 +202,71 @@ const anywhere = (arbitrary: fc.Arbitrary<Ask>, outside: number): fc.Arbitrary<A
   fc
     .tuple(arbitrary, weighted([outside, one(0)], [6, one(1, 1, 1, 2, 3)]))
     .map(([request, tx]) => ({ ...request, tx }));
-const request = weighted(
-  [12, anywhere(looking, 3)],
-  [14, anywhere(changing, 3)],
-  [6, watching],
-  [9, transacting.map(end => (end.type === xs.XS_TRANSACTION_END ? { ...end, tx: 1 } : end))],
-  [1, anywhere(transacting, 1)],
-  [1, ruling],
-  [1, asking],
-  [2, anywhere(wild, 6)],
-);
 
 const guest = one('dom3', 'dom5', 'dom3', 'dom5', 'dom3', 'dom5', 'dom9');
 const socket = one<string>(...SOCKETS);
 const anybody = weighted([3, socket], [4, guest]);
 const cuts = weighted([6, one<number[]>([])], [1, fc.array(fc.nat({ max: 60 }), { minLength: 1, maxLength: 5 })]);
-
 const requestOf = (who: fc.Arbitrary<string>, what: fc.Arbitrary<Ask>): fc.Arbitrary<Step> =>
   fc.tuple(who, what, cuts).map(([who, request, cuts]) => ({ kind: 'ask', who, asks: [request], cuts }));
+const door = fc.record({
+  kind: one('door' as const),
+  act: one<DoorAct>('creates', 'creates', 'destroys', 'vanishes', 'shuts-down', 'tells', 'reconnects'),
+  domid: one<number>(...DOMIDS),
+});
 
-export const anyStep: fc.Arbitrary<Step> = weighted<Step>(
-  [60, requestOf(anybody, request)],
-  [6, requestOf(socket, ruling)],
-  [
-    4,
-    fc.record({
-      kind: one('ask' as const),
-      who: anybody,
-      asks: fc.array(anywhere(weighted([1, looking], [2, changing], [1, watching]), 2), { minLength: 2, maxLength: 8 }),
-      cuts,
-    }),
-  ],
-  [2, fc.record({ kind: one('half' as const), who: anybody, ask: request, bytes: fc.nat({ max: 40 }) })],
-  [2, fc.record({ kind: one('deaf' as const), who: anybody })],
-  [1, fc.record({ kind: one('hang-up' as const), who: socket })],
-  [1, fc.record({ kind: one('restart' as const) })],
-  [
-    4,
-    fc.record({
-      kind: one('door' as const),
-      act: one<DoorAct>('creates', 'creates', 'destroys', 'vanishes', 'shuts-down', 'tells', 'reconnects'),
-      domid: one<number>(...DOMIDS),
-    }),
-  ],
+/** How much of each kind there is in a run, and the paths it is about. */
+interface Theme {
+  readonly path: fc.Arbitrary<string>;
+  readonly look: number;
+  readonly change: number;
+  readonly watch: number;
+  readonly transact: number;
+  readonly rule: number;
+  readonly wild: number;
+  readonly door: number;
+}
+
+function stepOf({ path, ...much }: Theme): fc.Arbitrary<Step> {
+  const [look, change, watch] = [lookingAt(path), changing(path), watching(path)];
+  const request = weighted(
+    [much.look, anywhere(look, 3)],
+    [much.change, anywhere(change, 3)],
+    [much.watch, watch],
+    [much.transact, transacting.map(end => (end.type === xs.XS_TRANSACTION_END ? { ...end, tx: 1 } : end))],
+    [1, anywhere(transacting, 1)],
+    [1, ruling],
+    [1, asking],
+    [much.wild, anywhere(wild, 6)],
+  );
+  const several = fc.array(anywhere(weighted([1, look], [2, change], [1, watch]), 2), { minLength: 2, maxLength: 8 });
+  return weighted<Step>(
+    [60, requestOf(anybody, request)],
+    [much.rule, requestOf(socket, ruling)],
+    [4, fc.record({ kind: one('ask' as const), who: anybody, asks: several, cuts })],
+    [2, fc.record({ kind: one('half' as const), who: anybody, ask: request, bytes: fc.nat({ max: 40 }) })],
+    [much.watch / 2, fc.record({ kind: one('deaf' as const), who: anybody })],
+    [1, fc.record({ kind: one('hang-up' as const), who: socket })],
+    [1, fc.record({ kind: one('restart' as const) })],
+    [much.door, door],
+  );
+}
+
+const fewPaths = weighted(
+  [6, one('/d', '/d/a', '/d/b', '/d/a/x')],
+  [1, one('/local/domain/3/data', '/local/domain/5', 'data', '/', '/e')],
 );
+const homes = weighted(
+  [3, one('/local/domain/3', '/local/domain/3/data', '/local/domain/5', '/local/domain/5/data/k', 'data', 'data/k')],
+  [2, one('/d', '/d/a', '/d/a/x')],
+);
+const THEMES: readonly Theme[] = [
+  { path, look: 12, change: 14, watch: 6, transact: 9, rule: 6, wild: 2, door: 4 },
+  { path: fewPaths, look: 12, change: 12, watch: 2, transact: 12, rule: 1, wild: 1, door: 1 },
+  { path: fewPaths, look: 2, change: 14, watch: 12, transact: 5, rule: 1, wild: 1, door: 2 },
+  { path: homes, look: 4, change: 12, watch: 8, transact: 4, rule: 16, wild: 1, door: 16 },
+];
+
+/** The steps of a run, each about one theme: what happens often together finds more than a little of everything. */
+export const anySteps = (maxLength: number): fc.Arbitrary<Step[]> =>
+  fc.oneof(...THEMES.map(theme => fc.array(stepOf(theme), { minLength: 1, maxLength, size: 'max' })));

@@ -22,6 +22,7 @@ import {
 import { DomainClient, type RigClient, type SocketClient, XenstoreRig } from '../../support/xenstore-rig.ts';
 import { comment, type Explored } from './explore.ts';
 import { nameOfType, read, shown, typeOfName } from './notation.ts';
+import { servedInTime } from './turns.ts';
 
 const AT = xenstore_domain_interface.at;
 const WORDS = ['req_cons', 'req_prod', 'rsp_cons', 'rsp_prod', 'server_features', 'connection', 'error'] as const;
@@ -241,9 +242,6 @@ const attacker = (client: RigClient): Attacker => ({
   lied: false,
 });
 
-/** In so many turns of the daemon a request in a ring is answered, whatever the others do. */
-const TURNS = 2;
-
 export class WireRun {
   readonly rig = new XenstoreRig();
   requests = 0;
@@ -434,7 +432,7 @@ export class WireRun {
   }
 
   #othersAreServed(): void {
-    const { server, door } = this.rig;
+    const { server } = this.rig;
     this.#bystander.connection.receive(xenstoreFrame(XS_READ, 1, 0, latin1('/local\0')));
     if (this.#bystander.connection.output.empty) throw new Error('a client of dom0 has no answer at once');
     this.#bystander.take();
@@ -443,14 +441,7 @@ export class WireRun {
       this.#bystander.take();
       this.rig.run();
     }
-    const { reader, writer } = xenstoreRing(this.#neighbour.page, 'front');
-    writer.write(xenstoreFrame(XS_READ, 1, 0, latin1('data\0')));
-    door.fromDomain(5);
-    for (let turns = 0; reader.readable() === 0; turns++) {
-      if (turns === TURNS) throw new Error(`a neighbour has no answer after ${TURNS} turns`);
-      server.step();
-    }
-    this.#neighbour.take();
+    servedInTime(this.rig, this.#neighbour);
   }
 }
 
@@ -459,6 +450,21 @@ const ERRORS = new Set(xsd_errors.map(name => `${name}\0`));
 
 /** What the text of an attack begins with. */
 export const WIRE_MARK = '# wire';
+
+/** The attack of a text, as far as it goes, and what is wrong then. */
+export function replayWire(text: string): { readonly text: string; readonly wrong: boolean } {
+  const run = new WireRun();
+  const done: string[] = [];
+  try {
+    for (const line of text.split('\n').filter(line => line !== '' && !line.startsWith('#'))) {
+      done.push(line);
+      run.play([parseAct(line)]);
+    }
+    return { text: [...done, comment('as it ought to be')].join('\n'), wrong: false };
+  } catch (error) {
+    return { text: [...done, comment(String(error instanceof Error ? error.stack : error))].join('\n'), wrong: true };
+  }
+}
 
 /** Many attacks drawn by lot from one seed, until one succeeds; then the shortest that still does. */
 export function exploreWire(seed: number, runs: number): Explored {
