@@ -32,12 +32,26 @@ class Timeout {
 
 type Callback = (...args: unknown[]) => void;
 
+export const GUEST_GLOBALS = [
+  'setTimeout',
+  'setInterval',
+  'setImmediate',
+  'clearTimeout',
+  'clearInterval',
+  'clearImmediate',
+  'Date',
+  'console',
+  'performance',
+  'process',
+  'fetch',
+] as const;
+
 export function guestGlobals(parts: {
   clock: Clock;
   timers: Timers;
   tasks: Tasks;
   console: Console;
-}): Record<string, unknown> {
+}): Record<(typeof GUEST_GLOBALS)[number], unknown> {
   const { clock, timers, tasks } = parts;
   const live = new Map<number, Timeout>();
   let nextId = 1;

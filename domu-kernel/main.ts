@@ -5,7 +5,7 @@ import { compileFatFs } from './fs/fat-core.ts';
 import { ffWasm } from './fs/ff-wasm.ts';
 import { Kernel } from './kernel.ts';
 import { Rehearsal } from './rehearsal.ts';
-import { runProgram } from './run-program.ts';
+import { loadProgram, type RunningProgram } from './run-program.ts';
 
 // Taken before the program's globals replace it.
 const nextTurn = setImmediate;
@@ -42,9 +42,10 @@ export function attach({ controlFd, boot }: Handed): () => void {
   };
   const guest = orCrash(() => new Kernel({ vcpu, fatFs: () => compileFatFs(ffWasm) }));
   kernel = guest;
+  const program = orCrash(() => loadProgram(guest));
   return () =>
     orCrash(() => {
-      bringUp(guest).catch(crash);
+      bringUp(guest, program).catch(crash);
       drive(guest, crash);
     });
 }
@@ -66,9 +67,9 @@ export async function rehearse(): Promise<void> {
   reserveViews(domainLayout(RESERVED_MIB * 256, 1).frames * PAGE_SIZE);
 }
 
-async function bringUp(kernel: Kernel): Promise<void> {
+async function bringUp(kernel: Kernel, program: () => RunningProgram): Promise<void> {
   await kernel.start();
-  const { globals, ended } = runProgram(kernel);
+  const { globals, ended } = program();
   Object.assign(globalThis, globals);
   await ended;
   kernel.shutdown('poweroff');

@@ -1,18 +1,26 @@
 // A guest program: one CommonJS text, evaluated with the module 'xenolith' and the kernel's own globals.
+// Compiling it runs none of it, so that can be done before the domain runs.
 import { XenError } from '#pvbus';
 
 export type Main = (api: unknown) => unknown;
+type Body = (...args: unknown[]) => unknown;
 
+/** `names`: of the globals that the text sees instead of Node's. Throws a SyntaxError. */
+export function compileProgram<Name extends string>(text: string, names: readonly Name[]): Program<Name> {
+  const body = new Function('require', 'module', 'exports', ...names, `${text}\n//# sourceURL=program`) as Body;
+  return (api, globals) =>
+    evaluate(
+      body,
+      api,
+      names.map(name => globals[name]),
+    );
+}
 /**
  * Runs the text's top level. What it exports as default (or as `main`) is its main function, if there is one.
- * `globals` are names that the text sees instead of Node's.
  */
-export function evaluateProgram(
-  text: string,
-  api: object,
-  globals: Readonly<Record<string, unknown>>,
-): Main | undefined {
-  const names = Object.keys(globals);
+export type Program<Name extends string> = (api: object, globals: Readonly<Record<Name, unknown>>) => Main | undefined;
+
+function evaluate(body: Body, api: object, globals: readonly unknown[]): Main | undefined {
   const provide = (name: string): unknown => {
     if (name === 'xenolith') return api;
     throw new XenError(
@@ -21,8 +29,7 @@ export function evaluateProgram(
     );
   };
   const module: { exports: unknown } = { exports: {} };
-  const run = new Function('require', 'module', 'exports', ...names, `${text}\n//# sourceURL=program`);
-  run(provide, module, module.exports, ...names.map(name => globals[name]));
+  body(provide, module, module.exports, ...globals);
   const exported = module.exports as { default?: unknown; main?: unknown } | Main | null;
   const main = typeof exported === 'function' ? exported : (exported?.default ?? exported?.main);
   return typeof main === 'function' ? (main as Main) : undefined;

@@ -1,14 +1,33 @@
-// A start of day that nobody sees, in memory of its own: no hypervisor, a xenstore that holds nothing, a program
-// of one line. The engine compiles code when it first runs; what has run here is compiled when a domain needs it.
+// A start of day that nobody sees, in memory of its own: no hypervisor, a dom0 whose xenstore holds nothing, a
+// program of one line. The engine compiles code when it first runs; what has run here is compiled when a domain
+// needs it.
 import {
   Arena,
+  bootMemory,
+  type ControlMessage,
+  closeFd,
+  DOORBELL_SLEEPING,
+  Doorbell,
   domain_control,
   domainLayout,
   domid,
-  type Machine,
+  dupFd,
+  EVTCHNSTAT_interdomain,
+  KIND_BOOT,
+  KIND_DOORBELL,
+  KIND_FORGET,
+  KIND_OVERLAY,
+  KIND_POOL,
+  monotonicNow,
   PAGE_SIZE,
   type Page,
+  POOL_SIZE,
+  PortEntry,
+  port_entry,
+  receiveControl,
+  sendControl,
   setU64,
+  socketPair,
   start_info,
   start_info_console,
   start_info_console_domU,
@@ -27,9 +46,11 @@ import {
   xenstoreRing,
 } from '#pvbus';
 import type { Kernel } from './kernel.ts';
-import { runProgram } from './run-program.ts';
+import { loadProgram } from './run-program.ts';
 
 const PROGRAM = "console.log('hello'); module.exports = () => new Promise(() => {});";
+const DOM0 = 0;
+const SELF = 1;
 const PAGES = 16;
 /** Frames. */
 const KERNEL = 1;
@@ -39,14 +60,22 @@ const STORE = 4;
 const CONSOLE = 5;
 const STORE_PORT = 1;
 const CONSOLE_PORT = 2;
+/** Which of dom0's vCPUs hears each of them, and the doorbell's slot for it. */
+const PEERS = [
+  { port: STORE_PORT, vcpu: 1, slot: 0 },
+  { port: CONSOLE_PORT, vcpu: 0, slot: 1 },
+];
+const POOL = 1;
+const SLEEP_NS = 50_000;
 
 const encoder = new TextEncoder();
 
-/** Every hypercall succeeds, and nothing ever comes. */
-const NOBODY: Machine = { trap: () => 0, receive: () => undefined };
-
 export class Rehearsal {
-  private readonly memory: Arena;
+  private readonly layout = domainLayout(PAGES, 1);
+  private readonly memory = Arena.create('rehearsal', this.layout.frames * PAGE_SIZE);
+  private readonly bell = Arena.create('rehearsal doorbell', PAGE_SIZE);
+  private readonly dom0 = new Doorbell(this.bell, DOM0, SELF);
+  private readonly vcpu: Vcpu;
   private readonly kernel: Kernel;
   private readonly store: EmptyStore;
   private started = false;
@@ -54,15 +83,20 @@ export class Rehearsal {
 
   /** `boot` makes the kernel of a vCPU, as a start does. */
   constructor(boot: (vcpu: Vcpu) => Kernel) {
-    const layout = domainLayout(PAGES, 1);
-    this.memory = Arena.create('rehearsal', layout.frames * PAGE_SIZE);
-    this.build(layout.control * PAGE_SIZE);
-    this.store = new EmptyStore(this.memory.page(STORE));
-    this.kernel = boot(new Vcpu(NOBODY, this.memory, layout, domid(1), 0));
+    this.build();
+    this.connect();
+    for (const { vcpu } of PEERS) this.dom0.mine[DOORBELL_SLEEPING + vcpu] = 1;
+    const { maxPages, maxVcpus } = this.layout;
+    const b = maxPages + maxVcpus * 2 ** 32;
+    const { memory, layout } = bootMemory({ kind: KIND_BOOT, a: SELF, b, fd: dupFd(this.memory.fd) });
+    // Every hypercall succeeds.
+    this.vcpu = new Vcpu({ trap: () => 0, receive: this.messages() }, memory, layout, domid(SELF), 0);
+    this.store = new EmptyStore(memory.page(STORE));
+    this.kernel = boot(this.vcpu);
     void this.run();
   }
   /** What the domain builder does. */
-  private build(control: number): void {
+  private build(): void {
     const { view } = this.memory;
     this.image(KERNEL, '');
     this.image(MODULE, PROGRAM);
@@ -77,6 +111,7 @@ export class Rehearsal {
     view.setUint32(domU + start_info_console_domU.at.evtchn, CONSOLE_PORT, true);
     setU64(view, info + at.mod_start, MODULE * PAGE_SIZE);
     setU64(view, info + at.mod_len, xenolith_image.size + PROGRAM.length);
+    const control = this.layout.control * PAGE_SIZE;
     setU64(view, control + domain_control.at.entry, KERNEL * PAGE_SIZE);
     setU64(view, control + domain_control.at.start_info, info);
   }
@@ -87,10 +122,37 @@ export class Rehearsal {
     view.setUint32(at + xenolith_image.at.length, text.length, true);
     bytes.set(encoder.encode(text), at + xenolith_image.size);
   }
+  /** What the hypervisor does when dom0 binds the domain's ports. */
+  private connect(): void {
+    const { view } = this.memory;
+    view.setUint32(this.layout.control * PAGE_SIZE + domain_control.at.nr_ports, 1 + PEERS.length, true);
+    const entry = new PortEntry(view);
+    for (const { port, vcpu, slot } of PEERS) {
+      entry.base = this.layout.portTable * PAGE_SIZE + port * port_entry.size;
+      Object.assign(entry, { state: EVTCHNSTAT_interdomain, direct: 1, remote_domid: DOM0, remote_vcpu: vcpu, slot });
+    }
+  }
+  /** What it sends: the doorbell page of dom0, and a pool in which the two rings are. */
+  private messages(): () => ControlMessage | undefined {
+    const [near, far] = socketPair();
+    const pool = Arena.createUnseen('rehearsal pool', POOL_SIZE);
+    sendControl(near, KIND_POOL, POOL, SELF | (DOM0 << 16), pool.fd);
+    sendControl(near, KIND_OVERLAY, STORE + 2 * 2 ** 32, POOL * 2 ** 32, -1);
+    sendControl(near, KIND_DOORBELL, DOM0, 0, this.bell.fd);
+    pool.release();
+    closeFd(near);
+    let left = 3;
+    return () => {
+      if (left-- > 0) return receiveControl(far);
+      if (left === -1) closeFd(far);
+      return undefined;
+    };
+  }
   private async run(): Promise<void> {
     try {
+      const program = loadProgram(this.kernel);
       await this.kernel.start();
-      runProgram(this.kernel);
+      program();
     } catch (error) {
       this.failure = error;
     }
@@ -99,16 +161,24 @@ export class Rehearsal {
 
   /** A turn; promise jobs are due after each. True when the program has run. Throws what went wrong. */
   step(): boolean {
-    let progress = true;
-    while (progress) {
-      progress = this.kernel.step() === 'progress';
-      if (this.store.step()) progress = true;
-    }
+    while (this.kernel.step() === 'progress' || this.answer());
     this.kernel.arm();
+    this.vcpu.block(monotonicNow() + SLEEP_NS);
     if (this.failure !== undefined) throw this.failure;
     return this.started;
   }
+  private answer(): boolean {
+    if (!this.store.step()) return false;
+    this.dom0.ring(PEERS[0]!.slot, 0);
+    return true;
+  }
   release(): void {
+    const { events, grants, memory } = this.vcpu;
+    const gone = { kind: KIND_FORGET, a: DOM0, b: 0, fd: -1 };
+    events.control(gone);
+    grants.control(gone);
+    memory.release();
+    this.dom0.release();
     this.memory.release();
   }
 }

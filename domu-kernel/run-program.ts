@@ -1,8 +1,8 @@
 // The program of a domain, from its text to its end.
-import { guestGlobals } from './globals.ts';
-import { guestApi } from './guest-api/api.ts';
+import { GUEST_GLOBALS, guestGlobals } from './globals.ts';
+import { guestApi, type Xenolith } from './guest-api/api.ts';
 import type { Kernel } from './kernel.ts';
-import { evaluateProgram, type Main } from './program.ts';
+import { compileProgram, type Main } from './program.ts';
 import init from './programs/init.ts';
 
 export interface RunningProgram {
@@ -12,12 +12,27 @@ export interface RunningProgram {
   readonly ended: Promise<unknown>;
 }
 
-/** Evaluate the program, or init where the domain has none, and call its main function. */
-export function runProgram(kernel: Kernel): RunningProgram {
+/** Make everything ready for the program, or for init where the domain has none; what it returns runs it. */
+export function loadProgram(kernel: Kernel): () => RunningProgram {
   const api = guestApi(kernel);
-  const globals = guestGlobals({ ...kernel, console: api.console });
   const text = kernel.programText();
-  const main = text === undefined ? (init as Main) : evaluateProgram(text, api, globals);
+  const program = text === undefined ? () => init as Main : compiled(text);
+  return () => run(kernel, api, program);
+}
+/** A text that cannot be compiled fails where it would run: there is a console by then that can say so. */
+function compiled(text: string): ReturnType<typeof compileProgram<(typeof GUEST_GLOBALS)[number]>> {
+  try {
+    return compileProgram(text, GUEST_GLOBALS);
+  } catch (error) {
+    return () => {
+      throw error;
+    };
+  }
+}
+
+function run(kernel: Kernel, api: Xenolith, program: ReturnType<typeof compiled>): RunningProgram {
+  const globals = guestGlobals({ ...kernel, console: api.console });
+  const main = program(api, globals);
   // Top-level code that exports nothing lives as long as its timers and sockets: until it says otherwise.
   const ended = main ? Promise.resolve(main(api)) : new Promise<never>(() => {});
   const { setTimeout, setInterval, setImmediate, clearTimeout, clearInterval, clearImmediate } = globals;

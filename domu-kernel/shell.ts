@@ -83,6 +83,8 @@ async function main(): Promise<void> {
   if (!isTaken()) await installed.rehearse();
   // What that left behind would be collected in the middle of the domain's start.
   if (!isTaken()) collectGarbage?.();
+  // So would be acted upon what the collector has left to the event loop.
+  await new Promise(resolve => setImmediate(resolve));
   const boot = receiveBoot(CONTROL_FD);
   const page = new ControlPage(boot);
   // The builder has said where the image is; the rest of the domain is still being made.

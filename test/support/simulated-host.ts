@@ -31,7 +31,7 @@ import { Xc } from '../../dom0/toolstack/xc.ts';
 import { Server } from '../../dom0/xenstored/server.ts';
 import { VcpuDoor } from '../../dom0/xenstored/vcpu-door.ts';
 import { Kernel } from '../../domu-kernel/kernel.ts';
-import { runProgram } from '../../domu-kernel/run-program.ts';
+import { loadProgram } from '../../domu-kernel/run-program.ts';
 import { readConfig } from '../../tools/config/read-config.ts';
 import { CoreRig, DEFERRED, Guest, LineLog } from './core-rig.ts';
 import { fatFsModule } from './fatfs.ts';
@@ -272,8 +272,9 @@ export class SimulatedGuest {
       fatFs: () => fatFsModule,
       block: () => this.sleep(),
     });
+    const program = loadProgram(this.kernel);
     await this.kernel.start();
-    await runProgram(this.kernel).ended;
+    await program().ended;
     this.kernel.shutdown('poweroff');
   }
   /** In the middle of a call that waits: everybody else runs; nobody having anything to do is a deadlock. */
