@@ -1,23 +1,26 @@
 // How much each domain may hold. dom0 is held by none of it.
 import { XenError } from '#pvbus';
 
-/** Names and defaults as GET_QUOTA knows them. 0 switches a check off. */
-const DEFAULTS = {
-  nodes: 1000, // owned at one time
-  watches: 128,
-  transactions: 10, // open at one time
-  outstanding: 20, // replies not yet taken by the client
-  'transaction-nodes': 1024, // looked at or changed by one transaction
-  memory: 2_621_440, // bytes of all that is kept for the domain
-  'memory-soft': 2_097_152, // bytes after which a warning is logged
-  'node-size': 2048, // value, names of the children and permissions together
-  'path-max': 2048, // below the home of a domain
-  permissions: 5, // entries of one node
-};
-export type QuotaName = keyof typeof DEFAULTS;
+/** Names and defaults as GET_QUOTA knows them, and what they are of. 0 switches a check off. */
+const QUOTAS = {
+  nodes: [1000, 'nodes that a domain owns'],
+  watches: [128, 'watches of a domain'],
+  transactions: [10, 'transactions that a domain has open'],
+  outstanding: [20, 'replies that a domain has not read'],
+  'transaction-nodes': [1024, 'nodes that a transaction looks at or changes'],
+  memory: [2_621_440, 'bytes that are kept for a domain, at most'],
+  'memory-soft': [2_097_152, 'bytes that are kept for a domain before it is named in the log'],
+  'node-size': [2048, "bytes of a node's value, permissions and children's names"],
+  'path-max': [2048, 'bytes of a path below the home of a domain'],
+  permissions: [5, 'permissions of a node'],
+} as const;
+export type QuotaName = keyof typeof QUOTAS;
 export type Limits = Readonly<Record<QuotaName, number>>;
 
-export const quotaNames = Object.keys(DEFAULTS) as QuotaName[];
+export const quotaNames = Object.keys(QUOTAS) as QuotaName[];
+/** What a quota is of, in words. */
+export const quotaDescription = (name: QuotaName): string => QUOTAS[name][1];
+const DEFAULTS = Object.fromEntries(quotaNames.map(name => [name, QUOTAS[name][0]])) as Limits;
 export const UNLIMITED = Object.fromEntries(quotaNames.map(name => [name, Number.POSITIVE_INFINITY])) as Limits;
 
 /** All quotas as plain data. */
@@ -52,6 +55,11 @@ export class Quotas {
     if (!this.#own.has(domid)) this.#own.set(domid, this.#global);
   }
 
+  /** Who has quotas of its own. */
+  domids(): Iterable<number> {
+    return this.#own.keys();
+  }
+
   forget(domid: number): void {
     this.#own.delete(domid);
   }
@@ -69,7 +77,7 @@ export class Quotas {
 }
 
 function known(name: string): QuotaName {
-  if (!Object.hasOwn(DEFAULTS, name)) throw new XenError('EINVAL', `no quota ${JSON.stringify(name.slice(0, 50))}`);
+  if (!Object.hasOwn(QUOTAS, name)) throw new XenError('EINVAL', `no quota ${JSON.stringify(name.slice(0, 50))}`);
   return name as QuotaName; // just looked up
 }
 

@@ -33,6 +33,7 @@ import {
   xsTypeName,
 } from '#pvbus';
 import type { Connection } from './connection.ts';
+import { LATER, control as runControl } from './control.ts';
 import type { NameMap } from './name-map.ts';
 import { XS_GET_FEATURE, XS_GET_QUOTA, XS_SET_FEATURE, XS_SET_QUOTA } from './newer-wire.ts';
 import { absolutePath, domidOf, homeOf, isSpecial } from './path.ts';
@@ -57,9 +58,6 @@ interface Request {
 type Reply = Uint8Array | readonly string[];
 /** Throws a XenError. */
 type Handler = (request: Request) => Reply | typeof LATER;
-/** The request will be answered (Connection.answerLate) by who does it. */
-const LATER = Symbol('later');
-
 const OK = Buffer.from('OK\0');
 const invalid = (why: string): XenError => new XenError('EINVAL', why);
 
@@ -113,17 +111,24 @@ export function answer(
     if (!(error instanceof XenError)) {
       // We are wrong. Trees are values, so nothing is half done: this request fails, the daemon stands.
       server.log.error(`${client.name}: ${xsTypeName(type)}: ${error instanceof Error ? error.stack : error}`);
-    } else if (server.tracing) {
-      server.log.info(`${client.name}: ${xsTypeName(type)} tx ${tx_id}: ${name}: ${error.message}`);
+    } else {
+      const about = QUOTA_ERRORS.has(name) ? 'acc' : 'io';
+      if (server.tracing.wants(about)) {
+        server.tracing.tell(about, `${client.name}: ${xsTypeName(type)} tx ${tx_id}: ${name}: ${error.message}`);
+      }
     }
     client.output.reply(XS_ERROR, req_id, tx_id, strings([name]));
     return false;
   }
-  if (server.tracing) server.log.info(`${client.name}: ${xsTypeName(type)} tx ${tx_id}: ${reply.length} bytes`);
+  if (server.tracing.wants('io')) {
+    server.tracing.tell('io', `${client.name}: ${xsTypeName(type)} tx ${tx_id}: ${reply.length} bytes`);
+  }
   client.output.reply(type, req_id, tx_id, reply);
   request.afterwards?.();
+  if (!client.actor.privileged) server.accounts.look(client);
   return true;
 }
+const QUOTA_ERRORS = new Set(['ENOSPC', 'ENOMEM']);
 
 /** Xen: only names of xs_wire.h's list may be sent; clients take any other for EINVAL. */
 function errorName(error: unknown): string {
@@ -309,6 +314,7 @@ function watch(request: Request): Reply {
   checkMemory(server.store.tree, client.actor, client.limits(), held);
   const shown = text ?? '';
   server.watches.add(client, path, token ?? '', !shown.startsWith('/') && !shown.startsWith('@'), depth);
+  tellObject(request, 'watches', path);
   // Xen: every watch fires once when it is made, and the OK is to come before that event.
   request.afterwards = () => client.event(shown, token ?? '');
   return OK;
@@ -316,7 +322,9 @@ function watch(request: Request): Reply {
 
 function unwatch(request: Request): Reply {
   const [text, token] = parts(request, 2, 3);
-  request.server.watches.remove(request.client, watchPath(request, text), token ?? '');
+  const path = watchPath(request, text);
+  request.server.watches.remove(request.client, path, token ?? '');
+  tellObject(request, 'no longer watches', path);
   return OK;
 }
 
@@ -328,7 +336,8 @@ function resetWatches({ server, client }: Request): Reply {
 
 // ---- transactions ----
 
-function transactionStart({ server, client, tx_id }: Request): Reply {
+function transactionStart(request: Request): Reply {
+  const { server, client, tx_id } = request;
   if (tx_id !== 0) throw new XenError('EBUSY', 'a transaction within a transaction');
   if (client.transactions.size >= client.limits().transactions) {
     throw new XenError('ENOSPC', `${client.name} has ${client.transactions.size} transactions open`);
@@ -336,7 +345,12 @@ function transactionStart({ server, client, tx_id }: Request): Reply {
   checkMemory(server.store.tree, client.actor, client.limits(), client.held());
   const id = client.newTransactionId();
   client.transactions.set(id, new Transaction(server.store, client.actor, client));
+  tellObject(request, 'begins transaction', id);
   return [String(id)];
+}
+
+function tellObject({ server, client }: Request, does: string, what: string | number): void {
+  if (server.tracing.wants('obj')) server.tracing.tell('obj', `${client.name} ${does} ${what}`);
 }
 
 function transactionEnd(request: Request): Reply {
@@ -345,6 +359,7 @@ function transactionEnd(request: Request): Reply {
   if (verdict !== 'T' && verdict !== 'F') throw invalid('the end of a transaction is T or F');
   const transaction = transactionOf(client, tx_id);
   client.transactions.delete(tx_id);
+  tellObject(request, verdict === 'T' ? 'ends transaction' : 'gives up transaction', tx_id);
   if (verdict === 'F') return OK;
   try {
     const changes = transaction.commit();
@@ -370,7 +385,8 @@ const NAMES_A_PATH = new Set([
 ]);
 
 /** Whether the request at `at` may be taken now, or is to wait for a transaction of another client. */
-export function mayTake({ contention }: Server, client: Connection, bytes: Uint8Array, at: number): boolean {
+export function mayTake(server: Server, client: Connection, bytes: Uint8Array, at: number): boolean {
+  const { contention, tracing } = server;
   if (contention.quiet) return true;
   const frame = wholeFrame(bytes, at);
   const transaction = frame && client.transactions.get(frame.tx_id);
@@ -378,7 +394,9 @@ export function mayTake({ contention }: Server, client: Connection, bytes: Uint8
   const payload = asBuffer(frame.payload);
   const text = payload.toString('latin1', 0, Math.max(0, payload.indexOf(0)));
   const path = text.startsWith('/') ? text : `${homeOf(client.actor.domid)}/${text}`;
-  return contention.mayTake(client, { tx_id: frame.tx_id, transaction, path });
+  const may = contention.mayTake(client, { tx_id: frame.tx_id, transaction, path });
+  if (!may && tracing.wants('wrl')) tracing.tell('wrl', `${client.name}: transaction ${frame.tx_id} waits at ${path}`);
+  return may;
 }
 
 // ---- domains ----
@@ -460,52 +478,7 @@ function setQuota(request: Request): Reply {
 
 function control(request: Request): Reply | typeof LATER {
   dom0Only(request);
-  const { server, client } = request;
-  const [command, ...params] = parts(request, 1);
-  const [param] = params;
-  switch (command) {
-    case 'help':
-      return ['Supported commands: check, help, log on/off, print TEXT'];
-    case 'check': {
-      const wrong = server.check();
-      if (wrong === undefined) return OK;
-      server.log.error(`check: ${wrong}`);
-      return [wrong];
-    }
-    case 'log':
-      if (param !== 'on' && param !== 'off') throw invalid('log on, or log off');
-      server.tracing = param === 'on';
-      return OK;
-    case 'live-update':
-      return liveUpdate(request, params);
-    case 'print':
-      if (param === undefined) throw invalid('print what?');
-      server.log.info(`${client.name}: ${param}`);
-      return OK;
-    default:
-      throw invalid(`no control command ${JSON.stringify(command)}`);
-  }
-}
-
-/**
- * Xen's client first names the program (-f) and its arguments (-c), then says -s, with -t SECONDS and -F. Here it
- * is always this program, as it is on the disk by now, with the arguments of this one.
- */
-function liveUpdate({ server, client, req_id, tx_id }: Request, params: readonly string[]): Reply | typeof LATER {
-  if (!server.liveUpdate) throw invalid('this daemon cannot be replaced');
-  // Its answer would come from nothing that the journal has.
-  if (server.isRing(client)) throw invalid('a live update is asked for by socket');
-  switch (params[0]) {
-    case '-a':
-      server.liveUpdate.abort();
-      return OK;
-    case '-c':
-    case '-f':
-      return OK;
-    case '-s':
-      server.liveUpdate.start(client, { req_id, tx_id });
-      return LATER;
-    default:
-      throw invalid('live-update -f FILE, -c ARGUMENTS, -s [-t SECONDS] [-F], or -a');
-  }
+  const { server, client, req_id, tx_id } = request;
+  const said = runControl({ server, client, asked: { req_id, tx_id } }, parts(request, 1));
+  return said === LATER ? LATER : [said];
 }

@@ -21,8 +21,10 @@ import {
   XS_TRANSACTION_END,
   XS_WRITE,
 } from '#pvbus';
+import { Accounts } from './accounts.ts';
 import { Connection, type ConnectionState } from './connection.ts';
 import { Contention } from './contention.ts';
+import type { ControlFiles } from './control-files.ts';
 import { DomainRing, type DomainRingState } from './domain-ring.ts';
 import type { Domain, DomainDoor, DomainInfo } from './domains.ts';
 import type { LiveUpdate } from './live-update.ts';
@@ -39,9 +41,11 @@ import { RecordedDoor, type StorePage } from './recorded-door.ts';
 import { type DomainSeen, noRecorder, type Outcome, type Recorder } from './recorder.ts';
 import { answer, mayTake } from './requests.ts';
 import { apply, type Change, type Node, type Operation, Store, specialPerms, type Tree, treeOf } from './store.ts';
+import { Trace } from './trace.ts';
 import { Transaction, type TransactionState, type View } from './transaction.ts';
 import { wrongIn } from './tree-check.ts';
 import { type NodePatch, patched, patchOf } from './tree-patch.ts';
+import { each } from './usage.ts';
 import { Watches, type WatchState } from './watches.ts';
 
 const FEATURES =
@@ -80,6 +84,8 @@ export interface ServerParts {
   readonly onWork: () => void;
   /** Told everything the state depends on. */
   readonly recorder?: Recorder;
+  /** Where CONTROL writes what it is asked to. */
+  readonly files?: ControlFiles;
 }
 
 /** The store itself, as a request outside of a transaction sees and changes it. */
@@ -111,8 +117,9 @@ export class Server {
   readonly quotas = new Quotas();
   readonly contention: Contention;
   readonly log: Log;
-  /** Log every request: `xenstore-control log on`. */
-  tracing = false;
+  readonly tracing: Trace;
+  readonly accounts: Accounts;
+  readonly files: ControlFiles | undefined;
   /** Of a daemon that can start another one. */
   liveUpdate: LiveUpdate | undefined;
   readonly #parts: ServerParts;
@@ -141,6 +148,9 @@ export class Server {
       warn: line => this.#replaying || parts.log.warn(line),
       error: line => this.#replaying || parts.log.error(line),
     };
+    this.tracing = new Trace(this.log);
+    this.accounts = new Accounts({ tree: () => this.store.tree, watches: this.watches, log: this.log });
+    this.files = parts.files;
     if (parts.door) this.#open(parts.door);
   }
 
@@ -150,8 +160,9 @@ export class Server {
     door.onDomExc(() => this.checkDomains());
   }
 
+  /** Of a connection. */
   trace(line: string): void {
-    if (this.tracing) this.log.info(line);
+    this.tracing.tell('obj', line);
   }
 
   // ---- clients of dom0 ----
@@ -355,13 +366,24 @@ export class Server {
       const info = door.domainInfo(domid);
       if (isGone(info) || (info?.shutdown && !shutdown)) seen.push([domid, info ?? null]);
     }
-    for (const domid of this.#released) {
+    for (const domid of this.#absent()) {
       const info = door.domainInfo(domid);
       if (isGone(info)) seen.push([domid, info ?? null]);
     }
     if (seen.length === 0) return;
     this.sawDomains(seen);
     this.#recorder.domains(seen);
+  }
+
+  /** Domains that are not introduced, and of which there is something all the same. */
+  #absent(): Set<Domid> {
+    const domids = new Set(this.#released);
+    for (const id of this.#features.keys()) domids.add(id);
+    for (const id of this.quotas.domids()) domids.add(id as Domid); // as SET_QUOTA was given it
+    for (const { domid, nodes } of each(this.store.tree.usage)) if (nodes > 0) domids.add(domid as Domid); // as SET_PERMS was
+    domids.delete(0 as Domid);
+    for (const id of this.#domains.keys()) domids.delete(id);
+    return domids;
   }
 
   /** Domains have shut down, or are gone. */
@@ -388,6 +410,7 @@ export class Server {
     this.#released.delete(domid);
     this.#features.delete(domid);
     this.quotas.forget(domid);
+    this.accounts.forget(domid);
     for (const other of this.#domains.values()) {
       if (other.connection.actor.target === domid) other.connection.actor.target = undefined;
     }
@@ -448,7 +471,7 @@ export class Server {
       quotas: this.quotas.state(),
       features: [...this.#features],
       released: [...this.#released],
-      tracing: this.tracing,
+      tracing: this.tracing.on,
       nextWatch: this.watches.nextNr,
       domains: [...this.#domains.values()].map(domain => this.#stateOf(domain)),
     };
@@ -492,7 +515,7 @@ export class Server {
     this.quotas.restore(state.quotas);
     for (const [domid, mask] of state.features) this.#features.set(domid, mask);
     for (const domid of state.released) this.#released.add(domid);
-    this.tracing = state.tracing;
+    this.tracing.on = state.tracing;
     for (const domain of state.domains) this.#restoreDomain(domain, state.nextWatch);
   }
 
@@ -549,6 +572,21 @@ export class Server {
   }
 
   // ---- for people ----
+
+  /** What happens has happened before, in the daemon that this one follows. */
+  get replaying(): boolean {
+    return this.#replaying;
+  }
+
+  /** The connections of a domain. Throws ENOENT for one that is not introduced. */
+  clientsOf(domid: number): Connection[] {
+    if (domid !== 0) this.#known(domid as Domid); // only looked up
+    return [...this.#connections].filter(({ actor }) => actor.domid === domid);
+  }
+  /** Who is introduced, dom0 first. */
+  introduced(): number[] {
+    return [0, ...[...this.#domains.keys()].filter(id => id !== 0)];
+  }
 
   /** What is wrong with the store, in words; undefined when all is well. */
   check(): string | undefined {

@@ -18,6 +18,7 @@ import {
   xenstoreRing,
 } from '#pvbus';
 import type { Connection } from '../../dom0/xenstored/connection.ts';
+import { ControlFiles } from '../../dom0/xenstored/control-files.ts';
 import type { DomainDoor, DomainInfo } from '../../dom0/xenstored/domains.ts';
 import { Journal } from '../../dom0/xenstored/journal.ts';
 import type { JournalDisk } from '../../dom0/xenstored/journal-file.ts';
@@ -264,7 +265,14 @@ export class XenstoreRig {
   #start(): Server {
     const { door, clock, log } = this;
     const journal = new Journal({ clock, log });
-    const server = new Server({ door, clock, log, onWork: () => {}, recorder: journal });
+    const server = new Server({
+      door,
+      clock,
+      log,
+      onWork: () => {},
+      recorder: journal,
+      files: new ControlFiles(clock),
+    });
     if (this.#disk) journal.recover(server, this.#disk);
     return server;
   }
