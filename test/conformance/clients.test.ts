@@ -234,6 +234,34 @@ for (const daemon of daemons) {
       expect(await control('log', 'off')).toEqual({ code: 0, stdout: 'OK\n', stderr: '' });
       expect((await control('help')).code).toBe(0);
       if (daemon.name === 'ocaml') return; // it knows every command (control in docs/xenstore.md)
+      // The layout is what programs read; what a quota is about is said in words of each daemon's own.
+      const { stdout } = await control('quota');
+      expect(stdout.replaceAll(/^(\S+ *: +\d+ ).+$/gm, '$1...')).toBe(`Quota settings:
+nodes            :     1000 ...
+watches          :      128 ...
+transactions     :       10 ...
+outstanding      :       20 ...
+transaction-nodes:     1024 ...
+memory           :  2621440 ...
+node-size        :     2048 ...
+path-max         :     2048 ...
+permissions      :        5 ...
+
+`);
+      await prints('', 'write', '/q/a', '');
+      const before = /^nodes +: +(\d+)$/m.exec((await control('quota', '0')).stdout)?.[1];
+      await prints('', 'rm', '/q');
+      const after = await control('quota', '0');
+      expect(after.stdout.replace(/(memory +:).*/, '$1')).toBe(`Domain 0:
+nodes           : ${String(Number(before) - 2).padStart(8)}
+watches         :        0
+transactions    :        0
+outstanding     :        0
+memory          :
+
+`);
+      expect(await control('quota', 'set', 'watches', '129')).toEqual({ code: 0, stdout: 'OK\n', stderr: '' });
+      expect((await control('quota')).stdout).toContain('watches          :      129 ');
       const { code, stderr } = await control('nonsense');
       expect(code).toBe(3);
       expect(stderr).toMatch(/^Command not supported\. Valid commands are:\n/);
