@@ -45,7 +45,6 @@ import { Trace } from './trace.ts';
 import { Transaction, type TransactionState, type View } from './transaction.ts';
 import { wrongIn } from './tree-check.ts';
 import { type NodePatch, patched, patchOf } from './tree-patch.ts';
-import { each } from './usage.ts';
 import { Watches, type WatchState } from './watches.ts';
 
 const FEATURES =
@@ -375,12 +374,11 @@ export class Server {
     this.#recorder.domains(seen);
   }
 
-  /** Domains that are not introduced, and of which there is something all the same. */
+  /** Domains that are not introduced, but for which something is kept. */
   #absent(): Set<Domid> {
     const domids = new Set(this.#released);
     for (const id of this.#features.keys()) domids.add(id);
     for (const id of this.quotas.domids()) domids.add(id as Domid); // as SET_QUOTA was given it
-    for (const { domid, nodes } of each(this.store.tree.usage)) if (nodes > 0) domids.add(domid as Domid); // as SET_PERMS was
     domids.delete(0 as Domid);
     for (const id of this.#domains.keys()) domids.delete(id);
     return domids;

@@ -24,7 +24,7 @@ function ask(client: RigClient, type: number, payload: string, tx = 0): string {
 function untilRefused(client: RigClient, type: number, payload: (i: number) => string, tx = 0): number {
   for (let i = 0; i < 100_000; i++) {
     const reply = ask(client, type, payload(i), tx);
-    if (reply === '!ENOSPC\0') return i;
+    if (reply === '!ENOSPC\0' || reply === '!ENOMEM\0') return i;
     if (reply.startsWith('!') && reply !== '!ENOENT\0') throw new Error(`${type}: ${reply}`);
   }
   throw new Error(`${type} is never refused`);
