@@ -10,7 +10,7 @@ import { skipped } from './daemons.ts';
 import { type Profile, randomConversation } from './random-requests.ts';
 import { SideBySide } from './side-by-side.ts';
 
-const CONVERSATIONS = Number(process.env.XENOLITH_CONVERSATIONS ?? 50);
+const CONVERSATIONS = Number(process.env.XENOLITH_CONVERSATIONS ?? 40);
 const LENGTH = 60;
 /** The same ones every time unless it is asked for others, so that a failure is about what was changed. */
 const SEED = Number(process.env.XENOLITH_SEED ?? 1);
@@ -34,7 +34,7 @@ async function converse(which: Which): Promise<void> {
     }
     expect(both.damage()).toBeUndefined();
     // Most conversations go on to their ends: what differs does not lead away from each other soon.
-    if (CONVERSATIONS >= 50) expect(both.requests).toBeGreaterThan((CONVERSATIONS * LENGTH) / 2);
+    if (CONVERSATIONS >= 40) expect(both.requests).toBeGreaterThan((CONVERSATIONS * LENGTH) / 2);
     for (const [op, answers] of both.answers) {
       const possible = (OP_ERRORS[op] ?? '').split(' ');
       expect({ op, unheardOf: [...answers].filter(answer => !possible.includes(answer)) }).toEqual({
@@ -42,7 +42,7 @@ async function converse(which: Which): Promise<void> {
         unheardOf: [],
       });
     }
-    if (CONVERSATIONS > 50) {
+    if (CONVERSATIONS > 40) {
       console.log(
         `${which}: ${both.requests} requests; ${[...both.met].map(([name, n]) => `${name} ${n}`).join(', ')}`,
       );
