@@ -1,8 +1,8 @@
 // From the request to the toolstack until the guest program's first line is in its console's log: with a
 // waiting shell, and cold, when Node has to be started first.
 import { randomBytes } from 'node:crypto';
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync, statSync, watch, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { type DomainConfig, runPaths } from '#pvbus';
 import { readConfig } from '../../tools/config/read-config.ts';
 import { ToolstackClient } from '../../tools/toolstack-client.ts';
@@ -39,14 +39,23 @@ export async function createRows({ rig, folder }: BenchHost): Promise<Row[]> {
 /** Milliseconds; the domain is destroyed afterwards. */
 async function firstLine(client: ToolstackClient, rig: HostRig, program: string, name: string): Promise<number> {
   const config = helloConfig(name, program);
-  const log = runPaths(rig.runDir).consoleLog(name);
+  const line = firstByte(runPaths(rig.runDir).consoleLog(name));
   const from = performance.now();
   const created = client.call('create', { config, paused: false, monitor: true });
-  while (!(statSync(log, { throwIfNoEntry: false })?.size ?? 0)) await new Promise(resolve => setImmediate(resolve));
-  const ms = performance.now() - from;
+  const ms = (await line) - from;
   const { domid } = await created;
   await client.call('destroy', { domid, force: false });
   return ms;
+}
+/** When the file is there and has a byte. Told by the file system: asking again and again takes a processor. */
+function firstByte(path: string): Promise<number> {
+  return new Promise(resolve => {
+    const watcher = watch(dirname(path), (_, name) => {
+      if (name !== basename(path) || !statSync(path, { throwIfNoEntry: false })?.size) return;
+      resolve(performance.now());
+      watcher.close();
+    });
+  });
 }
 function helloConfig(name: string, program: string): DomainConfig {
   const text = `name = "${name}"\nmemory = 32\nkernel = "${dist('domu-kernel.js')}"\nramdisk = "${program}"\n`;
