@@ -56,6 +56,9 @@ const FEATURES =
 /** A client that takes nothing for this long while something waits for it is cut off. */
 const STALL_NS = 20e9;
 
+/** Nodes of a dead domain that go, or rights that are taken from it, before others have a turn. */
+const CHANGES_PER_STEP = 50;
+
 /** What changes more than a socket's own connection, outside a transaction. */
 const LASTING = new Set([
   XS_CONTROL,
@@ -131,6 +134,8 @@ export class Server {
   readonly #features = new Map<Domid, number>();
   /** Rings with something to do. */
   readonly #ready = new Set<Domain>();
+  /** Gone, with something left in the store; it is taken out in slices. */
+  readonly #leaving = new Set<Domid>();
   /** Released by request while alive: what they own goes when they die. */
   readonly #released = new Set<Domid>();
   #nextName = 1;
@@ -254,6 +259,8 @@ export class Server {
       this.#door.unmap(domid);
       throw error;
     }
+    // Nothing of the last one of its number is for this one.
+    while (this.#leaving.has(domid)) this.#removeSome(domid);
     this.quotas.admit(domid);
     this.#released.delete(domid);
     const domain = this.#connect(domid, gfn, local, mapped, earlier?.connection.actor.target);
@@ -395,6 +402,10 @@ export class Server {
         this.#fireSpecial(RELEASE_DOMAIN, id);
         continue;
       }
+      if (this.#leaving.has(id)) {
+        this.#removeSome(id);
+        continue;
+      }
       if (domain) this.#disconnect(domain);
       this.#bury(id);
       if (!domain) continue; // its release was told when it was released
@@ -412,7 +423,14 @@ export class Server {
     for (const other of this.#domains.values()) {
       if (other.connection.actor.target === domid) other.connection.actor.target = undefined;
     }
-    this.fire(this.store.removeDomain(domid));
+    this.#removeSome(domid);
+  }
+
+  #removeSome(domid: Domid): void {
+    const changes = this.store.removeDomain(domid, CHANGES_PER_STEP);
+    if (changes.length < CHANGES_PER_STEP) this.#leaving.delete(domid);
+    else this.#leaving.add(domid);
+    this.fire(changes);
   }
 
   /** What a domain's page announces, or what this daemon can. */
@@ -441,6 +459,13 @@ export class Server {
     };
     const there = (domain: Domain): boolean => this.#domains.get(domain.domid) === domain;
     for (const domain of turn) if (there(domain) && domain.ring.take() === 'progress') again(domain);
+    for (const domid of this.#leaving) {
+      const seen = [[domid, null]] as const;
+      this.sawDomains(seen);
+      this.#recorder.domains(seen);
+      result = 'progress';
+      break; // one in a turn
+    }
     this.flush();
     for (const domain of turn) if (there(domain) && domain.ring.give() === 'progress') again(domain);
     if (this.#recorder.step() === 'progress') result = 'progress';
@@ -455,7 +480,7 @@ export class Server {
 
   /** True when `step` would find something to look at. */
   get hasWork(): boolean {
-    return this.#ready.size > 0;
+    return this.#ready.size > 0 || this.#leaving.size > 0;
   }
 
   // ---- going on where another daemon has ended ----
@@ -469,6 +494,7 @@ export class Server {
       quotas: this.quotas.state(),
       features: [...this.#features],
       released: [...this.#released],
+      leaving: [...this.#leaving],
       tracing: this.tracing.on,
       nextWatch: this.watches.nextNr,
       domains: [...this.#domains.values()].map(domain => this.#stateOf(domain)),
@@ -513,6 +539,7 @@ export class Server {
     this.quotas.restore(state.quotas);
     for (const [domid, mask] of state.features) this.#features.set(domid, mask);
     for (const domid of state.released) this.#released.add(domid);
+    for (const domid of state.leaving) this.#leaving.add(domid);
     this.tracing.on = state.tracing;
     for (const domain of state.domains) this.#restoreDomain(domain, state.nextWatch);
   }
@@ -599,6 +626,7 @@ export interface ServerState {
   readonly quotas: QuotaState;
   readonly features: readonly (readonly [Domid, number])[];
   readonly released: readonly Domid[];
+  readonly leaving: readonly Domid[];
   readonly tracing: boolean;
   readonly nextWatch: number;
   readonly domains: readonly DomainState[];

@@ -457,9 +457,19 @@ export class Store {
 
 /** What has to be done so that a domain is nowhere in the tree; a node before those below it. */
 function* tracesOf(tree: Tree, domid: number): Generator<Operation> {
-  const open: (readonly [string, Node])[] = [['/', tree.root]];
-  for (let next = open.pop(); next; next = open.pop()) {
-    const [path, node] = next;
+  const top: readonly [string, Node] = ['', tree.root];
+  // Not all at once: who stops early has not paid for a large directory.
+  const open: { readonly at: string; readonly nodes: Iterator<readonly [string, Node]> }[] = [
+    { at: '', nodes: [top].values() },
+  ];
+  for (let here = open.at(-1); here; here = open.at(-1)) {
+    const next = here.nodes.next();
+    if (next.done) {
+      open.pop();
+      continue;
+    }
+    const [name, node] = next.value;
+    const path = `${here.at}/${name}`;
     const { perms, below, count, children } = node;
     const mine = usageIn(below, domid);
     if (path !== '/' && perms.owner === domid && count === (mine?.nodes ?? 0)) {
@@ -469,8 +479,7 @@ function* tracesOf(tree: Tree, domid: number): Generator<Operation> {
     const without = withoutDomain(perms, domid);
     if (without !== perms) yield { kind: 'set-perms', path, perms: without };
     if (!mine) continue;
-    const prefix = path === '/' ? '/' : `${path}/`;
-    for (const [name, child] of children.tagged(tagOf(domid))) open.push([prefix + name, child]);
+    open.push({ at: path === '/' ? '' : path, nodes: children.tagged(tagOf(domid)) });
   }
 }
 

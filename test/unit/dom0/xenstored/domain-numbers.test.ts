@@ -14,7 +14,9 @@ import {
   XS_WRITE,
 } from '#pvbus';
 import { XS_GET_FEATURE, XS_GET_QUOTA, XS_SET_FEATURE, XS_SET_QUOTA } from '../../../../dom0/xenstored/newer-wire.ts';
+import { usageOf } from '../../../../dom0/xenstored/store.ts';
 import { wrongIn } from '../../../../dom0/xenstored/tree-check.ts';
+import { MemoryDisk } from '../../../support/memory-journal.ts';
 import { type RigClient, XenstoreRig } from '../../../support/xenstore-rig.ts';
 
 function ask(client: RigClient, type: number, payload: string, tx = 0): string {
@@ -111,4 +113,64 @@ test('what was prepared for a domain that never came goes when another domain en
   expect(ask(dom0, XS_GET_FEATURE, '4\0')).toBe('15');
   // dom6 is there, and about to be introduced.
   expect(ask(dom0, XS_GET_QUOTA, '6\0nodes\0')).toBe('6');
+});
+
+describe('a domain that is in many places of the store when it dies', () => {
+  /** 500 nodes of its own, each with one of dom0's below, so that none can simply go. */
+  function crowd(disk?: MemoryDisk): { rig: XenstoreRig; dom0: RigClient } {
+    const rig = new XenstoreRig(disk);
+    const dom0 = rig.dom0();
+    rig.domain(3);
+    for (let i = 0; i < 500; i++) {
+      ask(dom0, XS_WRITE, `/shared/${i % 20}/${i}/of-dom0\0`);
+      ask(dom0, XS_SET_PERMS, `/shared/${i % 20}/${i}\0n3\0`);
+    }
+    return { rig, dom0 };
+  }
+  const left = (rig: XenstoreRig): number => usageOf(rig.server.store.tree, 3).nodes;
+
+  test('goes a little in each turn, so that others are served meanwhile', () => {
+    const { rig, dom0 } = crowd();
+    rig.door.destroy(3);
+    for (let before = 500; before > 0; ) {
+      expect(before - left(rig)).toBeLessThanOrEqual(50);
+      expect(rig.server.hasWork).toBe(true);
+      before = left(rig);
+      dom0.send(XS_WRITE, '/tool\0x');
+      rig.server.step();
+      if (left(rig) === 0) break;
+    }
+    rig.run();
+    expect(left(rig)).toBe(0);
+    expect(rig.server.hasWork).toBe(false);
+    expect(dom0.take().every(frame => frame.type === XS_WRITE)).toBe(true);
+    expect(ask(dom0, XS_GET_PERMS, '/shared/7/7\0')).toBe('n0');
+  });
+
+  test('is gone altogether before another one of its number is there', () => {
+    const { rig } = crowd();
+    rig.door.destroy(3);
+    expect(left(rig)).toBeGreaterThan(0);
+    const next = rig.domain(3);
+    expect(left(rig)).toBe(0);
+    expect(ask(next, XS_READ, '/shared/7/7\0')).toBe('!EACCES');
+    // And what that one has stays.
+    const dom0 = rig.dom0();
+    ask(dom0, XS_SET_PERMS, '/shared/7/7\0n3\0');
+    rig.run();
+    expect(ask(next, XS_READ, '/shared/7/7\0')).toBe('');
+  });
+
+  test('goes on going when the daemon is another one', () => {
+    const { rig } = crowd(new MemoryDisk());
+    rig.door.destroy(3);
+    rig.server.step();
+    const before = left(rig);
+    expect(before).toBeGreaterThan(0);
+    rig.restart();
+    expect(left(rig)).toBeLessThanOrEqual(before);
+    rig.run();
+    expect(left(rig)).toBe(0);
+    expect(wrongIn(rig.server.store.tree)).toBeUndefined();
+  });
 });
