@@ -1,5 +1,4 @@
 // The processes of domains, as the core thread sees them: a waiting shell becomes a domU's, dom0 has two.
-import { readdirSync, readFileSync } from 'node:fs';
 import {
   type Arena,
   closeFd,
@@ -8,6 +7,7 @@ import {
   type Log,
   monotonicNow,
   PAGE_SIZE,
+  processCpuTime,
   socketPair,
   VCPU_CRASH_RECORD,
   VCPU_CRASH_RECORD_SIZE,
@@ -28,6 +28,8 @@ interface Process {
   domain: Domain | undefined;
   /** The vCPUs of the domain that are threads of this process. */
   vcpus: readonly number[];
+  /** By SIGSTOP. */
+  stopped: boolean;
   exited: boolean;
   /** Of its vCPUs: `before` is what they used as threads of other processes. */
   cpuTimeNs: number;
@@ -111,7 +113,8 @@ export class ProcessTable implements DomainProcesses {
   ): Process {
     const id = this.nextId++;
     const cpuTimeNs = before;
-    const process = { id, program, pid: 0, domain, vcpus, exited: false, cpuTimeNs, before, heir: undefined };
+    const unborn = { pid: 0, stopped: false, exited: false, heir: undefined };
+    const process = { id, program, domain, vcpus, cpuTimeNs, before, ...unborn };
     this.processes.set(id, process);
     const places = vcpus.map((v, i) => `${v}:${FIRST_SOCKET + i}`).join(',');
     this.post({ op: 'spawn', id, program, sockets, vcpus: places, start });
@@ -146,10 +149,14 @@ export class ProcessTable implements DomainProcesses {
     this.signal(domain, 'SIGKILL');
   }
   stop(domain: Domain): void {
+    for (const process of this.of(domain)) process.stopped = true;
     this.signal(domain, 'SIGSTOP');
   }
+  /** One that was not stopped hears nothing: a domain that is unpaused for the first time has better things to do. */
   cont(domain: Domain): void {
-    this.signal(domain, 'SIGCONT');
+    const stopped = this.of(domain).filter(process => process.stopped);
+    for (const process of stopped) process.stopped = false;
+    if (stopped.length > 0) this.signal(domain, 'SIGCONT');
   }
   private signal(domain: Domain, signal: NodeJS.Signals): void {
     for (const process of this.of(domain)) if (!process.exited) this.post({ op: 'signal', id: process.id, signal });
@@ -162,7 +169,7 @@ export class ProcessTable implements DomainProcesses {
     const process = this.of(domain).find(p => p.vcpus[0] === vcpu);
     if (!process) return this.spent.get(domain)?.get(vcpu) ?? 0;
     if (process.pid !== 0 && !process.exited)
-      process.cpuTimeNs = Math.max(process.cpuTimeNs, process.before + cpuTime(process.pid));
+      process.cpuTimeNs = Math.max(process.cpuTimeNs, process.before + (processCpuTime(process.pid) ?? 0));
     return process.cpuTimeNs;
   }
 
@@ -283,17 +290,6 @@ export class ProcessTable implements DomainProcesses {
 
 const isReplaceable = (process: Process): boolean =>
   DOM0.some(({ program, replaceable }) => program === process.program && replaceable);
-
-function cpuTime(pid: number): number {
-  let total = 0;
-  try {
-    for (const task of readdirSync(`/proc/${pid}/task`))
-      total += Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]);
-  } catch {
-    // It has ended meanwhile: what was counted before stands.
-  }
-  return total;
-}
 
 /** What a thread of the domain wrote before it ended its process. untrusted: bounded, and made printable. */
 function crashRecord(memory: Arena, layout: DomainLayout, vcpus: readonly number[]): string | undefined {

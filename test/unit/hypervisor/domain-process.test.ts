@@ -193,3 +193,18 @@ describe('a successor beside a process that lives', () => {
     expect(xenstored()).toHaveLength(1);
   });
 });
+
+describe('the process of a domain', () => {
+  const signals = (): string[] => told.flatMap(message => (message.op === 'signal' ? [message.signal] : []));
+
+  it('is told to go on when it has been stopped, and only then', () => {
+    const { domain } = rig.guest();
+    const before = signals().length;
+    table.cont(domain);
+    expect(signals().slice(before)).toEqual([]);
+    table.stop(domain);
+    table.cont(domain);
+    table.cont(domain);
+    expect(signals().slice(before)).toEqual(['SIGSTOP', 'SIGCONT']);
+  });
+});
