@@ -1,6 +1,7 @@
 // One function for each XS_* message, and the only map from an error to the name a client is told.
 import {
   DOMID_FIRST_RESERVED,
+  DOMID_SELF,
   domid,
   gfn,
   parseDecimal,
@@ -102,6 +103,8 @@ export function answer(
   try {
     const handler = handlers.get(type);
     if (!handler) throw new XenError('ENOSYS', `no message of type ${type}`);
+    if (OF_DOM0.has(type)) dom0Only(request);
+    if (tx_id !== 0 && !OF_NO_TRANSACTION.has(type)) transactionOf(client, tx_id);
     const result = handler(request);
     if (result === LATER) return true;
     reply = result instanceof Uint8Array ? result : strings(result);
@@ -130,14 +133,28 @@ export function answer(
 }
 const QUOTA_ERRORS = new Set(['ENOSPC', 'ENOMEM']);
 
+/** Who else sends it is told so first. */
+const OF_DOM0 = new Set([
+  XS_CONTROL,
+  XS_INTRODUCE,
+  XS_RELEASE,
+  XS_IS_DOMAIN_INTRODUCED, // Xen: XSA-115: a guest is not to learn which others there are
+  XS_RESUME,
+  XS_SET_TARGET,
+  XS_SET_FEATURE,
+  XS_GET_QUOTA,
+  XS_SET_QUOTA,
+]);
+
+/** Xen: the transaction of any other message must be open, whether it matters to it or not. */
+const OF_NO_TRANSACTION = new Set([XS_WATCH, XS_UNWATCH]);
+
 /** Xen: only names of xs_wire.h's list may be sent; clients take any other for EINVAL. */
 function errorName(error: unknown): string {
   if (!(error instanceof XenError)) return 'EIO';
   if (xsErrorNames.includes(error.code)) return error.code;
-  return NEAREST[error.code] ?? 'EINVAL';
+  return 'EINVAL';
 }
-/** What the hypervisor may say to an INTRODUCE and the list has no name for. */
-const NEAREST: Readonly<Record<string, string>> = { ESRCH: 'ENOENT', EFAULT: 'EINVAL', ENXIO: 'ENOENT' };
 
 // ---- payloads ----
 
@@ -199,7 +216,7 @@ function read(request: Request): Uint8Array {
   const path = nodePath(request, only(request));
   const on = view(request);
   on.saw(path, SAW_EXISTENCE | SAW_VALUE | permsMatter(request));
-  return readable(on.tree, request.client.actor, path).value;
+  return Buffer.from(readable(on.tree, request.client.actor, path).value, 'latin1');
 }
 
 /** Only a client that can be refused depends on the permissions of what it reads. */
@@ -253,7 +270,7 @@ function write(request: Request): Reply {
   const end = payload.indexOf(0);
   if (end < 0) throw invalid('a path without its NUL');
   const path = nodePath(request, payload.toString('latin1', 0, end));
-  view(request).apply({ kind: 'write', path, value: Uint8Array.prototype.slice.call(payload, end + 1) });
+  view(request).apply({ kind: 'write', path, value: payload.toString('latin1', end + 1) });
   return OK;
 }
 
@@ -402,7 +419,6 @@ export function mayTake(server: Server, client: Connection, bytes: Uint8Array, a
 // ---- domains ----
 
 function introduce(request: Request): Reply {
-  dom0Only(request);
   const [id, frame, evtchn] = parts(request, 3);
   // Xen: the frame number is signed decimal; ours is recorded, and the page is mapped by its grant.
   const where = decimal(frame?.replace(/^-/, ''), 'frame', Number.MAX_SAFE_INTEGER);
@@ -415,13 +431,11 @@ function introduce(request: Request): Reply {
 }
 
 function release(request: Request): Reply {
-  dom0Only(request);
   request.server.release(domid(guestOf(only(request))));
   return OK;
 }
 
 function resume(request: Request): Reply {
-  dom0Only(request);
   request.server.resume(domid(guestOf(only(request))));
   return OK;
 }
@@ -431,12 +445,11 @@ function getDomainPath(request: Request): Reply {
 }
 
 function isDomainIntroduced(request: Request): Reply {
-  dom0Only(request); // Xen: XSA-115: a guest is not to learn which others there are
-  return [request.server.isIntroduced(domid(domidOf(only(request)))) ? 'T' : 'F'];
+  const whose = domidOf(only(request));
+  return [whose === DOMID_SELF || request.server.isIntroduced(domid(whose)) ? 'T' : 'F'];
 }
 
 function setTarget(request: Request): Reply {
-  dom0Only(request);
   const [id, target] = parts(request, 2, 2);
   request.server.setTarget(domid(guestOf(id)), domid(guestOf(target)));
   return OK;
@@ -450,14 +463,12 @@ function getFeature(request: Request): Reply {
 }
 
 function setFeature(request: Request): Reply {
-  dom0Only(request);
   const [id, value] = parts(request, 2, 2);
   request.server.setFeatures(domid(guestOf(id)), decimal(value, 'feature mask'));
   return OK;
 }
 
 function getQuota(request: Request): Reply {
-  dom0Only(request);
   const [first, second] = parts(request, 0, 2);
   const { quotas } = request.server;
   if (!first) return [quotaNames.join(' ')];
@@ -465,7 +476,6 @@ function getQuota(request: Request): Reply {
 }
 
 function setQuota(request: Request): Reply {
-  dom0Only(request);
   const given = parts(request, 2, 3);
   const value = decimal(given.pop(), 'quota');
   const name = given.pop() ?? '';
@@ -477,7 +487,6 @@ function setQuota(request: Request): Reply {
 // ---- the daemon itself ----
 
 function control(request: Request): Reply | typeof LATER {
-  dom0Only(request);
   const { server, client, req_id, tx_id } = request;
   const said = runControl({ server, client, asked: { req_id, tx_id } }, parts(request, 1));
   return said === LATER ? LATER : [said];

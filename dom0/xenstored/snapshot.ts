@@ -6,7 +6,7 @@ import { type Node, nodeOf } from './store.ts';
 type NodeEntry = readonly [
   depth: number,
   name: string,
-  value: Uint8Array,
+  value: string,
   owner: number,
   others: number,
   entries: readonly number[],

@@ -17,7 +17,8 @@ import { type Limits, UNLIMITED } from './quota.ts';
 import { each, minus, NO_USAGE, plus, type Usage, type Usages, usageIn } from './usage.ts';
 
 export interface Node {
-  readonly value: Uint8Array;
+  /** Its bytes, each as one character: as small in memory as can be, and equal when it is the same. */
+  readonly value: string;
   readonly perms: Permissions;
   readonly children: NameMap<Node>;
   /** Of the last change to the value, the permissions or the set of children; unique in a store's life. */
@@ -39,7 +40,7 @@ export interface Tree {
 }
 
 export type Operation =
-  | { readonly kind: 'write'; readonly path: string; readonly value: Uint8Array }
+  | { readonly kind: 'write'; readonly path: string; readonly value: string }
   | { readonly kind: 'mkdir'; readonly path: string }
   | { readonly kind: 'rm'; readonly path: string }
   | { readonly kind: 'set-perms'; readonly path: string; readonly perms: Permissions };
@@ -57,7 +58,7 @@ export interface Outcome {
   readonly change: Change | undefined;
 }
 
-const NOTHING = new Uint8Array(0);
+const NOTHING = '';
 /** Counted for each node beside its text: what the records of it take. */
 const NODE_OVERHEAD = 64;
 
@@ -134,7 +135,7 @@ export function emptyTree(): Tree {
   return apply(tree, { kind: 'mkdir', path: '/tool/xenstored' }, DOM0, UNLIMITED, 0).tree;
 }
 
-function leaf(value: Uint8Array, perms: Permissions, generation: number): Node {
+function leaf(value: string, perms: Permissions, generation: number): Node {
   return {
     value,
     perms,
@@ -244,7 +245,7 @@ function withChildren(
   return { value, perms, children, generation, namesGeneration, count: count + moreCount, below: all };
 }
 
-function withOwn(node: Node, value: Uint8Array, perms: Permissions, generation: number): Node {
+function withOwn(node: Node, value: string, perms: Permissions, generation: number): Node {
   const { children, namesGeneration, count, below } = node;
   return { value, perms, children, generation, namesGeneration, count, below };
 }

@@ -4,7 +4,7 @@
 // The snapshot is that of its first request: until then it has asked for nothing that could be outdated.
 import { XenError } from '#pvbus';
 import { segmentsOf } from './path.ts';
-import { type Actor, samePermissions } from './permissions.ts';
+import { type Actor, DOM0, samePermissions } from './permissions.ts';
 import { type Limits, UNLIMITED } from './quota.ts';
 import {
   apply,
@@ -222,7 +222,7 @@ export class Transaction implements View {
     const limits = this.#account.limits();
     if (limits !== UNLIMITED) this.#checkLimits(now, again.tree, limits);
     this.#store.commit(again.tree, this.#store.generation + this.#operations.length);
-    return merged(again.changes);
+    return merged(again.changes, now);
   }
 
   /** All operations on another tree, with generations from `first` on; or the path of one that is impossible. */
@@ -273,29 +273,32 @@ function unchanged(then: Tree, now: Tree, path: string, what: number): boolean {
   if (what & SAW_PERMS && !samePermissions(a.node.perms, b.node.perms)) return false;
   // Of a node that is not there, its absence and the permissions above it are all there is to see.
   const [x, y] = [a, b].map(({ node, depth }) => (depth === segments.length ? node : undefined));
-  if (what & SAW_VALUE && !sameValue(x?.value, y?.value)) return false;
+  if (what & SAW_VALUE && x?.value !== y?.value) return false;
   return !(what & SAW_NAMES && x?.namesGeneration !== y?.namesGeneration);
 }
 
-function sameValue(x: Uint8Array | undefined, y: Uint8Array | undefined): boolean {
-  if (x === y || !x || !y) return x === y;
-  return x.length === y.length && x.every((byte, i) => byte === y[i]);
-}
-
-/** One change for each node, unless it was removed in between: a watcher is told of a transaction once. */
-function merged(changes: Change[]): Change[] {
-  const result: Change[] = [];
-  const placeOf = new Map<string, number>();
+/**
+ * What watchers of the tree `before` are told of a transaction: each node once, and nothing of what it has made and
+ * removed again.
+ */
+function merged(changes: readonly Change[], before: Tree): Change[] {
+  /** What of `before` no change has removed so far. */
+  let left = before;
+  const told = new Map<string, Change>();
   for (const change of changes) {
-    const place = placeOf.get(change.path);
-    const earlier = place === undefined ? undefined : result[place];
-    if (change.after === undefined)
-      placeOf.clear(); // also of nodes below: what follows is new
-    else if (earlier && place !== undefined) {
-      result[place] = { ...change, before: earlier.before };
+    const { path, after } = change;
+    const was = find(left, path);
+    if (after !== undefined) {
+      told.set(path, { ...change, before: was });
       continue;
-    } else placeOf.set(change.path, result.length);
-    result.push(change);
+    }
+    for (const at of told.keys()) {
+      if (!at.endsWith('/') && (at === path || at.startsWith(`${path}/`))) told.delete(at);
+    }
+    if (!was) continue;
+    // No path ends in a slash: a node that is made in its place is told as well.
+    told.set(`${path}/`, { ...change, before: was });
+    left = apply(left, { kind: 'rm', path }, DOM0, UNLIMITED, 0).tree;
   }
-  return result;
+  return [...told.values()];
 }

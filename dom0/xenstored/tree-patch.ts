@@ -5,7 +5,7 @@ import { type Node, nodeOf } from './store.ts';
 
 /** One node that differs. Plain data. */
 export interface NodePatch {
-  readonly value: Uint8Array;
+  readonly value: string;
   readonly perms: Permissions;
   readonly generation: number;
   readonly namesGeneration: number;

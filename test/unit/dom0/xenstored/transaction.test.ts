@@ -188,7 +188,7 @@ const operation: fc.Arbitrary<Operation> = fc
     ),
   })
   .map(({ kind, path, size, perms }) => {
-    if (kind === 'write') return { kind, path, value: new Uint8Array(size) };
+    if (kind === 'write') return { kind, path, value: 'x'.repeat(size) };
     return kind === 'set-perms' ? { kind, path, perms } : { kind, path };
   });
 

@@ -10,7 +10,7 @@ function listener(name: string, heard: string[]): Watcher {
 }
 
 function write(tree: Tree, path: string) {
-  return apply(tree, { kind: 'write', path, value: new Uint8Array(0) }, DOM0, UNLIMITED, 1);
+  return apply(tree, { kind: 'write', path, value: '' }, DOM0, UNLIMITED, 1);
 }
 
 test('watches that are listed and put back are heard in the same order', () => {
