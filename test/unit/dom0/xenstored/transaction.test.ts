@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import {
   domid,
   XS_DIRECTORY,
+  XS_DIRECTORY_PART,
   XS_ERROR,
   XS_GET_PERMS,
   XS_MKDIR,
@@ -173,6 +174,30 @@ describe('transactions', () => {
     expect(ask(dom3, { type: XS_TRANSACTION_END, payload: 'T\0' }, other)).toBe('OK\0');
     expect(ask(dom3, { type: XS_READ, payload: 'm\0' })).toBe('4999');
   });
+});
+
+test('a listing in parts has another generation when the transaction itself has changed it, and only then', () => {
+  const rig = new XenstoreRig();
+  const [dom0, other] = [rig.dom0(), rig.dom0()];
+  ask(dom0, { type: XS_WRITE, payload: '/d/a\0' });
+  const tx = Number.parseInt(ask(dom0, { type: XS_TRANSACTION_START, payload: '\0' }), 10);
+  const generation = (): string | undefined =>
+    ask(dom0, { type: XS_DIRECTORY_PART, payload: '/d\x000\0' }, tx).split('\0')[0];
+  const seen = [generation()];
+  ask(other, { type: XS_MKDIR, payload: '/d/elsewhere\0' });
+  expect(generation()).toBe(seen[0]);
+  ask(dom0, { type: XS_WRITE, payload: '/d/a\0x' }, tx);
+  expect(generation()).toBe(seen[0]);
+  for (const [type, payload] of [
+    [XS_MKDIR, '/d/b\0'],
+    [XS_RM, '/d/b\0'],
+    [XS_MKDIR, '/d/b\0'],
+    [XS_WRITE, '/d/c/d\0'],
+  ] as const) {
+    ask(dom0, { type, payload }, tx);
+    seen.push(generation());
+  }
+  expect(new Set(seen).size).toBe(5);
 });
 
 const dom3: Actor = { domid: 3, privileged: false, target: undefined };
