@@ -110,11 +110,6 @@ const RULES: readonly Rule[] = [
     daemons: ['c', 'ocaml'],
     more: ({ guest }) => guest,
   },
-  {
-    name: 'made-and-removed',
-    daemons: ['c', 'ocaml'],
-    fewer: ({ commit }) => commit,
-  },
 ];
 
 export interface Found {

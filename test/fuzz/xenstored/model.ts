@@ -89,6 +89,12 @@ interface Introduced {
   shutdownTold: boolean;
 }
 
+/** What only dom0 may send. */
+const OF_DOM0: readonly number[] = [
+  ...[xs.XS_CONTROL, xs.XS_INTRODUCE, xs.XS_RELEASE, xs.XS_IS_DOMAIN_INTRODUCED, xs.XS_RESUME, xs.XS_SET_TARGET],
+  ...[newer.XS_SET_FEATURE, newer.XS_GET_QUOTA, newer.XS_SET_QUOTA],
+];
+
 // ---- the daemon ----
 
 export class Model {
@@ -194,6 +200,10 @@ export class Model {
     const { type, tx, payload } = request;
     const quotas = this.#quotas(client);
     const dom0Only = (): void => (client.domid === 0 ? undefined : refuse('EACCES'));
+    if (type > 26 || [15, 16, 20].includes(type)) refuse('ENOSYS');
+    if (OF_DOM0.includes(type)) dom0Only();
+    const free = type === xs.XS_WATCH || type === xs.XS_UNWATCH;
+    if (tx !== 0 && !free && !client.transactions.has(tx)) refuse('ENOENT');
     if (isNodeRequest(type)) return this.#nodeRequest(client, request, got);
     switch (type) {
       case xs.XS_WATCH: {
@@ -239,7 +249,6 @@ export class Model {
         return 'OK\0';
       }
       case xs.XS_INTRODUCE: {
-        dom0Only();
         const [id, frame, port] = strings(payload, 3);
         number(frame?.replace(/^-/, ''), Number.MAX_SAFE_INTEGER);
         const remote = number(port);
@@ -247,7 +256,6 @@ export class Model {
         return 'OK\0';
       }
       case xs.XS_RELEASE: {
-        dom0Only();
         const domid = guestOf(only(payload));
         if (!this.#introduced.has(domid)) refuse('ENOENT');
         this.#disconnect(domid);
@@ -257,11 +265,9 @@ export class Model {
         return 'OK\0';
       }
       case xs.XS_RESUME:
-        dom0Only();
         (this.#introduced.get(guestOf(only(payload))) ?? refuse('ENOENT')).shutdownTold = false;
         return 'OK\0';
       case xs.XS_SET_TARGET: {
-        dom0Only();
         const [id, target] = strings(payload, 2, 2).map(guestOf);
         const introduced = this.#introduced.get(id!);
         if (!introduced || !this.#introduced.has(target!)) refuse('ENOENT');
@@ -271,9 +277,8 @@ export class Model {
       case xs.XS_GET_DOMAIN_PATH:
         return `${homeOf(domidOf(only(payload)))}\0`;
       case xs.XS_IS_DOMAIN_INTRODUCED: {
-        dom0Only();
         const domid = domidOf(only(payload));
-        return domid === 0 || this.#introduced.has(domid) ? 'T\0' : 'F\0';
+        return domid === 0 || domid === xs.DOMID_SELF || this.#introduced.has(domid) ? 'T\0' : 'F\0';
       }
       case newer.XS_GET_FEATURE: {
         const [id] = strings(payload, 0, 1);
@@ -282,7 +287,6 @@ export class Model {
         return `${this.featuresOf(guestOf(id))}\0`;
       }
       case newer.XS_SET_FEATURE: {
-        dom0Only();
         const [id, value] = strings(payload, 2, 2);
         const [domid, mask] = [guestOf(id), number(value)];
         if (this.#introduced.has(domid)) refuse('EBUSY');
@@ -291,7 +295,6 @@ export class Model {
         return 'OK\0';
       }
       case newer.XS_GET_QUOTA: {
-        dom0Only();
         const [first, second] = strings(payload, 0, 2);
         if (!first) {
           const names = got.slice(1, -1).split(' ');
@@ -302,7 +305,6 @@ export class Model {
         return `${(own ?? this.#global)[name] ?? refuse('EINVAL')}\0`;
       }
       case newer.XS_SET_QUOTA: {
-        dom0Only();
         const given = strings(payload, 2, 3);
         const value = number(given.pop());
         const name = given.pop()!;
@@ -313,7 +315,6 @@ export class Model {
         return 'OK\0';
       }
       case xs.XS_CONTROL: {
-        dom0Only();
         const [command, param] = strings(payload, 1);
         if (command === 'help') return got.slice(1);
         if (command === 'check' || (command === 'print' && param !== undefined)) return 'OK\0';
@@ -328,10 +329,7 @@ export class Model {
     const { type, tx } = request;
     const quotas = this.#quotas(client);
     const transaction = client.transactions.get(tx);
-    // A request that is wrong in two ways may be told either.
-    if (tx !== 0 && !transaction && got === '!ENOENT') refuse('ENOENT');
     const path = subjectOf(client, request, quotas);
-    if (tx !== 0 && !transaction) refuse('ENOENT');
     if (transaction) {
       if (transaction.touched.size === 0) {
         transaction.tree = copyOf(this.#tree);
@@ -451,14 +449,14 @@ export class Model {
     }
     const before = this.#tree.nodes;
     Object.assign(this.#tree, next);
-    this.#publish({ text: '', changes, facts }, before);
+    this.#publish({ text: '', changes: toldOf(changes, before), facts }, before);
   }
 
   // ---- domains ----
 
   #introduce(domid: number, remotePort: number): void {
     if (remotePort === 0) refuse('EINVAL');
-    if (!this.#world.has(domid)) refuse('ENOENT');
+    if (!this.#world.has(domid)) refuse('EINVAL');
     const earlier = this.#introduced.get(domid);
     const client = this.connect(`dom${domid}`, domid, earlier?.client.target);
     this.#introduced.delete(domid);
@@ -514,6 +512,22 @@ export class Model {
     );
     this.#publish({ text: '', changes, facts: [...facts, ...[...special.keys()].map(path => `special ${path}`)] });
   }
+}
+
+/** What is told of a transaction's changes to `before`: of nodes it has made and removed again nothing. */
+function toldOf(changes: readonly Change[], before: Tree['nodes']): Change[] {
+  const left = new Map(before);
+  return changes.flatMap((change, i) => {
+    const { path, after } = change;
+    const was = left.get(path);
+    if (after) {
+      const goes = changes.slice(i + 1).some(later => !later.after && (later.path === path || below(path, later.path)));
+      return goes ? [] : [{ ...change, before: was }];
+    }
+    const gone = new Map([...left].filter(([at]) => at === path || below(at, path)));
+    for (const at of gone.keys()) left.delete(at);
+    return was ? [{ ...change, before: was, gone }] : [];
+  });
 }
 
 /** Remember what was asked in a transaction, and what its answer came from. */
