@@ -59,20 +59,11 @@ const STALL_NS = 20e9;
 /** Nodes of a dead domain that go, or rights that are taken from it, before others have a turn. */
 const CHANGES_PER_STEP = 50;
 
-/** What changes more than a socket's own connection, outside a transaction. */
-const LASTING = new Set([
-  XS_CONTROL,
-  XS_INTRODUCE,
-  XS_MKDIR,
-  XS_RELEASE,
-  XS_RESUME,
-  XS_RM,
-  XS_SET_FEATURE,
-  XS_SET_PERMS,
-  XS_SET_QUOTA,
-  XS_SET_TARGET,
-  XS_WRITE,
-]);
+/** What changes more than a socket's own connection, in a transaction or not. */
+const LASTING = new Set([XS_CONTROL, XS_INTRODUCE, XS_RELEASE, XS_RESUME, XS_SET_FEATURE, XS_SET_QUOTA, XS_SET_TARGET]);
+
+/** What does so outside of one. */
+const CHANGES_NODES = new Set([XS_MKDIR, XS_RM, XS_SET_PERMS, XS_WRITE]);
 
 /** What TRANSACTION_END begins with when it is not to be forgotten: T. */
 const COMMIT = 0x54;
@@ -191,10 +182,11 @@ export class Server {
   #answerSocket(client: Connection, type: number, req_id: number, tx_id: number, payload: Uint8Array): void {
     const ended = type === XS_TRANSACTION_END ? client.transactions.get(tx_id) : undefined;
     const { asked } = this.#door;
+    const lasts = LASTING.has(type) || (tx_id === 0 && CHANGES_NODES.has(type));
     const done = answer(this, client, type, req_id, tx_id, payload);
     if (ended) {
       if (done && payload[0] === COMMIT) this.#recorder.commit(ended.state().operations);
-    } else if ((done && tx_id === 0 && LASTING.has(type)) || this.#door.asked !== asked) {
+    } else if ((done && lasts) || this.#door.asked !== asked) {
       this.#recorder.request(type, payload);
     }
   }
@@ -248,7 +240,7 @@ export class Server {
     const earlier = this.#domains.get(domid);
     if (earlier) {
       // order: first; one that is gone must stay known until its end is told, or it would never be buried.
-      if (this.#isGone(domid)) throw new XenError('ENOENT', `there is no dom${domid} any more`);
+      if (this.#isGone(domid)) throw new XenError('EINVAL', `there is no dom${domid} any more`);
       this.#disconnect(earlier);
     }
     const mapped = this.#mapped(domid, gfn);
@@ -313,7 +305,7 @@ export class Server {
   #mapped(domid: Domid, gfn: Gfn): StorePage {
     const info = this.#door.info(domid);
     if (!info && domid === 0) throw new XenError('EINVAL', 'dom0 has a ring only under a hypervisor');
-    if (!info || info.dying) throw new XenError('ENOENT', `there is no dom${domid} to introduce`);
+    if (!info || info.dying) throw new XenError('EINVAL', `there is no dom${domid} to introduce`);
     return this.#door.map(domid, gfn);
   }
 

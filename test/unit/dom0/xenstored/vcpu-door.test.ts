@@ -121,7 +121,7 @@ describe('xenstored on a hypervisor', () => {
     const end = host.guest();
     const introduce = (id: Domid, p: EvtchnPort): Promise<void> =>
       host.settle(host.toolstack.introduce(id, end.store.gfn, p));
-    await expect(introduce(domid(77), end.port)).rejects.toMatchObject({ code: 'ENOENT' });
+    await expect(introduce(domid(77), end.port)).rejects.toMatchObject({ code: 'EINVAL' });
     await expect(introduce(end.domid, port(99))).rejects.toMatchObject({ code: 'EINVAL' });
     // The page was mapped for that and is not any more: the guest can take its grant back.
     expect(end.guest.entryFlags(GNTTAB_RESERVED_XENSTORE)).toBe(1);
