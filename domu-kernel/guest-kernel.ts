@@ -33,8 +33,11 @@ export function evaluateKernel(text: Buffer): GuestKernel {
   return module.exports as GuestKernel; // checked: it has start
 }
 
-/** A copy of the kernel's text at guest address `entry` of the domain whose memory `boot` has brought. */
-export function kernelImage({ fd, b }: ControlMessage, entry: number): Buffer {
+/**
+ * A copy of the kernel's text at guest address `entry` of the domain whose memory `boot` has brought, in `room` if
+ * that is as long.
+ */
+export function kernelImage({ fd, b }: ControlMessage, entry: number, room?: Buffer): Buffer {
   const header = new DataView(new ArrayBuffer(xenolith_image.size));
   const end = domainLayout(b % 2 ** 32, Math.floor(b / 2 ** 32)).frames * PAGE_SIZE;
   const at = entry + xenolith_image.size;
@@ -42,7 +45,7 @@ export function kernelImage({ fd, b }: ControlMessage, entry: number): Buffer {
   const length = header.getUint32(xenolith_image.at.length, true);
   if (header.getUint32(xenolith_image.at.magic, true) !== XENOLITH_IMAGE_MAGIC || at + length > end)
     throw new Error(`no kernel image at the entry address 0x${entry.toString(16)}`);
-  const text = Buffer.alloc(length);
+  const text = room?.length === length ? room : Buffer.alloc(length);
   readSync(fd, text, 0, length, at);
   return text;
 }
@@ -53,6 +56,8 @@ export class InstalledKernel {
   readonly #failed: (why: string) => void;
   #text: Buffer | undefined;
   #kernel: GuestKernel | undefined;
+  /** For the text of a domain's kernel, which may be the same: memory that has been touched already. */
+  room: Buffer | undefined;
 
   /** `failed` hears why a kernel of which there is nothing to be had is as if there were none. */
   constructor(path: string, failed: (why: string) => void) {
@@ -65,6 +70,7 @@ export class InstalledKernel {
       const text = readFileSync(this.#path);
       this.#kernel = evaluateKernel(text);
       this.#text = text;
+      this.room = Buffer.alloc(text.length, 1);
     } catch (error) {
       this.#giveUp(error);
     }

@@ -91,7 +91,7 @@ async function main(): Promise<void> {
   const entry = page.awaitEntry();
   let kernel: GuestKernel;
   try {
-    const image = kernelImage(boot, entry);
+    const image = kernelImage(boot, entry, installed.room);
     kernel = installed.ifSame(image) ?? evaluateKernel(image);
   } catch (error) {
     const { memory, layout, vcpu } = bootMemory({ ...boot, fd: dupFd(boot.fd) });

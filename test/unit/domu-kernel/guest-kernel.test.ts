@@ -94,6 +94,15 @@ describe('the installed kernel', () => {
     expect(installed.ifSame(kernelImage(boot, ENTRY))).toBeUndefined();
   });
 
+  it('has room for a text as long as its own, which is read as any other', () => {
+    const { room } = install('exports.start = () => 1');
+    deliver('exports.start = () => 2');
+    expect(kernelImage(boot, ENTRY, room)).toBe(room);
+    expect(room?.toString()).toBe('exports.start = () => 2');
+    deliver('exports.start = () => 33');
+    expect(kernelImage(boot, ENTRY, room).toString()).toBe('exports.start = () => 33');
+  });
+
   it('is nobody’s where it was not loaded', () => {
     writeFileSync(join(dir, 'kernel.js'), 'exports.start = () => 1');
     deliver('exports.start = () => 1');
