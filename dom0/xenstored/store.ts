@@ -50,6 +50,8 @@ export interface Change {
   readonly path: string;
   readonly before: Node | undefined;
   readonly after: Node | undefined;
+  /** Of the node above it, which the root has none of. */
+  readonly above: Permissions | undefined;
 }
 
 /** What one operation makes of a tree; no change when there was nothing to do. */
@@ -294,7 +296,7 @@ function put(
     const more = grown === 0 ? [] : [{ domid: last.perms.owner, nodes: 0, bytes: grown, named: 0 }];
     const next = rebuilt(tree, chain, segments, after, more, 0);
     if (grown > 0) checkUsage(tree, next, actor, limits, held);
-    return { tree: next, change: { path: op.path, before: last, after } };
+    return { tree: next, change: { path: op.path, before: last, after, above: chain.at(-2)?.perms } };
   }
   if (!mayWrite(actor, last.perms)) throw denied();
   // Xen: a new node has its parent's permissions, but belongs to the domain that made it.
@@ -316,7 +318,9 @@ function put(
   checkSize(parent, op.path, limits);
   const next = rebuilt(tree, chain, segments.slice(0, at), parent, more, node.count + 1);
   checkUsage(tree, next, actor, limits, held);
-  return { tree: next, change: { path: op.path, before: undefined, after } };
+  // What else was made on the way has the permissions of the node itself.
+  const above = at === end ? last.perms : perms;
+  return { tree: next, change: { path: op.path, before: undefined, after, above } };
 }
 
 function remove(tree: Tree, segments: readonly string[], path: string, actor: Actor, generation: number): Outcome {
@@ -336,7 +340,7 @@ function remove(tree: Tree, segments: readonly string[], path: string, actor: Ac
   const siblings = parent.children.without(name);
   const without = withChildren(parent, siblings, less, -last.count - 1, generation, generation);
   const next = rebuilt(tree, chain, above, without, less, -last.count - 1);
-  return { tree: next, change: { path, before: last, after: undefined } };
+  return { tree: next, change: { path, before: last, after: undefined, above: parent.perms } };
 }
 
 function setPerms(
@@ -369,7 +373,8 @@ function setPerms(
   checkSize(after, path, limits);
   const name = segments[segments.length - 1] ?? '';
   const more = plus(usagesOf(after, name), minus(usagesOf(last, name)));
-  return { tree: rebuilt(tree, chain, segments, after, more, 0), change: { path, before: last, after } };
+  const next = rebuilt(tree, chain, segments, after, more, 0);
+  return { tree: next, change: { path, before: last, after, above: chain.at(-2)?.perms } };
 }
 
 // ---- from a snapshot ----

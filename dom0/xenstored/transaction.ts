@@ -3,7 +3,7 @@
 // of then, so that two which do not touch what the other saw both commit. Otherwise EAGAIN.
 // The snapshot is that of its first request: until then it has asked for nothing that could be outdated.
 import { XenError } from '#pvbus';
-import { segmentsOf } from './path.ts';
+import { parentOf, segmentsOf } from './path.ts';
 import { type Actor, DOM0, samePermissions } from './permissions.ts';
 import { type Limits, UNLIMITED } from './quota.ts';
 import {
@@ -222,7 +222,7 @@ export class Transaction implements View {
     const limits = this.#account.limits();
     if (limits !== UNLIMITED) this.#checkLimits(now, again.tree, limits);
     this.#store.commit(again.tree, this.#store.generation + this.#operations.length);
-    return merged(again.changes, now);
+    return merged(again.changes, now, again.tree);
   }
 
   /** All operations on another tree, with generations from `first` on; or the path of one that is impossible. */
@@ -249,7 +249,7 @@ export class Transaction implements View {
     for (const { kind, path } of this.#operations) {
       if (kind === 'rm' || path.startsWith('@')) continue;
       // The node itself, and those above it that were made for it or have got a child.
-      for (let at = path; ; at = at.slice(0, Math.max(1, at.lastIndexOf('/')))) {
+      for (let at = path; ; at = parentOf(at)) {
         const [old, made] = [find(before, at), find(after, at)];
         if (made && (!old || sizeOf(made) > sizeOf(old))) checkSize(made, at, limits);
         if (old || at === '/') break;
@@ -281,7 +281,7 @@ function unchanged(then: Tree, now: Tree, path: string, what: number): boolean {
  * What watchers of the tree `before` are told of a transaction: each node once, and nothing of what it has made and
  * removed again.
  */
-function merged(changes: readonly Change[], before: Tree): Change[] {
+function merged(changes: readonly Change[], before: Tree, end: Tree): Change[] {
   /** What of `before` no change has removed so far. */
   let left = before;
   const told = new Map<string, Change>();
@@ -289,7 +289,8 @@ function merged(changes: readonly Change[], before: Tree): Change[] {
     const { path, after } = change;
     const was = find(left, path);
     if (after !== undefined) {
-      told.set(path, { ...change, before: was });
+      // order: what is above it at the end, for it may have been changed later.
+      told.set(path, { ...change, before: was, above: find(end, parentOf(path))?.perms });
       continue;
     }
     for (const at of told.keys()) {

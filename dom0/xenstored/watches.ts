@@ -125,9 +125,9 @@ export class Watches {
 
   /** Tell everybody who watches the node of a change, a node above it, or one that went with it. */
   fire(change: Change): void {
-    const { path, before, after } = change;
+    const { path, before, after, above } = change;
     const heard: Heard[] = [];
-    const visible = (actor: Actor): boolean => canSee(actor, before) || canSee(actor, after);
+    const visible = (actor: Actor): boolean => [before?.perms, after?.perms, above].some(perms => canSee(actor, perms));
     const segments = segmentsOf(path);
     let at: Branch | undefined = this.#paths;
     for (let level = 0; at; level++) {
@@ -180,8 +180,9 @@ interface Heard {
   readonly path: string;
 }
 
-function canSee(actor: Actor, node: Node | undefined): boolean {
-  return node !== undefined && mayRead(actor, node.perms);
+/** Xen: who may read the node above hears of a node as well. */
+function canSee(actor: Actor, perms: Permissions | undefined): boolean {
+  return perms !== undefined && mayRead(actor, perms);
 }
 
 /** Watches of nodes that went together with `removed`. Each hears the path it watches. */
@@ -193,7 +194,8 @@ function collectBelow(at: Branch, removed: Node, heard: Heard[]): void {
       const child = node.children.get(name);
       if (!child) continue;
       for (const watch of below.watches) {
-        if (canSee(watch.watcher.actor, child)) heard.push({ watch, path: watch.path });
+        const { actor } = watch.watcher;
+        if (canSee(actor, child.perms) || canSee(actor, node.perms)) heard.push({ watch, path: watch.path });
       }
       open.push([below, child]);
     }

@@ -107,8 +107,8 @@ const RULES: readonly Rule[] = [
   },
   {
     name: 'events-by-parent',
-    daemons: ['c', 'ocaml'],
-    more: ({ guest }) => guest,
+    daemons: ['c'],
+    fewer: ({ guest, commit, removal }) => guest && commit && removal,
   },
 ];
 

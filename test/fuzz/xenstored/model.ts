@@ -386,13 +386,13 @@ export class Model {
     const shown = (at: string): string => (relative && at.startsWith(home) ? at.slice(home.length) : at);
     if (change.path === path || below(change.path, path)) {
       const levels = chainOf(change.path).length - chainOf(path).length;
-      if (levels > depth || !(sees(change.before) || sees(change.after))) return;
+      if (levels > depth || !(sees(change.before) || sees(change.after) || sees(change.above))) return;
       // What was never seen but within a transaction need not be told.
       const was = !before || before.get(change.path) === change.before;
       const is = !before || this.#tree.nodes.get(change.path) === change.after;
-      const sure = (was && sees(change.before)) || (is && sees(change.after));
+      const sure = (was && sees(change.before)) || (is && sees(change.after)) || sees(change.above);
       this.#tellOne(client, shown(change.path), token, sure);
-    } else if (sees(change.gone.get(path))) {
+    } else if (change.gone.has(path) && (sees(change.gone.get(path)) || sees(change.gone.get(parentOf(path))))) {
       this.#tellOne(client, shown(path), token, !before || before.get(path) === change.gone.get(path));
     }
   }
@@ -449,7 +449,7 @@ export class Model {
     }
     const before = this.#tree.nodes;
     Object.assign(this.#tree, next);
-    this.#publish({ text: '', changes: toldOf(changes, before), facts }, before);
+    this.#publish({ text: '', changes: toldOf(changes, before, next.nodes), facts }, before);
   }
 
   // ---- domains ----
@@ -496,13 +496,13 @@ export class Model {
       if (doomed.has(path)) {
         if (doomed.has(parentOf(path))) continue;
         const gone = new Map([...nodes].filter(([at]) => at === path || below(at, path)));
-        changes.push({ path, before, after: undefined, gone });
+        changes.push({ path, before, after: undefined, above: nodes.get(parentOf(path)), gone });
         continue;
       }
       if (!before.perms.some(perm => perm.domid === domid)) continue;
       const after = { ...before, perms: without(before.perms) };
       nodes.set(path, after);
-      changes.push({ path, before, after, gone: new Map() });
+      changes.push({ path, before, after, above: nodes.get(parentOf(path)), gone: new Map() });
     }
     for (const path of doomed) nodes.delete(path);
     for (const path of ['@introduceDomain', '@releaseDomain']) special.delete(`${path}/${domid}`);
@@ -515,14 +515,14 @@ export class Model {
 }
 
 /** What is told of a transaction's changes to `before`: of nodes it has made and removed again nothing. */
-function toldOf(changes: readonly Change[], before: Tree['nodes']): Change[] {
+function toldOf(changes: readonly Change[], before: Tree['nodes'], end: Tree['nodes']): Change[] {
   const left = new Map(before);
   return changes.flatMap((change, i) => {
     const { path, after } = change;
     const was = left.get(path);
     if (after) {
       const goes = changes.slice(i + 1).some(later => !later.after && (later.path === path || below(path, later.path)));
-      return goes ? [] : [{ ...change, before: was }];
+      return goes ? [] : [{ ...change, before: was, above: end.get(parentOf(path)) }];
     }
     const gone = new Map([...left].filter(([at]) => at === path || below(at, path)));
     for (const at of gone.keys()) left.delete(at);
