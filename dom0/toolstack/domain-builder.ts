@@ -5,6 +5,7 @@ import {
   domid as asDomid,
   type Domid,
   type EvtchnPort,
+  type ForeignFrames,
   type Gfn,
   GNTTAB_RESERVED_CONSOLE,
   GNTTAB_RESERVED_XENSTORE,
@@ -94,11 +95,10 @@ export function makeRings(xc: Xc, domid: Domid, image: DomainImage): DomainRings
 export function loadDomain(xc: Xc, domid: Domid, nrPages: number, image: DomainImage, rings: DomainRings): void {
   checkImageFits(image, nrPages);
   const at = plan(image);
-  xc.withForeign(domid, at.end + 1, ({ layout, frames }) => {
-    const ram = frames(0, at.end);
-    writeImage(ram, at.kernel, image.kernel);
-    if (image.ramdisk !== null) writeImage(ram, at.ramdisk, image.ramdisk);
-    writeStartInfo(ram, layout.sharedInfo, at, image, nrPages, rings);
+  xc.withForeign(domid, 2, ({ layout, frames, write }) => {
+    writeImage(write, at.kernel, image.kernel);
+    if (image.ramdisk !== null) writeImage(write, at.ramdisk, image.ramdisk);
+    writeStartInfo(frames(at.startInfo, 1), layout.sharedInfo, at, image, nrPages, rings);
     const grants = frames(layout.grantFrames, 1);
     grant(grants, GNTTAB_RESERVED_XENSTORE, at.store);
     grant(grants, GNTTAB_RESERVED_CONSOLE, at.console);
@@ -106,18 +106,15 @@ export function loadDomain(xc: Xc, domid: Domid, nrPages: number, image: DomainI
   xc.setVcpuContext(domid, 0, at.kernel * PAGE_SIZE, at.startInfo * PAGE_SIZE);
 }
 
-/** Frames of the domain's memory. */
-interface Frames {
-  readonly bytes: Uint8Array;
-  readonly view: DataView;
-}
+type Frames = ReturnType<ForeignFrames['frames']>;
 
 /** Header, then text. */
-function writeImage(ram: Frames, at: Gfn, text: Uint8Array): void {
-  const base = at * PAGE_SIZE;
-  ram.view.setUint32(base + xenolith_image.at.magic, XENOLITH_IMAGE_MAGIC, true);
-  ram.view.setUint32(base + xenolith_image.at.length, text.length, true);
-  ram.bytes.set(text, base + xenolith_image.size);
+function writeImage(write: ForeignFrames['write'], at: Gfn, text: Uint8Array): void {
+  const header = new DataView(new ArrayBuffer(xenolith_image.size));
+  header.setUint32(xenolith_image.at.magic, XENOLITH_IMAGE_MAGIC, true);
+  header.setUint32(xenolith_image.at.length, text.length, true);
+  write(at * PAGE_SIZE, new Uint8Array(header.buffer));
+  write(at * PAGE_SIZE + xenolith_image.size, text);
 }
 
 function writeStartInfo(
@@ -128,11 +125,10 @@ function writeStartInfo(
   nrPages: number,
   rings: DomainRings,
 ): void {
-  const base = at.startInfo * PAGE_SIZE;
   const field = start_info.at;
-  const text = (offset: number, value: string): void => bytes.set(Buffer.from(`${value}\0`), base + offset);
-  const u64 = (offset: number, value: number): void => view.setBigUint64(base + offset, BigInt(value), true);
-  const u32 = (offset: number, value: number): void => view.setUint32(base + offset, value, true);
+  const text = (offset: number, value: string): void => bytes.set(Buffer.from(`${value}\0`), offset);
+  const u64 = (offset: number, value: number): void => view.setBigUint64(offset, BigInt(value), true);
+  const u32 = (offset: number, value: number): void => view.setUint32(offset, value, true);
   text(field.magic, MAGIC);
   u64(field.nr_pages, nrPages);
   u64(field.shared_info, sharedInfo * PAGE_SIZE);

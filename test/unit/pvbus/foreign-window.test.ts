@@ -29,6 +29,24 @@ it('shows and changes any frames of a domain, several at a time', () => {
   expect(memory.bytes[4 * PAGE_SIZE]).toBe(9);
 });
 
+it('writes what it is given, wherever that lies in the domain', () => {
+  const memory = domain();
+  const window = new ForeignWindow();
+  const text = Buffer.from('ab'.repeat(3000));
+  const end = layout.frames * PAGE_SIZE;
+  window.look({ fd: dupFd(memory.fd), layout }, 0, ({ write }) => {
+    write(PAGE_SIZE - 10, text);
+    write(end - 2, text.subarray(0, 2));
+    expect(() => write(end - 2, text)).toThrow('are not in a domain');
+    expect(() => write(2 ** 40, text)).toThrow('are not in a domain');
+  });
+  expect(Buffer.from(memory.bytes.slice(PAGE_SIZE - 10, PAGE_SIZE - 10 + text.length))).toEqual(text);
+  expect(memory.bytes.slice(PAGE_SIZE - 11 + text.length, PAGE_SIZE - 8 + text.length)).toEqual(
+    Uint8Array.of(0x62, 0, 0),
+  );
+  expect(memory.bytes.slice(end - 2)).toEqual(Uint8Array.of(0x61, 0x62));
+});
+
 it('keeps nothing of a domain that was looked at: not its memory, not its descriptor, also when the look failed', () => {
   const memory = domain();
   memory.bytes.fill(1);
