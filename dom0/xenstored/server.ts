@@ -127,7 +127,7 @@ export class Server {
   readonly #ready = new Set<Domain>();
   /** Gone, with something left in the store; it is taken out in slices. */
   readonly #leaving = new Set<Domid>();
-  /** Released by request while alive: what they own goes when they die. */
+  /** Released by request while alive: what they are given after that goes when they die. */
   readonly #released = new Set<Domid>();
   #nextName = 1;
   /** What happens has happened before, in the daemon that this one follows. */
@@ -328,8 +328,8 @@ export class Server {
   release(domid: Domid): void {
     const domain = this.#known(domid);
     this.#disconnect(domain);
-    if (this.#isGone(domid)) this.#bury(domid);
-    else this.#released.add(domid);
+    this.#bury(domid);
+    if (!this.#isGone(domid)) this.#released.add(domid);
     this.log.info(`dom${domid} released`);
     this.#fireSpecial(RELEASE_DOMAIN, domid);
   }

@@ -259,8 +259,8 @@ export class Model {
         const domid = guestOf(only(payload));
         if (!this.#introduced.has(domid)) refuse('ENOENT');
         this.#disconnect(domid);
+        this.#bury(domid);
         if (this.#world.has(domid)) this.#released.add(domid);
-        else this.#bury(domid);
         this.#tellSpecial('@releaseDomain', domid);
         return 'OK\0';
       }

@@ -6,12 +6,15 @@ import {
   type Page,
   XENSTORE_RECONNECT,
   XenstoreFrameReader,
+  XS_DIRECTORY,
   XS_ERROR,
   XS_INTRODUCE,
   XS_MKDIR,
   XS_READ,
+  XS_RELEASE,
   XS_RM,
   XS_SET_PERMS,
+  XS_SET_TARGET,
   XS_TRANSACTION_END,
   XS_TRANSACTION_START,
   XS_WATCH,
@@ -134,6 +137,41 @@ describe('the successor of a daemon that ended between two turns', () => {
     const dom0 = rig.dom0();
     expect(ask(dom0, XS_READ, '/local/domain/1/mine\0')).toBe('!ENOENT');
     expect(rig.log.lines).toContain('dom1 is gone');
+  });
+
+  it('goes on taking out what a released domain owned, and leaves it what it is given later', () => {
+    const { rig, domains } = office();
+    const dom0 = rig.dom0();
+    for (let i = 0; i < 120; i++) ask(domains[0]!, XS_WRITE, `/local/domain/2/${i}\0x`);
+    dom0.send(XS_RELEASE, '1\0');
+    const before = whole(rig);
+    expect(before).toMatchObject({ leaving: [1], released: [1] });
+    rig.restart();
+    expect(whole(rig)).toEqual(before);
+    rig.run();
+    const again = rig.dom0();
+    expect(ask(again, XS_DIRECTORY, '/local/domain/2\0')).toBe('');
+    expect(ask(again, XS_READ, '/local/domain/1\0')).toBe('!ENOENT');
+    ask(again, XS_MKDIR, '/late\0');
+    ask(again, XS_SET_PERMS, '/late\0n1\0');
+    rig.restart();
+    rig.run();
+    expect(ask(rig.dom0(), XS_READ, '/late\0')).toBe('');
+    rig.door.vanish(1);
+    rig.server.checkDomains();
+    expect(ask(rig.dom0(), XS_READ, '/late\0')).toBe('!ENOENT');
+    expect(whole(rig)).toMatchObject({ leaving: [], released: [] });
+  });
+
+  it('knows the target that a domain was given within a transaction', () => {
+    const { rig } = office();
+    const dom0 = rig.dom0();
+    const tx = Number(ask(dom0, XS_TRANSACTION_START, '\0'));
+    expect(ask(dom0, XS_SET_TARGET, '1\x002\0', tx)).toBe('OK');
+    const before = whole(rig);
+    expect(before).toMatchObject({ domains: [{ target: 2 }, {}] });
+    rig.restart();
+    expect(whole(rig)).toEqual(before);
   });
 
   it('finishes a reconnection that the domain had asked for', () => {
