@@ -139,8 +139,18 @@ export class Connection implements Watcher {
   /** Send what `write` takes (see OutputQueue.drain). */
   drain(write: (bytes: Uint8Array) => number): number {
     const n = this.output.drain(write);
-    if (n !== 0) this.#waitingSince = this.output.empty ? undefined : this.#parts.clock.now();
+    if (n !== 0) this.#taken();
     return n;
+  }
+
+  /** So many bytes of its output were sent. */
+  sent(bytes: number): void {
+    this.output.took(bytes);
+    this.#taken();
+  }
+
+  #taken(): void {
+    this.#waitingSince = this.output.empty ? undefined : this.#parts.clock.now();
   }
 
   /** Breaks the connection when its client has taken nothing for so long while there was something to take. */

@@ -1,9 +1,10 @@
 // The daemon's one loop: a step in which nothing waits, and its driver.
-import { AdaptiveSpin, type Clock } from '#pvbus';
+import { AdaptiveSpin } from '#pvbus';
 import type { LiveUpdate } from './live-update.ts';
 import type { Server } from './server.ts';
 import type { Sleep } from './sleep.ts';
 import type { Sockets } from './sockets.ts';
+import type { TurnClock } from './turn-clock.ts';
 
 /** Clients that do not read are looked for this often. */
 const CHECK_NS = 1e9;
@@ -18,7 +19,8 @@ export interface DaemonParts {
   /** Deliver what the hypervisor has to tell; true when there was something. */
   readonly pollEvents: () => boolean;
   readonly sleep: Sleep;
-  readonly clock: Clock;
+  /** That of the server too. */
+  readonly clock: TurnClock;
 }
 
 export class Daemon {
@@ -32,11 +34,11 @@ export class Daemon {
   /** One turn for everybody. */
   step(): 'progress' | 'idle' {
     const { server, sockets, update, pollEvents, clock } = this.#parts;
+    const now = clock.tick();
     const heard = pollEvents();
     const took = sockets.take();
     // order: this puts on record what sockets and rings have asked, before anybody is answered.
     const served = server.step() === 'progress';
-    const now = clock.now();
     if (now >= this.#nextCheck) {
       this.#nextCheck = now + CHECK_NS;
       server.checkStalled();
@@ -48,14 +50,14 @@ export class Daemon {
     return heard || took || served || server.hasWork || sockets.hasWork ? 'progress' : 'idle';
   }
 
-  /** Serve, with a turn of Node's event loop now and then and before each sleep. Returns at once. */
+  /** Serve from the next turn of Node's event loop on, which has one now and then and before each sleep. */
   run(): void {
     const { server, sockets, sleep, clock } = this.#parts;
     const spin = new AdaptiveSpin();
     const deadline = (): number => Math.min(this.#nextCheck, server.deadline);
     const step = { changed: () => this.step() === 'progress' };
     const drive = (): void => {
-      const from = clock.now();
+      const from = clock.tick();
       let worked = false;
       sockets.otherReady = false;
       while (!sockets.otherReady && clock.now() - from < EVENT_LOOP_NS) {
@@ -65,11 +67,11 @@ export class Daemon {
         } else {
           const asleep = clock.now();
           sleep.until(deadline());
-          spin.slept(clock.now() - asleep);
+          spin.slept(clock.tick() - asleep);
         }
       }
       setImmediate(drive);
     };
-    drive();
+    setImmediate(drive);
   }
 }

@@ -23,6 +23,7 @@ import {
   XenError,
   XS_CONTROL,
 } from '#pvbus';
+import { ControlFiles } from './control-files.ts';
 import { Daemon } from './daemon.ts';
 import type { DomainDoor } from './domains.ts';
 import { Journal } from './journal.ts';
@@ -34,6 +35,7 @@ import { Server } from './server.ts';
 import { EpollSleep, VcpuSleep } from './sleep.ts';
 import { Sockets } from './sockets.ts';
 import { takeOver } from './take-over.ts';
+import { TurnClock } from './turn-clock.ts';
 import { VcpuDoor } from './vcpu-door.ts';
 
 const { values } = parseArgs({
@@ -54,15 +56,16 @@ if (path === undefined) {
 }
 if (values.parent !== undefined) dieWithParent(Number(values.parent));
 
-const clock = systemClock;
-const log = streamLog(process.stderr, 'xenstored', clock);
+const clock = new TurnClock(systemClock);
+const log = streamLog(process.stderr, 'xenstored', systemClock);
 const takeOverPath = dir === undefined ? `${path}-next` : runPaths(dir).takeOverSocket;
 const elsewhere = new FileDisk(`${takeOverPath}.journal`);
 const journalFile = dir === undefined ? values.journal : runPaths(dir).xenstoredJournal;
 const disk = journalFile === undefined ? undefined : new FileDisk(journalFile);
 const [control] = dir === undefined ? [] : vcpuSockets(process.env).values();
 
-const journal = new Journal({ clock, log });
+const journal = new Journal({ clock: systemClock, log });
+const files = new ControlFiles(clock);
 /** This thread as a vCPU of dom0; undefined without a hypervisor. */
 function attach(): Vcpu | undefined {
   const vcpu = control === undefined ? undefined : attachVcpu(control);
@@ -77,7 +80,7 @@ function doorOf(vcpu: Vcpu | undefined): DomainDoor {
 function start(socketPath: string): void {
   const listener = listenAt(socketPath);
   const vcpu = attach();
-  const server = new Server({ door: doorOf(vcpu), clock, log, onWork: () => {}, recorder: journal });
+  const server = new Server({ door: doorOf(vcpu), clock, log, onWork: () => {}, recorder: journal, files });
   // A new host begins with an empty store, whatever another has left in its directory.
   if (disk) {
     if (dir === undefined || values.successor) recover(server, disk);
@@ -97,7 +100,7 @@ function recover(server: Server, from: JournalDisk): void {
 
 /** One that takes over from one that serves. */
 function goOnAfter(where: string): void {
-  const server = new Server({ clock, log, onWork: () => {}, recorder: journal });
+  const server = new Server({ clock, log, onWork: () => {}, recorder: journal, files });
   const taken = takeOver(where, server, disk ?? elsewhere, log);
   const vcpu = attach();
   if (disk) journal.goOn(server, disk, taken.replay);
@@ -127,7 +130,7 @@ function serve(server: Server, vcpu: Vcpu | undefined, listener: number): Socket
     elsewhere,
     path: takeOverPath,
     log,
-    now: () => clock.now(),
+    now: () => systemClock.now(),
     ...(vcpu ? underHypervisor(vcpu) : alone()),
   });
   server.liveUpdate = update;

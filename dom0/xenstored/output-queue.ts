@@ -20,8 +20,9 @@ const HEADER = xsd_sockmsg.size;
 /** Room that a queue begins with, and that an empty one may keep. */
 const LEAST_BYTES = 512;
 const KEPT_BYTES = 16 * 1024;
+const KEPT_MESSAGES = 1024;
 /** Longer payloads are cheaper to copy by a call. */
-const SHORT = 32;
+const SHORT = 48;
 const NONE = Buffer.alloc(0);
 const NO_VIEW = new DataView(NONE.buffer, NONE.byteOffset, 0);
 
@@ -32,9 +33,10 @@ export class OutputQueue {
   #from = 0;
   #to = 0;
   /** Of each message that waits: where it ends, as bytes put since the queue was cleared, and its key. */
-  readonly #ends: number[] = [];
-  readonly #keys: (string | undefined)[] = [];
+  #ends: number[] = [];
+  #keys: (string | undefined)[] = [];
   #head = 0;
+  #tail = 0;
   /** Where the first of them begins. */
   #begins = 0;
   #put = 0;
@@ -95,8 +97,8 @@ export class OutputQueue {
     this.#to += bytes;
     this.#put += bytes;
     this.#total = (this.#total + bytes) >>> 0;
-    this.#ends.push(this.#put);
-    this.#keys.push(key);
+    this.#ends[this.#tail] = this.#put;
+    this.#keys[this.#tail++] = key;
     if (key === undefined) this.#replies++;
   }
 
@@ -119,7 +121,10 @@ export class OutputQueue {
   /** Copy what waits, from its beginning and as much as fits, without taking it. Returns how much it was. */
   peek(into: Uint8Array): number {
     const n = Math.min(this.bytes, into.length);
-    into.set(this.#buffer.subarray(this.#from, this.#from + n));
+    const from = this.#from;
+    const buffer = this.#buffer;
+    if (n > SHORT) into.set(buffer.subarray(from, from + n));
+    else for (let i = 0; i < n; i++) into[i] = buffer[from + i]!; // within the array
     return n;
   }
 
@@ -127,14 +132,15 @@ export class OutputQueue {
   drain(write: (bytes: Uint8Array) => number): number {
     if (this.empty) return 0;
     const n = write(this.#buffer.subarray(this.#from, this.#to));
-    if (n > 0) this.#took(n);
+    if (n > 0) this.took(n);
     return n;
   }
 
-  #took(bytes: number): void {
+  /** So many bytes of what waits are gone. */
+  took(bytes: number): void {
     this.#from += bytes;
     const gone = this.#gone;
-    while (this.#head < this.#ends.length && this.#begins < gone) {
+    while (this.#head < this.#tail && this.#begins < gone) {
       const key = this.#keys[this.#head];
       // Even if it is only part of it: a later event of the same kind is news again.
       if (key !== undefined) this.#events.delete(key);
@@ -145,9 +151,10 @@ export class OutputQueue {
       this.#head++;
     }
     if (this.empty) this.#rewind();
-    else if (this.#head > 1024) {
-      this.#ends.splice(0, this.#head);
-      this.#keys.splice(0, this.#head);
+    else if (this.#head > KEPT_MESSAGES) {
+      this.#ends = this.#ends.slice(this.#head, this.#tail);
+      this.#keys = this.#keys.slice(this.#head, this.#tail);
+      this.#tail -= this.#head;
       this.#head = 0;
     }
   }
@@ -162,9 +169,12 @@ export class OutputQueue {
     this.#from = 0;
     this.#to = 0;
     this.#begins = this.#put;
-    this.#ends.length = 0;
-    this.#keys.length = 0;
     this.#head = 0;
+    this.#tail = 0;
+    if (this.#ends.length > KEPT_MESSAGES) {
+      this.#ends = [];
+      this.#keys = [];
+    }
     if (this.#buffer.length <= KEPT_BYTES) return;
     this.#buffer = NONE;
     this.#view = NO_VIEW;
@@ -174,7 +184,7 @@ export class OutputQueue {
     const gone = this.#gone;
     let at = this.#from;
     const messages: Message[] = [];
-    for (let i = this.#head; i < this.#ends.length; i++) {
+    for (let i = this.#head; i < this.#tail; i++) {
       const end = this.#from + this.#ends[i]! - gone; // within the array
       messages.push({ bytes: new Uint8Array(this.#buffer.subarray(at, end)), key: this.#keys[i] });
       at = end;

@@ -58,7 +58,8 @@ export class Sockets {
   readonly #epoll: Epoll;
   /** The listening socket. */
   readonly listener: number;
-  readonly #clients = new Map<number, SocketClient>();
+  /** By descriptor. */
+  readonly #clients: (SocketClient | undefined)[] = [];
   #touched: SocketClient[] = [];
   #eager: SocketClient[] = [];
   readonly #inAddress = mapPrivate(BUFFER_BYTES);
@@ -78,8 +79,8 @@ export class Sockets {
   }
 
   /** Every client, for a daemon that is to go on where this one stops. */
-  clients(): Iterable<SocketClient> {
-    return this.#clients.values();
+  clients(): readonly SocketClient[] {
+    return this.#clients.filter(client => client !== undefined);
   }
 
   /** Serve the client at `fd`. `left`: what has been received of it and not been taken. */
@@ -90,7 +91,7 @@ export class Sockets {
       touched => this.#touch(touched),
     );
     client.left = left;
-    this.#clients.set(fd, client);
+    this.#clients[fd] = client;
     this.#epoll.add(fd, EPOLLIN);
     this.#touch(client);
     return client;
@@ -112,7 +113,7 @@ export class Sockets {
       const fd = this.#epoll.readyFd(i);
       if (fd === this.listener) callers = true;
       else {
-        const client = this.#clients.get(fd);
+        const client = this.#clients[fd];
         if (client) this.#hear(client, this.#epoll.readyFor(i));
         else this.otherReady = true;
       }
@@ -129,7 +130,7 @@ export class Sockets {
     this.#touched = [];
     for (const client of touched) {
       client.touched = false;
-      if (this.#clients.get(client.fd) === client) this.#settle(client);
+      if (this.#clients[client.fd] === client) this.#settle(client);
     }
   }
 
@@ -205,19 +206,14 @@ export class Sockets {
     if (output.empty) return undefined;
     const n = sendBytes(client.fd, this.#outAddress, output.peek(this.#out));
     if (n < 0 && n !== -ERRNO.EAGAIN) return errnoName(n);
-    let rest = Math.max(0, n);
-    client.connection.drain(message => {
-      const taken = Math.min(rest, message.length);
-      rest -= taken;
-      return taken;
-    });
+    if (n > 0) client.connection.sent(n);
     client.full = !output.empty;
     return undefined;
   }
 
   #drop(client: SocketClient, why: string): void {
     this.#server.trace(`${client.connection.name}: ${why}`);
-    this.#clients.delete(client.fd);
+    this.#clients[client.fd] = undefined;
     this.#server.drop(client.connection);
     this.#epoll.remove(client.fd);
     closeFd(client.fd);

@@ -27,6 +27,7 @@ import { Daemon } from '../../../../dom0/xenstored/daemon.ts';
 import { listenAt } from '../../../../dom0/xenstored/listening-socket.ts';
 import { EpollSleep } from '../../../../dom0/xenstored/sleep.ts';
 import { Sockets } from '../../../../dom0/xenstored/sockets.ts';
+import { TurnClock } from '../../../../dom0/xenstored/turn-clock.ts';
 import { XenstoreRig } from '../../../support/xenstore-rig.ts';
 
 const BYTES = 256 * 1024;
@@ -89,7 +90,7 @@ beforeEach(() => {
     sockets,
     pollEvents: () => false,
     sleep: new EpollSleep(epoll),
-    clock: rig.clock,
+    clock: new TurnClock(rig.clock),
   });
   clients = [];
 });
