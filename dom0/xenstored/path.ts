@@ -1,5 +1,6 @@
 // Node paths as clients may write them, and their one absolute form.
-import { parseDecimal, XENSTORE_ABS_PATH_MAX, XENSTORE_REL_PATH_MAX, XenError } from '#pvbus';
+import { parseDecimal, XENSTORE_ABS_PATH_MAX, XENSTORE_REL_PATH_MAX, type XenError } from '#pvbus';
+import { Refusal } from './refusal.ts';
 
 export const INTRODUCE_DOMAIN = '@introduceDomain';
 export const RELEASE_DOMAIN = '@releaseDomain';
@@ -13,7 +14,7 @@ export function homeOf(domid: number): string {
 
 function invalid(path: string, why: string): XenError {
   const shown = path.length > 100 ? `${path.slice(0, 100)}...` : path;
-  return new XenError('EINVAL', `path ${JSON.stringify(shown)}: ${why}`);
+  return new Refusal('EINVAL', `path ${JSON.stringify(shown)}: ${why}`);
 }
 
 /** What there is to know of an absolute path by looking at it. */
@@ -77,7 +78,7 @@ export function segmentsOf(path: string): readonly string[] {
 /** A domain id as decimal text. Throws EINVAL. */
 export function domidOf(value: string | undefined): number {
   const n = parseDecimal(value, MAX_DOMID);
-  if (n === undefined) throw new XenError('EINVAL', `${JSON.stringify(value)} is no domain id`);
+  if (n === undefined) throw new Refusal('EINVAL', `${JSON.stringify(value)} is no domain id`);
   return n;
 }
 

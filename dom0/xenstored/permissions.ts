@@ -1,5 +1,6 @@
 // Who may read and write a node. Xen: docs/misc/xenstore.txt, GET_PERMS.
-import { DOMID_ANY, parseDecimal, XenError } from '#pvbus';
+import { DOMID_ANY, parseDecimal } from '#pvbus';
+import { Refusal } from './refusal.ts';
 
 export const READ = 1;
 export const WRITE = 2;
@@ -75,12 +76,12 @@ export function parsePermissions(texts: readonly string[]): Permissions {
     const access = LETTERS.indexOf(text.slice(0, 1) as (typeof LETTERS)[number]);
     const domid = parseDecimal(text.slice(1), 0xffff);
     if (access < 0 || domid === undefined) {
-      throw new XenError('EINVAL', `${JSON.stringify(text.slice(0, 20))} is no permission`);
+      throw new Refusal('EINVAL', `${JSON.stringify(text.slice(0, 20))} is no permission`);
     }
     return { domid, access };
   });
   const [first, ...entries] = parsed;
-  if (!first) throw new XenError('EINVAL', 'no permissions');
+  if (!first) throw new Refusal('EINVAL', 'no permissions');
   return { owner: first.domid, others: first.access, entries };
 }
 

@@ -1,5 +1,5 @@
 // How much each domain may hold. dom0 is held by none of it.
-import { XenError } from '#pvbus';
+import { Refusal } from './refusal.ts';
 
 /** Names and defaults as GET_QUOTA knows them, and what they are of. 0 switches a check off. */
 const QUOTAS = {
@@ -77,7 +77,7 @@ export class Quotas {
 }
 
 function known(name: string): QuotaName {
-  if (!Object.hasOwn(QUOTAS, name)) throw new XenError('EINVAL', `no quota ${JSON.stringify(name.slice(0, 50))}`);
+  if (!Object.hasOwn(QUOTAS, name)) throw new Refusal('EINVAL', `no quota ${JSON.stringify(name.slice(0, 50))}`);
   return name as QuotaName; // just looked up
 }
 

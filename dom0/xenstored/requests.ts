@@ -40,6 +40,7 @@ import { XS_GET_FEATURE, XS_GET_QUOTA, XS_SET_FEATURE, XS_SET_QUOTA } from './ne
 import { absolutePath, domidOf, homeOf, isSpecial } from './path.ts';
 import { formatPermissions, parsePermissions } from './permissions.ts';
 import { quotaNames } from './quota.ts';
+import { Refusal } from './refusal.ts';
 import type { Server } from './server.ts';
 import { checkMemory, type Node, readable, specialPerms } from './store.ts';
 import { SAW_EXISTENCE, SAW_NAMES, SAW_PERMS, SAW_VALUE, Transaction, type View } from './transaction.ts';
@@ -60,7 +61,7 @@ type Reply = Uint8Array | readonly string[];
 /** Throws a XenError. */
 type Handler = (request: Request) => Reply | typeof LATER;
 const OK = Buffer.from('OK\0');
-const invalid = (why: string): XenError => new XenError('EINVAL', why);
+const invalid = (why: string): Refusal => new Refusal('EINVAL', why);
 
 const handlers = new Map<number, Handler>([
   [XS_CONTROL, control],
@@ -102,13 +103,13 @@ export function answer(
   let reply: Uint8Array;
   try {
     const handler = handlers.get(type);
-    if (!handler) throw new XenError('ENOSYS', `no message of type ${type}`);
+    if (!handler) throw new Refusal('ENOSYS', `no message of type ${type}`);
     if (OF_DOM0.has(type)) dom0Only(request);
     if (tx_id !== 0 && !OF_NO_TRANSACTION.has(type)) transactionOf(client, tx_id);
     const result = handler(request);
     if (result === LATER) return true;
     reply = result instanceof Uint8Array ? result : strings(result);
-    if (reply.length > XENSTORE_PAYLOAD_MAX) throw new XenError('E2BIG', `a reply of ${reply.length} bytes`);
+    if (reply.length > XENSTORE_PAYLOAD_MAX) throw new Refusal('E2BIG', `a reply of ${reply.length} bytes`);
   } catch (error) {
     const name = errorName(error);
     if (!(error instanceof XenError)) {
@@ -120,7 +121,7 @@ export function answer(
         server.tracing.tell(about, `${client.name}: ${xsTypeName(type)} tx ${tx_id}: ${name}: ${error.message}`);
       }
     }
-    client.output.reply(XS_ERROR, req_id, tx_id, strings([name]));
+    client.output.reply(XS_ERROR, req_id, tx_id, errorPayload(name));
     return false;
   }
   if (server.tracing.wants('io')) {
@@ -148,6 +149,16 @@ const OF_DOM0 = new Set([
 
 /** Xen: the transaction of any other message must be open, whether it matters to it or not. */
 const OF_NO_TRANSACTION = new Set([XS_WATCH, XS_UNWATCH]);
+
+const errorPayloads = new Map<string, Uint8Array>();
+function errorPayload(name: string): Uint8Array {
+  let payload = errorPayloads.get(name);
+  if (!payload) {
+    payload = strings([name]);
+    errorPayloads.set(name, payload);
+  }
+  return payload;
+}
 
 /** Xen: only names of xs_wire.h's list may be sent; clients take any other for EINVAL. */
 function errorName(error: unknown): string {
@@ -196,7 +207,7 @@ function guestOf(text: string | undefined): number {
 }
 
 function dom0Only({ client }: Request): void {
-  if (!client.actor.privileged) throw new XenError('EACCES', `${client.name} is not dom0`);
+  if (!client.actor.privileged) throw new Refusal('EACCES', `${client.name} is not dom0`);
 }
 
 /** What this request reads and writes. Throws ENOENT for a transaction that is not open. */
@@ -206,7 +217,7 @@ function view({ server, client, tx_id }: Request): View {
 
 function transactionOf(client: Connection, tx_id: number): Transaction {
   const transaction = client.transactions.get(tx_id);
-  if (!transaction) throw new XenError('ENOENT', `${client.name} has no transaction ${tx_id}`);
+  if (!transaction) throw new Refusal('ENOENT', `${client.name} has no transaction ${tx_id}`);
   return transaction;
 }
 
@@ -229,7 +240,7 @@ function directory(request: Request): Reply {
   const on = view(request);
   on.saw(path, SAW_EXISTENCE | SAW_NAMES | permsMatter(request));
   const node = readable(on.tree, request.client.actor, path);
-  if (node.children.nameBytes > XENSTORE_PAYLOAD_MAX) throw new XenError('E2BIG', `${path} has too many children`);
+  if (node.children.nameBytes > XENSTORE_PAYLOAD_MAX) throw new Refusal('E2BIG', `${path} has too many children`);
   return listed(node.children);
 }
 
@@ -325,7 +336,7 @@ function watch(request: Request): Reply {
   // Xen: of a special watch the only depth is 1, which asks for the domid in the event.
   if (path.startsWith('@') && depth !== undefined && depth !== 1) throw invalid(`a special watch of depth ${depth}`);
   if (server.watches.count(client) >= client.limits().watches) {
-    throw new XenError('ENOSPC', `${client.name} has ${client.limits().watches} watches already`);
+    throw new Refusal('ENOSPC', `${client.name} has ${client.limits().watches} watches already`);
   }
   const held = client.held() + watchBytes(path, token ?? '');
   checkMemory(server.store.tree, client.actor, client.limits(), held);
@@ -355,9 +366,9 @@ function resetWatches({ server, client }: Request): Reply {
 
 function transactionStart(request: Request): Reply {
   const { server, client, tx_id } = request;
-  if (tx_id !== 0) throw new XenError('EBUSY', 'a transaction within a transaction');
+  if (tx_id !== 0) throw new Refusal('EBUSY', 'a transaction within a transaction');
   if (client.transactions.size >= client.limits().transactions) {
-    throw new XenError('ENOSPC', `${client.name} has ${client.transactions.size} transactions open`);
+    throw new Refusal('ENOSPC', `${client.name} has ${client.transactions.size} transactions open`);
   }
   checkMemory(server.store.tree, client.actor, client.limits(), client.held());
   const id = client.newTransactionId();

@@ -1,6 +1,6 @@
 // The tree. A tree is a value: every operation makes a new one that shares what it did not change, so a
 // snapshot is a reference and a commit is the replacement of one.
-import { XenError } from '#pvbus';
+
 import { NameMap } from './name-map.ts';
 import { INTRODUCE_DOMAIN, RELEASE_DOMAIN, segmentsOf } from './path.ts';
 import {
@@ -14,6 +14,7 @@ import {
   withoutDomain,
 } from './permissions.ts';
 import { type Limits, UNLIMITED } from './quota.ts';
+import { Refusal } from './refusal.ts';
 import { each, minus, NO_USAGE, plus, type Usage, type Usages, usageIn } from './usage.ts';
 
 export interface Node {
@@ -94,8 +95,8 @@ export function find(tree: Tree, path: string): Node | undefined {
 export function readable(tree: Tree, actor: Actor, path: string): Node {
   const segments = segmentsOf(path);
   const { node, depth } = nearest(tree, segments);
-  if (!mayRead(actor, node.perms)) throw new XenError('EACCES', `dom${actor.domid} may not read ${path}`);
-  if (depth < segments.length) throw new XenError('ENOENT', `${path} does not exist`);
+  if (!mayRead(actor, node.perms)) throw new Refusal('EACCES', `dom${actor.domid} may not read ${path}`);
+  if (depth < segments.length) throw new Refusal('ENOENT', `${path} does not exist`);
   return node;
 }
 
@@ -180,7 +181,7 @@ export function sizeOf(node: Node): number {
 /** Throws ENOSPC. */
 export function checkSize(node: Node, path: string, limits: Limits): void {
   if (sizeOf(node) > limits['node-size']) {
-    throw new XenError('ENOSPC', `${path} would be larger than ${limits['node-size']} bytes`);
+    throw new Refusal('ENOSPC', `${path} would be larger than ${limits['node-size']} bytes`);
   }
 }
 
@@ -193,7 +194,7 @@ export function checkUsage(before: Tree, after: Tree, actor: Actor, limits: Limi
   const was = usageOf(before, actor.domid);
   const is = usageOf(after, actor.domid);
   if (is.nodes > was.nodes && is.nodes > limits.nodes) {
-    throw new XenError('ENOSPC', `dom${actor.domid} has ${limits.nodes} nodes already`);
+    throw new Refusal('ENOSPC', `dom${actor.domid} has ${limits.nodes} nodes already`);
   }
   if (is.bytes > was.bytes) checkMemory(after, actor, limits, held);
 }
@@ -201,7 +202,7 @@ export function checkUsage(before: Tree, after: Tree, actor: Actor, limits: Limi
 /** Throws ENOMEM. */
 export function checkMemory(tree: Tree, actor: Actor, limits: Limits, held: number): void {
   if (usageOf(tree, actor.domid).bytes + held <= limits.memory) return;
-  throw new XenError('ENOMEM', `dom${actor.domid} has used its memory quota`);
+  throw new Refusal('ENOMEM', `dom${actor.domid} has used its memory quota`);
 }
 
 /**
@@ -284,7 +285,7 @@ function put(
 ): Outcome {
   const chain = chainOf(tree, segments);
   const last = chain[chain.length - 1]!; // never empty
-  const denied = () => new XenError('EACCES', `dom${actor.domid} may not write ${op.path}`);
+  const denied = () => new Refusal('EACCES', `dom${actor.domid} may not write ${op.path}`);
   if (chain.length > segments.length) {
     // Xen: MKDIR of what exists leaves it alone, but only for who may write it.
     if (!mayWrite(actor, last.perms)) throw denied();
@@ -326,12 +327,12 @@ function put(
 function remove(tree: Tree, segments: readonly string[], path: string, actor: Actor, generation: number): Outcome {
   const chain = chainOf(tree, segments);
   const last = chain[chain.length - 1]!; // never empty
-  if (!mayWrite(actor, last.perms)) throw new XenError('EACCES', `dom${actor.domid} may not remove ${path}`);
-  if (segments.length === 0) throw new XenError('EINVAL', 'the root stays');
+  if (!mayWrite(actor, last.perms)) throw new Refusal('EACCES', `dom${actor.domid} may not remove ${path}`);
+  if (segments.length === 0) throw new Refusal('EINVAL', 'the root stays');
   if (chain.length <= segments.length) {
     // Xen: removing what is not there is fine, but its parent must be there.
     if (chain.length === segments.length) return { tree, change: undefined };
-    throw new XenError('ENOENT', `the parent of ${path} does not exist`);
+    throw new Refusal('ENOENT', `the parent of ${path} does not exist`);
   }
   const above = segments.slice(0, -1);
   const name = segments[above.length]!; // not the root
@@ -353,21 +354,21 @@ function setPerms(
   generation: number,
 ): Outcome {
   if (1 + perms.entries.length > limits.permissions) {
-    throw new XenError('ENOSPC', `more than ${limits.permissions} permissions for ${path}`);
+    throw new Refusal('ENOSPC', `more than ${limits.permissions} permissions for ${path}`);
   }
   if (path.startsWith('@')) {
-    if (!actor.privileged) throw new XenError('EACCES', `dom${actor.domid} may not change ${path}`);
+    if (!actor.privileged) throw new Refusal('EACCES', `dom${actor.domid} may not change ${path}`);
     return { tree: { ...tree, special: tree.special.with(path, perms, tagsOfPerms(perms)) }, change: undefined };
   }
   const chain = chainOf(tree, segments);
   const last = chain[chain.length - 1]!; // never empty
   const exists = chain.length > segments.length;
   if (!(exists ? isOwner(actor, last.perms) : mayWrite(actor, last.perms))) {
-    throw new XenError('EACCES', `dom${actor.domid} does not own ${path}`);
+    throw new Refusal('EACCES', `dom${actor.domid} does not own ${path}`);
   }
-  if (!exists) throw new XenError('ENOENT', `${path} does not exist`);
+  if (!exists) throw new Refusal('ENOENT', `${path} does not exist`);
   if (!actor.privileged && perms.owner !== last.perms.owner) {
-    throw new XenError('EPERM', `dom${actor.domid} may not give ${path} away`);
+    throw new Refusal('EPERM', `dom${actor.domid} may not give ${path} away`);
   }
   const after = withOwn(last, last.value, perms, generation);
   checkSize(after, path, limits);

@@ -6,6 +6,7 @@ import { XenError } from '#pvbus';
 import { parentOf, segmentsOf } from './path.ts';
 import { type Actor, DOM0, samePermissions } from './permissions.ts';
 import { type Limits, UNLIMITED } from './quota.ts';
+import { Refusal } from './refusal.ts';
 import {
   apply,
   type Change,
@@ -139,7 +140,7 @@ export class Transaction implements View {
     const limits = this.#account.limits();
     // As many as nodes, four times over: alternating writes and removals of one node must end somewhere.
     if (this.#operations.length >= 4 * limits['transaction-nodes']) {
-      throw new XenError('ENOSPC', `dom${this.#actor.domid}: a transaction of too many operations`);
+      throw new Refusal('ENOSPC', `dom${this.#actor.domid}: a transaction of too many operations`);
     }
     this.#touch(op.path);
     try {
@@ -170,7 +171,7 @@ export class Transaction implements View {
     const { domid } = this.#actor;
     const limits = this.#account.limits();
     if (this.#touched.size >= limits['transaction-nodes']) {
-      throw new XenError('ENOSPC', `dom${domid}: a transaction of more than ${this.#touched.size} nodes`);
+      throw new Refusal('ENOSPC', `dom${domid}: a transaction of more than ${this.#touched.size} nodes`);
     }
     checkMemory(this.#store.tree, this.#actor, limits, this.#account.held() + OVERHEAD + path.length);
     this.#touched.add(path);
@@ -212,12 +213,12 @@ export class Transaction implements View {
     const outdated = now === this.#base ? undefined : this.#outdated(now);
     if (outdated !== undefined) {
       this.conflict = outdated;
-      throw new XenError('EAGAIN', `${outdated} was changed meanwhile`);
+      throw new Refusal('EAGAIN', `${outdated} was changed meanwhile`);
     }
     const again = this.#doneAgain(now, this.#store.nextGeneration());
     if (typeof again === 'string') {
       this.conflict = again;
-      throw new XenError('EAGAIN', `a change of ${again} is no longer possible`);
+      throw new Refusal('EAGAIN', `a change of ${again} is no longer possible`);
     }
     const limits = this.#account.limits();
     if (limits !== UNLIMITED) this.#checkLimits(now, again.tree, limits);

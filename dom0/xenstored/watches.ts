@@ -1,8 +1,9 @@
 // Who is to be told of a change. Watches hang in a tree of their own along the paths they name, so a change
 // costs what the length of its path and the number of its watchers is, however many watches there are.
-import { XenError } from '#pvbus';
+
 import { homeOf, segmentsOf } from './path.ts';
 import { type Actor, mayRead, type Permissions } from './permissions.ts';
+import { Refusal } from './refusal.ts';
 import type { Change, Node } from './store.ts';
 
 /** One who may watch: a connection. */
@@ -79,7 +80,7 @@ export class Watches {
   /** `path` is absolute or special. Throws EEXIST. */
   add(watcher: Watcher, path: string, token: string, relative: boolean, depth?: number): void {
     if (this.#of.get(watcher)?.has(keyOf(path, token))) {
-      throw new XenError('EEXIST', `dom${watcher.actor.domid} watches ${path} with that token already`);
+      throw new Refusal('EEXIST', `dom${watcher.actor.domid} watches ${path} with that token already`);
     }
     this.#hang({ watcher, path, token, relative, depth, nr: this.#nextNr++ });
   }
@@ -105,8 +106,7 @@ export class Watches {
   remove(watcher: Watcher, path: string, token: string): void {
     const own = this.#of.get(watcher);
     const watch = own?.get(keyOf(path, token));
-    if (!own || !watch)
-      throw new XenError('ENOENT', `dom${watcher.actor.domid} does not watch ${path} with that token`);
+    if (!own || !watch) throw new Refusal('ENOENT', `dom${watcher.actor.domid} does not watch ${path} with that token`);
     own.delete(keyOf(path, token));
     this.#bytes.set(watcher, this.bytes(watcher) - watchBytes(path, token));
     if (own.size === 0) this.#forget(watcher);
