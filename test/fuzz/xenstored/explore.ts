@@ -11,7 +11,7 @@ export interface Explored {
   readonly failure: string | undefined;
 }
 
-const STEPS_PER_RUN = 60;
+const STEPS_PER_RUN = 80;
 
 export function explore(seed: number, runs: number, newRun: () => Run = () => new Run()): Explored {
   let requests = 0;

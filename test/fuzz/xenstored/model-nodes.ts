@@ -27,7 +27,7 @@ export interface Change {
   readonly path: string;
   readonly before: Node | undefined;
   readonly after: Node | undefined;
-  /** The node above it. */
+  /** The node above it then. */
   readonly above: Node | undefined;
   /** What went with it, by path. */
   readonly gone: ReadonlyMap<string, Node>;
@@ -212,7 +212,7 @@ export function perform(
   }
   const change = (after: Node | undefined, gone: Change['gone'], facts: readonly string[]): Done => ({
     text: 'OK\0',
-    changes: [{ path, before: node, after, above: tree.nodes.get(parentOf(path)), gone }],
+    changes: [{ path, before: node, after, above: path === '/' ? undefined : tree.nodes.get(parentOf(path)), gone }],
     facts,
   });
   if (type === xs.XS_SET_PERMS) {

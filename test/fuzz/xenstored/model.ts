@@ -89,11 +89,29 @@ interface Introduced {
   shutdownTold: boolean;
 }
 
-/** What only dom0 may send. */
-const OF_DOM0: readonly number[] = [
-  ...[xs.XS_CONTROL, xs.XS_INTRODUCE, xs.XS_RELEASE, xs.XS_IS_DOMAIN_INTRODUCED, xs.XS_RESUME, xs.XS_SET_TARGET],
-  ...[newer.XS_SET_FEATURE, newer.XS_GET_QUOTA, newer.XS_SET_QUOTA],
-];
+const OF_DOM0 = new Set<number>([
+  xs.XS_CONTROL,
+  xs.XS_INTRODUCE,
+  xs.XS_RELEASE,
+  xs.XS_IS_DOMAIN_INTRODUCED,
+  xs.XS_RESUME,
+  xs.XS_SET_TARGET,
+  newer.XS_SET_FEATURE,
+  newer.XS_GET_QUOTA,
+  newer.XS_SET_QUOTA,
+]);
+/** All from 0 to 26 but what only the daemon sends, and one that was removed. */
+const KNOWN = new Set([...Array(27).keys()].filter(type => ![15, 16, 20].includes(type)));
+const DOMID_SELF = 0x7ff0;
+
+/** Whether a watch is told of a change at `path` as such. */
+function reaches({ path, depth }: Watch, at: string): boolean {
+  return (at === path || below(at, path)) && chainOf(at).length - chainOf(path).length <= depth;
+}
+function shownTo({ domid }: Client, { relative }: Watch, path: string): string {
+  const home = `${homeOf(domid)}/`;
+  return relative && path.startsWith(home) ? path.slice(home.length) : path;
+}
 
 // ---- the daemon ----
 
@@ -172,7 +190,8 @@ export class Model {
       else continue;
       this.#tellSpecial('@releaseDomain', domid);
     }
-    for (const domid of [...this.#released]) if (!this.#world.has(domid)) this.#bury(domid);
+    const kept = [...this.#released, ...this.#features.keys(), ...this.#own.keys()];
+    for (const domid of kept) if (!this.#world.has(domid) && !this.#introduced.has(domid)) this.#bury(domid);
   }
 
   // ---- requests ----
@@ -199,11 +218,10 @@ export class Model {
   #answer(client: Client, request: Request, got: Reply): string {
     const { type, tx, payload } = request;
     const quotas = this.#quotas(client);
-    const dom0Only = (): void => (client.domid === 0 ? undefined : refuse('EACCES'));
-    if (type > 26 || [15, 16, 20].includes(type)) refuse('ENOSYS');
-    if (OF_DOM0.includes(type)) dom0Only();
-    const free = type === xs.XS_WATCH || type === xs.XS_UNWATCH;
-    if (tx !== 0 && !free && !client.transactions.has(tx)) refuse('ENOENT');
+    if (!KNOWN.has(type)) refuse('ENOSYS');
+    if (OF_DOM0.has(type) && client.domid !== 0) refuse('EACCES');
+    const watches = type === xs.XS_WATCH || type === xs.XS_UNWATCH;
+    if (tx !== 0 && !watches && !client.transactions.has(tx)) refuse('ENOENT');
     if (isNodeRequest(type)) return this.#nodeRequest(client, request, got);
     switch (type) {
       case xs.XS_WATCH: {
@@ -278,12 +296,12 @@ export class Model {
         return `${homeOf(domidOf(only(payload)))}\0`;
       case xs.XS_IS_DOMAIN_INTRODUCED: {
         const domid = domidOf(only(payload));
-        return domid === 0 || domid === xs.DOMID_SELF || this.#introduced.has(domid) ? 'T\0' : 'F\0';
+        return domid === 0 || domid === DOMID_SELF || this.#introduced.has(domid) ? 'T\0' : 'F\0';
       }
       case newer.XS_GET_FEATURE: {
         const [id] = strings(payload, 0, 1);
         if (!id) return `${FEATURES}\0`;
-        dom0Only();
+        if (client.domid !== 0) refuse('EACCES');
         return `${this.featuresOf(guestOf(id))}\0`;
       }
       case newer.XS_SET_FEATURE: {
@@ -314,15 +332,32 @@ export class Model {
         else this.#own.set(domid, { ...(this.#own.get(domid) ?? this.#global), [name]: value });
         return 'OK\0';
       }
-      case xs.XS_CONTROL: {
-        const [command, param] = strings(payload, 1);
-        if (command === 'help') return got.slice(1);
-        if (command === 'check' || (command === 'print' && param !== undefined)) return 'OK\0';
-        return refuse('EINVAL');
-      }
+      case xs.XS_CONTROL:
+        return this.#control(strings(payload, 1), got);
       default:
         return refuse('ENOSYS');
     }
+  }
+
+  #control([command, ...args]: string[], got: Reply): string {
+    /** A text for people, whatever it says. */
+    const text = (): string => (got.startsWith('=') ? got.slice(1) : 'a text');
+    const words = args.join(' ');
+    if ((command === 'help' || command === 'quota' || command === 'quota-soft') && args.length === 0) return text();
+    if ((command === 'check' || command === 'memreport') && args.length === 0) return 'OK\0';
+    if (command === 'print' && args.length === 1) return 'OK\0';
+    if (command === 'quota' && (words === 'max' || words === 'max -r')) return text();
+    const [set, name = '', value, ...more] = args;
+    if ((command === 'quota' || command === 'quota-soft') && set === 'set') {
+      const key = command === 'quota' ? name : name === 'memory' ? 'memory-soft' : '';
+      const allowed = key in QUOTAS && (key === 'memory-soft') === (command === 'quota-soft');
+      if (!allowed || more.length > 0 || number(value) === 0) refuse('EINVAL');
+      this.#global = { ...this.#global, [key]: Number(value) };
+      return 'OK\0';
+    }
+    if (command !== 'quota' || args.length !== 1) refuse('EINVAL');
+    const domid = domidOf(set);
+    return domid === 0 || this.#introduced.has(domid) ? text() : refuse('ENOENT');
   }
 
   #nodeRequest(client: Client, request: Request, got: Reply): string {
@@ -362,39 +397,64 @@ export class Model {
     this.#generations.set(key, list);
   }
 
-  /** `done` is done to the tree of all. */
-  #publish({ changes, facts }: Done, before: Tree['nodes'] | undefined = undefined): void {
+  /** `done` is done to the tree of all, at once; `before`: what that was when it is done by a transaction. */
+  #publish({ changes, facts }: Done, before?: Tree['nodes']): void {
     for (const client of this.#clients.values()) {
       for (const { disturbed } of client.transactions.values()) for (const fact of facts) disturbed.add(fact);
     }
-    for (const change of changes) {
+    for (const [i, change] of changes.entries()) {
       this.#changes++;
       for (const client of this.#clients.values()) {
-        for (const watch of client.watches) this.#tell(client, watch, change, before);
+        for (const watch of client.watches) {
+          if (before) this.#tellOfTransaction(client, watch, changes, i, before);
+          else this.#tell(client, watch, change);
+        }
       }
     }
   }
 
-  #tell(
-    client: Client,
-    { path, token, relative, depth }: Watch,
-    change: Change,
-    before: Tree['nodes'] | undefined,
-  ): void {
+  /** A change as a watch is told of it. */
+  #tell(client: Client, watch: Watch, change: Change): void {
+    const { path, before, after, above, gone } = change;
     const sees = (node: Node | undefined): boolean => node !== undefined && may(client, node.perms, 'r');
-    const home = `${homeOf(client.domid)}/`;
-    const shown = (at: string): string => (relative && at.startsWith(home) ? at.slice(home.length) : at);
-    if (change.path === path || below(change.path, path)) {
-      const levels = chainOf(change.path).length - chainOf(path).length;
-      if (levels > depth || !(sees(change.before) || sees(change.after) || sees(change.above))) return;
-      // What was never seen but within a transaction need not be told.
-      const was = !before || before.get(change.path) === change.before;
-      const is = !before || this.#tree.nodes.get(change.path) === change.after;
-      const sure = (was && sees(change.before)) || (is && sees(change.after)) || sees(change.above);
-      this.#tellOne(client, shown(change.path), token, sure);
-    } else if (change.gone.has(path) && (sees(change.gone.get(path)) || sees(change.gone.get(parentOf(path))))) {
-      this.#tellOne(client, shown(path), token, !before || before.get(path) === change.gone.get(path));
+    if (reaches(watch, path)) {
+      if (sees(before) || sees(after) || sees(above))
+        this.#tellOne(client, shownTo(client, watch, path), watch.token, true);
+    } else if (
+      below(watch.path, path) &&
+      (sees(gone.get(watch.path)) || (gone.has(watch.path) && sees(gone.get(parentOf(watch.path)))))
+    ) {
+      this.#tellOne(client, shownTo(client, watch, watch.path), watch.token, true);
     }
+  }
+
+  /**
+   * One of the changes of a transaction. What it has made and removed again is not told; of the rest the beginning
+   * and the end count for sure, and what was so in between may.
+   */
+  #tellOfTransaction(client: Client, watch: Watch, changes: readonly Change[], i: number, first: Tree['nodes']): void {
+    const { path, before, after, above, gone } = changes[i]!;
+    const end = this.#tree.nodes;
+    const sees = (node: Node | undefined): boolean => node !== undefined && may(client, node.perms, 'r');
+    const wasGone = (at: string): boolean => changes.slice(0, i).some(earlier => earlier.gone.has(at));
+    const at = reaches(watch, path) ? path : watch.path;
+    if (!first.has(at) && !end.has(at)) return;
+    const parent = parentOf(at);
+    const seen = [first.get(at), end.get(at), first.get(parent), end.get(parent)].some(sees);
+    let sure: boolean;
+    let possible: boolean;
+    if (at === path) {
+      possible = seen || sees(before) || sees(after) || sees(above);
+      const removed = changes.slice(i + 1).some(later => later.gone.has(at));
+      if (after) {
+        const stays = end.get(at) === after && (sees(after) || (at !== '/' && sees(end.get(parent))));
+        sure = stays || (!removed && first.get(at) === before && sees(before));
+      } else sure = first.has(at) && !wasGone(at) && (sees(above) || (first.get(at) === before && sees(before)));
+    } else if (below(at, path) && gone.has(at)) {
+      possible = seen || sees(gone.get(at)) || sees(gone.get(parent));
+      sure = first.has(at) && !wasGone(at) && (sees(first.get(at)) || sees(first.get(parent)));
+    } else return;
+    if (possible) this.#tellOne(client, shownTo(client, watch, at), watch.token, sure);
   }
 
   #tellSpecial(name: string, domid: number): void {
@@ -449,7 +509,7 @@ export class Model {
     }
     const before = this.#tree.nodes;
     Object.assign(this.#tree, next);
-    this.#publish({ text: '', changes: toldOf(changes, before, next.nodes), facts }, before);
+    this.#publish({ text: '', changes, facts }, before);
   }
 
   // ---- domains ----
@@ -492,17 +552,18 @@ export class Model {
       ),
     );
     const changes: Change[] = [];
-    for (const [path, before] of [...nodes]) {
+    for (const [path, before] of [...nodes].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      const above = path === '/' ? undefined : nodes.get(parentOf(path)); // parents come first
       if (doomed.has(path)) {
         if (doomed.has(parentOf(path))) continue;
         const gone = new Map([...nodes].filter(([at]) => at === path || below(at, path)));
-        changes.push({ path, before, after: undefined, above: nodes.get(parentOf(path)), gone });
+        changes.push({ path, before, after: undefined, above, gone });
         continue;
       }
       if (!before.perms.some(perm => perm.domid === domid)) continue;
       const after = { ...before, perms: without(before.perms) };
       nodes.set(path, after);
-      changes.push({ path, before, after, above: nodes.get(parentOf(path)), gone: new Map() });
+      changes.push({ path, before, after, above, gone: new Map() });
     }
     for (const path of doomed) nodes.delete(path);
     for (const path of ['@introduceDomain', '@releaseDomain']) special.delete(`${path}/${domid}`);
@@ -512,22 +573,6 @@ export class Model {
     );
     this.#publish({ text: '', changes, facts: [...facts, ...[...special.keys()].map(path => `special ${path}`)] });
   }
-}
-
-/** What is told of a transaction's changes to `before`: of nodes it has made and removed again nothing. */
-function toldOf(changes: readonly Change[], before: Tree['nodes'], end: Tree['nodes']): Change[] {
-  const left = new Map(before);
-  return changes.flatMap((change, i) => {
-    const { path, after } = change;
-    const was = left.get(path);
-    if (after) {
-      const goes = changes.slice(i + 1).some(later => !later.after && (later.path === path || below(path, later.path)));
-      return goes ? [] : [{ ...change, before: was, above: end.get(parentOf(path)) }];
-    }
-    const gone = new Map([...left].filter(([at]) => at === path || below(at, path)));
-    for (const at of gone.keys()) left.delete(at);
-    return was ? [{ ...change, before: was, gone }] : [];
-  });
 }
 
 /** Remember what was asked in a transaction, and what its answer came from. */

@@ -6,10 +6,11 @@
 //   &      -        READ other|        OK|
 //   door   -        destroys 3
 //
-// `|` is a NUL; `{x*40}` 40 times x; `\xNN` a byte; t1 is the client's oldest open transaction. `&`: sent in
-// one go with the line before it. Before a request `cut 3,17` says where it was cut into pieces, `half 5` that
-// only so many bytes of it were sent, and the rest before its client's next line. `deaf`: it reads nothing until
-// its next line; `hang-up`: it connects anew; `daemon restart`: killed, and succeeded by one with its journal.
+// `|` is a NUL; `{x*40}` 40 times x; `\xNN` a byte; t1 is the client's oldest open transaction, t9 none it ever
+// had. `&`: sent in one go with the line before it. Before a request `cut 3,17` says where it was cut into pieces,
+// `half 5` that only so many bytes of it were sent, and the rest before its client's next line. `deaf`: it reads
+// nothing until its next line; `hang-up`: it connects anew; `daemon restart`: killed, and succeeded by one with its
+// journal.
 import * as pvbus from '#pvbus';
 import * as newer from '../../../dom0/xenstored/newer-wire.ts';
 import type { Ask, DoorAct, Step } from './steps.ts';

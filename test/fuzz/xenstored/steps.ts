@@ -3,13 +3,16 @@ import fc from 'fast-check';
 import * as xs from '#pvbus';
 import * as newer from '../../../dom0/xenstored/newer-wire.ts';
 
-/** A message. `tx`: 0 for none, else which of its client's open transactions, counted round. */
+/** A message. `tx`: 0 for none, else which of its client's open transactions, counted round; or NEVER_OPEN. */
 export interface Ask {
   readonly type: number;
   readonly tx: number;
   /** A character for each byte. */
   readonly payload: string;
 }
+
+/** As `tx`: an id its client never had. */
+export const NEVER_OPEN = 9;
 
 export const DOMIDS = [3, 5, 9] as const;
 export const SOCKETS = ['dom0', 'dom0b'] as const;
@@ -107,26 +110,35 @@ const perm = weighted(
   [12, one('n0', 'b0', 'r0', 'n3', 'b3', 'r3', 'w3', 'n5', 'b5', 'r5', 'n9', 'r32757')],
   [1, one('x3', 'n', '', 'r70000')],
 );
-const perms = fc
-  .array(perm, { minLength: 1, maxLength: 7 })
-  .map(all => all.filter((p, i) => !p.endsWith('757') || all.indexOf(p) === i));
-const permsText = weighted([8, fc.tuple(perm).map(p => p as string[])], [4, perms]).map(all =>
+const perms = weighted(
+  [3, fc.array(perm, { minLength: 1, maxLength: 7 })],
+  [
+    3,
+    one(
+      ['n0', 'r32757'],
+      ['n0', 'r3'],
+      ['n0', 'b3', 'n5'],
+      ['b0', 'n32757', 'r3'],
+      ['n3', 'b5'],
+      ['n5', 'r3'],
+      ['r3', 'w9'],
+    ),
+  ],
+).map(all => all.filter((p, i) => !p.endsWith('757') || all.indexOf(p) === i));
+const permsText = weighted([6, fc.tuple(perm).map(p => p as string[])], [4, perms]).map(all =>
   all.map(p => `${p}\0`).join(''),
 );
 const token = weighted([12, one('t', 'u')], [1, one('', '\xff', 't'.repeat(4000))]);
-const domid = weighted([20, one('3', '5', '9')], [1, one('0', '1', '32751', '32752', '65536', '', 'x', '03')]);
+const domid = weighted([20, one('3', '5', '9')], [1, one('0', '1', '32751', '32752', '32753', '65536', '', 'x', '03')]);
 const depth = one('0', '1', '2', '3', '-1');
 const count = weighted([6, one('0', '1', '2', '3', '6', '20')], [1, one('100', '4000', '', 'x')]);
-const quota = one(
-  'nodes',
-  'watches',
-  'transactions',
-  'outstanding',
-  'transaction-nodes',
-  'node-size',
-  'path-max',
-  'permissions',
-  'nothing',
+/** A quota, with a value that is soon reached. */
+const someQuota = weighted(
+  [6, fc.tuple(one('nodes', 'watches', 'transactions', 'outstanding', 'transaction-nodes', 'permissions'), count)],
+  [2, fc.tuple(one('nodes'), one('1', '2', '3', '4', '5'))],
+  [2, fc.tuple(one('node-size'), one('4', '8', '12', '20', '110', '0'))],
+  [1, fc.tuple(one('path-max'), one('0', '3', '12', '2048'))],
+  [1, fc.tuple(one('nothing', 'memory-soft'), count)],
 );
 
 const of = (type: number, payload: fc.Arbitrary<string>): fc.Arbitrary<Ask> => payload.map(text => ask(type, text));
@@ -154,7 +166,7 @@ const watching = (path: fc.Arbitrary<string>): fc.Arbitrary<Ask> =>
     [6, of(xs.XS_WATCH, texts(path, token))],
     [2, of(xs.XS_WATCH, texts(path, token, depth))],
     [2, of(xs.XS_WATCH, texts(special, token))],
-    [1, of(xs.XS_WATCH, texts(special, token, depth))],
+    [1, of(xs.XS_WATCH, texts(special, token, one('1', '1', '1', '0', '2', '-1')))],
     [3, of(xs.XS_UNWATCH, texts(weighted([6, path], [1, special]), token))],
     [1, of(xs.XS_RESET_WATCHES, one('\0', ''))],
   );
@@ -164,16 +176,50 @@ const transacting = weighted(
   [1, of(xs.XS_TRANSACTION_END, one('F\0', 'X\0', ''))],
 );
 /** dom0's business, and what it is told that tries it without being dom0. */
-const ruling = weighted(
-  [3, of(xs.XS_INTRODUCE, texts(domid, one('1', '-1', 'x'), weighted([12, one('1')], [1, one('', 'x')])))],
+const introducing = weighted(
+  [4, of(xs.XS_INTRODUCE, texts(domid, one('1', '-1', 'x'), weighted([12, one('1')], [1, one('', '0', 'x')])))],
   [2, of(xs.XS_RELEASE, texts(domid))],
-  [1, of(xs.XS_RESUME, texts(domid))],
-  [1, of(xs.XS_SET_TARGET, texts(domid, domid))],
-  [3, of(newer.XS_SET_QUOTA, weighted([3, texts(domid, quota, count)], [1, texts(quota, count)]))],
-  [1, of(newer.XS_GET_QUOTA, weighted([1, one('', '\0')], [2, texts(quota)], [2, texts(domid, quota)]))],
-  [1, of(newer.XS_SET_FEATURE, texts(domid, one('0', '1', '5', '15', '16', 'x')))],
-  [1, of(xs.XS_CONTROL, one('check\0', 'help\0', 'print\0hello\0', 'print\0', 'nothing\0', ''))],
+  [2, of(xs.XS_RESUME, texts(domid))],
+  [2, of(xs.XS_SET_TARGET, texts(domid, domid))],
+  [2, of(newer.XS_SET_FEATURE, texts(domid, one('0', '1', '5', '15', '16', 'x')))],
+  [2, of(newer.XS_GET_FEATURE, texts(domid))],
 );
+const limiting = weighted(
+  [
+    5,
+    of(
+      newer.XS_SET_QUOTA,
+      fc.tuple(domid, someQuota).map(([id, [name, n]]) => `${id}\0${name}\0${n}\0`),
+    ),
+  ],
+  [
+    1,
+    of(
+      newer.XS_SET_QUOTA,
+      someQuota.map(([name, n]) => `${name}\0${n}\0`),
+    ),
+  ],
+  [
+    1,
+    of(
+      newer.XS_GET_QUOTA,
+      fc.tuple(domid, someQuota).map(([id, [name]]) => `${id}\0${name}\0`),
+    ),
+  ],
+  [1, of(newer.XS_GET_QUOTA, weighted([1, one('', '\0')], [2, someQuota.map(([name]) => `${name}\0`)]))],
+);
+const controlling = weighted(
+  [3, of(xs.XS_CONTROL, one('check\0', 'help\0', 'print\0hello\0', 'print\0', 'nothing\0', '', 'memreport\0'))],
+  [2, of(xs.XS_CONTROL, one('quota\0', 'quota\x003\0', 'quota\x009\0', 'quota\0max\0', 'quota\0max\0-r\0'))],
+  [
+    2,
+    of(
+      xs.XS_CONTROL,
+      someQuota.map(([name, n]) => `quota\0set\0${name}\0${n}\0`),
+    ),
+  ],
+);
+const ruling = weighted([6, introducing], [4, limiting], [1, controlling]);
 const asking = weighted(
   [1, of(newer.XS_GET_FEATURE, weighted([1, one('', '\0')], [1, texts(domid)]))],
   [1, of(xs.XS_GET_DOMAIN_PATH, texts(domid))],
@@ -200,12 +246,11 @@ const wild = fc
 /** A request as it is, or in one of the transactions its client has open. */
 const anywhere = (arbitrary: fc.Arbitrary<Ask>, outside: number): fc.Arbitrary<Ask> =>
   fc
-    .tuple(arbitrary, weighted([outside, one(0)], [6, one(1, 1, 1, 2, 3)]))
+    .tuple(arbitrary, weighted([3 * outside, one(0)], [18, one(1, 1, 1, 2, 3)], [1, one(NEVER_OPEN)]))
     .map(([request, tx]) => ({ ...request, tx }));
 
-const guest = one('dom3', 'dom5', 'dom3', 'dom5', 'dom3', 'dom5', 'dom9');
 const socket = one<string>(...SOCKETS);
-const anybody = weighted([3, socket], [4, guest]);
+const anybody = one('dom0', 'dom0', 'dom0b', 'dom3', 'dom3', 'dom5', 'dom5', 'dom9');
 const cuts = weighted([6, one<number[]>([])], [1, fc.array(fc.nat({ max: 60 }), { minLength: 1, maxLength: 5 })]);
 const requestOf = (who: fc.Arbitrary<string>, what: fc.Arbitrary<Ask>): fc.Arbitrary<Step> =>
   fc.tuple(who, what, cuts).map(([who, request, cuts]) => ({ kind: 'ask', who, asks: [request], cuts }));
@@ -215,56 +260,109 @@ const door = fc.record({
   domid: one<number>(...DOMIDS),
 });
 
-/** How much of each kind there is in a run, and the paths it is about. */
+/** Who is in a run, what it is about, and how much there is of each kind. */
 interface Theme {
+  readonly who: fc.Arbitrary<string>;
   readonly path: fc.Arbitrary<string>;
-  readonly look: number;
-  readonly change: number;
-  readonly watch: number;
-  readonly transact: number;
-  readonly rule: number;
+  readonly rule: fc.Arbitrary<Ask>;
+  readonly looks: number;
+  readonly changes: number;
+  readonly watches: number;
+  readonly transactions: number;
+  readonly rules: number;
   readonly wild: number;
-  readonly door: number;
+  readonly doors: number;
 }
 
-function stepOf({ path, ...much }: Theme): fc.Arbitrary<Step> {
+function stepOf(theme: Theme): fc.Arbitrary<Step> {
+  const { who, path } = theme;
   const [look, change, watch] = [lookingAt(path), changing(path), watching(path)];
   const request = weighted(
-    [much.look, anywhere(look, 3)],
-    [much.change, anywhere(change, 3)],
-    [much.watch, watch],
-    [much.transact, transacting.map(end => (end.type === xs.XS_TRANSACTION_END ? { ...end, tx: 1 } : end))],
+    [theme.looks, anywhere(look, 3)],
+    [theme.changes, anywhere(change, 3)],
+    [theme.watches, watch],
+    [theme.transactions, transacting.map(end => (end.type === xs.XS_TRANSACTION_END ? { ...end, tx: 1 } : end))],
     [1, anywhere(transacting, 1)],
     [1, ruling],
     [1, asking],
-    [much.wild, anywhere(wild, 6)],
+    [theme.wild, anywhere(wild, 6)],
   );
   const several = fc.array(anywhere(weighted([1, look], [2, change], [1, watch]), 2), { minLength: 2, maxLength: 8 });
   return weighted<Step>(
-    [60, requestOf(anybody, request)],
-    [much.rule, requestOf(socket, ruling)],
-    [4, fc.record({ kind: one('ask' as const), who: anybody, asks: several, cuts })],
-    [2, fc.record({ kind: one('half' as const), who: anybody, ask: request, bytes: fc.nat({ max: 40 }) })],
-    [much.watch / 2, fc.record({ kind: one('deaf' as const), who: anybody })],
+    [60, requestOf(who, request)],
+    [theme.rules, requestOf(socket, theme.rule)],
+    [4, fc.record({ kind: one('ask' as const), who, asks: several, cuts })],
+    [2, fc.record({ kind: one('half' as const), who, ask: request, bytes: fc.nat({ max: 40 }) })],
+    [Math.ceil(theme.watches / 2), fc.record({ kind: one('deaf' as const), who })],
     [1, fc.record({ kind: one('hang-up' as const), who: socket })],
     [1, fc.record({ kind: one('restart' as const) })],
-    [much.door, door],
+    [theme.doors, door],
   );
 }
 
 const fewPaths = weighted(
-  [6, one('/d', '/d/a', '/d/b', '/d/a/x')],
+  [8, one('/d', '/d/a', '/d/b', '/d/a/x')],
   [1, one('/local/domain/3/data', '/local/domain/5', 'data', '/', '/e')],
 );
 const homes = weighted(
   [3, one('/local/domain/3', '/local/domain/3/data', '/local/domain/5', '/local/domain/5/data/k', 'data', 'data/k')],
   [2, one('/d', '/d/a', '/d/a/x')],
 );
+const everything = { who: anybody, path, rule: ruling, looks: 12, changes: 14, watches: 6, transactions: 9 };
 const THEMES: readonly Theme[] = [
-  { path, look: 12, change: 14, watch: 6, transact: 9, rule: 6, wild: 2, door: 4 },
-  { path: fewPaths, look: 12, change: 12, watch: 2, transact: 12, rule: 1, wild: 1, door: 1 },
-  { path: fewPaths, look: 2, change: 14, watch: 12, transact: 5, rule: 1, wild: 1, door: 2 },
-  { path: homes, look: 4, change: 12, watch: 8, transact: 4, rule: 16, wild: 1, door: 16 },
+  { ...everything, rules: 6, wild: 2, doors: 4 },
+  // Transactions in each other's way.
+  {
+    ...everything,
+    who: one('dom0', 'dom3', 'dom5'),
+    path: fewPaths,
+    looks: 12,
+    changes: 12,
+    watches: 2,
+    transactions: 8,
+    rules: 0,
+    wild: 0,
+    doors: 0,
+  },
+  // Who hears of what.
+  {
+    ...everything,
+    path: fewPaths,
+    looks: 1,
+    changes: 14,
+    watches: 12,
+    transactions: 5,
+    rules: 0,
+    wild: 1,
+    doors: 1,
+  },
+  // Domains that come and go.
+  {
+    ...everything,
+    path: homes,
+    rule: introducing,
+    looks: 4,
+    changes: 10,
+    watches: 6,
+    transactions: 3,
+    rules: 25,
+    wild: 1,
+    doors: 25,
+  },
+  // Little of everything.
+  {
+    ...everything,
+    who: one('dom3', 'dom3', 'dom5', 'dom0'),
+    path: weighted([2, fewPaths], [1, one('data', 'data/k', 'data/1', 'data/2', 'other')]),
+    rule: limiting,
+    looks: 4,
+    changes: 14,
+    watches: 3,
+    transactions: 6,
+    rules: 12,
+    wild: 0,
+    doors: 0,
+  },
 ];
 
 /** The steps of a run, each about one theme: what happens often together finds more than a little of everything. */
