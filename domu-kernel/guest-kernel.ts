@@ -1,8 +1,7 @@
 // Kernels as texts: the one in a domain's memory, and the one that was installed beside the shell.
 import { readFileSync, readSync } from 'node:fs';
 import { compileFunction } from 'node:vm';
-import koffi from 'koffi';
-import { type ControlMessage, domainLayout, PAGE_SIZE, XENOLITH_IMAGE_MAGIC, xenolith_image } from '#pvbus';
+import { type ControlMessage, domainLayout, koffi, PAGE_SIZE, XENOLITH_IMAGE_MAGIC, xenolith_image } from '#pvbus';
 
 export interface Handed {
   readonly controlFd: number;

@@ -2,6 +2,9 @@
 import koffi from 'koffi';
 import { getU64 } from './struct.ts';
 
+/** For programs that are loaded as text and ask for it by name. */
+export { koffi };
+
 const libc = koffi.load('libc.so.6');
 const long = 'int64_t';
 const f = {

@@ -8,7 +8,7 @@ import { type Inventory, takeInventory } from '../../support/inventory.ts';
 import { commandLine, eventually, isAlive } from '../../support/processes.ts';
 import { LifecycleHost } from '../../topology/lifecycle/host.ts';
 
-const KILLS = 20;
+const KILLS = 6;
 /** The host ends at the fifth end within ten seconds. */
 const APART_MS = 2600;
 

@@ -79,7 +79,7 @@ describe('a client', () => {
       code: 'ENOENT',
       message: expect.stringContaining('/nothing'),
     });
-    await expect(xs.introduce(domid(3), gfn(1), port(1))).rejects.toMatchObject({ code: 'ENOENT' });
+    await expect(xs.introduce(domid(3), gfn(1), port(1))).rejects.toMatchObject({ code: 'EINVAL' });
   });
 
   test('refuses by itself what would break the connection', async () => {
