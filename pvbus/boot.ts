@@ -67,8 +67,9 @@ class ProcessMachine implements Machine {
     Atomics.store(words, REPLY_SLEEPING, 0);
   }
   receive(): ControlMessage | undefined {
-    // control_seq counts the messages sent, the boot message included: a receive never waits.
-    if (Atomics.load(this.words, CONTROL_SEQ) === this.received) return undefined;
+    // control_seq counts the messages sent, the boot message included: a receive never waits. A message is counted
+    // after it was sent, so the count may be behind what has been received.
+    if (((Atomics.load(this.words, CONTROL_SEQ) - this.received) | 0) <= 0) return undefined;
     this.received = (this.received + 1) | 0;
     return receiveControl(this.socket);
   }
