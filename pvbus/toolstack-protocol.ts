@@ -139,6 +139,8 @@ export const TOOLSTACK_OPS = {
   /** ENOENT when no domain has the name. */
   domid: op({ name: anyName }, record({ domid })),
   domname: op({ domid }, record({ name: anyName })),
+  /** EEXIST when another domain has the name. */
+  rename: op({ domid, name: anyName }, nothing),
   /** Path of the unix socket that carries the console's bytes both ways. */
   console: op({ domid }, record({ path: text(108) })),
   /** Replies at once when it already is so. A domain that is destroyed ends every wait. */

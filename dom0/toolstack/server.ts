@@ -201,6 +201,9 @@ export class ToolstackServer {
         return { domid: await toolstack.domid(request.args.name) };
       case 'domname':
         return { name: await toolstack.domname(asDomid(request.args.domid)) };
+      case 'rename':
+        await toolstack.rename(asDomid(request.args.domid), request.args.name);
+        return null;
       case 'console':
         return { path: toolstack.console(asDomid(request.args.domid)) };
       case 'wait':

@@ -151,6 +151,26 @@ export class Toolstack {
     if (name === null) throw new XenError('ESRCH', `there is no dom${domid}, or it has no name`);
     return name;
   }
+  /** The new name is the domain's in xenstore, in `/vm`, and for whatever is done with its config later. */
+  async rename(domid: Domid, name: string): Promise<void> {
+    this.#guest(domid, 'renamed');
+    const { xs, records } = this.#parts;
+    const record = records.get(domid);
+    if (record === undefined) throw new XenError('ESRCH', `dom${domid} was not made by this toolstack`);
+    if (record.config.name === name) return;
+    const config = { ...record.config, name };
+    const free = records.reserve(config);
+    try {
+      await writeNodes(xs, [
+        { path: namePath(domid), value: name },
+        { path: `${vmPath(config.uuid)}/name`, value: name },
+      ]);
+      record.config = config;
+    } finally {
+      free();
+    }
+    this.#parts.log.info(`dom${domid} is called '${name}' now`);
+  }
   /** The unix socket of a domain's console. */
   console(domid: Domid): string {
     this.#guest(domid, 'attached to');

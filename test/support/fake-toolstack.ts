@@ -239,6 +239,13 @@ export class FakeToolstack {
       }
       case 'domname':
         return reply({ name: domain(args.domid).name ?? '' });
+      case 'rename': {
+        for (const { name } of this.domains.values()) {
+          if (name === args.name) throw new XenError('EEXIST', `name: a domain '${name}' exists already`);
+        }
+        domain(args.domid).name = args.name;
+        return reply();
+      }
       case 'console':
         if (domain(args.domid).console === null) throw new XenError('ENOENT', `dom${args.domid} has no console`);
         return reply({ path: runPaths(this.dir).consoleSocket(args.domid) });

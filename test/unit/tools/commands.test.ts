@@ -140,7 +140,7 @@ describe('the command line', () => {
   it.each([
     [['-Q', 'list'], 1, 'unknown global option\n'],
     [['v'], 1, 'command not implemented\n'],
-    [['vm'], 1, 'command not implemented\n'],
+    [['vcpu'], 1, 'command not implemented\n'],
     [['frobnicate'], 1, 'command not implemented\n'],
     [['do', 'x'], 1, 'command not implemented\n'],
     [['-N', 'list'], 1, 'command does not implement -N (dryrun) option\n'],

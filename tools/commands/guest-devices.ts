@@ -1,0 +1,50 @@
+// A domain's devices as the toolstack noted them in xenstore, with what both ends have written since.
+
+import { readKey, XenError, type XenstoreClient } from '#pvbus';
+
+/** Keys of one end of a device. */
+export type DeviceKeys = (key: string) => Promise<string | undefined>;
+
+export interface GuestDevice {
+  readonly devid: number;
+  readonly backend: string;
+  readonly backendDomid: number;
+  /** What a key of either end holds; undefined where there is none. */
+  readonly frontendKey: DeviceKeys;
+  readonly backendKey: DeviceKeys;
+}
+
+/** In order of their numbers. */
+export async function guestDevices(store: XenstoreClient, domid: number, type: string): Promise<GuestDevice[]> {
+  const directory = `/libxl/${domid}/device/${type}`;
+  const devids = (await namesIn(store, directory)).map(Number).filter(Number.isInteger);
+  const devices: GuestDevice[] = [];
+  for (const devid of devids.sort((a, b) => a - b)) {
+    const backend = await readKey(store, `${directory}/${devid}/backend`);
+    const frontend = await readKey(store, `${directory}/${devid}/frontend`);
+    if (backend === undefined || frontend === undefined) continue; // unplugged meanwhile
+    devices.push({
+      devid,
+      backend,
+      backendDomid: Number(/^\/local\/domain\/([0-9]+)\//.exec(backend)?.[1] ?? 0),
+      frontendKey: name => readKey(store, `${frontend}/${name}`),
+      backendKey: name => readKey(store, `${backend}/${name}`),
+    });
+  }
+  return devices;
+}
+
+/** Xen: what a frontend has not said yet is -1. */
+export async function numberOr(value: Promise<string | undefined>, otherwise = -1): Promise<number> {
+  const text = await value;
+  return text !== undefined && /^[0-9]+$/.test(text) ? Number(text) : otherwise;
+}
+
+async function namesIn(store: XenstoreClient, path: string): Promise<string[]> {
+  try {
+    return await store.directory(path);
+  } catch (error) {
+    if (error instanceof XenError && error.code === 'ENOENT') return [];
+    throw error;
+  }
+}
