@@ -6,7 +6,7 @@
 // A connection that closes cancels nothing that is acting (a create goes on to its end or its undoing);
 // it only ends waits and subscriptions.
 
-import { domainConfig } from './domain-config.ts';
+import { diskConfig, domainConfig, vifConfig } from './domain-config.ts';
 import { XenError } from './errors.ts';
 import {
   flag,
@@ -143,6 +143,12 @@ export const TOOLSTACK_OPS = {
   rename: op({ domid, name: anyName }, nothing),
   /** Path of the unix socket that carries the console's bytes both ways. */
   console: op({ domid }, record({ path: text(108) })),
+  /** Replies when a backend serves it. EEXIST, ENOENT, EBUSY, ... with nothing left of it. */
+  attachDisk: op({ domid, disk: diskConfig }, nothing),
+  /** `anyDevid`: with the lowest number that is free instead of the config's. */
+  attachVif: op({ domid, vif: vifConfig, anyDevid: flag }, record({ devid: integer(0, 255) })),
+  /** Replies when both ends have let go of it. ENOENT; ETIMEDOUT when one does not, which `force` disregards. */
+  detach: op({ domid, type: oneOf('vbd', 'vif'), devid: integer(0, 0x7fff_ffff), force: flag }, nothing),
   /** Replies at once when it already is so. A domain that is destroyed ends every wait. */
   wait: op({ domid, until: oneOf('shutdown', 'destroyed') }, domainEnd),
   /** Streams domain events until the connection closes; the reply says that the subscription stands. */

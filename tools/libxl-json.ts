@@ -62,7 +62,7 @@ function buildInfo(config: DomainConfig, stored: boolean): Fields {
 
 const bool = (value: boolean): string => (value ? 'True' : 'False');
 
-function diskJson(disk: DiskConfig, stored: boolean): Fields {
+export function diskJson(disk: DiskConfig, stored: boolean): Fields {
   const json: Fields = {};
   if (disk.backend !== null) json.backend_domname = disk.backend;
   json.pdev_path = disk.target;
@@ -81,7 +81,7 @@ function diskJson(disk: DiskConfig, stored: boolean): Fields {
   return json;
 }
 
-function nicJson(vif: VifConfig): Fields {
+export function nicJson(vif: VifConfig): Fields {
   const json: Fields = {};
   if (vif.backend !== null) json.backend_domname = vif.backend;
   json.devid = vif.devid;

@@ -30,6 +30,11 @@ export async function checkConfig(config: DomainConfig, records: DomainRecords, 
   ramdisk?.catch(() => {}); // heard of below, unless the kernel is wrong too
   await kernel;
   await ramdisk;
+  return checkDevices(config, records);
+}
+
+/** The part that is about its devices alone; `records` knows what other domains have. */
+export async function checkDevices(config: DomainConfig, records: DomainRecords): Promise<CheckedConfig> {
   const backends = checkBackends(config, records);
   const rivals = records.rivals(config);
   for (const disk of config.disks) await checkDisk(disk, backends, rivals);

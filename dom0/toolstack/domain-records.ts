@@ -48,10 +48,14 @@ export class DomainRecords {
     if (this.#building.some(other => other.name === name)) {
       throw new XenError('EEXIST', `name: a domain '${name}' is being created already`);
     }
+    return this.claim(config);
+  }
+  /** Nobody else gets the disks and ports of `config` until the returned function is called. */
+  claim(config: DomainConfig): () => void {
     this.#building.push(config);
     return () => void this.#building.splice(this.#building.indexOf(config), 1);
   }
-  /** Whose disks and ports are not `config`'s: domains that are there, and those whose creation began before. */
+  /** Whose disks and ports are not `config`'s: domains that are there, and those whose claim came before. */
   rivals(config: DomainConfig): DomainConfig[] {
     const mine = this.#building.indexOf(config);
     return [...this.all().map(record => record.config), ...this.#building.slice(0, Math.max(mine, 0))];

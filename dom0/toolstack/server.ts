@@ -206,6 +206,18 @@ export class ToolstackServer {
         return null;
       case 'console':
         return { path: toolstack.console(asDomid(request.args.domid)) };
+      case 'attachDisk':
+        await toolstack.attachDisk(asDomid(request.args.domid), request.args.disk);
+        return null;
+      case 'attachVif': {
+        const { domid, vif, anyDevid } = request.args;
+        return { devid: await toolstack.attachVif(asDomid(domid), vif, anyDevid) };
+      }
+      case 'detach': {
+        const { domid, type, devid, force } = request.args;
+        await toolstack.detach(asDomid(domid), type, devid, force);
+        return null;
+      }
       case 'wait':
         return toolstack.wait(asDomid(request.args.domid), request.args.until, connection.gone.signal);
       case 'subscribe':

@@ -2,6 +2,7 @@
 import {
   domid as asDomid,
   type Clock,
+  type DiskConfig,
   type DomainConfig,
   type DomainEnd,
   type DomainEvent,
@@ -10,6 +11,7 @@ import {
   type HostInfo,
   type Log,
   readKey,
+  type VifConfig,
   XenError,
   type XenstoreClient,
 } from '#pvbus';
@@ -23,6 +25,7 @@ import { destroyDomain } from './destroy-domain.ts';
 import { writeNodes } from './domain-nodes.ts';
 import { DOM0_NAME, type DomainRecord, DomainRecords } from './domain-records.ts';
 import { hostInfo } from './host-info.ts';
+import { freeVifNumber, type PluggableType, plug, recordOf, unplugDevice } from './hotplug.ts';
 import { Locks } from './locks.ts';
 import { Monitor } from './monitor.ts';
 import type { ToolstackParts } from './parts.ts';
@@ -155,8 +158,7 @@ export class Toolstack {
   async rename(domid: Domid, name: string): Promise<void> {
     this.#guest(domid, 'renamed');
     const { xs, records } = this.#parts;
-    const record = records.get(domid);
-    if (record === undefined) throw new XenError('ESRCH', `dom${domid} was not made by this toolstack`);
+    const record = recordOf(this.#parts, domid);
     if (record.config.name === name) return;
     const config = { ...record.config, name };
     const free = records.reserve(config);
@@ -177,6 +179,28 @@ export class Toolstack {
     const { consoled } = this.#parts;
     if (!consoled.has(domid)) throw new XenError('ENOENT', `dom${domid} has no console`);
     return consoled.socketPath(domid);
+  }
+
+  // ---- devices ----
+
+  /** Resolves when a backend serves the disk. */
+  async attachDisk(domid: Domid, disk: DiskConfig): Promise<void> {
+    this.#guest(domid, 'given a disk');
+    await this.#locks.run(domid, () => plug(this.#parts, recordOf(this.#parts, domid), { disk, vif: null }));
+  }
+  /** The number it got: the one that it asks for, or the lowest that is free. */
+  async attachVif(domid: Domid, config: VifConfig, anyDevid: boolean): Promise<number> {
+    this.#guest(domid, 'given a vif');
+    return this.#locks.run(domid, async () => {
+      const record = recordOf(this.#parts, domid);
+      const vif = anyDevid ? { ...config, devid: freeVifNumber(record.config) } : config;
+      await plug(this.#parts, record, { disk: null, vif });
+      return vif.devid;
+    });
+  }
+  async detach(domid: Domid, type: PluggableType, devid: number, force: boolean): Promise<void> {
+    this.#guest(domid, 'rid of a device');
+    await this.#locks.run(domid, () => unplugDevice(this.#parts, recordOf(this.#parts, domid), type, devid, force));
   }
 
   // ---- waiting ----

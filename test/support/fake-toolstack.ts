@@ -249,6 +249,24 @@ export class FakeToolstack {
       case 'console':
         if (domain(args.domid).console === null) throw new XenError('ENOENT', `dom${args.domid} has no console`);
         return reply({ path: runPaths(this.dir).consoleSocket(args.domid) });
+      case 'attachDisk': {
+        const { config } = domain(args.domid);
+        config?.disks.push(args.disk);
+        return reply();
+      }
+      case 'attachVif': {
+        const { config } = domain(args.domid);
+        const devid = args.anyDevid ? (config?.vifs.length ?? 0) : args.vif.devid;
+        config?.vifs.push({ ...args.vif, devid });
+        return reply({ devid });
+      }
+      case 'detach': {
+        const list = args.type === 'vbd' ? domain(args.domid).config?.disks : domain(args.domid).config?.vifs;
+        const at = list?.findIndex(({ devid }) => devid === args.devid) ?? -1;
+        if (at < 0) throw new XenError('ENOENT', `dom${args.domid} has no ${args.type} ${args.devid}`);
+        list!.splice(at, 1);
+        return reply();
+      }
       case 'wait': {
         const found = this.domains.get(args.domid);
         if (found === undefined) return reply({ what: 'destroyed', reason: null });

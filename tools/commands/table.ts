@@ -138,6 +138,38 @@ export const COMMANDS: readonly CommandSpec[] = [
     load: () => import('./vm-list.ts'),
   },
   {
+    name: 'network-attach',
+    modifies: true,
+    dryRun: true,
+    usage:
+      '<Domain> [type=<type>] [mac=<mac>] [bridge=<bridge>] [ip=<ip>] [script=<script>] [backend=<BackDomain>] [vifname=<name>] [rate=<rate>] [model=<model>] [accel=<accel>]',
+    description: 'Create a new virtual network device',
+    load: () => import('./network-attach.ts'),
+  },
+  {
+    name: 'network-detach',
+    modifies: true,
+    usage: '<Domain> <DevId|mac>',
+    description: "Destroy a domain's virtual network device",
+    load: () => import('./network-detach.ts'),
+  },
+  {
+    name: 'block-attach',
+    modifies: true,
+    dryRun: true,
+    usage: '<Domain> <disk-spec-component(s)>...',
+    description: 'Create a new virtual block device',
+    load: () => import('./block-attach.ts'),
+  },
+  {
+    name: 'block-detach',
+    modifies: true,
+    usage: '[option] <Domain> <DevId>',
+    description: "Destroy a domain's virtual block device",
+    options: '-f                      Take it away though the domain does not let go of it.',
+    load: () => import('./block-detach.ts'),
+  },
+  {
     name: 'network-list',
     modifies: false,
     usage: '<Domain(s)>',

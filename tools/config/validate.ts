@@ -2,14 +2,12 @@
 // Nothing is looked up on the host here: whether a kernel or an image exists is the toolstack's to say.
 
 import { resolve } from 'node:path';
-import { type DiskConfig, type DomainConfig, SHUTDOWN_ACTIONS, type ShutdownAction, type VifConfig } from '#pvbus';
-import { type DiskSpec, parseDiskSpec } from './disk-spec.ts';
+import { type DiskConfig, type DomainConfig, SHUTDOWN_ACTIONS, type ShutdownAction } from '#pvbus';
+import { readDisk, readVif } from './device-config.ts';
 import { meaninglessKeys } from './keys.ts';
 import type { ParsedConfig } from './parse.ts';
 import { parsePvcallsSpec } from './pvcalls-spec.ts';
 import { ConfigError, Settings } from './settings.ts';
-import { vdevNumber } from './vdev.ts';
-import { parseVifSpec } from './vif-spec.ts';
 
 export interface ValidateOptions {
   /** What relative paths are relative to. */
@@ -53,7 +51,7 @@ export function validateConfig(parsed: ParsedConfig, options: ValidateOptions): 
   }
   const ramdisk = settings.text('ramdisk');
   const disks = diskConfigs(settings, path);
-  const vifs = vifConfigs(settings, options);
+  const vifs = settings.specs('vif').map((spec, devid) => readVif(spec, devid, options.random, warn));
   const pvcalls = settings.specs('pvcalls').map((spec, devid) => parsePvcallsSpec(spec, devid));
   const rest = {
     driver_domain: settings.boolean('driver_domain') ?? false,
@@ -171,47 +169,11 @@ function cpuRange(settings: Settings): string | null {
 }
 
 function diskConfigs(settings: Settings, path: (value: string) => string): DiskConfig[] {
-  const disks = settings.specs('disk').map(spec => {
-    const result = parseDiskSpec(spec);
-    if ('disk' in result) return diskConfig(result.disk, spec, settings.source, path);
-    throw new ConfigError(result.faults.map(fault => `${settings.source}: ${fault}`).join('\n'));
-  });
+  const disks = settings.specs('disk').map(spec => readDisk(spec, settings.source, path));
   for (const disk of disks) {
     if (disks.find(other => other.devid === disk.devid) !== disk) {
       throw new ConfigError(`${settings.source}: disk ${disk.vdev} is configured twice`);
     }
   }
   return disks;
-}
-
-function diskConfig(disk: DiskSpec, spec: string, source: string, path: (value: string) => string): DiskConfig {
-  const vdev = disk.vdev ?? '';
-  const devid = vdevNumber(vdev);
-  if (devid === null) {
-    throw new ConfigError(`${source}: Invalid or unsupported virtual disk identifier ${vdev} in \`${spec}'`);
-  }
-  const target = disk.pdev_path ?? '';
-  if (target === '' && disk.format !== 'empty') throw new ConfigError(`${source}: no target specified in \`${spec}'`);
-  return {
-    // A script makes something else of the target than a path.
-    target: target === '' || disk.script !== undefined ? target : path(target),
-    ...{ format: disk.format ?? 'raw', vdev, devid, readwrite: disk.readwrite },
-    backend: disk.backend_domname || null,
-    backendtype: disk.backend ?? null,
-    specification: disk.specification ?? null,
-    script: disk.script || null,
-    ...{ removable: disk.removable, cdrom: disk.is_cdrom, discard: disk.discard_enable ?? null },
-    ...{ direct_io_safe: disk.direct_io_safe, trusted: null },
-  };
-}
-
-function vifConfigs(settings: Settings, { random, warn }: ValidateOptions): VifConfig[] {
-  return settings.specs('vif').map((spec, devid) => {
-    const vif = parseVifSpec(spec, devid, warn);
-    // Xen: 00:16:3e is the Xen project's own range; the first bit of the rest stays clear.
-    const tail = random(3);
-    tail[0]! &= 0x7f;
-    const mac = `00:16:3e:${[...tail].map(byte => byte.toString(16).padStart(2, '0')).join(':')}`;
-    return { ...vif, mac: vif.mac ?? mac };
-  });
 }

@@ -1,0 +1,130 @@
+// Plugging a device into a domain that is there already, and unplugging one.
+import {
+  Cleanup,
+  type DiskConfig,
+  type DomainConfig,
+  type Domid,
+  type VifConfig,
+  XenError,
+  type XenstoreClient,
+} from '#pvbus';
+import {
+  addDevices,
+  backendClosed,
+  backendReady,
+  listDevices,
+  pathsOf,
+  removeDeviceNodes,
+  unplug,
+} from './add-device.ts';
+import { checkDevices } from './check-config.ts';
+import { devicesOf } from './devices.ts';
+import type { DomainRecord } from './domain-records.ts';
+import type { ToolstackParts } from './parts.ts';
+
+/** Xen: LIBXL_DESTROY_TIMEOUT, how long both ends have to let go of a device. */
+const CLOSED_MS = 10_000;
+
+/** The classes that can be plugged: what xenstore calls them. */
+export type PluggableType = 'vbd' | 'vif';
+
+/** One of the two. */
+export interface Pluggable {
+  readonly disk: DiskConfig | null;
+  readonly vif: VifConfig | null;
+}
+
+/** Resolves when a backend serves the device. Fails with nothing left of it. */
+export async function plug(parts: ToolstackParts, record: DomainRecord, { disk, vif }: Pluggable): Promise<void> {
+  const { xs, records } = parts;
+  const { domid } = record;
+  const before = record.config;
+  if (disk !== null && before.disks.some(other => other.devid === disk.devid)) {
+    throw new XenError('EEXIST', `disk ${disk.vdev}: dom${domid} has one`);
+  }
+  if (vif !== null && before.vifs.some(other => other.devid === vif.devid || other.mac === vif.mac)) {
+    throw new XenError('EEXIST', `vif: dom${domid} has one with devid ${vif.devid} or mac ${vif.mac}`);
+  }
+  const added: DomainConfig = {
+    ...before,
+    ...{ disks: disk === null ? [] : [disk], vifs: vif === null ? [] : [vif], pvcalls: [] },
+  };
+  // Until it is over, nobody else is given the same image.
+  const release = records.claim(added);
+  const undo = new Cleanup();
+  try {
+    const { backendOf } = await checkDevices(added, records);
+    const devices = devicesOf(added, backendOf);
+    for (const device of devices) undo.add(device.type, () => removeDeviceNodes(xs, pathsOf(domid, device)));
+    await addDevices(xs, domid, devices);
+    // A driver domain's backend may come later.
+    const own = devices.filter(device => device.backendDomid === 0);
+    for (const device of own) await backendReady(xs, domid, device);
+    record.config = {
+      ...record.config,
+      disks: [...record.config.disks, ...added.disks],
+      vifs: [...record.config.vifs, ...added.vifs],
+    };
+    undo.disarm();
+  } finally {
+    await undo.run();
+    release();
+  }
+}
+
+/**
+ * Resolves when both ends have let go and its nodes are gone. Throws ENOENT when there is no such device, ETIMEDOUT
+ * when its backend does not close, unless `force`, which takes the nodes away all the same.
+ */
+export async function unplugDevice(
+  parts: ToolstackParts,
+  record: DomainRecord,
+  type: PluggableType,
+  devid: number,
+  force: boolean,
+): Promise<void> {
+  const { xs, backendsSettled } = parts;
+  const { domid } = record;
+  const device = (await listDevices(xs, domid)).find(one => one.type === type && one.devid === devid);
+  if (device === undefined) throw new XenError('ENOENT', `dom${domid} has no ${type} ${devid}`);
+  await unplug(xs, device);
+  if (!(await backendClosed(xs, device, CLOSED_MS)) && !force) {
+    throw new XenError('ETIMEDOUT', `${type} ${devid} of dom${domid}: not closed after ${CLOSED_MS / 1000} s`);
+  }
+  await removeDeviceNodes(xs, device);
+  await removeIfEmpty(xs, [device.backend, device.frontend, device.libxl].map(parentOf));
+  await backendsSettled();
+  const others = <T extends { devid: number }>(list: readonly T[]): T[] => list.filter(one => one.devid !== devid);
+  const { config } = record;
+  record.config =
+    type === 'vbd' ? { ...config, disks: others(config.disks) } : { ...config, vifs: others(config.vifs) };
+}
+
+const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/'));
+
+/** Xen: libxl leaves no empty directories of a class of devices. */
+async function removeIfEmpty(xs: XenstoreClient, directories: readonly string[]): Promise<void> {
+  await xs.transaction(async tx => {
+    for (const path of directories) {
+      const children = await xs.directory(path, tx).catch((error): string[] => {
+        if (error instanceof XenError && error.code === 'ENOENT') return ['(gone)'];
+        throw error;
+      });
+      if (children.length === 0) await xs.rm(path, tx);
+    }
+  });
+}
+
+/** The lowest number that no vif of the domain has. */
+export function freeVifNumber(config: DomainConfig): number {
+  let devid = 0;
+  while (config.vifs.some(vif => vif.devid === devid)) devid++;
+  return devid;
+}
+
+/** The domain as it was made. Throws ESRCH for one that was not made here. */
+export function recordOf({ records }: ToolstackParts, domid: Domid): DomainRecord {
+  const record = records.get(domid);
+  if (record === undefined) throw new XenError('ESRCH', `dom${domid} was not made by this toolstack`);
+  return record;
+}

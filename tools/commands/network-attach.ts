@@ -1,0 +1,40 @@
+// xl network-attach
+
+import type { VifConfig } from '#pvbus';
+import { readVif } from '../config/device-config.ts';
+import { ConfigError } from '../config/settings.ts';
+import { nicJson } from '../libxl-json.ts';
+import { yajl } from '../yajl.ts';
+import { type CommandContext, CommandFailure, type RunCommand } from './command.ts';
+import { findDomain } from './find-domain.ts';
+import { commandLine } from './options.ts';
+
+export const run: RunCommand = async (args, context) => {
+  const line = commandLine(args, context, '', [], 1);
+  if (typeof line === 'number') return line;
+  const [name, ...parts] = line.args as [string, ...string[]];
+  const client = await context.connect();
+  const domid = await findDomain(client, name);
+  const vif = vifOf(parts.join(','), context);
+  if (context.global.dryRun) {
+    context.io.stdout.write(`vif: ${yajl(nicJson(vif))}\n`);
+    return 0;
+  }
+  const anyDevid = !parts.some(part => /(^|,) *devid=/.test(part));
+  try {
+    await client.call('attachVif', { domid, vif, anyDevid });
+  } catch (error) {
+    context.complain(error);
+    throw new CommandFailure('libxl_device_nic_add failed.');
+  }
+  return 0;
+};
+
+function vifOf(spec: string, { io, err }: CommandContext): VifConfig {
+  try {
+    return readVif(spec, 0, io.random, err);
+  } catch (error) {
+    if (error instanceof ConfigError) throw new CommandFailure(error.message, error.exitCode);
+    throw error;
+  }
+}
