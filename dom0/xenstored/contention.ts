@@ -26,8 +26,11 @@ export interface Contender {
 
 /** A turn is over after this long when somebody waits for it. */
 const TURN_NS = 5e6;
-/** Who let that happen has no more turns, and waits for none, for so long... */
-const DISTRUST_NS = 50e6;
+/**
+ * Who let that happen has no more turns, and waits for none, for as long as it has cost: it fails all that time, and
+ * may only have been without a CPU...
+ */
+const DISTRUST_NS = TURN_NS;
 /** ... and for twice as long as the last time, unless that is so many times as long ago. */
 const FORGIVE = 16;
 const LONGEST_DISTRUST_NS = 60e9;

@@ -190,17 +190,33 @@ describe('a client that begins a transaction and sits on it', () => {
     const second = adder(1);
     work(rig, [second], random(6));
     expect(second.longestWait).toBe(0);
-    // It is trusted again after a while, and then for longer not.
-    const waits: number[] = [];
-    for (let i = 0; i < 40; i++) {
-      rig.clock.advance(25e6);
+  });
+
+  /** How long others wait each time, when it sits down so often. */
+  function waitsOfOthers(times: number, everyNs: number): number[] {
+    const { rig, sit, adder } = met();
+    return Array.from({ length: times }, (_, i) => {
+      rig.clock.advance(everyNs);
       sit();
       const next = adder(1);
       work(rig, [next], random(7 + i));
-      waits.push(next.longestWait);
-    }
-    expect(waits.filter(wait => wait === 5e6).length).toBeLessThan(6);
+      return next.longestWait;
+    });
+  }
+
+  test('is trusted again after a while, and then for longer not', () => {
+    const waits = waitsOfOthers(400, 25e6);
+    expect(waits.filter(wait => wait === 5e6).length).toBeLessThan(15); // it doubles: 5 ms, 10 ms, ... 10 s
     expect(waits.filter(wait => wait > 5e6)).toEqual([]);
+  });
+
+  test('takes a sixteenth of the time of others at most, however patient it is', () => {
+    for (const every of [1e6, 5e6, 20e6, 79e6, 81e6, 90e6, 170e6, 1e9]) {
+      const times = Math.max(200, 2e9 / every);
+      const waits = waitsOfOthers(times, every);
+      expect(sum(waits) / (times * every + sum(waits)), `each ${every / 1e6} ms`).toBeLessThan(1 / 16);
+      expect(Math.max(...waits)).toBeLessThanOrEqual(5e6);
+    }
   });
 
   test('loses its turn with its connection', () => {
