@@ -486,8 +486,14 @@ export class Model {
       const path = subjectOf(client, request, UNLIMITED);
       let again: Reply;
       try {
-        const done = perform(next, client, path, request, UNLIMITED, reply);
+        // What was refused is nothing that could be done now, with whatever rights.
+        const on = reply.startsWith('!') ? copyOf(next) : next;
+        const done = perform(on, client, path, request, UNLIMITED, reply);
         again = `=${done.text}`;
+        if (on !== next) {
+          same = false;
+          continue;
+        }
         changes.push(...done.changes);
         facts.push(...done.facts);
       } catch (error) {
