@@ -148,6 +148,7 @@ export class Kernel implements Blocking {
   }
   /** The part that runs none of the program's code. */
   private stepDrivers(): 'progress' | 'idle' {
+    this.vcpu.yieldIfAsked();
     let progress = this.vcpu.events.poll();
     if (this.store.step() === 'progress') progress = true;
     if (this.devices.step() === 'progress') progress = true;

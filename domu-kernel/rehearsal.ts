@@ -89,8 +89,9 @@ export class Rehearsal {
     const { maxPages, maxVcpus } = this.layout;
     const b = maxPages + maxVcpus * 2 ** 32;
     const { memory, layout } = bootMemory({ kind: KIND_BOOT, a: SELF, b, fd: dupFd(this.memory.fd) });
-    // Every hypercall succeeds.
-    this.vcpu = new Vcpu({ trap: () => 0, receive: this.messages() }, memory, layout, domid(SELF), 0);
+    // Every hypercall succeeds, and nobody else wants the processor.
+    const machine = { trap: () => 0, receive: this.messages(), note: () => {}, awaitGrant: () => {} };
+    this.vcpu = new Vcpu(machine, memory, layout, domid(SELF), 0);
     this.store = new EmptyStore(memory.page(STORE));
     this.kernel = boot(this.vcpu);
     void this.run();

@@ -2,9 +2,11 @@
 import {
   Arena,
   type Clock,
+  cpu_user_regs,
   DOMID_FIRST_RESERVED,
   domainLayout,
   futexWake,
+  getU64,
   type Log,
   PAGE_SIZE,
   RUNSTATE_offline,
@@ -19,8 +21,11 @@ import {
   setU64,
   shared_info,
   VIRQ_DOM_EXC,
+  vcpu_guest_context,
   vcpu_info,
+  vcpu_page,
   vcpu_runstate_info,
+  vcpuFrame,
   XEN_EEXIST,
   XEN_EINVAL,
   XEN_ENOMEM,
@@ -116,8 +121,9 @@ export class DomainLife {
     domain.physmap = new Physmap(arena, layout);
     domain.shared.moveTo(arena, layout.sharedInfo);
     for (const vcpu of domain.vcpus) {
+      Atomics.store(arena.words, (vcpuFrame(layout, vcpu.id) * PAGE_SIZE + vcpu_page.at.grant) / 4, 1);
       if (vcpu.id >= XEN_LEGACY_MAX_VCPUS) continue;
-      vcpu.info.moveTo(arena, layout.sharedInfo * PAGE_SIZE + shared_info.at.vcpu_info + vcpu.id * vcpu_info.size);
+      vcpu.moveInfo(layout.sharedInfo * PAGE_SIZE + shared_info.at.vcpu_info + vcpu.id * vcpu_info.size);
       writeTime(vcpu, clock.now());
     }
     writeWallClock(domain, clock);
@@ -153,6 +159,9 @@ export class DomainLife {
     this.account(vcpu);
     vcpu.up = true;
     this.updateRunstate(vcpu);
+    if (vcpu.id > 0 && vcpu.context !== undefined) startWith(vcpu, vcpu.context);
+    // It went down by itself: its call returns now.
+    if (vcpu.waiting?.kind === 'down') vcpu.finish(0);
   }
   bringDown(vcpu: Vcpu): void {
     this.account(vcpu);
@@ -301,4 +310,11 @@ export class DomainLife {
     if (domain.hasProcess) processes.kill(domain);
     this.parts.teardowns.begin(domain);
   }
+}
+
+/** The registers that the kernel's bundle has: where it begins, and its argument. Only the first start goes by them. */
+function startWith(vcpu: Vcpu, context: Uint8Array): void {
+  const view = new DataView(context.buffer, context.byteOffset);
+  const { user_regs } = vcpu_guest_context.at;
+  vcpu.start(getU64(view, user_regs + cpu_user_regs.at.rip), getU64(view, user_regs + cpu_user_regs.at.rsi));
 }

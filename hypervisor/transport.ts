@@ -10,6 +10,7 @@ import {
   vcpu_page,
   vcpuFrame,
   WakeWords,
+  XENOLITH_NOTE,
 } from '#pvbus';
 
 const REPLY_SEQ = vcpu_page.at.reply_seq / 4;
@@ -18,6 +19,7 @@ const OP = vcpu_page.at.op / 4;
 const ARG = vcpu_page.at.arg / 4;
 const RESULT = vcpu_page.at.result / 4;
 const TRAP_SEQ = vcpu_page.at.trap_seq / 4;
+const WANT = vcpu_page.at.want / 4;
 
 /** Serves a hypercall; its result goes back through TrapPage.reply, at once or later. */
 export type TrapHandler = (
@@ -29,6 +31,9 @@ export type TrapHandler = (
   a3: number,
   a4: number,
 ) => void;
+
+/** A vCPU has said what it wants (XENOLITH_WANT_*, or anything else: it is the guest's word). */
+export type NoteHandler = (page: TrapPage, want: number) => void;
 
 /** One vCPU's page, seen from the hypervisor. */
 export class TrapPage {
@@ -46,12 +51,15 @@ export class TrapPage {
     this.words = memory.words.subarray(at / 4, (at + PAGE_SIZE) / 4);
     this.taken = Atomics.load(this.words, TRAP_SEQ);
   }
-  /** Hand the trap that waits here, if one does, to `handler`. */
-  take(handler: TrapHandler): boolean {
+  /** Hand the note and the trap that wait here, if they do, to their handlers. */
+  take(handler: TrapHandler, onNote: NoteHandler): boolean {
     const { words } = this;
     const seq = Atomics.load(words, TRAP_SEQ);
     if (seq === this.taken) return false;
+    const changed = seq ^ this.taken;
     this.taken = seq;
+    if (changed >>> 0 >= XENOLITH_NOTE) onNote(this, words[WANT]!);
+    if ((changed & (XENOLITH_NOTE - 1)) === 0) return true;
     // untrusted: read once; the numbers may be anything.
     handler(this, words[OP]! >>> 0, this.arg(0), this.arg(1), this.arg(2), this.arg(3), this.arg(4));
     return true;
@@ -82,6 +90,7 @@ const MAX_WORDS = 120;
 export class TrapLoop {
   /** Word 0 is the mailbox of the core thread; then one per page. */
   readonly words = new WakeWords();
+  onNote: NoteHandler = () => {};
   private pages: TrapPage[] = [];
   private readonly futexes = new FutexSet();
   private readonly spin = new AdaptiveSpin();
@@ -99,8 +108,8 @@ export class TrapLoop {
   step(handler: TrapHandler): boolean {
     let progress = false;
     for (let i = 0; i < this.words.count; i++) this.words.take(i);
-    const { pages } = this;
-    for (let i = 0; i < pages.length; i++) if (pages[i]!.take(handler)) progress = true;
+    const { pages, onNote } = this;
+    for (let i = 0; i < pages.length; i++) if (pages[i]!.take(handler, onNote)) progress = true;
     return progress;
   }
   /** Sleep until a trap, a message or the deadline (monotonic ns). */

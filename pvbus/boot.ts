@@ -9,10 +9,12 @@ import {
   VCPU_CRASH_RECORD_SIZE,
   vcpu_page,
   vcpuFrame,
+  XENOLITH_NOTE,
+  XENOLITH_WANT_grant,
 } from './abi/xenolith.ts';
 import { Arena } from './arena.ts';
 import { domid } from './brands.ts';
-import { type ControlMessage, exitProcess, futexWait, futexWake, receiveControl } from './linux.ts';
+import { type ControlMessage, exitProcess, futexWait, futexWake, receiveControl, threadId } from './linux.ts';
 import { type Machine, Vcpu } from './vcpu.ts';
 
 const TRAP_SEQ = vcpu_page.at.trap_seq / 4;
@@ -23,6 +25,9 @@ const OP = vcpu_page.at.op / 4;
 const ARG = vcpu_page.at.arg / 4;
 const RESULT = vcpu_page.at.result / 4;
 const CONTROL_SEQ = vcpu_page.at.control_seq / 4;
+const WANT = vcpu_page.at.want / 4;
+const GRANT = vcpu_page.at.grant / 4;
+const TID = vcpu_page.at.tid / 4;
 
 /** Looks at the reply word before the thread sleeps on it: about as long as a running hypervisor needs. */
 const SPIN_CHECKS = 400;
@@ -39,6 +44,7 @@ class ProcessMachine implements Machine {
     this.socket = socket;
     this.words = memory.page(vcpuFrame(layout, vcpu)).words;
     this.address = memory.address + at;
+    this.words[TID] = threadId();
   }
   trap(nr: number, a0: number, a1: number, a2: number, a3: number, a4: number): number {
     const { words } = this;
@@ -65,6 +71,17 @@ class ProcessMachine implements Machine {
     for (let now = Atomics.load(words, REPLY_SEQ); now !== seq; now = Atomics.load(words, REPLY_SEQ))
       futexWait(this.address + 4 * REPLY_SEQ, now);
     Atomics.store(words, REPLY_SLEEPING, 0);
+  }
+  note(want: number): void {
+    const { words } = this;
+    words[WANT] = want;
+    Atomics.add(words, TRAP_SEQ, XENOLITH_NOTE);
+    if (Atomics.load(words, TRAP_SLEEPING) !== 0) futexWake(this.address + 4 * TRAP_SEQ);
+  }
+  awaitGrant(): void {
+    this.note(XENOLITH_WANT_grant);
+    // order: what it wants, then the comparison in the kernel; the hypervisor stores the grant, then reads the want.
+    while (Atomics.load(this.words, GRANT) === 0) futexWait(this.address + 4 * GRANT, 0);
   }
   receive(): ControlMessage | undefined {
     // control_seq counts the messages sent, the boot message included: a receive never waits. A message is counted

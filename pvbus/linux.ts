@@ -44,11 +44,18 @@ const f = {
   getppid: libc.func('int getppid()'),
   exit_group: libc.func('void _exit(int status)'),
   kill: libc.func('int kill(int pid, int signal)'),
+  pidfd_open: libc.func(`int syscall(${long} nr, int pid, int flags)`),
+  pidfd_send_signal: libc.func(`int syscall(${long} nr, int pidfd, int signal, intptr_t info, int flags)`),
+  sched_getaffinity: libc.func('int sched_getaffinity(int tid, size_t bytes, intptr_t set)'),
+  sched_setaffinity: libc.func('int sched_setaffinity(int tid, size_t bytes, intptr_t set)'),
+  gettid: libc.func('int gettid()'),
   clock_gettime: libc.func('int clock_gettime(int clock, intptr_t to)'),
 };
 
 const SYS_futex = 202;
 const SYS_futex_waitv = 449;
+const SYS_pidfd_send_signal = 424;
+const SYS_pidfd_open = 434;
 const FUTEX_WAIT = 0;
 const FUTEX_WAKE = 1;
 const FUTEX2_SIZE_U32 = 2;
@@ -437,6 +444,31 @@ const CPUCLOCK_SCHED = 2;
 export function processCpuTime(pid: number): number | undefined {
   if (f.clock_gettime((~pid << 3) | CPUCLOCK_SCHED, scratch) < 0) return undefined;
   return Number(scratchView.getBigInt64(0, true)) * 1e9 + Number(scratchView.getBigInt64(8, true));
+}
+
+/** A descriptor of a child that has not been reaped; -1 when there is none. */
+export const openProcess = (pid: number): number => f.pidfd_open(SYS_pidfd_open, pid, 0);
+/** A signal's number to a process of `openProcess`. One that has ended hears nothing. */
+export const signalProcess = (pidfd: number, signal: number): void =>
+  void f.pidfd_send_signal(SYS_pidfd_send_signal, pidfd, signal, 0, 0);
+
+/** This thread's number. */
+export const threadId = (): number => f.gettid();
+/** Bytes of a set of CPUs: 1024 of them, as many as glibc's cpu_set_t. */
+const CPU_SET_BYTES = 128;
+/** The numbers of the CPUs that this thread may run on. */
+export function allowedCpus(): number[] {
+  check('sched_getaffinity', f.sched_getaffinity(0, CPU_SET_BYTES, scratch));
+  const cpus: number[] = [];
+  for (let cpu = 0; cpu < 8 * CPU_SET_BYTES; cpu++)
+    if ((scratchView.getUint8(cpu >> 3) & (1 << (cpu & 7))) !== 0) cpus.push(cpu);
+  return cpus;
+}
+/** Where a thread may run, from now on. False when it has ended or Linux does not have these CPUs for it. */
+export function allowCpus(tid: number, cpus: readonly number[]): boolean {
+  for (let i = 0; i < CPU_SET_BYTES; i++) scratchView.setUint8(i, 0);
+  for (const cpu of cpus) scratchView.setUint8(cpu >> 3, scratchView.getUint8(cpu >> 3) | (1 << (cpu & 7)));
+  return f.sched_setaffinity(tid, CPU_SET_BYTES, scratch) === 0;
 }
 
 /** CLOCK_MONOTONIC in ns, the clock of futex deadlines, as a number (exact to 2^53 ns = 104 days of uptime). */

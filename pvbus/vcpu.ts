@@ -7,6 +7,9 @@ import {
   VCPU_FRAMES,
   vcpu_page,
   vcpuFrame,
+  XENOLITH_GRANT_contended,
+  XENOLITH_WANT_nothing,
+  XENOLITH_WANT_run,
 } from './abi/xenolith.ts';
 import type { Arena } from './arena.ts';
 import type { Domid } from './brands.ts';
@@ -15,6 +18,8 @@ import type { ForeignMemory } from './foreign-window.ts';
 import { FrameAllocator } from './frames.ts';
 import { GrantTable } from './grant-table.ts';
 import { type ControlMessage, closeFd, FutexSet, monotonicNow } from './linux.ts';
+import { TRC_XENOLITH_BLOCK, TRC_XENOLITH_WAKE } from './trace-events.ts';
+import { VcpuTrace } from './vcpu-trace.ts';
 import { AdaptiveSpin, WakeWords } from './wake-words.ts';
 
 /** How a vCPU reaches the hypervisor; another process, or in a simulation the same thread. */
@@ -23,6 +28,10 @@ export interface Machine {
   trap(nr: number, a0: number, a1: number, a2: number, a3: number, a4: number): number;
   /** The next control message the hypervisor has sent to this vCPU, if there is one. Never waits. */
   receive(): ControlMessage | undefined;
+  /** Tell the hypervisor what this vCPU wants (XENOLITH_WANT_*). Does not wait. */
+  note(want: number): void;
+  /** This vCPU has no pCPU: tell the hypervisor that it wants one, and return when its page says that it has. */
+  awaitGrant(): void;
 }
 
 /** Memory for one hypercall's arguments, at an address the hypervisor can read. */
@@ -67,6 +76,7 @@ export class Vcpu {
   readonly memory: Arena;
   readonly layout: DomainLayout;
   readonly scratch: Scratch;
+  readonly trace: VcpuTrace;
   readonly events: EventChannels;
   readonly grants: GrantTable;
   /** Free RAM. Its owner sets it once it knows what the domain builder has put where. */
@@ -77,6 +87,8 @@ export class Vcpu {
   private readonly futexes = new FutexSet();
   private readonly spin = new AdaptiveSpin();
   private readonly foreign = new Map<number, ForeignMemory>();
+  private readonly words: Int32Array;
+  private readonly grantWord: number;
 
   constructor(machine: Machine, memory: Arena, layout: DomainLayout, domid: Domid, id: number) {
     this.machine = machine;
@@ -85,9 +97,12 @@ export class Vcpu {
     this.domid = domid;
     this.id = id;
     this.scratch = new Scratch(memory, layout, id);
+    this.trace = new VcpuTrace(memory, layout, domid, id);
     const slice = Math.floor(layout.maxPages / layout.maxVcpus);
     this.frames = new FrameAllocator(id * slice, (id + 1) * slice);
     const page = vcpuFrame(layout, id) * PAGE_SIZE;
+    this.words = memory.words;
+    this.grantWord = (page + vcpu_page.at.grant) / 4;
     this.wakeWords.add(memory.words, memory.address, page + vcpu_page.at.event_seq, {
       array: memory.words,
       index: (page + vcpu_page.at.event_sleeping) / 4,
@@ -100,8 +115,26 @@ export class Vcpu {
   /** Trap into the hypervisor. Returns >= 0 or -errno. */
   hypercall(nr: number, a0 = 0, a1 = 0, a2 = 0, a3 = 0, a4 = 0): number {
     const result = this.machine.trap(nr, a0, a1, a2, a3, a4);
+    this.yieldIfAsked();
     this.takeControlMessages();
     return result;
+  }
+
+  // ---- the pCPU ----
+
+  /**
+   * Does the hypervisor let this vCPU run? A plain load of a word that the hypervisor writes: where the answer matters,
+   * there is a call or an atomic operation between two questions.
+   */
+  mayRun(): boolean {
+    return this.words[this.grantWord] !== 0;
+  }
+  /** A safe point: when another vCPU is to have the pCPU, sleep until this one has one again. */
+  yieldIfAsked(): void {
+    if (this.words[this.grantWord] === 0) this.machine.awaitGrant();
+  }
+  private get contended(): boolean {
+    return (this.words[this.grantWord]! & XENOLITH_GRANT_contended) !== 0;
   }
 
   /** Act on what the hypervisor has sent: pages that are now shared with this domain, or no longer. */
@@ -132,11 +165,30 @@ export class Vcpu {
    */
   block(deadlineNs?: number): void {
     const words = this.wakeWords;
-    if (this.events.pending() || words.changed()) return;
+    if (!this.events.pending() && !words.changed()) this.sleep(words, deadlineNs);
+    this.yieldIfAsked();
+  }
+  private sleep(words: WakeWords, deadlineNs: number | undefined): void {
+    if (this.contended) {
+      this.sleepContended(words, deadlineNs);
+      return;
+    }
     const from = monotonicNow();
     if (this.spin.until(words, from, deadlineNs)) return;
     const asleep = monotonicNow();
-    words.sleep(this.futexes, deadlineNs);
+    this.doze(words, deadlineNs);
     this.spin.slept(monotonicNow() - asleep);
+  }
+  /** Others wait for the pCPU: no spinning, and the hypervisor hears that it can give it to one of them. */
+  private sleepContended(words: WakeWords, deadlineNs: number | undefined): void {
+    this.machine.note(XENOLITH_WANT_nothing);
+    this.doze(words, deadlineNs);
+    // Without a grant, asking for one says that it is awake.
+    if (this.contended) this.machine.note(XENOLITH_WANT_run);
+  }
+  private doze(words: WakeWords, deadlineNs: number | undefined): void {
+    if (this.trace.on) this.trace.record(TRC_XENOLITH_BLOCK, 0);
+    words.sleep(this.futexes, deadlineNs);
+    if (this.trace.on) this.trace.record(TRC_XENOLITH_WAKE, 0);
   }
 }

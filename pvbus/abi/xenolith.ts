@@ -86,6 +86,12 @@ export const KIND_FORGET = 5;
 export const KIND_OVERLAY = 6;
 /** a = gfn | nr_frames << 32: these frames are RAM again. No fd. */
 export const KIND_RESTORE = 7;
+/**
+ * a = vCPU: the control socket of another vCPU of the domain, which another thread of the process is to be. One for each
+ * beyond vCPU 0, right after that one's KIND_BOOT; not counted in control_seq. These threads share vCPU 0's mapping of the
+ * domain's memory: what lies over its frames is told to that one alone.
+ */
+export const KIND_VCPU = 8;
 
 // ---- the domain's memory, in frames: RAM, then what the hypervisor keeps in it ----
 
@@ -93,8 +99,16 @@ export const MAX_GRANT_FRAMES = 64;
 const PORT_TABLE_FRAMES = 16;
 /** One vcpu page and seven pages of hypercall arguments. */
 export const VCPU_FRAMES = 8;
+/** A record in a vCPU's trace ring: Xen's t_rec with its time and at most four words, padded. */
+export const TRACE_SLOT_SIZE = 32;
+export const TRACE_SLOTS = 8192;
+/** Used only while the domain is traced; untouched frames of a memfd take no memory. */
+export const TRACE_FRAMES = 1 + (TRACE_SLOTS * TRACE_SLOT_SIZE) / PAGE_SIZE;
 /** Doorbell words exist for this many vCPUs of a domain. */
 export const MAX_VCPUS = 64;
+
+/** A port that has no entry is not notified directly. */
+export const PORT_TABLE_ENTRIES = (PORT_TABLE_FRAMES * PAGE_SIZE) / 16;
 
 export interface DomainLayout {
   readonly maxPages: number;
@@ -104,6 +118,7 @@ export interface DomainLayout {
   readonly control: number;
   readonly portTable: number;
   readonly vcpus: number;
+  readonly trace: number;
   /** Frames in the domain's memfd. */
   readonly frames: number;
 }
@@ -114,10 +129,13 @@ export function domainLayout(maxPages: number, maxVcpus: number): DomainLayout {
   const control = grantFrames + MAX_GRANT_FRAMES;
   const portTable = control + 1;
   const vcpus = portTable + PORT_TABLE_FRAMES;
-  const frames = vcpus + maxVcpus * VCPU_FRAMES;
-  return { maxPages, maxVcpus, sharedInfo, grantFrames, control, portTable, vcpus, frames };
+  const trace = vcpus + maxVcpus * VCPU_FRAMES;
+  const frames = trace + maxVcpus * TRACE_FRAMES;
+  return { maxPages, maxVcpus, sharedInfo, grantFrames, control, portTable, vcpus, trace, frames };
 }
 export const vcpuFrame = (layout: DomainLayout, vcpu: number): number => layout.vcpus + vcpu * VCPU_FRAMES;
+/** A vCPU's trace ring: a page whose first word counts the records so far, modulo 2^32, then TRACE_SLOTS of them. */
+export const traceFrame = (layout: DomainLayout, vcpu: number): number => layout.trace + vcpu * TRACE_FRAMES;
 
 /** The domain control page. Written by the hypervisor, except where said. */
 export const domain_control = struct('domain_control', 64, {
@@ -128,7 +146,8 @@ export const domain_control = struct('domain_control', 64, {
   entry: 'u64', // guest address of the kernel image (xenolith_image, then its text); its low half is a futex word
   start_info: 'u64', // guest address of start_info
   mediated: 'u32', // not 0: every send traps
-  pad: { of: 'u8', count: 28 },
+  trace: 'u32', // the events (Xen's evt_mask) that vCPUs are to record in their trace rings; 0: none
+  pad: { of: 'u8', count: 24 },
 });
 
 /** In front of a kernel or program text in guest memory. */
@@ -138,12 +157,12 @@ export const xenolith_image = struct('xenolith_image', 8, { magic: 'u32', length
 /** A vCPU's page. The two sides' words are on cache lines of their own. */
 export const vcpu_page = struct('vcpu_page', 256, {
   // the vCPU's
-  trap_seq: 'u32', // futex word: bumped for every trap; the hypervisor sleeps on it
+  trap_seq: 'u32', // futex word: + 1 for every trap, + XENOLITH_NOTE for every change of `want` that is told
   reply_sleeping: 'u32', // not 0 while the vCPU sleeps on reply_seq
-  event_sleeping: 'u32', // not 0 while the vCPU sleeps on event_seq: it is blocked
+  event_sleeping: 'u32', // not 0 while the vCPU sleeps on event_seq: XENOLITH_SLEEPS_*
   crash_length: 'u32', // bytes of the crash record at VCPU_CRASH_RECORD
   op: 'u32',
-  pad0: 'u32',
+  want: 'u32', // XENOLITH_WANT_*, a hint
   arg: { of: 'u64', count: 5 },
   // the hypervisor's
   reply_seq: 'u32', // futex word: equals trap_seq when the reply is there
@@ -152,8 +171,31 @@ export const vcpu_page = struct('vcpu_page', 256, {
   pad1: { of: 'u8', count: 48 },
   event_seq: 'u32', // futex word: bumped for an event, a control message, a stop
   control_seq: 'u32', // control messages sent to this vCPU so far
-  pad2: { of: 'u8', count: 120 },
+  grant: 'u32', // futex word: 0 while it may not run, else 1 + the pCPU, perhaps with XENOLITH_GRANT_contended
+  info: 'u32', // where its vcpu_info is: guest address / 8; 0: nowhere yet
+  entry: 'u64', // guest address of the kernel image it is to run; 0 until it is first brought up. Low half: futex word
+  argument: 'u64', // rsi of the context it was given
+  pad2: { of: 'u8', count: 32 },
+  // the vCPU's
+  tid: 'u32', // of its thread, as Linux calls it: a hint, to split the domain's CPU time between its vCPUs
+  pad3: { of: 'u8', count: 60 },
 });
+
+/** Until an event that is not masked. */
+export const XENOLITH_SLEEPS_block = 1;
+/** Until one of some ports is pending, masked or not. */
+export const XENOLITH_SLEEPS_poll = 2;
+
+/** Added to trap_seq: nothing is asked for, but `want` has changed. The traps are counted below it. */
+export const XENOLITH_NOTE = 1 << 24;
+/** It sleeps, and wants no pCPU. */
+export const XENOLITH_WANT_nothing = 0;
+/** It runs. */
+export const XENOLITH_WANT_run = 1;
+/** It has no pCPU, wants one, and sleeps on `grant` until then. */
+export const XENOLITH_WANT_grant = 2;
+/** Others wait for this pCPU: say so (XENOLITH_NOTE) before a sleep and after it. */
+export const XENOLITH_GRANT_contended = 0x10000;
 /** The crash record: UTF-8 text the dying thread leaves in its own page. */
 export const VCPU_CRASH_RECORD = 1024;
 export const VCPU_CRASH_RECORD_SIZE = 3072;

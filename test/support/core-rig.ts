@@ -58,6 +58,7 @@ import {
   XEN_SYSCTL_INTERFACE_VERSION,
   XENMEM_populate_physmap,
   XENOLITHOP_pool_populate,
+  XENOLITHOP_pool_release,
   xen_domctl,
   xen_domctl_createdomain,
   xen_domctl_max_mem,
@@ -428,6 +429,10 @@ export class Guest {
     const arg = this.reset().put(xenolith_pool_populate, { domid: granter, peer, flags, gfn, nr_frames: count });
     return this.call(__HYPERVISOR_xenolith_op, XENOLITHOP_pool_populate, arg);
   }
+  poolRelease(peer: number, gfn: number, count = 1, flags = 0): number {
+    const arg = this.reset().put(xenolith_pool_populate, { domid: DOMID_SELF, peer, flags, gfn, nr_frames: count });
+    return this.call(__HYPERVISOR_xenolith_op, XENOLITHOP_pool_release, arg);
+  }
   entryAt(ref: number): number {
     return this.domain.layout.grantFrames * PAGE_SIZE + ref * 8;
   }
@@ -465,6 +470,10 @@ export class Guest {
         return this.call(nr, a0, a1, a2, a3, a4);
       },
       receive: () => link.receive(),
+      note: () => {},
+      awaitGrant: () => {
+        throw new Error(`dom${this.domid} vcpu${id} has no pCPU`);
+      },
     };
     return new GuestVcpu(machine, this.domain.memory.again(), this.domain.layout, asDomid(this.domid), id);
   }
@@ -510,7 +519,7 @@ export class CoreRig {
     must(dom0.reset().domctl(XEN_DOMCTL_max_vcpus, domid, xen_domctl_max_vcpus, { max: vcpus }).rc);
     must(dom0.reset().domctl(XEN_DOMCTL_max_mem, domid, xen_domctl_max_mem, { max_memkb: pages * 4 }).rc);
     if (this.populate(domid, 0, pages) !== pages) throw new Error('cannot populate a test domain');
-    const guest = new Guest(this, this.hypervisor.domains.byId(domid)!);
+    const guest = this.guestOf(domid);
     if (options.building) return guest;
     const ctxt = dom0.reset().put(vcpu_guest_context, { flags: VGCF_online });
     must(dom0.domctl(XEN_DOMCTL_setvcpucontext, domid, xen_domctl_vcpucontext, { vcpu: 0, ctxt }).rc);
@@ -528,6 +537,10 @@ export class CoreRig {
     });
     if (made.rc < 0) throw new Error(`createdomain: ${made.rc}`);
     return made.domain;
+  }
+  /** A domain as its own kernel sees it. */
+  guestOf(domid: number): Guest {
+    return new Guest(this, this.hypervisor.domains.byId(domid)!);
   }
   populate(domid: number, first: number, count: number): number {
     let done = 0;

@@ -254,6 +254,10 @@ export class SimulatedGuest {
         return result === DEFERRED ? 0 : result;
       },
       receive: () => link.receive(),
+      note: () => {},
+      awaitGrant: () => {
+        throw new Error(`dom${guest.domid} has no pCPU`);
+      },
     };
     const { memory, layout } = guest.domain;
     this.vcpu = new Vcpu(machine, memory.again(), layout, this.domid, 0);

@@ -2,7 +2,7 @@
 // gone neither served nor answered.
 
 import { beforeEach, expect, it } from 'vitest';
-import { Arena, domainLayout, PAGE_SIZE, vcpu_page, vcpuFrame } from '#pvbus';
+import { Arena, domainLayout, PAGE_SIZE, vcpu_page, vcpuFrame, XENOLITH_NOTE } from '#pvbus';
 import { TrapPage } from '../../../hypervisor/transport.ts';
 
 const layout = domainLayout(16, 1);
@@ -17,6 +17,7 @@ beforeEach(() => {
   words[at('trap_seq')] = words[at('reply_seq')] = -2; // the wrap is near
   page = new TrapPage(memory, layout, 7, 0);
   served = [];
+  noted = [];
 });
 const at = (field: keyof typeof vcpu_page.at): number => vcpu_page.at[field] / 4;
 /** What a thread does to trap; the number its answer is to have. */
@@ -25,7 +26,17 @@ function trap(op: number): number {
   words[at('arg')] = 1;
   return (Atomics.add(words, at('trap_seq'), 1) + 1) | 0;
 }
-const take = (): boolean => page.take((_, op) => served.push(op));
+let noted: number[];
+const take = (): boolean =>
+  page.take(
+    (_, op) => served.push(op),
+    (_, want) => noted.push(want),
+  );
+/** What a thread does to say what it wants. */
+function note(want: number): void {
+  words[at('want')] = want;
+  Atomics.add(words, at('trap_seq'), XENOLITH_NOTE);
+}
 const answered = (seq: number): boolean => words[at('reply_seq')] === seq;
 
 it('a trap is taken once, and its answer has its number', () => {
@@ -62,4 +73,23 @@ it('a thread that died in a trap that was taken leaves no answer to the next one
   take();
   page.reply(0);
   expect(answered(next)).toBe(true);
+});
+
+it('a note is no trap, and a trap is no note', () => {
+  note(2);
+  expect([take(), take()]).toEqual([true, false]);
+  expect([served, noted]).toEqual([[], [2]]);
+  const seq = trap(11);
+  expect(take()).toBe(true);
+  page.reply(0);
+  expect([answered(seq), served, noted]).toEqual([true, [11], [2]]);
+});
+
+it('of notes that were not taken the last one counts, and a trap after them is served with its answer', () => {
+  note(0);
+  note(1);
+  const seq = trap(12);
+  expect([take(), take()]).toEqual([true, false]);
+  page.reply(0);
+  expect([answered(seq), served, noted]).toEqual([true, [12], [1]]);
 });
