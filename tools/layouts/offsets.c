@@ -26,6 +26,7 @@
 #include <xen/memory.h>
 #include <xen/sched.h>
 #include <xen/sysctl.h>
+#include <xen/trace.h>
 #include <xen/vcpu.h>
 #include <xen/version.h>
 #include <xen/io/blkif.h>
