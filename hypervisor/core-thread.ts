@@ -5,6 +5,7 @@ import {
   exitProcess,
   MailboxReader,
   type MailboxSeed,
+  PAGE_SIZE,
   reservedViewsLeft,
   reserveViews,
   streamLog,
@@ -22,13 +23,15 @@ export interface CoreThreadData {
   /** Descriptor of the host's log. */
   readonly log: number;
   readonly mediated: boolean;
+  /** Bytes that domains can have together. */
+  readonly mem: number | undefined;
 }
 /** dom0's memory in pages: grant mappings are elsewhere, so this is what its own drivers may share. */
 const DOM0_PAGES = 4096;
 /** So much of domains' memory is viewed in advance. */
 const VIEWED_BYTES = 2 ** 30;
 
-const { mailbox: seed, log: logFd, mediated } = workerData as CoreThreadData;
+const { mailbox: seed, log: logFd, mediated, mem } = workerData as CoreThreadData;
 const log = streamLog({ write: text => writeSync(logFd, text) }, 'xen', systemClock);
 
 /** The engine collects garbage for views that are made; it is to do so now, not while a domain is being made. */
@@ -42,7 +45,13 @@ function run(): never {
   const loop = new TrapLoop();
   const mailbox = new MailboxReader(seed, loop.words);
   const processes = new ProcessTable(message => mailbox.reply(message), log);
-  const hypervisor = new Hypervisor({ clock: systemClock, log, processes, mediated });
+  const hypervisor = new Hypervisor({
+    clock: systemClock,
+    log,
+    processes,
+    mediated,
+    ...(mem !== undefined && { hostPages: Math.floor(mem / PAGE_SIZE), build: { commandLine: `mem=${mem / 1024}K` } }),
+  });
   const down = (status: number, why: string) => mailbox.reply({ op: 'host-down', status, why });
 
   hypervisor.onDomainCreated = (domain: Domain) => {

@@ -26,6 +26,7 @@ import { VcpuOp } from './hypercalls/vcpu-op.ts';
 import { type BuildInfo, XenVersion } from './hypercalls/xen-version.ts';
 import { XenolithOp } from './hypercalls/xenolith-op.ts';
 import { HostMemory } from './memory.ts';
+import { MemoryAudit } from './memory-audit.ts';
 import { Pools } from './pools.ts';
 import { Succession } from './succession.ts';
 import { Teardowns } from './teardown.ts';
@@ -108,7 +109,10 @@ export class Hypervisor {
       doorbells,
       timers,
       vcpuTimers,
-      memoryGoing: domain => this.onDomainGone(domain),
+      memoryGoing: domain => {
+        audit.forget(domain);
+        this.onDomainGone(domain);
+      },
     });
     this.life = new DomainLife({
       clock,
@@ -125,11 +129,12 @@ export class Hypervisor {
       shutdownHost: reason => this.onHostShutdown(reason),
     });
     const { life } = this;
+    const audit = new MemoryAudit(timers, clock, life, this.log);
     this.succession = new Succession({ processes, life, events, pools, continuations, timers });
     const watchdogs = new Watchdogs(timers, clock, life, this.log);
     const say = (line: string): void => this.say(line);
     this.hypercalls = new HypercallTable({
-      memory: new MemoryOp(domains, host, continuations),
+      memory: new MemoryOp(domains, host, continuations, audit),
       timer: new SetTimerOp(vcpuTimers, clock),
       version: new XenVersion({ ...ownBuild, ...options.build }),
       console: new ConsoleIo(),

@@ -1,5 +1,6 @@
-// The hypervisor process: `hypervisor.js --run-dir DIR [--parent PID] [--mediated]`. With a parent it ends in
-// order when that dies. Its main thread spawns, reaps and
+// The hypervisor process: `hypervisor.js --run-dir DIR [--parent PID] [--mediated] [--mem SIZE]`. With a parent it
+// ends in order when that dies. SIZE is what all domains can have together, by default what the machine has; units
+// as in Xen's option of that name. Its main thread spawns, reaps and
 // ends the host; the core thread is the hypervisor. Prints `ready` when dom0 serves its toolstack.
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { constants } from 'node:os';
@@ -21,15 +22,23 @@ import {
 import { ChildProcesses } from './child-processes.ts';
 import type { CoreThreadData } from './core-thread.ts';
 import type { ToMain } from './process-messages.ts';
+import { parseSize } from './size.ts';
 
 const { values } = parseArgs({
-  options: { 'run-dir': { type: 'string' }, parent: { type: 'string' }, mediated: { type: 'boolean', default: false } },
+  options: {
+    'run-dir': { type: 'string' },
+    parent: { type: 'string' },
+    mediated: { type: 'boolean', default: false },
+    mem: { type: 'string' },
+  },
 });
-const dir = values['run-dir'];
-if (dir === undefined) {
-  console.error('hypervisor: --run-dir DIR is required');
+const usage = (message: string): never => {
+  console.error(`hypervisor: ${message}`);
   process.exit(2);
-}
+};
+const dir = values['run-dir'] ?? usage('--run-dir DIR is required');
+const mem = values.mem === undefined ? undefined : parseSize(values.mem);
+if (Number.isNaN(mem)) usage(`--mem ${values.mem}: not a size such as 512M`);
 
 makeRunDir(dir);
 const logFd = openSync(runPaths(dir).hostLog, 'a', 0o600);
@@ -51,7 +60,7 @@ const children = new ChildProcesses(
 
 let ending = false;
 const mailbox = new Mailbox(message => hear(message as ToMain));
-const data: CoreThreadData = { mailbox: mailbox.seed, log: logFd, mediated: values.mediated };
+const data: CoreThreadData = { mailbox: mailbox.seed, log: logFd, mediated: values.mediated, mem };
 // order: before the core thread starts, which chooses when its garbage is collected.
 setFlagsFromString('--expose-gc');
 const core = new Worker(threadFile('hypervisor-core', import.meta.url), {
@@ -80,7 +89,7 @@ function end(status: number, why: string): void {
   log.info(`host ends: ${why}`);
   if (status !== 0) process.stderr.write(`xenolith host: ${why}\n`);
   children.killAll().then(() => {
-    removeSockets(dir!);
+    removeSockets(dir);
     closeSync(logFd);
     // Not process.exit: the core thread sleeps in a system call, where Node would wait for it for ever.
     exitProcess(status);

@@ -67,11 +67,14 @@ export class Physmap {
   private pools: (Pool | undefined)[] = [];
   private poolPages = new Int32Array(0);
   /** Frames the hypervisor itself writes to: they stay RAM. */
-  private readonly held = new Set<number>();
+  private readonly held = new Map<number, number>();
   /** No frame of RAM below is empty. */
   private firstEmpty = 0;
   /** Highest gfn that is or was populated. */
   private highest = -1;
+  /** Frames of kind FRAME_RAM, and of RAM addresses those of FRAME_EMPTY. */
+  private ram = 0;
+  private empty: number;
 
   constructor(arena: Arena, layout: DomainLayout) {
     this.arena = arena;
@@ -79,6 +82,7 @@ export class Physmap {
     this.size = layout.frames * PAGE_SIZE;
     this.kinds = new Uint8Array(layout.frames);
     this.kinds.fill(FRAME_XEN, layout.sharedInfo);
+    this.empty = layout.maxPages;
   }
 
   kind(gfn: number): number {
@@ -108,11 +112,16 @@ export class Physmap {
   /** May these frames leave RAM? */
   mayLeave(gfn: number, count: number): boolean {
     if (!this.all(gfn, count, FRAME_RAM)) return false;
-    for (const frame of this.held) if (frame >= gfn && frame < gfn + count) return false;
+    for (const frame of this.held.keys()) if (frame >= gfn && frame < gfn + count) return false;
     return true;
   }
   hold(gfn: number): void {
-    this.held.add(gfn);
+    this.held.set(gfn, (this.held.get(gfn) ?? 0) + 1);
+  }
+  letGo(gfn: number): void {
+    const n = this.held.get(gfn) ?? 0;
+    if (n <= 1) this.held.delete(gfn);
+    else this.held.set(gfn, n - 1);
   }
 
   /** The lowest gfn with `count` empty frames in a row, aligned to `count`; NOWHERE when there is none. */
@@ -125,14 +134,38 @@ export class Physmap {
 
   /** Zeroed frames appear. They were empty. */
   populate(gfn: number, count: number): void {
+    // untrusted: the domain can write to the whole of its file, also where it has no memory.
+    this.arena.discard(gfn, count);
     this.kinds.fill(FRAME_RAM, gfn, gfn + count);
     this.highest = Math.max(this.highest, gfn + count - 1);
+    this.ram += count;
+    this.empty -= count;
   }
-  /** Frames of RAM go. */
+  /** Frames of RAM go, and their memory with them. */
   depopulate(gfn: number, count: number): void {
     this.kinds.fill(FRAME_EMPTY, gfn, gfn + count);
     this.firstEmpty = Math.min(this.firstEmpty, gfn);
     this.arena.discard(gfn, count);
+    this.ram -= count;
+    this.empty += count;
+  }
+  /** Frames of RAM addresses that are empty. */
+  get emptyFrames(): number {
+    return this.empty;
+  }
+  /** The frames its file may hold memory for: what lies in pools is in their files. */
+  get backedFrames(): number {
+    return this.ram + this.layout.frames - this.layout.maxPages;
+  }
+  /** Give back what the file holds for frames that have no memory in it. */
+  discardUnbacked(): void {
+    const backed = (gfn: number): boolean => this.kinds[gfn] === FRAME_RAM;
+    for (let gfn = 0; gfn < this.layout.maxPages; ) {
+      let end = gfn + 1;
+      while (end < this.layout.maxPages && backed(end) === backed(gfn)) end++;
+      if (!backed(gfn)) this.arena.discard(gfn, end - gfn);
+      gfn = end;
+    }
   }
 
   poolAt(gfn: number): Pool | undefined {
@@ -149,6 +182,7 @@ export class Physmap {
       this.poolPages = new Int32Array(this.layout.maxPages);
       this.pools = new Array<Pool | undefined>(this.layout.maxPages).fill(undefined);
     }
+    this.ram -= count;
     for (let i = 0; i < count; i++) {
       this.kinds[gfn + i] = FRAME_POOL;
       this.pools[gfn + i] = pool;
@@ -158,6 +192,9 @@ export class Physmap {
   /** Pool frames become zeroed RAM again. Throws SystemCallError. */
   restore(gfn: number, count: number): void {
     this.arena.restore(gfn, count);
+    // untrusted: it may have written below the pool.
+    this.arena.discard(gfn, count);
+    this.ram += count;
     for (let i = gfn; i < gfn + count; i++) {
       this.kinds[i] = FRAME_RAM;
       this.pools[i] = undefined;

@@ -43,11 +43,12 @@ import {
   xen_remove_from_physmap,
 } from '#pvbus';
 import type { Continuations } from '../continuations.ts';
-import type { Result } from '../deferred.ts';
+import { DEFERRED, type Result } from '../deferred.ts';
 import type { Domain, Vcpu } from '../domain.ts';
 import type { DomainTable } from '../domain-table.ts';
 import { NOWHERE, readU64 } from '../guest-memory.ts';
 import { FRAME_EMPTY, FRAME_POOL, type HostMemory } from '../memory.ts';
+import type { MemoryAudit } from '../memory-audit.ts';
 import { mayCall } from '../privilege.ts';
 
 const MAX_EXTENTS = 0xffffffff >>> MEMOP_EXTENT_SHIFT;
@@ -75,11 +76,13 @@ export class MemoryOp {
   private readonly domains: DomainTable;
   private readonly host: HostMemory;
   private readonly continuations: Continuations;
+  private readonly audit: MemoryAudit;
 
-  constructor(domains: DomainTable, host: HostMemory, continuations: Continuations) {
+  constructor(domains: DomainTable, host: HostMemory, continuations: Continuations, audit: MemoryAudit) {
     this.domains = domains;
     this.host = host;
     this.continuations = continuations;
+    this.audit = audit;
   }
 
   call(vcpu: Vcpu, cmd: number, arg: number): Result {
@@ -133,7 +136,12 @@ export class MemoryOp {
     if (domain === undefined || !domain.hasMemory || domain.dying) return start;
     if (!mayCall('memory_adjust_reservation', caller, domain)) return start;
     const list = readU64(view, arg + at.extent_start);
-    return this.extents(vcpu, { op, caller, domain, list, extents, order, done: start });
+    return this.slice(vcpu, { op, caller, domain, list, extents, order, done: start });
+  }
+  private slice(vcpu: Vcpu, r: Reservation): Result {
+    const done = this.extents(vcpu, r);
+    if (done !== DEFERRED && !r.domain.dying) this.audit.changed(r.domain);
+    return done;
   }
   private extents(vcpu: Vcpu, r: Reservation): Result {
     const { view } = r.caller.memory;
@@ -155,7 +163,7 @@ export class MemoryOp {
       }
       r.done++;
     }
-    return r.done === r.extents ? r.done : this.continuations.later(vcpu, () => this.extents(vcpu, r));
+    return r.done === r.extents ? r.done : this.continuations.later(vcpu, () => this.slice(vcpu, r));
   }
   private decrease(domain: Domain, gfn: number, frames: number): boolean {
     if (!domain.physmap.mayLeave(gfn, frames)) return false;
@@ -277,7 +285,9 @@ export class MemoryOp {
     const kind = domain.physmap.kind(gfn);
     if (kind === FRAME_EMPTY) return -XEN_ENOENT;
     if (kind === FRAME_POOL) return -XEN_EBUSY; // shared with a peer: XENOLITHOP_pool_release first
-    return this.decrease(domain, gfn, 1) ? 0 : -XEN_EINVAL;
+    if (!this.decrease(domain, gfn, 1)) return -XEN_EINVAL;
+    this.audit.changed(domain);
+    return 0;
   }
 
   // ---- claims and resources ----
