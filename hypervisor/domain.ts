@@ -3,22 +3,29 @@ import {
   type Arena,
   type DomainLayout,
   domain_control,
+  futexWake,
   KIND_DOORBELL,
   KIND_FORGET,
+  KIND_OVERLAY,
   KIND_POOL,
+  KIND_RESTORE,
   NR_VIRQS,
   PAGE_SIZE,
+  setU64,
   vcpu_page,
   vcpuFrame,
   wakeVcpu,
+  XENOLITH_SLEEPS_poll,
 } from '#pvbus';
 import { ConsoleLines } from './console-ring.ts';
 import { DEFERRED, type Result } from './deferred.ts';
 import { DomainGrants } from './domain-grants.ts';
 import type { DoorbellPair } from './doorbell-pages.ts';
-import { PortTable } from './event-channels.ts';
+import { TwoLevelEvents } from './event-2l.ts';
+import type { EventAbi } from './event-abi.ts';
 import type { Physmap } from './memory.ts';
 import type { Pool } from './pools.ts';
+import { PortTable } from './port-table.ts';
 import { Runstate } from './runstate.ts';
 import { SharedInfoPage, VcpuInfoArea } from './shared-info.ts';
 import type { Timer } from './timers.ts';
@@ -53,7 +60,15 @@ export interface DomainProcesses {
 export type Waiting =
   | { readonly kind: 'block' }
   | { readonly kind: 'poll'; readonly ports: readonly number[] }
+  | { readonly kind: 'down' }
   | { readonly kind: 'shutdown'; readonly reason: number };
+/** Does an event end it? */
+export const waitsForEvent = (waiting: Waiting | undefined): boolean =>
+  waiting !== undefined && (waiting.kind === 'block' || waiting.kind === 'poll');
+
+/** vcpu_page.info counts in these. */
+const INFO_UNIT = 8;
+const ABOUT_MAPPING: ReadonlySet<number> = new Set([KIND_POOL, KIND_OVERLAY, KIND_RESTORE]);
 
 export class Vcpu {
   readonly domain: Domain;
@@ -64,9 +79,11 @@ export class Vcpu {
   /** Runs when its domain does. */
   up = false;
   readonly info = new VcpuInfoArea();
+  /** Guest address of its vcpu_info; 0 where it has none in the domain's memory. */
+  infoAddress = 0;
   infoRegistered = false;
   /** The port each VIRQ is bound to, 0 for none. Global VIRQs are in vCPU 0's. */
-  readonly virqToPort = new Uint16Array(NR_VIRQS);
+  readonly virqToPort = new Uint32Array(NR_VIRQS);
   /** VIRQ_TIMER, at a time or in a rhythm; see vcpu-timers.ts. */
   singleshot: Timer | undefined;
   periodic: Timer | undefined;
@@ -84,6 +101,8 @@ export class Vcpu {
   pinOverride: number | undefined;
 
   link: VcpuLink | undefined;
+  /** Its thread sees the domain's memory through the mapping of vCPU 0's, which is told what lies over it. */
+  sharesMapping = false;
   /** Called with a deferred hypercall's result. The transport sets it. */
   complete: (result: number) => void = () => {};
   /** Called when the thread is gone that the last trap was by. The transport sets it. */
@@ -112,9 +131,28 @@ export class Vcpu {
     this.runstate = new Runstate(now);
   }
 
+  /** Its vcpu_info is at `address` of the domain's memory from here on, which the domain's own code is told. */
+  moveInfo(address: number): void {
+    const { memory } = this.domain;
+    this.info.moveTo(memory, address);
+    this.infoAddress = address;
+    Atomics.store(memory.words, this.pageWord('info'), (address / INFO_UNIT) | 0);
+  }
+  /** Where its thread is to begin, and with what. It waits for the first of the two. */
+  start(entry: number, argument: number): void {
+    const { memory } = this.domain;
+    setU64(memory.view, 4 * this.pageWord('argument'), argument);
+    memory.words[this.pageWord('entry') + 1] = Math.floor(entry / 2 ** 32);
+    Atomics.store(memory.words, this.pageWord('entry'), entry | 0);
+    futexWake(memory.address + 4 * this.pageWord('entry'));
+  }
+  private pageWord(field: keyof typeof vcpu_page.at): number {
+    return (vcpuFrame(this.domain.layout, this.id) * PAGE_SIZE + vcpu_page.at[field]) / 4;
+  }
+
   /** Send a control message. False when there is nobody to send it to yet. */
   tell(kind: number, a: number, b: number, arena?: Arena): boolean {
-    if (this.link === undefined) return false;
+    if (this.link === undefined || (this.sharesMapping && ABOUT_MAPPING.has(kind))) return false;
     this.link.send(kind, a, b, arena);
     if (kind === KIND_DOORBELL) this.known.add(a);
     else if (kind === KIND_POOL)
@@ -166,13 +204,18 @@ export class Vcpu {
   /** Does it sleep until an event? A hint where its thread blocks without trapping: the word is the guest's. */
   get blocked(): boolean {
     if (this.trapping) return false;
-    if (this.waiting !== undefined && this.waiting.kind !== 'shutdown') return true;
+    if (this.waiting !== undefined) return waitsForEvent(this.waiting);
     const { domain } = this;
     if (!domain.hasMemory) return false;
     // What the killed process last said: nothing sleeps there any more.
     if (domain.isShutDown && !domain.hasProcess) return false;
-    const word = (vcpuFrame(domain.layout, this.id) * PAGE_SIZE + vcpu_page.at.event_sleeping) / 4;
-    return Atomics.load(domain.memory.words, word) !== 0;
+    return Atomics.load(domain.memory.words, this.pageWord('event_sleeping')) !== 0;
+  }
+  /** Does it sleep until some port is pending, masked or not? Its own words say so. */
+  get polls(): boolean {
+    const { domain } = this;
+    if (!domain.hasMemory) return false;
+    return Atomics.load(domain.memory.words, this.pageWord('event_sleeping')) === XENOLITH_SLEEPS_poll;
   }
 }
 
@@ -216,6 +259,7 @@ export class Domain {
   seams = 0;
 
   readonly ports: PortTable;
+  eventAbi: EventAbi = new TwoLevelEvents(this);
   readonly doorbells = new Map<Domain, DoorbellPair>();
   readonly grants: DomainGrants;
   readonly watchdogs: (Timer | undefined)[] = [undefined, undefined];

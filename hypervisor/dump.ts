@@ -58,7 +58,7 @@ function dumpPorts(hypervisor: Hypervisor): string[] {
       else if (entry.state === EVTCHNSTAT_ipi) what = 'ipi';
       else if (entry.state === EVTCHNSTAT_interdomain)
         what = `dom${entry.remoteDomid} port ${entry.remotePort}, ${entry.pair ? `slot ${entry.slot}` : entry.local ? 'local' : 'mediated'}`;
-      const bits = `${domain.shared.pending(port) ? 'p' : '-'}${domain.shared.masked(port) ? 'm' : '-'}`;
+      const bits = `${domain.eventAbi.pending(port, entry) ? 'p' : '-'}${domain.eventAbi.masked(port) ? 'm' : '-'}`;
       lines.push(`  ${port} [${bits}] vcpu${entry.notify_vcpu}: ${what}`);
     }
   }

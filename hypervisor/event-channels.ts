@@ -1,96 +1,38 @@
-// Event channels, 2-level: the states of ports, and how an event becomes pending.
-// Xen: common/event_channel.c and event_2l.c; public/event_channel.h.
+// Event channels: the states of ports, and how an event becomes pending.
+// Xen: common/event_channel.c; public/event_channel.h.
 import {
-  EVTCHN_2L_NR_CHANNELS,
+  EVTCHN_FIFO_PRIORITY_DEFAULT,
+  EVTCHN_FIFO_PRIORITY_MIN,
   EVTCHNSTAT_closed,
   EVTCHNSTAT_interdomain,
   EVTCHNSTAT_ipi,
   EVTCHNSTAT_unbound,
   EVTCHNSTAT_virq,
   PAGE_SIZE,
+  PORT_TABLE_ENTRIES,
   PortEntry,
   port_entry,
+  XEN_EACCES,
+  XEN_EAGAIN,
+  XEN_EBUSY,
   XEN_EEXIST,
   XEN_EINVAL,
   XEN_ENOENT,
   XEN_ENOSPC,
-  XEN_LEGACY_MAX_VCPUS,
+  XEN_ENOSYS,
+  XEN_EOPNOTSUPP,
   XENOLITH_PORT_doorbell,
   XENOLITH_PORT_local,
 } from '#pvbus';
-import type { Domain, Vcpu } from './domain.ts';
-import { type DoorbellPages, type DoorbellPair, MAX_DIRECT_PEERS } from './doorbell-pages.ts';
+import { type Domain, type Vcpu, waitsForEvent } from './domain.ts';
+import { type DoorbellPages, MAX_DIRECT_PEERS } from './doorbell-pages.ts';
+import { TwoLevelEvents } from './event-2l.ts';
+import { NEWLY_PENDING, TELL } from './event-abi.ts';
+import { FifoEvents } from './event-fifo.ts';
+import type { Port } from './port-table.ts';
 
-/** One port of one domain. Which fields mean something depends on `state` (EVTCHNSTAT_*). */
-export class Port {
-  state = EVTCHNSTAT_closed;
-  /** The vCPU that hears it. */
-  notify_vcpu = 0;
-  /** The vCPU whose thread has it: that made it, or that it was bound to last. */
-  owner = 0;
-  /** unbound: who may bind to it. interdomain: the other end's domain. */
-  remoteDomid = 0;
-  /** interdomain */
-  remote: Domain | undefined;
-  remotePort = 0;
-  virq = 0;
-  /** interdomain, notified without the hypervisor: the page, and the slot in it. */
-  pair: DoorbellPair | undefined;
-  slot = 0;
-  /** interdomain, both ends in one domain, whose own code notifies. */
-  local = false;
-  /** Counts bindings, so that the domain's own code sees that this is another one. */
-  generation = 0;
-  /** What the peer's slot counted when this generation began. */
-  base = 0;
-}
-
-/** All ports of one domain. Port 0 is reserved for ever. */
-export class PortTable {
-  private readonly ports: Port[] = [new Port()];
-  /** Ports from here on may be free; all below are not. */
-  private firstFree = 1;
-  private readonly limit: number;
-  /** Ports that are not closed. */
-  open = 0;
-
-  constructor(highestPort: number) {
-    this.limit = Math.min(highestPort + 1, EVTCHN_2L_NR_CHANNELS);
-  }
-
-  /** One past the highest port ever used. */
-  get used(): number {
-    return this.ports.length;
-  }
-  /** A port in any state but closed and reserved. */
-  opened(port: number): Port | undefined {
-    const entry = this.ports[port];
-    return entry !== undefined && entry.state !== EVTCHNSTAT_closed ? entry : undefined;
-  }
-  /** Could this number be a port of the 2-level ABI? */
-  valid(port: number): boolean {
-    return port >= 0 && port < EVTCHN_2L_NR_CHANNELS;
-  }
-  /** The lowest free port, still closed; 0 when there is none. */
-  lowestFree(): number {
-    let port = this.firstFree;
-    while (port < this.ports.length && this.ports[port]!.state !== EVTCHNSTAT_closed) port++;
-    this.firstFree = port;
-    if (port >= this.limit) return 0;
-    if (port === this.ports.length) this.ports.push(new Port());
-    return port;
-  }
-  at(port: number): Port {
-    return this.ports[port]!;
-  }
-  openedOne(): void {
-    this.open++;
-  }
-  closedOne(port: number): void {
-    this.open--;
-    if (port < this.firstFree) this.firstFree = port;
-  }
-}
+/** Ports closed in one step of a reset. */
+const RESET_SLICE = 1024;
 
 export class EventChannels {
   private readonly doorbells: DoorbellPages;
@@ -129,7 +71,8 @@ export class EventChannels {
     there.state = EVTCHNSTAT_interdomain;
     there.generation = (there.generation + 1) & 0xffff;
     here.notify_vcpu = 0;
-    this.route(domain, here, remote, there, caller);
+    // Of ports beyond the table the domains' own code knows no route.
+    if (port < PORT_TABLE_ENTRIES && remotePort < PORT_TABLE_ENTRIES) this.route(domain, here, remote, there, caller);
     this.opened(domain, port, EVTCHNSTAT_interdomain, 0);
     this.publish(remote, remotePort);
     // The peer now has to listen to the doorbell.
@@ -152,9 +95,15 @@ export class EventChannels {
 
   /** EVTCHNOP_bind_ipi */
   bindIpi(domain: Domain, vcpuId: number): number {
-    if (domain.vcpu(vcpuId) === undefined) return -XEN_ENOENT;
+    const vcpu = domain.vcpu(vcpuId);
+    if (vcpu === undefined) return -XEN_ENOENT;
     const port = this.allocate(domain);
     if (port < 0) return port;
+    const here = domain.ports.at(port);
+    // It is its own other end.
+    here.remote = domain;
+    here.remotePort = port;
+    if (port < PORT_TABLE_ENTRIES) this.setLocal(domain, [here], vcpu);
     this.opened(domain, port, EVTCHNSTAT_ipi, vcpuId);
     return port;
   }
@@ -175,13 +124,13 @@ export class EventChannels {
       this.publish(remote, remotePort);
     } else if (here.state === EVTCHNSTAT_virq) {
       for (const vcpu of domain.vcpus) if (vcpu.virqToPort[here.virq] === port) vcpu.virqToPort[here.virq] = 0;
-    }
+    } else if (here.state === EVTCHNSTAT_ipi) clearLocal(domain, here);
     here.state = EVTCHNSTAT_closed;
     here.remote = undefined;
     here.notify_vcpu = 0;
     here.generation = (here.generation + 1) & 0xffff;
     domain.ports.closedOne(port);
-    domain.shared.clearPending(port);
+    domain.eventAbi.clearPending(port, here);
     this.publish(domain, port);
     return 0;
   }
@@ -238,6 +187,7 @@ export class EventChannels {
       this.publish(domain, port);
       vcpu.wake();
     } else {
+      if (here.local && vcpu.infoAddress === 0) this.unsetLocal(domain, port, here);
       if (here.local) {
         domain.vcpus[here.notify_vcpu]!.localChannels--;
         vcpu.localChannels++;
@@ -254,10 +204,86 @@ export class EventChannels {
     if (!domain.ports.valid(port)) return -XEN_EINVAL;
     const here = domain.ports.opened(port);
     if (here === undefined) return 0;
-    if (domain.shared.testAndClearMask(port) && domain.shared.pending(port)) this.select(domain, here, port);
+    if (domain.eventAbi.unmask(port, here)) this.upcall(domain.vcpus[here.notify_vcpu]!);
     return 0;
   }
 
+  // ---- the FIFO ABI ----
+
+  /** EVTCHNOP_init_control: the first of a domain switches it over. */
+  initControl(domain: Domain, vcpuId: number, gfn: number, offset: number): number {
+    const vcpu = domain.vcpu(vcpuId);
+    if (vcpu === undefined) return -XEN_ENOENT;
+    const { eventAbi } = domain;
+    if (eventAbi instanceof FifoEvents) return eventAbi.place(vcpu, gfn, offset);
+    const fifo = new FifoEvents(domain);
+    const rc = fifo.place(vcpu, gfn, offset);
+    if (rc < 0) return rc;
+    for (let port = 1; port < domain.ports.used; port++) {
+      const here = domain.ports.opened(port);
+      if (here === undefined) continue;
+      // It is raised when it has an event word.
+      here.pendingSaved = eventAbi.pending(port, here);
+      eventAbi.clearPending(port, here);
+      // A queue has one writer at its end, the hypervisor.
+      if (here.local) this.unsetLocal(domain, port, here);
+    }
+    domain.eventAbi = fifo;
+    domain.ports.resize(fifo.nrPorts);
+    return 0;
+  }
+  /** EVTCHNOP_expand_array */
+  expandArray(domain: Domain, gfn: number): number {
+    const { eventAbi, ports } = domain;
+    if (!(eventAbi instanceof FifoEvents)) return -XEN_EOPNOTSUPP;
+    const first = eventAbi.addPage(gfn);
+    if (first < 0) return first;
+    for (let port = first; port < Math.min(first + PAGE_SIZE / 4, ports.used); port++) {
+      const here = ports.at(port);
+      if (!here.pendingSaved) continue;
+      here.pendingSaved = false;
+      this.raise(domain, port);
+    }
+    return 0;
+  }
+  /** EVTCHNOP_set_priority: of the events to come. */
+  setPriority(domain: Domain, port: number, priority: number): number {
+    if (!domain.ports.valid(port)) return -XEN_EINVAL;
+    if (!(domain.eventAbi instanceof FifoEvents)) return -XEN_ENOSYS;
+    const here = domain.ports.opened(port);
+    if (here === undefined) return -XEN_EACCES;
+    if (priority > EVTCHN_FIFO_PRIORITY_MIN) return -XEN_EINVAL;
+    here.priority = priority;
+    return 0;
+  }
+
+  // ---- closing many ----
+
+  /** EVTCHNOP_reset by `by` begins; `continueReset` does it. 0 or -errno. */
+  beginReset(domain: Domain, by: Vcpu): number {
+    const { resetting } = domain.ports;
+    // The one who began may be gone, and with it what it left undone.
+    if (resetting !== undefined && resetting.by.incarnation === resetting.incarnation && !resetting.by.domain.dying)
+      return -XEN_EBUSY;
+    domain.ports.resetting = { by, incarnation: by.incarnation, next: 1 };
+    return 0;
+  }
+  /** A slice of a reset that has begun: its result, or undefined when there is more to do. */
+  continueReset(domain: Domain): number | undefined {
+    const { ports } = domain;
+    const reset = ports.resetting!;
+    reset.next = this.closeFrom(domain, reset.next, RESET_SLICE);
+    if (reset.next < ports.used) return undefined;
+    ports.resetting = undefined;
+    // Xen: one that was opened meanwhile must not be in the way of the ABI's change.
+    if (ports.open > 0) return -XEN_EAGAIN;
+    if (domain.eventAbi instanceof FifoEvents) {
+      domain.eventAbi.release();
+      domain.eventAbi = new TwoLevelEvents(domain);
+      ports.resize(domain.eventAbi.nrPorts);
+    }
+    return 0;
+  }
   /** EVTCHNOP_reset, and the death of a domain: close up to `budget` ports from `from`; returns where it stopped. */
   closeFrom(domain: Domain, from: number, budget: number): number {
     const end = Math.min(domain.ports.used, from + budget);
@@ -267,33 +293,32 @@ export class EventChannels {
 
   // ---- delivery ----
 
-  /** Make `port` pending and tell its vCPU, by the 2-level rules. */
+  /** Make `port` pending and tell its vCPU, by the rules of the domain's ABI. */
   raise(domain: Domain, port: number): void {
-    const { shared } = domain;
-    // order: pending, then selector, then upcall; the guest clears them the other way round.
-    if (shared.testAndSetPending(port)) return;
-    if (!shared.masked(port)) this.select(domain, domain.ports.at(port), port);
-    // A poll hears masked ports too.
+    const here = domain.ports.at(port);
+    const did = domain.eventAbi.setPending(port, here);
+    if ((did & TELL) !== 0) this.upcall(domain.vcpus[here.notify_vcpu]!);
+    if ((did & NEWLY_PENDING) === 0) return;
+    // A poll hears masked ports too. Who polls without a trap looks when it is woken.
+    if ((did & TELL) === 0 && domain.vcpus[here.notify_vcpu]!.polls) domain.vcpus[here.notify_vcpu]!.wake();
     for (const vcpu of domain.vcpus)
       if (vcpu.waiting?.kind === 'poll' && vcpu.waiting.ports.includes(port)) vcpu.finish(0);
   }
   /** The same for one that may be pending without its vCPU having been told: whoever was to do so has died. */
   raiseAgain(domain: Domain, port: number): void {
-    domain.shared.testAndSetPending(port);
-    if (domain.shared.masked(port)) return;
-    const vcpu = domain.vcpus[domain.ports.at(port).notify_vcpu]!;
-    vcpu.info.testAndSelect(port);
-    this.upcall(vcpu);
-  }
-  private select(domain: Domain, here: Port, port: number): void {
-    const vcpu = domain.vcpus[here.notify_vcpu]!;
-    if (!vcpu.info.testAndSelect(port)) this.upcall(vcpu);
+    const here = domain.ports.at(port);
+    if (domain.eventAbi.setPendingAgain(port, here)) this.upcall(domain.vcpus[here.notify_vcpu]!);
   }
   /** The vCPU has an event to look at. */
   upcall(vcpu: Vcpu): void {
     vcpu.info.raiseUpcall();
-    if (vcpu.waiting !== undefined && vcpu.waiting.kind !== 'shutdown') vcpu.finish(0);
+    if (waitsForEvent(vcpu.waiting)) vcpu.finish(0);
     vcpu.wake();
+  }
+
+  /** Its flags are elsewhere now; the domain's own code, which raises them, is to look where. */
+  infoMoved({ domain }: Vcpu): void {
+    Atomics.add(domain.memory.words, domain.controlWord('port_table_version'), 1);
   }
 
   // ---- what the domain is told ----
@@ -312,7 +337,7 @@ export class EventChannels {
 
   private allocate(domain: Domain): number {
     if (domain.dying) return -XEN_EINVAL;
-    const port = domain.ports.lowestFree();
+    const port = domain.ports.lowestFree(closed => domain.eventAbi.lingers(closed));
     return port === 0 ? -XEN_ENOSPC : port;
   }
   private opened(domain: Domain, port: number, state: number, vcpuId: number): void {
@@ -321,7 +346,8 @@ export class EventChannels {
     here.notify_vcpu = vcpuId;
     here.owner = vcpuId;
     here.generation = (here.generation + 1) & 0xffff;
-    domain.ports.openedOne();
+    here.priority = EVTCHN_FIFO_PRIORITY_DEFAULT;
+    domain.ports.openedOne(port);
     this.publish(domain, port);
   }
 
@@ -330,7 +356,7 @@ export class EventChannels {
     const hearer = domain.vcpus[here.notify_vcpu]!;
     const remoteHearer = remote.vcpus[there.notify_vcpu]!;
     if (domain === remote) {
-      if (!this.doorbells.mediated) this.setLocal([here, there], hearer, remoteHearer);
+      this.setLocal(domain, [here, there], hearer, remoteHearer);
       return;
     }
     if (!canHear(hearer, remote) || !canHear(remoteHearer, domain)) return;
@@ -349,20 +375,21 @@ export class EventChannels {
     pair.send(hearer);
     pair.send(remoteHearer);
   }
-  private setLocal(ends: readonly Port[], ...hearers: readonly Vcpu[]): void {
-    // Their flags are to be where the domain's own code looks for them.
-    if (hearers.some(({ id, infoRegistered }) => id >= XEN_LEGACY_MAX_VCPUS || infoRegistered)) return;
+  private setLocal(domain: Domain, ends: readonly Port[], ...hearers: readonly Vcpu[]): void {
+    if (this.doorbells.mediated || !(domain.eventAbi instanceof TwoLevelEvents)) return;
+    // The domain's own code cannot reach flags that are not in its memory.
+    if (hearers.some(({ infoAddress }) => infoAddress === 0)) return;
     for (const end of ends) end.local = true;
     for (const hearer of hearers) hearer.localChannels++;
   }
+  private unsetLocal(domain: Domain, port: number, here: Port): void {
+    clearLocal(domain, here, domain.ports.at(here.remotePort));
+    this.publish(domain, port);
+    this.publish(domain, here.remotePort);
+  }
   private unroute(domain: Domain, here: Port, remote: Domain, there: Port, remotePort: number): void {
     const { pair } = here;
-    if (here.local) {
-      for (const end of [here, there]) {
-        end.local = false;
-        domain.vcpus[end.notify_vcpu]!.localChannels--;
-      }
-    }
+    if (here.local) clearLocal(domain, here, there);
     if (pair === undefined) return;
     unhear(domain.vcpus[here.notify_vcpu]!, remote);
     unhear(remote.vcpus[there.notify_vcpu]!, domain);
@@ -376,7 +403,7 @@ export class EventChannels {
 
   /** Write a port's entry in the domain's port table. */
   private publish(domain: Domain, port: number): void {
-    if (!domain.hasMemory) return;
+    if (!domain.hasMemory || port >= PORT_TABLE_ENTRIES) return;
     const { memory, layout } = domain;
     const here = domain.ports.at(port);
     const { entry } = this;
@@ -390,12 +417,19 @@ export class EventChannels {
     entry.slot = here.local ? here.remotePort : here.slot;
     entry.generation = here.generation;
     entry.since = here.base >>> 0;
-    Atomics.store(memory.words, domain.controlWord('nr_ports'), domain.ports.used);
+    Atomics.store(memory.words, domain.controlWord('nr_ports'), Math.min(domain.ports.used, PORT_TABLE_ENTRIES));
     // order: the entry, then the version. Who reads the table between the two reads it again.
     Atomics.add(memory.words, domain.controlWord('port_table_version'), 1);
   }
 }
 
+function clearLocal(domain: Domain, ...ends: readonly Port[]): void {
+  for (const end of ends) {
+    if (!end.local) continue;
+    end.local = false;
+    domain.vcpus[end.notify_vcpu]!.localChannels--;
+  }
+}
 const canHear = (vcpu: Vcpu, peer: Domain): boolean => vcpu.hears.has(peer) || vcpu.hears.size < MAX_DIRECT_PEERS;
 const hear = (vcpu: Vcpu, peer: Domain): void => void vcpu.hears.set(peer, (vcpu.hears.get(peer) ?? 0) + 1);
 function unhear(vcpu: Vcpu, peer: Domain): void {

@@ -141,7 +141,7 @@ export class Hypervisor {
       grants: new GrantTableOp(domains, grants, continuations),
       vcpu: new VcpuOp(life, events, vcpuTimers, clock),
       sched: new SchedOp(domains, life, watchdogs, timers, clock, nrCpus),
-      events: new EventChannelOp(domains, events, virqs),
+      events: new EventChannelOp(domains, events, virqs, continuations),
       sysctl: new Sysctl({
         domains,
         life,

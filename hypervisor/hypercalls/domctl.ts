@@ -191,7 +191,8 @@ export class Domctl {
       case XEN_DOMCTL_soft_reset:
         // Every vCPU must have stopped for the shutdown.
         if (self || !domain.isShutDown || domain.dying) return -XEN_EINVAL;
-        this.parts.events.closeFrom(domain, 1, domain.ports.used);
+        if (this.parts.events.beginReset(domain, caller.vcpus[0]!) < 0) return -XEN_EBUSY;
+        while (this.parts.events.continueReset(domain) === undefined);
         life.resume(domain);
         return 0;
       case XEN_DOMCTL_set_virq_handler:

@@ -1,6 +1,7 @@
 // event_channel_op(cmd, argument). Xen: public/event_channel.h.
 import {
   DOMID_SELF,
+  EVTCHN_FIFO_LINK_BITS,
   EVTCHNOP_alloc_unbound,
   EVTCHNOP_bind_interdomain,
   EVTCHNOP_bind_ipi,
@@ -42,9 +43,12 @@ import {
   XEN_EPERM,
   XEN_ESRCH,
 } from '#pvbus';
+import type { Continuations } from '../continuations.ts';
+import type { Result } from '../deferred.ts';
 import type { Domain, Vcpu } from '../domain.ts';
 import type { DomainTable } from '../domain-table.ts';
 import type { EventChannels } from '../event-channels.ts';
+import { readU64 } from '../guest-memory.ts';
 import { mayCall } from '../privilege.ts';
 import { isPerVcpuVirq, type Virqs } from '../virq.ts';
 
@@ -72,14 +76,16 @@ export class EventChannelOp {
   private readonly domains: DomainTable;
   private readonly events: EventChannels;
   private readonly virqs: Virqs;
+  private readonly continuations: Continuations;
 
-  constructor(domains: DomainTable, events: EventChannels, virqs: Virqs) {
+  constructor(domains: DomainTable, events: EventChannels, virqs: Virqs, continuations: Continuations) {
     this.domains = domains;
     this.events = events;
     this.virqs = virqs;
+    this.continuations = continuations;
   }
 
-  call(caller: Vcpu, cmd: number, arg: number): number {
+  call(caller: Vcpu, cmd: number, arg: number): Result {
     const { domain } = caller;
     const size = ARGUMENT_SIZE[cmd];
     if (size === undefined) return -XEN_ENOSYS;
@@ -115,12 +121,16 @@ export class EventChannelOp {
       case EVTCHNOP_unmask:
         return this.events.unmask(domain, view.getUint32(arg + evtchn_unmask.at.port, true));
       case EVTCHNOP_reset:
-        return this.reset(domain, view, arg);
+        return this.reset(caller, view, arg);
       case EVTCHNOP_init_control:
+        return this.initControl(domain, view, arg);
       case EVTCHNOP_expand_array:
-        return -XEN_EOPNOTSUPP; // the FIFO ABI
-      case EVTCHNOP_set_priority:
-        return -XEN_ENOSYS; // 2-level ports have none
+        return this.events.expandArray(domain, readU64(view, arg + evtchn_expand_array.at.array_gfn));
+      case EVTCHNOP_set_priority: {
+        const port = view.getUint32(arg + evtchn_set_priority.at.port, true);
+        const priority = view.getUint32(arg + evtchn_set_priority.at.priority, true);
+        return this.events.setPriority(domain, port, priority);
+      }
       default:
         return -XEN_ENOSYS;
     }
@@ -171,14 +181,28 @@ export class EventChannelOp {
     return 0;
   }
 
-  private reset(caller: Domain, view: DataView, arg: number): number {
+  private initControl(domain: Domain, view: DataView, arg: number): number {
+    const { at } = evtchn_init_control;
+    const vcpu = view.getUint32(arg + at.vcpu, true);
+    const offset = view.getUint32(arg + at.offset, true);
+    const rc = this.events.initControl(domain, vcpu, readU64(view, arg + at.control_gfn), offset);
+    if (rc === 0) view.setUint8(arg + at.link_bits, EVTCHN_FIFO_LINK_BITS);
+    return rc;
+  }
+
+  private reset(vcpu: Vcpu, view: DataView, arg: number): Result {
+    const caller = vcpu.domain;
     const domain = this.domains.any(caller, view.getUint16(arg + evtchn_reset.at.dom, true));
     if (domain === undefined) return -XEN_ESRCH;
     if (!mayCall('evtchn_reset', caller, domain)) return -XEN_EPERM;
     // Xen: another domain must stand still, or its ports would change under the reset.
     if (domain !== caller && !domain.isPaused) return -XEN_EINVAL;
-    this.events.closeFrom(domain, 1, domain.ports.used);
-    return 0;
+    const rc = this.events.beginReset(domain, vcpu);
+    return rc < 0 ? rc : this.goOnResetting(vcpu, domain);
+  }
+  private goOnResetting(vcpu: Vcpu, domain: Domain): Result {
+    const rc = this.events.continueReset(domain);
+    return rc ?? this.continuations.later(vcpu, () => this.goOnResetting(vcpu, domain));
   }
 }
 

@@ -108,7 +108,8 @@ export class SchedOp {
     for (let i = 0; i < nr; i++) {
       const port = view.getUint32(list + 4 * i, true);
       if (!domain.ports.valid(port)) return -XEN_EINVAL;
-      if (domain.shared.pending(port)) return 0;
+      const here = domain.ports.opened(port);
+      if (here !== undefined && domain.eventAbi.pending(port, here)) return 0;
       ports.push(port);
     }
     if (mayHearUnseen(vcpu)) return 0;

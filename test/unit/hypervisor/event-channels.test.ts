@@ -7,10 +7,7 @@ import {
   EVTCHNOP_bind_ipi,
   EVTCHNOP_bind_pirq,
   EVTCHNOP_bind_vcpu,
-  EVTCHNOP_expand_array,
-  EVTCHNOP_init_control,
   EVTCHNOP_reset,
-  EVTCHNOP_set_priority,
   EVTCHNOP_unmask,
   EVTCHNSTAT_closed,
   EVTCHNSTAT_interdomain,
@@ -20,10 +17,7 @@ import {
   evtchn_bind_ipi,
   evtchn_bind_pirq,
   evtchn_bind_vcpu,
-  evtchn_expand_array,
-  evtchn_init_control,
   evtchn_reset,
-  evtchn_set_priority,
   evtchn_unmask,
   SCHEDOP_poll,
   sched_poll,
@@ -334,19 +328,6 @@ describe('reset', () => {
     expect(reset(a, NOBODY)).toBe(-XEN_ESRCH);
     expect(reset(a, b.domid)).toBe(-XEN_EPERM);
     expect(reset(rig.dom0, b.domid)).toBe(-XEN_EINVAL);
-  });
-});
-
-describe('the FIFO ABI, which is not implemented', () => {
-  it('E33 init_control is EOPNOTSUPP', () => {
-    expect(a.evtchn(EVTCHNOP_init_control, a.put(evtchn_init_control))).toBe(-XEN_EOPNOTSUPP);
-  });
-  it('E34 expand_array is EOPNOTSUPP', () => {
-    expect(a.evtchn(EVTCHNOP_expand_array, a.put(evtchn_expand_array))).toBe(-XEN_EOPNOTSUPP);
-  });
-  it('E35 set_priority of a 2-level port is ENOSYS', () => {
-    const port = a.allocUnbound(b.domid);
-    expect(a.evtchn(EVTCHNOP_set_priority, a.put(evtchn_set_priority, { port, priority: 7 }))).toBe(-XEN_ENOSYS);
   });
 });
 
