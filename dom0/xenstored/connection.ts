@@ -120,7 +120,7 @@ export class Connection implements Watcher {
 
   /** The answer to a request that was not answered at once. */
   answerLate(type: number, { req_id, tx_id }: Asked, text: string): void {
-    this.output.reply(type, req_id, tx_id, Buffer.from(`${text}\0`, 'latin1'));
+    this.output.reply(type, req_id, tx_id, `${text}\0`);
     this.#queued();
   }
 

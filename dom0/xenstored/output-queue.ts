@@ -1,6 +1,9 @@
 // What a client has not taken yet: replies and watch events, in order, bounded, events only once.
 import { XENSTORE_PAYLOAD_MAX, XS_WATCH_EVENT, xsd_sockmsg } from '#pvbus';
 
+/** Bytes, also as a string of them (latin1). */
+export type Payload = Uint8Array | string;
+
 export interface Message {
   readonly bytes: Uint8Array;
   /** Of an event: what makes two of them the same. */
@@ -60,13 +63,9 @@ export class OutputQueue {
     return this.#to === this.#from;
   }
 
-  reply(type: number, req_id: number, tx_id: number, payload: Uint8Array): void {
-    const n = payload.length;
-    const at = this.#begin(type, req_id, tx_id, n);
-    const buffer = this.#buffer;
-    if (n > SHORT) buffer.set(payload, at);
-    else for (let i = 0; i < n; i++) buffer[at + i] = payload[i]!; // within the array
-    this.#added(HEADER + n, undefined);
+  reply(type: number, req_id: number, tx_id: number, payload: Payload): void {
+    this.#message(type, req_id, tx_id, payload);
+    this.#added(HEADER + payload.length, undefined);
   }
 
   /**
@@ -77,13 +76,13 @@ export class OutputQueue {
     const key = `${path}\0${token}\0`;
     if (key.length > XENSTORE_PAYLOAD_MAX || this.#events.has(key)) return;
     this.#events.add(key);
-    const at = this.#begin(XS_WATCH_EVENT, 0, 0, key.length);
-    this.#buffer.write(key, at, 'latin1');
+    this.#message(XS_WATCH_EVENT, 0, 0, key);
     this.#added(HEADER + key.length, key);
   }
 
-  /** Make room for a message and write its header; returns where its payload begins. */
-  #begin(type: number, req_id: number, tx_id: number, length: number): number {
+  /** Write a message behind those that wait. */
+  #message(type: number, req_id: number, tx_id: number, payload: Payload): void {
+    const { length } = payload;
     this.#reserve(HEADER + length);
     const view = this.#view;
     const at = this.#to;
@@ -91,7 +90,11 @@ export class OutputQueue {
     view.setUint32(at + REQ_ID, req_id, true);
     view.setUint32(at + TX_ID, tx_id, true);
     view.setUint32(at + LEN, length, true);
-    return at + HEADER;
+    const from = at + HEADER;
+    const buffer = this.#buffer;
+    if (typeof payload !== 'string') buffer.set(payload, from);
+    else if (length > SHORT) buffer.write(payload, from, 'latin1');
+    else for (let i = 0; i < length; i++) buffer[from + i] = payload.charCodeAt(i);
   }
   #added(bytes: number, key: string | undefined): void {
     this.#to += bytes;

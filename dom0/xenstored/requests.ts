@@ -37,6 +37,7 @@ import type { Connection } from './connection.ts';
 import { LATER, control as runControl } from './control.ts';
 import type { NameMap } from './name-map.ts';
 import { XS_GET_FEATURE, XS_GET_QUOTA, XS_SET_FEATURE, XS_SET_QUOTA } from './newer-wire.ts';
+import type { Payload } from './output-queue.ts';
 import { absolutePath, domidOf, homeOf, isSpecial } from './path.ts';
 import { formatPermissions, parsePermissions } from './permissions.ts';
 import { quotaNames } from './quota.ts';
@@ -57,10 +58,10 @@ interface Request {
   afterwards: (() => void) | undefined;
 }
 /** A reply's payload, or strings to be sent with a NUL after each. */
-type Reply = Uint8Array | readonly string[];
+type Reply = Payload | readonly string[];
 /** Throws a XenError. */
 type Handler = (request: Request) => Reply | typeof LATER;
-const OK = Buffer.from('OK\0');
+const OK = 'OK\0';
 const invalid = (why: string): Refusal => new Refusal('EINVAL', why);
 
 const handlers = new Map<number, Handler>([
@@ -100,7 +101,7 @@ export function answer(
   payload: Uint8Array,
 ): boolean {
   const request: Request = { server, client, req_id, tx_id, payload: asBuffer(payload), afterwards: undefined };
-  let reply: Uint8Array;
+  let reply: Payload;
   try {
     const handler = handlers.get(type);
     if (!handler) throw new Refusal('ENOSYS', `no message of type ${type}`);
@@ -108,7 +109,7 @@ export function answer(
     if (tx_id !== 0 && !OF_NO_TRANSACTION.has(type)) transactionOf(client, tx_id);
     const result = handler(request);
     if (result === LATER) return true;
-    reply = result instanceof Uint8Array ? result : strings(result);
+    reply = typeof result === 'string' || result instanceof Uint8Array ? result : strings(result);
     if (reply.length > XENSTORE_PAYLOAD_MAX) throw new Refusal('E2BIG', `a reply of ${reply.length} bytes`);
   } catch (error) {
     const name = errorName(error);
@@ -121,7 +122,7 @@ export function answer(
         server.tracing.tell(about, `${client.name}: ${xsTypeName(type)} tx ${tx_id}: ${name}: ${error.message}`);
       }
     }
-    client.output.reply(XS_ERROR, req_id, tx_id, errorPayload(name));
+    client.output.reply(XS_ERROR, req_id, tx_id, `${name}\0`);
     return false;
   }
   if (server.tracing.wants('io')) {
@@ -150,16 +151,6 @@ const OF_DOM0 = new Set([
 /** Xen: the transaction of any other message must be open, whether it matters to it or not. */
 const OF_NO_TRANSACTION = new Set([XS_WATCH, XS_UNWATCH]);
 
-const errorPayloads = new Map<string, Uint8Array>();
-function errorPayload(name: string): Uint8Array {
-  let payload = errorPayloads.get(name);
-  if (!payload) {
-    payload = strings([name]);
-    errorPayloads.set(name, payload);
-  }
-  return payload;
-}
-
 /** Xen: only names of xs_wire.h's list may be sent; clients take any other for EINVAL. */
 function errorName(error: unknown): string {
   if (!(error instanceof XenError)) return 'EIO';
@@ -171,8 +162,7 @@ function errorName(error: unknown): string {
 
 const asBuffer = (bytes: Uint8Array): Buffer =>
   bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-/** Strings are bytes here, as in Xen: latin1 takes each to one character and back. */
-const strings = (parts: readonly string[]): Uint8Array => Buffer.from(parts.map(p => `${p}\0`).join(''), 'latin1');
+const strings = (parts: readonly string[]): string => parts.map(part => `${part}\0`).join('');
 
 /** The strings of a payload that end in a NUL; what follows the last NUL is reserved and ignored. */
 function parts({ payload }: Request, least: number, most = Number.POSITIVE_INFINITY): string[] {
@@ -223,11 +213,11 @@ function transactionOf(client: Connection, tx_id: number): Transaction {
 
 // ---- nodes ----
 
-function read(request: Request): Uint8Array {
+function read(request: Request): Reply {
   const path = nodePath(request, only(request));
   const on = view(request);
   on.saw(path, SAW_EXISTENCE | SAW_VALUE | permsMatter(request));
-  return Buffer.from(readable(on.tree, request.client.actor, path).value, 'latin1');
+  return readable(on.tree, request.client.actor, path).value;
 }
 
 /** Only a client that can be refused depends on the permissions of what it reads. */
@@ -248,7 +238,7 @@ function directory(request: Request): Reply {
 function listed(names: NameMap<Node>): Uint8Array {
   let bytes = listings.get(names);
   if (!bytes) {
-    bytes = strings([...names.namesFrom(0)]);
+    bytes = Buffer.from(strings([...names.namesFrom(0)]), 'latin1');
     listings.set(names, bytes);
   }
   return bytes;
@@ -259,7 +249,7 @@ const listings = new WeakMap<NameMap<Node>, Uint8Array>();
  * Xen: generation|, then names from a byte offset on, as many as fit; an empty name ends the list, also behind its
  * end: a client whose list has become shorter meanwhile sees another generation, and begins again.
  */
-function directoryPart(request: Request): Uint8Array {
+function directoryPart(request: Request): Reply {
   const [text, from] = parts(request, 2);
   const path = nodePath(request, text);
   const offset = decimal(from, 'offset');
@@ -269,11 +259,11 @@ function directoryPart(request: Request): Uint8Array {
   const head = `${node.generation}\0`;
   let body = '';
   for (const name of node.children.namesFrom(offset)) {
-    if (head.length + body.length + name.length + 1 > XENSTORE_PAYLOAD_MAX) return Buffer.from(head + body, 'latin1');
+    if (head.length + body.length + name.length + 1 > XENSTORE_PAYLOAD_MAX) return head + body;
     body += `${name}\0`;
   }
   if (head.length + body.length < XENSTORE_PAYLOAD_MAX) body += '\0';
-  return Buffer.from(head + body, 'latin1');
+  return head + body;
 }
 
 function write(request: Request): Reply {
