@@ -1,11 +1,9 @@
 // Control hypercalls as functions, one each. Nothing here decides anything. Throws XenError with the
 // hypervisor's errno, naming the operation and the domain.
 import {
-  __HYPERVISOR_domctl,
   __HYPERVISOR_event_channel_op,
   __HYPERVISOR_memory_op,
   __HYPERVISOR_sched_op,
-  __HYPERVISOR_sysctl,
   __HYPERVISOR_xen_version,
   __HYPERVISOR_xenolith_op,
   domid as asDomid,
@@ -32,7 +30,6 @@ import {
   XEN_DOMCTL_createdomain,
   XEN_DOMCTL_destroydomain,
   XEN_DOMCTL_getdomaininfo,
-  XEN_DOMCTL_INTERFACE_VERSION,
   XEN_DOMCTL_max_mem,
   XEN_DOMCTL_max_vcpus,
   XEN_DOMCTL_pausedomain,
@@ -52,7 +49,6 @@ import {
   XEN_SCHEDULER_CREDIT2,
   XEN_SYSCTL_debug_keys,
   XEN_SYSCTL_getdomaininfolist,
-  XEN_SYSCTL_INTERFACE_VERSION,
   XEN_SYSCTL_physinfo,
   XEN_SYSCTL_readconsole,
   XEN_SYSCTL_sched_id,
@@ -81,7 +77,6 @@ import {
   xen_domctl_vcpucontext,
   xen_memory_reservation,
   xen_platform_parameters,
-  xen_sysctl,
   xen_sysctl_debug_keys,
   xen_sysctl_getdomaininfolist,
   xen_sysctl_physinfo,
@@ -90,6 +85,7 @@ import {
   xenolith_map_foreign,
   xenolith_pool_populate,
 } from '#pvbus';
+import { ControlCalls, get64, set64 } from './control-calls.ts';
 
 /** What getdomaininfo tells of a domain. */
 export interface XcDomainInfo {
@@ -156,10 +152,12 @@ const DOMINFO_BATCH = 64;
 
 export class Xc {
   readonly vcpu: Vcpu;
+  readonly calls: ControlCalls;
   readonly #window = new ForeignWindow();
 
   constructor(vcpu: Vcpu) {
     this.vcpu = vcpu;
+    this.calls = new ControlCalls(vcpu);
   }
 
   // ---- domctl ----
@@ -167,46 +165,45 @@ export class Xc {
   /** A new domain, paused once, without memory. */
   createDomain(create: CreateDomain): Domid {
     const { at } = xen_domctl_createdomain;
-    return asDomid(
-      this.#domctl(XEN_DOMCTL_createdomain, 0, `create a domain`, (view, u) => {
-        writeHandle(view, u + at.handle, create.uuid);
-        view.setUint32(u + at.max_vcpus, create.maxVcpus, true);
-        view.setUint32(u + at.max_evtchn_port, create.maxEvtchnPort ?? 0xffffffff, true);
-        view.setInt32(u + at.max_grant_frames, create.maxGrantFrames ?? -1, true);
-        view.setInt32(u + at.max_maptrack_frames, create.maxMaptrackFrames ?? -1, true);
-        view.setUint32(u + at.grant_opts, 1, true);
-        view.setUint32(u + at.arch + xen_arch_domainconfig.at.emulation_flags, 0, true);
-      }),
-    );
+    const made = this.calls.domctl(XEN_DOMCTL_createdomain, 0, `create a domain`, (view, u) => {
+      writeHandle(view, u + at.handle, create.uuid);
+      view.setUint32(u + at.max_vcpus, create.maxVcpus, true);
+      view.setUint32(u + at.max_evtchn_port, create.maxEvtchnPort ?? 0xffffffff, true);
+      view.setInt32(u + at.max_grant_frames, create.maxGrantFrames ?? -1, true);
+      view.setInt32(u + at.max_maptrack_frames, create.maxMaptrackFrames ?? -1, true);
+      view.setUint32(u + at.grant_opts, 1, true);
+      view.setUint32(u + at.arch + xen_arch_domainconfig.at.emulation_flags, 0, true);
+    });
+    return asDomid(this.vcpu.scratch.view.getUint16(made - xen_domctl.at.u + xen_domctl.at.domain, true));
   }
   /** The domain begins to die. ESRCH when it is gone. */
   destroyDomain(domid: Domid): void {
-    this.#domctl(XEN_DOMCTL_destroydomain, domid, `destroy dom${domid}`);
+    this.calls.domctl(XEN_DOMCTL_destroydomain, domid, `destroy dom${domid}`);
   }
   pauseDomain(domid: Domid): void {
-    this.#domctl(XEN_DOMCTL_pausedomain, domid, `pause dom${domid}`);
+    this.calls.domctl(XEN_DOMCTL_pausedomain, domid, `pause dom${domid}`);
   }
   unpauseDomain(domid: Domid): void {
-    this.#domctl(XEN_DOMCTL_unpausedomain, domid, `unpause dom${domid}`);
+    this.calls.domctl(XEN_DOMCTL_unpausedomain, domid, `unpause dom${domid}`);
   }
   maxMem(domid: Domid, kib: number): void {
-    this.#domctl(XEN_DOMCTL_max_mem, domid, `set the memory limit of dom${domid}`, (view, u) =>
+    this.calls.domctl(XEN_DOMCTL_max_mem, domid, `set the memory limit of dom${domid}`, (view, u) =>
       set64(view, u + xen_domctl_max_mem.at.max_memkb, kib),
     );
   }
   maxVcpus(domid: Domid, max: number): void {
-    this.#domctl(XEN_DOMCTL_max_vcpus, domid, `set the vcpus of dom${domid}`, (view, u) =>
+    this.calls.domctl(XEN_DOMCTL_max_vcpus, domid, `set the vcpus of dom${domid}`, (view, u) =>
       view.setUint32(u + xen_domctl_max_vcpus.at.max, max, true),
     );
   }
   setHandle(domid: Domid, uuid: string): void {
-    this.#domctl(XEN_DOMCTL_setdomainhandle, domid, `set the uuid of dom${domid}`, (view, u) =>
+    this.calls.domctl(XEN_DOMCTL_setdomainhandle, domid, `set the uuid of dom${domid}`, (view, u) =>
       writeHandle(view, u + xen_domctl_setdomainhandle.at.handle, uuid),
     );
   }
   /** The domain's share of the processors, and its limit in percent of one (0: none). null: as it is. */
   schedCredit2(domid: Domid, weight: number | null, cap: number | null): void {
-    this.#domctl(XEN_DOMCTL_scheduler_op, domid, `set the weight and cap of dom${domid}`, (view, u) => {
+    this.calls.domctl(XEN_DOMCTL_scheduler_op, domid, `set the weight and cap of dom${domid}`, (view, u) => {
       const { at } = xen_domctl_scheduler_op;
       view.setUint32(u + at.sched_id, XEN_SCHEDULER_CREDIT2, true);
       view.setUint32(u + at.cmd, XEN_DOMCTL_SCHEDOP_putinfo, true);
@@ -223,7 +220,7 @@ export class Xc {
     set64(scratch.view, regs + cpu_user_regs.at.rip, rip);
     set64(scratch.view, regs + cpu_user_regs.at.rsi, rsi);
     const what = `set the state of dom${domid} vcpu${vcpu}`;
-    this.#domctlInto(scratch.alloc(xen_domctl.size), XEN_DOMCTL_setvcpucontext, domid, what, (view, u) => {
+    this.calls.domctlMore(XEN_DOMCTL_setvcpucontext, domid, what, (view, u) => {
       view.setUint32(u + xen_domctl_vcpucontext.at.vcpu, vcpu, true);
       set64(view, u + xen_domctl_vcpucontext.at.ctxt, ctxt);
     });
@@ -232,7 +229,7 @@ export class Xc {
   domainInfo(domid: Domid): XcDomainInfo | undefined {
     const scratch = this.vcpu.scratch.reset();
     const op = scratch.alloc(xen_domctl.size);
-    const rc = this.#tryDomctl(op, XEN_DOMCTL_getdomaininfo, domid);
+    const rc = this.calls.tryDomctl(op, XEN_DOMCTL_getdomaininfo, domid);
     if (rc < 0) {
       if (errnoName(-rc) === 'ESRCH') return undefined;
       throw new XenError(errnoName(-rc), `get the state of dom${domid}`);
@@ -250,7 +247,7 @@ export class Xc {
       const scratch = this.vcpu.scratch.reset();
       const buffer = scratch.alloc(DOMINFO_BATCH * xen_domctl_getdomaininfo.size);
       const { at } = xen_sysctl_getdomaininfolist;
-      const u = this.#sysctl(XEN_SYSCTL_getdomaininfolist, 'list the domains', (view, arg) => {
+      const u = this.calls.sysctlMore(XEN_SYSCTL_getdomaininfolist, 'list the domains', (view, arg) => {
         view.setUint16(arg + at.first_domain, first, true);
         view.setUint32(arg + at.max_domains, DOMINFO_BATCH, true);
         set64(view, arg + at.buffer, buffer);
@@ -263,8 +260,7 @@ export class Xc {
     }
   }
   physinfo(): XcPhysinfo {
-    this.vcpu.scratch.reset();
-    const u = this.#sysctl(XEN_SYSCTL_physinfo, "get the host's state");
+    const u = this.calls.sysctl(XEN_SYSCTL_physinfo, "get the host's state");
     const { view } = this.vcpu.scratch;
     const { at } = xen_sysctl_physinfo;
     const u32 = (offset: number): number => view.getUint32(u + offset, true);
@@ -284,8 +280,7 @@ export class Xc {
   }
   /** XEN_SCHEDULER_* */
   schedId(): number {
-    this.vcpu.scratch.reset();
-    const u = this.#sysctl(XEN_SYSCTL_sched_id, 'get the scheduler');
+    const u = this.calls.sysctl(XEN_SYSCTL_sched_id, 'get the scheduler');
     return this.vcpu.scratch.view.getUint32(u + xen_sysctl_sched_id.at.sched_id, true);
   }
   /** All of the hypervisor's console ring; `clear` empties it. */
@@ -296,7 +291,7 @@ export class Xc {
       const scratch = this.vcpu.scratch.reset();
       const size = 16384;
       const buffer = scratch.alloc(size);
-      const u = this.#sysctl(XEN_SYSCTL_readconsole, "read the hypervisor's console", (view, arg) => {
+      const u = this.calls.sysctlMore(XEN_SYSCTL_readconsole, "read the hypervisor's console", (view, arg) => {
         view.setUint8(arg + at.clear, 0);
         view.setUint8(arg + at.incremental, 1);
         view.setUint32(arg + at.index, index, true);
@@ -309,8 +304,7 @@ export class Xc {
       if (count < size) break;
     }
     if (clear) {
-      this.vcpu.scratch.reset();
-      this.#sysctl(XEN_SYSCTL_readconsole, "clear the hypervisor's console", (view, arg) =>
+      this.calls.sysctl(XEN_SYSCTL_readconsole, "clear the hypervisor's console", (view, arg) =>
         view.setUint8(arg + at.clear, 1),
       );
     }
@@ -323,7 +317,7 @@ export class Xc {
     const buffer = scratch.alloc(Math.max(text.length, 1));
     scratch.bytes.set(text, buffer);
     const { at } = xen_sysctl_debug_keys;
-    this.#sysctl(XEN_SYSCTL_debug_keys, `press the debug keys ${JSON.stringify(keys)}`, (view, arg) => {
+    this.calls.sysctlMore(XEN_SYSCTL_debug_keys, `press the debug keys ${JSON.stringify(keys)}`, (view, arg) => {
       set64(view, arg + at.keys, buffer);
       view.setUint32(arg + at.nr_keys, text.length, true);
     });
@@ -335,14 +329,17 @@ export class Xc {
     const { vcpu } = this;
     const text = (cmd: number, bytes: number, offset = 0, length = bytes): string => {
       const at = vcpu.scratch.reset().alloc(bytes);
-      this.#check(vcpu.hypercall(__HYPERVISOR_xen_version, cmd, at), 'get the version');
+      this.calls.check(vcpu.hypercall(__HYPERVISOR_xen_version, cmd, at), 'get the version');
       return cString(vcpu.scratch.bytes.subarray(at + offset, at + offset + length));
     };
-    const version = this.#check(vcpu.hypercall(__HYPERVISOR_xen_version, XENVER_version), 'get the version');
+    const version = this.calls.check(vcpu.hypercall(__HYPERVISOR_xen_version, XENVER_version), 'get the version');
     const info = xen_compile_info;
     const compiled = (from: number, to: number): string => text(XENVER_compile_info, info.size, from, to - from);
     const parameters = vcpu.scratch.reset().alloc(xen_platform_parameters.size);
-    this.#check(vcpu.hypercall(__HYPERVISOR_xen_version, XENVER_platform_parameters, parameters), 'get the platform');
+    this.calls.check(
+      vcpu.hypercall(__HYPERVISOR_xen_version, XENVER_platform_parameters, parameters),
+      'get the platform',
+    );
     const virt_start = get64(vcpu.scratch.view, parameters + xen_platform_parameters.at.virt_start);
     return {
       major: version >>> 16,
@@ -351,7 +348,7 @@ export class Xc {
       capabilities: text(XENVER_capabilities, XEN_CAPABILITIES_INFO_LEN),
       changeset: text(XENVER_changeset, XEN_CHANGESET_INFO_LEN),
       commandline: text(XENVER_commandline, XEN_COMMANDLINE_LEN),
-      pagesize: this.#check(vcpu.hypercall(__HYPERVISOR_xen_version, XENVER_pagesize), 'get the page size'),
+      pagesize: this.calls.check(vcpu.hypercall(__HYPERVISOR_xen_version, XENVER_pagesize), 'get the page size'),
       virt_start,
       compiler: compiled(info.at.compiler, info.at.compile_by),
       compile_by: compiled(info.at.compile_by, info.at.compile_domain),
@@ -402,13 +399,13 @@ export class Xc {
     view.setUint32(arg + at.gfn, gfn, true);
     view.setUint32(arg + at.nr_frames, count, true);
     const rc = this.vcpu.hypercall(__HYPERVISOR_xenolith_op, XENOLITHOP_pool_populate, arg);
-    this.#check(rc, `share ${count} pages of dom${domid} with dom${peer}`);
+    this.calls.check(rc, `share ${count} pages of dom${domid} with dom${peer}`);
   }
   /** Look at, or write to, at most `frames` frames of the domain, beneath what its pools lay over them. */
   withForeign<T>(domid: Domid, frames: number, body: (foreign: ForeignFrames) => T): T {
     const arg = this.vcpu.scratch.reset().alloc(xenolith_map_foreign.size);
     this.vcpu.scratch.view.setUint16(arg + xenolith_map_foreign.at.domid, domid, true);
-    this.#check(this.vcpu.hypercall(__HYPERVISOR_xenolith_op, XENOLITHOP_map_foreign, arg), `map dom${domid}`);
+    this.calls.check(this.vcpu.hypercall(__HYPERVISOR_xenolith_op, XENOLITHOP_map_foreign, arg), `map dom${domid}`);
     return this.#window.look(this.vcpu.takeForeign(domid), frames, body);
   }
   /** A port of `domid` that `remote` may bind. */
@@ -419,7 +416,7 @@ export class Xc {
     view.setUint16(arg + at.dom, domid, true);
     view.setUint16(arg + at.remote_dom, remote, true);
     const rc = this.vcpu.hypercall(__HYPERVISOR_event_channel_op, EVTCHNOP_alloc_unbound, arg);
-    this.#check(rc, `allocate a port of dom${domid} for dom${remote}`);
+    this.calls.check(rc, `allocate a port of dom${domid} for dom${remote}`);
     return asPort(view.getUint32(arg + at.port, true));
   }
 
@@ -431,52 +428,13 @@ export class Xc {
     const arg = this.vcpu.scratch.reset().alloc(size);
     this.vcpu.scratch.view.setUint16(arg + at.domain_id, domid, true);
     this.vcpu.scratch.view.setUint32(arg + at.reason, reason, true);
-    this.#check(this.vcpu.hypercall(__HYPERVISOR_sched_op, SCHEDOP_remote_shutdown, arg), `shut down dom${domid}`);
+    this.calls.check(this.vcpu.hypercall(__HYPERVISOR_sched_op, SCHEDOP_remote_shutdown, arg), `shut down dom${domid}`);
   }
   /** Shut the caller down; for dom0 that is the host. */
   shutdown(reason: number): void {
     const arg = this.vcpu.scratch.reset().alloc(sched_shutdown.size);
     this.vcpu.scratch.view.setUint32(arg + sched_shutdown.at.reason, reason, true);
-    this.#check(this.vcpu.hypercall(__HYPERVISOR_sched_op, SCHEDOP_shutdown, arg), 'shut down');
-  }
-
-  // ---- how the calls are made ----
-
-  #domctl(cmd: number, domid: number, what: string, fill?: (view: DataView, u: number) => void): number {
-    return this.#domctlInto(this.vcpu.scratch.reset().alloc(xen_domctl.size), cmd, domid, what, fill);
-  }
-  /** Returns the domid the hypervisor left in the struct. */
-  #domctlInto(
-    op: number,
-    cmd: number,
-    domid: number,
-    what: string,
-    fill?: (view: DataView, u: number) => void,
-  ): number {
-    this.#check(this.#tryDomctl(op, cmd, domid, fill), what);
-    return this.vcpu.scratch.view.getUint16(op + xen_domctl.at.domain, true);
-  }
-  #tryDomctl(op: number, cmd: number, domid: number, fill?: (view: DataView, u: number) => void): number {
-    const { view } = this.vcpu.scratch;
-    view.setUint32(op + xen_domctl.at.cmd, cmd, true);
-    view.setUint32(op + xen_domctl.at.interface_version, XEN_DOMCTL_INTERFACE_VERSION, true);
-    view.setUint16(op + xen_domctl.at.domain, domid, true);
-    fill?.(view, op + xen_domctl.at.u);
-    return this.vcpu.hypercall(__HYPERVISOR_domctl, op);
-  }
-  /** The caller has reset the scratch. Returns where the operation's own struct lies. */
-  #sysctl(cmd: number, what: string, fill?: (view: DataView, u: number) => void): number {
-    const { view } = this.vcpu.scratch;
-    const op = this.vcpu.scratch.alloc(xen_sysctl.size);
-    view.setUint32(op + xen_sysctl.at.cmd, cmd, true);
-    view.setUint32(op + xen_sysctl.at.interface_version, XEN_SYSCTL_INTERFACE_VERSION, true);
-    fill?.(view, op + xen_sysctl.at.u);
-    this.#check(this.vcpu.hypercall(__HYPERVISOR_sysctl, op), what);
-    return op + xen_sysctl.at.u;
-  }
-  #check(rc: number, what: string): number {
-    if (rc < 0) throw new XenError(errnoName(-rc), `the hypervisor refused to ${what}: ${errnoName(-rc)}`);
-    return rc;
+    this.calls.check(this.vcpu.hypercall(__HYPERVISOR_sched_op, SCHEDOP_shutdown, arg), 'shut down');
   }
 }
 
@@ -501,10 +459,6 @@ function readDomainInfo(view: DataView, base: number): XcDomainInfo {
     cpupool: view.getUint32(base + at.cpupool, true),
   };
 }
-
-const set64 = (view: DataView, at: number, n: number): void => view.setBigUint64(at, BigInt(n), true);
-/** Exact below 2^53, which every size and time here is. */
-const get64 = (view: DataView, at: number): number => Number(view.getBigUint64(at, true));
 
 function cString(bytes: Uint8Array): string {
   const end = bytes.indexOf(0);
