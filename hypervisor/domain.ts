@@ -12,6 +12,7 @@ import {
   NR_VIRQS,
   PAGE_SIZE,
   setU64,
+  VCPU_INFO_UNIT,
   vcpu_page,
   vcpuFrame,
   wakeVcpu,
@@ -54,6 +55,8 @@ export interface DomainProcesses {
    */
   handOver(vcpu: Vcpu): number;
   cpuTimeNs(domain: Domain, vcpu: number): number;
+  /** Let the vCPU's thread run on these pCPUs only. */
+  place(domain: Domain, vcpu: number, pcpus: readonly number[]): void;
 }
 
 /** What a vCPU that has no answer yet waits for. */
@@ -66,8 +69,6 @@ export type Waiting =
 export const waitsForEvent = (waiting: Waiting | undefined): boolean =>
   waiting !== undefined && (waiting.kind === 'block' || waiting.kind === 'poll');
 
-/** vcpu_page.info counts in these. */
-const INFO_UNIT = 8;
 const ABOUT_MAPPING: ReadonlySet<number> = new Set([KIND_POOL, KIND_OVERLAY, KIND_RESTORE]);
 
 export class Vcpu {
@@ -136,7 +137,7 @@ export class Vcpu {
     const { memory } = this.domain;
     this.info.moveTo(memory, address);
     this.infoAddress = address;
-    Atomics.store(memory.words, this.pageWord('info'), (address / INFO_UNIT) | 0);
+    Atomics.store(memory.words, this.pageWord('info'), (address / VCPU_INFO_UNIT) | 0);
   }
   /** Where its thread is to begin, and with what. It waits for the first of the two. */
   start(entry: number, argument: number): void {
@@ -231,6 +232,7 @@ export interface DomainConfig {
   /** The first domain: control and hardware domain in one. */
   readonly isPrivileged: boolean;
   readonly isXenstore: boolean;
+  readonly cpupool: number;
   readonly now: number;
   readonly say: (line: string) => void;
 }
@@ -277,11 +279,11 @@ export class Domain {
   /** It is not in the table any more. */
   gone = false;
   hasProcess = false;
+  /** Its process is stopped because it did not yield. */
+  preempted = false;
+  /** The id of the cpupool it is in. */
+  cpupool: number;
   timeOffsetSeconds = 0;
-
-  // What a scheduler will go by.
-  weight = 256;
-  cap = 0;
 
   constructor(config: DomainConfig) {
     this.domid = config.domid;
@@ -290,6 +292,7 @@ export class Domain {
     this.ssidref = config.ssidref;
     this.handle = config.handle;
     this.createdAt = config.now;
+    this.cpupool = config.cpupool;
     this.vcpus = Array.from({ length: config.maxVcpus }, (_, id) => new Vcpu(this, id, config.now));
     this.ports = new PortTable(config.maxEvtchnPort);
     this.grants = new DomainGrants(config.maxGrantFrames, config.maxMaptrackFrames);

@@ -3,16 +3,22 @@
 import {
   EVTCHNOP_alloc_unbound,
   EVTCHNOP_bind_interdomain,
+  EVTCHNOP_bind_ipi,
   EVTCHNOP_bind_vcpu,
   EVTCHNOP_bind_virq,
   EVTCHNOP_close,
   EVTCHNOP_send,
+  EVTCHNOP_status,
+  EVTCHNOP_unmask,
   evtchn_alloc_unbound,
   evtchn_bind_interdomain,
+  evtchn_bind_ipi,
   evtchn_bind_vcpu,
   evtchn_bind_virq,
   evtchn_close,
   evtchn_send,
+  evtchn_status,
+  evtchn_unmask,
 } from './abi/event_channel.ts';
 import { __HYPERVISOR_event_channel_op, DOMID_SELF, shared_info, vcpu_info } from './abi/xen.ts';
 import {
@@ -26,15 +32,22 @@ import {
   PAGE_SIZE,
   PortEntry,
   port_entry,
+  VCPU_INFO_UNIT,
+  vcpu_page,
+  vcpuFrame,
   XENOLITH_PORT_doorbell,
   XENOLITH_PORT_local,
+  XENOLITH_SLEEPS_poll,
 } from './abi/xenolith.ts';
 import { Arena } from './arena.ts';
-import { type Domid, type EvtchnPort, port } from './brands.ts';
+import { type Domid, type EvtchnPort, type Gfn, port } from './brands.ts';
 import { Doorbell, wakeVcpu } from './doorbell.ts';
 import { errnoName, XenError } from './errors.ts';
+import { FifoEvents } from './event-fifo.ts';
 import type { ControlMessage } from './linux.ts';
+import { TRC_XENOLITH_EVTCHN_SEND, TRC_XENOLITH_EVTCHN_UPCALL } from './trace-events.ts';
 import type { Vcpu } from './vcpu.ts';
+import type { VcpuTrace } from './vcpu-trace.ts';
 
 const MAX_PORTS = 4096;
 
@@ -52,6 +65,8 @@ interface Route {
 interface LocalRoute {
   readonly remotePort: number;
   readonly remoteVcpu: number;
+  /** Guest address of that vCPU's vcpu_info. */
+  readonly info: number;
 }
 /** A doorbell with the channels of it that this vCPU hears. */
 export interface Bell {
@@ -61,6 +76,7 @@ export interface Bell {
 
 export class EventChannels {
   private readonly vcpu: Vcpu;
+  private readonly trace: VcpuTrace;
   private readonly handlers: ((() => void) | undefined)[] = new Array(MAX_PORTS).fill(undefined);
   /** Ports with a handler here, as bits in the order of evtchn_pending; other vCPUs have the others. */
   private readonly mine = new Int32Array(MAX_PORTS / 32);
@@ -73,26 +89,50 @@ export class EventChannels {
   private readonly bytes: Uint8Array;
   private readonly pendingWords: number;
   private readonly maskWords: number;
-  private readonly upcallByte: number;
-  private readonly selWord: number;
+  private upcallByte: number;
+  private selWord: number;
   private readonly versionWord: number;
   private readonly entry: InstanceType<typeof PortEntry>;
   private version = -1;
   private stale = true;
+  /** When the domain's kernel has chosen the FIFO ABI. */
+  private fifo: FifoEvents | undefined;
 
   constructor(vcpu: Vcpu) {
     const { memory, layout, id } = vcpu;
     this.vcpu = vcpu;
+    this.trace = vcpu.trace;
     this.words = memory.words;
     this.bytes = memory.bytes;
     const info = layout.sharedInfo * PAGE_SIZE;
-    const own = info + shared_info.at.vcpu_info + id * vcpu_info.size;
     this.pendingWords = (info + shared_info.at.evtchn_pending) / 4;
     this.maskWords = (info + shared_info.at.evtchn_mask) / 4;
-    this.upcallByte = own + vcpu_info.at.evtchn_upcall_pending;
-    this.selWord = (own + vcpu_info.at.evtchn_pending_sel) / 4;
+    this.upcallByte = this.infoOf(id) + vcpu_info.at.evtchn_upcall_pending;
+    this.selWord = (this.infoOf(id) + vcpu_info.at.evtchn_pending_sel) / 4;
     this.versionWord = (layout.control * PAGE_SIZE + domain_control.at.port_table_version) / 4;
     this.entry = new PortEntry(memory.view);
+  }
+
+  /**
+   * Events come by the FIFO ABI from here on. Call it on vCPU 0 first, and on each other vCPU of the domain with what
+   * that call returned, before that vCPU binds or hears a port. Throws XenError.
+   */
+  useFifo(directory?: Gfn): Gfn {
+    const { vcpu } = this;
+    const fifo = new FifoEvents(vcpu, directory);
+    // Ports that the domain builder has made.
+    fifo.cover(vcpu.memory.view.getUint32(vcpu.layout.control * PAGE_SIZE + domain_control.at.nr_ports, true));
+    this.fifo = fifo;
+    this.handlers.forEach((handler, p) => {
+      if (handler) this.lookAt(p);
+    });
+    return fifo.directory;
+  }
+  /** FIFO: events of `p` come before those of ports with a higher number; 7 is what a port begins with. Throws XenError. */
+  setPriority(p: EvtchnPort, priority: number): void {
+    if (this.fifo === undefined)
+      throw new XenError('ENOSYS', `dom${this.vcpu.domid}: set_priority without the FIFO ABI`);
+    this.fifo.setPriority(p, priority);
   }
 
   // ---- ports ----
@@ -104,7 +144,7 @@ export class EventChannels {
     scratch.view.setUint16(at + evtchn_alloc_unbound.at.dom, DOMID_SELF, true);
     scratch.view.setUint16(at + evtchn_alloc_unbound.at.remote_dom, remote, true);
     this.op(EVTCHNOP_alloc_unbound, at, `alloc_unbound for dom${remote}`);
-    return port(scratch.view.getUint32(at + evtchn_alloc_unbound.at.port, true));
+    return this.opened(scratch.view.getUint32(at + evtchn_alloc_unbound.at.port, true));
   }
   /** A new port joined to `remotePort`, which `remote` has allocated for this domain. */
   bindInterdomain(remote: Domid, remotePort: EvtchnPort): EvtchnPort {
@@ -113,7 +153,15 @@ export class EventChannels {
     scratch.view.setUint16(at + evtchn_bind_interdomain.at.remote_dom, remote, true);
     scratch.view.setUint32(at + evtchn_bind_interdomain.at.remote_port, remotePort, true);
     this.op(EVTCHNOP_bind_interdomain, at, `bind_interdomain to port ${remotePort} of dom${remote}`);
-    return port(scratch.view.getUint32(at + evtchn_bind_interdomain.at.local_port, true));
+    return this.opened(scratch.view.getUint32(at + evtchn_bind_interdomain.at.local_port, true));
+  }
+  /** A new port that `notify` makes pending on a vCPU of this domain. */
+  bindIpi(vcpu: number): EvtchnPort {
+    const { scratch } = this.vcpu;
+    const at = scratch.reset().alloc(evtchn_bind_ipi.size);
+    scratch.view.setUint32(at + evtchn_bind_ipi.at.vcpu, vcpu, true);
+    this.op(EVTCHNOP_bind_ipi, at, `bind_ipi to vcpu ${vcpu}`);
+    return this.opened(scratch.view.getUint32(at + evtchn_bind_ipi.at.port, true));
   }
   /** A new port that hears `virq` on this vCPU (a global virq: on vCPU 0). */
   bindVirq(virq: number, vcpu = this.vcpu.id): EvtchnPort {
@@ -122,7 +170,7 @@ export class EventChannels {
     scratch.view.setUint32(at + evtchn_bind_virq.at.virq, virq, true);
     scratch.view.setUint32(at + evtchn_bind_virq.at.vcpu, vcpu, true);
     this.op(EVTCHNOP_bind_virq, at, `bind_virq ${virq}`);
-    return port(scratch.view.getUint32(at + evtchn_bind_virq.at.port, true));
+    return this.opened(scratch.view.getUint32(at + evtchn_bind_virq.at.port, true));
   }
   /** Close a port of this domain; its handler is forgotten. */
   close(p: EvtchnPort): void {
@@ -130,6 +178,7 @@ export class EventChannels {
     this.off(p);
     const at = scratch.reset().alloc(evtchn_close.size);
     scratch.view.setUint32(at + evtchn_close.at.port, p, true);
+    this.fifo?.forget(p);
     this.op(EVTCHNOP_close, at, `close of port ${p}`);
   }
   /** Hear `p` on this vCPU from now on: `handler` runs in `poll`. An event that came before is not lost. */
@@ -138,9 +187,18 @@ export class EventChannels {
     this.mine[p >>> 5]! |= 1 << (p & 31);
     if (this.vcpu.id !== 0) this.bindVcpu(p);
     this.stale = true;
-    Atomics.or(this.words, this.selWord + (p >>> 11), 1 << ((p >>> 6) & 31));
+    this.lookAt(p);
+  }
+  /** It may be pending already. */
+  private lookAt(p: number): void {
+    if (this.fifo !== undefined) this.fifo.lookAt(p);
+    else Atomics.or(this.words, this.selWord + (p >>> 11), 1 << ((p >>> 6) & 31));
     Atomics.store(this.bytes, this.upcallByte, 1);
     this.vcpu.wakeWords.onChange();
+  }
+  private opened(p: number): EvtchnPort {
+    this.fifo?.cover(p);
+    return port(p);
   }
   off(p: EvtchnPort): void {
     this.handlers[p] = undefined;
@@ -155,6 +213,7 @@ export class EventChannels {
     if (this.stale || this.words[this.versionWord] !== this.version) this.readPortTable();
     const route = this.routes[p];
     if (route) {
+      if (this.trace.on) this.traceSend(route);
       route.doorbell.ring(route.slot, route.remoteVcpu);
       // order: ring, then look at the version again. The peer may just have moved its end to another vCPU,
       // which looked at the slot before the ring; the hypervisor tells us of the move before it tells them.
@@ -166,12 +225,13 @@ export class EventChannels {
     }
     const local = this.locals[p];
     if (local) {
+      if (this.trace.on) this.trace.record(TRC_XENOLITH_EVTCHN_SEND, 3, p, this.vcpu.domid, local.remotePort);
       this.raise(local);
       // order: as with a doorbell, for the same reason.
       if (this.words[this.versionWord] === this.version) return;
       this.readPortTable();
       const now = this.locals[p];
-      if (now !== undefined && now.remoteVcpu !== local.remoteVcpu) this.select(now);
+      if (now !== undefined && (now.remoteVcpu !== local.remoteVcpu || now.info !== local.info)) this.select(now);
       return;
     }
     const { scratch } = this.vcpu;
@@ -185,10 +245,15 @@ export class EventChannels {
     const bit = 1 << (remotePort & 31);
     if ((Atomics.or(this.words, this.pendingWords + (remotePort >>> 5), bit) & bit) !== 0) return;
     if ((Atomics.load(this.words, this.maskWords + (remotePort >>> 5)) & bit) === 0) this.select(end);
+    // order: pending, then how it sleeps. Who polls says so first, and then looks at the port.
+    else if (this.polls(end.remoteVcpu)) wakeVcpu(this.vcpu.memory, this.vcpu.layout, end.remoteVcpu);
   }
-  private select({ remotePort, remoteVcpu }: LocalRoute): void {
+  private polls(vcpu: number): boolean {
+    const word = (vcpuFrame(this.vcpu.layout, vcpu) * PAGE_SIZE + vcpu_page.at.event_sleeping) / 4;
+    return Atomics.load(this.words, word) === XENOLITH_SLEEPS_poll;
+  }
+  private select({ remotePort, remoteVcpu, info }: LocalRoute): void {
     const { memory, layout } = this.vcpu;
-    const info = layout.sharedInfo * PAGE_SIZE + shared_info.at.vcpu_info + remoteVcpu * vcpu_info.size;
     const sel = (info + vcpu_info.at.evtchn_pending_sel) / 4 + (remotePort >>> 11);
     Atomics.or(this.words, sel, 1 << ((remotePort >>> 6) & 31));
     Atomics.store(this.bytes, info + vcpu_info.at.evtchn_upcall_pending, 1);
@@ -217,6 +282,11 @@ export class EventChannels {
   }
   /** Run the handlers of ports with a new event. True when any ran. Handlers may bind and close ports. */
   poll(): boolean {
+    this.gather();
+    return this.fifo === undefined ? this.deliver() : this.deliverQueued(this.fifo);
+  }
+  /** Have every event that has come shown by its pending bit. Runs no handler. */
+  gather(): void {
     const { wakeWords } = this.vcpu;
     if (wakeWords.take(0)) this.vcpu.takeControlMessages();
     if (this.stale || this.words[this.versionWord] !== this.version) this.readPortTable();
@@ -225,7 +295,22 @@ export class EventChannels {
       const bell = wakeWords.owner(i);
       if (bell) this.listen(bell);
     }
-    return this.deliver();
+  }
+  /** Has one of these ports an event, masked or not? What doorbells say is in `gather` first. */
+  anyPending(ports: readonly EvtchnPort[]): boolean {
+    for (let i = 0; i < ports.length; i++) {
+      const p = ports[i]!;
+      if (this.fifo !== undefined) {
+        if (this.fifo.pending(p)) return true;
+      } else if ((Atomics.load(this.words, this.pendingWords + (p >>> 5)) & (1 << (p & 31))) !== 0) return true;
+    }
+    return false;
+  }
+  /** Take the event of a port without a handler. False when it has none. */
+  take(p: EvtchnPort): boolean {
+    if (this.fifo !== undefined) return this.fifo.clearPending(p);
+    const bit = 1 << (p & 31);
+    return (Atomics.and(this.words, this.pendingWords + (p >>> 5), ~bit) & bit) !== 0;
   }
   /** A doorbell's wake word was bumped. */
   private listen(bell: Bell): void {
@@ -249,6 +334,10 @@ export class EventChannels {
   }
   // Xen: the 2-level rules of event_2l.c's contract: pending bit, then selector, then upcall.
   private setPending(p: EvtchnPort): void {
+    if (this.fifo !== undefined) {
+      if (this.fifo.setPending(p)) this.bytes[this.upcallByte] = 1;
+      return;
+    }
     const bit = 1 << (p & 31);
     if ((Atomics.or(this.words, this.pendingWords + (p >>> 5), bit) & bit) !== 0) return;
     if ((this.words[this.maskWords + (p >>> 5)]! & bit) !== 0) return;
@@ -276,6 +365,37 @@ export class EventChannels {
     }
     return ran;
   }
+  private deliverQueued(fifo: FifoEvents): boolean {
+    let ran = false;
+    while (this.bytes[this.upcallByte] !== 0) {
+      // order: the flag goes down before the queues are looked at: an event that comes later raises it again.
+      this.bytes[this.upcallByte] = 0;
+      for (let p = fifo.take(); p !== 0; p = fifo.take()) {
+        const handler = this.handlers[p];
+        if (handler === undefined) this.passOn(p);
+        else {
+          fifo.clearPending(p);
+          if (this.trace.on) this.traceUpcall(p);
+          handler();
+          ran = true;
+        }
+      }
+    }
+    return ran;
+  }
+  /** It was in this vCPU's queue when it moved to another one; an unmask has it put into the right one. */
+  private passOn(p: number): void {
+    const { scratch } = this.vcpu;
+    const asked = scratch.reset().alloc(evtchn_status.size);
+    scratch.view.setUint16(asked + evtchn_status.at.dom, DOMID_SELF, true);
+    scratch.view.setUint32(asked + evtchn_status.at.port, p, true);
+    const rc = this.vcpu.hypercall(__HYPERVISOR_event_channel_op, EVTCHNOP_status, asked);
+    // Nobody hears it yet, or it is closed: it stays pending until someone does.
+    if (rc < 0 || scratch.view.getUint32(asked + evtchn_status.at.vcpu, true) === this.vcpu.id) return;
+    const at = scratch.reset().alloc(evtchn_unmask.size);
+    scratch.view.setUint32(at + evtchn_unmask.at.port, p, true);
+    this.op(EVTCHNOP_unmask, at, `unmask of port ${p}`);
+  }
   private deliverWord(word: number): boolean {
     let bits = this.words[this.pendingWords + word]! & this.mine[word]!;
     if (bits === 0) return false;
@@ -287,11 +407,28 @@ export class EventChannels {
       Atomics.and(this.words, this.pendingWords + word, ~low);
       const handler = this.handlers[word * 32 + 31 - Math.clz32(low)];
       if (handler) {
+        if (this.trace.on) this.traceUpcall(word * 32 + 31 - Math.clz32(low));
         handler();
         ran = true;
       }
     }
     return ran;
+  }
+
+  // ---- what the trace is told ----
+
+  private traceSend({ port: p, doorbell, slot, remoteVcpu }: Route): void {
+    const count = doorbell.mine[DOORBELL_SLOTS + slot]! + 1;
+    this.trace.record(TRC_XENOLITH_EVTCHN_SEND, 4, p, doorbell.peer | (remoteVcpu << 16), slot, count);
+  }
+  private traceUpcall(p: number): void {
+    const route = this.routes[p];
+    if (route === undefined) this.trace.record(TRC_XENOLITH_EVTCHN_UPCALL, 1, p);
+    else {
+      const { doorbell, slot } = route;
+      const count = doorbell.theirs[DOORBELL_SLOTS + slot]!;
+      this.trace.record(TRC_XENOLITH_EVTCHN_UPCALL, 4, p, doorbell.peer, slot, count);
+    }
   }
 
   // ---- what the hypervisor tells ----
@@ -321,6 +458,13 @@ export class EventChannels {
     bell.doorbell.release();
     this.stale = true;
   }
+  /** Guest address of a vCPU's vcpu_info. */
+  private infoOf(vcpu: number): number {
+    const { layout } = this.vcpu;
+    const said = Atomics.load(this.words, (vcpuFrame(layout, vcpu) * PAGE_SIZE + vcpu_page.at.info) / 4) >>> 0;
+    if (said !== 0) return said * VCPU_INFO_UNIT;
+    return layout.sharedInfo * PAGE_SIZE + shared_info.at.vcpu_info + vcpu * vcpu_info.size;
+  }
   /** Learn every port's binding again, and look at every slot: its bump may be older than the binding's news. */
   private readPortTable(): void {
     const { memory, layout, id } = this.vcpu;
@@ -328,13 +472,17 @@ export class EventChannels {
     // order: version before the table; a change made meanwhile shows as another version.
     this.version = Atomics.load(this.words, this.versionWord);
     for (const bell of this.bells.values()) bell.heard = [];
+    this.upcallByte = this.infoOf(id) + vcpu_info.at.evtchn_upcall_pending;
+    this.selWord = (this.infoOf(id) + vcpu_info.at.evtchn_pending_sel) / 4;
     const used = memory.view.getUint32(layout.control * PAGE_SIZE + domain_control.at.nr_ports, true);
     const { entry } = this;
     for (let p = 1; p < MAX_PORTS; p++) {
       entry.base = layout.portTable * PAGE_SIZE + p * port_entry.size;
       const direct = p < used ? entry.direct : 0;
       this.locals[p] =
-        direct === XENOLITH_PORT_local ? { remotePort: entry.slot, remoteVcpu: entry.remote_vcpu } : undefined;
+        direct === XENOLITH_PORT_local
+          ? { remotePort: entry.slot, remoteVcpu: entry.remote_vcpu, info: this.infoOf(entry.remote_vcpu) }
+          : undefined;
       const bell = direct === XENOLITH_PORT_doorbell ? this.bells.get(entry.remote_domid) : undefined;
       if (!bell || entry.slot >= NR_DOORBELL_SLOTS) {
         this.routes[p] = undefined;

@@ -8,11 +8,12 @@ import {
   vcpu_page,
   vcpuFrame,
   XENOLITH_GRANT_contended,
+  XENOLITH_SLEEPS_poll,
   XENOLITH_WANT_nothing,
   XENOLITH_WANT_run,
 } from './abi/xenolith.ts';
 import type { Arena } from './arena.ts';
-import type { Domid } from './brands.ts';
+import type { Domid, EvtchnPort } from './brands.ts';
 import { EventChannels } from './event-channel.ts';
 import type { ForeignMemory } from './foreign-window.ts';
 import { FrameAllocator } from './frames.ts';
@@ -168,6 +169,26 @@ export class Vcpu {
     if (!this.events.pending() && !words.changed()) this.sleep(words, deadlineNs);
     this.yieldIfAsked();
   }
+  /**
+   * SCHEDOP_poll with upcalls off: sleep until one of the ports is pending, masked or not, or the deadline has passed.
+   * Other events stay pending, and no handler runs; they do not end it.
+   */
+  poll(ports: readonly EvtchnPort[], deadlineNs?: number): void {
+    this.polled = ports;
+    for (;;) {
+      // order: what has come is taken off the wake words before the ports are looked at.
+      this.events.gather();
+      if (this.events.anyPending(ports)) break;
+      if (deadlineNs !== undefined && deadlineNs <= monotonicNow()) break;
+      this.sleep(this.wakeWords, deadlineNs);
+      this.yieldIfAsked();
+    }
+    this.polled = undefined;
+    this.yieldIfAsked();
+  }
+  private polled: readonly EvtchnPort[] | undefined;
+  private readonly polledPending = (): boolean => this.events.anyPending(this.polled!);
+
   private sleep(words: WakeWords, deadlineNs: number | undefined): void {
     if (this.contended) {
       this.sleepContended(words, deadlineNs);
@@ -188,7 +209,8 @@ export class Vcpu {
   }
   private doze(words: WakeWords, deadlineNs: number | undefined): void {
     if (this.trace.on) this.trace.record(TRC_XENOLITH_BLOCK, 0);
-    words.sleep(this.futexes, deadlineNs);
+    if (this.polled === undefined) words.sleep(this.futexes, deadlineNs);
+    else words.sleep(this.futexes, deadlineNs, XENOLITH_SLEEPS_poll, this.polledPending);
     if (this.trace.on) this.trace.record(TRC_XENOLITH_WAKE, 0);
   }
 }

@@ -1,4 +1,5 @@
 // The futex words one vCPU sleeps on, and the flags that tell their writers that it sleeps.
+import { XENOLITH_SLEEPS_block } from './abi/xenolith.ts';
 import type { Bell } from './event-channel.ts';
 import { type FutexSet, monotonicNow } from './linux.ts';
 
@@ -6,6 +7,8 @@ interface SleepingFlag {
   readonly array: Int32Array;
   readonly index: number;
 }
+
+const never = (): boolean => false;
 
 /** A word is "seen" when its bump has been acted upon; a sleep begins only while all are as seen. */
 export class WakeWords {
@@ -71,11 +74,14 @@ export class WakeWords {
     for (let i = 0; i < this.arrays.length && futexes.add(this.addresses[i]!); i++) futexes.expect(i, this.seen[i]!);
   }
   /** Sleep until a word is bumped or the deadline (monotonic ns) has passed. */
-  sleep(futexes: FutexSet, deadlineNs?: number): void {
-    // order: flags before the kernel compares the words; a writer bumps its word before it reads the flag.
-    this.announce(1);
-    this.arm(futexes);
-    futexes.sleep(deadlineNs);
+  sleep(futexes: FutexSet, deadlineNs?: number, how = XENOLITH_SLEEPS_block, over: () => boolean = never): void {
+    // order: flags before the kernel compares the words; a writer bumps its word before it reads the flag. Whoever
+    // bumps none for one that does not sleep like this has done before what `over` looks at.
+    this.announce(how);
+    if (!over()) {
+      this.arm(futexes);
+      futexes.sleep(deadlineNs);
+    }
     this.announce(0);
   }
   /** Addresses and seen values, for a helper thread that sleeps on this vCPU's behalf. */

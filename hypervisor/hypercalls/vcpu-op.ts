@@ -3,6 +3,7 @@ import {
   type Clock,
   PAGE_SIZE,
   SHUTDOWN_poweroff,
+  VCPU_INFO_UNIT,
   VCPUOP_down,
   VCPUOP_get_physid,
   VCPUOP_get_runstate_info,
@@ -34,6 +35,7 @@ import {
   XEN_ENXIO,
   XEN_LEGACY_MAX_VCPUS,
 } from '#pvbus';
+import { DEFERRED, type Result } from '../deferred.ts';
 import type { Domain, Vcpu } from '../domain.ts';
 import type { DomainLife } from '../domain-life.ts';
 import type { EventChannels } from '../event-channels.ts';
@@ -62,7 +64,7 @@ export class VcpuOp {
     this.clock = clock;
   }
 
-  call(caller: Vcpu, cmd: number, id: number, arg: number): number {
+  call(caller: Vcpu, cmd: number, id: number, arg: number): Result {
     const { domain } = caller;
     const vcpu = domain.vcpu(id);
     if (vcpu === undefined) return -XEN_ENOENT;
@@ -75,10 +77,7 @@ export class VcpuOp {
         if (!vcpu.up) this.life.bringUp(vcpu);
         return 0;
       case VCPUOP_down:
-        // Xen: a domain none of whose vCPUs could ever run again has shut down.
-        if (domain.vcpus.every(other => other === vcpu || !other.up)) this.life.shutdown(domain, SHUTDOWN_poweroff);
-        else this.life.bringDown(vcpu);
-        return 0;
+        return this.down(caller, vcpu);
       case VCPUOP_is_up:
         return vcpu.up ? 1 : 0;
       case VCPUOP_get_runstate_info:
@@ -136,6 +135,21 @@ export class VcpuOp {
     }
   }
 
+  private down(caller: Vcpu, vcpu: Vcpu): Result {
+    const { domain } = vcpu;
+    // Xen: a domain none of whose vCPUs could ever run again has shut down.
+    if (domain.vcpus.every(other => other === vcpu || !other.up)) {
+      this.life.shutdown(domain, SHUTDOWN_poweroff);
+      return 0;
+    }
+    if (!vcpu.up) return 0;
+    this.life.bringDown(vcpu);
+    if (vcpu !== caller) return 0;
+    // It stops here, and goes on when another one brings it up.
+    vcpu.waiting = { kind: 'down' };
+    return DEFERRED;
+  }
+
   private initialise(vcpu: Vcpu, arg: number): number {
     const { domain } = vcpu;
     // Xen: only the first vCPUs have a vcpu_info in shared_info.
@@ -182,11 +196,14 @@ export class VcpuOp {
     const offset = view.getUint32(arg + vcpu_register_vcpu_info.at.offset, true);
     if (offset % 8 !== 0 || offset + vcpu_info.size > PAGE_SIZE) return -XEN_ENXIO;
     if (vcpu.infoRegistered) return -XEN_EBUSY;
+    // Where it is, is told in a word.
+    if (gfn * PAGE_SIZE >= VCPU_INFO_UNIT * 2 ** 32) return -XEN_EINVAL;
     const kind = physmap.kind(gfn);
     if (kind !== FRAME_RAM && kind !== FRAME_XEN) return -XEN_EINVAL;
     physmap.hold(gfn);
-    vcpu.info.moveTo(domain.memory, gfn * PAGE_SIZE + offset);
+    vcpu.moveInfo(gfn * PAGE_SIZE + offset);
     vcpu.infoRegistered = true;
+    this.events.infoMoved(vcpu);
     writeTime(vcpu, this.clock.now());
     // Xen: an event may have been marked in the old place meanwhile; the guest looks at everything once.
     vcpu.info.selectAll();

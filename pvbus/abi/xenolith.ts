@@ -12,7 +12,10 @@ export const __HYPERVISOR_xenolith_op = 48;
 export const XENOLITHOP_pool_populate = 0;
 /** arg: xenolith_pool_populate. The pool frames go back; the gfns are RAM again, zeroed. */
 export const XENOLITHOP_pool_release = 1;
-/** arg: xenolith_map_foreign. A control domain receives the whole memory of `domid` (KIND_FOREIGN). */
+/**
+ * arg: xenolith_map_foreign. A control domain receives the whole memory of `domid` (KIND_FOREIGN). DOMID_XEN: the pages
+ * of the trace buffers, where frame n is Xen's mfn n.
+ */
 export const XENOLITHOP_map_foreign = 2;
 /** arg: xenolith_inherited. A control domain's vCPU asks what it has: it may be another thread than the one that made it. */
 export const XENOLITHOP_inherited = 3;
@@ -172,7 +175,7 @@ export const vcpu_page = struct('vcpu_page', 256, {
   event_seq: 'u32', // futex word: bumped for an event, a control message, a stop
   control_seq: 'u32', // control messages sent to this vCPU so far
   grant: 'u32', // futex word: 0 while it may not run, else 1 + the pCPU, perhaps with XENOLITH_GRANT_contended
-  info: 'u32', // where its vcpu_info is: guest address / 8; 0: nowhere yet
+  info: 'u32', // where its vcpu_info is: guest address / VCPU_INFO_UNIT; 0: nowhere yet
   entry: 'u64', // guest address of the kernel image it is to run; 0 until it is first brought up. Low half: futex word
   argument: 'u64', // rsi of the context it was given
   pad2: { of: 'u8', count: 32 },
@@ -180,6 +183,8 @@ export const vcpu_page = struct('vcpu_page', 256, {
   tid: 'u32', // of its thread, as Linux calls it: a hint, to split the domain's CPU time between its vCPUs
   pad3: { of: 'u8', count: 60 },
 });
+
+export const VCPU_INFO_UNIT = 8;
 
 /** Until an event that is not masked. */
 export const XENOLITH_SLEEPS_block = 1;

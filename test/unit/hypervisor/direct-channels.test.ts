@@ -8,9 +8,12 @@ import {
   domain_control,
   EVTCHNOP_bind_vcpu,
   EVTCHNOP_send,
+  type EvtchnPort,
   evtchn_bind_vcpu,
+  type Vcpu as GuestVcpu,
   KIND_DOORBELL,
   KIND_FORGET,
+  monotonicNow,
   NR_DOORBELL_SLOTS,
   PAGE_SIZE,
   PortEntry,
@@ -18,9 +21,12 @@ import {
   SCHEDOP_block,
   shared_info,
   VCPUOP_register_vcpu_info,
+  vcpu_page,
   vcpu_register_vcpu_info,
+  vcpuFrame,
   XEN_DOMCTL_destroydomain,
   XEN_ENOSPC,
+  XENOLITH_SLEEPS_poll,
 } from '#pvbus';
 import { checkInvariants } from '../../support/core-invariants.ts';
 import { CoreRig, DEFERRED, type Guest } from '../../support/core-rig.ts';
@@ -267,6 +273,136 @@ it('a domain that holds a doorbell back, or forges its counts, disturbs only its
   expect(rig.internalErrors).toEqual([]);
 });
 
+describe('an interrupt between processors', () => {
+  it('is raised without a trap, and wakes the vcpu it was bound to', () => {
+    const smp = rig.guest({ vcpus: 2 });
+    const [zero, one] = [smp.kernel(0), smp.kernel(1)];
+    const ipi = zero.events.bindIpi(1);
+    expect(entry(smp, ipi)).toMatchObject({ state: 5, direct: 2, notify_vcpu: 1, remote_vcpu: 1, slot: ipi });
+    let heard = 0;
+    one.events.on(ipi, () => heard++);
+    while (one.events.poll());
+    heard = 0;
+    const { trap } = rig.hypervisor;
+    rig.hypervisor.trap = () => {
+      throw new Error('it traps');
+    };
+    for (let i = 1; i <= 100; i++) {
+      zero.events.notify(ipi);
+      expect(one.wakeWords.changed()).toBe(true);
+      zero.events.poll();
+      one.events.poll();
+      expect(heard).toBe(i);
+      one.events.notify(ipi); // to itself
+      one.events.poll();
+      expect(heard).toBe(i + 1);
+      heard--;
+    }
+    rig.hypervisor.trap = trap;
+    checkInvariants(rig.hypervisor);
+    zero.events.close(ipi);
+    expect(smp.domain.vcpus.map(vcpu => vcpu.localChannels)).toEqual([0, 0]);
+    checkInvariants(rig.hypervisor);
+  });
+
+  it('traps where the flags of the vcpu are not in the domain’s memory, or the host is mediated', () => {
+    const many = rig.guest({ vcpus: 33 });
+    expect(entry(many, many.kernel().events.bindIpi(32)).direct).toBe(0);
+    rig = new CoreRig({ mediated: true });
+    const smp = rig.guest({ vcpus: 2 });
+    const [zero, one] = [smp.kernel(0), smp.kernel(1)];
+    const ipi = zero.events.bindIpi(1);
+    expect(entry(smp, ipi).direct).toBe(0);
+    let heard = 0;
+    one.events.on(ipi, () => heard++);
+    one.events.poll();
+    zero.events.notify(ipi);
+    one.events.poll();
+    expect(heard).toBeGreaterThan(0);
+  });
+});
+
+describe('a poll that does not trap', () => {
+  /** The vCPU is about to sleep in a poll; `meanwhile` comes between its last look and the sleep. */
+  const polling = (kernel: GuestVcpu, meanwhile: () => void): string => {
+    let slept = 'not at all';
+    const { wakeWords } = kernel;
+    const { sleep } = wakeWords;
+    wakeWords.sleep = (futexes, deadline, how, over) => {
+      const { arm } = wakeWords;
+      wakeWords.arm = set => {
+        slept = 'until it was woken';
+        arm.call(wakeWords, set);
+      };
+      meanwhile();
+      sleep.call(wakeWords, futexes, deadline, how, () => {
+        const ended = over!();
+        if (ended) slept = 'no longer';
+        return ended;
+      });
+      wakeWords.arm = arm;
+    };
+    kernel.poll([kick(kernel)], monotonicNow() + 1e9);
+    return slept;
+  };
+  const kick = (kernel: GuestVcpu) => kicks.get(kernel)!;
+  const kicks = new Map<GuestVcpu, EvtchnPort>();
+  function pair() {
+    const smp = rig.guest({ vcpus: 2 });
+    const [zero, one] = [smp.kernel(0), smp.kernel(1)];
+    kicks.set(one, zero.events.bindIpi(1));
+    one.events.poll();
+    return { smp, zero, one };
+  }
+
+  it('returns at once when the port is pending, which it leaves so', () => {
+    const { smp, zero, one } = pair();
+    zero.events.notify(kick(one));
+    expect(polling(one, () => {})).toBe('not at all');
+    expect(smp.pending(kick(one))).toBe(true);
+    expect([one.events.take(kick(one)), one.events.take(kick(one))]).toEqual([true, false]);
+  });
+  it('hears what comes between its look and its sleep, of a masked port too', () => {
+    for (const masked of [false, true]) {
+      const { smp, zero, one } = pair();
+      smp.mask(kick(one), masked);
+      expect(polling(one, () => zero.events.notify(kick(one)))).toBe('no longer');
+    }
+  });
+  it('is woken for a masked port by its own domain and by the hypervisor', () => {
+    const { smp, zero, one } = pair();
+    smp.mask(kick(one));
+    const page = vcpuFrame(smp.domain.layout, 1) * PAGE_SIZE;
+    const seq = () => smp.view.getUint32(page + vcpu_page.at.event_seq, true);
+    const send = [() => zero.events.notify(kick(one)), () => smp.send(kick(one))];
+    smp.vcpuId = 0;
+    for (const notify of send) {
+      const before = seq();
+      notify();
+      expect(seq()).toBe(before); // it does not poll
+      one.events.take(kick(one));
+      smp.view.setUint32(page + vcpu_page.at.event_sleeping, XENOLITH_SLEEPS_poll, true);
+      notify();
+      expect(seq()).toBe(before + 1);
+      one.events.take(kick(one));
+      smp.view.setUint32(page + vcpu_page.at.event_sleeping, 0, true);
+    }
+  });
+  it('ends at its deadline, and leaves other events to the next turn', () => {
+    const { zero, one } = pair();
+    const other = zero.events.bindIpi(1);
+    let heard = 0;
+    one.events.on(other, () => heard++);
+    while (one.events.poll());
+    heard = 0;
+    zero.events.notify(other);
+    one.poll([kick(one)], monotonicNow() + 1000);
+    expect([heard, one.events.pending()]).toEqual([0, true]);
+    one.events.poll();
+    expect(heard).toBe(1);
+  });
+});
+
 describe('a channel of a domain to itself', () => {
   /** Both ends, each on a vCPU of dom0 whose thread could be in another process. */
   function ends() {
@@ -336,13 +472,32 @@ describe('a channel of a domain to itself', () => {
     checkInvariants(rig.hypervisor);
   });
 
-  it('is mediated for a domain whose flags are elsewhere, and on a host where all are', () => {
-    const gfn = 3;
-    const arg = rig.dom0.reset().put(vcpu_register_vcpu_info, { mfn: gfn, offset: 0 });
+  it('finds the flags where they have been moved to, also those of a channel that was there before', () => {
+    const { zero, one, here, heard } = ends();
+    const arg = rig.dom0.reset().put(vcpu_register_vcpu_info, { mfn: 3, offset: 64 });
     rig.dom0.vcpuOp(VCPUOP_register_vcpu_info, 0, arg);
-    rig.dom0.vcpuId = 0;
-    const port = rig.dom0.allocUnbound(0);
-    expect(entry(rig.dom0, rig.dom0.bindInterdomain(0, port)).direct).toBe(0);
+    // Xen: everything is looked at once.
+    expect(zero.wakeWords.changed()).toBe(true);
+    zero.events.poll();
+    heard.there = 0;
+    const counted = traps();
+    one.events.notify(here);
+    expect(rig.dom0.bytes[3 * PAGE_SIZE + 64]).toBe(1);
+    expect(rig.dom0.upcallPending(0)).toBe(false);
+    zero.events.poll();
+    expect([heard.there, counted.n]).toEqual([1, 0]);
+  });
+
+  it('is mediated for a vcpu whose flags are not in its memory, and on a host where all are', () => {
+    const many = rig.guest({ vcpus: 34 });
+    const [first, last] = [many.kernel(0), many.kernel(33)];
+    const port = first.events.allocUnbound(first.domid);
+    const other = first.events.bindInterdomain(first.domid, port);
+    expect(entry(many, other).direct).toBe(2);
+    first.events.on(port, () => {});
+    last.events.on(other, () => {});
+    expect([entry(many, port).direct, entry(many, other).direct]).toEqual([0, 0]);
+    expect(many.domain.vcpus.map(vcpu => vcpu.localChannels).filter(n => n !== 0)).toEqual([]);
     rig = new CoreRig({ mediated: true });
     const { zero, one, here, heard } = ends();
     const counted = traps();

@@ -2,6 +2,7 @@
 
 import { beforeEach, describe, expect, it } from 'vitest';
 import {
+  __HYPERVISOR_vcpu_op,
   DOMID_SELF,
   getU64,
   PAGE_SIZE,
@@ -45,7 +46,7 @@ import {
   XENMEM_decrease_reservation,
   xen_memory_reservation,
 } from '#pvbus';
-import { CoreRig, type Guest } from '../../support/core-rig.ts';
+import { CoreRig, DEFERRED, type Guest } from '../../support/core-rig.ts';
 
 let rig: CoreRig;
 let a: Guest;
@@ -91,11 +92,42 @@ it('V2 up: not initialised EINVAL, up already 0', () => {
 it('V3 down of the last vcpu that is up shuts the domain down', () => {
   initialise(smp, 1);
   smp.vcpuOp(VCPUOP_up, 1);
+  smp.vcpuId = 1;
   expect(smp.vcpuOp(VCPUOP_down, 0)).toBe(0);
   expect(smp.domain.isShutDown).toBe(false);
   expect(smp.vcpuOp(VCPUOP_is_up, 0)).toBe(0);
+  expect(smp.vcpuOp(VCPUOP_down, 0)).toBe(0); // already
   expect(smp.vcpuOp(VCPUOP_down, 1)).toBe(0);
   expect([smp.domain.isShutDown, smp.domain.shutdownCode]).toEqual([true, SHUTDOWN_poweroff]);
+});
+it('V3 down of oneself returns when another vcpu brings it up, and no event ends it', () => {
+  const page = vcpuFrame(smp.domain.layout, 1) * PAGE_SIZE;
+  const context = smp.reset().put(vcpu_guest_context, { user_regs: { rip: 5 * PAGE_SIZE, rsi: 0x123456789 } });
+  expect(smp.vcpuOp(VCPUOP_initialise, 1, context)).toBe(0);
+  expect(getU64(smp.view, page + vcpu_page.at.entry)).toBe(0);
+  smp.vcpuOp(VCPUOP_up, 1);
+  // Its thread begins where it was told to.
+  expect(getU64(smp.view, page + vcpu_page.at.entry)).toBe(5 * PAGE_SIZE);
+  expect(getU64(smp.view, page + vcpu_page.at.argument)).toBe(0x123456789);
+
+  const timer = smp.bindVirq(VIRQ_TIMER, 1);
+  smp.vcpuId = 1;
+  const results: number[] = [];
+  smp.vcpu.complete = result => results.push(result);
+  const at = smp.reset().put(vcpu_set_singleshot_timer, { timeout_abs_ns: rig.clock.now() + 1000 });
+  expect(smp.vcpuOp(VCPUOP_set_singleshot_timer, 1, at)).toBe(0);
+  smp.vcpu.complete = result => results.push(result);
+  expect(smp.trap(__HYPERVISOR_vcpu_op, VCPUOP_down, 1)).toBe(DEFERRED);
+  expect(smp.trap(__HYPERVISOR_vcpu_op, VCPUOP_is_up, 1)).toBe(-XEN_EBUSY);
+  rig.clock.advance(2000);
+  rig.settle();
+  expect(smp.pending(timer)).toBe(true);
+  expect(results).toEqual([]);
+  smp.vcpuId = 0;
+  expect([smp.vcpuOp(VCPUOP_is_up, 1), smp.domain.vcpus[1]!.blocked]).toEqual([0, false]);
+  expect(smp.vcpuOp(VCPUOP_up, 1)).toBe(0);
+  expect(results).toEqual([0]);
+  expect(smp.vcpuOp(VCPUOP_is_up, 1)).toBe(1);
 });
 it('V4 is_up', () => {
   expect([0, 1, 2].map(vcpu => smp.vcpuOp(VCPUOP_is_up, vcpu))).toEqual([1, 0, 0]);
