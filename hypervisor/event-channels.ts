@@ -30,16 +30,19 @@ import { TwoLevelEvents } from './event-2l.ts';
 import { NEWLY_PENDING, TELL } from './event-abi.ts';
 import { FifoEvents } from './event-fifo.ts';
 import type { Port } from './port-table.ts';
+import type { Trace } from './trace.ts';
 
 /** Ports closed in one step of a reset. */
 const RESET_SLICE = 1024;
 
 export class EventChannels {
   private readonly doorbells: DoorbellPages;
+  private readonly trace: Trace;
   private readonly entry = new PortEntry(new DataView(new ArrayBuffer(port_entry.size)));
 
-  constructor(doorbells: DoorbellPages) {
+  constructor(doorbells: DoorbellPages, trace: Trace) {
     this.doorbells = doorbells;
+    this.trace = trace;
   }
 
   // ---- operations; a port or 0, or -errno ----
@@ -297,6 +300,7 @@ export class EventChannels {
   raise(domain: Domain, port: number): void {
     const here = domain.ports.at(port);
     const did = domain.eventAbi.setPending(port, here);
+    if ((did & NEWLY_PENDING) !== 0) this.trace.raised(domain.vcpus[here.notify_vcpu]!, port);
     if ((did & TELL) !== 0) this.upcall(domain.vcpus[here.notify_vcpu]!);
     if ((did & NEWLY_PENDING) === 0) return;
     // A poll hears masked ports too. Who polls without a trap looks when it is woken.

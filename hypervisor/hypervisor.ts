@@ -1,7 +1,17 @@
 // The hypervisor: its parts put together, and the four doors to it: trap, step, nextDeadline, domainExited.
 // It never blocks and never throws for what a guest does.
 import { availableParallelism, cpus, totalmem } from 'node:os';
-import { type Clock, type Log, MAX_GRANT_FRAMES, PAGE_SIZE, XEN_EBUSY, XEN_EFAULT, XEN_EIO, XEN_ESRCH } from '#pvbus';
+import {
+  type Clock,
+  type Log,
+  MAX_GRANT_FRAMES,
+  PAGE_SIZE,
+  VIRQ_TBUF,
+  XEN_EBUSY,
+  XEN_EFAULT,
+  XEN_EIO,
+  XEN_ESRCH,
+} from '#pvbus';
 import { ConsoleRing } from './console-ring.ts';
 import { Continuations } from './continuations.ts';
 import { DEFERRED, type Result } from './deferred.ts';
@@ -31,6 +41,7 @@ import { Pools } from './pools.ts';
 import { Succession } from './succession.ts';
 import { Teardowns } from './teardown.ts';
 import { Timers } from './timers.ts';
+import { Trace } from './trace.ts';
 import { VcpuTimers } from './vcpu-timers.ts';
 import { Virqs } from './virq.ts';
 import { Watchdogs } from './watchdogs.ts';
@@ -64,6 +75,7 @@ export class Hypervisor {
   readonly teardowns: Teardowns;
   readonly pools: Pools;
   readonly doorbells: DoorbellPages;
+  readonly trace: Trace;
   /** The domain has memory, and its vCPUs may soon trap: called before its process starts. */
   onDomainCreated: (domain: Domain) => void = () => {};
   /** The domain's memory is about to go: nobody traps from it any more. */
@@ -93,7 +105,16 @@ export class Hypervisor {
     this.host = new HostMemory(options.hostPages ?? Math.floor(totalmem() / PAGE_SIZE));
     this.doorbells = new DoorbellPages(mediated);
     this.pools = new Pools();
-    const events = new EventChannels(this.doorbells);
+    const trace = new Trace({
+      clock,
+      log: this.log,
+      domains: this.domains,
+      nrCpus,
+      pcpuOf: vcpu => Math.max(0, vcpu.hardAffinity.indexOf(true)),
+      halfFull: () => this.virqs.raiseGlobal(VIRQ_TBUF),
+    });
+    this.trace = trace;
+    const events = new EventChannels(this.doorbells, trace);
     const grants = new GrantTables(this.domains, this.pools);
     this.virqs = new Virqs(events);
     const vcpuTimers = new VcpuTimers(this.timers, this.virqs, clock);
@@ -111,6 +132,7 @@ export class Hypervisor {
       vcpuTimers,
       memoryGoing: domain => {
         audit.forget(domain);
+        trace.domainRemoved(domain.domid);
         this.onDomainGone(domain);
       },
     });
@@ -125,7 +147,10 @@ export class Hypervisor {
       pools,
       teardowns: this.teardowns,
       mediated,
-      memoryMade: domain => this.onDomainCreated(domain),
+      memoryMade: domain => {
+        this.onDomainCreated(domain);
+        this.tracing(domain);
+      },
       shutdownHost: reason => this.onHostShutdown(reason),
     });
     const { life } = this;
@@ -138,7 +163,7 @@ export class Hypervisor {
       timer: new SetTimerOp(vcpuTimers, clock),
       version: new XenVersion({ ...ownBuild, ...options.build }),
       console: new ConsoleIo(),
-      grants: new GrantTableOp(domains, grants, continuations),
+      grants: new GrantTableOp(domains, grants, continuations, trace),
       vcpu: new VcpuOp(life, events, vcpuTimers, clock),
       sched: new SchedOp(domains, life, watchdogs, timers, clock, nrCpus),
       events: new EventChannelOp(domains, events, virqs, continuations),
@@ -147,6 +172,7 @@ export class Hypervisor {
         life,
         host,
         console: this.console,
+        trace,
         nrCpus,
         cpuKhz: options.cpuKhz ?? (cpus()[0]?.speed ?? 0) * 1000,
         debugKey: key => {
@@ -154,7 +180,7 @@ export class Hypervisor {
         },
       }),
       domctl: new Domctl({ domains, life, events, virqs, clock, nrCpus, say }),
-      xenolith: new XenolithOp(domains, pools, this.succession),
+      xenolith: new XenolithOp(domains, pools, this.succession, trace.buffers),
       continuations,
     });
     this.nrCpus = nrCpus;
@@ -207,6 +233,7 @@ export class Hypervisor {
     let result: Result;
     const { incarnation } = vcpu;
     vcpu.trapping = true;
+    this.trace.hypercall(vcpu, nr, a0, a1, a2);
     try {
       result = this.hypercalls.call(vcpu, nr, exact(a0), exact(a1), exact(a2), exact(a3), exact(a4));
     } catch (error) {
@@ -216,7 +243,22 @@ export class Hypervisor {
     // The thread that asked is gone; the answer would be taken for another one's.
     if (vcpu.incarnation !== incarnation) return DEFERRED;
     if (result === DEFERRED) vcpu.deferred = true;
+    else this.trace.hypercallReturn(vcpu, result);
     return result;
+  }
+
+  /** The domain's vCPUs can now be told what to record, and how hypercalls are answered later is known. */
+  private tracing(domain: Domain): void {
+    const { trace } = this;
+    trace.domainAdded(domain.domid);
+    trace.tell(domain);
+    for (const vcpu of domain.vcpus) {
+      const { complete } = vcpu;
+      vcpu.complete = result => {
+        trace.hypercallReturn(vcpu, result);
+        complete(result);
+      };
+    }
   }
 
   /** Due timers, slices of long hypercalls, slices of dying domains. */

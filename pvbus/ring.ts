@@ -10,6 +10,7 @@
 
 import { sring } from './abi/ring.ts';
 import type { Page } from './page.ts';
+import type { RingTrace } from './vcpu-trace.ts';
 
 const REQ_PROD = sring.at.req_prod / 4;
 const REQ_EVENT = sring.at.req_event / 4;
@@ -24,6 +25,8 @@ export function ringEntries(entrySize: number, ringBytes: number): number {
 /** What both ends have: the slots and the index words. A page longer than 4 KiB is a multi-page ring. */
 class Ring {
   readonly nr_ents: number;
+  /** Hears of what is handed over, while anybody traces. */
+  trace: RingTrace | undefined;
   protected readonly idx: Int32Array;
   readonly #entrySize: number;
   readonly #entryWords: number;
@@ -94,6 +97,7 @@ export class FrontRing extends Ring {
     const old = this.#published;
     const now = this.req_prod_pvt;
     this.#published = now;
+    if (this.trace?.on && now !== old) this.trace.requestsPushed(old, now);
     Atomics.store(this.idx, REQ_PROD, now); // order: slot bytes, then index
     const event = Atomics.load(this.idx, REQ_EVENT); // order: index, then their event
     return (now - event) >>> 0 < (now - old) >>> 0;
@@ -102,6 +106,7 @@ export class FrontRing extends Ring {
   /** Responses there to consume; -1 when rsp_prod answers more than was asked or moved backwards. */
   unconsumedResponses(): number {
     const n = (Atomics.load(this.idx, RSP_PROD) - this.rsp_cons) >>> 0;
+    if (n > 0 && this.trace?.on) this.trace.responsesSeen(this.rsp_cons, (this.rsp_cons + n) >>> 0);
     // invariant: rsp_cons <= rsp_prod <= published requests, all modulo 2^32.
     return n <= (this.#published - this.rsp_cons) >>> 0 ? n : -1;
   }
@@ -152,6 +157,7 @@ export class BackRing extends Ring {
    */
   unconsumedRequests(): number {
     const n = (Atomics.load(this.idx, REQ_PROD) - this.req_cons) >>> 0;
+    if (n > 0 && this.trace?.on) this.trace.requestsSeen(this.req_cons, (this.req_cons + n) >>> 0);
     // invariant: rsp_prod_pvt <= req_cons <= req_prod <= rsp_prod_pvt + nr_ents, all modulo 2^32.
     return n <= this.nr_ents - ((this.req_cons - this.rsp_prod_pvt) >>> 0) ? n : -1;
   }
@@ -176,6 +182,7 @@ export class BackRing extends Ring {
     const old = this.#published;
     const now = this.rsp_prod_pvt;
     this.#published = now;
+    if (this.trace?.on && now !== old) this.trace.responsesPushed(old, now);
     Atomics.store(this.idx, RSP_PROD, now); // order: slot bytes, then index
     const event = Atomics.load(this.idx, RSP_EVENT); // order: index, then their event
     return (now - event) >>> 0 < (now - old) >>> 0;

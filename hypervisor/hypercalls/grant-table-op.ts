@@ -42,6 +42,7 @@ import type { DomainTable } from '../domain-table.ts';
 import type { CopySide, GrantTables } from '../grant-tables.ts';
 import { joinU64, readU64 } from '../guest-memory.ts';
 import { mayCall } from '../privilege.ts';
+import type { Trace } from '../trace.ts';
 
 /** Elements done before others get their turn. */
 const SLICE = 256;
@@ -53,13 +54,15 @@ export class GrantTableOp {
   private readonly domains: DomainTable;
   private readonly grants: GrantTables;
   private readonly continuations: Continuations;
+  private readonly trace: Trace;
   private readonly source: CopySide = { domid: 0, offset: 0, ref: 0, gmfn: 0 };
   private readonly dest: CopySide = { domid: 0, offset: 0, ref: 0, gmfn: 0 };
 
-  constructor(domains: DomainTable, grants: GrantTables, continuations: Continuations) {
+  constructor(domains: DomainTable, grants: GrantTables, continuations: Continuations, trace: Trace) {
     this.domains = domains;
     this.grants = grants;
     this.continuations = continuations;
+    this.trace = trace;
   }
 
   call(caller: Vcpu, cmd: number, arg: number, count: number): Result {
@@ -114,20 +117,29 @@ export class GrantTableOp {
     const hostAddress = readU64(view, arg + at.host_addr);
     const flags = view.getUint32(arg + at.flags, true);
     const ref = view.getUint32(arg + at.ref, true);
-    const status = this.grants.map(caller, view.getUint16(arg + at.dom, true), ref, flags, hostAddress);
+    const granter = view.getUint16(arg + at.dom, true);
+    const status = this.grants.map(caller, granter, ref, flags, hostAddress);
     if (status === GNTST_okay) {
+      this.trace.grantMapped(caller, granter);
       view.setUint32(arg + at.handle, this.grants.handle, true);
       setU64(view, arg + at.dev_bus_addr, this.grants.place);
     }
     view.setInt16(arg + at.status, status, true);
   };
 
+  private drop(caller: Vcpu, hostAddress: number, busAddress: number, handle: number): number {
+    const { domain } = caller;
+    const granter = domain.grants.granterOf(handle);
+    const status = this.grants.unmap(domain, hostAddress, busAddress, handle);
+    if (status === GNTST_okay) this.trace.grantUnmapped(caller, granter!.domid);
+    return status;
+  }
   private readonly unmap: Element = (caller, view, arg) => {
     const { at } = gnttab_unmap_grant_ref;
     const hostAddress = readU64(view, arg + at.host_addr);
     const busAddress = readU64(view, arg + at.dev_bus_addr);
     const handle = view.getUint32(arg + at.handle, true);
-    view.setInt16(arg + at.status, this.grants.unmap(caller.domain, hostAddress, busAddress, handle), true);
+    view.setInt16(arg + at.status, this.drop(caller, hostAddress, busAddress, handle), true);
   };
 
   private readonly unmapAndReplace: Element = (caller, view, arg) => {
@@ -136,8 +148,7 @@ export class GrantTableOp {
     const newAddress = readU64(view, arg + at.new_addr);
     const handle = view.getUint32(arg + at.handle, true);
     // Xen: the replacement is a page table entry, which a translated guest does not have.
-    const status =
-      newAddress === 0 ? this.grants.unmap(caller.domain, hostAddress, 0, handle) : (GNTST_general_error as number);
+    const status = newAddress === 0 ? this.drop(caller, hostAddress, 0, handle) : (GNTST_general_error as number);
     view.setInt16(arg + at.status, status, true);
   };
 
@@ -148,7 +159,9 @@ export class GrantTableOp {
     readSide(dest, view, arg + at.dest);
     const length = view.getUint16(arg + at.len, true);
     const flags = view.getUint16(arg + at.flags, true);
-    view.setInt16(arg + at.status, this.grants.copy(caller.domain, source, dest, length, flags), true);
+    const status = this.grants.copy(caller.domain, source, dest, length, flags);
+    if (status === GNTST_okay) this.trace.grantCopied(caller, source.domid, dest.domid, length);
+    view.setInt16(arg + at.status, status, true);
   };
 
   private readonly swap: Element = (caller, view, arg) => {

@@ -24,6 +24,7 @@ import {
   XEN_SYSCTL_physinfo,
   XEN_SYSCTL_readconsole,
   XEN_SYSCTL_sched_id,
+  XEN_SYSCTL_tbuf_op,
   xen_domctl_getdomaininfo,
   xen_sysctl,
   xen_sysctl_availheap,
@@ -47,6 +48,8 @@ import type { DomainTable } from '../domain-table.ts';
 import { readU64 } from '../guest-memory.ts';
 import type { HostMemory } from '../memory.ts';
 import { mayCall } from '../privilege.ts';
+import type { Trace } from '../trace.ts';
+import { tbufOp } from './tbuf-op.ts';
 
 const U = xen_sysctl.at.u;
 /** More than this many debug keys in one call are a mistake. */
@@ -59,6 +62,7 @@ export interface SysctlParts {
   readonly life: DomainLife;
   readonly host: HostMemory;
   readonly console: ConsoleRing;
+  readonly trace: Trace;
   readonly nrCpus: number;
   readonly cpuKhz: number;
   readonly debugKey: (key: string) => void;
@@ -91,6 +95,8 @@ export class Sysctl {
     switch (cmd) {
       case XEN_SYSCTL_readconsole:
         return this.readConsole(caller);
+      case XEN_SYSCTL_tbuf_op:
+        return tbufOp(this.parts.trace, caller, this.op, U, this.parts.nrCpus);
       case XEN_SYSCTL_physinfo:
         return this.physinfo();
       case XEN_SYSCTL_sched_id:

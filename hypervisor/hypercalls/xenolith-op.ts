@@ -1,6 +1,7 @@
 // xenolith_op(cmd, argument): what Xen leaves to the architecture. See pvbus/abi/xenolith.ts.
 import {
   DOMID_SELF,
+  DOMID_XEN,
   KIND_FOREIGN,
   XEN_EFAULT,
   XEN_EINVAL,
@@ -30,16 +31,19 @@ import { readU64 } from '../guest-memory.ts';
 import type { Pools } from '../pools.ts';
 import { mayCall } from '../privilege.ts';
 import type { Succession } from '../succession.ts';
+import type { TraceBuffers } from '../trace-buffers.ts';
 
 export class XenolithOp {
   private readonly domains: DomainTable;
   private readonly pools: Pools;
   private readonly succession: Succession;
+  private readonly trace: TraceBuffers;
 
-  constructor(domains: DomainTable, pools: Pools, succession: Succession) {
+  constructor(domains: DomainTable, pools: Pools, succession: Succession, trace: TraceBuffers) {
     this.domains = domains;
     this.pools = pools;
     this.succession = succession;
+    this.trace = trace;
   }
 
   call(caller: Vcpu, cmd: number, arg: number): Result {
@@ -83,6 +87,11 @@ export class XenolithOp {
     if (!caller.physmap.reachable(arg, xenolith_map_foreign.size)) return -XEN_EFAULT;
     const domid = caller.memory.view.getUint16(arg + xenolith_map_foreign.at.domid, true);
     if (!mayCall('map_foreign', caller, caller)) return -XEN_EPERM;
+    if (domid === DOMID_XEN) {
+      if (this.trace.arena === undefined) return -XEN_EINVAL;
+      vcpu.tell(KIND_FOREIGN, DOMID_XEN, 0, this.trace.arena);
+      return 0;
+    }
     const domain = this.domains.byId(domid);
     if (domain === undefined) return -XEN_ESRCH;
     if (!domain.hasMemory || domain.dying) return -XEN_EINVAL;

@@ -16,6 +16,7 @@ import {
   type GrantMapping,
   type Log,
   port,
+  TRC_XENOLITH_BLK,
   type Vcpu,
   XenError,
 } from '#pvbus';
@@ -100,6 +101,7 @@ export class Vbd {
     }
     const { page } = this.#page;
     this.#ring = new BackRing(page, blkif_sring_entry.size, BackRing.attachIndex(page));
+    this.#ring.trace = vcpu.trace.ring(TRC_XENOLITH_BLK, connection.frontendDomid, connection.ringRef);
     this.#response = new BlkifResponse(page.view);
     this.#request = new BlkbackRequest({
       sectors: Math.floor(image.sizeBytes / SECTOR_SIZE),

@@ -18,6 +18,7 @@ import {
   netif_tx_sring_entry,
   PAGE_SIZE,
   port,
+  TRC_XENOLITH_NET,
   type Vcpu,
   XEN_NETIF_EXTRA_TYPE_MCAST_ADD,
   XenError,
@@ -117,6 +118,8 @@ export class Vif implements BridgePort {
       const rxPage = this.map(connection.rxRingRef).page;
       this.tx = new BackRing(txPage, netif_tx_sring_entry.size, BackRing.attachIndex(txPage));
       this.rx = new BackRing(rxPage, netif_rx_sring_entry.size, BackRing.attachIndex(rxPage));
+      this.tx.trace = shared.vcpu.trace.ring(TRC_XENOLITH_NET, connection.domid, connection.txRingRef);
+      this.rx.trace = shared.vcpu.trace.ring(TRC_XENOLITH_NET, connection.domid, connection.rxRingRef);
       this.reader = new TxReader(this.tx, this.maxFrame);
       this.txResponse = new NetifTxResponse(txPage.view);
       this.rxRequest = new NetifRxRequest(rxPage.view);

@@ -12,6 +12,7 @@ import {
   FrontRing,
   type Log,
   PAGE_SIZE,
+  TRC_XENOLITH_BLK,
   type Vcpu,
   XenError,
 } from '#pvbus';
@@ -291,6 +292,7 @@ export class BlkfrontWorker {
     this.#port = port;
     FrontRing.init(buffers.ringPage, blkif_sring_entry.size);
     this.#ring = new FrontRing(buffers.ringPage, blkif_sring_entry.size);
+    this.#ring.trace = this.#vcpu.trace.ring(TRC_XENOLITH_BLK, this.#vcpu.domid, buffers.ringRef);
     this.#writer = new RequestWriter(buffers, this.#vdev);
     this.#reader = new ResponseReader(buffers.ringPage);
     this.#maxBytes = Math.max(BLKIF_MAX_SEGMENTS_PER_REQUEST, Math.min(maxSegments, MAX_SEGMENTS)) * PAGE_SIZE;

@@ -116,7 +116,7 @@ export class Vif implements FrontendInstance, NetDevice {
     if (old?.peer !== peer) this.buffers = new NetBuffers(vcpu.grants, peer);
     const buffers = this.buffers!;
     const port = this.openPort();
-    worker.attach(buffers, () => vcpu.events.notify(port));
+    worker.attach(buffers, () => vcpu.events.notify(port), vcpu.trace);
     if (old && old !== buffers) worker.stats.quarantined += old.release();
     const keys: Keys = {
       'tx-ring-ref': buffers.txRingRef,

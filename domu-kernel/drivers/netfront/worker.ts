@@ -19,6 +19,8 @@ import {
   netif_rx_sring_entry,
   netif_tx_sring_entry,
   PAGE_SIZE,
+  TRC_XENOLITH_NET,
+  type VcpuTrace,
   XEN_NETIF_MAX_TX_SIZE,
   XEN_NETIF_NR_SLOTS_MIN,
 } from '#pvbus';
@@ -83,8 +85,8 @@ export class NetfrontWorker {
 
   // ---- the connection ----
 
-  /** New rings, with every rx page posted. Nothing is sent before `resume`. */
-  attach(buffers: NetBuffers, notify: () => void): void {
+  /** New rings, with every rx page posted. Nothing is sent before `resume`. `trace`: who hears of what is handed over. */
+  attach(buffers: NetBuffers, notify: () => void, trace?: VcpuTrace): void {
     const txRefs = Uint32Array.from({ length: TX_SLOTS }, (_, i) => buffers.txRef(i));
     const rxRefs = Uint32Array.from({ length: RX_SLOTS }, (_, i) => buffers.rxRef(i));
     this.link = {
@@ -98,6 +100,10 @@ export class NetfrontWorker {
       rxRefs,
       notify,
     };
+    if (trace !== undefined) {
+      this.link.tx.trace = trace.ring(TRC_XENOLITH_NET, trace.domid, buffers.txRingRef);
+      this.link.rx.trace = trace.ring(TRC_XENOLITH_NET, trace.domid, buffers.rxRingRef);
+    }
     // What a lost backend has not answered is lost, as frames on a wire are.
     this.inFlight.fill(0);
     this.nFreeTx = 0;
