@@ -120,7 +120,7 @@ async function bundleInto(outdir, bundle) {
       sourcemap: false,
       outExtension: { '.js': '.cjs' },
       outdir,
-      entryPoints: { 'domain-shell': 'domu-kernel/shell.ts' },
+      entryPoints: { 'domain-shell': 'domu-kernel/shell.ts', 'domain-vcpu': 'domu-kernel/smp/vcpu-thread.ts' },
     }),
     // The kernel: one text that a domain's memory carries. It may ask for koffi and timers, nothing else.
     bundle({

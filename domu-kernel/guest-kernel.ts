@@ -1,5 +1,6 @@
 // Kernels as texts: the one in a domain's memory, and the one that was installed beside the shell.
 import { readFileSync, readSync } from 'node:fs';
+import { Deserializer, Serializer } from 'node:v8';
 import { compileFunction } from 'node:vm';
 import { type ControlMessage, domainLayout, koffi, PAGE_SIZE, XENOLITH_IMAGE_MAGIC, xenolith_image } from '#pvbus';
 
@@ -7,17 +8,23 @@ export interface Handed {
   readonly controlFd: number;
   readonly boot: ControlMessage;
 }
+export interface HandedSibling extends Handed {
+  /** rsi of the context that vCPU 0 gave it. */
+  readonly argument: number;
+}
 /** What the text of a kernel exports. */
 export interface GuestKernel {
   /** Become vCPU 0 of the domain whose first control message is `boot`. */
   start(handed: Handed): void;
+  /** Become another vCPU of a domain whose vCPU 0 runs this kernel and has brought that one up. */
+  startSibling?(handed: HandedSibling): void;
   /** A start in two: the first asks nothing of anybody and may come before the domain runs, the second is returned. */
   attach?(handed: Handed): () => void;
   /** Have ready what can be had before there is a domain. Leaves nothing behind that a start could notice. */
   rehearse?(): Promise<void>;
 }
 
-const offered: Record<string, unknown> = { koffi };
+const offered: Record<string, unknown> = { koffi, 'node:v8': { Serializer, Deserializer } };
 function kernelRequire(name: string): unknown {
   if (name in offered) return offered[name];
   throw new Error(`a guest kernel cannot load ${name}`);

@@ -21,6 +21,7 @@ import {
   viewOf,
 } from '#pvbus';
 import { evaluateKernel, type GuestKernel, InstalledKernel, kernelImage } from './guest-kernel.ts';
+import { VcpuThreads } from './smp/vcpu-threads.ts';
 
 const CONTROL_FD = 3;
 
@@ -86,11 +87,13 @@ async function main(): Promise<void> {
   // So would be acted upon what the collector has left to the event loop.
   await new Promise(resolve => setImmediate(resolve));
   const boot = receiveBoot(CONTROL_FD);
+  const threads = new VcpuThreads(__dirname, CONTROL_FD, boot);
   const page = new ControlPage(boot);
   // The builder has said where the image is; the rest of the domain is still being made.
   const entry = page.awaitEntry();
   let kernel: GuestKernel;
   try {
+    threads.awaitAll();
     const image = kernelImage(boot, entry, installed.room);
     kernel = installed.ifSame(image) ?? evaluateKernel(image);
   } catch (error) {

@@ -29,6 +29,13 @@ interface Mapped {
   readonly view: DataView;
 }
 
+const mappedAt = (address: number, buffer: ArrayBuffer, offset: number, size: number): Mapped => ({
+  address,
+  bytes: new Uint8Array(buffer, offset, size),
+  words: new Int32Array(buffer, offset, size / 4),
+  view: new DataView(buffer, offset, size),
+});
+
 /** Memory of a fixed size that several processes map. Views are made once and kept. */
 export class Arena {
   readonly size: number;
@@ -55,13 +62,7 @@ export class Arena {
       buffer = viewOf(address, size);
       addressSpace.register(buffer, { address, size });
     }
-    const offset = place?.offset ?? 0;
-    this.mapped = {
-      address,
-      bytes: new Uint8Array(buffer, offset, size),
-      words: new Int32Array(buffer, offset, size / 4),
-      view: new DataView(buffer, offset, size),
-    };
+    this.mapped = mappedAt(address, buffer, place?.offset ?? 0, size);
     return this.mapped;
   }
   get address(): number {
@@ -98,6 +99,12 @@ export class Arena {
   }
   static adoptUnseen(fd: number, size: number): Arena {
     return new Arena(fd, size);
+  }
+  /** Memory that another thread of this process has mapped at `address`, and keeps mapped: what it overlays shows here. */
+  static sharing(address: number, size: number): Arena {
+    const arena = new Arena(-1, size);
+    arena.mapped = mappedAt(address, viewOf(address, size), 0, size);
+    return arena;
   }
   /** The descriptor to hand to another process; -1 once closed. */
   get fd(): number {

@@ -4,6 +4,7 @@ import {
   type DomainLayout,
   domainLayout,
   KIND_BOOT,
+  KIND_VCPU,
   PAGE_SIZE,
   VCPU_CRASH_RECORD,
   VCPU_CRASH_RECORD_SIZE,
@@ -14,7 +15,18 @@ import {
 } from './abi/xenolith.ts';
 import { Arena } from './arena.ts';
 import { domid } from './brands.ts';
-import { type ControlMessage, exitProcess, futexWait, futexWake, receiveControl, threadId } from './linux.ts';
+import {
+  type ControlMessage,
+  closeFd,
+  exitProcess,
+  futexWait,
+  futexWake,
+  mapShared,
+  receiveControl,
+  threadId,
+  viewOf,
+} from './linux.ts';
+import { getU64 } from './struct.ts';
 import { type Machine, Vcpu } from './vcpu.ts';
 
 const TRAP_SEQ = vcpu_page.at.trap_seq / 4;
@@ -92,9 +104,11 @@ class ProcessMachine implements Machine {
   }
 }
 
+const bootLayout = ({ b }: ControlMessage): DomainLayout => domainLayout(b % 2 ** 32, Math.floor(b / 2 ** 32));
+
 /** The memory a boot message describes. */
 export function bootMemory(boot: ControlMessage): { memory: Arena; layout: DomainLayout; domid: number; vcpu: number } {
-  const layout = domainLayout(boot.b % 2 ** 32, Math.floor(boot.b / 2 ** 32));
+  const layout = bootLayout(boot);
   const memory = Arena.adopt(boot.fd, layout.frames * PAGE_SIZE);
   return { memory, layout, domid: boot.a & 0xffff, vcpu: boot.a >>> 16 };
 }
@@ -108,6 +122,36 @@ export function receiveBoot(controlFd: number): ControlMessage {
 export function attachVcpu(controlFd: number, boot: ControlMessage = receiveBoot(controlFd)): Vcpu {
   const { memory, layout, domid: id, vcpu } = bootMemory(boot);
   return new Vcpu(new ProcessMachine(controlFd, memory, layout, vcpu), memory, layout, domid(id), vcpu);
+}
+
+/** The control sockets of a domain's other vCPUs, as they follow on the first message of vCPU 0's: by vCPU. */
+export function receiveSiblings(controlFd: number, boot: ControlMessage): Map<number, number> {
+  const sockets = new Map<number, number>();
+  while (sockets.size < bootLayout(boot).maxVcpus - 1) {
+    const message = receiveControl(controlFd);
+    if (!message || message.kind !== KIND_VCPU) return exitProcess(1);
+    sockets.set(message.a, message.fd);
+  }
+  return sockets;
+}
+/** Where a vCPU other than 0 is to begin. Sleeps until it is brought up for the first time. */
+export function awaitStart(boot: ControlMessage): { entry: number; argument: number } {
+  const frame = vcpuFrame(bootLayout(boot), boot.a >>> 16);
+  const address = mapShared(boot.fd, PAGE_SIZE, frame * PAGE_SIZE);
+  const page = viewOf(address, PAGE_SIZE);
+  const words = new Int32Array(page);
+  const { entry, argument } = vcpu_page.at;
+  while (Atomics.load(words, entry / 4) === 0) futexWait(address + entry, 0);
+  const view = new DataView(page);
+  return { entry: getU64(view, entry), argument: getU64(view, argument) };
+}
+/** Become another vCPU of a process whose vCPU 0 has mapped the domain's memory at `address`. */
+export function attachSibling(controlFd: number, boot: ControlMessage, address: number): Vcpu {
+  const layout = bootLayout(boot);
+  const memory = Arena.sharing(address, layout.frames * PAGE_SIZE);
+  const id = boot.a >>> 16;
+  closeFd(boot.fd);
+  return new Vcpu(new ProcessMachine(controlFd, memory, layout, id), memory, layout, domid(boot.a & 0xffff), id);
 }
 
 /** The vCPUs this process was started with: id -> control socket, from XENOLITH_VCPUS ("0:3,2:4"). */

@@ -1,0 +1,33 @@
+// The threads of a domain's further vCPUs, as the shell starts them: before anything of the domain is run, since a
+// domain that is confined can start none.
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { type ControlMessage, receiveSiblings } from '#pvbus';
+import type { VcpuThreadData } from './vcpu-thread.ts';
+
+/** Many times what a loaded machine needs. */
+const START_MS = 30_000;
+
+export class VcpuThreads {
+  private readonly ready = new Int32Array(new SharedArrayBuffer(4));
+  private readonly count: number;
+
+  /** A domain of one vCPU has none. `folder` holds the thread's file. */
+  constructor(folder: string, controlFd: number, boot: ControlMessage) {
+    const sockets = receiveSiblings(controlFd, boot);
+    for (const socket of sockets.values()) {
+      const workerData: VcpuThreadData = { controlFd: socket, ready: this.ready };
+      // order: they come up while the domain is still being built. They need no turn of this thread's event loop.
+      new Worker(join(folder, 'domain-vcpu.cjs'), { workerData, env: {} });
+    }
+    this.count = sockets.size;
+  }
+  /** Sleep until all of them are there. */
+  awaitAll(): void {
+    const { ready, count } = this;
+    for (let n = Atomics.load(ready, 0); n < count; n = Atomics.load(ready, 0)) {
+      if (Atomics.wait(ready, 0, n, START_MS) === 'timed-out')
+        throw new Error(`${n} of ${count} vCPU threads have started within ${START_MS / 1000} s`);
+    }
+  }
+}
