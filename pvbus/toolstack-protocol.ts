@@ -9,6 +9,7 @@
 import { diskConfig, domainConfig, vifConfig } from './domain-config.ts';
 import { XenError } from './errors.ts';
 import {
+  bytes,
   flag,
   integer,
   listOf,
@@ -21,9 +22,20 @@ import {
   type Shaped,
   text,
 } from './message-shape.ts';
+import { SCHEDULING_OPS } from './toolstack-scheduling.ts';
 
 export { checkDomainConfig, type DomainConfig } from './domain-config.ts';
 export { encodeFrame, FrameDecoder, MAX_FRAME, TOOLSTACK_VERSION } from './toolstack-frames.ts';
+export {
+  type Cpupool,
+  type DomainShares,
+  type DomainVcpus,
+  type PoolParams,
+  type RtdsShares,
+  SCHEDULER_NAMES,
+  type SchedulerName,
+  type VcpuRecord,
+} from './toolstack-scheduling.ts';
 
 /** libxl's return codes, which `xl create` turns into its exit code. Xen: libxl_types.idl, libxl_error. */
 export const ERROR_NONSPECIFIC = -1;
@@ -141,6 +153,10 @@ export const TOOLSTACK_OPS = {
   domname: op({ domid }, record({ name: anyName })),
   /** EEXIST when another domain has the name. */
   rename: op({ domid, name: anyName }, nothing),
+  /** What the guest is to have. EINVAL when it may not have so much. */
+  setMemoryTarget: op({ domid, kib: integer(0, Number.MAX_SAFE_INTEGER) }, nothing),
+  /** What it may have at most. EINVAL when that is less than it is to have. */
+  setMaxMemory: op({ domid, kib: integer(0, Number.MAX_SAFE_INTEGER) }, nothing),
   /** Path of the unix socket that carries the console's bytes both ways. */
   console: op({ domid }, record({ path: text(108) })),
   /** Replies when a backend serves it. EEXIST, ENOENT, EBUSY, ... with nothing left of it. */
@@ -153,10 +169,16 @@ export const TOOLSTACK_OPS = {
   wait: op({ domid, until: oneOf('shutdown', 'destroyed') }, domainEnd),
   /** Streams domain events until the connection closes; the reply says that the subscription stands. */
   subscribe: op({}, nothing),
+  /**
+   * Record `events` (Xen's evt_mask) and stream trace events until the connection closes. EBUSY while another one
+   * does. Nothing in them is older than `since`, in ns of the monotonic clock.
+   */
+  trace: op({ events: integer() }, record({ cpus: integer(), since: quantity })),
   /** Idempotent for equal arguments; EEXIST when a bridge of that name differs. */
   createBridge: op({ name: text(64), mtu: integer(68, 65_535) }, nothing),
   /** EBUSY while vifs are connected, ENOENT when there is none. */
   deleteBridge: op({ name: text(64) }, nothing),
+  ...SCHEDULING_OPS,
   /** End every domain, then the host. The connection closes when dom0 goes. */
   shutdownHost: op({}, nothing),
 } as const;
@@ -188,7 +210,24 @@ export const domainEvent = record({
   reason: nullable(integer(0, 255)),
 });
 export type DomainEvent = Shaped<typeof domainEvent>;
-export type ToolstackEvent = PhaseEvent | DomainEvent;
+/** Records of one ring, whole and in its order: of a pCPU as Xen has them, of a vCPU in slots of TRACE_SLOT_SIZE. */
+const traceChunk = record({
+  cpu: nullable(integer(0, 4095)),
+  domid: nullable(domid),
+  vcpu: nullable(integer(0, 4095)),
+  /** Records before these that nobody has read in time, of a vCPU. A pCPU's ring tells itself. */
+  lost: quantity,
+  records: bytes(1 << 20),
+});
+export type TraceChunk = Shaped<typeof traceChunk>;
+export const traceEvents = record({
+  event: oneOf('trace'),
+  /** What was recorded before this, in ns, has been sent with this event; null: more of it follows. */
+  until: nullable(quantity),
+  chunks: listOf(traceChunk, 65_536),
+});
+export type TraceEvent = Shaped<typeof traceEvents>;
+export type ToolstackEvent = PhaseEvent | DomainEvent | TraceEvent;
 
 export type ToolstackReply =
   | { id: number; result: unknown }
@@ -223,7 +262,8 @@ export function checkReply(message: unknown): ToolstackReply {
   if (error !== undefined && error !== null) return { id, error: errorShape(error, 'reply.error') };
   if (event !== undefined && event !== null) {
     const kind = (event as { event?: unknown }).event;
-    return { id, event: kind === 'domain' ? domainEvent(event, 'reply.event') : phaseEvent(event, 'reply.event') };
+    if (kind === 'domain') return { id, event: domainEvent(event, 'reply.event') };
+    return { id, event: kind === 'trace' ? traceEvents(event, 'reply.event') : phaseEvent(event, 'reply.event') };
   }
   return { id, result: result ?? null };
 }

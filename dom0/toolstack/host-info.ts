@@ -1,26 +1,15 @@
 // What `xl info` shows of the hypervisor.
 import {
   type HostInfo,
-  XEN_SCHEDULER_ARINC653,
-  XEN_SCHEDULER_CREDIT,
-  XEN_SCHEDULER_CREDIT2,
-  XEN_SCHEDULER_NULL,
-  XEN_SCHEDULER_RTDS,
   XEN_SYSCTL_PHYSCAP_gnttab_v1,
   XEN_SYSCTL_PHYSCAP_gnttab_v2,
   XEN_SYSCTL_PHYSCAP_hap,
   XEN_SYSCTL_PHYSCAP_hvm,
   XEN_SYSCTL_PHYSCAP_pv,
 } from '#pvbus';
+import { schedulerName } from './scheduling.ts';
 import type { Xc } from './xc.ts';
 
-const SCHEDULERS = new Map([
-  [XEN_SCHEDULER_CREDIT, 'credit'],
-  [XEN_SCHEDULER_CREDIT2, 'credit2'],
-  [XEN_SCHEDULER_ARINC653, 'arinc653'],
-  [XEN_SCHEDULER_RTDS, 'rtds'],
-  [XEN_SCHEDULER_NULL, 'null'],
-]);
 const CAPABILITIES: readonly [number, string][] = [
   [XEN_SYSCTL_PHYSCAP_pv, 'pv'],
   [XEN_SYSCTL_PHYSCAP_hvm, 'hvm'],
@@ -33,7 +22,6 @@ const PAGES_PER_MIB = 256;
 export function hostInfo(xc: Xc): HostInfo {
   const phys = xc.physinfo();
   const version = xc.version();
-  const scheduler = xc.schedId();
   return {
     nr_cpus: phys.nr_cpus,
     max_cpu_id: phys.max_cpu_id,
@@ -53,7 +41,7 @@ export function hostInfo(xc: Xc): HostInfo {
     xen_minor: version.minor,
     xen_extra: version.extraversion,
     xen_caps: version.capabilities,
-    xen_scheduler: SCHEDULERS.get(scheduler) ?? `unknown (${scheduler})`,
+    xen_scheduler: schedulerName(xc.schedId()),
     xen_pagesize: version.pagesize,
     virt_start: version.virt_start,
     xen_changeset: version.changeset,

@@ -204,6 +204,12 @@ export class ToolstackServer {
       case 'rename':
         await toolstack.rename(asDomid(request.args.domid), request.args.name);
         return null;
+      case 'setMemoryTarget':
+        await toolstack.setMemoryTarget(asDomid(request.args.domid), request.args.kib);
+        return null;
+      case 'setMaxMemory':
+        await toolstack.setMaxMemory(asDomid(request.args.domid), request.args.kib);
+        return null;
       case 'console':
         return { path: toolstack.console(asDomid(request.args.domid)) };
       case 'attachDisk':
@@ -220,6 +226,12 @@ export class ToolstackServer {
       }
       case 'wait':
         return toolstack.wait(asDomid(request.args.domid), request.args.until, connection.gone.signal);
+      case 'trace': {
+        const unread = (): number => connection.socket.writableLength;
+        const { cpus, since, stop } = toolstack.tracing.start(request.args.events, { tell, unread });
+        connection.subscriptions.push(stop);
+        return { cpus, since };
+      }
       case 'subscribe':
         connection.subscriptions.push(toolstack.subscribe(tell));
         return null;
@@ -228,6 +240,41 @@ export class ToolstackServer {
         return null;
       case 'deleteBridge':
         await toolstack.deleteBridge(request.args.name);
+        return null;
+      case 'vcpus':
+        return toolstack.scheduling.vcpus(request.args.domid === null ? null : asDomid(request.args.domid));
+      case 'pinVcpu':
+        toolstack.scheduling.pin(request.args);
+        return null;
+      case 'shares':
+        return toolstack.scheduling.shares(request.args.domid === null ? null : asDomid(request.args.domid));
+      case 'setCredit':
+        toolstack.scheduling.setCredit(request.args);
+        return null;
+      case 'setRtds':
+        toolstack.scheduling.setRtds(request.args);
+        return null;
+      case 'setPoolParams':
+        await toolstack.scheduling.setParams(request.args);
+        return null;
+      case 'cpupools':
+        return toolstack.scheduling.pools();
+      case 'createPool':
+        return { id: await toolstack.scheduling.create(request.args) };
+      case 'destroyPool':
+        await toolstack.scheduling.destroy(request.args.pool);
+        return null;
+      case 'renamePool':
+        await toolstack.scheduling.rename(request.args.pool, request.args.name);
+        return null;
+      case 'addPoolCpu':
+        await toolstack.scheduling.addCpu(request.args.pool, request.args.cpu);
+        return null;
+      case 'removePoolCpu':
+        await toolstack.scheduling.removeCpu(request.args.pool, request.args.cpu);
+        return null;
+      case 'moveToPool':
+        await toolstack.scheduling.move(asDomid(request.args.domid), request.args.pool);
         return null;
       case 'shutdownHost':
         await toolstack.destroyAll();

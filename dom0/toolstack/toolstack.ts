@@ -22,14 +22,18 @@ import { ImageLoader } from './bundle-program.ts';
 import { crashMessage } from './crash-record.ts';
 import { type CreateOptions, createDomain, type OnPhase } from './create-domain.ts';
 import { destroyDomain } from './destroy-domain.ts';
+import { rememberTarget, setMaxMemory, setMemoryTarget } from './domain-memory.ts';
 import { writeNodes } from './domain-nodes.ts';
 import { DOM0_NAME, type DomainRecord, DomainRecords } from './domain-records.ts';
+import { FreeMemory } from './free-memory.ts';
 import { hostInfo } from './host-info.ts';
 import { freeVifNumber, type PluggableType, plug, recordOf, unplugDevice } from './hotplug.ts';
 import { Locks } from './locks.ts';
 import { Monitor } from './monitor.ts';
 import type { ToolstackParts } from './parts.ts';
+import { Scheduling } from './scheduling.ts';
 import { requestShutdown } from './shutdown-domain.ts';
+import { Tracing } from './trace.ts';
 import { Waits } from './waits.ts';
 import type { Xc, XcDomainInfo } from './xc.ts';
 import { domainPath, namePath, readableBy, vmPath } from './xenstore-paths.ts';
@@ -57,6 +61,9 @@ const KIB_PER_PAGE = 4;
 export class Toolstack {
   readonly #parts: ToolstackParts;
   readonly #bridges: Bridges;
+  /** Processors: who runs where, and for how long. */
+  readonly scheduling: Scheduling;
+  readonly tracing: Tracing;
   readonly #monitor: Monitor;
   readonly #locks = new Locks();
   readonly #waits = new Waits();
@@ -70,8 +77,11 @@ export class Toolstack {
       gone: domid => this.#hasGone(domid),
     });
     const records = new DomainRecords();
-    this.#parts = { ...options, images: new ImageLoader(), records, watch };
+    const memory = new FreeMemory({ xc, xs, records, log });
+    this.#parts = { ...options, images: new ImageLoader(), records, memory, watch };
     this.#bridges = options.bridges;
+    this.scheduling = new Scheduling(this.#parts, domid => this.#nameOf(domid));
+    this.tracing = new Tracing(xc, clock);
     this.#monitor = new Monitor(
       {
         crashMessage: record => crashMessage(xc, record.domid),
@@ -118,6 +128,18 @@ export class Toolstack {
     if (info.shutdown) throw new XenError('EINVAL', `dom${domid} has shut down already`);
     if (info.dying) throw new XenError('EINVAL', `dom${domid} is dying`);
     await requestShutdown(this.#parts.xs, domid, how);
+  }
+
+  // ---- memory ----
+
+  /** What the domain is to have, KiB. */
+  async setMemoryTarget(domid: Domid, kib: number): Promise<void> {
+    await setMemoryTarget(this.#parts, domid, kib);
+    rememberTarget(this.#parts, domid, kib);
+  }
+  /** What it may have at most. */
+  setMaxMemory(domid: Domid, kib: number): Promise<void> {
+    return setMaxMemory(this.#parts, domid, kib);
   }
 
   // ---- what there is ----
@@ -321,7 +343,7 @@ export class Toolstack {
       shutdown: info.shutdown,
       dying: info.dying,
       shutdown_reason: info.shutdown ? info.shutdownReason : null,
-      cpupool: `Pool-${info.cpupool}`,
+      cpupool: await this.scheduling.poolName(info.cpupool),
       ssid_label: this.#parts.records.get(info.domid)?.config.seclabel ?? null,
     };
   }

@@ -24,6 +24,7 @@ import {
   XEN_SYSCTL_SCHEDOP_getinfo,
   XEN_SYSCTL_SCHEDOP_putinfo,
   XEN_SYSCTL_scheduler_op,
+  XEN_VCPUAFFINITY_FORCE,
   XEN_VCPUAFFINITY_HARD,
   XEN_VCPUAFFINITY_SOFT,
   XenError,
@@ -111,9 +112,10 @@ export class XcScheduling {
     const { hard, soft } = this.#affinity(XEN_DOMCTL_getvcpuaffinity, domid, vcpu, flags, what, [], []);
     return { hard: this.#map(hard), soft: this.#map(soft) };
   }
-  /** null: as it is. */
-  setAffinity(domid: Domid, vcpu: number, hard: Cpus | null, soft: Cpus | null): void {
-    const flags = (hard === null ? 0 : XEN_VCPUAFFINITY_HARD) | (soft === null ? 0 : XEN_VCPUAFFINITY_SOFT);
+  /** null: as it is. `force`: even against what the vCPU was pinned to for a while. */
+  setAffinity(domid: Domid, vcpu: number, hard: Cpus | null, soft: Cpus | null, force: boolean): void {
+    const maps = (hard === null ? 0 : XEN_VCPUAFFINITY_HARD) | (soft === null ? 0 : XEN_VCPUAFFINITY_SOFT);
+    const flags = maps | (force ? XEN_VCPUAFFINITY_FORCE : 0);
     const what = `set the affinity of dom${domid} vcpu${vcpu}`;
     this.#affinity(XEN_DOMCTL_setvcpuaffinity, domid, vcpu, flags, what, hard ?? [], soft ?? []);
   }

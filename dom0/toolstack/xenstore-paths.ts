@@ -21,6 +21,10 @@ export const frontendPath = (domid: number, type: string, devid: number): string
 export const consolePath = (domid: number): string => `${domainPath(domid)}/console`;
 export const storePath = (domid: number): string => `${domainPath(domid)}/store`;
 export const namePath = (domid: number): string => `${domainPath(domid)}/name`;
+export const memoryPath = (domid: number): string => `${domainPath(domid)}/memory`;
+/** Xen: libxl's own; the hypervisor knows pools by number alone. */
+export const poolPath = (id: number): string => `/local/pool/${id}`;
+export const poolNamePath = (id: number): string => `${poolPath(id)}/name`;
 export const shutdownPath = (domid: number): string => `${domainPath(domid)}/control/shutdown`;
 
 /** Owned by dom0, read by nobody else. */

@@ -7,11 +7,14 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
+  type Cpupool,
   checkRequest,
   type DomainConfig,
   type DomainEnd,
   type DomainEvent,
   type DomainInfo,
+  type DomainShares,
+  type DomainVcpus,
   encodeFrame,
   FrameDecoder,
   type HostInfo,
@@ -68,6 +71,14 @@ export class FakeToolstack {
   readonly failures = new Map<ToolstackOp, ToolstackError>();
   /** What `xl dmesg` reads. */
   messages = '(XEN) hello\n';
+  /** What the commands about processors are told, as it is here; what they change is in `requests`. */
+  readonly processors = {
+    vcpus: [] as DomainVcpus[],
+    shares: [] as DomainShares[],
+    pools: [] as Cpupool[],
+    free: [] as number[],
+    nr_cpus: 4,
+  };
   /** What guests do when asked to shut down: end at once, or nothing. */
   obedient = true;
   /** Called after the reply to shutdownHost. */
@@ -246,6 +257,14 @@ export class FakeToolstack {
         domain(args.domid).name = args.name;
         return reply();
       }
+      case 'setMemoryTarget':
+      case 'setMaxMemory': {
+        const found = domain(args.domid);
+        if (op === 'setMaxMemory') found.max_kb = args.kib;
+        else if (args.kib <= found.max_kb) found.current_kb = args.kib;
+        else throw new XenError('EINVAL', 'memory_dynamic_max must be less than or equal to memory_static_max');
+        return reply();
+      }
       case 'console':
         if (domain(args.domid).console === null) throw new XenError('ENOENT', `dom${args.domid} has no console`);
         return reply({ path: runPaths(this.dir).consoleSocket(args.domid) });
@@ -276,6 +295,8 @@ export class FakeToolstack {
         this.#waits.push({ peer, id, ...args });
         return;
       }
+      case 'trace':
+        return reply({ cpus: 2, since: 0 });
       case 'subscribe':
         peer.subscriptions.push(id);
         return reply();
@@ -284,6 +305,28 @@ export class FakeToolstack {
         return reply();
       case 'deleteBridge':
         if (!this.bridges.delete(args.name)) throw new XenError('ENOENT', `there is no bridge '${args.name}'`);
+        return reply();
+      case 'vcpus':
+      case 'shares': {
+        if (args.domid !== null) domain(args.domid);
+        const all: readonly { domid: number }[] = this.processors[op];
+        return reply(all.filter(({ domid }) => args.domid === null || domid === args.domid));
+      }
+      case 'cpupools': {
+        const { pools, free, nr_cpus } = this.processors;
+        return reply({ pools, free, nr_cpus });
+      }
+      case 'createPool':
+        return reply({ id: this.processors.pools.length });
+      case 'pinVcpu':
+      case 'setCredit':
+      case 'setRtds':
+      case 'setPoolParams':
+      case 'destroyPool':
+      case 'renamePool':
+      case 'addPoolCpu':
+      case 'removePoolCpu':
+      case 'moveToPool':
         return reply();
       case 'shutdownHost':
         for (const domid of [...this.domains.keys()]) if (domid !== 0) this.end(domid, 'destroyed');

@@ -110,11 +110,146 @@ export const COMMANDS: readonly CommandSpec[] = [
     load: () => import('./domname.ts'),
   },
   {
+    name: 'vcpu-list',
+    modifies: false,
+    usage: '[Domain, ...]',
+    description: 'List the VCPUs for all/some domains',
+    load: () => import('./vcpu-list.ts'),
+  },
+  {
+    name: 'vcpu-pin',
+    modifies: true,
+    dryRun: true,
+    usage: '[option] <Domain> <VCPU|all> <Hard affinity|-|all> <Soft affinity|-|all>',
+    description: 'Set which CPUs a VCPU can use',
+    options: `-f, --force             Also where the guest has pinned the vCPU itself.
+-i, --ignore-global-affinity-masks
+                        Accepted; there are no global masks.`,
+    load: () => import('./vcpu-pin.ts'),
+  },
+  {
+    name: 'sched-credit',
+    modifies: true,
+    usage: '[-d <Domain> [-w[=WEIGHT]|-c[=CAP]]] [-s [-t TSLICE] [-r RATELIMIT] [-m DELAY]] [-p CPUPOOL]',
+    description: 'Get/set credit scheduler parameters',
+    options: `-d DOMAIN, --domain=DOMAIN          The domain to show or change.
+-w WEIGHT, --weight=WEIGHT          Its share beside others, 1 to 65535.
+-c CAP, --cap=CAP                   Its limit in per cent of a CPU, 0 for none.
+-s, --schedparam                    Show or change the parameters of a pool.
+-t MS, --tslice_ms=MS               The length of a slice.
+-m USEC, --migration_delay_us=USEC  How long a vCPU stays where it ran.
+-r USEC, --ratelimit_us=USEC        The least time that a vCPU runs.
+-p CPUPOOL, --cpupool=CPUPOOL       This pool alone.`,
+    load: () => import('./sched-credit.ts'),
+  },
+  {
+    name: 'sched-credit2',
+    modifies: true,
+    usage: '[-d <Domain> [-w[=WEIGHT]|-c[=CAP]]] [-s [-r RATELIMIT]] [-p CPUPOOL]',
+    description: 'Get/set credit2 scheduler parameters',
+    options: `-d DOMAIN, --domain=DOMAIN          The domain to show or change.
+-w WEIGHT, --weight=WEIGHT          Its share beside others, 1 to 65535.
+-c CAP, --cap=CAP                   Its limit in per cent of a CPU, 0 for none.
+-s, --schedparam                    Show or change the parameters of a pool.
+-r USEC, --ratelimit_us=USEC        The least time that a vCPU runs.
+-p CPUPOOL, --cpupool=CPUPOOL       This pool alone.`,
+    load: () => import('./sched-credit.ts'),
+  },
+  {
+    name: 'sched-rtds',
+    modifies: true,
+    usage: '[-d <Domain> [-v[=VCPUID/all]] [-p[=PERIOD]] [-b[=BUDGET]] [-e[=EXTRATIME]]] [-c CPUPOOL]',
+    description: 'Get/set rtds scheduler parameters',
+    options: `-d DOMAIN, --domain=DOMAIN          The domain to show or change.
+-v VCPUID/all, --vcpuid=VCPUID/all  A vCPU of it, or each.
+-p PERIOD, --period=PERIOD          In microseconds.
+-b BUDGET, --budget=BUDGET          What it has of each period, in microseconds.
+-e 0|1, --extratime=0|1             May it use time that nobody has reserved?
+-c CPUPOOL, --cpupool=CPUPOOL       This pool alone.`,
+    load: () => import('./sched-rtds.ts'),
+  },
+  {
+    name: 'cpupool-create',
+    modifies: true,
+    dryRun: true,
+    usage: '[options] [<ConfigFile>] [vars]',
+    description: 'Create a new CPU pool',
+    options: `-h                      Print this help.
+-f FILE, --defconfig=FILE
+                        Read the configuration from FILE.
+-n, --dryrun            Print the configuration and create nothing.`,
+    load: () => import('./cpupool-create.ts'),
+  },
+  {
+    name: 'cpupool-list',
+    modifies: false,
+    usage: '[-c|--cpus] [<CPU Pool>]',
+    description: 'List CPU pools on host',
+    options: `-c, --cpus              Print the CPUs of each.`,
+    load: () => import('./cpupool-list.ts'),
+  },
+  {
+    name: 'cpupool-destroy',
+    modifies: true,
+    usage: '<CPU Pool>',
+    description: 'Deactivates a CPU pool',
+    load: () => import('./cpupool-change.ts'),
+  },
+  {
+    name: 'cpupool-rename',
+    modifies: true,
+    usage: '<CPU Pool> <new name>',
+    description: 'Renames a CPU pool',
+    load: () => import('./cpupool-change.ts'),
+  },
+  {
+    name: 'cpupool-cpu-add',
+    modifies: true,
+    usage: '<CPU Pool> <CPU nr>|node:<node nr>',
+    description: 'Adds a CPU to a CPU pool',
+    load: () => import('./cpupool-change.ts'),
+  },
+  {
+    name: 'cpupool-cpu-remove',
+    modifies: true,
+    usage: '<CPU Pool> <CPU nr>|node:<node nr>',
+    description: 'Removes a CPU from a CPU pool',
+    load: () => import('./cpupool-change.ts'),
+  },
+  {
+    name: 'cpupool-migrate',
+    modifies: true,
+    usage: '<Domain> <CPU Pool>',
+    description: 'Moves a domain into a CPU pool',
+    load: () => import('./cpupool-change.ts'),
+  },
+  {
+    name: 'cpupool-numa-split',
+    modifies: true,
+    usage: '',
+    description: 'Splits up the machine into one CPU pool per NUMA node',
+    load: () => import('./cpupool-change.ts'),
+  },
+  {
     name: 'rename',
     modifies: true,
     usage: '<Domain> <NewDomainName>',
     description: 'Rename a domain',
     load: () => import('./rename.ts'),
+  },
+  {
+    name: 'mem-max',
+    modifies: true,
+    usage: "<Domain> <MemMB['b'[bytes]|'k'[KB]|'m'[MB]|'g'[GB]|'t'[TB]]>",
+    description: 'Set the maximum amount reserved for a domain',
+    load: () => import('./mem-max.ts'),
+  },
+  {
+    name: 'mem-set',
+    modifies: true,
+    usage: "<Domain> <MemMB['b'[bytes]|'k'[KB]|'m'[MB]|'g'[GB]|'t'[TB]]>",
+    description: 'Set the current memory usage for a domain',
+    load: () => import('./mem-set.ts'),
   },
   {
     name: 'trigger',
@@ -253,6 +388,20 @@ Starts a host and stays until interrupted when none runs; joins the one that doe
 -q, --quiet             Say nothing but errors.
 A host that \`xl up' started for this file ends with it.`,
     load: () => import('./down.ts'),
+  },
+  {
+    name: 'trace',
+    modifies: false,
+    usage: '[options]',
+    description: 'Record what the hypervisor and all domains do',
+    options: `-h                      Print this help.
+-o FILE                 Write to FILE instead of trace.json or trace.bin.
+--format=FORMAT         perfetto: for https://ui.perfetto.dev (the default); xen: as xentrace does.
+-d SECONDS, --duration=SECONDS
+                        Stop by itself; otherwise at ^C.
+-e MASK                 Record these events only: Xen's event mask, or gen, sched, dom0op, mem, pv, guest,
+                        separated by commas.`,
+    load: () => import('./trace.ts'),
   },
 ];
 

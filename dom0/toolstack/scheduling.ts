@@ -1,0 +1,215 @@
+// What tools ask about processors, in names instead of numbers: vCPUs and pCPUs, shares, cpupools.
+import {
+  type Cpupool,
+  type DomainShares,
+  type DomainVcpus,
+  type Domid,
+  type PoolParams,
+  readKey,
+  type SchedulerName,
+  type ToolstackArgs,
+  type VcpuRecord,
+  XEN_SCHEDULER_ARINC653,
+  XEN_SCHEDULER_CREDIT,
+  XEN_SCHEDULER_CREDIT2,
+  XEN_SCHEDULER_NULL,
+  XEN_SCHEDULER_RTDS,
+  XenError,
+} from '#pvbus';
+import type { ToolstackParts } from './parts.ts';
+import type { XcDomainInfo } from './xc.ts';
+import { type XcCpupool, XcScheduling } from './xc-scheduling.ts';
+import { poolNamePath, poolPath } from './xenstore-paths.ts';
+
+const SCHEDULERS = new Map<number, SchedulerName>([
+  [XEN_SCHEDULER_CREDIT, 'credit'],
+  [XEN_SCHEDULER_CREDIT2, 'credit2'],
+  [XEN_SCHEDULER_ARINC653, 'arinc653'],
+  [XEN_SCHEDULER_RTDS, 'rtds'],
+  [XEN_SCHEDULER_NULL, 'null'],
+]);
+/** Throws ENOSYS for a number that is no scheduler's. */
+export function schedulerName(id: number): SchedulerName {
+  const name = SCHEDULERS.get(id);
+  if (name === undefined) throw new XenError('ENOSYS', `scheduler ${id} has no name`);
+  return name;
+}
+function schedulerId(name: SchedulerName): number {
+  for (const [id, other] of SCHEDULERS) if (other === name) return id;
+  throw new XenError('EINVAL', `there is no scheduler '${name}'`);
+}
+const hasCredit = (name: SchedulerName): boolean => name === 'credit' || name === 'credit2';
+
+/** The pool that is there from the beginning, whose name nobody has to write. */
+const DEFAULT_POOL = 0;
+
+export class Scheduling {
+  readonly #parts: ToolstackParts;
+  readonly #xc: XcScheduling;
+  readonly #nameOf: (domid: Domid) => Promise<string | null>;
+
+  constructor(parts: ToolstackParts, nameOf: (domid: Domid) => Promise<string | null>) {
+    this.#parts = parts;
+    this.#xc = new XcScheduling(parts.xc.calls);
+    this.#nameOf = nameOf;
+  }
+
+  // ---- vCPUs ----
+
+  vcpus(domid: Domid | null): Promise<DomainVcpus[]> {
+    return Promise.all(
+      this.#domains(domid).map(async info => ({
+        domid: info.domid,
+        name: await this.#nameOf(info.domid),
+        vcpus: info.dying ? [] : this.#vcpusOf(info),
+      })),
+    );
+  }
+  #vcpusOf({ domid, maxVcpuId }: XcDomainInfo): VcpuRecord[] {
+    const records: VcpuRecord[] = [];
+    for (let vcpu = 0; vcpu <= maxVcpuId; vcpu++) {
+      const { online, cpu, running, blocked, cpuTime } = this.#xc.vcpuInfo(domid, vcpu);
+      const { hard, soft } = this.#xc.affinity(domid, vcpu);
+      records.push({ vcpu, online, cpu, running, blocked, cpu_time: cpuTime, hard: [...hard], soft: [...soft] });
+    }
+    return records;
+  }
+  pin({ domid, vcpu, hard, soft, force }: ToolstackArgs<'pinVcpu'>): void {
+    const info = this.#domain(domid as Domid);
+    const first = vcpu ?? 0;
+    const last = vcpu ?? info.maxVcpuId;
+    for (let id = first; id <= last; id++) this.#xc.setAffinity(info.domid, id, hard, soft, force);
+  }
+
+  // ---- shares ----
+
+  shares(domid: Domid | null): Promise<DomainShares[]> {
+    const pools = this.#xc.pools();
+    return Promise.all(this.#domains(domid).map(info => this.#sharesOf(info, pools)));
+  }
+  async #sharesOf(info: XcDomainInfo, pools: readonly XcCpupool[]): Promise<DomainShares> {
+    const { domid, cpupool, maxVcpuId } = info;
+    const pool = pools.find(({ id }) => id === cpupool);
+    if (pool === undefined) throw new XenError('ENOENT', `cpupool ${cpupool}, in which dom${domid} is, is gone`);
+    const scheduler = schedulerName(pool.schedId);
+    const vcpus = Array.from({ length: maxVcpuId + 1 }, (_, vcpu) => vcpu);
+    return {
+      domid,
+      name: await this.#nameOf(domid),
+      pool: await this.poolName(cpupool),
+      scheduler,
+      credit: hasCredit(scheduler) ? this.#xc.credit(domid, pool.schedId) : null,
+      rtds:
+        scheduler === 'rtds'
+          ? { default: this.#xc.rtdsDefault(domid), vcpus: vcpus.map(vcpu => this.#xc.rtds(domid, vcpu)) }
+          : null,
+    };
+  }
+  setCredit({ domid, scheduler, weight, cap }: ToolstackArgs<'setCredit'>): void {
+    this.#xc.setCredit(this.#domain(domid as Domid).domid, schedulerId(scheduler), weight, cap);
+  }
+  setRtds({ domid, vcpu, ...wanted }: ToolstackArgs<'setRtds'>): void {
+    const info = this.#domain(domid as Domid);
+    const first = vcpu ?? 0;
+    const last = vcpu ?? info.maxVcpuId;
+    for (let id = first; id <= last; id++) {
+      const now = this.#xc.rtds(info.domid, id);
+      this.#xc.setRtds(info.domid, id, {
+        period: wanted.period ?? now.period,
+        budget: wanted.budget ?? now.budget,
+        extratime: wanted.extratime ?? now.extratime,
+      });
+    }
+  }
+
+  // ---- pools ----
+
+  async pools(): Promise<{ pools: Cpupool[]; free: number[]; nr_cpus: number }> {
+    const pools = await Promise.all(this.#xc.pools().map(pool => this.#describe(pool)));
+    return { pools, free: [...this.#xc.freeCpus()], nr_cpus: this.#parts.xc.physinfo().nr_cpus };
+  }
+  async #describe({ id, schedId, domains, cpus }: XcCpupool): Promise<Cpupool> {
+    const scheduler = schedulerName(schedId);
+    const params: PoolParams | null = hasCredit(scheduler) ? this.#xc.poolParams(id, schedId) : null;
+    return { id, name: await this.poolName(id), scheduler, cpus: [...cpus], domains, params };
+  }
+  /** Xen: a pool's name is a node that its creator writes; the first pool is Pool-0 all the same. */
+  async poolName(id: number): Promise<string> {
+    return (await readKey(this.#parts.xs, poolNamePath(id))) ?? `Pool-${id}`;
+  }
+  async #pool(name: string): Promise<XcCpupool> {
+    for (const pool of this.#xc.pools()) if ((await this.poolName(pool.id)) === name) return pool;
+    throw new XenError('ENOENT', `there is no cpupool '${name}'`);
+  }
+  async create({ name, scheduler, cpus }: ToolstackArgs<'createPool'>): Promise<number> {
+    await this.#checkName(name);
+    const { xs, log } = this.#parts;
+    const id = this.#xc.createPool(schedulerId(scheduler));
+    const taken: number[] = [];
+    try {
+      for (const cpu of cpus) {
+        this.#xc.addCpu(id, cpu);
+        taken.push(cpu);
+      }
+      await xs.write(poolNamePath(id), name);
+    } catch (error) {
+      for (const cpu of taken) this.#xc.removeCpu(id, cpu);
+      this.#xc.destroyPool(id);
+      throw error;
+    }
+    log.info(`cpupool '${name}': ${scheduler}, pCPUs ${cpus.join(',')}`);
+    return id;
+  }
+  async destroy(name: string): Promise<void> {
+    const { id, cpus, domains } = await this.#pool(name);
+    if (id === DEFAULT_POOL) throw new XenError('EINVAL', `cpupool '${name}' is where domain 0 is`);
+    if (domains > 0) throw new XenError('EBUSY', `cpupool '${name}' has ${domains} domains`);
+    for (const cpu of cpus) this.#xc.removeCpu(id, cpu);
+    this.#xc.destroyPool(id);
+    await this.#parts.xs.rm(poolPath(id));
+    this.#parts.log.info(`cpupool '${name}' is gone`);
+  }
+  async rename(pool: string, name: string): Promise<void> {
+    const { id } = await this.#pool(pool);
+    if (pool !== name) await this.#checkName(name);
+    await this.#parts.xs.write(poolNamePath(id), name);
+  }
+  async #checkName(name: string): Promise<void> {
+    if (name === '' || /[\p{Cc}/]/u.test(name)) throw new XenError('EINVAL', `'${name}' cannot be a cpupool's name`);
+    for (const { id } of this.#xc.pools())
+      if ((await this.poolName(id)) === name) throw new XenError('EEXIST', `there is a cpupool '${name}' already`);
+  }
+  async addCpu(pool: string, cpu: number): Promise<void> {
+    this.#xc.addCpu((await this.#pool(pool)).id, cpu);
+  }
+  async removeCpu(pool: string, cpu: number): Promise<void> {
+    this.#xc.removeCpu((await this.#pool(pool)).id, cpu);
+  }
+  async move(domid: Domid, pool: string): Promise<void> {
+    const info = this.#domain(domid);
+    this.#xc.moveDomain(info.domid, (await this.#pool(pool)).id);
+  }
+  async setParams({ pool, scheduler, ...wanted }: ToolstackArgs<'setPoolParams'>): Promise<void> {
+    const { id, schedId } = await this.#pool(pool);
+    if (schedId !== schedulerId(scheduler)) {
+      throw new XenError('EINVAL', `cpupool '${pool}' is scheduled by ${schedulerName(schedId)}, not ${scheduler}`);
+    }
+    const now = this.#xc.poolParams(id, schedId);
+    this.#xc.setPoolParams(id, schedId, {
+      tslice_ms: wanted.tslice_ms ?? now.tslice_ms,
+      ratelimit_us: wanted.ratelimit_us ?? now.ratelimit_us,
+      vcpu_migr_delay_us: wanted.vcpu_migr_delay_us ?? now.vcpu_migr_delay_us,
+    });
+  }
+
+  // ---- inside ----
+
+  #domains(domid: Domid | null): XcDomainInfo[] {
+    return domid === null ? this.#parts.xc.domainInfoList() : [this.#domain(domid)];
+  }
+  #domain(domid: Domid): XcDomainInfo {
+    const info = this.#parts.xc.domainInfo(domid);
+    if (info === undefined) throw new XenError('ESRCH', `there is no dom${domid}`);
+    return info;
+  }
+}
