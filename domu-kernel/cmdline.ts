@@ -13,3 +13,7 @@ export function parseCmdline(text: string): Arguments {
   }
   return args;
 }
+
+/** As Linux reads a boolean parameter. */
+export const isOn = (value: string | true | undefined): boolean =>
+  value === true || (value !== undefined && /^(1|y|on|true)/i.test(value));
