@@ -1,4 +1,4 @@
-/** A set of pCPUs: bit i is pCPU i. Sets that decisions are made from are never written again once they are passed on. */
+/** A set of pCPUs: bit i is pCPU i. */
 export class CpuSet {
   private readonly words: Uint32Array;
 
@@ -24,6 +24,16 @@ export class CpuSet {
     return set;
   }
 
+  copy(): CpuSet {
+    const set = new CpuSet(this.words.length * 32);
+    set.words.set(this.words);
+    return set;
+  }
+  and(other: CpuSet): CpuSet {
+    const set = this.copy();
+    for (let i = 0; i < set.words.length; i++) set.words[i]! &= other.words[i] ?? 0;
+    return set;
+  }
   has(cpu: number): boolean {
     return (((this.words[cpu >>> 5] ?? 0) >>> (cpu & 31)) & 1) !== 0;
   }
@@ -35,6 +45,11 @@ export class CpuSet {
   }
   clear(): void {
     this.words.fill(0);
+  }
+  get size(): number {
+    let size = 0;
+    for (let cpu = this.first(); cpu >= 0; cpu = this.nextIn(this, cpu + 1)) size++;
+    return size;
   }
   get isEmpty(): boolean {
     for (let i = 0; i < this.words.length; i++) if (this.words[i] !== 0) return false;

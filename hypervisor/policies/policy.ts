@@ -103,7 +103,7 @@ export interface CreditPoolParams {
 export interface CreditPolicy extends SchedPolicy {
   readonly sched_id: typeof XEN_SCHEDULER_CREDIT | typeof XEN_SCHEDULER_CREDIT2;
   domainParams(domain: SchedDomain): CreditParams;
-  /** 0 or -EINVAL, and then nothing has changed; so for all of these. */
+  /** 0 or -XEN_EINVAL, and then nothing has changed; so for all of these. */
   setDomainParams(domain: SchedDomain, params: CreditParams, now: number): number;
   poolParams(): CreditPoolParams;
   setPoolParams(params: CreditPoolParams): number;

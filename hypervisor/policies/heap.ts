@@ -1,0 +1,68 @@
+/** Ordered by `prio`, then `key`, then who came first. Whoever writes prio or key of a queued node moves it first. */
+export interface HeapNode {
+  prio: number;
+  key: number;
+  /** The heap's: order of arrival, and place in the heap, -1 outside. */
+  seq: number;
+  pos: number;
+}
+
+const before = (a: HeapNode, b: HeapNode): boolean =>
+  a.prio !== b.prio ? a.prio < b.prio : a.key !== b.key ? a.key < b.key : a.seq < b.seq;
+
+/** A binary heap whose nodes know where they are, so that any of them can be taken out. A node is in one heap at most. */
+export class Heap<N extends HeapNode> {
+  private readonly nodes: N[] = [];
+  private arrivals = 0;
+
+  get size(): number {
+    return this.nodes.length;
+  }
+  /** Undefined when empty. */
+  get first(): N | undefined {
+    return this.nodes[0];
+  }
+  push(node: N): void {
+    node.seq = this.arrivals++;
+    this.nodes.push(node);
+    this.rise(node, this.nodes.length - 1);
+  }
+  remove(node: N): void {
+    const at = node.pos;
+    const last = this.nodes.pop()!;
+    node.pos = -1;
+    if (last === node) return;
+    if (at > 0 && before(last, this.nodes[(at - 1) >> 1]!)) this.rise(last, at);
+    else this.sink(last, at);
+  }
+
+  private rise(node: N, from: number): void {
+    let at = from;
+    while (at > 0) {
+      const up = (at - 1) >> 1;
+      const parent = this.nodes[up]!;
+      if (!before(node, parent)) break;
+      this.put(parent, at);
+      at = up;
+    }
+    this.put(node, at);
+  }
+  private sink(node: N, from: number): void {
+    const { nodes } = this;
+    let at = from;
+    for (;;) {
+      let down = 2 * at + 1;
+      if (down >= nodes.length) break;
+      if (down + 1 < nodes.length && before(nodes[down + 1]!, nodes[down]!)) down++;
+      const child = nodes[down]!;
+      if (!before(child, node)) break;
+      this.put(child, at);
+      at = down;
+    }
+    this.put(node, at);
+  }
+  private put(node: N, at: number): void {
+    this.nodes[at] = node;
+    node.pos = at;
+  }
+}
