@@ -63,9 +63,6 @@ export class ChildProcesses {
       this.callbacks.exited(id, result.exitCode, result.signal);
     });
   }
-  signal(id: number, signal: NodeJS.Signals): void {
-    this.running.get(id)?.kill(signal);
-  }
   /** SIGKILL to every child; resolves when all have been reaped. */
   async killAll(): Promise<void> {
     const children = [...this.running.values()];

@@ -49,6 +49,8 @@ function run(): never {
     clock: systemClock,
     log,
     processes,
+    nrCpus: processes.cpus.length,
+    idleNs: cpu => processes.idleNs(cpu),
     mediated,
     ...(mem !== undefined && { hostPages: Math.floor(mem / PAGE_SIZE), build: { commandLine: `mem=${mem / 1024}K` } }),
   });
@@ -62,6 +64,8 @@ function run(): never {
       loop.add(page);
     }
   };
+  loop.onNote = (page, want) => hypervisor.noted(page.domid, page.vcpu, want);
+  const { scheduler } = hypervisor;
   hypervisor.onDomainGone = (domain: Domain) => loop.remove(domain.domid);
   hypervisor.onHostShutdown = reason => down(0, `dom0 shut the host down (reason ${reason})`);
   processes.onExit = (domain, end) => {
@@ -85,6 +89,7 @@ function run(): never {
       processes.hear(mail.message as ToCore);
       progress = true;
     }
+    if (scheduler.step() === 'progress') progress = true;
     if (hypervisor.step() === 'progress') progress = true;
     const shellDue = processes.deadline;
     if (shellDue !== undefined && shellDue <= systemClock.now()) {
@@ -92,7 +97,8 @@ function run(): never {
       viewAhead();
       progress = true;
     }
-    if (!progress) loop.sleep(earliest(hypervisor.nextDeadline(), processes.deadline));
+    if (!progress)
+      loop.sleep(earliest(earliest(hypervisor.nextDeadline(), scheduler.nextDeadline()), processes.deadline));
   }
 }
 

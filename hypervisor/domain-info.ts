@@ -1,5 +1,6 @@
 // A domain as getdomaininfo shows it.
 import {
+  RUNSTATE_running,
   setU64,
   XEN_DOMAIN_HANDLE_SIZE,
   XEN_DOMINF_blocked,
@@ -19,11 +20,8 @@ import type { DomainLife } from './domain-life.ts';
 /** Bits of a guest-physical address: frame numbers in hypercalls are 32 bits. */
 const GPADDR_BITS = 44;
 
-/** Could it run at this moment? */
-export function isRunning(vcpu: Vcpu): boolean {
-  const { domain } = vcpu;
-  return vcpu.up && domain.creationFinished && !domain.isPaused && !domain.isShutDown && !domain.dying && !vcpu.blocked;
-}
+/** Does it run at this moment, as far as the hypervisor knows? */
+export const isRunning = ({ runstate, blocked }: Vcpu): boolean => runstate.stateFor(blocked) === RUNSTATE_running;
 
 function flagsOf(domain: Domain): number {
   let flags = 0;
@@ -67,6 +65,7 @@ export function writeDomainInfo(domain: Domain, life: DomainLife, view: DataView
   view.setUint32(base + at.nr_online_vcpus, online, true);
   view.setUint32(base + at.max_vcpu_id, highest, true);
   view.setUint32(base + at.ssidref, domain.ssidref, true);
+  view.setUint32(base + at.cpupool, domain.cpupool, true);
   for (let i = 0; i < XEN_DOMAIN_HANDLE_SIZE; i++) view.setUint8(base + at.handle + i, domain.handle[i]!);
   view.setUint8(base + at.gpaddr_bits, GPADDR_BITS);
 }

@@ -38,6 +38,8 @@ import type { EventChannels } from './event-channels.ts';
 import { writeTime, writeWallClock } from './guest-clock.ts';
 import { type HostMemory, Physmap } from './memory.ts';
 import type { Pools } from './pools.ts';
+import type { Cpupools } from './scheduling/cpupools.ts';
+import type { Scheduler } from './scheduling/scheduler.ts';
 import type { Teardowns } from './teardown.ts';
 import type { Virqs } from './virq.ts';
 
@@ -63,6 +65,8 @@ export interface LifeParts {
   readonly events: EventChannels;
   readonly virqs: Virqs;
   readonly pools: Pools;
+  readonly scheduler: Scheduler;
+  readonly cpupools: Cpupools;
   readonly teardowns: Teardowns;
   readonly mediated: boolean;
   /** The domain's vCPU pages exist; called before its process starts. */
@@ -90,6 +94,7 @@ export class DomainLife {
     const domain = new Domain({ ...config, domid });
     domain.controllerPauses = 1;
     domains.add(domain);
+    this.parts.scheduler.addDomain(domain, this.parts.cpupools.of(domain));
     return domain;
   }
 
@@ -107,7 +112,7 @@ export class DomainLife {
     return 0;
   }
   private makeMemory(domain: Domain, pages: number): number {
-    const { clock, host, events, mediated, processes, log } = this.parts;
+    const { clock, host, events, mediated, processes, scheduler, log } = this.parts;
     // A limit beyond the host's memory could never be used, but would cost address space.
     const layout = domainLayout(Math.min(pages, host.totalPages), domain.vcpus.length);
     let arena: Arena;
@@ -130,9 +135,11 @@ export class DomainLife {
     if (mediated) Atomics.store(arena.words, domain.controlWord('mediated'), 1);
     events.publishAll(domain);
     if (domain.creationFinished && !domain.isPaused) Atomics.store(arena.words, domain.controlWord('run'), 1);
+    scheduler.memoryMade(domain);
     this.parts.memoryMade(domain);
     domain.hasProcess = true;
     processes.start(domain);
+    scheduler.processStarted(domain);
     for (const vcpu of domain.vcpus) this.linked(vcpu);
     return 0;
   }
@@ -151,6 +158,7 @@ export class DomainLife {
       vcpu.made = true;
       vcpu.hardAffinity = new Array<boolean>(nrCpus).fill(true);
       vcpu.softAffinity = new Array<boolean>(nrCpus).fill(true);
+      this.parts.scheduler.addVcpu(vcpu);
     }
   }
 
@@ -176,12 +184,22 @@ export class DomainLife {
     return this.parts.processes.cpuTimeNs(vcpu.domain, vcpu.id);
   }
   private account(vcpu: Vcpu): void {
-    vcpu.runstate.account(this.parts.clock.now(), this.cpuTimeNs(vcpu));
+    this.accountFor(vcpu, this.cpuTimeNs(vcpu));
+  }
+  /** Its time up to now, of which it has used `cpuTimeNs` in all. */
+  accountFor(vcpu: Vcpu, cpuTimeNs: number): void {
+    vcpu.runstate.account(this.parts.clock.now(), cpuTimeNs, this.parts.scheduler.isContended(vcpu));
   }
   private updateRunstate(vcpu: Vcpu): void {
     const { domain } = vcpu;
     const online = vcpu.up && domain.creationFinished && !domain.isPaused && !domain.isShutDown && !domain.dying;
-    vcpu.runstate.enter(online ? RUNSTATE_running : RUNSTATE_offline, this.parts.clock.now());
+    const { scheduler } = this.parts;
+    scheduler.setOnline(vcpu, online);
+    this.enter(vcpu, (online ? scheduler.runstate(vcpu) : undefined) ?? (online ? RUNSTATE_running : RUNSTATE_offline));
+  }
+  /** The scheduler has accounted for it up to now; it goes on like this. */
+  enter(vcpu: Vcpu, state: number): void {
+    vcpu.runstate.enter(state, this.parts.clock.now());
     this.writeRunstate(vcpu);
   }
   /** Before and after what turns a domain's vCPUs on or off. */
@@ -234,7 +252,8 @@ export class DomainLife {
     if (domain.hasProcess) this.parts.processes.stop(domain);
   }
   private continueProcess(domain: Domain): void {
-    if (domain.hasProcess) this.parts.processes.cont(domain);
+    // The scheduler lets one go on that has not yielded.
+    if (domain.hasProcess && !domain.preempted) this.parts.processes.cont(domain);
   }
 
   /** SCHEDOP_shutdown_code: the reason that the next shutdown will have. */

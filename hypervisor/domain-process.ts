@@ -1,13 +1,20 @@
 // The processes of domains, as the core thread sees them: a waiting shell becomes a domU's, dom0 has two.
+import { readdirSync, readFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import {
   type Arena,
+  allowCpus,
+  allowedCpus,
   closeFd,
   type DomainLayout,
   KIND_BOOT,
+  KIND_VCPU,
   type Log,
   monotonicNow,
   PAGE_SIZE,
   processCpuTime,
+  sendControl,
+  signalProcess,
   socketPair,
   VCPU_CRASH_RECORD,
   VCPU_CRASH_RECORD_SIZE,
@@ -28,8 +35,15 @@ interface Process {
   domain: Domain | undefined;
   /** The vCPUs of the domain that are threads of this process. */
   vcpus: readonly number[];
-  /** By SIGSTOP. */
+  /** A descriptor of it; -1 while there is none. */
+  pidfd: number;
+  /** By SIGSTOP, and by SIGKILL: now, or once it is there. */
   stopped: boolean;
+  killed: boolean;
+  /** Of a domU with several vCPUs: their threads but the first, and the CPU time these have used. */
+  readonly threads: Map<number, { readonly tid: number; readonly used: number }>;
+  /** The pCPUs its vCPUs were put on. */
+  readonly places: Map<number, readonly number[]>;
   exited: boolean;
   /** Of its vCPUs: `before` is what they used as threads of other processes. */
   cpuTimeNs: number;
@@ -50,6 +64,10 @@ interface End {
   readonly code: number | undefined;
   readonly signal: string | undefined;
 }
+
+const { signals } = constants;
+/** /proc/stat counts in hundredths of a second. */
+const NS_PER_TICK = 1e7;
 
 /** Which of dom0's vCPUs live in which process, and whether another one may take its place. */
 const DOM0: readonly { program: Program; vcpus: readonly number[]; replaceable: boolean }[] = [
@@ -76,6 +94,10 @@ export class ProcessTable implements DomainProcesses {
   private readonly post: (message: ToMain) => void;
   private readonly log: Log;
   private readonly processes = new Map<number, Process>();
+  private readonly byDomain = new WeakMap<Domain, readonly Process[]>();
+  /** The number that Linux has for each pCPU. */
+  readonly cpus: readonly number[] = allowedCpus();
+  private readonly signal: (pidfd: number, signal: number) => void;
   /** Of domains whose process has ended: what their vCPUs had used when it was last looked at. */
   private readonly spent = new WeakMap<Domain, Map<number, number>>();
   /** When programs that may be replaced have ended lately (monotonic ns). */
@@ -84,9 +106,10 @@ export class ProcessTable implements DomainProcesses {
   private prepareAt: number | undefined;
   private nextId = 1;
 
-  constructor(post: (message: ToMain) => void, log: Log) {
+  constructor(post: (message: ToMain) => void, log: Log, signal = signalProcess) {
     this.post = post;
     this.log = log;
+    this.signal = signal;
   }
 
   /** Have a shell wait for the next domain. */
@@ -113,11 +136,13 @@ export class ProcessTable implements DomainProcesses {
   ): Process {
     const id = this.nextId++;
     const cpuTimeNs = before;
-    const unborn = { pid: 0, stopped: false, exited: false, heir: undefined };
-    const process = { id, program, domain, vcpus, cpuTimeNs, before, ...unborn };
+    const unborn = { pid: 0, pidfd: -1, stopped: false, killed: false, exited: false, heir: undefined };
+    const known = { places: new Map(), threads: new Map() };
+    const process: Process = { id, program, domain: undefined, vcpus, cpuTimeNs, before, ...known, ...unborn };
     this.processes.set(id, process);
-    const places = vcpus.map((v, i) => `${v}:${FIRST_SOCKET + i}`).join(',');
-    this.post({ op: 'spawn', id, program, sockets, vcpus: places, start });
+    if (domain) this.belongs(process, domain);
+    const numbered = vcpus.map((v, i) => `${v}:${FIRST_SOCKET + i}`).join(',');
+    this.post({ op: 'spawn', id, program, sockets, vcpus: numbered, start });
     return process;
   }
 
@@ -136,8 +161,18 @@ export class ProcessTable implements DomainProcesses {
     const { process, socket } = this.shell ?? this.startShell();
     this.shell = undefined;
     this.prepareAt = monotonicNow() + SHELL_DELAY_NS;
-    process.domain = domain;
+    this.belongs(process, domain);
+    process.vcpus = domain.vcpus.map(({ id }) => id);
     this.boot(domain, 0, socket);
+    for (const vcpu of domain.vcpus.slice(1)) this.bootSibling(vcpu, socket);
+  }
+  /** Another thread of the process is to be this vCPU: it gets its control socket through vCPU 0's. */
+  private bootSibling(vcpu: Vcpu, through: number): void {
+    const [near, far] = socketPair();
+    vcpu.sharesMapping = true;
+    this.boot(vcpu.domain, vcpu.id, near);
+    sendControl(through, KIND_VCPU, vcpu.id, 0, far);
+    closeFd(far);
   }
   private boot(domain: Domain, vcpu: number, socket: number): void {
     const { layout, memory } = domain;
@@ -146,44 +181,109 @@ export class ProcessTable implements DomainProcesses {
     link.send(KIND_BOOT, domain.domid | (vcpu << 16), layout.maxPages + layout.maxVcpus * 2 ** 32, memory);
   }
   kill(domain: Domain): void {
-    this.signal(domain, 'SIGKILL');
+    for (const process of this.of(domain)) this.end(process);
+  }
+  private end(process: Process): void {
+    process.killed = true;
+    if (process.pidfd >= 0) this.signal(process.pidfd, signals.SIGKILL);
   }
   stop(domain: Domain): void {
-    for (const process of this.of(domain)) process.stopped = true;
-    this.signal(domain, 'SIGSTOP');
+    for (const process of this.of(domain)) {
+      if (process.stopped) continue;
+      process.stopped = true;
+      if (process.pidfd >= 0) this.signal(process.pidfd, signals.SIGSTOP);
+    }
   }
   /** One that was not stopped hears nothing: a domain that is unpaused for the first time has better things to do. */
   cont(domain: Domain): void {
-    const stopped = this.of(domain).filter(process => process.stopped);
-    for (const process of stopped) process.stopped = false;
-    if (stopped.length > 0) this.signal(domain, 'SIGCONT');
+    for (const process of this.of(domain)) {
+      if (!process.stopped) continue;
+      process.stopped = false;
+      if (process.pidfd >= 0) this.signal(process.pidfd, signals.SIGCONT);
+    }
   }
-  private signal(domain: Domain, signal: NodeJS.Signals): void {
-    for (const process of this.of(domain)) if (!process.exited) this.post({ op: 'signal', id: process.id, signal });
+  private of(domain: Domain): readonly Process[] {
+    return this.byDomain.get(domain) ?? [];
   }
-  private of(domain: Domain): Process[] {
-    return [...this.processes.values()].filter(process => process.domain === domain);
+  private belongs(process: Process, domain: Domain | undefined): void {
+    const before = process.domain;
+    const left = before && this.of(before).filter(other => other !== process);
+    if (before && left) this.byDomain.set(before, left);
+    process.domain = domain;
+    if (domain) this.byDomain.set(domain, [...this.of(domain), process]);
   }
-  /** CPU time of the process a vCPU lives in, all its threads; charged to the first of its vCPUs. */
+  place(domain: Domain, vcpu: number, pcpus: readonly number[]): void {
+    const process = this.of(domain).find(p => p.vcpus.includes(vcpu));
+    if (!process) return;
+    process.places.set(vcpu, pcpus);
+    if (process.pid !== 0) this.allow(process, vcpu, pcpus);
+  }
+  /** The thread of a vCPU, or all threads of a process that has one vCPU, on these pCPUs from now on. */
+  private allow(process: Process, vcpu: number, pcpus: readonly number[]): void {
+    const cpus = pcpus.map(pcpu => this.cpus[pcpu]!);
+    // One that has just ended, or a machine that has lost a CPU: nothing is to be done.
+    for (const tid of process.vcpus.length === 1 ? threadsOf(process.pid) : this.threadOf(process, vcpu))
+      allowCpus(tid, cpus);
+  }
+  /** untrusted: the domain says which thread it is; it can say no other's than its own. */
+  private threadOf({ domain, pid }: Process, vcpu: number): number[] {
+    const page = vcpuFrame(domain!.layout, vcpu) * PAGE_SIZE;
+    const tid = domain!.memory.view.getUint32(page + vcpu_page.at.tid, true);
+    return threadsOf(pid).includes(tid) ? [tid] : [];
+  }
+  /** A vCPU's CPU time; that of threads of its process that are no vCPU is the first vCPU's. */
   cpuTimeNs(domain: Domain, vcpu: number): number {
-    const process = this.of(domain).find(p => p.vcpus[0] === vcpu);
+    const process = this.of(domain).find(p => p.vcpus.includes(vcpu));
     if (!process) return this.spent.get(domain)?.get(vcpu) ?? 0;
+    if (vcpu !== process.vcpus[0]) return this.threadTimeNs(process, vcpu);
     if (process.pid !== 0 && !process.exited)
       process.cpuTimeNs = Math.max(process.cpuTimeNs, process.before + (processCpuTime(process.pid) ?? 0));
-    return process.cpuTimeNs;
+    let others = 0;
+    if (domain.domid !== 0) for (const { used } of process.threads.values()) others += used;
+    return Math.max(0, process.cpuTimeNs - others);
+  }
+  /** dom0's threads are not told apart: theirs is the first one's. */
+  private threadTimeNs(process: Process, vcpu: number): number {
+    const { domain, pid, threads } = process;
+    if (!domain || domain.domid === 0 || pid === 0) return 0;
+    const before = threads.get(vcpu) ?? { tid: 0, used: 0 };
+    const tid = before.tid || this.threadOf(process, vcpu)[0];
+    if (tid === undefined) return before.used;
+    const used = Math.max(before.used, threadTime(pid, tid));
+    threads.set(vcpu, { tid, used });
+    return used;
+  }
+
+  /** For how long Linux had nothing to run on a pCPU. */
+  idleNs(pcpu: number): number {
+    const line = readFileSync('/proc/stat', 'latin1')
+      .split('\n')
+      .find(text => text.startsWith(`cpu${this.cpus[pcpu]} `));
+    return Number(line?.split(' ')[4] ?? 0) * NS_PER_TICK;
   }
 
   /** What the main thread says of its children. */
   hear(message: ToCore): void {
     const process = this.processes.get(message.id);
     if (!process) return;
-    if (message.op === 'spawned') process.pid = message.pid;
+    if (message.op === 'spawned') this.spawned(process, message.pid, message.pidfd);
     else this.ended(process, message.code, message.signal);
+  }
+  private spawned(process: Process, pid: number, pidfd: number): void {
+    process.pid = pid;
+    process.pidfd = pidfd;
+    // What was asked of it before it was there.
+    if (process.killed) this.end(process);
+    else if (process.stopped && pidfd >= 0) this.signal(pidfd, signals.SIGSTOP);
+    for (const [vcpu, pcpus] of process.places) this.allow(process, vcpu, pcpus);
   }
   private ended(process: Process, code: number | undefined, signal: string | undefined): void {
     process.exited = true;
     this.processes.delete(process.id);
+    if (process.pidfd >= 0) closeFd(process.pidfd);
+    process.pidfd = -1;
     const { domain } = process;
+    this.belongs(process, undefined);
     if (!domain) {
       this.unused(process, signal ?? `exit code ${code}`);
       return;
@@ -254,7 +354,7 @@ export class ProcessTable implements DomainProcesses {
     process.heir = undefined;
     if (!heir) return;
     for (const socket of heir.sockets) closeFd(socket);
-    if (!heir.process.exited) this.post({ op: 'signal', id: heir.process.id, signal: 'SIGKILL' });
+    if (!heir.process.exited) this.end(heir.process);
   }
 
   prepareSuccessor({ domain, id }: Vcpu): number {
@@ -277,13 +377,30 @@ export class ProcessTable implements DomainProcesses {
     if (!process || !heir) return -XEN_ENOENT;
     process.heir = undefined;
     heir.process.before = this.cpuTimeNs(domain, id);
-    heir.process.domain = domain;
-    process.domain = undefined;
+    this.belongs(process, undefined);
+    this.belongs(heir.process, domain);
     this.occupy(domain, process.vcpus, heir.sockets);
     this.log.info(`${process.program}, process ${process.pid}, has handed over to process ${heir.process.pid}`);
     this.retired.add(process);
     // It sleeps in this very call, of which nothing may come back: its words are another one's now.
-    this.post({ op: 'signal', id: process.id, signal: 'SIGKILL' });
+    this.end(process);
+    return 0;
+  }
+}
+
+/** The threads of a process; none of one that has ended. */
+function threadsOf(pid: number): number[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`).map(Number);
+  } catch {
+    return [];
+  }
+}
+/** ns; 0 of one that has ended. */
+function threadTime(pid: number, tid: number): number {
+  try {
+    return Number(readFileSync(`/proc/${pid}/task/${tid}/schedstat`, 'latin1').split(' ', 1)[0]);
+  } catch {
     return 0;
   }
 }

@@ -283,6 +283,8 @@ export class Domain {
   preempted = false;
   /** The id of the cpupool it is in. */
   cpupool: number;
+  /** Of a privileged domain, which is not scheduled: what it was given, to be shown. */
+  unscheduled = { weight: 256, cap: 0 };
   timeOffsetSeconds = 0;
 
   constructor(config: DomainConfig) {

@@ -11,6 +11,7 @@ import {
   XEN_EFAULT,
   XEN_EIO,
   XEN_ESRCH,
+  XEN_SCHEDULER_CREDIT2,
 } from '#pvbus';
 import { ConsoleRing } from './console-ring.ts';
 import { Continuations } from './continuations.ts';
@@ -30,6 +31,7 @@ import { EventChannelOp } from './hypercalls/event-channel-op.ts';
 import { GrantTableOp } from './hypercalls/grant-table-op.ts';
 import { MemoryOp } from './hypercalls/memory-op.ts';
 import { SchedOp } from './hypercalls/sched-op.ts';
+import { SchedulerOp } from './hypercalls/scheduler-op.ts';
 import { SetTimerOp } from './hypercalls/set-timer-op.ts';
 import { Sysctl } from './hypercalls/sysctl.ts';
 import { VcpuOp } from './hypercalls/vcpu-op.ts';
@@ -37,7 +39,10 @@ import { type BuildInfo, XenVersion } from './hypercalls/xen-version.ts';
 import { XenolithOp } from './hypercalls/xenolith-op.ts';
 import { HostMemory } from './memory.ts';
 import { MemoryAudit } from './memory-audit.ts';
+import { makePolicy } from './policies/make-policy.ts';
 import { Pools } from './pools.ts';
+import { Cpupools } from './scheduling/cpupools.ts';
+import { Scheduler } from './scheduling/scheduler.ts';
 import { Succession } from './succession.ts';
 import { Teardowns } from './teardown.ts';
 import { Timers } from './timers.ts';
@@ -61,7 +66,10 @@ export interface HypervisorOptions {
   readonly maxDomains?: number;
   /** Every send traps: for tracing, comparing, and hosts without futex_waitv. */
   readonly mediated?: boolean;
+  /** pCPUs; by default those this process may use. */
   readonly nrCpus?: number;
+  /** For how long each was idle; by default, for how long no domU had it. */
+  readonly idleNs?: (cpu: number) => number;
   /** Nominal; cycles are ns times this. */
   readonly cpuKhz?: number;
   readonly build?: Partial<BuildInfo>;
@@ -76,6 +84,9 @@ export class Hypervisor {
   readonly pools: Pools;
   readonly doorbells: DoorbellPages;
   readonly trace: Trace;
+  /** Has a step and a deadline of its own. */
+  readonly scheduler: Scheduler;
+  readonly cpupools: Cpupools;
   /** The domain has memory, and its vCPUs may soon trap: called before its process starts. */
   onDomainCreated: (domain: Domain) => void = () => {};
   /** The domain's memory is about to go: nobody traps from it any more. */
@@ -105,12 +116,22 @@ export class Hypervisor {
     this.host = new HostMemory(options.hostPages ?? Math.floor(totalmem() / PAGE_SIZE));
     this.doorbells = new DoorbellPages(mediated);
     this.pools = new Pools();
+    this.scheduler = new Scheduler({
+      clock,
+      processes,
+      nrCpus,
+      account: (vcpu, cpuTimeNs) => this.life.accountFor(vcpu, cpuTimeNs),
+      enter: (vcpu, runstate) => this.life.enter(vcpu, runstate),
+    });
+    const { scheduler } = this;
+    this.cpupools = new Cpupools(scheduler, this.domains, makePolicy, XEN_SCHEDULER_CREDIT2);
+    const { cpupools } = this;
     const trace = new Trace({
       clock,
       log: this.log,
       domains: this.domains,
       nrCpus,
-      pcpuOf: vcpu => Math.max(0, vcpu.hardAffinity.indexOf(true)),
+      pcpuOf: vcpu => scheduler.cpuOf(vcpu),
       halfFull: () => this.virqs.raiseGlobal(VIRQ_TBUF),
     });
     this.trace = trace;
@@ -132,6 +153,7 @@ export class Hypervisor {
       vcpuTimers,
       memoryGoing: domain => {
         audit.forget(domain);
+        scheduler.removeDomain(domain);
         trace.domainRemoved(domain.domid);
         this.onDomainGone(domain);
       },
@@ -145,6 +167,8 @@ export class Hypervisor {
       events,
       virqs,
       pools,
+      scheduler,
+      cpupools,
       teardowns: this.teardowns,
       mediated,
       memoryMade: domain => {
@@ -158,6 +182,7 @@ export class Hypervisor {
     this.succession = new Succession({ processes, life, events, pools, continuations, timers });
     const watchdogs = new Watchdogs(timers, clock, life, this.log);
     const say = (line: string): void => this.say(line);
+    const schedulerOp = new SchedulerOp(scheduler, cpupools);
     this.hypercalls = new HypercallTable({
       memory: new MemoryOp(domains, host, continuations, audit),
       timer: new SetTimerOp(vcpuTimers, clock),
@@ -165,7 +190,7 @@ export class Hypervisor {
       console: new ConsoleIo(),
       grants: new GrantTableOp(domains, grants, continuations, trace),
       vcpu: new VcpuOp(life, events, vcpuTimers, clock),
-      sched: new SchedOp(domains, life, watchdogs, timers, clock, nrCpus),
+      sched: new SchedOp(domains, life, watchdogs, timers, clock, nrCpus, scheduler),
       events: new EventChannelOp(domains, events, virqs, continuations),
       sysctl: new Sysctl({
         domains,
@@ -173,13 +198,17 @@ export class Hypervisor {
         host,
         console: this.console,
         trace,
+        scheduler,
+        cpupools,
+        schedulerOp,
+        idleNs: options.idleNs ?? (cpu => scheduler.pcpus[cpu]!.idle(clock.now())),
         nrCpus,
         cpuKhz: options.cpuKhz ?? (cpus()[0]?.speed ?? 0) * 1000,
         debugKey: key => {
           for (const line of dumpState(this, key)) this.say(line);
         },
       }),
-      domctl: new Domctl({ domains, life, events, virqs, clock, nrCpus, say }),
+      domctl: new Domctl({ domains, life, events, virqs, clock, nrCpus, scheduler, cpupools, schedulerOp, say }),
       xenolith: new XenolithOp(domains, pools, this.succession, trace.buffers),
       continuations,
     });
@@ -200,6 +229,7 @@ export class Hypervisor {
       handle: new Uint8Array(16),
       isPrivileged: true,
       isXenstore: false,
+      cpupool: 0,
       now: this.clock.now(),
       say: line => this.say(line),
     });
@@ -281,6 +311,12 @@ export class Hypervisor {
   ): void {
     const domain = this.domains.byId(domid);
     if (domain !== undefined) this.life.exited(domain, end);
+  }
+
+  /** untrusted: a vCPU says what it wants (XENOLITH_WANT_*). */
+  noted(domid: number, vcpuId: number, want: number): void {
+    const vcpu = this.domains.byId(domid)?.vcpus[vcpuId];
+    if (vcpu !== undefined) this.scheduler.noted(vcpu, want);
   }
 
   /** A vCPU has got a link, e.g. a new one: tell it what its domain shares with others. */

@@ -13,6 +13,7 @@ import {
   exitProcess,
   Mailbox,
   makeRunDir,
+  openProcess,
   removeSockets,
   runPaths,
   streamLog,
@@ -47,7 +48,7 @@ const log = streamLog({ write: text => writeSync(logFd, text) }, 'host', systemC
 const children = new ChildProcesses(
   { runDir: dir, logFd },
   {
-    spawned: (id, pid) => mailbox.post({ op: 'spawned', id, pid }),
+    spawned: (id, pid) => mailbox.post({ op: 'spawned', id, pid, pidfd: openProcess(pid) }),
     // What ends with the host is nothing to act upon.
     exited: (id, code, signal) => {
       if (!ending) mailbox.post({ op: 'exited', id, code, signal });
@@ -74,8 +75,7 @@ function hear(message: ToMain): void {
     // Whoever ends now is not replaced.
     if (!ending) children.spawn(message);
     for (const socket of message.sockets) closeFd(socket);
-  } else if (message.op === 'signal') children.signal(message.id, message.signal);
-  else end(message.status, message.why);
+  } else end(message.status, message.why);
 }
 
 process.on('SIGTERM', () => end(0, 'terminated'));

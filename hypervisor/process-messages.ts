@@ -10,11 +10,11 @@ export type ToMain =
       readonly vcpus: string;
       readonly start: Start;
     }
-  | { readonly op: 'signal'; readonly id: number; readonly signal: NodeJS.Signals }
   | { readonly op: 'host-down'; readonly status: number; readonly why: string };
 
 export type ToCore =
-  | { readonly op: 'spawned'; readonly id: number; readonly pid: number }
+  /** `pidfd`: a descriptor of the process, the core thread's from here on. */
+  | { readonly op: 'spawned'; readonly id: number; readonly pid: number; readonly pidfd: number }
   | {
       readonly op: 'exited';
       readonly id: number;

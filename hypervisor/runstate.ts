@@ -1,11 +1,11 @@
 // How a vCPU has spent its time: real nanoseconds, split into Xen's four states.
-import { RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_running } from '#pvbus';
+import { RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running } from '#pvbus';
 
 /**
  * invariant: the sum of `time` is the time since the vCPU was made, up to the last account.
- * A vCPU that is on line runs or blocks without telling the hypervisor: Linux's account of its CPU
- * time says how much of the time it ran, and the rest of it counts as blocked. Nobody is ever seen
- * runnable: Linux's run queue is not the hypervisor's to see.
+ * How much of the time a vCPU ran is Linux's account of its CPU time, whatever else is known of it. What it did with
+ * the rest the scheduler knows in a contended pool: it slept, or waited for a pCPU or, having one, for Linux to run it.
+ * In a free pool nobody waits for the hypervisor, and the rest counts as blocked.
  */
 export class Runstate {
   state: number = RUNSTATE_offline;
@@ -20,13 +20,14 @@ export class Runstate {
   }
 
   /** Account for the time since the last account, of which the vCPU has used up to `cpuTimeNs` in all. */
-  account(now: number, cpuTimeNs: number): void {
+  account(now: number, cpuTimeNs: number, contended = false): void {
     const elapsed = Math.max(0, now - this.accountedAt);
     if (this.state === RUNSTATE_offline) this.time[RUNSTATE_offline]! += elapsed;
     else {
       const ran = Math.min(Math.max(0, cpuTimeNs - this.cpuTimeNs), elapsed);
       this.time[RUNSTATE_running]! += ran;
-      this.time[RUNSTATE_blocked]! += elapsed - ran;
+      const waited = this.state === RUNSTATE_runnable || (this.state === RUNSTATE_running && contended);
+      this.time[waited ? RUNSTATE_runnable : RUNSTATE_blocked]! += elapsed - ran;
     }
     this.accountedAt += elapsed;
     this.cpuTimeNs = cpuTimeNs;

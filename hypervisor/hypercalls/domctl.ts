@@ -27,8 +27,6 @@ import {
   XEN_DOMCTL_max_vcpus,
   XEN_DOMCTL_pausedomain,
   XEN_DOMCTL_resumedomain,
-  XEN_DOMCTL_SCHEDOP_getinfo,
-  XEN_DOMCTL_SCHEDOP_putinfo,
   XEN_DOMCTL_scheduler_op,
   XEN_DOMCTL_set_address_size,
   XEN_DOMCTL_set_target,
@@ -49,7 +47,6 @@ import {
   XEN_ENOSYS,
   XEN_EPERM,
   XEN_ESRCH,
-  XEN_SCHEDULER_CREDIT2,
   XEN_VCPUAFFINITY_FORCE,
   XEN_VCPUAFFINITY_HARD,
   XEN_VCPUAFFINITY_SOFT,
@@ -60,8 +57,6 @@ import {
   xen_domctl_max_mem,
   xen_domctl_max_vcpus,
   xen_domctl_nodeaffinity,
-  xen_domctl_sched_credit2,
-  xen_domctl_scheduler_op,
   xen_domctl_set_target,
   xen_domctl_set_virq_handler,
   xen_domctl_setdomainhandle,
@@ -69,7 +64,7 @@ import {
   xen_domctl_vcpuaffinity,
   xen_domctl_vcpucontext,
 } from '#pvbus';
-import { allCpus, GuestBitmap, intersect, isEmpty } from '../affinity.ts';
+import { GuestBitmap, intersect, isEmpty } from '../affinity.ts';
 import type { Domain, Vcpu } from '../domain.ts';
 import { isRunning, writeDomainInfo } from '../domain-info.ts';
 import type { DomainLife } from '../domain-life.ts';
@@ -78,7 +73,10 @@ import type { EventChannels } from '../event-channels.ts';
 import { writeWallClock } from '../guest-clock.ts';
 import { NOWHERE, readU64 } from '../guest-memory.ts';
 import { mayCall } from '../privilege.ts';
+import type { Cpupools } from '../scheduling/cpupools.ts';
+import type { Scheduler } from '../scheduling/scheduler.ts';
 import type { Virqs } from '../virq.ts';
+import type { SchedulerOp } from './scheduler-op.ts';
 
 const DEFAULT_MAPTRACK_FRAMES = 1024;
 /** Entries of all maptrack frames a domain may have: what 32 bits of handle and this host's memory stand. */
@@ -95,6 +93,9 @@ export interface DomctlParts {
   readonly virqs: Virqs;
   readonly clock: Clock;
   readonly nrCpus: number;
+  readonly scheduler: Scheduler;
+  readonly cpupools: Cpupools;
+  readonly schedulerOp: SchedulerOp;
   readonly say: (line: string) => void;
 }
 
@@ -165,7 +166,7 @@ export class Domctl {
       case XEN_DOMCTL_getnodeaffinity:
         return this.nodeAffinity(caller, cmd === XEN_DOMCTL_setnodeaffinity);
       case XEN_DOMCTL_scheduler_op:
-        return this.schedulerOp(domain);
+        return this.parts.schedulerOp.domctl(caller, domain, op, U);
       case XEN_DOMCTL_setdomainhandle: {
         const at = U + xen_domctl_setdomainhandle.at.handle;
         domain.handle = this.bytes.slice(at, at + XEN_DOMAIN_HANDLE_SIZE);
@@ -223,7 +224,8 @@ export class Domctl {
     const version = grantOpts & XEN_DOMCTL_GRANT_version_mask;
     if ((grantOpts & ~XEN_DOMCTL_GRANT_version_mask) !== 0 || version !== 1) return -XEN_EINVAL;
     if (op.getUint32(U + at.vmtrace_size, true) !== 0) return -XEN_EINVAL;
-    if (op.getUint32(U + at.cpupool_id, true) !== 0) return -XEN_ESRCH; // there is only pool 0
+    const cpupool = op.getUint32(U + at.cpupool_id, true);
+    if (!this.parts.cpupools.byId(cpupool)?.nrCpus) return -XEN_ESRCH;
     const made = this.parts.life.create({
       domid: ANY_DOMID.includes(domid) ? -1 : domid,
       maxVcpus,
@@ -234,6 +236,7 @@ export class Domctl {
       handle: this.bytes.slice(U + at.handle, U + at.handle + XEN_DOMAIN_HANDLE_SIZE),
       isPrivileged: false,
       isXenstore: (flags & XEN_DOMCTL_CDF_xs_domain) !== 0,
+      cpupool,
       now: this.parts.clock.now(),
       say: this.parts.say,
     });
@@ -288,12 +291,11 @@ export class Domctl {
     this.op.setUint8(U + at.blocked, vcpu.blocked ? 1 : 0);
     this.op.setUint8(U + at.running, isRunning(vcpu) ? 1 : 0);
     setU64(this.op, U + at.cpu_time, this.parts.life.cpuTimeNs(vcpu));
-    // Linux moves threads as it likes; until a scheduler pins them a vCPU is said to be on its first CPU.
-    this.op.setUint32(U + at.cpu, vcpu.pinOverride ?? Math.max(0, vcpu.hardAffinity.indexOf(true)), true);
+    this.op.setUint32(U + at.cpu, vcpu.pinOverride ?? this.parts.scheduler.cpuOf(vcpu), true);
     return 0;
   }
 
-  // ---- placement: stored and checked, for the scheduler ----
+  // ---- placement ----
 
   private setVcpuAffinity(caller: Domain, domain: Domain): number {
     const { at } = xen_domctl_vcpuaffinity;
@@ -313,14 +315,16 @@ export class Domctl {
       if ((flags & XEN_VCPUAFFINITY_FORCE) === 0) return -XEN_EBUSY;
       vcpu.pinOverride = undefined;
     }
-    const { nrCpus } = this.parts;
+    const { nrCpus, cpupools, scheduler } = this.parts;
+    const online = intersect(hard?.read(nrCpus) ?? vcpu.hardAffinity, cpupools.of(domain).map);
+    if (hard && isEmpty(online)) return -XEN_EINVAL;
     const newHard = hard?.read(nrCpus) ?? vcpu.hardAffinity;
     const newSoft = soft?.read(nrCpus) ?? vcpu.softAffinity;
     // A vCPU that may run nowhere, or should run nowhere it may: refused, and nothing has changed.
     if (isEmpty(newHard) || isEmpty(newSoft)) return -XEN_EINVAL;
     vcpu.hardAffinity = newHard;
     vcpu.softAffinity = newSoft;
-    const online = intersect(newHard, allCpus(nrCpus));
+    scheduler.affinityChanged(vcpu);
     hard?.write(online);
     soft?.write(intersect(newSoft, online));
     return 0;
@@ -350,25 +354,6 @@ export class Domctl {
     if (!bitmap.reachable) return -XEN_EFAULT;
     if (set) return isEmpty(bitmap.read(1)) ? -XEN_EINVAL : 0;
     bitmap.write([true]);
-    return 0;
-  }
-  private schedulerOp(domain: Domain): number {
-    const { at } = xen_domctl_scheduler_op;
-    const cmd = this.op.getUint32(U + at.cmd, true);
-    if (this.op.getUint32(U + at.sched_id, true) !== XEN_SCHEDULER_CREDIT2) return -XEN_EINVAL;
-    const params = U + at.u;
-    const { weight, cap } = xen_domctl_sched_credit2.at;
-    if (cmd === XEN_DOMCTL_SCHEDOP_getinfo) {
-      this.op.setUint16(params + weight, domain.weight, true);
-      this.op.setUint16(params + cap, domain.cap, true);
-      return 0;
-    }
-    if (cmd !== XEN_DOMCTL_SCHEDOP_putinfo) return -XEN_EINVAL;
-    // Xen: a weight of 0 and a cap of all ones leave theirs as they are.
-    const newWeight = this.op.getUint16(params + weight, true);
-    const newCap = this.op.getUint16(params + cap, true);
-    if (newWeight !== 0) domain.weight = newWeight;
-    if (newCap !== 0xffff) domain.cap = newCap;
     return 0;
   }
 }

@@ -27,6 +27,7 @@ import type { DomainLife } from '../domain-life.ts';
 import type { DomainTable } from '../domain-table.ts';
 import { readU64 } from '../guest-memory.ts';
 import { mayCall } from '../privilege.ts';
+import type { Scheduler } from '../scheduling/scheduler.ts';
 import { Timer, type Timers } from '../timers.ts';
 import type { Watchdogs } from '../watchdogs.ts';
 
@@ -39,6 +40,7 @@ export class SchedOp {
   private readonly timers: Timers;
   private readonly clock: Clock;
   private readonly nrCpus: number;
+  private readonly scheduler: Scheduler;
 
   constructor(
     domains: DomainTable,
@@ -47,6 +49,7 @@ export class SchedOp {
     timers: Timers,
     clock: Clock,
     nrCpus: number,
+    scheduler: Scheduler,
   ) {
     this.domains = domains;
     this.life = life;
@@ -54,12 +57,14 @@ export class SchedOp {
     this.timers = timers;
     this.clock = clock;
     this.nrCpus = nrCpus;
+    this.scheduler = scheduler;
   }
 
   call(caller: Vcpu, cmd: number, arg: number): Result {
     switch (cmd) {
       case SCHEDOP_yield:
-        return 0; // the reply is a turn for the others already
+        this.scheduler.yield(caller);
+        return 0;
       case SCHEDOP_block:
         return this.block(caller);
       case SCHEDOP_poll:
@@ -92,6 +97,7 @@ export class SchedOp {
     vcpu.info.clearUpcallMask();
     if (vcpu.info.upcallPending || mayHearUnseen(vcpu)) return 0;
     vcpu.waiting = { kind: 'block' };
+    this.scheduler.blocked(vcpu);
     return DEFERRED;
   }
 
@@ -121,6 +127,7 @@ export class SchedOp {
       });
       this.timers.set(vcpu.pollTimer, timeout);
     } else if (vcpu.pollTimer) this.timers.stop(vcpu.pollTimer);
+    this.scheduler.blocked(vcpu);
     return DEFERRED;
   }
 

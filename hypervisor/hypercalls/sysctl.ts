@@ -8,14 +8,19 @@ import {
   XEN_ENOENT,
   XEN_ENOSYS,
   XEN_EPERM,
-  XEN_SCHEDULER_CREDIT2,
+  XEN_ESRCH,
   XEN_SYSCTL_availheap,
+  XEN_SYSCTL_CPUPOOL_OP_ADDCPU,
+  XEN_SYSCTL_CPUPOOL_OP_CREATE,
+  XEN_SYSCTL_CPUPOOL_OP_DESTROY,
   XEN_SYSCTL_CPUPOOL_OP_FREEINFO,
   XEN_SYSCTL_CPUPOOL_OP_INFO,
-  XEN_SYSCTL_CPUPOOL_PAR_ANY,
+  XEN_SYSCTL_CPUPOOL_OP_MOVEDOMAIN,
+  XEN_SYSCTL_CPUPOOL_OP_RMCPU,
   XEN_SYSCTL_cpupool_op,
   XEN_SYSCTL_cputopoinfo,
   XEN_SYSCTL_debug_keys,
+  XEN_SYSCTL_getcpuinfo,
   XEN_SYSCTL_getdomaininfolist,
   XEN_SYSCTL_INTERFACE_VERSION,
   XEN_SYSCTL_numainfo,
@@ -24,14 +29,17 @@ import {
   XEN_SYSCTL_physinfo,
   XEN_SYSCTL_readconsole,
   XEN_SYSCTL_sched_id,
+  XEN_SYSCTL_scheduler_op,
   XEN_SYSCTL_tbuf_op,
   xen_domctl_getdomaininfo,
   xen_sysctl,
   xen_sysctl_availheap,
+  xen_sysctl_cpuinfo,
   xen_sysctl_cpupool_op,
   xen_sysctl_cputopo,
   xen_sysctl_cputopoinfo,
   xen_sysctl_debug_keys,
+  xen_sysctl_getcpuinfo,
   xen_sysctl_getdomaininfolist,
   xen_sysctl_meminfo,
   xen_sysctl_numainfo,
@@ -39,7 +47,7 @@ import {
   xen_sysctl_readconsole,
   xen_sysctl_sched_id,
 } from '#pvbus';
-import { allCpus, GuestBitmap } from '../affinity.ts';
+import { GuestBitmap } from '../affinity.ts';
 import type { ConsoleRing } from '../console-ring.ts';
 import type { Domain, Vcpu } from '../domain.ts';
 import { writeDomainInfo } from '../domain-info.ts';
@@ -48,7 +56,10 @@ import type { DomainTable } from '../domain-table.ts';
 import { readU64 } from '../guest-memory.ts';
 import type { HostMemory } from '../memory.ts';
 import { mayCall } from '../privilege.ts';
+import type { Cpupools } from '../scheduling/cpupools.ts';
+import type { Scheduler } from '../scheduling/scheduler.ts';
 import type { Trace } from '../trace.ts';
+import type { SchedulerOp } from './scheduler-op.ts';
 import { tbufOp } from './tbuf-op.ts';
 
 const U = xen_sysctl.at.u;
@@ -63,6 +74,11 @@ export interface SysctlParts {
   readonly host: HostMemory;
   readonly console: ConsoleRing;
   readonly trace: Trace;
+  readonly scheduler: Scheduler;
+  readonly cpupools: Cpupools;
+  readonly schedulerOp: SchedulerOp;
+  /** How long a pCPU has been idle, ns. */
+  readonly idleNs: (cpu: number) => number;
   readonly nrCpus: number;
   readonly cpuKhz: number;
   readonly debugKey: (key: string) => void;
@@ -100,7 +116,7 @@ export class Sysctl {
       case XEN_SYSCTL_physinfo:
         return this.physinfo();
       case XEN_SYSCTL_sched_id:
-        this.op.setUint32(U + xen_sysctl_sched_id.at.sched_id, XEN_SCHEDULER_CREDIT2, true);
+        this.op.setUint32(U + xen_sysctl_sched_id.at.sched_id, this.parts.cpupools.byId(0)!.policy.sched_id, true);
         return 0;
       case XEN_SYSCTL_getdomaininfolist:
         return this.getDomainInfoList(caller);
@@ -115,6 +131,10 @@ export class Sysctl {
         return this.numainfo(caller);
       case XEN_SYSCTL_cpupool_op:
         return this.cpupoolOp(caller);
+      case XEN_SYSCTL_scheduler_op:
+        return this.parts.schedulerOp.sysctl(this.op, U);
+      case XEN_SYSCTL_getcpuinfo:
+        return this.getCpuInfo(caller);
       default:
         return -XEN_ENOSYS;
     }
@@ -217,22 +237,59 @@ export class Sysctl {
     this.op.setUint32(U + at.num_nodes, 1, true);
     return 0;
   }
-  /** There is one pool, and it is asked about only. */
   private cpupoolOp(caller: Domain): number {
     const { at } = xen_sysctl_cpupool_op;
-    const op = this.op.getUint32(U + at.op, true);
-    const { nrCpus } = this.parts;
-    if (op !== XEN_SYSCTL_CPUPOOL_OP_INFO && op !== XEN_SYSCTL_CPUPOOL_OP_FREEINFO) return -XEN_EINVAL;
-    const bitmap = new GuestBitmap(caller, this.op, U + at.cpumap);
-    if (op === XEN_SYSCTL_CPUPOOL_OP_INFO) {
-      const id = this.op.getUint32(U + at.cpupool_id, true);
-      if (id !== 0 && id !== XEN_SYSCTL_CPUPOOL_PAR_ANY) return -XEN_ENOENT;
-      this.op.setUint32(U + at.cpupool_id, 0, true);
-      this.op.setUint32(U + at.sched_id, XEN_SCHEDULER_CREDIT2, true);
-      this.op.setUint32(U + at.n_dom, this.parts.domains.size, true);
+    const { cpupools } = this.parts;
+    const id = this.op.getUint32(U + at.cpupool_id, true);
+    const cpu = this.op.getUint32(U + at.cpu, true);
+    switch (this.op.getUint32(U + at.op, true)) {
+      case XEN_SYSCTL_CPUPOOL_OP_CREATE: {
+        const made = cpupools.create(id, this.op.getUint32(U + at.sched_id, true));
+        if (made < 0) return made;
+        this.op.setUint32(U + at.cpupool_id, made, true);
+        return 0;
+      }
+      case XEN_SYSCTL_CPUPOOL_OP_DESTROY:
+        return cpupools.destroy(id);
+      case XEN_SYSCTL_CPUPOOL_OP_INFO: {
+        const pool = cpupools.from(id);
+        if (!pool) return -XEN_ENOENT;
+        this.op.setUint32(U + at.cpupool_id, pool.id, true);
+        this.op.setUint32(U + at.sched_id, pool.policy.sched_id, true);
+        this.op.setUint32(U + at.n_dom, cpupools.domainsIn(pool).length, true);
+        return this.writeCpus(caller, pool.map);
+      }
+      case XEN_SYSCTL_CPUPOOL_OP_ADDCPU:
+        return cpupools.addCpu(id, cpu);
+      case XEN_SYSCTL_CPUPOOL_OP_RMCPU:
+        return cpupools.removeCpu(id, cpu);
+      case XEN_SYSCTL_CPUPOOL_OP_MOVEDOMAIN: {
+        const domain = this.parts.domains.byId(this.op.getUint32(U + at.domid, true));
+        if (!domain) return -XEN_ESRCH;
+        return domain === caller ? -XEN_EPERM : cpupools.moveDomain(id, domain);
+      }
+      case XEN_SYSCTL_CPUPOOL_OP_FREEINFO:
+        return this.writeCpus(caller, cpupools.freeCpus);
+      default:
+        return -XEN_ENOSYS;
     }
-    if (!bitmap.isNull && !bitmap.reachable) return -XEN_EFAULT;
-    if (!bitmap.isNull) bitmap.write(op === XEN_SYSCTL_CPUPOOL_OP_INFO ? allCpus(nrCpus) : []);
+  }
+  private writeCpus(caller: Domain, map: boolean[]): number {
+    const bitmap = new GuestBitmap(caller, this.op, U + xen_sysctl_cpupool_op.at.cpumap);
+    if (bitmap.isNull) return 0;
+    if (!bitmap.reachable) return -XEN_EFAULT;
+    bitmap.write(map);
+    return 0;
+  }
+  private getCpuInfo(caller: Domain): number {
+    const { at } = xen_sysctl_getcpuinfo;
+    const { scheduler, idleNs } = this.parts;
+    const { size, at: field } = xen_sysctl_cpuinfo;
+    const nr = Math.min(this.op.getUint32(U + at.max_cpus, true), scheduler.pcpus.length);
+    const list = readU64(this.op, U + at.info);
+    if (nr > 0 && !caller.physmap.reachable(list, nr * size)) return -XEN_EFAULT;
+    for (let cpu = 0; cpu < nr; cpu++) setU64(caller.memory.view, list + cpu * size + field.idletime, idleNs(cpu));
+    this.op.setUint32(U + at.nr_cpus, nr, true);
     return 0;
   }
 }

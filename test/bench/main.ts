@@ -10,6 +10,7 @@ import { diskRows } from './rows-disk.ts';
 import { eventRows } from './rows-events.ts';
 import { idleRows } from './rows-idle.ts';
 import { netRows } from './rows-net.ts';
+import { schedulerTable } from './rows-scheduler.ts';
 import { xenstoredTable } from './rows-xenstored.ts';
 import { type Row, table } from './table.ts';
 import { PingPong } from './yardsticks.ts';
@@ -29,6 +30,7 @@ const GROUPS: Record<string, (host: BenchHost) => Promise<Row[] | string>> = {
   net: netRows,
   create: createRows,
   idle: idleRows,
+  scheduler: schedulerTable,
   xenstored: xenstoredTable,
 };
 

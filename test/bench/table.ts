@@ -44,8 +44,13 @@ export function table(rows: readonly Row[]): string {
     ];
   });
   const head = ['metric', 'yardstick', 'its median', 'our median', 'ratio', 'ratio of bests', 'goal'];
+  return format(head, lines);
+}
+
+/** A Markdown table. */
+export function format(head: readonly string[], lines: readonly (readonly string[])[]): string {
   const widths = head.map((title, i) => Math.max(title.length, ...lines.map(line => line[i]!.length)));
-  const format = (cells: readonly string[]): string =>
+  const row = (cells: readonly string[]): string =>
     `| ${cells.map((cell, i) => cell.padEnd(widths[i]!)).join(' | ')} |`;
-  return [format(head), format(widths.map(width => '-'.repeat(width))), ...lines.map(format)].join('\n');
+  return [row(head), row(widths.map(width => '-'.repeat(width))), ...lines.map(row)].join('\n');
 }

@@ -140,6 +140,9 @@ export class NotedProcesses implements DomainProcesses {
     this.onHandOver(vcpu);
     return 0;
   }
+  place(domain: Domain, vcpu: number, pcpus: readonly number[]): void {
+    this.asked.push(`place ${domain.domid}.${vcpu} ${pcpus.join(' ')}`);
+  }
   cpuTimeNs(domain: Domain, vcpu: number): number {
     return this.cpu.get(`${domain.domid}.${vcpu}`) ?? 0;
   }

@@ -1,6 +1,6 @@
 // The process of xenstored, which may be replaced, as the core thread has it: what is started, what it is sent, and
 // when the host gives up. The sockets are real; the main thread is only what it would have been told.
-
+import { constants } from 'node:os';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   __HYPERVISOR_xenolith_op,
@@ -9,6 +9,7 @@ import {
   domid,
   KIND_BOOT,
   KIND_DOORBELL,
+  openProcess,
   PAGE_SIZE,
   receiveControl,
   VCPU_CRASH_RECORD,
@@ -22,7 +23,7 @@ import {
   XENOLITHOP_successor_waits,
 } from '#pvbus';
 import { DOM0_VCPUS, ProcessTable } from '../../../hypervisor/domain-process.ts';
-import type { ToMain } from '../../../hypervisor/process-messages.ts';
+import type { ToCore, ToMain } from '../../../hypervisor/process-messages.ts';
 import { CoreRig, DEFERRED, LineLog } from '../../support/core-rig.ts';
 
 type Spawn = Extract<ToMain, { op: 'spawn' }>;
@@ -33,12 +34,28 @@ let log: LineLog;
 let table: ProcessTable;
 let rig: CoreRig;
 let exits: string[];
+/** What the main thread has to say of processes that were started, and has not said. */
+let born: ToCore[];
+/** Of processes, by their descriptors. */
+let ids: Map<number, number>;
+let signalled: { readonly id: number; readonly signal: number }[];
 
 beforeEach(() => {
   told = [];
   log = new LineLog();
   exits = [];
-  table = new ProcessTable(message => told.push(message), log);
+  signalled = [];
+  born = [];
+  ids = new Map();
+  // Each process is there as soon as it is asked for; its descriptor is one of this process, which hears no signal.
+  const spawn = (message: ToMain): void => {
+    told.push(message);
+    if (message.op !== 'spawn') return;
+    const pidfd = openProcess(process.pid);
+    ids.set(pidfd, message.id);
+    born.push({ op: 'spawned', id: message.id, pid: 0, pidfd });
+  };
+  table = new ProcessTable(spawn, log, (pidfd, signal) => signalled.push({ id: ids.get(pidfd)!, signal }));
   rig = new CoreRig({ processes: table, dom0Vcpus: DOM0_VCPUS });
   table.onVacated = vcpu => rig.hypervisor.vacated(vcpu);
   table.onTaken = vcpu => rig.hypervisor.taken(vcpu);
@@ -48,9 +65,16 @@ afterEach(() => {
   for (const { sockets } of spawned()) for (const socket of sockets) closeFd(socket);
 });
 
+const { SIGCONT, SIGKILL, SIGSTOP } = constants.signals;
+/** The main thread has spoken. */
+function bear(): void {
+  for (const message of born.splice(0)) table.hear(message);
+}
 const spawned = (): Spawn[] => told.filter(message => message.op === 'spawn');
-const killed = (): number[] =>
-  told.flatMap(message => (message.op === 'signal' && message.signal === 'SIGKILL' ? [message.id] : []));
+const killed = (): number[] => {
+  bear();
+  return signalled.flatMap(({ id, signal }) => (signal === SIGKILL ? [id] : []));
+};
 const xenstored = (): Spawn[] => spawned().filter(({ program }) => program === 'xenstored.js');
 const ends = (spawn: Spawn, end: { code?: number; signal?: string } = { signal: 'SIGKILL' }): void =>
   table.hear({ op: 'exited', id: spawn.id, code: end.code, signal: end.signal });
@@ -74,7 +98,7 @@ describe('xenstored that ends', () => {
     ['with an error', { code: 1 }, 'exit code 1'],
   ])('%s is started again as the same vcpu, and the log says why', (_how, end, why) => {
     const [first] = xenstored();
-    table.hear({ op: 'spawned', id: first!.id, pid: 4321 });
+    table.hear({ op: 'spawned', id: first!.id, pid: 4321, pidfd: -1 });
     ends(first!, end);
     const [, second] = xenstored();
     expect(second).toMatchObject({ vcpus: '1:3', start: 'successor' });
@@ -195,16 +219,34 @@ describe('a successor beside a process that lives', () => {
 });
 
 describe('the process of a domain', () => {
-  const signals = (): string[] => told.flatMap(message => (message.op === 'signal' ? [message.signal] : []));
+  const heard = (): number[] => signalled.map(({ signal }) => signal);
 
   it('is told to go on when it has been stopped, and only then', () => {
     const { domain } = rig.guest();
-    const before = signals().length;
+    bear();
+    const before = heard().length;
     table.cont(domain);
-    expect(signals().slice(before)).toEqual([]);
+    table.stop(domain);
     table.stop(domain);
     table.cont(domain);
     table.cont(domain);
-    expect(signals().slice(before)).toEqual(['SIGSTOP', 'SIGCONT']);
+    expect(heard().slice(before)).toEqual([SIGSTOP, SIGCONT]);
+  });
+
+  it('that is not there yet is stopped or killed once it is, by what was last asked for', () => {
+    const { domain } = rig.guest();
+    const before = heard().length;
+    table.stop(domain);
+    table.cont(domain);
+    bear();
+    expect(heard().slice(before)).toEqual([]);
+    const { domain: other } = rig.guest();
+    table.stop(other);
+    bear();
+    expect(heard().slice(before)).toEqual([SIGSTOP]);
+    const { domain: third } = rig.guest();
+    table.kill(third);
+    bear();
+    expect(heard().slice(before)).toEqual([SIGSTOP, SIGKILL]);
   });
 });

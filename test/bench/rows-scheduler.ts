@@ -1,0 +1,257 @@
+// Who gets how much of one pCPU, and how soon: cpupools of one pCPU, with guests that yield and one that never does.
+// Beside them what Linux does with plain processes on that CPU in the same run.
+import { spawn } from 'node:child_process';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { dist, type HostRig } from '../support/host-rig.ts';
+import { eventually, processOfDomain } from '../support/processes.ts';
+import type { BenchHost } from './main.ts';
+import { figure, format } from './table.ts';
+
+const CPU = 1;
+const SHARES_MS = 20_000;
+const CAP_MS = 6000;
+const WEIGHTS = [256, 512, 1024];
+const CAP = 25;
+const RTDS_PERIOD_MS = 10;
+const RTDS_BUDGET_MS = 9;
+/** Of the budget the job leaves a little for the timer that starts it. */
+const RTDS_WORK_MS = 8;
+const RTDS_PERIODS = 500;
+const WAKES = 1000;
+const WAKE_EVERY_MS = 5;
+
+/** Runs in a guest and in plain Node: `sleepUntil` is what differs. */
+const PERIODIC = `
+const spin = ms => { const until = performance.now() + ms; while (performance.now() < until); };
+/** Work for \`workMs\` in each period; how late each piece of work began, in µs, and how many ended too late. */
+async function periodic(count, periodMs, workMs, sleepUntil) {
+  const late = [];
+  let missed = 0;
+  let release = performance.now() + periodMs;
+  for (let i = 0; i < count; i++, release += periodMs) {
+    await sleepUntil(release);
+    late.push((performance.now() - release) * 1000);
+    if (workMs > 0) {
+      // As much CPU time as the bare machine needs for so much: a fixed count of turns.
+      for (let n = 0; n < turns; n++) x = (x * 1103515245 + 12345) & 0x7fffffff;
+      if (performance.now() > release + periodMs) missed++;
+    }
+  }
+  late.sort((a, b) => a - b);
+  const at = q => late[Math.min(late.length - 1, Math.floor(late.length * q))];
+  return { p50: at(0.5), p99: at(0.99), max: at(1), missed };
+}
+let x = 1;
+let turns = 0;
+`;
+const CALIBRATE = `
+function calibrate(workMs) {
+  const sample = 2e6;
+  let best = Infinity;
+  for (let k = 0; k < 8; k++) {
+    const from = performance.now();
+    for (let n = 0; n < sample; n++) x = (x * 1103515245 + 12345) & 0x7fffffff;
+    best = Math.min(best, performance.now() - from);
+  }
+  return Math.floor(sample / best * workMs);
+}
+`;
+const HOSTILE = `console.log('ready'); export default () => { setTimeout(() => { while (true); }, 100); return new Promise(() => {}); };`;
+const HOG = `
+console.log('ready');
+export default async () => {
+  for (;;) {
+    const until = performance.now() + 0.1;
+    while (performance.now() < until);
+    await new Promise(resolve => setImmediate(resolve));
+  }
+};`;
+const guestPeriodic = (count: number, periodMs: number, workMs: number, turns: number): string => `
+${PERIODIC}
+turns = ${turns};
+console.log('ready');
+export default async () => {
+  const sleepUntil = at => new Promise(resolve => setTimeout(resolve, at - performance.now()));
+  await new Promise(resolve => setTimeout(resolve, 500));
+  console.log(JSON.stringify(await periodic(${count}, ${periodMs}, ${workMs}, sleepUntil)));
+  return new Promise(() => {});
+};`;
+const plainPeriodic = (count: number, periodMs: number, workMs: number, turns: number): string => `
+${PERIODIC}
+turns = ${turns};
+const word = new Int32Array(new SharedArrayBuffer(4));
+const sleepUntil = at => { const ms = at - performance.now(); if (ms > 0) Atomics.wait(word, 0, 0, ms); };
+setTimeout(async () => console.log(JSON.stringify(await periodic(${count}, ${periodMs}, ${workMs}, sleepUntil))), 500);`;
+
+interface Periodic {
+  readonly p50: number;
+  readonly p99: number;
+  readonly max: number;
+  readonly missed: number;
+}
+
+class Bench {
+  private readonly rig: HostRig;
+  private readonly folder: string;
+  private readonly names: string[] = [];
+
+  constructor({ rig, folder }: BenchHost) {
+    this.rig = rig;
+    this.folder = folder;
+  }
+  async xl(...args: string[]): Promise<string> {
+    const { exitCode, stdout, stderr } = await this.rig.xl(...args);
+    if (exitCode !== 0) throw new Error(`xl ${args.join(' ')}: ${stderr}`);
+    return stdout;
+  }
+  /** A domain in pool `pool`; its pid. */
+  async guest(name: string, program: string, pool: string, config = ''): Promise<number> {
+    const file = join(this.folder, `${name}.js`);
+    writeFileSync(file, program);
+    const cfg = join(this.folder, `${name}.cfg`);
+    const kernel = `kernel = "${dist('domu-kernel.js')}"\nramdisk = "${file}"`;
+    writeFileSync(cfg, `name = "${name}"\nmemory = 32\npool = "${pool}"\n${kernel}\n${config}\n`);
+    await this.xl('create', '-q', cfg);
+    this.names.push(name);
+    await eventually(`${name} runs`, () => this.rig.consoleLog(name).includes('ready'));
+    return processOfDomain(Number(await this.xl('domid', name)), this.rig.processes());
+  }
+  async end(): Promise<void> {
+    for (const name of this.names.splice(0)) await this.xl('destroy', name);
+  }
+  async answer(name: string): Promise<Periodic> {
+    const line = await eventually(
+      `${name} has measured`,
+      () => /^\{.*\}$/m.exec(this.rig.consoleLog(name).replaceAll('\r', ''))?.[0],
+      60_000,
+    );
+    return JSON.parse(line) as Periodic;
+  }
+}
+
+/** CPU time of a process, ns. */
+function cpuNs(pid: number): number {
+  let ns = 0;
+  for (const task of readdirSync(`/proc/${pid}/task`))
+    ns += Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]);
+  return ns;
+}
+const sleep = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms));
+
+/** What each of the processes used within `ms`, in ms of CPU time; and the time that passed. */
+async function used(pids: readonly number[], ms: number): Promise<{ cpu: number[]; elapsed: number }> {
+  const before = pids.map(cpuNs);
+  const from = performance.now();
+  await sleep(ms);
+  const cpu = pids.map((pid, i) => (cpuNs(pid) - before[i]!) / 1e6);
+  return { cpu, elapsed: performance.now() - from };
+}
+
+/** A plain Node process on the measured CPU. */
+function plain(source: string): { output: Promise<string>; kill: () => void } {
+  const child = spawn('taskset', ['-c', String(CPU), process.execPath, '-e', source], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let text = '';
+  const output = new Promise<string>((resolve, reject) => {
+    child.stdout.on('data', chunk => {
+      text += chunk;
+    });
+    child.on('error', reject);
+    child.on('close', () => resolve(text));
+  });
+  return { output, kill: () => void child.kill('SIGKILL') };
+}
+async function plainAnswer(source: string): Promise<Periodic> {
+  return JSON.parse(await plain(source).output) as Periodic;
+}
+
+type Line = readonly [what: string, wanted: string, measured: string, kept: boolean];
+const within = (value: number, goal: number, percent: number): boolean => Math.abs(value / goal - 1) * 100 <= percent;
+
+async function shares(bench: Bench): Promise<Line[]> {
+  const pids: number[] = [];
+  for (const [i, weight] of WEIGHTS.entries())
+    pids.push(await bench.guest(`w${weight}`, i === 1 ? HOSTILE : HOG, 'one', `cpu_weight = ${weight}`));
+  await sleep(2000);
+  const { cpu, elapsed } = await used(pids, SHARES_MS);
+  await bench.end();
+  const sum = cpu.reduce((a, b) => a + b);
+  const weights = WEIGHTS.reduce((a, b) => a + b);
+  return [
+    ...WEIGHTS.map((weight, i): Line => {
+      const share = cpu[i]! / sum;
+      const name = `weight ${weight}${i === 1 ? ', never yields' : ''}`;
+      return [name, percent(weight / weights), percent(share), within(share, weight / weights, 2)];
+    }),
+    ['all three together', '100 % of the pCPU', percent(sum / elapsed), sum / elapsed > 0.9],
+  ];
+}
+async function cap(bench: Bench): Promise<Line[]> {
+  const lines: Line[] = [];
+  for (const [name, program] of [
+    ['yields', HOG],
+    ['never yields', HOSTILE],
+  ] as const) {
+    const pid = await bench.guest('capped', program, 'one', `cap = ${CAP}`);
+    await sleep(1500);
+    const { cpu, elapsed } = await used([pid], CAP_MS);
+    await bench.end();
+    const share = cpu[0]! / elapsed;
+    lines.push([`cap ${CAP} %, ${name}`, percent(CAP / 100), percent(share), within(share, CAP / 100, 2)]);
+  }
+  return lines;
+}
+async function rtds(bench: Bench): Promise<Line[]> {
+  const calibrated = plain(`${PERIODIC}${CALIBRATE} console.log(calibrate(${RTDS_WORK_MS}));`);
+  const turns = Number(await calibrated.output);
+  const bare = await plainAnswer(plainPeriodic(RTDS_PERIODS, RTDS_PERIOD_MS, RTDS_WORK_MS, turns));
+  await bench.guest('rival', HOSTILE, 'rt');
+  await bench.xl('sched-rtds', '-d', 'rival', '-p', '10000', '-b', '900', '-e', '1');
+  await bench.guest('periodic', guestPeriodic(RTDS_PERIODS, RTDS_PERIOD_MS, RTDS_WORK_MS, turns), 'rt');
+  const [period, budget] = [RTDS_PERIOD_MS, RTDS_BUDGET_MS].map(ms => String(ms * 1000));
+  await bench.xl('sched-rtds', '-d', 'periodic', '-p', period!, '-b', budget!, '-e', '0');
+  const ours = await bench.answer('periodic');
+  await bench.end();
+  const what = `RTDS ${RTDS_BUDGET_MS} of ${RTDS_PERIOD_MS} ms beside one that never yields: missed of ${RTDS_PERIODS}`;
+  return [[what, `${bare.missed} alone on the CPU`, String(ours.missed), ours.missed <= bare.missed]];
+}
+async function latency(bench: Bench): Promise<Line[]> {
+  const hog = `for (;;) { const until = performance.now() + 0.1; while (performance.now() < until); }`;
+  const hogs = [plain(hog), plain(hog)];
+  await sleep(500);
+  const bare = await plainAnswer(plainPeriodic(WAKES, WAKE_EVERY_MS, 0, 0));
+  for (const { kill } of hogs) kill();
+  await bench.guest('hog1', HOG, 'one');
+  await bench.guest('hog2', HOG, 'one');
+  await bench.guest('quick', guestPeriodic(WAKES, WAKE_EVERY_MS, 0, 0), 'one');
+  const ours = await bench.answer('quick');
+  await bench.end();
+  const row = (name: string, q: 'p50' | 'p99' | 'max', atMost: number): Line => [
+    `wake-up beside two hogs, ${name}`,
+    `${figure(bare[q])} µs under Linux`,
+    `${figure(ours[q])} µs`,
+    ours[q] <= atMost * bare[q],
+  ];
+  return [row('p50', 'p50', 2), row('p99', 'p99', 2), row('worst', 'max', Number.POSITIVE_INFINITY)];
+}
+
+const percent = (part: number): string => `${(100 * part).toFixed(2)} %`;
+
+export async function schedulerTable(host: BenchHost): Promise<string> {
+  const bench = new Bench(host);
+  await bench.xl('cpupool-cpu-remove', 'Pool-0', String(CPU));
+  await bench.xl('cpupool-create', 'name="one"', `cpus=["${CPU}"]`);
+  const lines = [...(await shares(bench)), ...(await cap(bench)), ...(await latency(bench))];
+  await bench.xl('cpupool-destroy', 'one');
+  await bench.xl('cpupool-create', 'name="rt"', 'sched="rtds"', `cpus=["${CPU}"]`);
+  lines.push(...(await rtds(bench)));
+  await bench.xl('cpupool-destroy', 'rt');
+  await bench.xl('cpupool-cpu-add', 'Pool-0', String(CPU));
+  const head = ['one pCPU', 'wanted', 'measured', 'kept'];
+  return format(
+    head,
+    lines.map(([what, wanted, measured, kept]) => [what, wanted, measured, kept ? 'yes' : 'NO']),
+  );
+}
