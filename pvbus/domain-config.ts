@@ -88,6 +88,10 @@ export const pvcallsConfig = record({
 export type PvcallsConfig = Shaped<typeof pvcallsConfig>;
 
 const action = oneOf(...SHUTDOWN_ACTIONS);
+const cpuSet = text(1024);
+const cpuSets = listOf(cpuSet, 4096);
+const affinity: Shape<string | string[]> = (value, where) =>
+  Array.isArray(value) ? cpuSets(value, where) : cpuSet(value, where);
 
 export const domainConfig = record({
   name: text(255),
@@ -116,7 +120,13 @@ export const domainConfig = record({
   /** null: the scheduler's default. */
   cpu_weight: nullable(integer(1, 65_535)),
   cap: nullable(integer(0, 65_535)),
-  cpus: nullable(text(1024)),
+  /** Hard and soft affinity: one set for all vCPUs, or a list with a set for each. Xen: xl.cfg(5), "cpus". */
+  cpus: nullable(affinity),
+  cpus_soft: nullable(affinity),
+  /** Of a domain in a cpupool that rtds schedules; µs. */
+  period: nullable(integer()),
+  budget: nullable(integer()),
+  extratime: nullable(flag),
   pool: nullable(text(256)),
   seclabel: nullable(text(1024)),
   max_grant_frames: nullable(integer()),

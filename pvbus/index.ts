@@ -27,6 +27,7 @@ export * from './brands.ts';
 export * from './byte-ring.ts';
 export * from './cleanup.ts';
 export * from './clock.ts';
+export * from './cpu-range.ts';
 export * from './domain-config.ts';
 export * from './doorbell.ts';
 export * from './errors.ts';

@@ -14,7 +14,6 @@ import {
 } from '#pvbus';
 import { checkImage } from './bundle-program.ts';
 import type { DomainRecords } from './domain-records.ts';
-import type { Xc } from './xc.ts';
 
 export interface CheckedConfig {
   /** The domid of a backend, by the name or number the config gives it. */
@@ -22,9 +21,8 @@ export interface CheckedConfig {
 }
 
 /** Throws an error that names the config's key, e.g. `kernel: /x does not exist`. */
-export async function checkConfig(config: DomainConfig, records: DomainRecords, xc: Xc): Promise<CheckedConfig> {
+export async function checkConfig(config: DomainConfig, records: DomainRecords): Promise<CheckedConfig> {
   checkPlain(config);
-  checkMemory(config, xc);
   const kernel = checkImage('kernel', config.kernel);
   const ramdisk = config.ramdisk === null ? undefined : checkImage('ramdisk', config.ramdisk);
   ramdisk?.catch(() => {}); // heard of below, unless the kernel is wrong too
@@ -59,10 +57,11 @@ function checkPlain(config: DomainConfig): void {
   if (/[\p{Cc}/]/u.test(config.name)) invalid('name', `'${config.name}' holds a slash or a control character`);
   if (/^[0-9]+$/.test(config.name)) invalid('name', `'${config.name}' is a number, which would be taken for a domid`);
   if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(config.uuid)) invalid('uuid', `'${config.uuid}' is none`);
+  if (config.maxmem < config.memory)
+    invalid('maxmem', `${config.maxmem} MiB is less than memory, ${config.memory} MiB`);
   if (config.type !== 'pv') invalid('type', `'${config.type}': this host builds pv domains only`);
   if (config.maxvcpus < config.vcpus) invalid('maxvcpus', `${config.maxvcpus} is less than vcpus, ${config.vcpus}`);
   if (config.maxvcpus > MAX_VCPUS) invalid('maxvcpus', `${config.maxvcpus}, a domain has at most ${MAX_VCPUS}`);
-  if (config.pool !== null && config.pool !== 'Pool-0') invalid('pool', `there is no cpupool '${config.pool}'`);
   unique(
     'disk',
     config.disks,
@@ -99,15 +98,6 @@ function unique<T>(key: string, items: readonly T[], id: (item: T) => unknown, n
   for (const item of items) {
     if (seen.has(id(item))) invalid(key, `${name(item)} is there twice`);
     seen.add(id(item));
-  }
-}
-
-function checkMemory(config: DomainConfig, xc: Xc): void {
-  if (config.maxmem < config.memory)
-    invalid('maxmem', `${config.maxmem} MiB is less than memory, ${config.memory} MiB`);
-  const free = Math.floor(xc.physinfo().free_pages / 256);
-  if (config.memory > free) {
-    throw new XenError('ENOMEM', `memory: ${config.memory} MiB asked for, ${free} MiB of this host are free`);
   }
 }
 

@@ -5,8 +5,10 @@ import { checkConfig, withSource } from './check-config.ts';
 import { endDomain, releaseDomain, waitUntilGone } from './destroy-domain.ts';
 import { type DeviceSpec, devicesOf } from './devices.ts';
 import { checkImageFits, type DomainImage, type DomainRings, loadDomain, makeRings } from './domain-builder.ts';
+import { MAXMEM_SLACK_KIB } from './domain-memory.ts';
 import { domainNodes, NodeWriting, removeDomainNodes, ringNodes } from './domain-nodes.ts';
 import type { ToolstackParts } from './parts.ts';
+import { claimPages } from './xc-memory.ts';
 
 /** One phase is over; how long it took. */
 export type OnPhase = (phase: string, ms: number) => void;
@@ -64,6 +66,8 @@ class Creation {
   readonly #onPhase: OnPhase;
   readonly #undo: Cleanup;
   #introduced: Promise<void>[] = [];
+  /** The host keeps memory for it until it has claimed that. */
+  #memoryKept = (): void => {};
 
   constructor(parts: ToolstackParts, config: DomainConfig, options: CreateOptions, onPhase: OnPhase, undo: Cleanup) {
     this.#parts = parts;
@@ -75,6 +79,7 @@ class Creation {
 
   async run(): Promise<Domid> {
     const { image, devices } = await this.#phase('config', () => this.#check());
+    this.#memoryKept = await this.#parts.memory.keep(this.#config.memory);
     const nodes = new NodeWriting(this.#parts.xs);
     try {
       return await this.#make(image, devices, nodes);
@@ -83,6 +88,8 @@ class Creation {
       await nodes.abandon(error);
       await Promise.allSettled(this.#introduced);
       throw error;
+    } finally {
+      this.#memoryKept();
     }
   }
 
@@ -114,9 +121,9 @@ class Creation {
   }
 
   async #check(): Promise<{ image: DomainImage; devices: DeviceSpec[] }> {
-    const { xc, records, images } = this.#parts;
+    const { records, images } = this.#parts;
     const config = this.#config;
-    const { backendOf } = await checkConfig(config, records, xc);
+    const { backendOf } = await checkConfig(config, records);
     const [kernel, ramdisk] = await Promise.all([
       images.load('kernel', config.kernel),
       config.ramdisk === null ? null : images.load('ramdisk', config.ramdisk),
@@ -127,8 +134,8 @@ class Creation {
   }
 
   async #makeDomain(nodes: NodeWriting): Promise<Domid> {
-    const { xc } = this.#parts;
-    const { uuid, maxvcpus, maxmem, max_grant_frames, max_maptrack_frames, max_event_channels } = this.#config;
+    const { xc, scheduling } = this.#parts;
+    const { uuid, maxvcpus, memory, maxmem, max_grant_frames, max_maptrack_frames, max_event_channels } = this.#config;
     const domid = xc.createDomain({
       uuid,
       maxVcpus: maxvcpus,
@@ -143,9 +150,12 @@ class Creation {
     this.#addNodes(domid, nodes);
     await this.#turn();
     xc.maxVcpus(domid, maxvcpus);
+    // order: the first limit fixes where everything lies in the domain's memory; the second is what it may have now.
     xc.maxMem(domid, maxmem * 1024);
-    const { cpu_weight, cap } = this.#config;
-    if (cpu_weight !== null || cap !== null) xc.schedCredit2(domid, cpu_weight, cap);
+    xc.maxMem(domid, memory * 1024 + MAXMEM_SLACK_KIB);
+    claimPages(xc, domid, memory * PAGES_PER_MIB);
+    this.#memoryKept();
+    await scheduling.place(domid, this.#config);
     return domid;
   }
   #addNodes(domid: Domid, nodes: NodeWriting): void {

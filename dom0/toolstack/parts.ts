@@ -4,6 +4,8 @@ import type { Consoled } from '../backends/consoled/device.ts';
 import type { DomainWatch } from '../domain-watch.ts';
 import type { ImageLoader } from './bundle-program.ts';
 import type { DomainRecords } from './domain-records.ts';
+import type { FreeMemory } from './free-memory.ts';
+import type { Scheduling } from './scheduling.ts';
 import type { Xc } from './xc.ts';
 
 export interface ToolstackParts {
@@ -13,7 +15,9 @@ export interface ToolstackParts {
   readonly clock: Clock;
   readonly images: ImageLoader;
   readonly records: DomainRecords;
+  readonly memory: FreeMemory;
   readonly consoled: Consoled;
+  readonly scheduling: Scheduling;
   readonly watch: DomainWatch;
   /** Resolves when dom0's backends have acted on every change of xenstore up to now. */
   readonly backendsSettled: () => Promise<void>;

@@ -1,10 +1,12 @@
 // What tools ask about processors, in names instead of numbers: vCPUs and pCPUs, shares, cpupools.
 import {
   type Cpupool,
+  type DomainConfig,
   type DomainShares,
   type DomainVcpus,
   type Domid,
   type PoolParams,
+  parseCpuRange,
   readKey,
   type SchedulerName,
   type ToolstackArgs,
@@ -43,15 +45,69 @@ const hasCredit = (name: SchedulerName): boolean => name === 'credit' || name ==
 /** The pool that is there from the beginning, whose name nobody has to write. */
 const DEFAULT_POOL = 0;
 
+/** What it works with. */
+type Parts = Pick<ToolstackParts, 'xc' | 'xs' | 'log'>;
+
 export class Scheduling {
-  readonly #parts: ToolstackParts;
+  readonly #parts: Parts;
   readonly #xc: XcScheduling;
   readonly #nameOf: (domid: Domid) => Promise<string | null>;
 
-  constructor(parts: ToolstackParts, nameOf: (domid: Domid) => Promise<string | null>) {
+  constructor(parts: Parts, nameOf: (domid: Domid) => Promise<string | null>) {
     this.#parts = parts;
     this.#xc = new XcScheduling(parts.xc.calls);
     this.#nameOf = nameOf;
+  }
+
+  // ---- a domain being made ----
+
+  /** Its pool, its shares and where its vCPUs may run, as its config has them. Errors name the key. */
+  async place(domid: Domid, config: DomainConfig): Promise<void> {
+    const { pool, cpu_weight, cap, period, budget, extratime, cpus, cpus_soft } = config;
+    if (pool !== null) {
+      const { id } = await this.#pool(pool);
+      if (id !== DEFAULT_POOL) this.#xc.moveDomain(domid, id);
+    }
+    if (cpu_weight !== null || cap !== null || period !== null || budget !== null || extratime !== null) {
+      const { schedId } = await this.#poolOf(domid);
+      const scheduler = schedulerName(schedId);
+      // Xen: parameters of another scheduler than the pool's are kept with the config, and mean nothing.
+      if (hasCredit(scheduler) && (cpu_weight !== null || cap !== null)) {
+        this.#xc.setCredit(domid, schedId, cpu_weight, cap);
+      } else if (scheduler === 'rtds') {
+        const now = this.#xc.rtdsDefault(domid);
+        this.#xc.setRtdsAll(domid, {
+          period: period ?? now.period,
+          budget: budget ?? now.budget,
+          extratime: extratime ?? now.extratime,
+        });
+      }
+    }
+    this.#pinAll(domid, config.maxvcpus, cpus, 'cpus');
+    this.#pinAll(domid, config.maxvcpus, cpus_soft, 'cpus_soft');
+  }
+  #pinAll(domid: Domid, maxVcpus: number, sets: string | string[] | null, key: 'cpus' | 'cpus_soft'): void {
+    if (sets === null) return;
+    const { nr_cpus } = this.#parts.xc.physinfo();
+    for (let vcpu = 0; vcpu < maxVcpus; vcpu++) {
+      // Xen: a vCPU that the list is too short for may run anywhere.
+      const set = Array.isArray(sets) ? sets[vcpu] : sets;
+      if (set === undefined) return;
+      try {
+        const map = parseCpuRange(set, nr_cpus);
+        if (map.length === 0) throw new XenError('EINVAL', `no CPU is left of "${set}"`);
+        this.#xc.setAffinity(domid, vcpu, key === 'cpus' ? map : null, key === 'cpus' ? null : map, false);
+      } catch (error) {
+        if (error instanceof XenError) throw new XenError(error.code, `${key}: ${error.message}`, error);
+        throw error;
+      }
+    }
+  }
+  async #poolOf(domid: Domid): Promise<XcCpupool> {
+    const { cpupool } = this.#domain(domid);
+    const pool = this.#xc.pools().find(({ id }) => id === cpupool);
+    if (pool === undefined) throw new XenError('ENOENT', `cpupool ${cpupool}, in which dom${domid} is, is gone`);
+    return pool;
   }
 
   // ---- vCPUs ----

@@ -78,9 +78,9 @@ export class Toolstack {
     });
     const records = new DomainRecords();
     const memory = new FreeMemory({ xc, xs, records, log });
-    this.#parts = { ...options, images: new ImageLoader(), records, memory, watch };
+    this.scheduling = new Scheduling({ xc, xs, log }, domid => this.#nameOf(domid));
+    this.#parts = { ...options, scheduling: this.scheduling, images: new ImageLoader(), records, memory, watch };
     this.#bridges = options.bridges;
-    this.scheduling = new Scheduling(this.#parts, domid => this.#nameOf(domid));
     this.tracing = new Tracing(xc, clock);
     this.#monitor = new Monitor(
       {

@@ -33,8 +33,6 @@ import {
   XEN_DOMCTL_max_mem,
   XEN_DOMCTL_max_vcpus,
   XEN_DOMCTL_pausedomain,
-  XEN_DOMCTL_SCHEDOP_putinfo,
-  XEN_DOMCTL_scheduler_op,
   XEN_DOMCTL_setdomainhandle,
   XEN_DOMCTL_setvcpucontext,
   XEN_DOMCTL_unpausedomain,
@@ -46,7 +44,6 @@ import {
   XEN_DOMINF_shutdownmask,
   XEN_DOMINF_shutdownshift,
   XEN_EXTRAVERSION_LEN,
-  XEN_SCHEDULER_CREDIT2,
   XEN_SYSCTL_debug_keys,
   XEN_SYSCTL_getdomaininfolist,
   XEN_SYSCTL_physinfo,
@@ -71,8 +68,6 @@ import {
   xen_domctl_getdomaininfo,
   xen_domctl_max_mem,
   xen_domctl_max_vcpus,
-  xen_domctl_sched_credit2,
-  xen_domctl_scheduler_op,
   xen_domctl_setdomainhandle,
   xen_domctl_vcpucontext,
   xen_memory_reservation,
@@ -200,16 +195,6 @@ export class Xc {
     this.calls.domctl(XEN_DOMCTL_setdomainhandle, domid, `set the uuid of dom${domid}`, (view, u) =>
       writeHandle(view, u + xen_domctl_setdomainhandle.at.handle, uuid),
     );
-  }
-  /** The domain's share of the processors, and its limit in percent of one (0: none). null: as it is. */
-  schedCredit2(domid: Domid, weight: number | null, cap: number | null): void {
-    this.calls.domctl(XEN_DOMCTL_scheduler_op, domid, `set the weight and cap of dom${domid}`, (view, u) => {
-      const { at } = xen_domctl_scheduler_op;
-      view.setUint32(u + at.sched_id, XEN_SCHEDULER_CREDIT2, true);
-      view.setUint32(u + at.cmd, XEN_DOMCTL_SCHEDOP_putinfo, true);
-      view.setUint16(u + at.u + xen_domctl_sched_credit2.at.weight, weight ?? 0, true);
-      view.setUint16(u + at.u + xen_domctl_sched_credit2.at.cap, cap ?? 0xffff, true);
-    });
   }
   /** The state vCPU `vcpu` starts with: `rip` the kernel image, `rsi` start_info, both guest addresses. */
   setVcpuContext(domid: Domid, vcpu: number, rip: number, rsi: number): void {

@@ -1,8 +1,6 @@
 // xl cpupool-destroy, -rename, -cpu-add, -cpu-remove, -migrate, -numa-split: what changes a cpupool that is there.
 
-import type { ToolstackResult } from '#pvbus';
-import { parseCpuRange } from '../config/cpu-range.ts';
-import { ConfigError } from '../config/settings.ts';
+import { parseCpuRange, type ToolstackResult } from '#pvbus';
 import type { ToolstackClient } from '../toolstack-client.ts';
 import { type CommandContext, CommandFailure, type RunCommand } from './command.ts';
 import { findDomain } from './find-domain.ts';
@@ -80,18 +78,9 @@ async function cpus(
 ): Promise<void> {
   check(pools, pool!);
   const failed = `some cpus may not or only partially have been ${verb} '${pool}'`;
-  for (const cpu of cpuNumbers(range!, pools.nr_cpus))
+  for (const cpu of parseCpuRange(range!, pools.nr_cpus))
     await orFail(client.call(op, { pool: pool!, cpu }), failed, context);
 }
-function cpuNumbers(range: string, nrCpus: number): number[] {
-  try {
-    return parseCpuRange(range, nrCpus);
-  } catch (error) {
-    if (error instanceof ConfigError) throw new CommandFailure(error.message);
-    throw error;
-  }
-}
-
 async function orFail(done: Promise<null>, words: string, context: CommandContext): Promise<void> {
   try {
     await done;

@@ -1,8 +1,7 @@
 // xl cpupool-create
 
 import { basename } from 'node:path';
-import { type Cpupool, SCHEDULER_NAMES, type SchedulerName } from '#pvbus';
-import { parseCpuRange } from '../config/cpu-range.ts';
+import { type Cpupool, parseCpuRange, SCHEDULER_NAMES, type SchedulerName } from '#pvbus';
 import { parseConfig } from '../config/parse.ts';
 import { readConfigFile } from '../config/read-config.ts';
 import { ConfigError, Settings } from '../config/settings.ts';
@@ -69,22 +68,17 @@ function schedulerOf(settings: Settings, pools: readonly Cpupool[]): SchedulerNa
 
 /** One that is free, unless the file says which. */
 function cpusOf(settings: Settings, free: readonly number[], nrCpus: number): number[] {
-  try {
-    if (settings.has('nodes')) {
-      const nodes = settings.specs('nodes');
-      return nodes.flatMap(node => parseCpuRange(`node:${node}`, nrCpus)).filter(cpu => free.includes(cpu));
-    }
-    const wanted = wantedCpus(settings, nrCpus);
-    if (wanted === undefined) {
-      if (free.length === 0) throw new CommandFailure('no free cpu found');
-      return [free[0]!];
-    }
-    for (const cpu of wanted) if (!free.includes(cpu)) throw new CommandFailure(`cpu ${cpu} illegal or not free`);
-    return wanted;
-  } catch (error) {
-    if (error instanceof ConfigError) throw new CommandFailure(error.message);
-    throw error;
+  if (settings.has('nodes')) {
+    const nodes = settings.specs('nodes');
+    return nodes.flatMap(node => parseCpuRange(`node:${node}`, nrCpus)).filter(cpu => free.includes(cpu));
   }
+  const wanted = wantedCpus(settings, nrCpus);
+  if (wanted === undefined) {
+    if (free.length === 0) throw new CommandFailure('no free cpu found');
+    return [free[0]!];
+  }
+  for (const cpu of wanted) if (!free.includes(cpu)) throw new CommandFailure(`cpu ${cpu} illegal or not free`);
+  return wanted;
 }
 function wantedCpus(settings: Settings, nrCpus: number): number[] | undefined {
   if (!settings.has('cpus')) return undefined;

@@ -1,8 +1,7 @@
 // xl vcpu-list
 
-import type { DomainVcpus, VcpuRecord } from '#pvbus';
+import { cpuRangeText, type DomainVcpus, type VcpuRecord } from '#pvbus';
 import { left, right, tenths } from '../columns.ts';
-import { cpuRangeText } from '../config/cpu-range.ts';
 import type { RunCommand } from './command.ts';
 import { findDomain } from './find-domain.ts';
 import { commandLine } from './options.ts';

@@ -1,7 +1,6 @@
 // xl vcpu-pin
 
-import { cpuRangeText, parseCpuRange } from '../config/cpu-range.ts';
-import { ConfigError } from '../config/settings.ts';
+import { cpuRangeText, parseCpuRange } from '#pvbus';
 import { CommandFailure, type RunCommand } from './command.ts';
 import { findDomain } from './find-domain.ts';
 import { commandLine } from './options.ts';
@@ -44,12 +43,4 @@ function vcpuNumber(text: string): number | null {
 }
 
 /** `-` leaves the map as it is. */
-function mapOf(text: string, nrCpus: number): number[] | null {
-  if (text === '-') return null;
-  try {
-    return parseCpuRange(text, nrCpus);
-  } catch (error) {
-    if (error instanceof ConfigError) throw new CommandFailure(error.message);
-    throw error;
-  }
-}
+const mapOf = (text: string, nrCpus: number): number[] | null => (text === '-' ? null : parseCpuRange(text, nrCpus));

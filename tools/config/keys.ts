@@ -4,10 +4,10 @@
 const words = (text: string): string[] => text.trim().split(/\s+/);
 
 const READ = `name type builder uuid memory maxmem vcpus maxvcpus kernel ramdisk cmdline root extra disk vif pvcalls
-  on_poweroff on_reboot on_crash on_watchdog on_soft_reset cpu_weight cap cpus pool driver_domain seclabel
+  on_poweroff on_reboot on_crash on_watchdog on_soft_reset cpu_weight cap cpus cpus_soft period budget extratime pool driver_domain seclabel
   max_grant_frames max_maptrack_frames max_event_channels`;
-const KEPT = `cpus_soft channel console init_seclabel bootloader bootloader_args nomigrate localtime rtc_timeoffset
-  tsc_mode period slice budget latency extratime p9 vkb vfb nodes vif.default.script vif.default.bridge
+const KEPT = `channel console init_seclabel bootloader bootloader_args nomigrate localtime rtc_timeoffset
+  tsc_mode slice latency p9 vkb vfb nodes vif.default.script vif.default.bridge
   vif.default.gatewaydev vif.default.backend`;
 
 const FIRMWARE_AND_DEVICE_MODEL = `bios bios_path_override firmware firmware_override acpi acpi_s3 acpi_s4

@@ -57,7 +57,11 @@ export function validateConfig(parsed: ParsedConfig, options: ValidateOptions): 
     driver_domain: settings.boolean('driver_domain') ?? false,
     cpu_weight: within(settings, 'cpu_weight', 1, 65_535),
     cap: within(settings, 'cap', 0, 65_535),
-    cpus: settings.has('cpus') ? cpuRange(settings) : null,
+    cpus: affinity(settings, 'cpus'),
+    cpus_soft: affinity(settings, 'cpus_soft'),
+    period: within(settings, 'period', 0, 0xffff_ffff),
+    budget: within(settings, 'budget', 0, 0xffff_ffff),
+    extratime: settings.boolean('extratime') ?? null,
     pool: settings.text('pool') ?? null,
     seclabel: settings.text('seclabel') ?? null,
     max_grant_frames: within(settings, 'max_grant_frames', 0, 0xffff_ffff),
@@ -162,10 +166,10 @@ function within(settings: Settings, key: string, min: number, max: number): numb
   throw new ConfigError(`${settings.source}: ${key}=${n} is not between ${min} and ${max}`);
 }
 
-/** `cpus` may be a list of vCPU affinities; kept as the text of one. */
-function cpuRange(settings: Settings): string | null {
-  const { cpus } = settings.unread();
-  return Array.isArray(cpus) ? settings.specs('cpus').join(';') : (settings.text('cpus') ?? null);
+/** One set for all vCPUs, or a list of them. */
+function affinity(settings: Settings, key: 'cpus' | 'cpus_soft'): string | string[] | null {
+  if (!settings.has(key)) return null;
+  return Array.isArray(settings.unread()[key]) ? settings.specs(key) : (settings.text(key) ?? null);
 }
 
 function diskConfigs(settings: Settings, path: (value: string) => string): DiskConfig[] {

@@ -13,10 +13,12 @@ import {
   StartInfo,
   start_info,
   start_info_console_domU,
+  XEN_SCHEDULER_CREDIT2,
   XENOLITH_IMAGE_MAGIC,
 } from '#pvbus';
 import { checkImageFits, loadDomain, makeRings } from '../../../../dom0/toolstack/domain-builder.ts';
 import { Xc } from '../../../../dom0/toolstack/xc.ts';
+import { XcScheduling } from '../../../../dom0/toolstack/xc-scheduling.ts';
 import { CoreRig } from '../../../support/core-rig.ts';
 import { UUID } from './domain-config.ts';
 
@@ -184,11 +186,12 @@ describe("libxc's calls", () => {
     expect(xc.domainInfo(id)!.uuid).toBe('11111111-2222-3333-4444-555555555555');
   });
   it('set weight and cap, each by itself', () => {
-    const { xc, id, domain } = build();
-    xc.schedCredit2(id, 512, null);
-    expect(domain).toMatchObject({ weight: 512, cap: 0 });
-    xc.schedCredit2(id, null, 50);
-    expect(domain).toMatchObject({ weight: 512, cap: 50 });
+    const { xc, id } = build();
+    const scheduling = new XcScheduling(xc.calls);
+    scheduling.setCredit(id, XEN_SCHEDULER_CREDIT2, 512, null);
+    expect(scheduling.credit(id, XEN_SCHEDULER_CREDIT2)).toEqual({ weight: 512, cap: 0 });
+    scheduling.setCredit(id, XEN_SCHEDULER_CREDIT2, null, 50);
+    expect(scheduling.credit(id, XEN_SCHEDULER_CREDIT2)).toEqual({ weight: 512, cap: 50 });
   });
   it('know of no domain that is not there', () => {
     const xc = new Xc(new CoreRig().dom0.kernel(0));

@@ -1,20 +1,20 @@
 // Sets of pCPUs as text: `0-3,^2`, `all`, `node:0`. Xen: xl.cfg(5), "cpus".
 
-import { ConfigError } from './settings.ts';
+import { XenError } from './errors.ts';
 
 /** A machine has one node here: node 0, with every pCPU. */
 const NODE = 0;
 
-/** In ascending order. Throws ConfigError for what is no set, or names a pCPU that does not exist. */
+/** In ascending order. Throws EINVAL for what is no set, or names a pCPU that does not exist. */
 export function parseCpuRange(text: string, nrCpus: number): number[] {
   const chosen = new Set<number>();
   for (const raw of text.split(',')) {
     const token = raw.trim();
     const match = /^(\^)?(?:(nodes?:)?(?:(all)|([0-9]{1,4})(?:-(\^)?([0-9]{1,4}))?))$/.exec(token);
-    if (match === null || match[5] !== undefined) throw new ConfigError(`Error: invalid range of CPUs "${text}"`);
+    if (match === null || match[5] !== undefined) throw new XenError('EINVAL', `invalid range of CPUs "${text}"`);
     const [, not, node, all, first, , last] = match;
     for (const cpu of cpusOf(node !== undefined, all !== undefined, Number(first), Number(last ?? first), nrCpus)) {
-      if (cpu >= nrCpus) throw new ConfigError(`Error: there is no CPU ${cpu}, of "${text}": they are 0-${nrCpus - 1}`);
+      if (cpu >= nrCpus) throw new XenError('EINVAL', `there is no CPU ${cpu}, of "${text}": they are 0-${nrCpus - 1}`);
       if (not === undefined) chosen.add(cpu);
       else chosen.delete(cpu);
     }
@@ -25,10 +25,10 @@ export function parseCpuRange(text: string, nrCpus: number): number[] {
 function cpusOf(isNode: boolean, all: boolean, first: number, last: number, nrCpus: number): number[] {
   const every = Array.from({ length: nrCpus }, (_, cpu) => cpu);
   if (all) return every;
-  if (last < first) throw new ConfigError(`Error: invalid range of CPUs "${first}-${last}"`);
+  if (last < first) throw new XenError('EINVAL', `invalid range of CPUs "${first}-${last}"`);
   if (!isNode) return Array.from({ length: last - first + 1 }, (_, i) => first + i);
   if (first !== NODE || last !== NODE)
-    throw new ConfigError(`Error: there is no node ${first === NODE ? last : first}`);
+    throw new XenError('EINVAL', `there is no node ${first === NODE ? last : first}`);
   return every;
 }
 
