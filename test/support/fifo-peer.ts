@@ -11,6 +11,8 @@ const seq = (Number(seqGfn) * PAGE_SIZE) / 4;
 const seen = seq + Number(nrPorts);
 /** Not 0: the end. */
 const stop = seen + Number(nrPorts);
+/** Not 0: it has begun. */
+const begun = stop + 1;
 
 function hear(): void {
   // The hypercalls have been made already, by the process that started this one.
@@ -21,6 +23,7 @@ function hear(): void {
     vcpu.events.on(port(Number(firstPort) + i), () => {
       Atomics.store(words, seen + i, Atomics.load(words, seq + i));
     });
+  Atomics.store(words, begun, 1);
   while (Atomics.load(words, stop) === 0) if (!vcpu.events.poll()) vcpu.block();
 }
 
@@ -28,6 +31,7 @@ function scribble(): void {
   const first = (Number(scribbleGfn) * PAGE_SIZE) / 4;
   const count = (Number(scribblePages) * PAGE_SIZE) / 4;
   let state = 12345;
+  Atomics.store(words, begun, 1);
   while (Atomics.load(words, stop) === 0) {
     for (let i = 0; i < 1000; i++) {
       state = (Math.imul(state, 1664525) + 1013904223) >>> 0;

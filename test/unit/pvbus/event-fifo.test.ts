@@ -186,6 +186,12 @@ describe('two processes', () => {
     const seq = (SEQ_GFN * PAGE_SIZE) / 4;
     return { child, seq, seen: seq + PORTS, stop: seq + 2 * PORTS };
   }
+  async function begun(child: ChildProcess, stop: number): Promise<void> {
+    while (Atomics.load(b.domain.memory.words, stop + 1) === 0) {
+      if (child.exitCode !== null) throw new Error('the peer has ended');
+      await new Promise(resolve => setTimeout(resolve, 5));
+    }
+  }
   async function finish(child: ChildProcess, stop: number): Promise<void> {
     const exited = child.exitCode === null ? once(child, 'exit') : undefined;
     Atomics.store(b.domain.memory.words, stop, 1);
@@ -213,6 +219,7 @@ describe('two processes', () => {
     const { child, seq, seen, stop } = peer('hear', directory, made[0]!.there);
     const { words } = b.domain.memory;
     try {
+      await begun(child, stop);
       for (let i = 0; i < SENDS; i++) {
         const n = random(PORTS);
         Atomics.add(words, seq + n, 1);
@@ -248,11 +255,8 @@ describe('two processes', () => {
     const elsewhere = () => Buffer.from(b.bytes.subarray(0, lowest * PAGE_SIZE));
     try {
       const { words } = b.domain.memory;
+      await begun(child, stop);
       const before = elsewhere();
-      const control = (lowest * PAGE_SIZE) / 4;
-      const first = Int32Array.from(words.subarray(control, control + 256));
-      // It has begun.
-      while (words.subarray(control, control + 256).every((w, i) => w === first[i])) await new Promise(setImmediate);
       const [mine, theirs] = a.connect(rig.dom0);
       for (let i = 0; i < 50_000; i++) {
         expect(a.send(made[i % PORTS]!.here)).toBe(0);
