@@ -13,6 +13,7 @@ import {
   XenError,
   XenstoreClient,
 } from '#pvbus';
+import { Balloon } from './balloon.ts';
 import type { BlockDevice, Blocking } from './block-device.ts';
 import { type Arguments, parseCmdline } from './cmdline.ts';
 import { type ShutdownRequest, watchControl } from './control.ts';
@@ -64,6 +65,7 @@ export class Kernel implements Blocking {
   /** As the toolstack called it. */
   name = '';
   root: FatVolume | undefined;
+  private readonly balloon: Balloon;
   private readonly store: RingTransport;
   private readonly fatFs: () => WasmModule;
   private readonly sleep: (deadline?: number) => void;
@@ -87,7 +89,8 @@ export class Kernel implements Blocking {
     vcpu.events.on(store.port, () => {}); // only to be woken: step looks at the ring itself
     this.xs = new XenstoreClient(this.store, this.log);
     this.home = `/local/domain/${vcpu.domid}`;
-    const { xs, log, args } = this;
+    const { xs, log, args, home, timers } = this;
+    this.balloon = new Balloon({ vcpu, xs, home, log, timers, nrPages: this.info.nr_pages });
     this.devices = new Devices({ xs, log, vcpu, args, clock: this.clock, random, blocking: this });
   }
 
@@ -101,6 +104,9 @@ export class Kernel implements Blocking {
     watchControl(this.xs, this.home, this.log, request => this.shutdown(request)).catch(error =>
       this.log.error(`control/shutdown: ${error instanceof Error ? error.message : error}`),
     );
+    this.balloon
+      .start()
+      .catch(error => this.log.error(`memory/target: ${error instanceof Error ? error.message : error}`));
   }
 
   private mountRoot(): void {
@@ -153,6 +159,7 @@ export class Kernel implements Blocking {
     if (this.store.step() === 'progress') progress = true;
     if (this.devices.step() === 'progress') progress = true;
     if (this.console.step() === 'progress') progress = true;
+    if (this.balloon.step() === 'progress') progress = true;
     return progress ? 'progress' : 'idle';
   }
   /** Have the hypervisor wake us at the next deadline. */

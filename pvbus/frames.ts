@@ -22,7 +22,18 @@ export class FrameAllocator {
     }
     throw new XenError('ENOMEM', `no ${count} free frames in a row in this domain's memory`);
   }
+  /** The lowest free frames in a row, at most `most` of them: far from where `alloc` looks first. */
+  takeLowest(most: number): { readonly first: Gfn; readonly count: number } | undefined {
+    const run = this.runs[0];
+    if (run === undefined || most < 1) return undefined;
+    const first = gfn(run[0]);
+    const count = Math.min(most, run[1] - run[0]);
+    run[0] += count;
+    if (run[0] === run[1]) this.runs.shift();
+    return { first, count };
+  }
   free(first: Gfn, count: number): void {
+    if (count === 0) return;
     const end = first + count;
     let i = this.runs.findIndex(run => run[0] >= end);
     if (i < 0) i = this.runs.length;

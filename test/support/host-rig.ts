@@ -11,6 +11,8 @@ export { dist, root, type XlResult } from './host-view.ts';
 
 export interface HostOptions {
   readonly mediated?: boolean;
+  /** What its domains can have together, as hypervisor.js --mem takes it. */
+  readonly mem?: string;
   /** Another build than the checkout's. */
   readonly dist?: string;
 }
@@ -37,6 +39,7 @@ export class HostRig extends HostView {
       '--parent',
       String(process.pid),
       ...(options.mediated ? ['--mediated'] : []),
+      ...(options.mem === undefined ? [] : ['--mem', options.mem]),
     ];
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     const ended = once(child, 'close').then(([code]) => code as number | null);

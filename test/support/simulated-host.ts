@@ -67,10 +67,16 @@ class HereThread implements BackendThread {
 }
 type MakeWorker = (context: BackendContext) => BackendWorker;
 
+export const DOM0_PAGES = 4096;
+export interface SimulatedHostOptions {
+  /** All its memory, dom0's as well. */
+  readonly hostPages?: number;
+}
+
 export class SimulatedHost {
   readonly dir = mkdtempSync(join(tmpdir(), 'xenolith-sim-'));
   readonly log = new LineLog();
-  readonly core = new CoreRig({ dom0Pages: 4096 });
+  readonly core: CoreRig;
   readonly guests = new Map<number, SimulatedGuest>();
   readonly server: Server;
   readonly toolstack: Toolstack;
@@ -81,8 +87,9 @@ export class SimulatedHost {
   private readonly backends: Backend[];
   private readonly consoled: Consoled;
 
-  private constructor() {
+  private constructor(options: SimulatedHostOptions) {
     makeRunDir(this.dir);
+    this.core = new CoreRig({ dom0Pages: DOM0_PAGES, ...options });
     const { core, log } = this;
     const { clock, dom0 } = core;
     this.vcpu0 = dom0.kernel(0);
@@ -115,8 +122,8 @@ export class SimulatedHost {
       backendsSettled: async () => void (await Promise.all(this.backends.map(backend => backend.settled()))),
     });
   }
-  static async start(): Promise<SimulatedHost> {
-    const host = new SimulatedHost();
+  static async start(options: SimulatedHostOptions = {}): Promise<SimulatedHost> {
+    const host = new SimulatedHost(options);
     await host.run(host.bringUp());
     return host;
   }
@@ -134,7 +141,7 @@ export class SimulatedHost {
     await this.until(() => this.guests.has(id), `dom${id} running`);
     return this.guests.get(id)!;
   }
-  private config(text: string): DomainConfig {
+  config(text: string): DomainConfig {
     // No shell evaluates a kernel here: the guest's is this process's own.
     const kernel = join(this.dir, 'kernel.js');
     writeFileSync(kernel, '// the kernel of a simulated host is the test process itself\n');

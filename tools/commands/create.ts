@@ -1,6 +1,6 @@
 // xl create
 
-import type { DomainConfig, ToolstackEvent } from '#pvbus';
+import { type DomainConfig, ERROR_FAIL, type ToolstackEvent, XenError } from '#pvbus';
 import { ConsoleConnection } from '../attach-console.ts';
 import { readConfig, readConfigFile } from '../config/read-config.ts';
 import { ConfigError } from '../config/settings.ts';
@@ -69,7 +69,10 @@ async function createDomain(config: DomainConfig, line: CommandLine, context: Co
     ({ domid } = await client.call('create', { config, paused: paused || attach, monitor }, onEvent));
   } catch (error) {
     context.complain(error);
-    return -rcOf(error);
+    if (!(error instanceof XenError) || error.code !== 'ENOMEM') return -rcOf(error);
+    // Xen: xl makes room before it has anything made.
+    context.err('failed to free memory for the domain');
+    return -ERROR_FAIL;
   }
   if (attach) await attachConsole(client, domid, paused, context);
   if (life !== null) context.err(`Domain ${await life(domid)} has been destroyed.`);

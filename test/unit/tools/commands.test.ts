@@ -247,12 +247,19 @@ describe('xl create', () => {
   it.each([
     ['ENOENT', 'pv.cfg: kernel: /nosuch does not exist', -3, 3],
     ['EEXIST', "pv.cfg: name: 'pv1' is in use", -6, 6],
-    ['ENOMEM', 'pv.cfg: memory: 64 MiB asked for, 3 MiB of this host are free', -5, 5],
   ])('that the host refuses with %s is one line and the exit code of libxl', async (code, message, rc, exit) => {
     host.failures.set('create', { code, message, rc });
     const run = await on(['create', '-q', 'pv.cfg']);
     expect(run).toEqual({ code: exit, stdout: '', stderr: `libxl: error: ${message}\n` });
     expect([...host.domains.keys()]).toEqual([0]);
+  });
+
+  it('that the host has no memory for says so as xl does', async () => {
+    const message = 'pv.cfg: memory: 64 MiB asked for, 3 MiB of this host are free';
+    host.failures.set('create', { code: 'ENOMEM', message, rc: -5 });
+    const run = await on(['create', '-q', 'pv.cfg']);
+    const stderr = `libxl: error: ${message}\nfailed to free memory for the domain\n`;
+    expect(run).toEqual({ code: 3, stdout: '', stderr });
   });
 
   it('-v tells the phases and their times', async () => {
@@ -270,6 +277,34 @@ describe('xl create', () => {
     host.end(2, 'shutdown', 0);
     host.end(2, 'destroyed');
     expect(await run).toMatchObject({ code: 0, stderr: `Parsing config from pv.cfg\nDomain 2 has been destroyed.\n` });
+  });
+});
+
+describe('xl mem-set, mem-max', () => {
+  it('say what the domain is to have, silently', async () => {
+    host.add({ domid: 20, name: 'pv1', current_kb: 65_536, max_kb: 65_536 });
+    expect(golden('xl mem-set pv1 48')).toBe('');
+    expect(await on(['mem-set', 'pv1', '48'])).toEqual({ code: 0, stdout: '', stderr: '' });
+    expect(await on(['mem-max', '20', '96'])).toEqual({ code: 0, stdout: '', stderr: '' });
+    expect(host.domains.get(20)).toMatchObject({ current_kb: 48 * 1024, max_kb: 96 * 1024 });
+  });
+
+  it('say in the words of the real one what went wrong', async () => {
+    host.add({ domid: 20, name: 'pv1', current_kb: 65_536, max_kb: 65_536 });
+    const invalid = 'invalid memory size: 12x\n'; // test/vectors/xl-output/errors.txt
+    expect(await on(['mem-set', 'pv1', '12x'])).toEqual({ code: 1, stdout: '', stderr: invalid });
+    expect(await on(['mem-set', 'pv1', '65m'])).toEqual({
+      ...{ code: 1, stdout: '' },
+      stderr:
+        'libxl: error: memory_dynamic_max must be less than or equal to memory_static_max\n' +
+        'cannot set domid 20 dynamic max memory to : 65m\n',
+    });
+    host.failures.set('setMaxMemory', { code: 'EINVAL', message: 'no', rc: -6 });
+    expect(await on(['mem-max', 'pv1', '1'])).toEqual({
+      ...{ code: 1, stdout: '', stderr: 'libxl: error: no\ncannot set domid 20 static max memory to : 1\n' },
+    });
+    expect((await on(['mem-max', 'nobody', '1'])).stderr).toBe('nobody is an invalid domain identifier (rc=-6)\n');
+    expect((await on(['mem-set', 'pv1'])).code).toBe(2);
   });
 });
 

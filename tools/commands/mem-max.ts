@@ -1,0 +1,6 @@
+// xl mem-max
+
+import type { RunCommand } from './command.ts';
+import { setMemory } from './set-memory.ts';
+
+export const run: RunCommand = (args, context) => setMemory(args, context, 'setMaxMemory', 'static');
