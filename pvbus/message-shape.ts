@@ -17,6 +17,12 @@ export const text =
       ? value
       : wrong(where, `a string of at most ${maxLength} characters`);
 
+/** Bytes, as they lie in the message. */
+export const bytes =
+  (maxLength: number): Shape<Uint8Array> =>
+  (value, where) =>
+    value instanceof Uint8Array && value.length <= maxLength ? value : wrong(where, `at most ${maxLength} bytes`);
+
 export const integer =
   (min = 0, max = 0xffff_ffff): Shape<number> =>
   (value, where) =>

@@ -73,7 +73,7 @@ export class ToolstackClient {
     return client;
   }
 
-  /** `onEvent` hears what the toolstack says of this request before, and for `subscribe` after, its reply. */
+  /** `onEvent` hears what the toolstack says of this request before its reply, and for `subscribe` and `trace` after. */
   call<O extends ToolstackOp>(
     op: O,
     args: ToolstackArgs<O>,
@@ -157,8 +157,8 @@ export class ToolstackClient {
       waiting.onEvent(reply.event);
       return;
     }
-    // A subscription's events come after its reply.
-    if (waiting.op !== 'subscribe' || 'error' in reply) this.#waiting.delete(reply.id);
+    // The events of these come after their reply.
+    if ((waiting.op !== 'subscribe' && waiting.op !== 'trace') || 'error' in reply) this.#waiting.delete(reply.id);
     if ('error' in reply) waiting.reject(new XenError(reply.error.code, reply.error.message, reply.error));
     else waiting.resolve(reply.result);
   }

@@ -25,7 +25,7 @@ import type { Toolstack } from './toolstack.ts';
 
 /** What we use of node-ipc, which brings no types. */
 interface IpcServer {
-  on(event: 'connect' | 'close', listener: (socket: Socket) => void): void;
+  on(event: 'connect', listener: (socket: Socket) => void): void;
   on(event: 'data', listener: (bytes: Buffer, socket: Socket) => void): void;
   on(event: 'error', listener: (error: Error) => void): void;
   emit(socket: Socket, bytes: Uint8Array): void;
@@ -99,7 +99,6 @@ export class ToolstackServer {
       });
       ipc.server.on('connect', socket => this.#connect(socket));
       ipc.server.on('data', (bytes, socket) => this.#receive(bytes, socket));
-      ipc.server.on('close', socket => this.#disconnect(socket));
       ipc.server.start();
     });
   }
@@ -110,6 +109,8 @@ export class ToolstackServer {
       socket.destroy();
       return;
     }
+    // node-ipc tells of a closed socket too, but not which.
+    socket.once('close', () => this.#disconnect(socket));
     this.#connections.set(socket, {
       socket,
       decoder: new FrameDecoder(),

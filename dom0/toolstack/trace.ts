@@ -1,0 +1,152 @@
+// `xl trace`: turns tracing on, reads every ring a hundred times a second and hands the bytes on as they are, until the
+// tool goes away. One tool at a time.
+import { fstatSync } from 'node:fs';
+import {
+  Arena,
+  type Clock,
+  closeFd,
+  DOMID_XEN,
+  PAGE_SIZE,
+  type TraceChunk,
+  type TraceEvent,
+  t_info,
+  XenError,
+} from '#pvbus';
+import { CpuRing, VcpuRing } from './trace-rings.ts';
+import type { Xc } from './xc.ts';
+import { XcTrace } from './xc-trace.ts';
+
+/** Of each pCPU's buffer: 256 KiB. */
+const BUFFER_PAGES = 64;
+const READ_EVERY_MS = 10;
+/** Domains come and go at this multiple of it. */
+const LOOK_EVERY = 5;
+/** A message is sent when it has become so long. */
+const MESSAGE_BYTES = 1 << 19;
+/** While a tool has so much to read still, the rings are left to overflow, and count what they lose. */
+const MAX_UNREAD = 4 << 20;
+
+interface TracedDomain {
+  readonly domid: number;
+  readonly fd: number;
+  readonly rings: readonly VcpuRing[];
+}
+
+export interface TraceReader {
+  tell(event: TraceEvent): void;
+  /** Bytes it has not taken yet. */
+  unread(): number;
+}
+
+export class Tracing {
+  readonly #xc: Xc;
+  readonly #calls: XcTrace;
+  readonly #clock: Clock;
+  #buffers: Arena | undefined;
+  #cpus: CpuRing[] = [];
+  #domains = new Map<number, TracedDomain>();
+  #reader: TraceReader | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #rounds = 0;
+
+  constructor(xc: Xc, clock: Clock) {
+    this.#xc = xc;
+    this.#calls = new XcTrace(xc);
+    this.#clock = clock;
+  }
+
+  /** Throws EBUSY while another one traces. Returns what ends it; `since`: nothing is older. */
+  start(evtMask: number, reader: TraceReader): { cpus: number; since: number; stop: () => void } {
+    if (this.#reader !== undefined) throw new XenError('EBUSY', 'this host is traced already');
+    const calls = this.#calls;
+    if (calls.info().mfn === 0) calls.setSize(BUFFER_PAGES);
+    this.#buffers ??= this.#mapBuffers();
+    const { mfn } = calls.info();
+    this.#cpus = cpuBuffers(this.#buffers, mfn, this.#xc.physinfo().nr_cpus).map(bytes => new CpuRing(bytes));
+    // order: the rings as they are, then what is to be recorded in them.
+    this.#look();
+    calls.setEventMask(evtMask);
+    const since = this.#clock.now();
+    calls.enable();
+    this.#reader = reader;
+    this.#timer = setInterval(() => this.#round(), READ_EVERY_MS);
+    return { cpus: this.#cpus.length, since, stop: () => this.#stop() };
+  }
+
+  #stop(): void {
+    clearInterval(this.#timer);
+    this.#calls.disable();
+    this.#reader = undefined;
+    for (const domid of [...this.#domains.keys()]) this.#forget(domid);
+  }
+
+  #mapBuffers(): Arena {
+    const { fd } = this.#calls.mapForeign(DOMID_XEN);
+    return Arena.adopt(fd, fstatSync(fd).size);
+  }
+
+  /** Begin with domains that are new, and end with those that are gone. */
+  #look(): void {
+    const there = new Set(this.#xc.domainInfoList().map(({ domid }) => domid as number));
+    for (const domid of [...this.#domains.keys()]) if (!there.has(domid)) this.#forget(domid);
+    for (const domid of there) if (!this.#domains.has(domid)) this.#begin(domid);
+  }
+  #begin(domid: number): void {
+    try {
+      const { fd, layout } = this.#calls.mapForeign(domid);
+      const rings = Array.from({ length: layout.maxVcpus }, (_, vcpu) => new VcpuRing(fd, layout, vcpu));
+      this.#domains.set(domid, { domid, fd, rings });
+    } catch (error) {
+      // It has no memory yet, or no longer.
+      if (!(error instanceof XenError)) throw error;
+    }
+  }
+  #forget(domid: number): void {
+    closeFd(this.#domains.get(domid)!.fd);
+    this.#domains.delete(domid);
+  }
+
+  #round(): void {
+    const reader = this.#reader!;
+    if (reader.unread() > MAX_UNREAD) return;
+    // order: the time before the rings are read. What is recorded later is in a later round.
+    const until = this.#clock.now();
+    let chunks: TraceChunk[] = [];
+    let bytes = 0;
+    const add = (chunk: TraceChunk): void => {
+      if (chunk.records.length === 0 && chunk.lost === 0) return;
+      if (bytes + chunk.records.length > MESSAGE_BYTES && chunks.length > 0) {
+        reader.tell({ event: 'trace', until: null, chunks });
+        chunks = [];
+        bytes = 0;
+      }
+      chunks.push(chunk);
+      bytes += chunk.records.length;
+    };
+    this.#cpus.forEach((ring, cpu) => {
+      add({ cpu, domid: null, vcpu: null, lost: 0, records: ring.take() });
+    });
+    for (const { domid, rings } of this.#domains.values()) {
+      rings.forEach((ring, vcpu) => {
+        const records = ring.take();
+        add({ cpu: null, domid, vcpu, lost: ring.lost, records });
+      });
+    }
+    // The domains that are gone were read a last time.
+    if (++this.#rounds % LOOK_EVERY === 0) this.#look();
+    if (chunks.length > 0) reader.tell({ event: 'trace', until, chunks });
+  }
+}
+
+/** All pages of each pCPU's buffer. Xen: t_info in public/trace.h; frame n of the memory is mfn n. */
+function cpuBuffers(memory: Arena, infoMfn: number, nrCpus: number): Uint8Array[] {
+  const { view, bytes } = memory;
+  const info = infoMfn * PAGE_SIZE;
+  const pages = view.getUint16(info + t_info.at.tbuf_size, true);
+  return Array.from({ length: nrCpus }, (_, cpu) => {
+    const list = info + 4 * view.getUint16(info + t_info.size + 2 * cpu, true);
+    // This hypervisor's buffers are contiguous.
+    const first = view.getUint32(list, true) * PAGE_SIZE;
+    return bytes.subarray(first, first + pages * PAGE_SIZE);
+  });
+}
