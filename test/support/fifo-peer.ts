@@ -16,7 +16,7 @@ const begun = stop + 1;
 
 function hear(): void {
   // The hypercalls have been made already, by the process that started this one.
-  const machine: Machine = { trap: () => 0, receive: () => undefined };
+  const machine: Machine = { trap: () => 0, receive: () => undefined, note: () => {}, awaitGrant: () => {} };
   const vcpu = new Vcpu(machine, memory, layout, domid(1), 0);
   vcpu.events.useFifo(gfn(Number(directory)));
   for (let i = 0; i < Number(nrPorts); i++)
