@@ -2,6 +2,7 @@
 import {
   __HYPERVISOR_sched_op,
   type Clock,
+  type Gfn,
   type Log,
   RingTransport,
   readKey,
@@ -15,7 +16,7 @@ import {
 } from '#pvbus';
 import { Balloon } from './balloon.ts';
 import type { BlockDevice, Blocking } from './block-device.ts';
-import { type Arguments, parseCmdline } from './cmdline.ts';
+import { type Arguments, isOn, parseCmdline } from './cmdline.ts';
 import { type ShutdownRequest, watchControl } from './control.ts';
 import { Devices } from './devices.ts';
 import { Hvc } from './drivers/hvc/device.ts';
@@ -24,6 +25,9 @@ import { FatVolume } from './fs/fat-volume.ts';
 import { ReadOnlyDevice } from './fs/sector-device.ts';
 import { GuestClock } from './guest-clock.ts';
 import { freeFrames, reclaimModule } from './memory-frames.ts';
+import type { ProgramModule } from './program.ts';
+import { watchAvailability } from './smp/hotplug.ts';
+import { Processors } from './smp/processors.ts';
 import { type GuestStartInfo, readModule, readStartInfo } from './start-info.ts';
 import { Tasks } from './tasks.ts';
 import { type Timers, vcpuTimers } from './timers.ts';
@@ -62,9 +66,14 @@ export class Kernel implements Blocking {
   readonly devices: Devices;
   /** Every volume that is mounted, each once for its disk. */
   readonly volumes = new Map<BlockDevice, FatVolume>();
+  readonly program: ProgramModule = { exports: {} };
+  /** Of a domain that may have several vCPUs, once it has started. */
+  processors: Processors | undefined;
   /** As the toolstack called it. */
   name = '';
   root: FatVolume | undefined;
+  /** With xen.fifo_events: what the other vCPUs begin to hear events with. */
+  fifoDirectory: Gfn | undefined;
   private readonly balloon: Balloon;
   private readonly store: RingTransport;
   private readonly fatFs: () => WasmModule;
@@ -96,8 +105,13 @@ export class Kernel implements Blocking {
 
   /** The part that waits for xenstore and the backends. Resolves when a program can run. */
   async start(): Promise<void> {
+    if (isOn(this.args['xen.fifo_events'])) this.fifoDirectory = this.vcpu.events.useFifo();
     // Side by side: each costs a round trip, and none needs another.
-    const [name] = await Promise.all([readKey(this.xs, `${this.home}/name`), this.devices.start(this.timers)]);
+    const [name] = await Promise.all([
+      readKey(this.xs, `${this.home}/name`),
+      this.devices.start(this.timers),
+      this.startProcessors(),
+    ]);
     this.name = name ?? '';
     this.mountRoot();
     // The program need not wait for this.
@@ -107,6 +121,17 @@ export class Kernel implements Blocking {
     this.balloon
       .start()
       .catch(error => this.log.error(`memory/target: ${error instanceof Error ? error.message : error}`));
+  }
+
+  /** Resolves when the vCPUs are up that xenstore says. */
+  private async startProcessors(): Promise<void> {
+    const { vcpu, tasks, timers, log, console } = this;
+    const { maxVcpus } = vcpu.layout;
+    if (maxVcpus === 1) return;
+    const kernel = this.info.kernel.address;
+    const write = (text: string): void => console.write(text);
+    this.processors = new Processors({ vcpu, tasks, timers, kernel, write });
+    await watchAvailability(this.xs, this.home, maxVcpus, this.processors, log);
   }
 
   private mountRoot(): void {
@@ -138,8 +163,8 @@ export class Kernel implements Blocking {
   /** The program's text; undefined when the domain was built without one. */
   programText(): string | undefined {
     const text = readModule(this.vcpu, this.info);
-    // It lives in the JavaScript engine from here on; its frames can hold rings.
-    reclaimModule(this.info, this.vcpu.frames);
+    // It lives in the JavaScript engine from here on, unless other vCPUs will read it; its frames can hold rings.
+    if (this.vcpu.layout.maxVcpus === 1) reclaimModule(this.info, this.vcpu.frames);
     return text;
   }
 
@@ -159,6 +184,7 @@ export class Kernel implements Blocking {
     if (this.store.step() === 'progress') progress = true;
     if (this.devices.step() === 'progress') progress = true;
     if (this.console.step() === 'progress') progress = true;
+    if (this.processors?.step() === 'progress') progress = true;
     if (this.balloon.step() === 'progress') progress = true;
     return progress ? 'progress' : 'idle';
   }

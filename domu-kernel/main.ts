@@ -1,11 +1,14 @@
 // The kernel's entry: the domain's shell evaluates the bundle of this file and calls what it exports, as
 // guest-kernel.ts says.
 import { attachVcpu, type ControlMessage, crashExit, domainLayout, PAGE_SIZE, reserveViews } from '#pvbus';
+import { drive } from './drive.ts';
 import { compileFatFs } from './fs/fat-core.ts';
 import { ffWasm } from './fs/ff-wasm.ts';
 import { Kernel } from './kernel.ts';
 import { Rehearsal } from './rehearsal.ts';
 import { loadProgram, type RunningProgram } from './run-program.ts';
+
+export { startSibling } from './smp/sibling.ts';
 
 // Taken before the program's globals replace it.
 const nextTurn = setImmediate;
@@ -73,27 +76,4 @@ async function bringUp(kernel: Kernel, program: () => RunningProgram): Promise<v
   Object.assign(globalThis, globals);
   await ended;
   kernel.shutdown('poweroff');
-}
-
-/** The loop of a vCPU: steps, then a turn of promise jobs, and sleep when neither left anything to do. */
-function drive(kernel: Kernel, crash: (error: unknown) => never): void {
-  const turn = (): void => {
-    try {
-      if (!stepUntilIdle(kernel)) {
-        kernel.block();
-        stepUntilIdle(kernel);
-      }
-    } catch (error) {
-      crash(error);
-    }
-    nextTurn(turn);
-  };
-  turn();
-}
-
-/** True when there was anything to do. */
-function stepUntilIdle(kernel: Kernel): boolean {
-  let progress = false;
-  while (kernel.step() === 'progress') progress = true;
-  return progress;
 }

@@ -8,19 +8,29 @@ type Body = (...args: unknown[]) => unknown;
 /** `names`: of the globals that the text sees instead of Node's. Throws a SyntaxError. */
 export function compileProgram<Name extends string>(text: string, names: readonly Name[]): Program<Name> {
   const body = new Function('require', 'module', 'exports', ...names, `${text}\n//# sourceURL=program`) as Body;
-  return (api, globals) =>
+  return (api, globals, module = { exports: {} }) =>
     evaluate(
       body,
       api,
       names.map(name => globals[name]),
+      module,
     );
 }
 /**
  * Runs the text's top level. What it exports as default (or as `main`) is its main function, if there is one.
  */
-export type Program<Name extends string> = (api: object, globals: Readonly<Record<Name, unknown>>) => Main | undefined;
+export type Program<Name extends string> = (
+  api: object,
+  globals: Readonly<Record<Name, unknown>>,
+  module?: ProgramModule,
+) => Main | undefined;
 
-function evaluate(body: Body, api: object, globals: readonly unknown[]): Main | undefined {
+/** What the program exports, once its top level has said so. */
+export interface ProgramModule {
+  exports: object;
+}
+
+function evaluate(body: Body, api: object, globals: readonly unknown[], module: ProgramModule): Main | undefined {
   const provide = (name: string): unknown => {
     if (name === 'xenolith') return api;
     throw new XenError(
@@ -28,7 +38,6 @@ function evaluate(body: Body, api: object, globals: readonly unknown[]): Main | 
       `a guest program cannot load '${name}'; it has 'xenolith' and what is bundled with it`,
     );
   };
-  const module: { exports: unknown } = { exports: {} };
   body(provide, module, module.exports, ...globals);
   const exported = module.exports as { default?: unknown; main?: unknown } | Main | null;
   const main = typeof exported === 'function' ? exported : (exported?.default ?? exported?.main);

@@ -32,7 +32,7 @@ function compiled(text: string): ReturnType<typeof compileProgram<(typeof GUEST_
 
 function run(kernel: Kernel, api: Xenolith, program: ReturnType<typeof compiled>): RunningProgram {
   const globals = guestGlobals({ ...kernel, console: api.console });
-  const main = program(api, globals);
+  const main = program(api, globals, kernel.program);
   // Top-level code that exports nothing lives as long as its timers and sockets: until it says otherwise.
   const ended = main ? Promise.resolve(main(api)) : new Promise<never>(() => {});
   const { setTimeout, setInterval, setImmediate, clearTimeout, clearInterval, clearImmediate } = globals;

@@ -6,6 +6,7 @@ import { consoleApi } from './console.ts';
 import { disksApi, filesApi } from './files.ts';
 import { httpApi } from './http/server.ts';
 import { netApi } from './net.ts';
+import { smpApi } from './smp.ts';
 import { clockApi, systemApi } from './system.ts';
 
 export type Xenolith = typeof import('xenolith');
@@ -23,6 +24,7 @@ export function guestApi(kernel: Kernel): Xenolith {
     console: consoleApi(hvc),
     clock: clockApi(kernel),
     system: systemApi(kernel),
+    smp: smpApi(kernel),
   };
 }
 

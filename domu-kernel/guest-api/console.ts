@@ -1,6 +1,4 @@
 // `console`: Node's own formatting, on the console ring.
-import type { Hvc } from '../drivers/hvc/device.ts';
-
 type GuestConsole = typeof import('xenolith').console;
 
 /** What Node's Console asks of a stream, and nothing else. */
@@ -17,7 +15,13 @@ const NodeConsole = (globalThis.console.Console ?? globalThis.console.constructo
   colorMode: boolean;
 }) => Console;
 
-export function consoleApi(hvc: Hvc): GuestConsole {
+/** What carries a console's lines. */
+export interface ConsoleDoor {
+  write(text: string): void;
+  readLine(): Promise<string | null>;
+}
+
+export function consoleApi(hvc: ConsoleDoor): GuestConsole {
   const stream: ConsoleStream = {
     write(text) {
       hvc.write(text);

@@ -1,7 +1,7 @@
 // `clock` and `system`.
 import type { Kernel } from '../kernel.ts';
 
-export function clockApi({ clock, timers }: Kernel): typeof import('xenolith').clock {
+export function clockApi({ clock, timers }: Pick<Kernel, 'clock' | 'timers'>): typeof import('xenolith').clock {
   return {
     now: () => clock.now() / 1e6,
     date: () => new Date(clock.wallMs()),

@@ -193,6 +193,83 @@ declare module 'xenolith' {
     serve(port: number, handler: HttpHandler, options?: HttpOptions): Promise<HttpServer>;
   };
 
+  // ---- several vCPUs ----
+
+  type SharedArray =
+    | Int8Array
+    | Uint8Array
+    | Uint8ClampedArray
+    | Int16Array
+    | Uint16Array
+    | Int32Array
+    | Uint32Array
+    | Float32Array
+    | Float64Array
+    | BigInt64Array
+    | BigUint64Array;
+
+  /** One vCPU has it at a time. Who waits for it gives the processor back. */
+  export interface Lock {
+    tryAcquire(): boolean;
+    /** EDEADLK when this vCPU has it already. */
+    acquire(): void;
+    /** EPERM when this vCPU has it not. */
+    release(): void;
+    /** The result of `body`, which runs with the lock held. */
+    hold<T>(body: () => T): T;
+  }
+  export interface Semaphore {
+    tryAcquire(): boolean;
+    /** Takes a permit; waits until there is one. */
+    acquire(): void;
+    release(permits?: number): void;
+  }
+  export interface Barrier {
+    readonly parties: number;
+    /** Returns once as many vCPUs as there are parties wait. */
+    wait(): void;
+  }
+
+  /**
+   * The domain's vCPUs (`vcpus=`, `maxvcpus=`, `xl vcpu-set`). The program runs on vCPU 0, which has the devices; each
+   * other one has a copy of the program whose top level runs before its first task, and of this module `smp`, `clock` and
+   * `console`. Waiting for a lock stops the whole vCPU: on vCPU 0 its I/O as well.
+   */
+  export const smp: {
+    /** The vCPU this is. */
+    readonly vcpu: number;
+    /** vCPUs there can be. */
+    readonly max: number;
+    /** Those that are up. (This and all that follows, but `times`, is vCPU 0's: EOPNOTSUPP elsewhere.) */
+    readonly online: readonly number[];
+    onChange(changed: (online: readonly number[]) => void): void;
+    /**
+     * Run `task`, a function that the program exports, on another vCPU that is free, or as soon as one is; here when no
+     * other is up. Arguments, result and errors are copied, as structuredClone does; locks and arrays of `alloc` are
+     * shared. A vCPU that is taken down finishes its task first.
+     */
+    run<A extends unknown[], R>(task: (...args: A) => R, ...args: A): Promise<Awaited<R>>;
+    /** On that one: ENODEV when it is not up. When it is taken down before, another one runs the task. */
+    runOn<A extends unknown[], R>(vcpu: number, task: (...args: A) => R, ...args: A): Promise<Awaited<R>>;
+    /** Memory of all vCPUs, zeroed; use Atomics, or a lock around it. ENOMEM. */
+    alloc<T extends SharedArray>(
+      kind: { new (buffer: ArrayBuffer, byteOffset: number, length: number): T; readonly BYTES_PER_ELEMENT: number },
+      length: number,
+    ): T;
+    /** Nobody uses it any more. */
+    free(array: SharedArray): void;
+    lock(): Lock;
+    semaphore(permits: number): Semaphore;
+    barrier(parties: number): Barrier;
+    /** How a vCPU, this one if none is named, has spent its time, in ms; runnable is what others had of its processor. */
+    times(vcpu?: number): {
+      readonly running: number;
+      readonly runnable: number;
+      readonly blocked: number;
+      readonly offline: number;
+    };
+  };
+
   // ---- console, time, the domain itself ----
 
   /** The console, with all of the usual methods; also there as the global `console`. */

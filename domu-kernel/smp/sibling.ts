@@ -1,0 +1,145 @@
+// The kernel on a vCPU other than 0: it runs the program's tasks that vCPU 0 sends, has timers of its own, and no
+// devices. Its console's lines go through vCPU 0.
+import {
+  __HYPERVISOR_vcpu_op,
+  attachSibling,
+  type Clock,
+  crashExit,
+  FrameAllocator,
+  VCPUOP_down,
+  type Vcpu,
+} from '#pvbus';
+import { drive } from '../drive.ts';
+import { GUEST_GLOBALS, guestGlobals } from '../globals.ts';
+import { siblingApi } from '../guest-api/smp.ts';
+import { GuestClock } from '../guest-clock.ts';
+import type { HandedSibling } from '../guest-kernel.ts';
+import { compileProgram } from '../program.ts';
+import { readModule, readStartInfo } from '../start-info.ts';
+import { Tasks } from '../tasks.ts';
+import { type Timers, vcpuTimers } from '../timers.ts';
+import { SmpArea } from './area.ts';
+import { Channel, carry, type FromSibling, type ToSibling } from './channel.ts';
+import { PolledKicks } from './kicks.ts';
+import type { Values } from './message.ts';
+import { SharedViews } from './shared-views.ts';
+
+export function startSibling({ controlFd, boot, argument }: HandedSibling): void {
+  const vcpu = attachSibling(controlFd, boot, SmpArea.mappedAt(boot.fd, argument));
+  const crash = (error: unknown): never => crashExit(vcpu, error);
+  process.on('uncaughtException', crash);
+  process.on('unhandledRejection', crash);
+  try {
+    drive(new SiblingKernel(vcpu, argument), crash);
+  } catch (error) {
+    crash(error);
+  }
+}
+
+type Exports = Readonly<Record<string, unknown>>;
+
+export class SiblingKernel {
+  readonly vcpu: Vcpu;
+  readonly values: Values;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly tasks = new Tasks();
+  private readonly channel: Channel<ToSibling, FromSibling>;
+  private exports: Exports | undefined;
+  private leaving = false;
+  private busy = false;
+
+  constructor(vcpu: Vcpu, areaAddress: number) {
+    this.vcpu = vcpu;
+    vcpu.frames = new FrameAllocator(0, 0); // they are vCPU 0's
+    const area = new SmpArea(vcpu.memory, areaAddress);
+    this.values = { views: new SharedViews(vcpu.memory), kicks: new PolledKicks(vcpu, area) };
+    this.clock = new GuestClock(vcpu);
+    this.timers = vcpuTimers(vcpu, this.clock);
+    const notify = (): void => vcpu.events.notify(area.callPort(0));
+    this.channel = new Channel(area.streams(vcpu.id, 'far'), this.values, notify);
+    vcpu.events.on(area.callPort(vcpu.id), () => {}); // only to be woken: step looks at the ring itself
+    this.channel.send({ op: 'up' });
+  }
+  write(text: string): void {
+    this.channel.send({ op: 'console', text });
+  }
+
+  step(): 'progress' | 'idle' {
+    this.vcpu.yieldIfAsked();
+    let progress = this.vcpu.events.poll();
+    if (this.channel.step(message => this.hear(message))) progress = true;
+    if (this.timers.expire()) progress = true;
+    if (this.tasks.step() === 'progress') progress = true;
+    if (this.leaving && !this.busy && this.channel.flushed) {
+      this.goDown();
+      progress = true;
+    }
+    return progress ? 'progress' : 'idle';
+  }
+  block(): void {
+    this.timers.arm();
+    this.vcpu.block();
+  }
+
+  private hear(message: ToSibling): void {
+    if (message.op === 'run') this.start(message.task, message.args);
+    else {
+      this.leaving = true;
+      this.channel.send({ op: 'leaving' });
+    }
+  }
+  /** Returns when vCPU 0 has brought this one up again. */
+  private goDown(): void {
+    this.leaving = false;
+    this.vcpu.hypercall(__HYPERVISOR_vcpu_op, VCPUOP_down, this.vcpu.id);
+    this.channel.send({ op: 'up' });
+  }
+
+  private start(task: string, args: readonly unknown[]): void {
+    this.busy = true;
+    try {
+      const run = this.program()[task];
+      if (typeof run !== 'function') throw new Error(`the program exports no function '${task}'`);
+      const result: unknown = run(...args);
+      if (isThenable(result)) {
+        result.then(
+          value => this.finish(value),
+          error => this.fail(error),
+        );
+      } else this.finish(result);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+  private finish(value: unknown): void {
+    try {
+      this.channel.send({ op: 'result', value });
+      this.busy = false;
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+  private fail(error: unknown): void {
+    this.busy = false;
+    this.channel.send({ op: 'failed', error: carry(error) });
+  }
+  /** What the program exports, once its top level has run here too. */
+  private program(): Exports {
+    if (this.exports !== undefined) return this.exports;
+    const text = readModule(this.vcpu, readStartInfo(this.vcpu));
+    if (text === undefined) throw new Error('this domain has no program');
+    const api = siblingApi(this);
+    const globals = guestGlobals({ ...this, console: api.console });
+    const { setTimeout, setInterval, setImmediate, clearTimeout, clearInterval, clearImmediate } = globals;
+    const timers = { setTimeout, setInterval, setImmediate, clearTimeout, clearInterval, clearImmediate };
+    Object.assign(globalThis, timers, { console: api.console });
+    const module = { exports: {} };
+    compileProgram(text, GUEST_GLOBALS)(api, globals, module);
+    this.exports = module.exports;
+    return this.exports;
+  }
+}
+
+const isThenable = (value: unknown): value is PromiseLike<unknown> =>
+  typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
