@@ -5,6 +5,7 @@ import {
   exitProcess,
   MailboxReader,
   type MailboxSeed,
+  monotonicRawNow,
   PAGE_SIZE,
   reservedViewsLeft,
   reserveViews,
@@ -47,6 +48,7 @@ function run(): never {
   const processes = new ProcessTable(message => mailbox.reply(message), log);
   const hypervisor = new Hypervisor({
     clock: systemClock,
+    rawClock: monotonicRawNow,
     log,
     processes,
     nrCpus: processes.cpus.length,

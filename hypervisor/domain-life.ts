@@ -35,12 +35,13 @@ import {
 import { Domain, type DomainConfig, type DomainProcesses, type Vcpu } from './domain.ts';
 import type { DomainTable } from './domain-table.ts';
 import type { EventChannels } from './event-channels.ts';
-import { writeTime, writeWallClock } from './guest-clock.ts';
+import type { GuestClocks } from './guest-clock.ts';
 import { type HostMemory, Physmap } from './memory.ts';
 import type { Pools } from './pools.ts';
 import type { Cpupools } from './scheduling/cpupools.ts';
 import type { Scheduler } from './scheduling/scheduler.ts';
 import type { Teardowns } from './teardown.ts';
+import type { Trace } from './trace.ts';
 import type { Virqs } from './virq.ts';
 
 /** The controller's pause count is a byte. */
@@ -57,12 +58,14 @@ const REASONS = new Map<number, string>([
 export const reasonName = (reason: number): string => REASONS.get(reason) ?? `reason ${reason}`;
 
 export interface LifeParts {
+  readonly trace: Trace;
   readonly clock: Clock;
   readonly log: Log;
   readonly processes: DomainProcesses;
   readonly domains: DomainTable;
   readonly host: HostMemory;
   readonly events: EventChannels;
+  readonly guestClocks: GuestClocks;
   readonly virqs: Virqs;
   readonly pools: Pools;
   readonly scheduler: Scheduler;
@@ -112,7 +115,7 @@ export class DomainLife {
     return 0;
   }
   private makeMemory(domain: Domain, pages: number): number {
-    const { clock, host, events, mediated, processes, scheduler, log } = this.parts;
+    const { guestClocks, host, events, mediated, processes, scheduler, log } = this.parts;
     // A limit beyond the host's memory could never be used, but would cost address space.
     const layout = domainLayout(Math.min(pages, host.totalPages), domain.vcpus.length);
     let arena: Arena;
@@ -129,9 +132,9 @@ export class DomainLife {
       Atomics.store(arena.words, (vcpuFrame(layout, vcpu.id) * PAGE_SIZE + vcpu_page.at.grant) / 4, 1);
       if (vcpu.id >= XEN_LEGACY_MAX_VCPUS) continue;
       vcpu.moveInfo(layout.sharedInfo * PAGE_SIZE + shared_info.at.vcpu_info + vcpu.id * vcpu_info.size);
-      writeTime(vcpu, clock.now());
+      guestClocks.writeTime(vcpu);
     }
-    writeWallClock(domain, clock);
+    guestClocks.writeWallClock(domain);
     if (mediated) Atomics.store(arena.words, domain.controlWord('mediated'), 1);
     events.publishAll(domain);
     if (domain.creationFinished && !domain.isPaused) Atomics.store(arena.words, domain.controlWord('run'), 1);
@@ -199,6 +202,7 @@ export class DomainLife {
   }
   /** The scheduler has accounted for it up to now; it goes on like this. */
   enter(vcpu: Vcpu, state: number): void {
+    this.parts.trace.runstate(vcpu, vcpu.runstate.state, state);
     vcpu.runstate.enter(state, this.parts.clock.now());
     this.writeRunstate(vcpu);
   }

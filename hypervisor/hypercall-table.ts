@@ -6,6 +6,7 @@ import {
   __HYPERVISOR_grant_table_op,
   __HYPERVISOR_memory_op,
   __HYPERVISOR_multicall,
+  __HYPERVISOR_platform_op,
   __HYPERVISOR_sched_op,
   __HYPERVISOR_set_timer_op,
   __HYPERVISOR_sysctl,
@@ -23,6 +24,7 @@ import type { EventChannelOp } from './hypercalls/event-channel-op.ts';
 import type { GrantTableOp } from './hypercalls/grant-table-op.ts';
 import type { MemoryOp } from './hypercalls/memory-op.ts';
 import { Multicall } from './hypercalls/multicall.ts';
+import type { PlatformOp } from './hypercalls/platform-op.ts';
 import type { SchedOp } from './hypercalls/sched-op.ts';
 import type { SetTimerOp } from './hypercalls/set-timer-op.ts';
 import type { Sysctl } from './hypercalls/sysctl.ts';
@@ -38,6 +40,7 @@ export interface Ops {
   readonly timer: SetTimerOp;
   readonly version: XenVersion;
   readonly console: ConsoleIo;
+  readonly platform: PlatformOp;
   readonly grants: GrantTableOp;
   readonly vcpu: VcpuOp;
   readonly sched: SchedOp;
@@ -60,6 +63,7 @@ export class HypercallTable {
     );
     handlers[__HYPERVISOR_memory_op] = (caller, cmd, arg) => ops.memory.call(caller, cmd, arg);
     handlers[__HYPERVISOR_multicall] = (caller, list, count) => multicall.call(caller, list, count);
+    handlers[__HYPERVISOR_platform_op] = (caller, arg) => ops.platform.call(caller, arg);
     handlers[__HYPERVISOR_set_timer_op] = (caller, timeout) => ops.timer.call(caller, timeout);
     handlers[__HYPERVISOR_xen_version] = (caller, cmd, arg) => ops.version.call(caller, cmd, arg);
     handlers[__HYPERVISOR_console_io] = (caller, cmd, count, buffer) => ops.console.call(caller, cmd, count, buffer);

@@ -23,6 +23,7 @@ import { DoorbellPages } from './doorbell-pages.ts';
 import { dumpState } from './dump.ts';
 import { EventChannels } from './event-channels.ts';
 import { GrantTables } from './grant-tables.ts';
+import { GuestClocks } from './guest-clock.ts';
 import { NOWHERE } from './guest-memory.ts';
 import { HypercallTable } from './hypercall-table.ts';
 import { ConsoleIo } from './hypercalls/console-io.ts';
@@ -30,6 +31,7 @@ import { Domctl } from './hypercalls/domctl.ts';
 import { EventChannelOp } from './hypercalls/event-channel-op.ts';
 import { GrantTableOp } from './hypercalls/grant-table-op.ts';
 import { MemoryOp } from './hypercalls/memory-op.ts';
+import { PlatformOp } from './hypercalls/platform-op.ts';
 import { SchedOp } from './hypercalls/sched-op.ts';
 import { SchedulerOp } from './hypercalls/scheduler-op.ts';
 import { SetTimerOp } from './hypercalls/set-timer-op.ts';
@@ -49,6 +51,7 @@ import { Timers } from './timers.ts';
 import { Trace } from './trace.ts';
 import { VcpuTimers } from './vcpu-timers.ts';
 import { Virqs } from './virq.ts';
+import { WallClock } from './wall-clock.ts';
 import { Watchdogs } from './watchdogs.ts';
 
 export { DEFERRED, type Result } from './deferred.ts';
@@ -70,6 +73,8 @@ export interface HypervisorOptions {
   readonly nrCpus?: number;
   /** For how long each was idle; by default, for how long no domU had it. */
   readonly idleNs?: (cpu: number) => number;
+  /** CLOCK_MONOTONIC_RAW in ns, from which guests' TSC is made; without it, from `clock`. */
+  readonly rawClock?: () => number;
   /** Nominal; cycles are ns times this. */
   readonly cpuKhz?: number;
   readonly build?: Partial<BuildInfo>;
@@ -98,6 +103,7 @@ export class Hypervisor {
   private readonly timers = new Timers();
   private readonly continuations = new Continuations();
   private readonly virqs: Virqs;
+  private readonly guestClocks: GuestClocks;
   private readonly succession: Succession;
   private readonly hypercalls: HypercallTable;
 
@@ -135,6 +141,7 @@ export class Hypervisor {
       halfFull: () => this.virqs.raiseGlobal(VIRQ_TBUF),
     });
     this.trace = trace;
+    scheduler.onSwitch = (cpu, from, to) => trace.switched(cpu, from, to);
     const events = new EventChannels(this.doorbells, trace);
     const grants = new GrantTables(this.domains, this.pools);
     this.virqs = new Virqs(events);
@@ -158,7 +165,12 @@ export class Hypervisor {
         this.onDomainGone(domain);
       },
     });
+    const cpuKhz = options.cpuKhz ?? (cpus()[0]?.speed ?? 0) * 1000;
+    const wallClock = new WallClock(clock);
+    this.guestClocks = new GuestClocks({ clock, wallClock, domains, raw: options.rawClock, khz: cpuKhz });
+    const { guestClocks } = this;
     this.life = new DomainLife({
+      trace,
       clock,
       log: this.log,
       processes,
@@ -167,6 +179,7 @@ export class Hypervisor {
       events,
       virqs,
       pools,
+      guestClocks,
       scheduler,
       cpupools,
       teardowns: this.teardowns,
@@ -188,8 +201,9 @@ export class Hypervisor {
       timer: new SetTimerOp(vcpuTimers, clock),
       version: new XenVersion({ ...ownBuild, ...options.build }),
       console: new ConsoleIo(),
+      platform: new PlatformOp(guestClocks),
       grants: new GrantTableOp(domains, grants, continuations, trace),
-      vcpu: new VcpuOp(life, events, vcpuTimers, clock),
+      vcpu: new VcpuOp(life, events, vcpuTimers, guestClocks),
       sched: new SchedOp(domains, life, watchdogs, timers, clock, nrCpus, scheduler),
       events: new EventChannelOp(domains, events, virqs, continuations),
       sysctl: new Sysctl({
@@ -203,12 +217,24 @@ export class Hypervisor {
         schedulerOp,
         idleNs: options.idleNs ?? (cpu => scheduler.pcpus[cpu]!.idle(clock.now())),
         nrCpus,
-        cpuKhz: options.cpuKhz ?? (cpus()[0]?.speed ?? 0) * 1000,
+        cpuKhz,
         debugKey: key => {
           for (const line of dumpState(this, key)) this.say(line);
         },
       }),
-      domctl: new Domctl({ domains, life, events, virqs, clock, nrCpus, scheduler, cpupools, schedulerOp, say }),
+      domctl: new Domctl({
+        domains,
+        life,
+        events,
+        virqs,
+        clock,
+        guestClocks,
+        nrCpus,
+        scheduler,
+        cpupools,
+        schedulerOp,
+        say,
+      }),
       xenolith: new XenolithOp(domains, pools, this.succession, trace.buffers),
       continuations,
     });
@@ -293,7 +319,9 @@ export class Hypervisor {
 
   /** Due timers, slices of long hypercalls, slices of dying domains. */
   step(): 'progress' | 'idle' {
-    let progress = this.timers.runDue(this.clock.now());
+    const now = this.clock.now();
+    let progress = this.timers.runDue(now);
+    if (this.guestClocks.step(now)) progress = true;
     if (this.continuations.step(this.guarded)) progress = true;
     if (this.teardowns.step()) progress = true;
     return progress ? 'progress' : 'idle';
@@ -301,7 +329,9 @@ export class Hypervisor {
 
   /** When `step` has something to do again, ns; undefined: only after a trap or an exit. */
   nextDeadline(): number | undefined {
-    return this.timers.nextDeadline();
+    const timer = this.timers.nextDeadline();
+    const { deadline } = this.guestClocks;
+    return timer === undefined || deadline === undefined ? (timer ?? deadline) : Math.min(timer, deadline);
   }
 
   /** The domain's process has ended: unless that was to be expected, the domain has crashed. */

@@ -28,6 +28,7 @@ const RULES = {
   getdomaininfo: 'xs_priv',
   domctl: 'priv',
   sysctl: 'priv',
+  platform_op: 'priv',
   pool: 'target',
   map_foreign: 'priv',
   succession: 'priv',

@@ -74,7 +74,7 @@ export class VcpuInfoArea {
   clearUpcallMask(): void {
     Atomics.store(this.bytes, this.at + vcpu_info.at.evtchn_upcall_mask, 0);
   }
-  get timeAddress(): { view: DataView; at: number } {
-    return { view: this.view, at: this.at + vcpu_info.at.time };
+  get timeAddress(): { words: Int32Array; view: DataView; at: number } {
+    return { words: this.words, view: this.view, at: this.at + vcpu_info.at.time };
   }
 }

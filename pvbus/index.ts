@@ -9,6 +9,7 @@ export * from './abi/grant_table.ts';
 export * from './abi/memory.ts';
 export * from './abi/netif.ts';
 export * from './abi/params.ts';
+export * from './abi/platform.ts';
 export * from './abi/protocols.ts';
 export * from './abi/pvcalls.ts';
 export * from './abi/ring.ts';

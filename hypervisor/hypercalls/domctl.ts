@@ -70,7 +70,7 @@ import { isRunning, writeDomainInfo } from '../domain-info.ts';
 import type { DomainLife } from '../domain-life.ts';
 import type { DomainTable } from '../domain-table.ts';
 import type { EventChannels } from '../event-channels.ts';
-import { writeWallClock } from '../guest-clock.ts';
+import type { GuestClocks } from '../guest-clock.ts';
 import { NOWHERE, readU64 } from '../guest-memory.ts';
 import { mayCall } from '../privilege.ts';
 import type { Cpupools } from '../scheduling/cpupools.ts';
@@ -92,6 +92,7 @@ export interface DomctlParts {
   readonly events: EventChannels;
   readonly virqs: Virqs;
   readonly clock: Clock;
+  readonly guestClocks: GuestClocks;
   readonly nrCpus: number;
   readonly scheduler: Scheduler;
   readonly cpupools: Cpupools;
@@ -175,7 +176,7 @@ export class Domctl {
       case XEN_DOMCTL_settimeoffset: {
         const at = U + xen_domctl_settimeoffset.at.time_offset_seconds;
         domain.timeOffsetSeconds = op.getInt32(at + 4, true) * 2 ** 32 + op.getUint32(at, true);
-        writeWallClock(domain, this.parts.clock);
+        this.parts.guestClocks.writeWallClock(domain);
         return 0;
       }
       case XEN_DOMCTL_set_target: {

@@ -1,6 +1,5 @@
 // vcpu_op(cmd, vcpu id, argument). Xen: public/vcpu.h.
 import {
-  type Clock,
   PAGE_SIZE,
   SHUTDOWN_poweroff,
   VCPU_INFO_UNIT,
@@ -39,7 +38,7 @@ import { DEFERRED, type Result } from '../deferred.ts';
 import type { Domain, Vcpu } from '../domain.ts';
 import type { DomainLife } from '../domain-life.ts';
 import type { EventChannels } from '../event-channels.ts';
-import { writeTime } from '../guest-clock.ts';
+import type { GuestClocks } from '../guest-clock.ts';
 import { joinU64, readU64 } from '../guest-memory.ts';
 import { FRAME_RAM, FRAME_XEN } from '../memory.ts';
 import type { VcpuTimers } from '../vcpu-timers.ts';
@@ -55,13 +54,13 @@ export class VcpuOp {
   private readonly life: DomainLife;
   private readonly events: EventChannels;
   private readonly timers: VcpuTimers;
-  private readonly clock: Clock;
+  private readonly guestClocks: GuestClocks;
 
-  constructor(life: DomainLife, events: EventChannels, timers: VcpuTimers, clock: Clock) {
+  constructor(life: DomainLife, events: EventChannels, timers: VcpuTimers, guestClocks: GuestClocks) {
     this.life = life;
     this.events = events;
     this.timers = timers;
-    this.clock = clock;
+    this.guestClocks = guestClocks;
   }
 
   call(caller: Vcpu, cmd: number, id: number, arg: number): Result {
@@ -97,13 +96,13 @@ export class VcpuOp {
         const address = readU64(domain.memory.view, arg);
         if (!physmap.reachable(address, vcpu_time_info.size)) return -XEN_EFAULT;
         vcpu.timeArea = address;
-        writeTime(vcpu, this.clock.now());
+        this.guestClocks.writeTime(vcpu);
         return 0;
       }
       case VCPUOP_register_vcpu_time_phys_area:
         return this.registerArea(domain, arg, vcpu_time_info.size, address => {
           vcpu.timeArea = address;
-          writeTime(vcpu, this.clock.now());
+          this.guestClocks.writeTime(vcpu);
         });
       case VCPUOP_set_periodic_timer: {
         if (!physmap.reachable(arg, vcpu_set_periodic_timer.size)) return -XEN_EFAULT;
@@ -204,7 +203,7 @@ export class VcpuOp {
     vcpu.moveInfo(gfn * PAGE_SIZE + offset);
     vcpu.infoRegistered = true;
     this.events.infoMoved(vcpu);
-    writeTime(vcpu, this.clock.now());
+    this.guestClocks.writeTime(vcpu);
     // Xen: an event may have been marked in the old place meanwhile; the guest looks at everything once.
     vcpu.info.selectAll();
     this.events.upcall(vcpu);

@@ -24,6 +24,7 @@
 #include <xen/grant_table.h>
 #include <xen/hvm/params.h>
 #include <xen/memory.h>
+#include <xen/platform.h>
 #include <xen/sched.h>
 #include <xen/sysctl.h>
 #include <xen/trace.h>
@@ -55,6 +56,7 @@ enum {
 #define AS_evtchn_status_u __typeof__(MEMBER(struct evtchn_status, u))
 #define AS_evtchn_status_unbound __typeof__(MEMBER(struct evtchn_status, u.unbound))
 #define AS_evtchn_status_interdomain __typeof__(MEMBER(struct evtchn_status, u.interdomain))
+#define AS_xen_platform_op_u __typeof__(MEMBER(struct xen_platform_op, u))
 #define AS_gnttab_copy_ptr_u __typeof__(MEMBER(struct gnttab_copy_ptr, u))
 #define AS_gnttab_cache_flush_a __typeof__(MEMBER(struct gnttab_cache_flush, a))
 #define AS_vcpu_register_runstate_memory_area_addr \
