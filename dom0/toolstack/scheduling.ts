@@ -65,7 +65,9 @@ export class Scheduling {
   async place(domid: Domid, config: DomainConfig): Promise<void> {
     const { pool, cpu_weight, cap, period, budget, extratime, cpus, cpus_soft } = config;
     if (pool !== null) {
-      const { id } = await this.#pool(pool);
+      const { id } = await this.#pool(pool).catch(error => {
+        throw error instanceof XenError ? new XenError('EINVAL', `pool: ${error.message}`, error) : error;
+      });
       if (id !== DEFAULT_POOL) this.#xc.moveDomain(domid, id);
     }
     if (cpu_weight !== null || cap !== null || period !== null || budget !== null || extratime !== null) {
