@@ -82,12 +82,17 @@ export function checkImageFits(image: DomainImage, nrPages: number): void {
   if (image.cmdline.includes('\0')) throw new XenError('EINVAL', 'cmdline: it holds a NUL byte');
 }
 
-/** The first half of building an empty, populated domain: its rings to dom0. */
+/** The first half of building an empty, populated domain: its rings, which dom0 may map from here on. */
 export function makeRings(xc: Xc, domid: Domid, image: DomainImage): DomainRings {
   const at = plan(image);
   xc.populatePool(domid, DOM0, at.store, 2);
   const storePort = xc.allocUnbound(domid, DOM0);
   const consolePort = xc.allocUnbound(domid, DOM0);
+  xc.withForeign(domid, 1, ({ layout, frames }) => {
+    const grants = frames(layout.grantFrames, 1);
+    grant(grants, GNTTAB_RESERVED_XENSTORE, at.store);
+    grant(grants, GNTTAB_RESERVED_CONSOLE, at.console);
+  });
   return { storeGfn: at.store, storePort, consoleGfn: at.console, consolePort };
 }
 
@@ -95,13 +100,10 @@ export function makeRings(xc: Xc, domid: Domid, image: DomainImage): DomainRings
 export function loadDomain(xc: Xc, domid: Domid, nrPages: number, image: DomainImage, rings: DomainRings): void {
   checkImageFits(image, nrPages);
   const at = plan(image);
-  xc.withForeign(domid, 2, ({ layout, frames, write }) => {
+  xc.withForeign(domid, 1, ({ layout, frames, write }) => {
     writeImage(write, at.kernel, image.kernel);
     if (image.ramdisk !== null) writeImage(write, at.ramdisk, image.ramdisk);
     writeStartInfo(frames(at.startInfo, 1), layout.sharedInfo, at, image, nrPages, rings);
-    const grants = frames(layout.grantFrames, 1);
-    grant(grants, GNTTAB_RESERVED_XENSTORE, at.store);
-    grant(grants, GNTTAB_RESERVED_CONSOLE, at.console);
   });
   xc.setVcpuContext(domid, 0, at.kernel * PAGE_SIZE, at.startInfo * PAGE_SIZE);
 }
