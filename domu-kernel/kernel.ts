@@ -55,7 +55,7 @@ export class Kernel implements Blocking {
   readonly vcpu: Vcpu;
   readonly info: GuestStartInfo;
   readonly args: Arguments;
-  readonly clock: Clock;
+  readonly clock: GuestClock;
   readonly timers: Timers;
   readonly tasks = new Tasks();
   readonly console: Hvc;
@@ -130,7 +130,7 @@ export class Kernel implements Blocking {
     if (maxVcpus === 1) return;
     const kernel = this.info.kernel.address;
     const write = (text: string): void => console.write(text);
-    this.processors = new Processors({ vcpu, tasks, timers, kernel, write });
+    this.processors = new Processors({ vcpu, tasks, timers, kernel, fifo: this.fifoDirectory, write });
     await watchAvailability(this.xs, this.home, maxVcpus, this.processors, log);
   }
 

@@ -155,6 +155,8 @@ export const TOOLSTACK_OPS = {
   rename: op({ domid, name: anyName }, nothing),
   /** What the guest is to have. EINVAL when it may not have so much. */
   setMemoryTarget: op({ domid, kib: integer(0, Number.MAX_SAFE_INTEGER) }, nothing),
+  /** So many of its vCPUs, the first ones, are to be up. ERANGE when it has not so many. */
+  setVcpus: op({ domid, count: integer(0, 0xffff_ffff) }, nothing),
   /** What it may have at most. EINVAL when that is less than it is to have. */
   setMaxMemory: op({ domid, kib: integer(0, Number.MAX_SAFE_INTEGER) }, nothing),
   /** Path of the unix socket that carries the console's bytes both ways. */

@@ -4,6 +4,7 @@
 import { type DomainConfig, type Domid, errorPath, type XenstoreClient } from '#pvbus';
 import type { DomainRings } from './domain-builder.ts';
 import {
+  availabilityPath,
   backendPath,
   consolePath,
   domainPath,
@@ -26,12 +27,10 @@ export interface DomainNodes {
   readonly config: DomainConfig;
   /** Milliseconds since 1970. */
   readonly startTime: number;
-  /** The unix socket of the console. */
-  readonly tty: string;
 }
 
 /** All but those of `ringNodes`. */
-export function domainNodes({ domid, config, startTime, tty }: DomainNodes): StoreNode[] {
+export function domainNodes({ domid, config, startTime }: DomainNodes): StoreNode[] {
   const home = domainPath(domid);
   const vm = vmPath(config.uuid);
   const own = ownedBy(domid);
@@ -53,7 +52,7 @@ export function domainNodes({ domid, config, startTime, tty }: DomainNodes): Sto
     { path: `${libxlPath(domid)}/dm-version`, value: 'qemu_xen' },
   ];
   for (let i = 0; i < config.maxvcpus; i++) {
-    nodes.push({ path: `${home}/cpu/${i}/availability`, value: i < config.vcpus ? 'online' : 'offline' });
+    nodes.push({ path: availabilityPath(domid, i), value: i < config.vcpus ? 'online' : 'offline' });
   }
   nodes.push(
     { path: `${home}/memory/static-max`, value: String(config.maxmem * 1024) },
@@ -75,7 +74,7 @@ export function domainNodes({ domid, config, startTime, tty }: DomainNodes): Sto
     { path: `${home}/feature`, value: '', perms: own },
     { path: `${home}/attr`, value: '', perms: own },
     { path: `${home}/error`, value: '', perms: own },
-    ...consoleNodes(domid, tty),
+    ...consoleNodes(domid),
   );
   if (config.driver_domain) {
     // A driver domain announces what it serves below its own backend directory.
@@ -95,7 +94,7 @@ export function ringNodes(domid: Domid, rings: DomainRings): StoreNode[] {
   ];
 }
 
-function consoleNodes(domid: Domid, tty: string): StoreNode[] {
+function consoleNodes(domid: Domid): StoreNode[] {
   const frontend = consolePath(domid);
   const backend = backendPath(0, 'console', domid, 0);
   const libxl = libxlDevicePath(domid, 'console', 0);
@@ -116,7 +115,6 @@ function consoleNodes(domid: Domid, tty: string): StoreNode[] {
     { path: `${frontend}/limit`, value: String(CONSOLE_LIMIT) },
     { path: `${frontend}/type`, value: 'xenconsoled' },
     { path: `${frontend}/output`, value: 'pty' },
-    { path: `${frontend}/tty`, value: tty },
     { path: `${libxl}/backend`, value: backend },
     ...backendKeys.map(([key, value]) => ({ path: `${libxl}/${key}`, value })),
   ];

@@ -208,6 +208,9 @@ export class ToolstackServer {
       case 'setMemoryTarget':
         await toolstack.setMemoryTarget(asDomid(request.args.domid), request.args.kib);
         return null;
+      case 'setVcpus':
+        await toolstack.setVcpus(asDomid(request.args.domid), request.args.count);
+        return null;
       case 'setMaxMemory':
         await toolstack.setMaxMemory(asDomid(request.args.domid), request.args.kib);
         return null;

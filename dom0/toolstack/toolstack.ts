@@ -25,6 +25,7 @@ import { destroyDomain } from './destroy-domain.ts';
 import { rememberTarget, setMaxMemory, setMemoryTarget } from './domain-memory.ts';
 import { writeNodes } from './domain-nodes.ts';
 import { DOM0_NAME, type DomainRecord, DomainRecords } from './domain-records.ts';
+import { setVcpus } from './domain-vcpus.ts';
 import { FreeMemory } from './free-memory.ts';
 import { hostInfo } from './host-info.ts';
 import { freeVifNumber, type PluggableType, plug, recordOf, unplugDevice } from './hotplug.ts';
@@ -140,6 +141,14 @@ export class Toolstack {
   /** What it may have at most. */
   setMaxMemory(domid: Domid, kib: number): Promise<void> {
     return setMaxMemory(this.#parts, domid, kib);
+  }
+
+  // ---- processors ----
+
+  /** How many of its vCPUs the guest is to use. */
+  async setVcpus(domid: Domid, count: number): Promise<void> {
+    this.#guest(domid, 'given or denied vCPUs');
+    await setVcpus(this.#parts, domid, count);
   }
 
   // ---- what there is ----

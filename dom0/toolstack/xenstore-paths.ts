@@ -25,6 +25,8 @@ export const memoryPath = (domid: number): string => `${domainPath(domid)}/memor
 /** Xen: libxl's own; the hypervisor knows pools by number alone. */
 export const poolPath = (id: number): string => `/local/pool/${id}`;
 export const poolNamePath = (id: number): string => `${poolPath(id)}/name`;
+export const availabilityPath = (domid: number, vcpu: number): string =>
+  `${domainPath(domid)}/cpu/${vcpu}/availability`;
 export const shutdownPath = (domid: number): string => `${domainPath(domid)}/control/shutdown`;
 
 /** Owned by dom0, read by nobody else. */

@@ -5,7 +5,9 @@ import {
   ByteRingReader,
   ByteRingWriter,
   type EvtchnPort,
+  type Gfn,
   getU64,
+  gfn,
   mapShared,
   PAGE_SIZE,
   type Page,
@@ -20,7 +22,7 @@ import {
 const smp_head = struct('smp_head', 16, {
   memory: 'u64', // where vCPU 0 has mapped the domain's memory, which the others' threads see through that mapping
   nr_vcpus: 'u32',
-  pad: 'u32',
+  fifo: 'u32', // gfn with which a vCPU begins to hear events by the FIFO ABI; 0: by the 2-level one
 });
 const smp_vcpu = struct('smp_vcpu', 256, {
   info: vcpu_info, // of a vCPU that has none in shared_info
@@ -57,10 +59,11 @@ export class SmpArea {
     return 1 + Math.ceil(nrVcpus / SLOTS_PER_PAGE) + nrVcpus * RING_FRAMES;
   }
   /** vCPU 0 makes it, at `address`. */
-  static create(memory: Arena, address: number, nrVcpus: number): SmpArea {
+  static create(memory: Arena, address: number, nrVcpus: number, fifo: Gfn | undefined): SmpArea {
     memory.bytes.fill(0, address, address + SmpArea.frames(nrVcpus) * PAGE_SIZE);
     setU64(memory.view, address + smp_head.at.memory, memory.address);
     memory.view.setUint32(address + smp_head.at.nr_vcpus, nrVcpus, true);
+    memory.view.setUint32(address + smp_head.at.fifo, fifo ?? 0, true);
     return new SmpArea(memory, address);
   }
   /** Where vCPU 0 has mapped the memory that `fd` is. */
@@ -72,6 +75,11 @@ export class SmpArea {
     this.memory = memory;
     this.address = address;
     this.nrVcpus = memory.view.getUint32(address + smp_head.at.nr_vcpus, true);
+  }
+
+  get fifo(): Gfn | undefined {
+    const frame = this.memory.view.getUint32(this.address + smp_head.at.fifo, true);
+    return frame === 0 ? undefined : gfn(frame);
   }
 
   private slot(vcpu: number): { page: Page; at: number; address: number } {

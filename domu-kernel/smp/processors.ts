@@ -3,6 +3,7 @@ import {
   __HYPERVISOR_vcpu_op,
   cpu_user_regs,
   errnoName,
+  type Gfn,
   PAGE_SIZE,
   setU64,
   VCPUOP_initialise,
@@ -52,6 +53,8 @@ export interface ProcessorsParts {
   readonly timers: Timers;
   /** Guest address of the kernel's image. */
   readonly kernel: number;
+  /** What the others begin to hear events with, where that is by the FIFO ABI. */
+  readonly fifo: Gfn | undefined;
   readonly write: (text: string) => void;
 }
 
@@ -75,7 +78,7 @@ export class Processors {
     const { memory, layout, frames, events } = vcpu;
     const nr = layout.maxVcpus;
     this.parts = parts;
-    this.area = SmpArea.create(memory, frames.alloc(SmpArea.frames(nr)) * PAGE_SIZE, nr);
+    this.area = SmpArea.create(memory, frames.alloc(SmpArea.frames(nr)) * PAGE_SIZE, nr, parts.fifo);
     for (let id = 0; id < nr; id++) {
       this.area.setPorts(id, events.bindIpi(id), events.bindIpi(id));
       this.registerAreas(id);

@@ -41,7 +41,7 @@ type Exports = Readonly<Record<string, unknown>>;
 export class SiblingKernel {
   readonly vcpu: Vcpu;
   readonly values: Values;
-  readonly clock: Clock;
+  readonly clock: GuestClock;
   readonly timers: Timers;
   readonly tasks = new Tasks();
   private readonly channel: Channel<ToSibling, FromSibling>;
@@ -53,6 +53,7 @@ export class SiblingKernel {
     this.vcpu = vcpu;
     vcpu.frames = new FrameAllocator(0, 0); // they are vCPU 0's
     const area = new SmpArea(vcpu.memory, areaAddress);
+    if (area.fifo !== undefined) vcpu.events.useFifo(area.fifo);
     this.values = { views: new SharedViews(vcpu.memory), kicks: new PolledKicks(vcpu, area) };
     this.clock = new GuestClock(vcpu);
     this.timers = vcpuTimers(vcpu, this.clock);

@@ -257,6 +257,13 @@ export class FakeToolstack {
         domain(args.domid).name = args.name;
         return reply();
       }
+      case 'setVcpus': {
+        const found = domain(args.domid);
+        const max = found.vcpu_max_id + 1;
+        if (args.count > max) throw new XenError('ERANGE', `Requested ${args.count} VCPUs, however maxcpus is ${max}!`);
+        found.vcpu_online = args.count;
+        return reply();
+      }
       case 'setMemoryTarget':
       case 'setMaxMemory': {
         const found = domain(args.domid);

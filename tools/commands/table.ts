@@ -252,6 +252,14 @@ export const COMMANDS: readonly CommandSpec[] = [
     load: () => import('./mem-set.ts'),
   },
   {
+    name: 'vcpu-set',
+    modifies: true,
+    usage: '[option] <Domain> <vCPUs>',
+    description: 'Set the number of active VCPUs allowed for the domain',
+    options: "-i, --ignore-host  Don't limit the vCPU based on the host CPU count",
+    load: () => import('./vcpu-set.ts'),
+  },
+  {
     name: 'trigger',
     modifies: true,
     usage: '<Domain> <nmi|reset|init|power|sleep|s3resume> [<VCPU>]',

@@ -280,6 +280,43 @@ describe('xl create', () => {
   });
 });
 
+describe('xl vcpu-set', () => {
+  it('says how many vCPUs are to be up, silently', async () => {
+    const domain = host.add({ domid: 20, name: 'pv1', vcpu_online: 2, vcpu_max_id: 3 });
+    expect(golden('xl vcpu-set pv1 1')).toBe('');
+    expect(await on(['vcpu-set', 'pv1', '1'])).toEqual({ code: 0, stdout: '', stderr: '' });
+    expect(domain.vcpu_online).toBe(1);
+    expect((await on(['vcpu-set', '20', '2x'])).code).toBe(0); // Xen: as strtol reads it
+    expect(domain.vcpu_online).toBe(2);
+  });
+
+  it('refuses more than the host has processors, but not with -i, and not what is there already', async () => {
+    const domain = host.add({ domid: 20, name: 'pv1', vcpu_online: 9, vcpu_max_id: 98 });
+    const stderr = // test/vectors/xl-output/errors.txt, of another host
+      'You are overcommmitting! You have 2 physical CPUs and want 99 vCPUs! Aborting, use --ignore-host to continue\n';
+    expect(await on(['vcpu-set', 'pv1', '99'])).toEqual({ code: 1, stdout: '', stderr });
+    expect((await on(['vcpu-set', 'pv1', '8'])).code).toBe(0);
+    expect((await on(['vcpu-set', '-i', 'pv1', '99'])).code).toBe(0);
+    expect((await on(['vcpu-set', '--ignore-host', 'pv1', '98'])).code).toBe(0);
+    expect(domain.vcpu_online).toBe(98);
+  });
+
+  it('says in the words of the real one what went wrong', async () => {
+    host.add({ domid: 20, name: 'pv1', vcpu_online: 1, vcpu_max_id: 1 });
+    const failed = (stderr: string) => ({ code: 1, stdout: '', stderr });
+    expect(await on(['vcpu-set', 'pv1', 'x'])).toEqual(failed('Error: Invalid argument.\n'));
+    expect(await on(['vcpu-set', '-i', 'pv1', '3'])).toEqual(
+      failed(
+        'libxl: error: Requested 3 VCPUs, however maxcpus is 2!\n' +
+          'libxl_set_vcpuonline failed domid=20 max_vcpus=3, rc: -3\n',
+      ),
+    );
+    host.failures.set('setVcpus', { code: 'ESRCH', message: 'there is no dom20', rc: -22 });
+    expect(await on(['vcpu-set', 'pv1', '2'])).toEqual(failed('Domain 20 does not exist.\n'));
+    expect((await on(['vcpu-set', 'pv1'])).code).toBe(2);
+  });
+});
+
 describe('xl mem-set, mem-max', () => {
   it('say what the domain is to have, silently', async () => {
     host.add({ domid: 20, name: 'pv1', current_kb: 65_536, max_kb: 65_536 });
