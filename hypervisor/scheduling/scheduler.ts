@@ -190,9 +190,12 @@ export class Scheduler {
     if (!member) return;
     const from = member.pool;
     const running = member.units.filter(unit => unit.online);
-    for (const { vcpu } of running) this.setOnline(vcpu, false);
-    for (const unit of member.units) this.leave(unit);
     const now = this.parts.clock.now();
+    for (const unit of running) {
+      this.charge(unit, now);
+      this.setOnline(unit.vcpu, false);
+    }
+    for (const unit of member.units) this.leave(unit);
     this.settle(from, now);
     member.pool = to;
     member.entry = to.policy.addDomain(domain.domid);
@@ -208,7 +211,10 @@ export class Scheduler {
       this.begin(unit);
       this.placeAgain(unit);
     }
-    for (const { vcpu } of running) this.setOnline(vcpu, true);
+    for (const unit of running) {
+      this.setOnline(unit.vcpu, true);
+      this.enter(unit);
+    }
   }
   memberOf(domain: Domain): Member | undefined {
     return this.members.get(domain);
