@@ -82,6 +82,7 @@ class Creation {
     this.#memoryKept = await this.#parts.memory.keep(this.#config.memory);
     const nodes = new NodeWriting(this.#parts.xs);
     try {
+      await this.#turn(); // its transaction begins while the hypervisor makes the domain
       return await this.#make(image, devices, nodes);
     } catch (error) {
       // order: before anything is undone, so that no second attempt writes them again, and nothing is half done.
@@ -93,8 +94,8 @@ class Creation {
     }
   }
 
-  // xenstored and this thread work side by side: it has the nodes while the domain is built, then the introduction,
-  // and its replies are waited for last.
+  // xenstored and this thread work side by side: it has the nodes while the domain is built, then the introduction
+  // while the images are written, and its replies are waited for last.
   async #make(image: DomainImage, devices: readonly DeviceSpec[], nodes: NodeWriting): Promise<Domid> {
     const domid = await this.#phase('domain', () => this.#makeDomain(nodes));
     await this.#phase('memory', () => this.#build(domid, image, nodes));
@@ -159,7 +160,7 @@ class Creation {
     return domid;
   }
   #addNodes(domid: Domid, nodes: NodeWriting): void {
-    const { xs, clock, consoled } = this.#parts;
+    const { xs, clock } = this.#parts;
     const config = this.#config;
     this.#undo.add('xenstore nodes', async () => {
       const devices = await listDevices(xs, domid);
@@ -170,7 +171,7 @@ class Creation {
         devices.map(device => device.backend),
       );
     });
-    nodes.add(domainNodes({ domid, config, startTime: clock.wallMs(), tty: consoled.socketPath(domid) }));
+    nodes.add(domainNodes({ domid, config, startTime: clock.wallMs() }));
   }
 
   async #build(domid: Domid, image: DomainImage, nodes: NodeWriting): Promise<void> {
@@ -181,9 +182,9 @@ class Creation {
     const rings = makeRings(xc, domid, image);
     nodes.add(ringNodes(domid, rings));
     nodes.commit();
+    this.#introduce(domid, rings);
     await this.#turn();
     loadDomain(xc, domid, nrPages, image, rings);
-    this.#introduce(domid, rings);
     await this.#turn();
   }
 
