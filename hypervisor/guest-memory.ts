@@ -12,6 +12,9 @@ export const joinU64 = (high: number, low: number): number => (high < HIGH_LIMIT
 /** The u64 at `at`, each half read once. */
 export const readU64 = (view: DataView, at: number): number =>
   joinU64(view.getUint32(at + 4, true), view.getUint32(at, true));
+/** A system time in ns at `at`. Xen: it is signed, so that the upper half of a u64 is long past. */
+export const readTime = (view: DataView, at: number): number =>
+  view.getInt32(at + 4, true) * 2 ** 32 + view.getUint32(at, true);
 /** Text in a fixed array: cut, NUL padded, and NUL terminated when there is room for one byte less. */
 export function writeText(bytes: Uint8Array, at: number, size: number, text: string): void {
   bytes.fill(0, at, at + size);

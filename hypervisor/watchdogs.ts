@@ -1,4 +1,5 @@
-// SCHEDOP_watchdog: a domain that does not poke its watchdog in time is shut down.
+// SCHEDOP_watchdog: a domain that does not poke its watchdog in time is shut down. Time is system time, as in Xen: it
+// passes while all processes of the host are stopped, and does not while the machine sleeps.
 import { type Clock, type Log, SHUTDOWN_watchdog, XEN_EINVAL, XEN_ENOSPC } from '#pvbus';
 import type { Domain } from './domain.ts';
 import type { DomainLife } from './domain-life.ts';
@@ -25,9 +26,7 @@ export class Watchdogs {
     if (id === 0) {
       const slot = watchdogs.indexOf(undefined);
       if (slot < 0) return -XEN_ENOSPC;
-      const timer = new Timer(() => this.expired(domain));
-      watchdogs[slot] = timer;
-      this.timers.set(timer, deadline);
+      this.start(domain, slot, deadline);
       return slot + 1;
     }
     const timer = watchdogs[id - 1];
@@ -37,6 +36,22 @@ export class Watchdogs {
       watchdogs[id - 1] = undefined;
     } else this.timers.set(timer, deadline);
     return 0;
+  }
+  /** What each has to go, in ns of system time; null: it is not in use. */
+  save(domain: Domain): (number | null)[] {
+    const now = this.clock.now();
+    return domain.watchdogs.map(timer => (timer?.pending ? timer.deadline - now : null));
+  }
+  restore(domain: Domain, left: readonly (number | null)[]): void {
+    const now = this.clock.now();
+    left.forEach((ns, slot) => {
+      if (ns !== null) this.start(domain, slot, now + ns);
+    });
+  }
+  private start(domain: Domain, slot: number, deadline: number): void {
+    const timer = new Timer(() => this.expired(domain));
+    domain.watchdogs[slot] = timer;
+    this.timers.set(timer, deadline);
   }
   private expired(domain: Domain): void {
     if (domain.isShutDown || domain.dying) return;

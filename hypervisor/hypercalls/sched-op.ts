@@ -25,7 +25,7 @@ import { DEFERRED, type Result } from '../deferred.ts';
 import type { Domain, Vcpu } from '../domain.ts';
 import type { DomainLife } from '../domain-life.ts';
 import type { DomainTable } from '../domain-table.ts';
-import { readU64 } from '../guest-memory.ts';
+import { readTime, readU64 } from '../guest-memory.ts';
 import { mayCall } from '../privilege.ts';
 import type { Scheduler } from '../scheduling/scheduler.ts';
 import { Timer, type Timers } from '../timers.ts';
@@ -107,7 +107,7 @@ export class SchedOp {
     const { view } = domain.memory;
     const list = readU64(view, arg + sched_poll.at.ports);
     const nr = view.getUint32(arg + sched_poll.at.nr_ports, true);
-    const timeout = readU64(view, arg + sched_poll.at.timeout);
+    const timeout = readTime(view, arg + sched_poll.at.timeout);
     if (nr > MAX_POLL_PORTS) return -XEN_EINVAL;
     if (nr > 0 && !domain.physmap.reachable(list, 4 * nr)) return -XEN_EFAULT;
     const ports: number[] = [];

@@ -39,7 +39,7 @@ import type { Domain, Vcpu } from '../domain.ts';
 import type { DomainLife } from '../domain-life.ts';
 import type { EventChannels } from '../event-channels.ts';
 import type { GuestClocks } from '../guest-clock.ts';
-import { joinU64, readU64 } from '../guest-memory.ts';
+import { joinU64, readTime, readU64 } from '../guest-memory.ts';
 import { FRAME_RAM, FRAME_XEN } from '../memory.ts';
 import type { VcpuTimers } from '../vcpu-timers.ts';
 
@@ -118,7 +118,7 @@ export class VcpuOp {
       case VCPUOP_set_singleshot_timer: {
         if (vcpu !== caller) return -XEN_EINVAL;
         if (!physmap.reachable(arg, vcpu_set_singleshot_timer.size)) return -XEN_EFAULT;
-        this.timers.setSingleshot(vcpu, readU64(domain.memory.view, arg + vcpu_set_singleshot_timer.at.timeout_abs_ns));
+        this.timers.setSingleshot(vcpu, readTime(domain.memory.view, arg + vcpu_set_singleshot_timer.at.timeout_abs_ns));
         return 0;
       }
       case VCPUOP_stop_singleshot_timer:
