@@ -11,7 +11,7 @@ import type { Sockets } from './sockets.ts';
 import { type Asked, CLIENT, GO, HERE, JOURNAL, LISTENER, READ, READY, SuccessionLink } from './succession.ts';
 
 /** The change is made when no more of the journal than this is unread, or the successor does not catch up. */
-const SMALL_BYTES = 64 * 1024;
+const SMALL_BYTES = 4 * 1024;
 /** For a new process to start, load its code and read the journal. */
 const PATIENCE_NS = 60e9;
 
@@ -127,7 +127,7 @@ export class LiveUpdate {
     const { a: read } = link.receive(READ);
     const { journal, server, elsewhere } = this.#parts;
     const unread = (journal.freeze(server, elsewhere) ?? Number.POSITIVE_INFINITY) - read;
-    const catchesUp = unread < phase.unread / 2;
+    const catchesUp = unread < phase.unread;
     phase.unread = unread;
     if (unread > SMALL_BYTES && catchesUp) {
       this.#tellLength(link, false);

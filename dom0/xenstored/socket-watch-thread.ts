@@ -1,9 +1,9 @@
 // The helper thread of a daemon that sleeps as a vCPU: sleeps on its sockets, and bumps a word the vCPU sleeps on.
 import { workerData } from 'node:worker_threads';
 import { Epoll, futexWake, viewOf } from '#pvbus';
-import type { SocketWatch } from './sleep.ts';
+import type { SocketWatchData } from './sleep.ts';
 
-const { epoll, word } = workerData as SocketWatch;
+const { epoll, word } = workerData as SocketWatchData;
 const sockets = new Epoll(epoll);
 const words = new Int32Array(viewOf(word, 4));
 for (;;) {

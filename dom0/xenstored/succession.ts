@@ -54,6 +54,8 @@ export interface Asked {
 }
 
 const packr = new Packr({ useRecords: false, copyBuffers: true });
+export const packed = (state: SocketsState): Uint8Array => packr.pack(state);
+export const unpacked = (bytes: Uint8Array): SocketsState => packr.unpack(bytes) as SocketsState;
 
 /** One end. Its calls wait, but not for ever. */
 export class SuccessionLink {
@@ -99,7 +101,7 @@ export class SuccessionLink {
   }
 
   sendState(state: SocketsState): void {
-    const bytes = packr.pack(state);
+    const bytes = packed(state);
     const fd = createSealedMemory('xenstored-sockets', bytes.length);
     const address = mapShared(fd, bytes.length);
     new Uint8Array(viewOf(address, bytes.length)).set(bytes);
@@ -110,7 +112,7 @@ export class SuccessionLink {
     const { a: length, fd } = this.receive(STATE);
     const bytes = new Uint8Array(viewOf(mapShared(fd, length), length));
     closeFd(fd);
-    return packr.unpack(bytes) as SocketsState;
+    return unpacked(bytes);
   }
 }
 

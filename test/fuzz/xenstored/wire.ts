@@ -360,6 +360,7 @@ export class WireRun {
       if (n > 0) continue;
       if (it.lied || this.#word('error') !== XENSTORE_ERROR_NONE) return;
       it.client.collect(); // it is full because nobody reads what comes back
+      if (this.#word('error') !== XENSTORE_ERROR_NONE) return; // only now has the daemon come to what is wrong
       if (writer.writable() === 0) throw new Error('ring: full, and nothing is taken from it');
     }
   }
