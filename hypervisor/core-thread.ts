@@ -15,6 +15,7 @@ import {
 import type { Domain } from './domain.ts';
 import { DOM0_VCPUS, ProcessTable } from './domain-process.ts';
 import { DEFERRED, Hypervisor } from './hypervisor.ts';
+import { filesAreExact } from './memory-audit.ts';
 import type { ToCore } from './process-messages.ts';
 import { TrapLoop, TrapPage } from './transport.ts';
 
@@ -54,6 +55,7 @@ function run(): never {
     nrCpus: processes.cpus.length,
     idleNs: cpu => processes.idleNs(cpu),
     mediated,
+    filesAreExact: filesAreExact(),
     ...(mem !== undefined && { hostPages: Math.floor(mem / PAGE_SIZE), build: { commandLine: `mem=${mem / 1024}K` } }),
   });
   const down = (status: number, why: string) => mailbox.reply({ op: 'host-down', status, why });

@@ -66,6 +66,8 @@ export interface HypervisorOptions {
   readonly processes: DomainProcesses;
   /** Pages that domains can have together; by default what the machine has. */
   readonly hostPages?: number;
+  /** Files hold what was touched and no more; see memory-audit.ts. */
+  readonly filesAreExact?: boolean;
   readonly maxDomains?: number;
   /** Every send traps: for tracing, comparing, and hosts without futex_waitv. */
   readonly mediated?: boolean;
@@ -191,7 +193,7 @@ export class Hypervisor {
       shutdownHost: reason => this.onHostShutdown(reason),
     });
     const { life } = this;
-    const audit = new MemoryAudit(timers, clock, life, this.log);
+    const audit = new MemoryAudit(timers, clock, life, this.log, options.filesAreExact ?? true);
     this.succession = new Succession({ processes, life, events, pools, continuations, timers });
     const watchdogs = new Watchdogs(timers, clock, life, this.log);
     const say = (line: string): void => this.say(line);

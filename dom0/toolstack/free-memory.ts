@@ -28,6 +28,8 @@ export interface FreeMemoryParts {
 interface Giver {
   readonly domid: Domid;
   readonly target: number;
+  /** What it has, or less if it is on the way to that. */
+  readonly has: number;
   readonly spare: number;
 }
 
@@ -79,28 +81,30 @@ export class FreeMemory {
       const lacking = (need - this.#free()) * KIB_PER_PAGE;
       const givers = await this.#givers();
       const spare = givers.reduce((sum, giver) => sum + giver.spare, 0);
-      if (spare < lacking || attempt === ATTEMPTS) {
+      if (spare === 0 || spare < lacking || attempt === ATTEMPTS) {
         await this.#restore(before);
         const mib = (kib: number): number => Math.floor(kib / KIB_PER_MIB);
         const free = mib(this.#free() * KIB_PER_PAGE);
         throw new XenError(
           'ENOMEM',
           `memory: ${mib(need * KIB_PER_PAGE)} MiB asked for, ${free} MiB of this host are free` +
-            (givers.length === 0 ? '' : `, and its guests did not give ${mib(lacking)} MiB`),
+            (spare === 0 && before.size === 0 ? '' : `, and its guests did not give ${mib(lacking)} MiB`),
         );
       }
       for (const giver of givers) {
         // As much of what it can spare as everybody else of theirs, in whole MiB.
         const share = Math.ceil((lacking * giver.spare) / spare / KIB_PER_MIB) * KIB_PER_MIB;
-        if (share === 0) continue;
+        const kib = giver.has - Math.min(share, giver.spare);
+        // One that waits for memory itself is not to take what the others give.
+        if (kib >= giver.target) continue;
         if (!before.has(giver.domid)) before.set(giver.domid, giver.target);
-        await this.#ask(giver.domid, giver.target - Math.min(share, giver.spare));
+        await this.#ask(giver.domid, kib);
       }
       await this.#wait(need);
     }
   }
 
-  /** Who can spare memory, of what it has or is to have. */
+  /** Every guest that acts on its target, and what it can spare. */
   async #givers(): Promise<Giver[]> {
     const { xc, xs, records } = this.#parts;
     const givers: Giver[] = [];
@@ -111,7 +115,7 @@ export class FreeMemory {
       if (target === undefined) continue;
       const has = Math.min(target, totPages * KIB_PER_PAGE);
       const least = Math.ceil(record.config.memory * ASKABLE) * KIB_PER_MIB;
-      if (has > least) givers.push({ domid, target, spare: has - least });
+      givers.push({ domid, target, has, spare: Math.max(0, has - least) });
     }
     return givers;
   }

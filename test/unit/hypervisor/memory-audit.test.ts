@@ -125,6 +125,34 @@ describe('a domain that touches memory it gave back', () => {
   });
 });
 
+it('where a file may hold more than was touched, what is too much is taken back and nobody is blamed', () => {
+  rig = new CoreRig({ filesAreExact: false });
+  guest = rig.guest({ pages: PAGES });
+  useAll();
+  reserve(XENMEM_decrease_reservation, range(10, 40));
+  for (let i = 0; i < 3; i++) {
+    touch(10, 17);
+    pass(2);
+    expect(heldPages()).toBe(guest.domain.layout.frames - 40);
+  }
+  expect(warnings()).toEqual([]);
+  expect(guest.domain.isShutDown).toBe(false);
+});
+
+it('many domains are looked at some at a time, each once a second', () => {
+  const many = Array.from({ length: 150 }, () => rig.guest({ pages: 4 }));
+  for (const one of many) {
+    guest = one;
+    useAll();
+    expect(reserve(XENMEM_decrease_reservation, [1])).toBe(1);
+  }
+  for (const { bytes } of many) bytes[PAGE_SIZE] = 1;
+  pass(1);
+  expect(warnings()).toHaveLength(64);
+  for (let third = 0; third < 2; third++) pass(1 / 3 + 0.001);
+  expect(warnings()).toHaveLength(150);
+});
+
 it('a domain that has all its memory is not looked at, nor one that is gone', () => {
   pass(2);
   expect(rig.hypervisor.timersPending).toBe(0);

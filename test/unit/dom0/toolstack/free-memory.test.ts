@@ -74,6 +74,19 @@ describe('a domain that the host has no memory for', () => {
     expect(pages(first)).toBe(48 * MIB);
   });
 
+  it('gets what the others give, also when one of them waits for memory itself', async () => {
+    const greedy = await make('greedy', 8, 112);
+    const giving = await make('giving', 100);
+    await host.run(host.toolstack.setMemoryTarget(greedy.domid, 100 * 1024));
+    await host.until(() => host.core.hypervisor.host.freePages === 0);
+    expect(pages(greedy)).toBe(12 * MIB);
+    const third = await make('third', 40);
+    expect(pages(third)).toBe(40 * MIB);
+    expect(pages(greedy) + pages(giving)).toBe((HOST_MIB - 40) * MIB);
+    await host.pass(40_000, 1000);
+    expect(pages(greedy)).toBeLessThanOrEqual(12 * MIB);
+  });
+
   it('gets nothing of a guest that is paused, or that has half of its memory already', async () => {
     const first = await make('first', 64);
     host.core.dom0.reset().domctl(XEN_DOMCTL_pausedomain, first.domid);
