@@ -1,5 +1,16 @@
-// What time a guest has: monotonic since the host started, and the wall clock as Xen's offset to it.
-import { type Clock, shared_info, systemClock, type Vcpu } from '#pvbus';
+// What time a guest has: monotonic since the host started, the wall clock as Xen's offset to it, and how long it ran.
+import {
+  __HYPERVISOR_vcpu_op,
+  type Clock,
+  checked,
+  getU64,
+  RUNSTATE_running,
+  shared_info,
+  systemClock,
+  VCPUOP_get_runstate_info,
+  type Vcpu,
+  vcpu_runstate_info,
+} from '#pvbus';
 
 const WC_VERSION = shared_info.at.wc_version / 4;
 const WC_SEC = shared_info.at.wc_sec / 4;
@@ -7,19 +18,29 @@ const WC_NSEC = shared_info.at.wc_nsec / 4;
 const WC_SEC_HI = shared_info.at.wc_sec_hi / 4;
 
 /**
- * Xen's system time is CLOCK_MONOTONIC here, which a guest reads by itself; only what is added to it to get
- * the wall clock is in shared_info, where an administrator may change it without touching the first.
+ * Xen's system time is CLOCK_MONOTONIC here, which a guest reads by itself: it costs less than vcpu_time_info's
+ * arithmetic, and is what that is made from. Only what is added to it to get the wall clock is in shared_info, where
+ * dom0 may change it without touching the first.
  */
 export class GuestClock implements Clock {
+  private readonly vcpu: Vcpu;
   private readonly words: Int32Array;
   private readonly real: Clock;
 
   constructor(vcpu: Vcpu, real: Clock = systemClock) {
+    this.vcpu = vcpu;
     this.words = vcpu.memory.page(vcpu.layout.sharedInfo).words;
     this.real = real;
   }
   now(): number {
     return this.real.now();
+  }
+  /** Virtual time, ns: how long this vCPU has run. It stands still while the vCPU sleeps, waits or is stopped. */
+  virtual(): number {
+    const { vcpu } = this;
+    const at = vcpu.scratch.reset().alloc(vcpu_runstate_info.size);
+    checked(vcpu.hypercall(__HYPERVISOR_vcpu_op, VCPUOP_get_runstate_info, vcpu.id, at), 'get_runstate_info');
+    return getU64(vcpu.scratch.view, at + vcpu_runstate_info.at.time + 8 * RUNSTATE_running);
   }
   wallMs(): number {
     const { words } = this;

@@ -4,6 +4,7 @@ import type { Kernel } from '../kernel.ts';
 export function clockApi({ clock, timers }: Pick<Kernel, 'clock' | 'timers'>): typeof import('xenolith').clock {
   return {
     now: () => clock.now() / 1e6,
+    virtual: () => clock.virtual() / 1e6,
     date: () => new Date(clock.wallMs()),
     sleep: ms =>
       new Promise(resolve => {

@@ -284,6 +284,8 @@ declare module 'xenolith' {
   export const clock: {
     /** Milliseconds since the host started; never steps. */
     now(): number;
+    /** Milliseconds for which this vCPU has run; stands still while it sleeps or waits for a CPU. */
+    virtual(): number;
     /** The wall clock; also behind `Date`. */
     date(): Date;
     sleep(ms: number): Promise<void>;
