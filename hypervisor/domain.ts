@@ -104,6 +104,8 @@ export class Vcpu {
   link: VcpuLink | undefined;
   /** Its thread sees the domain's memory through the mapping of vCPU 0's, which is told what lies over it. */
   sharesMapping = false;
+  /** Called when the hypervisor wakes its thread. The scheduler sets it. */
+  onWake: () => void = () => {};
   /** Called with a deferred hypercall's result. The transport sets it. */
   complete: (result: number) => void = () => {};
   /** Called when the thread is gone that the last trap was by. The transport sets it. */
@@ -199,7 +201,9 @@ export class Vcpu {
   /** Bump its event word, so that it looks at its events and control messages. */
   wake(): void {
     const { domain } = this;
-    if (domain.hasMemory) wakeVcpu(domain.memory, domain.layout, this.id);
+    if (!domain.hasMemory) return;
+    wakeVcpu(domain.memory, domain.layout, this.id);
+    this.onWake();
   }
 
   /** Does it sleep until an event? A hint where its thread blocks without trapping: the word is the guest's. */

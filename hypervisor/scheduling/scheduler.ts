@@ -144,6 +144,7 @@ export class Scheduler {
     member.units.push(unit);
     this.units.set(id, unit);
     pool.units.add(unit);
+    vcpu.onWake = () => this.woken(unit);
     this.settle(pool, now);
     this.begin(unit);
     if (!this.isFree(unit)) this.placeAgain(unit);
@@ -288,6 +289,7 @@ export class Scheduler {
   noted(vcpu: Vcpu, want: number): void {
     const unit = this.unitOf(vcpu);
     if (!unit?.online || !unit.member.pool.contended) return;
+    unit.expected = false;
     const now = this.parts.clock.now();
     if (want === XENOLITH_WANT_nothing) this.sleep(unit, now, true);
     else {
@@ -299,6 +301,15 @@ export class Scheduler {
   blocked(vcpu: Vcpu): void {
     const unit = this.unitOf(vcpu);
     if (unit?.online && unit.member.pool.contended) this.sleep(unit, this.parts.clock.now(), false);
+  }
+  /**
+   * The hypervisor has woken its thread, which asks for a pCPU as soon as Linux runs it; who has that pCPU is asked to
+   * leave it before.
+   */
+  private woken(unit: Unit): void {
+    if (!unit.online || unit.wants || !unit.member.pool.contended || !unit.vcpu.blocked) return;
+    unit.expected = true;
+    this.wake(unit, this.now);
   }
   /** SCHEDOP_yield */
   yield(vcpu: Vcpu): void {
@@ -323,11 +334,12 @@ export class Scheduler {
     for (const slot of this.pcpus) if (slot.kept === unit) slot.kept = undefined;
     unit.take();
     this.enter(unit);
-    if (!unit.waits && !unit.grace.pending) this.timers.set(unit.grace, now + GRACE_NS);
+    if (!unit.waits && !unit.expected && !unit.grace.pending) this.timers.set(unit.grace, now + GRACE_NS);
   }
   /** `keep`: it says so itself, and will say when it wakes. */
   private sleep(unit: Unit, now: number, keep: boolean): void {
     this.timers.stop(unit.grace);
+    unit.expected = false;
     if (!unit.wants) return;
     this.charge(unit, now);
     unit.wants = false;
@@ -531,7 +543,10 @@ export class Scheduler {
     if (!contended) return awake;
     if (unit.slot) {
       // It went to sleep without saying so.
-      if (!awake && sampled && unit.wants && !unit.member.pool.partitioned) this.sleep(unit, now, false);
+      if (awake || !sampled || !unit.wants || unit.member.pool.partitioned) return true;
+      // Linux has not run it yet, perhaps: it has until the next look.
+      if (unit.expected) unit.expected = false;
+      else this.sleep(unit, now, false);
     } else if (used > OVERRUN_NS && !unit.grace.pending && unit.member.offender === undefined) {
       // It runs on, whatever it says.
       unit.wants ? this.stop(unit, now) : this.wake(unit, now);

@@ -30,6 +30,8 @@ export class Unit {
   online = false;
   /** In a contended pool: it wants a pCPU, or has one. */
   wants = false;
+  /** The hypervisor has woken it, and it has not said yet that it is awake. */
+  expected = false;
   /** The pCPU that is its own, in a contended pool. */
   slot: Pcpu | undefined;
   /** CPU time it had used when it was last charged. */

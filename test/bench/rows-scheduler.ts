@@ -15,7 +15,7 @@ const WEIGHTS = [256, 512, 1024];
 const CAP = 25;
 const RTDS_PERIOD_MS = 10;
 const RTDS_BUDGET_MS = 9;
-/** Of the budget the job leaves a little for the timer that starts it. */
+/** Of the budget the job leaves a little for the kernel under it. */
 const RTDS_WORK_MS = 8;
 const RTDS_PERIODS = 500;
 const WAKES = 1000;
@@ -26,6 +26,9 @@ const PERIODIC = `
 const spin = ms => { const until = performance.now() + ms; while (performance.now() < until); };
 /** Work for \`workMs\` in each period; how late each piece of work began, in µs, and how many ended too late. */
 async function periodic(count, periodMs, workMs, sleepUntil) {
+  const turns = calibrate(workMs);
+  console.log('ready');
+  await sleepUntil(performance.now() + 2000);
   const late = [];
   let missed = 0;
   let release = performance.now() + periodMs;
@@ -33,8 +36,7 @@ async function periodic(count, periodMs, workMs, sleepUntil) {
     await sleepUntil(release);
     late.push((performance.now() - release) * 1000);
     if (workMs > 0) {
-      // As much CPU time as the bare machine needs for so much: a fixed count of turns.
-      for (let n = 0; n < turns; n++) x = (x * 1103515245 + 12345) & 0x7fffffff;
+      compute(turns);
       if (performance.now() > release + periodMs) missed++;
     }
   }
@@ -43,18 +45,19 @@ async function periodic(count, periodMs, workMs, sleepUntil) {
   return { p50: at(0.5), p99: at(0.99), max: at(1), missed };
 }
 let x = 1;
-let turns = 0;
-`;
-const CALIBRATE = `
+function compute(turns) {
+  for (let n = 0; n < turns; n++) x = (x * 1103515245 + 12345) & 0x7fffffff;
+}
+/** Turns that take \`workMs\` of this process on a CPU of its own: the best of many short tries. */
 function calibrate(workMs) {
-  const sample = 2e6;
+  const sample = 1e5;
   let best = Infinity;
-  for (let k = 0; k < 8; k++) {
+  for (let k = 0; k < 400; k++) {
     const from = performance.now();
-    for (let n = 0; n < sample; n++) x = (x * 1103515245 + 12345) & 0x7fffffff;
+    compute(sample);
     best = Math.min(best, performance.now() - from);
   }
-  return Math.floor(sample / best * workMs);
+  return Math.floor((sample / best) * workMs);
 }
 `;
 const HOSTILE = `console.log('ready'); export default () => { setTimeout(() => { while (true); }, 100); return new Promise(() => {}); };`;
@@ -67,22 +70,18 @@ export default async () => {
     await new Promise(resolve => setImmediate(resolve));
   }
 };`;
-const guestPeriodic = (count: number, periodMs: number, workMs: number, turns: number): string => `
+const guestPeriodic = (count: number, periodMs: number, workMs: number): string => `
 ${PERIODIC}
-turns = ${turns};
-console.log('ready');
 export default async () => {
   const sleepUntil = at => new Promise(resolve => setTimeout(resolve, at - performance.now()));
-  await new Promise(resolve => setTimeout(resolve, 500));
   console.log(JSON.stringify(await periodic(${count}, ${periodMs}, ${workMs}, sleepUntil)));
   return new Promise(() => {});
 };`;
-const plainPeriodic = (count: number, periodMs: number, workMs: number, turns: number): string => `
+const plainPeriodic = (count: number, periodMs: number, workMs: number): string => `
 ${PERIODIC}
-turns = ${turns};
 const word = new Int32Array(new SharedArrayBuffer(4));
 const sleepUntil = at => { const ms = at - performance.now(); if (ms > 0) Atomics.wait(word, 0, 0, ms); };
-setTimeout(async () => console.log(JSON.stringify(await periodic(${count}, ${periodMs}, ${workMs}, sleepUntil))), 500);`;
+periodic(${count}, ${periodMs}, ${workMs}, sleepUntil).then(result => console.log(JSON.stringify(result)));`;
 
 interface Periodic {
   readonly p50: number;
@@ -164,7 +163,7 @@ function plain(source: string): { output: Promise<string>; kill: () => void } {
   return { output, kill: () => void child.kill('SIGKILL') };
 }
 async function plainAnswer(source: string): Promise<Periodic> {
-  return JSON.parse(await plain(source).output) as Periodic;
+  return JSON.parse((await plain(source).output).replace('ready', '')) as Periodic;
 }
 
 type Line = readonly [what: string, wanted: string, measured: string, kept: boolean];
@@ -204,14 +203,15 @@ async function cap(bench: Bench): Promise<Line[]> {
   return lines;
 }
 async function rtds(bench: Bench): Promise<Line[]> {
-  const calibrated = plain(`${PERIODIC}${CALIBRATE} console.log(calibrate(${RTDS_WORK_MS}));`);
-  const turns = Number(await calibrated.output);
-  const bare = await plainAnswer(plainPeriodic(RTDS_PERIODS, RTDS_PERIOD_MS, RTDS_WORK_MS, turns));
-  await bench.guest('rival', HOSTILE, 'rt');
-  await bench.xl('sched-rtds', '-d', 'rival', '-p', '10000', '-b', '900', '-e', '1');
-  await bench.guest('periodic', guestPeriodic(RTDS_PERIODS, RTDS_PERIOD_MS, RTDS_WORK_MS, turns), 'rt');
-  const [period, budget] = [RTDS_PERIOD_MS, RTDS_BUDGET_MS].map(ms => String(ms * 1000));
-  await bench.xl('sched-rtds', '-d', 'periodic', '-p', period!, '-b', budget!, '-e', '0');
+  const bare = await plainAnswer(plainPeriodic(RTDS_PERIODS, RTDS_PERIOD_MS, RTDS_WORK_MS));
+  const [period, budget] = [RTDS_PERIOD_MS, RTDS_BUDGET_MS].map(ms => ms * 1000);
+  await bench.guest(
+    'periodic',
+    guestPeriodic(RTDS_PERIODS, RTDS_PERIOD_MS, RTDS_WORK_MS),
+    'rt',
+    `period = ${period}\nbudget = ${budget}`,
+  );
+  await bench.guest('rival', HOSTILE, 'rt', `period = ${period}\nbudget = ${period! - budget!}\nextratime = 1`);
   const ours = await bench.answer('periodic');
   await bench.end();
   const what = `RTDS ${RTDS_BUDGET_MS} of ${RTDS_PERIOD_MS} ms beside one that never yields: missed of ${RTDS_PERIODS}`;
@@ -221,11 +221,11 @@ async function latency(bench: Bench): Promise<Line[]> {
   const hog = `for (;;) { const until = performance.now() + 0.1; while (performance.now() < until); }`;
   const hogs = [plain(hog), plain(hog)];
   await sleep(500);
-  const bare = await plainAnswer(plainPeriodic(WAKES, WAKE_EVERY_MS, 0, 0));
+  const bare = await plainAnswer(plainPeriodic(WAKES, WAKE_EVERY_MS, 0));
   for (const { kill } of hogs) kill();
   await bench.guest('hog1', HOG, 'one');
   await bench.guest('hog2', HOG, 'one');
-  await bench.guest('quick', guestPeriodic(WAKES, WAKE_EVERY_MS, 0, 0), 'one');
+  await bench.guest('quick', guestPeriodic(WAKES, WAKE_EVERY_MS, 0), 'one');
   const ours = await bench.answer('quick');
   await bench.end();
   const row = (name: string, q: 'p50' | 'p99' | 'max', atMost: number): Line => [

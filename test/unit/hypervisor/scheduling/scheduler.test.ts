@@ -129,6 +129,23 @@ describe('a contended pCPU', () => {
     expect(late.at(-1)).toBeLessThanOrEqual(1.2e6);
   });
 
+  it('is cleared for one whom the hypervisor wakes before it has asked', () => {
+    machine.guest(hog);
+    machine.guest(hog);
+    const quick = machine.guest({ kind: 'idle' });
+    machine.run(500);
+    expect(quick.grant).toBe(0);
+    const [vcpu] = quick.guest.domain.vcpus;
+    // Its thread is not run: Linux has not come to it.
+    machine.threads.pop();
+    vcpu!.wake();
+    machine.run(1.1);
+    expect(quick.grant).not.toBe(0);
+    // It never says that it is awake, and so it sleeps.
+    machine.run(50);
+    expect(quick.grant).toBe(0);
+  });
+
   it('holds a cap, whether the domain yields or not, and leaves the rest idle', () => {
     for (const behaviour of [hog, hostile]) {
       const thread = machine.guest(behaviour);
