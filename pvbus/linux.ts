@@ -41,6 +41,7 @@ const f = {
     `${long} syscall(${long} nr, intptr_t waiters, uint32_t count, uint32_t flags, intptr_t timeout, int clock)`,
   ),
   prctl: libc.func(`int prctl(int option, ${long} a, ${long} b, ${long} c, ${long} d)`),
+  ioctl: libc.func('int ioctl(int fd, unsigned long request, intptr_t argument)'),
   getppid: libc.func('int getppid()'),
   exit_group: libc.func('void _exit(int status)'),
   kill: libc.func('int kill(int pid, int signal)'),
@@ -59,6 +60,11 @@ const SYS_pidfd_open = 434;
 const FUTEX_WAIT = 0;
 const FUTEX_WAKE = 1;
 const FUTEX2_SIZE_U32 = 2;
+const TCGETS = 0x5401;
+const TCSETS = 0x5402;
+const TIOCSPTLCK = 0x40045431;
+const TIOCGPTN = 0x80045430;
+const TIOCGPTPEER = 0x5441;
 const CLOCK_MONOTONIC = 1;
 const CLOCK_MONOTONIC_RAW = 4;
 const MFD_CLOEXEC = 1;
@@ -85,6 +91,8 @@ const SCM_RIGHTS = 1;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x40000000;
+const O_RDWR = 2;
+const O_NOCTTY = 0o400;
 const EPOLL_CLOEXEC = SOCK_CLOEXEC;
 const EPOLL_CTL_ADD = 1;
 const EPOLL_CTL_DEL = 2;
@@ -479,3 +487,30 @@ export function monotonicRawNow(): number {
 }
 /** CLOCK_MONOTONIC in ns, the clock of futex deadlines, as a number (exact to 2^53 ns = 104 days of uptime). */
 export const monotonicNow = (): number => Number(process.hrtime.bigint());
+
+/** A terminal that a program opens as it does any other: what it reads is written to `master`, and the other way. */
+export interface PseudoTerminal {
+  readonly master: number;
+  /** Kept open: without anybody at the other end, reads of the master fail. */
+  readonly slave: number;
+  /** /dev/pts/N */
+  readonly path: string;
+}
+/** `master`: a fresh /dev/ptmx. It carries bytes as they are: no echo, no line editing, no signals. */
+export function openTerminal(master: number): PseudoTerminal {
+  scratchView.setUint32(0, 0, true);
+  check('ioctl TIOCSPTLCK', f.ioctl(master, TIOCSPTLCK, scratch));
+  check('ioctl TIOCGPTN', f.ioctl(master, TIOCGPTN, scratch));
+  const path = `/dev/pts/${scratchView.getUint32(0, true)}`;
+  const slave = check('ioctl TIOCGPTPEER', f.ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | SOCK_CLOEXEC));
+  check('ioctl TCGETS', f.ioctl(slave, TCGETS, scratch));
+  // struct termios: c_iflag, c_oflag, c_cflag, c_lflag, each a u32. As cfmakeraw(3) has it.
+  const clear = (field: number, bits: number, set = 0): void =>
+    scratchView.setUint32(4 * field, (scratchView.getUint32(4 * field, true) & ~bits) | set, true);
+  clear(0, 0o2753); // IGNBRK BRKINT PARMRK ISTRIP INLCR IGNCR ICRNL IXON
+  clear(1, 0o1); // OPOST
+  clear(2, 0o460, 0o60); // CSIZE PARENB; CS8
+  clear(3, 0o100113); // ECHO ECHONL ICANON ISIG IEXTEN
+  check('ioctl TCSETS', f.ioctl(slave, TCSETS, scratch));
+  return { master, slave, path };
+}

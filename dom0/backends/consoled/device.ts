@@ -18,6 +18,7 @@ import {
 import { ConsoleClients } from './console-clients.ts';
 import { LogFile } from './log-file.ts';
 import { ConsoleStats } from './stats.ts';
+import { ConsoleTerminal } from './terminal.ts';
 import { ConsoleWorker } from './worker.ts';
 
 export interface ConsoledOptions {
@@ -40,6 +41,7 @@ class ConsoleDevice {
   readonly #mapping: GrantMapping;
   readonly #port: EvtchnPort;
   readonly #clients: ConsoleClients;
+  readonly #terminal: ConsoleTerminal | undefined;
   readonly #logFile: LogFile;
   #logFailing = false;
 
@@ -51,6 +53,7 @@ class ConsoleDevice {
     this.#mapping = parts.mapping;
     this.#port = parts.port;
     this.#clients = parts.clients;
+    this.#terminal = parts.terminal;
     this.#logFile = new LogFile(runPaths(options.runDir).consoleLog(name));
     this.#logging(0, () => this.#logFile.open());
     this.worker = new ConsoleWorker({
@@ -59,7 +62,10 @@ class ConsoleDevice {
       stats: parts.stats,
       output: bytes => this.#output(bytes),
       notify: () => options.vcpu.events.notify(parts.port),
-      inputWanted: () => parts.clients.resume(),
+      inputWanted: () => {
+        parts.clients.resume();
+        parts.terminal?.resume();
+      },
     });
   }
 
@@ -78,12 +84,14 @@ class ConsoleDevice {
       vcpu.grants.unmap([this.#mapping]);
     } finally {
       this.#logFile.close();
+      this.#terminal?.close();
       await this.#clients.close();
     }
   }
 
   #output(bytes: Uint8Array): void {
     this.#clients.write(bytes);
+    this.#terminal?.write(bytes);
     this.#logging(bytes.length, () => this.#logFile.write(bytes));
   }
   #logging(bytes: number, body: () => void): void {
@@ -103,6 +111,7 @@ interface Parts {
   readonly mapping: GrantMapping;
   readonly port: EvtchnPort;
   readonly clients: ConsoleClients;
+  readonly terminal: ConsoleTerminal | undefined;
 }
 
 export class Consoled {
@@ -129,14 +138,34 @@ export class Consoled {
       // Xen: the page is granted by the domain builder; nobody has to know its frame.
       [mapping] = vcpu.grants.map(domid, [GNTTAB_RESERVED_CONSOLE]);
       const port = vcpu.events.bindInterdomain(domid, remote);
-      const device = new ConsoleDevice(this.#options, domid, name, { stats, mapping: mapping!, port, clients });
-      this.#devices.set(domid, device);
+      const terminal = this.#openTerminal(type);
+      const parts = { stats, mapping: mapping!, port, clients, terminal };
+      this.#devices.set(domid, new ConsoleDevice(this.#options, domid, name, parts));
       vcpu.events.on(port, () => this.#options.wake());
+      if (terminal !== undefined) this.#announce(domid, terminal.path);
     } catch (error) {
       if (mapping !== undefined) vcpu.grants.unmap([mapping]);
       await clients.close();
       throw error;
     }
+  }
+
+  /** undefined where the host has none to give: the socket serves all the same. */
+  #openTerminal(type: (bytes: Uint8Array) => number): ConsoleTerminal | undefined {
+    try {
+      return ConsoleTerminal.open({ type });
+    } catch (error) {
+      if (!this.#noTerminals) this.#options.log.warn(`consoles have no terminals here: ${(error as Error).message}`);
+      this.#noTerminals = true;
+      return undefined;
+    }
+  }
+  #noTerminals = false;
+  /** Xen: what xenconsole waits for, and opens. */
+  #announce(domid: Domid, path: string): void {
+    this.#options.xs.write(`/local/domain/${domid}/console/tty`, path).catch(error => {
+      if (this.#devices.has(domid)) this.#options.log.error(`console of dom${domid}: ${error.message}`);
+    });
   }
 
   async #portOf(domid: Domid): Promise<EvtchnPort> {

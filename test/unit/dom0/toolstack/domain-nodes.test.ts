@@ -56,7 +56,7 @@ const everything = async (xs: XenstoreClient): Promise<string> =>
 async function domain() {
   const xs = await store();
   const before = await ls(xs, '/local');
-  await writeNodes(xs, domainNodes({ domid: DOM, config, startTime: 1795246756_890, tty: '/run/20.sock' }));
+  await writeNodes(xs, domainNodes({ domid: DOM, config, startTime: 1795246756_890 }));
   await writeNodes(xs, ringNodes(DOM, rings));
   const devices = devicesOf(config, () => domid(0));
   for (const device of devices) await writeNodes(xs, deviceNodes(DOM, device));
@@ -122,7 +122,6 @@ console = ""
  limit = "1048576"
  type = "xenconsoled"
  output = "pty"
- tty = "/run/20.sock"
  port = "2"
  ring-ref = "4403"
 `),
