@@ -19,6 +19,8 @@ const BOOST_NS = 10_000_000;
 /** Credit that a unit may save up while it waits, and while it sleeps. */
 const MAX_WAITING_NS = 10 * ACCOUNTING_NS;
 const MAX_SLEEPING_NS = ACCOUNTING_NS;
+/** Who has waited this long goes first whatever its credit, or those that wake could keep it waiting for ever. */
+const LONGEST_WAIT_NS = 10 * ACCOUNTING_NS;
 /** A preference of a pCPU is worth this much of somebody else's longer wait. */
 const SOFT_NS = 30_000_000;
 
@@ -41,6 +43,8 @@ export class Credit extends CappedPolicy<Unit, CreditDomain<Unit>> {
   readonly sched_id = XEN_SCHEDULER_CREDIT;
   private tsliceNs = DEFAULT_TSLICE_NS;
   private accountedAt = 0;
+  /** CPU time that has been charged since then. */
+  private used = 0;
 
   constructor(nrCpus: number) {
     super(nrCpus);
@@ -86,6 +90,7 @@ export class Credit extends CappedPolicy<Unit, CreditDomain<Unit>> {
   protected override weightsChanged(): void {}
   protected override burn(unit: Unit, ns: number): void {
     unit.domain.spend(ns);
+    this.used += ns;
     // Time that nobody waited for costs nothing once there is no credit left.
     unit.credit = this.isUnbounded(unit) ? Math.max(unit.credit - ns, Math.min(unit.credit, 0)) : unit.credit - ns;
     unit.boost = unit.credit > 0 ? Math.max(0, unit.boost - ns) : 0;
@@ -114,16 +119,21 @@ export class Credit extends CappedPolicy<Unit, CreditDomain<Unit>> {
     if (now < this.accountedAt + ACCOUNTING_NS) return;
     const passed = Math.floor((now - this.accountedAt) / ACCOUNTING_NS) * ACCOUNTING_NS;
     this.accountedAt += passed;
-    const credit = (this.queue.isEmpty ? ACCOUNTING_NS : Math.min(passed, MAX_WAITING_NS)) * this.nrOnline;
+    const possible = (this.queue.isEmpty ? ACCOUNTING_NS : Math.min(passed, MAX_WAITING_NS)) * this.nrOnline;
+    // Time that was used beyond that (an overrun) is dealt out as well: who overran owes it to the others.
+    const credit = this.queue.isEmpty ? possible : Math.max(possible, this.used);
+    this.used = 0;
     let weights = 0;
     for (const unit of this.units) if (this.isActive(unit)) weights += unit.domain.weight;
     for (const unit of this.units) {
       if (!this.isActive(unit)) continue;
       unit.credit = Math.min(unit.credit + (credit * unit.domain.weight) / weights, MAX_WAITING_NS);
       unit.active = false;
-      if (unit.pos < 0 || unit.prio !== OVER || unit.credit <= 0) continue;
+      if (unit.pos < 0) continue;
+      const prio = now - unit.key >= LONGEST_WAIT_NS ? BOOST : unit.credit > 0 ? UNDER : OVER;
+      if (prio >= unit.prio) continue;
       this.queue.remove(unit);
-      unit.prio = UNDER;
+      unit.prio = prio;
       this.queue.add(unit);
       this.seek(unit, now);
     }

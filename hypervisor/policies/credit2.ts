@@ -19,17 +19,24 @@ class Unit extends QueuedUnit<CreditDomain<Unit>> {
  * any left, all get some more (a reset): the common `level` rises, and since credit is counted from there, the order of
  * the queue stays. Three rules keep credit within bounds:
  *
- * 1. Who has slept has one reset's worth at most. So it runs as soon as it wakes, but not for long.
+ * 1. Who has slept is one reset's worth ahead of the others at most. So it runs as soon as it wakes, but not for long.
  * 2. Time that nobody waited for costs nothing once there is no credit left: the level rises instead.
  * 3. Who runs all the time although its weight would give it more has two resets' worth at most.
  *
- * Levels are compared with the units that wait for the same pCPU, since pinned ones may be ahead of or behind the rest.
+ * The others are those who wait for the same pCPU: pinned units may all be far ahead of the rest of the pool.
  */
 export class Credit2 extends CappedPolicy<Unit, CreditDomain<Unit>> {
   readonly sched_id = XEN_SCHEDULER_CREDIT2;
   private level = 0;
+  /** By pCPU: the most that one had burnt who was the best for it. Of no meaning while nobody waits for it. */
+  private readonly levels: number[];
   /** CREDIT_NS in units of `burnt`. */
   private quantum = CREDIT_NS;
+
+  constructor(nrCpus: number) {
+    super(nrCpus);
+    this.levels = new Array<number>(nrCpus).fill(0);
+  }
 
   addDomain(domid: number): CreditDomain<Unit> {
     return new CreditDomain<Unit>(domid, CREDIT_NS);
@@ -45,7 +52,7 @@ export class Credit2 extends CappedPolicy<Unit, CreditDomain<Unit>> {
 
   protected override makeUnit(id: number, domain: CreditDomain<Unit>, affinity: Affinity): Unit {
     const unit = new Unit(id, domain, affinity);
-    unit.burnt = this.level - this.quantum;
+    unit.burnt = Number.NEGATIVE_INFINITY; // as if it had slept for long
     return unit;
   }
   override insert(...args: Parameters<CappedPolicy<Unit, CreditDomain<Unit>>['insert']>): Unit {
@@ -76,8 +83,8 @@ export class Credit2 extends CappedPolicy<Unit, CreditDomain<Unit>> {
     unit.burnt = burnt;
   }
   protected override woken(unit: Unit): void {
-    if (unit.burnt < this.level - this.quantum)
-      unit.burnt = Math.max(unit.burnt, this.levelOn(unit.cpu) - this.quantum);
+    const level = unit.cpu >= 0 && this.isContended(unit.cpu) ? this.levels[unit.cpu]! : this.level;
+    unit.burnt = Math.max(unit.burnt, level - this.quantum);
   }
   protected override rank(unit: Unit, now: number): void {
     unit.key = unit.burnt;
@@ -87,9 +94,13 @@ export class Credit2 extends CappedPolicy<Unit, CreditDomain<Unit>> {
   }
   protected override sliceEnd(unit: Unit, now: number, contended: boolean): number {
     const cap = this.capEnd(unit.domain, now);
+    this.levels[unit.cpu] = contended ? Math.min(this.level, Math.max(this.levels[unit.cpu]!, unit.burnt)) : this.level;
     if (!contended) return cap;
     this.resetFor(unit);
-    const credit = ((this.level - unit.burnt) * unit.domain.weight) / DEFAULT_WEIGHT;
+    let end = this.level;
+    // Pinned ones may all have much more credit than a reset gives: a turn is no longer for that.
+    if (end - unit.burnt > this.quantum) end = Math.min(end, this.levelOn(unit.cpu) + this.quantum);
+    const credit = ((end - unit.burnt) * unit.domain.weight) / DEFAULT_WEIGHT;
     const slice = Math.max(MIN_SLICE_NS, Math.min(credit, CREDIT_NS));
     return Math.min(Math.max(now + slice, unit.startedAt + this.ratelimitNs), cap);
   }
@@ -101,7 +112,7 @@ export class Credit2 extends CappedPolicy<Unit, CreditDomain<Unit>> {
     if (best !== null && best.burnt < this.level) return;
     this.level += (Math.floor((unit.burnt - this.level) / this.quantum) + 1) * this.quantum;
   }
-  /** Where credit is counted from among those who wait for `cpu`. */
+  /** The least that one of those has burnt who wait for `cpu`, if that is before the level. */
   private levelOn(cpu: number): number {
     const best = cpu < 0 ? null : this.queue.best(cpu);
     return best === null ? this.level : Math.min(this.level, best.burnt);

@@ -1,9 +1,9 @@
-/** Ordered by `prio`, then `key`, then who came first. Whoever writes prio or key of a queued node moves it first. */
+/** Ordered by `prio`, `key` and `seq`, the smallest first. A node is taken out before any of them is written. */
 export interface HeapNode {
   prio: number;
   key: number;
-  /** The heap's: order of arrival, and place in the heap, -1 outside. */
   seq: number;
+  /** The heap's: its place there, -1 outside. */
   pos: number;
 }
 
@@ -13,7 +13,6 @@ const before = (a: HeapNode, b: HeapNode): boolean =>
 /** A binary heap whose nodes know where they are, so that any of them can be taken out. A node is in one heap at most. */
 export class Heap<N extends HeapNode> {
   private readonly nodes: N[] = [];
-  private arrivals = 0;
 
   get size(): number {
     return this.nodes.length;
@@ -23,14 +22,13 @@ export class Heap<N extends HeapNode> {
     return this.nodes[0];
   }
   push(node: N): void {
-    node.seq = this.arrivals++;
     this.nodes.push(node);
     this.rise(node, this.nodes.length - 1);
   }
   remove(node: N): void {
-    const at = node.pos;
+    const at = this.posOf(node);
     const last = this.nodes.pop()!;
-    node.pos = -1;
+    this.setPos(node, -1);
     if (last === node) return;
     if (at > 0 && before(last, this.nodes[(at - 1) >> 1]!)) this.rise(last, at);
     else this.sink(last, at);
@@ -63,6 +61,12 @@ export class Heap<N extends HeapNode> {
   }
   private put(node: N, at: number): void {
     this.nodes[at] = node;
-    node.pos = at;
+    this.setPos(node, at);
+  }
+  protected posOf(node: N): number {
+    return node.pos;
+  }
+  protected setPos(node: N, pos: number): void {
+    node.pos = pos;
   }
 }

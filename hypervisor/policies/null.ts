@@ -19,6 +19,8 @@ class Unit implements SchedUnit {
   state: number = UNIT_blocked;
   /** The pCPU that is its own; -1 on the waiting list. */
   cpu = -1;
+  /** The pCPU it runs on, still its own or not any more; -1: none. */
+  on = -1;
 
   constructor(id: number, domain: SchedDomain, hard: CpuSet, soft: CpuSet) {
     this.id = id;
@@ -32,6 +34,7 @@ class Unit implements SchedUnit {
 export class Null implements NullPolicy {
   readonly sched_id = XEN_SCHEDULER_NULL;
   private readonly owners: (Unit | null)[];
+  private readonly running: (Unit | null)[];
   private readonly free: CpuSet;
   private readonly due: CpuSet;
   private readonly waiting: Unit[] = [];
@@ -39,6 +42,7 @@ export class Null implements NullPolicy {
 
   constructor(nrCpus: number) {
     this.owners = new Array<Unit | null>(nrCpus).fill(null);
+    this.running = new Array<Unit | null>(nrCpus).fill(null);
     this.free = new CpuSet(nrCpus);
     this.due = new CpuSet(nrCpus);
   }
@@ -50,6 +54,7 @@ export class Null implements NullPolicy {
   removeCpu(cpu: number): void {
     const owner = this.owners[cpu]!;
     this.owners[cpu] = null;
+    this.stop(cpu);
     this.free.delete(cpu);
     this.due.delete(cpu);
     if (owner !== null) this.assign(owner);
@@ -63,7 +68,7 @@ export class Null implements NullPolicy {
     return unit;
   }
   remove(unit: Unit): void {
-    unit.state = UNIT_blocked;
+    this.sleep(unit);
     this.takeAway(unit);
   }
   setAffinity(unit: Unit, hard: CpuSet, soft: CpuSet): void {
@@ -80,7 +85,10 @@ export class Null implements NullPolicy {
     if (unit.cpu >= 0) this.due.add(unit.cpu);
   }
   sleep(unit: Unit): void {
-    if (unit.state === UNIT_running) this.due.add(unit.cpu);
+    if (unit.on >= 0) {
+      this.due.add(unit.on);
+      this.stop(unit.on);
+    }
     unit.state = UNIT_blocked;
   }
   yield(): void {} // to nobody
@@ -88,8 +96,14 @@ export class Null implements NullPolicy {
   schedule(cpu: number): Decision {
     this.due.delete(cpu);
     const owner = this.owners[cpu] ?? null;
-    const runs = owner !== null && owner.state !== UNIT_blocked;
-    if (runs) owner.state = UNIT_running;
+    if (this.running[cpu] !== owner) this.stop(cpu);
+    // order: one that still runs on the pCPU it had before comes when that one has let it go.
+    const runs = owner !== null && owner.state !== UNIT_blocked && (owner.on < 0 || owner.on === cpu);
+    if (runs) {
+      owner.state = UNIT_running;
+      owner.on = cpu;
+      this.running[cpu] = owner;
+    }
     this.decision.unit = runs ? owner : null;
     return this.decision;
   }
@@ -103,6 +117,14 @@ export class Null implements NullPolicy {
   }
   advance(): void {}
 
+  private stop(cpu: number): void {
+    const unit = this.running[cpu] ?? null;
+    if (unit === null) return;
+    this.running[cpu] = null;
+    unit.on = -1;
+    unit.state = UNIT_runnable;
+    if (unit.cpu >= 0) this.due.add(unit.cpu);
+  }
   /** Preferably on a pCPU of its soft affinity. */
   private assign(unit: Unit): void {
     const preferred = this.free.nextIn(unit.hard.and(unit.soft), 0);
@@ -110,7 +132,6 @@ export class Null implements NullPolicy {
     if (cpu >= 0) this.give(cpu, unit);
     else {
       unit.cpu = -1;
-      if (unit.state === UNIT_running) unit.state = UNIT_runnable;
       this.waiting.push(unit);
     }
   }
@@ -118,7 +139,6 @@ export class Null implements NullPolicy {
     this.free.delete(cpu);
     this.owners[cpu] = unit;
     unit.cpu = cpu;
-    if (unit.state === UNIT_running) unit.state = UNIT_runnable;
     this.due.add(cpu);
   }
   private takeAway(unit: Unit): void {

@@ -30,6 +30,8 @@ export abstract class QueuePolicy<U extends QueuedUnit, D extends SchedDomain> i
   private readonly decision: { unit: U | null; until: number } = { unit: null, until: Number.POSITIVE_INFINITY };
   /** A unit runs for this long at least, if it wants to, before another one takes its place. */
   protected ratelimitNs = 0;
+  /** `choose` left the current one where it is only until then. */
+  private keptUntil = Number.POSITIVE_INFINITY;
 
   constructor(nrCpus: number, homePenalty: number, softPenalty: number) {
     this.nrCpus = nrCpus;
@@ -151,7 +153,7 @@ export abstract class QueuePolicy<U extends QueuedUnit, D extends SchedDomain> i
     }
     const contended = this.queue.hasFor(cpu);
     if (!contended) this.unbounded.add(cpu);
-    decision.until = this.sliceEnd(next, now, contended);
+    decision.until = Math.min(this.sliceEnd(next, now, contended), this.keptUntil);
     return decision;
   }
   nextDue(): number {
@@ -178,11 +180,16 @@ export abstract class QueuePolicy<U extends QueuedUnit, D extends SchedDomain> i
   protected isUnbounded(unit: U): boolean {
     return unit.state === UNIT_running && this.unbounded.has(unit.cpu);
   }
+  /** Somebody runs there and somebody else waits. */
+  protected isContended(cpu: number): boolean {
+    return this.running[cpu] !== null && !this.unbounded.has(cpu);
+  }
   protected get nrOnline(): number {
     return this.online.size;
   }
 
   private choose(cpu: number, current: U | null, now: number): U | null {
+    this.keptUntil = Number.POSITIVE_INFINITY;
     if (current === null) {
       const next = this.bestThatMayRun(cpu, now);
       // order: this one may have been sent here by another's wake-up, who then has to go elsewhere.
@@ -192,12 +199,16 @@ export abstract class QueuePolicy<U extends QueuedUnit, D extends SchedDomain> i
     const { yielded } = current;
     current.yielded = false;
     const stays = current.affinity.hard.has(cpu) && this.mayRun(current, now);
-    if (stays && !yielded && now < current.startedAt + this.ratelimitNs) return current;
     const best = this.bestThatMayRun(cpu, now);
     if (!stays) return best;
     if (best === null) return current;
     this.rank(current, now);
-    return yielded || this.queue.prefers(best, current, cpu) ? best : current;
+    if (yielded) return best;
+    if (!this.queue.prefers(best, current, cpu)) return current;
+    const mayGoAt = current.startedAt + this.ratelimitNs;
+    if (now >= mayGoAt) return best;
+    this.keptUntil = mayGoAt;
+    return current;
   }
   /** Stays in the queue. Those whose cap has been used up since they were queued are taken out. */
   private bestThatMayRun(cpu: number, now: number): U | null {

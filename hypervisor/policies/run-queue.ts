@@ -1,4 +1,4 @@
-// The units that wait: a queue per pCPU, each split by affinity, so that the best unit for a pCPU is at the head of one.
+// The units that wait, by affinity and by pCPU, so that the best unit for a pCPU is at the head of a heap.
 import type { CpuSet } from './cpu-set.ts';
 import { Heap, type HeapNode } from './heap.ts';
 import { type SchedDomain, type SchedUnit, UNIT_blocked } from './policy.ts';
@@ -25,6 +25,7 @@ export class QueuedUnit<D extends SchedDomain = SchedDomain> implements SchedUni
   key = 0;
   seq = 0;
   pos = -1;
+  posOfAffinity = -1;
   /** When it was given the pCPU it runs on, and up to when it has been charged. */
   startedAt = 0;
   chargedAt = 0;
@@ -44,16 +45,26 @@ export class QueuedUnit<D extends SchedDomain = SchedDomain> implements SchedUni
   }
 }
 
-class Bucket<U extends HeapNode> {
+/** A unit is in two heaps: of its affinity, and of its affinity and place. */
+class AffinityHeap<U extends QueuedUnit> extends Heap<U> {
+  protected override posOf(unit: U): number {
+    return unit.posOfAffinity;
+  }
+  protected override setPos(unit: U, pos: number): void {
+    unit.posOfAffinity = pos;
+  }
+}
+
+class Waiting<U extends QueuedUnit> {
   readonly affinity: Affinity;
-  readonly place: number;
-  readonly heap = new Heap<U>();
-  /** Where it is among the buckets that hold somebody. */
+  readonly all = new AffinityHeap<U>();
+  readonly byPlace: readonly Heap<U>[];
+  /** Where it is among the affinities of which somebody waits. */
   slot = -1;
 
-  constructor(affinity: Affinity, place: number) {
+  constructor(affinity: Affinity, nrCpus: number) {
     this.affinity = affinity;
-    this.place = place;
+    this.byPlace = Array.from({ length: nrCpus }, () => new Heap<U>());
   }
 }
 
@@ -63,8 +74,10 @@ export class RunQueue<U extends QueuedUnit> {
   softPenalty: number;
   private readonly nrCpus: number;
   private readonly affinities = new Map<string, Affinity>();
-  private readonly buckets: Bucket<U>[][] = [];
-  private readonly occupied: Bucket<U>[] = [];
+  /** By index of the affinity; undefined: not in use. */
+  private readonly waiting: (Waiting<U> | undefined)[] = [];
+  private readonly occupied: Waiting<U>[] = [];
+  private arrivals = 0;
 
   constructor(nrCpus: number, homePenalty: number, softPenalty: number) {
     this.nrCpus = nrCpus;
@@ -77,10 +90,10 @@ export class RunQueue<U extends QueuedUnit> {
     const name = `${hard.name}/${soft.name}`;
     let affinity = this.affinities.get(name);
     if (affinity === undefined) {
-      const unused = this.buckets.findIndex(buckets => buckets.length === 0);
-      const index = unused >= 0 ? unused : this.buckets.length;
+      const unused = this.waiting.indexOf(undefined);
+      const index = unused >= 0 ? unused : this.waiting.length;
       const both = hard.and(soft);
-      const its: Affinity = {
+      affinity = {
         hard: hard.copy(),
         soft: soft.copy(),
         preferred: both.isEmpty ? hard.copy() : both,
@@ -88,9 +101,8 @@ export class RunQueue<U extends QueuedUnit> {
         index,
         users: 0,
       };
-      this.buckets[index] = Array.from({ length: this.nrCpus }, (_, cpu) => new Bucket<U>(its, cpu));
-      this.affinities.set(name, its);
-      affinity = its;
+      this.waiting[index] = new Waiting<U>(affinity, this.nrCpus);
+      this.affinities.set(name, affinity);
     }
     affinity.users++;
     return affinity;
@@ -98,28 +110,31 @@ export class RunQueue<U extends QueuedUnit> {
   dropAffinity(affinity: Affinity): void {
     if (--affinity.users > 0) return;
     this.affinities.delete(affinity.name);
-    this.buckets[affinity.index] = [];
+    this.waiting[affinity.index] = undefined;
   }
 
   /** `unit.cpu`, its place, is not -1. */
   add(unit: U): void {
-    const bucket = this.buckets[unit.affinity.index]![unit.cpu]!;
-    if (bucket.heap.size === 0) {
-      bucket.slot = this.occupied.length;
-      this.occupied.push(bucket);
+    const waiting = this.waiting[unit.affinity.index]!;
+    if (waiting.slot < 0) {
+      waiting.slot = this.occupied.length;
+      this.occupied.push(waiting);
     }
-    bucket.heap.push(unit);
+    unit.seq = this.arrivals++;
+    waiting.all.push(unit);
+    waiting.byPlace[unit.cpu]!.push(unit);
   }
   remove(unit: U): void {
-    const bucket = this.buckets[unit.affinity.index]![unit.cpu]!;
-    bucket.heap.remove(unit);
-    if (bucket.heap.size > 0) return;
+    const waiting = this.waiting[unit.affinity.index]!;
+    waiting.byPlace[unit.cpu]!.remove(unit);
+    waiting.all.remove(unit);
+    if (waiting.all.size > 0) return;
     const last = this.occupied.pop()!;
-    if (last !== bucket) {
-      this.occupied[bucket.slot] = last;
-      last.slot = bucket.slot;
+    if (last !== waiting) {
+      this.occupied[waiting.slot] = last;
+      last.slot = waiting.slot;
     }
-    bucket.slot = -1;
+    waiting.slot = -1;
   }
   get isEmpty(): boolean {
     return this.occupied.length === 0;
@@ -127,20 +142,14 @@ export class RunQueue<U extends QueuedUnit> {
   /** The unit that should run on `cpu`, of those that wait and may. */
   best(cpu: number): U | null {
     let best: U | null = null;
-    let prio = 0;
-    let key = 0;
     for (let i = 0; i < this.occupied.length; i++) {
-      const { affinity, place, heap } = this.occupied[i]!;
+      const { affinity, all, byPlace } = this.occupied[i]!;
       if (!affinity.hard.has(cpu)) continue;
-      const unit = heap.first!;
-      if (best !== null && unit.prio > prio) continue;
-      let its = unit.key;
-      if (place !== cpu) its += this.homePenalty;
-      if (!affinity.preferred.has(cpu)) its += this.softPenalty;
-      if (best !== null && unit.prio === prio && its >= key) continue;
-      best = unit;
-      prio = unit.prio;
-      key = its;
+      // One of these two: among equals of an affinity only the place makes a difference.
+      const anywhere = all.first!;
+      if (best === null || this.prefers(anywhere, best, cpu)) best = anywhere;
+      const here = byPlace[cpu]!.first;
+      if (here !== undefined && here !== anywhere && this.prefers(here, best, cpu)) best = here;
     }
     return best;
   }
@@ -149,10 +158,10 @@ export class RunQueue<U extends QueuedUnit> {
     for (let i = 0; i < this.occupied.length; i++) if (this.occupied[i]!.affinity.hard.has(cpu)) return true;
     return false;
   }
-  /** Is `waiting` to have `cpu` rather than `current`, who has it and whose prio and key are up to date? */
-  prefers(waiting: U, current: U, cpu: number): boolean {
-    if (waiting.prio !== current.prio) return waiting.prio < current.prio;
-    return this.keyOn(cpu, waiting) < this.keyOn(cpu, current);
+  /** Is `unit` to have `cpu` rather than `other`? The prio and key of both are up to date. */
+  prefers(unit: U, other: U, cpu: number): boolean {
+    if (unit.prio !== other.prio) return unit.prio < other.prio;
+    return this.keyOn(cpu, unit) < this.keyOn(cpu, other);
   }
 
   private keyOn(cpu: number, unit: U): number {

@@ -37,8 +37,10 @@ export class SimUnit {
   wants = false;
   /** On which pCPU it runs; -1: none. */
   on = -1;
+  lastOn = -1;
   /** Since when it runs or, if it wants to, waits. */
   since = 0;
+  addedAt = 0;
   wokenAt = -1;
   /** CPU time of its own, what it took after it had been told to stop, and of its helpers: `charged` is the sum. */
   ran = 0;
@@ -46,6 +48,8 @@ export class SimUnit {
   helped = 0;
   charged = 0;
   waited = 0;
+  /** Time for which it was told to run where another had not left yet. */
+  kept = 0;
   slept = 0;
   maxWait = 0;
   readonly latencies: number[] = [];
@@ -89,11 +93,15 @@ export class Simulator<P extends SchedPolicy = SchedPolicy> {
   migrations = 0;
   /** What `Decision.until` and the unit's own doing may not undercut; 0: not checked. */
   ratelimitNs = 0;
+  /** A pCPU belongs to one unit and may idle while that one sleeps, whoever waits. */
+  pcpusAreOwned = false;
   readonly units: SimUnit[] = [];
   private readonly pcpus: Pcpu[];
   private readonly events = new Heap<Event>();
   private readonly policyEvent: Event;
+  private expected = 0;
   private readonly byUnit = new Map<SchedUnit, SimUnit>();
+  private readonly idle: number[] = [];
   private idlePcpus = 0;
   private waitingUnits = 0;
   private yielding: SimUnit | null = null;
@@ -105,6 +113,16 @@ export class Simulator<P extends SchedPolicy = SchedPolicy> {
     this.policyEvent = new Event(() => policy.advance(this.now));
   }
 
+  /** With all pCPUs on line. */
+  static of<P extends SchedPolicy>(policy: P, nrCpus: number): Simulator<P> {
+    const sim = new Simulator(policy, nrCpus);
+    for (let cpu = 0; cpu < nrCpus; cpu++) sim.addCpu(cpu);
+    return sim;
+  }
+
+  isOnline(cpu: number): boolean {
+    return this.pcpus[cpu]!.online;
+  }
   addCpu(cpu: number): void {
     const pcpu = this.pcpus[cpu]!;
     pcpu.online = true;
@@ -128,6 +146,7 @@ export class Simulator<P extends SchedPolicy = SchedPolicy> {
     const unit = this.policy.insert(domain, this.units.length, hard, soft, this.now);
     const sim: SimUnit = new SimUnit(unit, behaviour, this.nrCpus, () => this.wake(sim));
     sim.since = this.now;
+    sim.addedAt = this.now;
     this.units.push(sim);
     this.byUnit.set(unit, sim);
     this.settle();
@@ -194,6 +213,7 @@ export class Simulator<P extends SchedPolicy = SchedPolicy> {
 
   private expect(event: Event, at: number): void {
     // Whole nanoseconds, never early: then all sums are exact.
+    event.seq = this.expected++;
     event.key = Math.max(this.now, Math.ceil(at));
     this.events.push(event);
   }
@@ -285,6 +305,7 @@ export class Simulator<P extends SchedPolicy = SchedPolicy> {
         pcpu.accountedAt = this.now + grip;
         pcpu.busy += grip;
         before.gripped += grip;
+        if (next !== null) next.kept += grip;
         this.pay(before, grip);
       }
     }
@@ -300,7 +321,9 @@ export class Simulator<P extends SchedPolicy = SchedPolicy> {
     this.passTime(sim);
     if (sim.wokenAt >= 0) sim.latencies.push(this.now - sim.wokenAt);
     sim.wokenAt = -1;
+    if (sim.lastOn >= 0 && sim.lastOn !== pcpu.id) this.migrations++;
     sim.on = pcpu.id;
+    sim.lastOn = pcpu.id;
     pcpu.current = sim;
     this.waitingUnits--;
     this.idlePcpus--;
@@ -314,11 +337,17 @@ export class Simulator<P extends SchedPolicy = SchedPolicy> {
   /** Work conservation: no pCPU idles while a unit that may run on it waits. */
   private checkNobodyIsForgotten(): void {
     if (this.idlePcpus === 0 || this.waitingUnits === 0) return;
+    const { idle } = this;
+    idle.length = 0;
+    for (const pcpu of this.pcpus) if (pcpu.online && pcpu.current === null) idle.push(pcpu.id);
+    if (this.pcpusAreOwned)
+      for (const { unit, removed } of this.units)
+        if (!removed && idle.includes(unit.cpu) && this.byUnit.get(unit)?.wants === false)
+          idle.splice(idle.indexOf(unit.cpu), 1);
+    if (idle.length === 0) return;
     for (const sim of this.units) {
       if (!sim.wants || sim.on >= 0 || sim.limited || sim.removed) continue;
-      for (const pcpu of this.pcpus)
-        if (pcpu.online && pcpu.current === null && sim.unit.hard.has(pcpu.id))
-          this.fail(`pCPU ${pcpu.id} idles and unit ${sim.unit.id} waits`);
+      for (const cpu of idle) if (sim.unit.hard.has(cpu)) this.fail(`pCPU ${cpu} idles and unit ${sim.unit.id} waits`);
     }
   }
   private fail(what: string): never {
