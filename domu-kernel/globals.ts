@@ -83,9 +83,10 @@ export function guestGlobals(parts: {
     setInterval(run: Callback, ms?: number, ...args: unknown[]): Timeout {
       const period = delayOf(ms);
       const timeout = start(period, function again() {
-        // Beats that nobody had time for are skipped, not made up for.
-        const next = Math.max(timeout.timer.deadline + period * 1e6, clock.now());
-        timeout.timer = timers.set(next, again);
+        // Beats that nobody had time for are skipped, not made up for, and the next one is in step.
+        const { deadline } = timeout.timer;
+        const late = Math.max(0, Math.floor((clock.now() - deadline) / (period * 1e6)));
+        timeout.timer = timers.set(deadline + (late + 1) * period * 1e6, again);
         run(...args);
       });
       return timeout;

@@ -1,0 +1,97 @@
+// What breaks: nothing; every process of a host is stopped (SIGSTOP) for a while and goes on (SIGCONT), as when somebody
+// presses ^Z, a debugger holds it, or a machine is overloaded. When: while guests wait for timers.
+// What must survive: each timer fires once, in the order of their deadlines; an interval that missed many beats makes up
+// for none of them and stays in step; the wall clock is right; and disks and events go on, with either ABI of events.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { dist, HostRig } from '../../support/host-rig.ts';
+import { eventually, signalAll } from '../../support/processes.ts';
+
+const STOPPED_MS = 1500;
+const GUEST = `
+import { clock } from 'xenolith';
+const PERIOD = 50;
+const base = () => (clock.date().getTime() - clock.now()).toFixed(3);
+export default async function main() {
+  const fired = [];
+  const start = clock.now();
+  for (const [name, ms] of [['d', 1300], ['b', 700], ['a', 400], ['c', 1000], ['c2', 1000]])
+    setTimeout(() => fired.push(name), ms);
+  // Beats by their number: how many each comes after the last one.
+  const steps = [];
+  let last = 0;
+  const first = clock.now();
+  const beat = setInterval(() => {
+    const n = Math.floor((clock.now() - first) / PERIOD);
+    steps.push(n - last);
+    last = n;
+  }, PERIOD);
+  const run = clock.virtual();
+  console.log('base', base());
+  console.log('armed');
+  await clock.sleep(3000);
+  clearInterval(beat);
+  await clock.sleep(3 * PERIOD);
+  console.log('fired', fired.join(' '));
+  console.log('steps', steps.join(' '));
+  console.log('base', base());
+  console.log('ran less than it lived', clock.virtual() - run < clock.now() - start);
+  console.log('done');
+  await new Promise(() => {});
+}
+`;
+
+let rig: HostRig;
+let dir: string;
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'xenolith-stopped-'));
+  rig = await HostRig.start();
+});
+afterAll(async () => {
+  await rig?.stop();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+async function create(name: string, extra: string): Promise<void> {
+  const program = join(dir, 'guest.ts');
+  writeFileSync(program, GUEST);
+  const file = join(dir, `${name}.cfg`);
+  writeFileSync(
+    file,
+    `name = "${name}"\nkernel = "${dist('domu-kernel.js')}"\nramdisk = "${program}"\nmemory = 32\nextra = "${extra}"\n`,
+  );
+  expect(await rig.xl('create', '-q', file)).toEqual({ exitCode: 0, stdout: '', stderr: '' });
+}
+const said = (name: string): string => rig.consoleLog(name).replaceAll('\r', '');
+
+it('after a standstill of the whole host timers fire once each, in order, and the wall clock is right', async () => {
+  const guests = ['two-level', 'fifo'];
+  await create('two-level', '');
+  await create('fifo', 'xen.fifo_events=1');
+  await eventually('both wait', () => guests.every(name => said(name).includes('armed')));
+  const processes = rig.processes();
+  signalAll(processes, 'SIGSTOP');
+  await new Promise(resolve => setTimeout(resolve, STOPPED_MS));
+  signalAll(processes, 'SIGCONT');
+  await eventually('both are done', () => guests.every(name => said(name).includes('done')), 30_000).catch(error => {
+    throw new Error(`${error.message}\n${guests.map(said).join('\n')}\n${rig.logToQuote()}`);
+  });
+  for (const name of guests) {
+    const text = said(name);
+    expect(text).toContain('fired a b c c2 d\n');
+    expect(text).toContain('ran less than it lived true\n');
+    const steps = /^steps (.*)$/m.exec(text)![1]!.split(' ').map(Number);
+    // One beat told of all that were missed; none came twice.
+    expect(Math.min(...steps)).toBeGreaterThanOrEqual(1);
+    expect(Math.max(...steps)).toBeGreaterThanOrEqual(10);
+    const bases = [...text.matchAll(/^base ([\d.]+)$/gm)].map(([, base]) => Number(base));
+    const [seconds, nanoseconds] = process.hrtime();
+    const own = Date.now() - (seconds * 1e3 + nanoseconds / 1e6);
+    expect(bases).toHaveLength(2);
+    // What has to be added to the monotonic clock, which is the same one here: a standstill leaves it alone.
+    for (const base of bases) expect(Math.abs(base - own)).toBeLessThan(100);
+  }
+  expect((await rig.domains()).map(domain => domain.name).sort()).toEqual(['Domain-0', 'fifo', 'two-level']);
+});
