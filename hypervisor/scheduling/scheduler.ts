@@ -16,8 +16,9 @@ import { Timer, Timers } from '../timers.ts';
 import { Cpupool, type OnSwitch, Pcpu } from './cpupool.ts';
 import { ANYWHERE, type Member, Unit } from './unit.ts';
 
-/** Who is to yield has this long to come to a safe point before it is stopped. */
+/** Who is to yield may use this much CPU time on the way to a safe point; more, and it is stopped. */
 const GRACE_NS = 500_000;
+const MIN_GRACE_NS = 100_000;
 /** How often it is looked who runs: while somebody does, and at least. */
 const LOOK_NS = 10e6;
 const LOOK_IDLE_NS = 250e6;
@@ -334,7 +335,7 @@ export class Scheduler {
     for (const slot of this.pcpus) if (slot.kept === unit) slot.kept = undefined;
     unit.take();
     this.enter(unit);
-    if (!unit.waits && !unit.expected && !unit.grace.pending) this.timers.set(unit.grace, now + GRACE_NS);
+    if (!unit.waits && !unit.expected && !unit.grace.pending) this.startGrace(unit, now);
   }
   /** `keep`: it says so itself, and will say when it wakes. */
   private sleep(unit: Unit, now: number, keep: boolean): void {
@@ -412,21 +413,21 @@ export class Scheduler {
   private takeBack(unit: Unit, now: number): void {
     unit.take();
     this.enter(unit);
-    if (!unit.waits) this.timers.set(unit.grace, now + GRACE_NS);
+    if (!unit.waits) this.startGrace(unit, now);
+  }
+  private startGrace(unit: Unit, now: number): void {
+    unit.tookBackAt = unit.chargedNs;
+    this.timers.set(unit.grace, now + GRACE_NS);
   }
   private graceEnds(unit: Unit, now: number): void {
     if (unit.slot || !unit.online || unit.waits) return;
-    // It sleeps until an event; it had not seen yet that it is to say so.
-    if (unit.vcpu.blocked && !this.usesCpu(unit, now)) {
-      this.sleep(unit, now, false);
-      return;
-    }
-    this.stop(unit, now);
-  }
-  private usesCpu(unit: Unit, now: number): boolean {
-    const before = unit.chargedNs;
     this.charge(unit, now);
-    return unit.chargedNs - before > GRACE_NS * AWAKE_SHARE;
+    const left = GRACE_NS - (unit.chargedNs - unit.tookBackAt);
+    // It sleeps until an event; it had not seen yet that it is to say so.
+    if (unit.vcpu.blocked && left > GRACE_NS * (1 - AWAKE_SHARE)) this.sleep(unit, now, false);
+    // Linux runs others meanwhile: it has not had the time to yield.
+    else if (left > MIN_GRACE_NS) this.timers.set(unit.grace, now + left);
+    else this.stop(unit, now);
   }
   /** It runs and may not, and does not yield: its process stops, and stays so until this vCPU has a grant again. */
   private stop(unit: Unit, now: number): void {

@@ -36,6 +36,8 @@ export class Unit {
   slot: Pcpu | undefined;
   /** CPU time it had used when it was last charged. */
   chargedNs = 0;
+  /** What it had used when its grant was taken. */
+  tookBackAt = 0;
   /** Where its affinity and its pool let it run. */
   allowed: CpuSet;
   /** Where Linux was told to run it: a pCPU, or ANYWHERE that is allowed; NaN: somewhere else. */
