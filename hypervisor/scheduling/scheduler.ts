@@ -483,6 +483,7 @@ export class Scheduler {
   /** Have Linux run it where it is to run: on its pCPU, or in a free pool anywhere it may. */
   private place(unit: Unit): void {
     const { contended } = unit.member.pool;
+    if (contended && unit.placed === unit.slot?.id) return;
     const list = contended && unit.slot ? [unit.slot.id] : members(unit.allowed, this.parts.nrCpus);
     // One that waits stays where it is: it will hardly run.
     if (contended && !unit.slot && list.length > 1 && !Number.isNaN(unit.placed)) return;
