@@ -180,7 +180,7 @@ function report(server: Server): string[] {
   const row = (name: string, cells: readonly (string | number)[]): string =>
     name.padEnd(10) + cells.map(cell => String(cell).padStart(13)).join('');
   const lines = [row('domain', columns)];
-  for (const id of server.introduced()) {
+  for (const id of server.domains.domids()) {
     const held = server.accounts.of(id, server.clientsOf(id));
     lines.push(
       row(
@@ -205,7 +205,7 @@ function report(server: Server): string[] {
 function liveUpdate({ server, client, asked }: Context, args: readonly string[]): Reply {
   if (!server.liveUpdate) throw invalid('this daemon cannot be replaced');
   // Its answer would come from nothing that the journal has.
-  if (server.isRing(client)) throw invalid('a live update is asked for by socket');
+  if (server.domains.isRing(client)) throw invalid('a live update is asked for by socket');
   switch (args[0]) {
     case '-a':
       server.liveUpdate.abort();

@@ -81,7 +81,7 @@ const repeaters = new Map<number, Repeater>([
     RING,
     (server, body, view, log) => {
       const { domid: id, used, total, chunk } = readRing(body, view);
-      const { ring, connection } = server.domain(domid(id));
+      const { ring, connection } = server.domains.get(domid(id));
       ring.answer(chunk, used);
       // We are wrong: the same requests have had other answers.
       if (connection.output.total !== total) log.error(`journal: dom${id} was answered otherwise than it was before`);
@@ -91,14 +91,14 @@ const repeaters = new Map<number, Repeater>([
     GIVEN,
     (server, _, view) => {
       const { domid: id, value } = readPair(view);
-      server.domain(domid(id)).ring.wasGiven(value);
+      server.domains.get(domid(id)).ring.wasGiven(value);
     },
   ],
   [
     RESET,
     (server, _, view) => {
       const { domid: id, value } = readPair(view);
-      server.domain(domid(id)).ring.reset(value);
+      server.domains.get(domid(id)).ring.reset(value);
     },
   ],
   [
@@ -110,5 +110,5 @@ const repeaters = new Map<number, Repeater>([
   ],
   [COMMIT, (server, body) => server.repeatCommit(readData(body) as Operation[])],
   [ASKED, (server, body) => server.repeatAnswer(readData(body) as Outcome)],
-  [DOMAINS, (server, body) => server.sawDomains(readData(body) as DomainSeen[])],
+  [DOMAINS, (server, body) => server.domains.saw(readData(body) as DomainSeen[])],
 ]);

@@ -427,17 +427,17 @@ function introduce(request: Request): Reply {
   const whose = domidOf(id) === 0 ? 0 : guestOf(id);
   const remote = decimal(evtchn, 'port');
   if (remote === 0) throw invalid('port 0'); // here, for the domain may have a connection already
-  request.server.introduce(domid(whose), gfn(where), port(remote));
+  request.server.domains.introduce(domid(whose), gfn(where), port(remote));
   return OK;
 }
 
 function release(request: Request): Reply {
-  request.server.release(domid(guestOf(only(request))));
+  request.server.domains.release(domid(guestOf(only(request))));
   return OK;
 }
 
 function resume(request: Request): Reply {
-  request.server.resume(domid(guestOf(only(request))));
+  request.server.domains.resume(domid(guestOf(only(request))));
   return OK;
 }
 
@@ -447,25 +447,25 @@ function getDomainPath(request: Request): Reply {
 
 function isDomainIntroduced(request: Request): Reply {
   const whose = domidOf(only(request));
-  return [whose === DOMID_SELF || request.server.isIntroduced(domid(whose)) ? 'T' : 'F'];
+  return [whose === DOMID_SELF || request.server.domains.has(domid(whose)) ? 'T' : 'F'];
 }
 
 function setTarget(request: Request): Reply {
   const [id, target] = parts(request, 2, 2);
-  request.server.setTarget(domid(guestOf(id)), domid(guestOf(target)));
+  request.server.domains.setTarget(domid(guestOf(id)), domid(guestOf(target)));
   return OK;
 }
 
 function getFeature(request: Request): Reply {
   const [id] = parts(request, 0, 1);
-  if (!id) return [String(request.server.features())]; // no string, or an empty one
+  if (!id) return [String(request.server.domains.features())]; // no string, or an empty one
   dom0Only(request);
-  return [String(request.server.features(domid(guestOf(id))))];
+  return [String(request.server.domains.features(domid(guestOf(id))))];
 }
 
 function setFeature(request: Request): Reply {
   const [id, value] = parts(request, 2, 2);
-  request.server.setFeatures(domid(guestOf(id)), decimal(value, 'feature mask'));
+  request.server.domains.setFeatures(domid(guestOf(id)), decimal(value, 'feature mask'));
   return OK;
 }
 

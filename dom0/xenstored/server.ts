@@ -1,15 +1,9 @@
-// The daemon without its sockets: the store, its clients, and the domains it was introduced to.
+// The daemon without its sockets: the store and its clients. What there is of domains is in introduced-domains.ts.
 // Nothing here waits; domain rings are served by `step()`, sockets by whoever called `accept`.
 import {
   type Clock,
   type Domid,
-  type EvtchnPort,
-  type Gfn,
   type Log,
-  privatePage,
-  XENSTORE_SERVER_FEATURE_ERROR,
-  XENSTORE_SERVER_FEATURE_RECONNECTION,
-  XenError,
   XS_CONTROL,
   XS_INTRODUCE,
   XS_MKDIR,
@@ -25,39 +19,24 @@ import { Accounts } from './accounts.ts';
 import { Connection, type ConnectionState } from './connection.ts';
 import { Contention } from './contention.ts';
 import type { ControlFiles } from './control-files.ts';
-import { DomainRing, type DomainRingState } from './domain-ring.ts';
-import type { Domain, DomainDoor, DomainInfo } from './domains.ts';
+import type { DomainDoor } from './domains.ts';
+import { type DomainsState, IntroducedDomains } from './introduced-domains.ts';
 import type { LiveUpdate } from './live-update.ts';
-import {
-  XENSTORE_SERVER_FEATURE_DOMID_ANY,
-  XENSTORE_SERVER_FEATURE_WATCHDEPTH,
-  XS_SET_FEATURE,
-  XS_SET_QUOTA,
-} from './newer-wire.ts';
-import { INTRODUCE_DOMAIN, RELEASE_DOMAIN } from './path.ts';
+import { XS_SET_FEATURE, XS_SET_QUOTA } from './newer-wire.ts';
 import { DOM0, type Permissions } from './permissions.ts';
 import { type QuotaState, Quotas, UNLIMITED } from './quota.ts';
-import { RecordedDoor, type StorePage } from './recorded-door.ts';
-import { type DomainSeen, noRecorder, type Outcome, type Recorder } from './recorder.ts';
+import { RecordedDoor } from './recorded-door.ts';
+import { noRecorder, type Outcome, type Recorder } from './recorder.ts';
 import { answer, mayTake } from './requests.ts';
-import { apply, type Change, type Node, type Operation, Store, specialPerms, type Tree, treeOf } from './store.ts';
+import { apply, type Change, type Node, type Operation, Store, type Tree, treeOf } from './store.ts';
 import { Trace } from './trace.ts';
 import { Transaction, type TransactionState, type View } from './transaction.ts';
 import { wrongIn } from './tree-check.ts';
 import { type NodePatch, patched, patchOf } from './tree-patch.ts';
 import { Watches, type WatchState } from './watches.ts';
 
-const FEATURES =
-  XENSTORE_SERVER_FEATURE_RECONNECTION |
-  XENSTORE_SERVER_FEATURE_ERROR |
-  XENSTORE_SERVER_FEATURE_WATCHDEPTH |
-  XENSTORE_SERVER_FEATURE_DOMID_ANY;
-
 /** A client that takes nothing for this long while something waits for it is cut off. */
 const STALL_NS = 20e9;
-
-/** Nodes of a dead domain that go, or rights that are taken from it, before others have a turn. */
-const CHANGES_PER_STEP = 50;
 
 /** What changes more than a socket's own connection, in a transaction or not. */
 const LASTING = new Set([XS_CONTROL, XS_INTRODUCE, XS_RELEASE, XS_RESUME, XS_SET_FEATURE, XS_SET_QUOTA, XS_SET_TARGET]);
@@ -112,23 +91,15 @@ export class Server {
   readonly log: Log;
   readonly tracing: Trace;
   readonly accounts: Accounts;
+  readonly domains: IntroducedDomains;
   readonly files: ControlFiles | undefined;
   /** Of a daemon that can start another one. */
   liveUpdate: LiveUpdate | undefined;
   readonly #parts: ServerParts;
   readonly #recorder: Recorder;
-  /** The hypervisor, and as requests see it. */
-  #live: DomainDoor | undefined;
+  /** The hypervisor as requests see it. */
   readonly #door: RecordedDoor;
   readonly #connections = new Set<Connection>();
-  readonly #domains = new Map<Domid, Domain>();
-  readonly #features = new Map<Domid, number>();
-  /** Rings with something to do. */
-  readonly #ready = new Set<Domain>();
-  /** Gone, with something left in the store; it is taken out in slices. */
-  readonly #leaving = new Set<Domid>();
-  /** Released by request while alive: what they are given after that goes when they die. */
-  readonly #released = new Set<Domid>();
   #nextName = 1;
   /** What happens has happened before, in the daemon that this one follows. */
   #replaying = false;
@@ -146,13 +117,9 @@ export class Server {
     this.tracing = new Trace(this.log);
     this.accounts = new Accounts({ tree: () => this.store.tree, watches: this.watches, log: this.log });
     this.files = parts.files;
-    if (parts.door) this.#open(parts.door);
-  }
-
-  #open(door: DomainDoor): void {
-    this.#live = door;
-    this.#door.open(door);
-    door.onDomExc(() => this.checkDomains());
+    const { clock, log, onWork } = parts;
+    this.domains = new IntroducedDomains(this, { clock, log, onWork, recorder: this.#recorder, door: this.#door });
+    if (parts.door) this.domains.open(parts.door);
   }
 
   /** Of a connection. */
@@ -174,8 +141,12 @@ export class Server {
       clock: this.#parts.clock,
       onOutput,
     });
-    this.#connections.add(connection);
+    this.add(connection);
     return connection;
+  }
+  /** A new client. */
+  add(connection: Connection): void {
+    this.#connections.add(connection);
   }
 
   /** What a socket asks is recorded when something of it outlives the socket. */
@@ -225,254 +196,21 @@ export class Server {
     for (const change of changes) this.watches.fire(change);
   }
 
-  #fireSpecial(name: string, domid: Domid): void {
-    this.watches.fireSpecial(name, domid, specialPerms(this.store.tree, `${name}/${domid}`));
-  }
-
-  // ---- domains ----
-
-  isIntroduced(domid: Domid): boolean {
-    return domid === 0 || this.#domains.has(domid);
-  }
-
-  /** A second introduction of the same domain connects its ring anew: a restored or reset domain. */
-  introduce(domid: Domid, gfn: Gfn, remotePort: EvtchnPort): void {
-    const earlier = this.#domains.get(domid);
-    if (earlier) {
-      // order: first; one that is gone must stay known until its end is told, or it would never be buried.
-      if (this.#isGone(domid)) throw new XenError('EINVAL', `there is no dom${domid} any more`);
-      this.#disconnect(earlier);
-    }
-    const mapped = this.#mapped(domid, gfn);
-    let local: EvtchnPort;
-    try {
-      local = this.#door.bind(domid, remotePort);
-    } catch (error) {
-      this.#door.unmap(domid);
-      throw error;
-    }
-    // Nothing of the last one of its number is for this one.
-    while (this.#leaving.has(domid)) this.#removeSome(domid);
-    this.quotas.admit(domid);
-    this.#released.delete(domid);
-    const domain = this.#connect(domid, gfn, local, mapped, earlier?.connection.actor.target);
-    domain.wake(); // it may have written before anybody listened
-    this.log.info(`dom${domid} introduced, port ${local}`);
-    // dom0 has always been there: what is introduced of it is only its ring.
-    if (!earlier && domid !== 0) this.#fireSpecial(INTRODUCE_DOMAIN, domid);
-  }
-
-  #connect(domid: Domid, gfn: Gfn, local: EvtchnPort, mapped: StorePage, target?: number): Domain {
-    const { clock, log } = this.#parts;
-    const wake = (): void => {
-      this.#ready.add(domain);
-      this.#parts.onWork();
-    };
-    const connection = new Connection({
-      name: `dom${domid}`,
-      actor: domid === 0 ? { ...DOM0 } : { domid, privileged: false, target },
-      limits: () => this.quotas.limits(domid, domid === 0),
-      watchBytes: client => this.watches.bytes(client),
-      answer: (...message) => answer(this, ...message),
-      // What is repeated was taken.
-      mayTake: (...next) => this.#replaying || mayTake(this, ...next),
-      clock,
-      onOutput: wake,
-    });
-    const forget = (): void => this.watches.removeAll(connection);
-    const notify = (): void => {
-      try {
-        this.#door.notify(local);
-      } catch (error) {
-        // The domain is being torn down; its end is about to be told. It must not be the daemon's too.
-        this.trace(`dom${domid}: ${error instanceof Error ? error.message : error}`);
-      }
-    };
-    const ring = new DomainRing(mapped, this.features(domid), {
-      connection,
-      notify,
-      forget,
-      recorder: this.#recorder,
-      log,
-    });
-    const domain: Domain = { domid, gfn, port: local, connection, ring, wake, shutdown: false };
-    this.#domains.set(domid, domain);
-    this.#connections.add(connection);
-    this.#door.onEvent(local, wake);
-    return domain;
-  }
-
-  #mapped(domid: Domid, gfn: Gfn): StorePage {
-    const info = this.#door.info(domid);
-    if (!info && domid === 0) throw new XenError('EINVAL', 'dom0 has a ring only under a hypervisor');
-    if (!info || info.dying) throw new XenError('EINVAL', `there is no dom${domid} to introduce`);
-    return this.#door.map(domid, gfn);
-  }
-
-  /** Undo the connection of a domain; what it wrote stays. */
-  #disconnect(domain: Domain): void {
-    this.#domains.delete(domain.domid);
-    this.#ready.delete(domain);
-    this.drop(domain.connection);
-    for (const undo of [() => this.#door.unbind(domain.port), () => this.#door.unmap(domain.domid)]) {
-      try {
-        undo();
-      } catch (error) {
-        // The hypervisor has undone it already when the domain died.
-        this.log.warn(`dom${domain.domid}: ${error instanceof Error ? error.message : error}`);
-      }
-    }
-  }
-
-  /** RELEASE. Throws ENOENT. */
-  release(domid: Domid): void {
-    const domain = this.#known(domid);
-    this.#disconnect(domain);
-    this.#bury(domid);
-    if (!this.#isGone(domid)) this.#released.add(domid);
-    this.log.info(`dom${domid} released`);
-    this.#fireSpecial(RELEASE_DOMAIN, domid);
-  }
-
-  /** RESUME: its next shutdown is to be announced again. Throws ENOENT. */
-  resume(domid: Domid): void {
-    this.#known(domid).shutdown = false;
-  }
-
-  /** SET_TARGET: `domid` gets the rights of `target` beside its own. Throws ENOENT. */
-  setTarget(domid: Domid, target: Domid): void {
-    this.#known(target);
-    this.#known(domid).connection.actor.target = target;
-  }
-
-  #known(domid: Domid): Domain {
-    const domain = this.#domains.get(domid);
-    if (!domain) throw new XenError('ENOENT', `dom${domid} is not introduced`);
-    return domain;
-  }
-
-  #isGone(domid: Domid): boolean {
-    return isGone(this.#door.info(domid));
-  }
-
-  /** Look at every domain after VIRQ_DOM_EXC, which does not say whom it is about. */
-  checkDomains(): void {
-    const door = this.#live;
-    if (!door) return;
-    const seen: DomainSeen[] = [];
-    for (const { domid, shutdown } of this.#domains.values()) {
-      const info = door.domainInfo(domid);
-      if (isGone(info) || (info?.shutdown && !shutdown)) seen.push([domid, info ?? null]);
-    }
-    for (const domid of this.#absent()) {
-      const info = door.domainInfo(domid);
-      if (isGone(info)) seen.push([domid, info ?? null]);
-    }
-    if (seen.length === 0) return;
-    this.sawDomains(seen);
-    this.#recorder.domains(seen);
-  }
-
-  /** Domains that are not introduced, but for which something is kept. */
-  #absent(): Set<Domid> {
-    const domids = new Set(this.#released);
-    for (const id of this.#features.keys()) domids.add(id);
-    for (const id of this.quotas.domids()) domids.add(id as Domid); // as SET_QUOTA was given it
-    domids.delete(0 as Domid);
-    for (const id of this.#domains.keys()) domids.delete(id);
-    return domids;
-  }
-
-  /** Domains have shut down, or are gone. */
-  sawDomains(seen: readonly DomainSeen[]): void {
-    for (const [id, info] of seen) {
-      const domain = this.#domains.get(id);
-      if (info && !isGone(info)) {
-        if (!domain) continue;
-        domain.shutdown = true;
-        this.log.info(`dom${id} has shut down, reason ${info.shutdownReason}`);
-        this.#fireSpecial(RELEASE_DOMAIN, id);
-        continue;
-      }
-      if (this.#leaving.has(id)) {
-        this.#removeSome(id);
-        continue;
-      }
-      if (domain) this.#disconnect(domain);
-      this.#bury(id);
-      if (!domain) continue; // its release was told when it was released
-      this.log.info(`dom${id} is gone`);
-      this.#fireSpecial(RELEASE_DOMAIN, id);
-    }
-  }
-
-  /** Nothing of a dead domain may come to the next one of its number. */
-  #bury(domid: Domid): void {
-    this.#released.delete(domid);
-    this.#features.delete(domid);
-    this.quotas.forget(domid);
-    this.accounts.forget(domid);
-    for (const other of this.#domains.values()) {
-      if (other.connection.actor.target === domid) other.connection.actor.target = undefined;
-    }
-    this.#removeSome(domid);
-  }
-
-  #removeSome(domid: Domid): void {
-    const changes = this.store.removeDomain(domid, CHANGES_PER_STEP);
-    if (changes.length < CHANGES_PER_STEP) this.#leaving.delete(domid);
-    else this.#leaving.add(domid);
-    this.fire(changes);
-  }
-
-  /** What a domain's page announces, or what this daemon can. */
-  features(domid?: Domid): number {
-    return (domid === undefined ? undefined : this.#features.get(domid)) ?? FEATURES;
-  }
-
-  /** Xen: only before the domain is introduced, and only bits that exist. */
-  setFeatures(domid: Domid, mask: number): void {
-    if (this.#domains.has(domid)) throw new XenError('EBUSY', `dom${domid} is introduced already`);
-    if ((mask & ~FEATURES) !== 0) throw new XenError('EINVAL', `features ${mask} are more than ${FEATURES}`);
-    this.#features.set(domid, mask);
-  }
-
-  // ---- rings ----
-
-  /** Give every ring with something to do one turn. */
+  /** Give every ring with something to do one turn, and the journal a slice. */
   step(): 'progress' | 'idle' {
-    let result: 'progress' | 'idle' = 'idle';
-    // order: taken out first; what happens to one in its own turn puts it back.
-    const turn = [...this.#ready];
-    this.#ready.clear();
-    const again = (domain: Domain): void => {
-      if (this.#domains.get(domain.domid) === domain) this.#ready.add(domain);
-      result = 'progress';
-    };
-    const there = (domain: Domain): boolean => this.#domains.get(domain.domid) === domain;
-    for (const domain of turn) if (there(domain) && domain.ring.take() === 'progress') again(domain);
-    for (const domid of this.#leaving) {
-      const seen = [[domid, null]] as const;
-      this.sawDomains(seen);
-      this.#recorder.domains(seen);
-      result = 'progress';
-      break; // one in a turn
-    }
-    this.flush();
-    for (const domain of turn) if (there(domain) && domain.ring.give() === 'progress') again(domain);
-    if (this.#recorder.step() === 'progress') result = 'progress';
+    const rings = this.domains.step();
+    const journal = this.#recorder.step();
     this.contention.step();
-    return result;
+    return rings === 'progress' || journal === 'progress' ? 'progress' : 'idle';
   }
 
   /** When `step` is to be called although nothing has happened. */
   get deadline(): number {
     return this.contention.deadline;
   }
-
   /** True when `step` would find something to look at. */
   get hasWork(): boolean {
-    return this.#ready.size > 0 || this.#leaving.size > 0;
+    return this.domains.hasWork;
   }
 
   // ---- going on where another daemon has ended ----
@@ -484,18 +222,10 @@ export class Server {
       generation,
       special: [...tree.special.entries()],
       quotas: this.quotas.state(),
-      features: [...this.#features],
-      released: [...this.#released],
-      leaving: [...this.#leaving],
       tracing: this.tracing.on,
       nextWatch: this.watches.nextNr,
-      domains: [...this.#domains.values()].map(domain => this.#stateOf(domain)),
+      ...this.domains.state(),
     };
-  }
-
-  #stateOf({ domid, gfn, port, shutdown, connection, ring }: Domain): DomainState {
-    const { target } = connection.actor;
-    return { domid, gfn, port, shutdown, target, ring: ring.state(), client: this.clientState(connection) };
   }
 
   /** One client as plain data, beside the tree of now. */
@@ -529,29 +259,10 @@ export class Server {
     this.#door.close();
     this.store.restore(treeOf(root, state.special), state.generation);
     this.quotas.restore(state.quotas);
-    for (const [domid, mask] of state.features) this.#features.set(domid, mask);
-    for (const domid of state.released) this.#released.add(domid);
-    for (const domid of state.leaving) this.#leaving.add(domid);
     this.tracing.on = state.tracing;
-    for (const domain of state.domains) this.#restoreDomain(domain, state.nextWatch);
+    this.domains.restore(state, state.nextWatch);
   }
 
-  #restoreDomain({ domid, gfn, port, shutdown, target, ring, client }: DomainState, nextWatch: number): void {
-    const { taken, given } = ring;
-    const domain = this.#connect(domid, gfn, port, { page: privatePage(), taken, given }, target);
-    domain.shutdown = shutdown;
-    domain.ring.restore(ring);
-    this.restoreClient(domain.connection, client, nextWatch);
-  }
-
-  /** Whether a client is a domain's ring: what it asks is on record, with its answer. */
-  isRing(client: Connection): boolean {
-    return this.#domains.get(client.actor.domid as Domid)?.connection === client;
-  }
-  /** A domain that is introduced. Throws ENOENT. */
-  domain(domid: Domid): Domain {
-    return this.#known(domid);
-  }
   repeatAnswer(outcome: Outcome): void {
     this.#door.repeat(outcome);
   }
@@ -566,26 +277,10 @@ export class Server {
   }
 
   /** All is repeated: meet the domains again, and whatever has become of them meanwhile. */
-  goOn(door = this.#live): void {
+  goOn(door = this.domains.door): void {
     if (!door) return;
     this.#replaying = false;
-    if (door === this.#live) this.#door.open(door);
-    else this.#open(door);
-    for (const domain of [...this.#domains.values()]) {
-      const page = door.adopt(domain.domid, domain.gfn, domain.port);
-      if (!page) {
-        if (isGone(door.domainInfo(domain.domid))) continue; // checkDomains tells of it
-        this.log.error(`dom${domain.domid}: its xenstore page or port is lost, and with it its connection`);
-        this.#disconnect(domain);
-        this.#released.add(domain.domid);
-        continue;
-      }
-      this.#door.onEvent(domain.port, domain.wake);
-      domain.ring.adopt(page);
-      domain.wake();
-    }
-    door.dropUnadopted();
-    this.checkDomains();
+    this.domains.goOn(door);
   }
 
   // ---- for people ----
@@ -597,12 +292,8 @@ export class Server {
 
   /** The connections of a domain. Throws ENOENT for one that is not introduced. */
   clientsOf(domid: number): Connection[] {
-    if (domid !== 0) this.#known(domid as Domid); // only looked up
+    if (domid !== 0) this.domains.get(domid as Domid); // only looked up
     return [...this.#connections].filter(({ actor }) => actor.domid === domid);
-  }
-  /** Who is introduced, dom0 first. */
-  introduced(): number[] {
-    return [0, ...[...this.#domains.keys()].filter(id => id !== 0)];
   }
 
   /** What is wrong with the store, in words; undefined when all is well. */
@@ -612,27 +303,14 @@ export class Server {
 }
 
 /** A daemon as plain data, without nodes and sockets. */
-export interface ServerState {
+export interface ServerState extends DomainsState {
   readonly generation: number;
   readonly special: SpecialPermissions;
   readonly quotas: QuotaState;
-  readonly features: readonly (readonly [Domid, number])[];
-  readonly released: readonly Domid[];
-  readonly leaving: readonly Domid[];
   readonly tracing: boolean;
   readonly nextWatch: number;
-  readonly domains: readonly DomainState[];
 }
 type SpecialPermissions = readonly (readonly [string, Permissions])[];
-interface DomainState {
-  readonly domid: Domid;
-  readonly gfn: Gfn;
-  readonly port: EvtchnPort;
-  readonly shutdown: boolean;
-  readonly target: number | undefined;
-  readonly ring: DomainRingState;
-  readonly client: ClientState;
-}
 /** What there is of one client, beside a tree. */
 export interface ClientState {
   readonly connection: ConnectionState;
@@ -644,8 +322,4 @@ interface OpenTransaction extends Omit<TransactionState, 'base'> {
   /** Beside the tree of the same snapshot. */
   readonly base: NodePatch;
   readonly special: SpecialPermissions;
-}
-
-function isGone(info: DomainInfo | null | undefined): boolean {
-  return !info || info.dying;
 }

@@ -295,7 +295,7 @@ export class XenstoreRig {
   /** A new domain, introduced, with a home of its own as a toolstack makes it. */
   domain(id: number): DomainClient {
     const { page } = this.door.create(id);
-    this.server.introduce(domid(id), gfn(1000), port(1));
+    this.server.domains.introduce(domid(id), gfn(1000), port(1));
     this.run();
     return new DomainClient(this, id, page);
   }

@@ -234,7 +234,7 @@ export class Run {
       this.model.reconnect(id);
       this.#parties.set(`dom${id}`, { client: new DomainClient(this.rig, id, page), deaf: false, half: undefined });
     } else if (act === 'tells') {
-      server.checkDomains();
+      server.domains.check();
       this.model.look();
     } else if (exists && act === 'shuts-down') {
       door.shutDown(id, 0);
@@ -244,7 +244,7 @@ export class Run {
       door.vanish(id);
       this.model.vanish(id);
       if (act === 'destroys') {
-        server.checkDomains();
+        server.domains.check();
         this.model.look();
       }
     }

@@ -384,7 +384,7 @@ export class WireRun {
   #judgeRing(): void {
     const it = this.#ring;
     this.rig.run();
-    if (!this.rig.server.isIntroduced(domid(3))) this.#mendRing();
+    if (!this.rig.server.domains.has(domid(3))) this.#mendRing();
     else if (it.lied) {
       if (this.#word('error') !== XENSTORE_ERROR_NONE) this.#mendRing();
     } else if (it.framing.tooLong) {
@@ -416,7 +416,7 @@ export class WireRun {
   #mendRing(): void {
     const { server, door } = this.rig;
     const page = this.#page;
-    if (!server.isIntroduced(domid(3))) {
+    if (!server.domains.has(domid(3))) {
       this.#bystander.send(XS_INTRODUCE, '3\x001\x001\0');
       this.#bystander.take();
     }
@@ -437,7 +437,7 @@ export class WireRun {
     this.#bystander.connection.receive(xenstoreFrame(XS_READ, 1, 0, latin1('/local\0')));
     if (this.#bystander.connection.output.empty) throw new Error('a client of dom0 has no answer at once');
     this.#bystander.take();
-    if (!server.isIntroduced(domid(5))) {
+    if (!server.domains.has(domid(5))) {
       this.#bystander.send(XS_INTRODUCE, '5\x001\x001\0');
       this.#bystander.take();
       this.rig.run();

@@ -72,7 +72,7 @@ function listen(serve: (socket: Socket, req_id: number, payload: string) => void
 }
 function introduceRing(payload: string): void {
   const [id, frame, evtchn] = payload.split('\0').map(Number);
-  server.introduce(domid(id!), gfn(frame!), port(evtchn!));
+  server.domains.introduce(domid(id!), gfn(frame!), port(evtchn!));
 }
 function introduce(socket: Socket, req_id: number, payload: string): void {
   introduceRing(payload);

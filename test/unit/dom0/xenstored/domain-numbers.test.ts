@@ -90,8 +90,8 @@ describe.each(ends)('of a domain %s the next one of its number', (_, end) => {
     expect(ask(dom0, XS_GET_PERMS, '@introduceDomain/5\0')).toBe('n0');
     expect(ask(dom0, XS_GET_QUOTA, '3\0nodes\0')).toBe('1000');
     expect(ask(dom0, XS_GET_FEATURE, '3\0')).toBe('15');
-    expect(rig.server.domain(domid(3)).connection.actor.target).toBeUndefined();
-    expect(rig.server.domain(domid(5)).connection.actor.target).toBeUndefined();
+    expect(rig.server.domains.get(domid(3)).connection.actor.target).toBeUndefined();
+    expect(rig.server.domains.get(domid(5)).connection.actor.target).toBeUndefined();
     // What dom5 may see was for dom5; the rights it had of dom3 are gone.
     ask(dom0, XS_WRITE, '/of3\0x');
     ask(dom0, XS_SET_PERMS, '/of3\0n3\0');

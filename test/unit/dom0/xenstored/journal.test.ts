@@ -158,7 +158,7 @@ describe('the successor of a daemon that ended between two turns', () => {
     rig.run();
     expect(ask(rig.dom0(), XS_READ, '/late\0')).toBe('');
     rig.door.vanish(1);
-    rig.server.checkDomains();
+    rig.server.domains.check();
     expect(ask(rig.dom0(), XS_READ, '/late\0')).toBe('!ENOENT');
     expect(whole(rig)).toMatchObject({ leaving: [], released: [] });
   });

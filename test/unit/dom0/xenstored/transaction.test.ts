@@ -41,7 +41,7 @@ function host(): { rig: XenstoreRig; clients: RigClient[]; connections: Connecti
   }
   dom0.take();
   const clients = [dom0, rig.domain(3), rig.domain(5)];
-  const guests = [3, 5].map(id => rig.server.domain(domid(id)).connection);
+  const guests = [3, 5].map(id => rig.server.domains.get(domid(id)).connection);
   return { rig, clients, connections: [dom0.connection, ...guests] };
 }
 
