@@ -26,7 +26,10 @@ const PAGES = 1024;
 const kernel = Buffer.from('the kernel '.repeat(1000));
 const ramdisk = Buffer.from('the program');
 
-function build(image = { kernel, ramdisk: ramdisk as Uint8Array | null, cmdline: 'root=/dev/xvda a=b' }) {
+type Image = Parameters<typeof makeRings>[2];
+
+/** A domain with rings, and nothing in its memory yet. */
+function ringsOnly(image: Image) {
   const rig = new CoreRig();
   const vcpu = rig.dom0.kernel(0);
   const xc = new Xc(vcpu);
@@ -40,7 +43,11 @@ function build(image = { kernel, ramdisk: ramdisk as Uint8Array | null, cmdline:
   xc.maxVcpus(id, 1);
   xc.maxMem(id, PAGES * 4);
   xc.populatePhysmap(id, PAGES);
-  const built = makeRings(xc, id, image);
+  return { rig, vcpu, xc, id, built: makeRings(xc, id, image) };
+}
+
+function build(image: Image = { kernel, ramdisk, cmdline: 'root=/dev/xvda a=b' }) {
+  const { rig, vcpu, xc, id, built } = ringsOnly(image);
   loadDomain(xc, id, PAGES, image, built);
   const domain = rig.hypervisor.domains.byId(id)!;
   const control = domain.layout.control * PAGE_SIZE;
@@ -114,6 +121,15 @@ describe('a domain that was built', () => {
     guest.memory.view.setUint32(built[frame] * PAGE_SIZE + 100, 0xcafe, true);
     expect(mapping!.page.view.getUint32(100, true)).toBe(0xcafe);
     vcpu.grants.unmap([mapping!]);
+  });
+
+  it('is introduced to nobody too early: both pages can be mapped, and both ports bound, before it is loaded', () => {
+    const { vcpu, id, built } = ringsOnly({ kernel, ramdisk, cmdline: '' });
+    const mappings = vcpu.grants.map(id, [GNTTAB_RESERVED_XENSTORE, GNTTAB_RESERVED_CONSOLE]);
+    expect(mappings.length).toBe(2);
+    for (const port of [built.storePort, built.consolePort])
+      expect(vcpu.events.bindInterdomain(id, port)).toBeGreaterThan(0);
+    vcpu.grants.unmap(mappings);
   });
 
   it('has a port for each, which dom0 and nobody else may bind', () => {
