@@ -199,7 +199,12 @@ export class Kernel implements Blocking {
   }
   /** A driver of its own for calls that return with their answer. The program's timers and tasks wait. */
   waitUntil(condition: () => boolean): void {
-    while (!condition()) if (this.stepDrivers() === 'idle' && !condition()) this.block();
+    while (!condition()) {
+      if (this.stepDrivers() !== 'idle' || condition()) continue;
+      // A timer that is due is nothing to wake for: it would be due again at once.
+      this.timers.armFor(this.devices.deadline());
+      this.sleep();
+    }
   }
 
   // ---- the end ----

@@ -80,7 +80,10 @@ export class Timers {
    * earlier than what it was asked for; a wake-up for a timer that was cancelled costs less than cancelling it.
    */
   arm(other = Number.POSITIVE_INFINITY): void {
-    const deadline = Math.min(this.next() ?? Number.POSITIVE_INFINITY, other);
+    this.armFor(Math.min(this.next() ?? Number.POSITIVE_INFINITY, other));
+  }
+  /** The same for a deadline alone, while our timers wait. */
+  armFor(deadline = Number.POSITIVE_INFINITY): void {
     if (deadline >= this.armed) return;
     this.armed = deadline;
     this.alarm(deadline);

@@ -2,6 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { __HYPERVISOR_vcpu_op, VCPUOP_set_singleshot_timer } from '#pvbus';
 import { formattedDisk, mounted } from '../../support/fatfs.ts';
 import { dial, readAll, serveOn } from '../../support/host-peer.ts';
 import { MemoryDisk } from '../../support/memory-disk.ts';
@@ -220,6 +221,24 @@ describe('a program', () => {
 });
 
 describe('devices of a program', () => {
+  it('let a call wait in peace: timers that are due meanwhile do not wake it again and again', async () => {
+    const guest = await runs('waits', 'export default () => new Promise(() => {});', disk(image('a.img')));
+    await host.until(() => guest.kernel?.devices.disks().length === 1);
+    await host.rest();
+    const kernel = guest.kernel!;
+    const ops: number[] = [];
+    const hypercall = guest.vcpu.hypercall.bind(guest.vcpu);
+    guest.vcpu.hypercall = (nr, ...args) => {
+      if (nr === __HYPERVISOR_vcpu_op) ops.push(args[0]!);
+      return hypercall(nr, ...args);
+    };
+    kernel.timers.after(0, () => {});
+    kernel.devices.disks()[0]!.read(0, new Uint8Array(512));
+    expect(ops).toEqual([]);
+    kernel.arm();
+    expect(ops).toEqual([VCPUOP_set_singleshot_timer]);
+  });
+
   it('are disks, raw and as file systems, several at a time', async () => {
     const guest = await runs(
       'disks',
