@@ -132,6 +132,9 @@ export const domainConfig = record({
   max_grant_frames: nullable(integer()),
   max_maptrack_frames: nullable(integer()),
   max_event_channels: nullable(integer()),
+  /** Of the domain's wall clock to the host's UTC, in seconds; on top of that, the host's time zone. */
+  rtc_timeoffset: nullable(integer(-0x8000_0000, 0x7fff_ffff)),
+  localtime: nullable(flag),
   /** Keys of the file that nothing above stands for, kept as they were. */
   extra: mapOf(valueAt(0), 1024),
   /** Where it came from, for messages. */

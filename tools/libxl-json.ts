@@ -41,11 +41,13 @@ function buildInfo(config: DomainConfig, stored: boolean): Fields {
     target_memkb: config.memory * 1024,
   };
   if (stored) info.video_memkb = 0;
+  if (config.rtc_timeoffset) info.rtc_timeoffset = config.rtc_timeoffset >>> 0;
   const sched: Fields = stored ? { sched: 'credit2' } : {};
   if (stored || config.cpu_weight !== null) sched.weight = config.cpu_weight ?? DEFAULT_CPU_WEIGHT;
   if (stored || config.cap !== null) sched.cap = config.cap ?? 0;
   info.sched_params = sched;
   if (config.seclabel !== null) info.exec_ssid_label = config.seclabel;
+  if (config.localtime !== null) info.localtime = bool(config.localtime);
   info.claim_mode = 'True';
   info.kernel = config.kernel;
   if (config.cmdline !== '') info.cmdline = config.cmdline;

@@ -1,5 +1,5 @@
 // A domain from its config, phase by phase. Whatever fails, nothing is left: every phase adds its undo first.
-import { Cleanup, type DomainConfig, type Domid, XenError } from '#pvbus';
+import { Cleanup, type Clock, type DomainConfig, type Domid, XenError } from '#pvbus';
 import { addDevices, backendReady, listDevices, pathsOf, removeDeviceNodes } from './add-device.ts';
 import { checkConfig, withSource } from './check-config.ts';
 import { endDomain, releaseDomain, waitUntilGone } from './destroy-domain.ts';
@@ -151,6 +151,8 @@ class Creation {
     this.#addNodes(domid, nodes);
     await this.#turn();
     xc.maxVcpus(domid, maxvcpus);
+    const offset = timeOffset(this.#config, this.#parts.clock);
+    if (offset !== 0) xc.setTimeOffset(domid, offset);
     // order: the first limit fixes where everything lies in the domain's memory; the second is what it may have now.
     xc.maxMem(domid, maxmem * 1024);
     xc.maxMem(domid, memory * 1024 + MAXMEM_SLACK_KIB);
@@ -234,4 +236,10 @@ class Creation {
 /** Rejects with the first failure, but not before all have come to their end: nothing is undone while it is done. */
 async function allOf(promises: readonly Promise<unknown>[]): Promise<void> {
   for (const result of await Promise.allSettled(promises)) if (result.status === 'rejected') throw result.reason;
+}
+
+/** Seconds by which a domain's wall clock differs from UTC. */
+export function timeOffset(config: Pick<DomainConfig, 'rtc_timeoffset' | 'localtime'>, clock: Clock): number {
+  const zone = config.localtime ? -60 * new Date(clock.wallMs()).getTimezoneOffset() : 0;
+  return (config.rtc_timeoffset ?? 0) + zone;
 }

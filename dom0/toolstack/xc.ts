@@ -34,6 +34,7 @@ import {
   XEN_DOMCTL_max_vcpus,
   XEN_DOMCTL_pausedomain,
   XEN_DOMCTL_setdomainhandle,
+  XEN_DOMCTL_settimeoffset,
   XEN_DOMCTL_setvcpucontext,
   XEN_DOMCTL_unpausedomain,
   XEN_DOMINF_blocked,
@@ -69,6 +70,7 @@ import {
   xen_domctl_max_mem,
   xen_domctl_max_vcpus,
   xen_domctl_setdomainhandle,
+  xen_domctl_settimeoffset,
   xen_domctl_vcpucontext,
   xen_memory_reservation,
   xen_platform_parameters,
@@ -180,6 +182,12 @@ export class Xc {
   }
   unpauseDomain(domid: Domid): void {
     this.calls.domctl(XEN_DOMCTL_unpausedomain, domid, `unpause dom${domid}`);
+  }
+  /** Of the domain's wall clock to the host's. */
+  setTimeOffset(domid: Domid, seconds: number): void {
+    this.calls.domctl(XEN_DOMCTL_settimeoffset, domid, `set the time offset of dom${domid}`, (view, u) =>
+      view.setBigInt64(u + xen_domctl_settimeoffset.at.time_offset_seconds, BigInt(seconds), true),
+    );
   }
   maxMem(domid: Domid, kib: number): void {
     this.calls.domctl(XEN_DOMCTL_max_mem, domid, `set the memory limit of dom${domid}`, (view, u) =>

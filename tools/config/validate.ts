@@ -67,6 +67,8 @@ export function validateConfig(parsed: ParsedConfig, options: ValidateOptions): 
     max_grant_frames: within(settings, 'max_grant_frames', 0, 0xffff_ffff),
     max_maptrack_frames: within(settings, 'max_maptrack_frames', 0, 0xffff_ffff),
     max_event_channels: within(settings, 'max_event_channels', 0, 0xffff_ffff),
+    rtc_timeoffset: within(settings, 'rtc_timeoffset', -0x8000_0000, 0x7fff_ffff),
+    localtime: settings.boolean('localtime') ?? null,
   };
   const extra = settings.unread();
   const ignored = meaninglessKeys(Object.keys(extra));

@@ -93,6 +93,44 @@ describe('a program', () => {
     expect(guest.console.match(/beat \d+/g)).toEqual(['beat 10', 'beat 20', 'beat 30']);
   });
 
+  it('has the wall clock that its xl.cfg asks for: rtc_timeoffset, and the time zone of the host', async () => {
+    const ask = `console.log('now', Date.now())`;
+    const plain = await runs('utc', ask);
+    const early = await runs('early', ask, 'rtc_timeoffset = "-7200"', 'localtime = 0');
+    const zone = process.env.TZ;
+    process.env.TZ = 'Asia/Kolkata';
+    const local = await runs('local', ask, 'rtc_timeoffset = 60', 'localtime = 1').finally(() => {
+      if (zone === undefined) delete process.env.TZ;
+      else process.env.TZ = zone;
+    });
+    const now = async (guest: typeof plain) => {
+      await guest.says(/now \d+/);
+      return Number(/now (\d+)/.exec(guest.console)![1]) / 1000;
+    };
+    // No time passes meanwhile but what the test lets pass.
+    const utc = await now(plain);
+    expect((await now(early)) - utc).toBeCloseTo(-7200, 0);
+    expect((await now(local)) - utc).toBeCloseTo(5.5 * 3600 + 60, 0);
+  });
+
+  it('hears its events by the FIFO ABI when its command line says so', async () => {
+    const guest = await runs(
+      'fifo',
+      `import { clock } from 'xenolith';
+       console.log('up');
+       export default async function main() { await clock.sleep(100); console.log('slept'); await clock.sleep(1e6); }`,
+      'extra = "xen.fifo_events=1"',
+    );
+    await guest.says('up');
+    expect(guest.guest.domain.eventAbi.nrPorts).toBe(2 ** 17);
+    expect(guest.kernel!.fifoDirectory).toBeGreaterThan(0);
+    await host.pass(200);
+    await guest.says('slept');
+    const plain = await runs('no-fifo', `console.log('up')`, 'on_poweroff = "preserve"');
+    await plain.says('up');
+    expect(plain.guest.domain.eventAbi.nrPorts).toBe(4096);
+  });
+
   it('powers the domain off when its main function returns, hooks first', async () => {
     const guest = await runs(
       'ends',
