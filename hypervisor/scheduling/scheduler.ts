@@ -16,9 +16,12 @@ import { Timer, Timers } from '../timers.ts';
 import { Cpupool, type OnSwitch, Pcpu } from './cpupool.ts';
 import { ANYWHERE, type Member, Unit } from './unit.ts';
 
-/** Who is to yield may use this much CPU time on the way to a safe point; more, and it is stopped. */
+/**
+ * Who is to yield may use this much CPU time on the way to a safe point; more, and it is stopped. Who had to be
+ * stopped has half as much the next time, who has yielded twice as much.
+ */
 const GRACE_NS = 500_000;
-const MIN_GRACE_NS = 100_000;
+const MIN_GRACE_NS = 50_000;
 /** How often it is looked who runs: while somebody does, and at least. */
 const LOOK_NS = 10e6;
 const LOOK_IDLE_NS = 250e6;
@@ -142,6 +145,7 @@ export class Scheduler {
     const entity = pool.policy.insert(member.entry, id, allowed, softOf(vcpu), now);
     const grace = new Timer(at => this.graceEnds(unit, at));
     const unit: Unit = new Unit(vcpu, member, id, entity, allowed, grace);
+    unit.graceNs = GRACE_NS;
     member.units.push(unit);
     this.units.set(id, unit);
     pool.units.add(unit);
@@ -294,7 +298,10 @@ export class Scheduler {
     const now = this.parts.clock.now();
     if (want === XENOLITH_WANT_nothing) this.sleep(unit, now, true);
     else {
-      if (want === XENOLITH_WANT_grant) this.timers.stop(unit.grace);
+      if (want === XENOLITH_WANT_grant && unit.grace.pending) {
+        this.timers.stop(unit.grace);
+        unit.graceNs = Math.min(2 * unit.graceNs, GRACE_NS);
+      }
       this.wake(unit, now);
     }
   }
@@ -417,17 +424,20 @@ export class Scheduler {
   }
   private startGrace(unit: Unit, now: number): void {
     unit.tookBackAt = unit.chargedNs;
-    this.timers.set(unit.grace, now + GRACE_NS);
+    this.timers.set(unit.grace, now + unit.graceNs);
   }
   private graceEnds(unit: Unit, now: number): void {
     if (unit.slot || !unit.online || unit.waits) return;
     this.charge(unit, now);
-    const left = GRACE_NS - (unit.chargedNs - unit.tookBackAt);
+    const left = unit.graceNs - (unit.chargedNs - unit.tookBackAt);
     // It sleeps until an event; it had not seen yet that it is to say so.
-    if (unit.vcpu.blocked && left > GRACE_NS * (1 - AWAKE_SHARE)) this.sleep(unit, now, false);
+    if (unit.vcpu.blocked && left > unit.graceNs * (1 - AWAKE_SHARE)) this.sleep(unit, now, false);
     // Linux runs others meanwhile: it has not had the time to yield.
-    else if (left > MIN_GRACE_NS) this.timers.set(unit.grace, now + left);
-    else this.stop(unit, now);
+    else if (left > MIN_GRACE_NS / 2) this.timers.set(unit.grace, now + left);
+    else {
+      unit.graceNs = Math.max(unit.graceNs / 2, MIN_GRACE_NS);
+      this.stop(unit, now);
+    }
   }
   /** It runs and may not, and does not yield: its process stops, and stays so until this vCPU has a grant again. */
   private stop(unit: Unit, now: number): void {

@@ -26,6 +26,8 @@ export class Unit {
   entity: SchedUnit;
   /** Fires when it has not yielded in time. */
   readonly grace: Timer;
+  /** How long it has to yield. */
+  graceNs = 0;
   /** Its domain runs, and it is up. */
   online = false;
   /** In a contended pool: it wants a pCPU, or has one. */

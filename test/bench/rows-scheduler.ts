@@ -73,7 +73,10 @@ export default async () => {
 const guestPeriodic = (count: number, periodMs: number, workMs: number): string => `
 ${PERIODIC}
 export default async () => {
-  const sleepUntil = at => new Promise(resolve => setTimeout(resolve, at - performance.now()));
+  const sleepUntil = async at => {
+    const ms = at - performance.now();
+    if (ms > 0) await new Promise(resolve => setTimeout(resolve, ms));
+  };
   console.log(JSON.stringify(await periodic(${count}, ${periodMs}, ${workMs}, sleepUntil)));
   return new Promise(() => {});
 };`;
