@@ -20,7 +20,7 @@ const BOOST_NS = 10_000_000;
 const MAX_WAITING_NS = 10 * ACCOUNTING_NS;
 const MAX_SLEEPING_NS = ACCOUNTING_NS;
 /** Who has waited this long goes first whatever its credit, or those that wake could keep it waiting for ever. */
-const LONGEST_WAIT_NS = 10 * ACCOUNTING_NS;
+const LONGEST_WAIT_NS = 1_000_000_000;
 /** A preference of a pCPU is worth this much of somebody else's longer wait. */
 const SOFT_NS = 30_000_000;
 
