@@ -61,6 +61,8 @@ export const domainInfo = record({
   uuid: text(36),
   /** KiB: what it has now plus what it still claims. */
   current_kb: quantity,
+  /** KiB of that: claimed, and not there yet. */
+  outstanding_kb: quantity,
   max_kb: quantity,
   vcpu_online: integer(0, 4096),
   vcpu_max_id: integer(0, 4096),

@@ -342,6 +342,7 @@ export class Toolstack {
       name: await this.#nameOf(info.domid),
       uuid: info.uuid,
       current_kb: (info.totPages + info.outstandingPages) * KIB_PER_PAGE,
+      outstanding_kb: info.outstandingPages * KIB_PER_PAGE,
       max_kb: info.maxPages * KIB_PER_PAGE,
       vcpu_online: info.onlineVcpus,
       vcpu_max_id: info.maxVcpuId,

@@ -34,7 +34,13 @@ export interface FakeDomain extends DomainInfo {
 }
 
 const DOM0: FakeDomain = {
-  ...{ domid: 0, name: 'Domain-0', uuid: '00000000-0000-0000-0000-000000000000', current_kb: 512 * 1024 },
+  ...{
+    domid: 0,
+    name: 'Domain-0',
+    uuid: '00000000-0000-0000-0000-000000000000',
+    current_kb: 512 * 1024,
+    outstanding_kb: 0,
+  },
   ...{ max_kb: 512 * 1024, vcpu_online: 2, vcpu_max_id: 1, cpu_time: 1.1e9, running: true, blocked: false },
   ...{ paused: false, shutdown: false, dying: false, shutdown_reason: null, cpupool: 'Pool-0', ssid_label: null },
   ...{ config: null, console: null },

@@ -12,6 +12,7 @@ import { commandLine } from './options.ts';
 export interface ListColumns {
   readonly verbose?: boolean;
   readonly context?: boolean;
+  readonly claims?: boolean;
   readonly cpupool?: boolean;
   readonly numa?: boolean;
 }
@@ -39,7 +40,8 @@ export const run: RunCommand = async (args, context) => {
   return 0;
 };
 
-async function listDomains(client: ToolstackClient, name: string | undefined): Promise<DomainInfo[]> {
+/** All of them, or the one. */
+export async function listDomains(client: ToolstackClient, name: string | undefined): Promise<DomainInfo[]> {
   if (name === undefined) return client.call('list', { domid: null });
   try {
     return await client.call('list', { domid: await findDomain(client, name) });
@@ -68,6 +70,7 @@ export function domainTable(domains: readonly DomainInfo[], columns: ListColumns
   let header = 'Name                                        ID   Mem VCPUs\tState\tTime(s)';
   if (columns.verbose) header += '   UUID                            Reason-Code\tSecurity Label';
   if (columns.context && !columns.verbose) header += '   Security Label';
+  if (columns.claims) header += '  Claimed';
   if (columns.cpupool) header += '         Cpupool';
   if (columns.numa) header += ' NODE Affinity';
   return [header, ...domains.map(domain => row(domain, columns))].map(line => `${line}\n`).join('');
@@ -80,6 +83,7 @@ function row(domain: DomainInfo, columns: ListColumns): string {
   let line = `${name} ${right(domain.domid, 5)} ${memory} ${vcpus}     ${stateLetters(domain)}`;
   line += `  ${tenths(domain.cpu_time / 1e9, 8)}`;
   if (columns.verbose) line += ` ${domain.uuid} ${right(domain.shutdown_reason?.toString(16) ?? '-', 8)}`;
+  if (columns.claims) line += ` ${right(Math.floor(domain.outstanding_kb / 1024), 5)}`;
   if (columns.verbose || columns.context) line += ` ${right(domain.ssid_label ?? '-', 16)}`;
   if (columns.cpupool) line += right(domain.cpupool, 16);
   if (columns.numa) line += ' all'; // one node

@@ -1,5 +1,6 @@
 // The commands there are, each loaded when it is called: `xl list` should not pay for a YAML reader.
 
+import { ABSENT_COMMANDS } from './absent.ts';
 import type { CommandSpec } from './command.ts';
 
 export const COMMANDS: readonly CommandSpec[] = [
@@ -334,6 +335,20 @@ export const COMMANDS: readonly CommandSpec[] = [
     load: () => import('./channel-list.ts'),
   },
   {
+    name: 'sharing',
+    modifies: false,
+    usage: '[Domain]',
+    description: 'Get information about page sharing',
+    load: () => import('./sharing.ts'),
+  },
+  {
+    name: 'claims',
+    modifies: false,
+    usage: '',
+    description: 'List outstanding claim information about all domains',
+    load: () => import('./claims.ts'),
+  },
+  {
     name: 'uptime',
     modifies: false,
     usage: '[-s] [Domain]',
@@ -411,10 +426,12 @@ A host that \`xl up' started for this file ends with it.`,
                         separated by commas.`,
     load: () => import('./trace.ts'),
   },
+  ...ABSENT_COMMANDS,
 ];
 
 /** Every command of xl 4.17, so that what is a prefix of two of them there is ambiguous here. */
-const XL_4_17 = `create config-update list destroy shutdown reboot pci-attach pci-detach pci-list pci-assignable-add
+export const XL_4_17 =
+  `create config-update list destroy shutdown reboot pci-attach pci-detach pci-list pci-assignable-add
   pci-assignable-remove pci-assignable-list pause unpause console vncviewer save migrate restore migrate-receive
   dump-core cd-insert cd-eject mem-max mem-set button-press vcpu-list vcpu-pin vcpu-set vm-list info sharing
   sched-credit sched-credit2 sched-rtds domid domname rename trigger sysrq debug-keys set-parameters dmesg top

@@ -503,3 +503,17 @@ describe('xl console', () => {
 async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise(resolve => setTimeout(resolve, 1));
 }
+
+describe('xl claims and sharing', () => {
+  it('print the recorded columns', async () => {
+    host.add({ domid: 1, name: 'web1', current_kb: 65536, outstanding_kb: 16384, blocked: true, cpu_time: 2e9 });
+    expect((await on(['claims'])).stdout.split('\n').slice(0, 3)).toEqual([
+      'Name                                        ID   Mem VCPUs\tState\tTime(s)  Claimed',
+      'Domain-0                                     0   512     2     r-----       1.1     0',
+      'web1                                         1    64     1     -b----       2.0    16',
+    ]);
+    expect((await on(['sharing', 'web1'])).stdout).toBe(
+      'Name                                        ID   Mem Shared\nweb1                                         1    64      0\n',
+    );
+  });
+});

@@ -1,0 +1,13 @@
+// xl claims: the list of domains with what each has claimed and not got yet.
+
+import type { RunCommand } from './command.ts';
+import { domainTable, listDomains } from './list.ts';
+import { commandLine } from './options.ts';
+
+export const run: RunCommand = async (args, context) => {
+  const line = commandLine(args, context, '', [], 0);
+  if (typeof line === 'number') return line;
+  const client = await context.connect();
+  context.io.stdout.write(domainTable(await listDomains(client, undefined), { claims: true }));
+  return 0;
+};
