@@ -55,7 +55,7 @@ const word = fc.oneof(
   { weight: 2, arbitrary: fc.constantFrom(0x7ff0, 0x7ff5, 0xffff, 0x80000000, 0xffffffff, 0x10001, 0x20002) },
   { weight: 1, arbitrary: fc.nat(0xffffffff) },
 );
-const NUMBERS = [12, 13, 15, 17, 18, 20, 24, 29, 32, 35, 36, 48];
+const NUMBERS = [7, 12, 13, 15, 17, 18, 20, 24, 29, 32, 35, 36, 48];
 const trap = fc.record({
   nr: fc.oneof({ weight: 10, arbitrary: fc.constantFrom(...NUMBERS) }, { weight: 1, arbitrary: number }),
   args: fc.array(number, { minLength: 5, maxLength: 5 }),

@@ -7,11 +7,17 @@ import {
   DOMID_SELF,
   EVTCHNOP_bind_ipi,
   EVTCHNOP_bind_vcpu,
+  EVTCHNOP_expand_array,
+  EVTCHNOP_init_control,
   EVTCHNOP_reset,
+  EVTCHNOP_set_priority,
   EVTCHNOP_unmask,
   evtchn_bind_ipi,
   evtchn_bind_vcpu,
+  evtchn_expand_array,
+  evtchn_init_control,
   evtchn_reset,
+  evtchn_set_priority,
   evtchn_unmask,
   GNTTABOP_copy,
   GNTTABOP_swap_grant_ref,
@@ -50,7 +56,7 @@ interface Step {
   readonly z: number;
 }
 const step: fc.Arbitrary<Step> = fc.record({
-  what: fc.nat(20),
+  what: fc.nat(21),
   who: fc.nat(GUESTS),
   peer: fc.nat(GUESTS),
   x: fc.nat(PAGES),
@@ -64,8 +70,17 @@ class World {
   bound = 0;
   mapped = 0;
   replaced = 0;
+  switched = 0;
   constructor() {
     for (let i = 0; i < GUESTS; i++) this.guests.push(this.make());
+  }
+  /** The calls of the FIFO ABI, with frames that may be anything by now. */
+  private fifo(a: Guest, x: number, y: number, z: number): number {
+    const control = { control_gfn: x, offset: 72 * (z & 1), vcpu: z & 1 };
+    if (z < 3) return a.evtchn(EVTCHNOP_init_control, a.reset().put(evtchn_init_control, control));
+    if (z < 6) a.evtchn(EVTCHNOP_expand_array, a.reset().put(evtchn_expand_array, { array_gfn: x }));
+    else a.evtchn(EVTCHNOP_set_priority, a.reset().put(evtchn_set_priority, { port: y, priority: x }));
+    return -1;
   }
   private make(): Guest {
     return this.rig.guest({ pages: PAGES, vcpus: 2, maxMaptrackFrames: 1 });
@@ -193,6 +208,9 @@ class World {
       case 19:
         this.replace(z % 3);
         break;
+      case 20:
+        if (this.fifo(a, x, y, z) === 0) this.switched++;
+        break;
       default:
         if (who === GUESTS || z > 2) break;
         this.rig.dom0.reset().domctl(XEN_DOMCTL_destroydomain, a.domid);
@@ -215,6 +233,7 @@ it('invariants hold after every step of any sequence, and everything is given ba
   let bound = 0;
   let mapped = 0;
   let replaced = 0;
+  let switched = 0;
   fc.assert(
     fc.property(fc.array(step, { minLength: 20, maxLength: 120 }), steps => {
       const world = new World();
@@ -237,6 +256,7 @@ it('invariants hold after every step of any sequence, and everything is given ba
       bound += world.bound;
       mapped += world.mapped;
       replaced += world.replaced;
+      switched += world.switched;
       expect(rig.dom0.domain.ports.open).toBe(0);
       expect(rig.internalErrors).toEqual([]);
     }),
@@ -246,4 +266,5 @@ it('invariants hold after every step of any sequence, and everything is given ba
   expect(bound).toBeGreaterThan(10);
   expect(mapped).toBeGreaterThan(10);
   expect(replaced).toBeGreaterThan(10);
+  expect(switched).toBeGreaterThan(10);
 });
