@@ -17,7 +17,7 @@ export const text =
       ? value
       : wrong(where, `a string of at most ${maxLength} characters`);
 
-/** Bytes, as they lie in the message. */
+/** Bytes; those of a decoded frame are its own. */
 export const bytes =
   (maxLength: number): Shape<Uint8Array> =>
   (value, where) =>

@@ -11,7 +11,8 @@ const HEADER = 4;
 const MAX_DEPTH = 24;
 
 const packr = new Packr({ useRecords: false, moreTypes: false, int64AsType: 'number' });
-const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' });
+// copyBuffers: bytes would else be a view of what the next frame is put into.
+const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number', copyBuffers: true });
 
 export function encodeFrame(message: unknown): Uint8Array {
   const body = packr.pack(message);

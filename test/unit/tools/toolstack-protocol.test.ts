@@ -44,6 +44,16 @@ describe('frames', () => {
     ),
   })).value;
 
+  it('the bytes in a message stay what they are while others are decoded, wherever the stream is cut', () => {
+    const sent = Array.from({ length: 40 }, (_, i) => new Uint8Array(3000 + i).fill(i));
+    const stream = Buffer.concat(sent.map(records => encodeFrame({ records })));
+    for (const cut of [1000, 3500, 4096, 65536]) {
+      const decoder = new FrameDecoder();
+      const got: unknown[] = [];
+      for (let at = 0; at < stream.length; at += cut) got.push(...decoder.push(stream.subarray(at, at + cut)));
+      expect(got.map(message => new Uint8Array((message as { records: Uint8Array }).records))).toEqual(sent);
+    }
+  });
   it('any messages survive any cut of the byte stream', () => {
     fc.assert(
       fc.property(
