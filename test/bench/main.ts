@@ -11,6 +11,8 @@ import { eventRows } from './rows-events.ts';
 import { idleRows } from './rows-idle.ts';
 import { netRows } from './rows-net.ts';
 import { schedulerTable } from './rows-scheduler.ts';
+import { traceTable } from './rows-trace.ts';
+import { virtTable } from './rows-virt.ts';
 import { xenstoredTable } from './rows-xenstored.ts';
 import { type Row, table } from './table.ts';
 import { PingPong } from './yardsticks.ts';
@@ -31,6 +33,8 @@ const GROUPS: Record<string, (host: BenchHost) => Promise<Row[] | string>> = {
   create: createRows,
   idle: idleRows,
   scheduler: schedulerTable,
+  trace: traceTable,
+  virt: virtTable,
   xenstored: xenstoredTable,
 };
 

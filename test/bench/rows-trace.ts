@@ -1,0 +1,139 @@
+// What tracing costs: nothing of it there, there but off, and on with a reader. "Nothing of it" is the guest's kernel
+// built without the question whether it is on.
+import { truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { BenchDomain } from './bench-domain.ts';
+import { buildKernels } from './build-kernels.ts';
+import type { BenchHost } from './main.ts';
+import { pin } from './pin.ts';
+import { figure, median } from './table.ts';
+import { traced } from './traced.ts';
+import { sequentialLoop } from './yardsticks.ts';
+
+const RUNS = 5;
+const SLEEPS = 10_000;
+const SPINS = 400_000;
+const CALLS = 20_000;
+const MIB = 64;
+const READS = 100_000;
+const FRAMES_MS = 250;
+/** Of throughput. */
+const MAX_COST = 1.03;
+
+interface Measured {
+  readonly name: string;
+  readonly unit: string;
+  readonly throughput: boolean;
+  readonly absent: number[];
+  readonly off: number[];
+  readonly on: number[];
+}
+
+export async function traceTable({ rig, folder }: BenchHost): Promise<string> {
+  const bare = join(folder, 'untraced');
+  await buildKernels(bare, { untraced: true });
+  const image = join(folder, 'trace.img');
+  writeFileSync(image, '');
+  truncateSync(image, MIB << 20);
+  sequentialLoop(image, MIB << 20, 1, true);
+
+  const events = await Promise.all(
+    [bare, folder].map(async (kernels, i) => {
+      const config = `kernel = "${kernels}/events.js"`;
+      const ping = await BenchDomain.create(rig, folder, `tping${i}`, config);
+      const echo = await BenchDomain.create(rig, folder, `techo${i}`, config);
+      const { port } = await echo.run('listen', ping.domid);
+      await ping.run('bind', echo.domid, port!);
+      return { ping, echo };
+    }),
+  );
+  const disks = await Promise.all(
+    [bare, folder].map((kernels, i) =>
+      BenchDomain.create(rig, folder, `tdisk${i}`, `kernel = "${kernels}/devices.js"\ndisk = ["${image},raw,xvda,r"]`),
+    ),
+  );
+  const nets = await Promise.all(
+    [bare, folder].map(async (kernels, i) => {
+      const config = `kernel = "${kernels}/devices.js"\nvif = ["bridge=bench0"]`;
+      const from = await BenchDomain.create(rig, folder, `tfrom${i}`, config);
+      return { from, to: await BenchDomain.create(rig, folder, `tto${i}`, config) };
+    }),
+  );
+
+  const trip = async (i: number, mode: 'asleep' | 'spinning'): Promise<number> => {
+    const { ping, echo } = events[i]!;
+    await Promise.all([pin(ping.pid, mode === 'asleep' ? 1 : 0), pin(echo.pid, 1)]);
+    await echo.run('echo', mode);
+    const { us } = await ping.run('ping', mode, mode === 'asleep' ? SLEEPS : SPINS);
+    await echo.run('echo', 'asleep');
+    return us!;
+  };
+  const hypercall = async (i: number): Promise<number> => {
+    const { ping } = events[i]!;
+    await Promise.all([pin(ping.pid, 1), pin(rig.hypervisorPid, 1)]);
+    const { us } = await ping.run('hypercall', CALLS);
+    await pin(rig.hypervisorPid, undefined);
+    return us!;
+  };
+  const read = async (i: number, depth: number): Promise<number> =>
+    (await disks[i]!.run('read', depth, depth > 1 ? READS : READS / 10, MIB)).perSecond!;
+  const frames = async (i: number): Promise<number> => {
+    const { from, to } = nets[i]!;
+    to.start('receive', FRAMES_MS);
+    from.start('send', FRAMES_MS + 200);
+    const { perSecond } = await to.finish();
+    await from.finish();
+    return perSecond!;
+  };
+
+  const row = (name: string, unit: string, throughput: boolean, run: (i: number) => Promise<number>) => ({
+    row: { name, unit, throughput, absent: [], off: [], on: [] } as Measured,
+    run,
+  });
+  const all = [
+    row('event round trip, asleep', 'µs', false, i => trip(i, 'asleep')),
+    row('event round trip, spinning', 'µs', false, i => trip(i, 'spinning')),
+    row('null hypercall', 'µs', false, hypercall),
+    row('vbd 4 KiB read, depth 32', '/s', true, i => read(i, 32)),
+    row('vbd 4 KiB read, depth 1', '/s', true, i => read(i, 1)),
+    row('vif 1500-byte frames', '/s', true, frames),
+  ];
+  let records = 0;
+  let lost = 0;
+  for (const { run } of all) for (const i of [0, 1]) await run(i);
+  for (let round = 0; round < RUNS; round++) {
+    for (const { row, run } of all) {
+      row.absent.push(await run(0));
+      row.off.push(await run(1));
+      const { result, trace } = await traced(rig, () => run(1));
+      row.on.push(result);
+      records += trace.records.length;
+      lost += trace.lost;
+    }
+  }
+  const domains = [...events.flatMap(e => [e.ping, e.echo]), ...disks, ...nets.flatMap(n => [n.from, n.to])];
+  for (const domain of domains) {
+    domain.close();
+    await rig.xl('destroy', domain.name);
+  }
+  const head = ['metric', 'absent', 'off', 'on', 'off ÷ absent', 'on ÷ off', `cost ≤ ${MAX_COST}×`];
+  const lines = all.map(({ row }) => cells(row));
+  const table = [head, head.map(() => '---'), ...lines].map(line => `| ${line.join(' | ')} |`).join('\n');
+  return `${table}\n${figure(records)} records, ${figure(lost)} lost`;
+}
+
+function cells({ name, unit, throughput, absent, off, on }: Measured): string[] {
+  // A ratio of costs, so that more than 1 is worse in every line.
+  const cost = (a: number[], b: number[]): number => (throughput ? median(b) / median(a) : median(a) / median(b));
+  const show = (values: number[]): string => `${figure(median(values))} ${unit}`;
+  const goal = throughput ? (cost(on, off) <= MAX_COST ? 'yes' : 'NO') : '';
+  return [
+    name,
+    show(absent),
+    show(off),
+    show(on),
+    `${cost(off, absent).toFixed(3)}×`,
+    `${cost(on, off).toFixed(3)}×`,
+    goal,
+  ];
+}

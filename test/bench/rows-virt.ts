@@ -1,0 +1,154 @@
+// The micro-benchmarks of "ARM Virtualization: Performance and Architectural Implications" (ISCA 2016), of which each
+// stands for something a hypervisor does. Beside the published cycles of Xen and KVM; a cycle here is 1 ns times the
+// processor's nominal frequency, since JavaScript cannot read its counter.
+import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { TRC_XENOLITH_EVTCHN_UPCALL } from '#pvbus';
+import { Flows } from '../../tools/trace/flows.ts';
+import { BenchDomain } from './bench-domain.ts';
+import type { BenchHost } from './main.ts';
+import { pin } from './pin.ts';
+import { figure, median } from './table.ts';
+import { type Trace, traced } from './traced.ts';
+import { sequentialLoop } from './yardsticks.ts';
+
+const RUNS = 3;
+const ROUNDS = 20_000;
+const MIB = 64;
+const READS = 5000;
+const SWITCHES = 2000;
+const SWITCHING_MS = 1500;
+
+/** Cycles: KVM on ARM, Xen on ARM, KVM on x86, Xen on x86. */
+const PUBLISHED = {
+  hypercall: [6500, 376, 1300, 1228],
+  trap: [7370, 1356, 2384, 1734],
+  ipi: [11557, 5978, 5230, 5562],
+  completion: [71, 71, 1556, 1464],
+  switch: [10387, 8799, 4812, 10534],
+  out: [6024, 16491, 560, 11262],
+  in: [13872, 15650, 18923, 10050],
+} as const;
+
+interface Percentiles {
+  readonly p50: number;
+  readonly p99: number;
+}
+interface Line {
+  readonly name: string;
+  readonly how: string;
+  readonly published: readonly number[] | undefined;
+  readonly runs: Percentiles[];
+}
+
+export async function virtTable({ rig, folder, pingPong }: BenchHost): Promise<string> {
+  // os.cpus() does not know it on every machine.
+  const mhz = Math.round(Number(/^cpu MHz\s*: ([0-9.]+)/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? 0));
+  const lines = {
+    hypercall: line('hypercall', 'xen_version, hypervisor on the same CPU', PUBLISHED.hypercall),
+    hypercallAcross: line('hypercall', 'the same, hypervisor on another CPU', undefined),
+    trap: line('interrupt controller trap', 'EVTCHNOP_unmask', PUBLISHED.trap),
+    completion: line('virtual IRQ completion', 'clear and unmask, no trap', PUBLISHED.completion),
+    switch: line('VM switch', 'half a SCHEDOP_yield, two domains on a pCPU', PUBLISHED.switch),
+    out: line('I/O latency out', 'blkfront notifies → blkback runs', PUBLISHED.out),
+    in: line('I/O latency in', 'blkback notifies → blkfront runs', PUBLISHED.in),
+    futex: line('yardstick', 'half a bare futex round trip, same CPU', undefined),
+    futexAcross: line('yardstick', 'the same, across CPUs', undefined),
+    spin: line('yardstick', 'half a bare spin round trip, across CPUs', undefined),
+  };
+  const image = join(folder, 'virt.img');
+  writeFileSync(image, '');
+  truncateSync(image, MIB << 20);
+  sequentialLoop(image, MIB << 20, 1, true);
+  const alone = await BenchDomain.create(rig, folder, 'virt', `kernel = "${folder}/virt.js"`);
+  const disk = await BenchDomain.create(
+    rig,
+    folder,
+    'virt-disk',
+    `kernel = "${folder}/devices.js"\ndisk = ["${image},raw,xvda,r"]`,
+  );
+  let lost = 0;
+  for (let run = 0; run < RUNS; run++) {
+    lines.futex.runs.push(await bare(() => pingPong.roundTrip('asleep', 5000, 1, 1)));
+    lines.futexAcross.runs.push(await bare(() => pingPong.roundTrip('asleep', 5000, 0, 1)));
+    lines.spin.runs.push(await bare(() => pingPong.roundTrip('spinning', 200_000, 0, 1)));
+    await Promise.all([pin(alone.pid, 1), pin(rig.hypervisorPid, 1)]);
+    lines.hypercall.runs.push(await ask(alone, 'hypercall', ROUNDS));
+    lines.trap.runs.push(await ask(alone, 'unmask', ROUNDS));
+    lines.completion.runs.push(await ask(alone, 'complete', ROUNDS));
+    await Promise.all([pin(alone.pid, 0), pin(rig.hypervisorPid, 1)]);
+    lines.hypercallAcross.runs.push(await ask(alone, 'hypercall', ROUNDS));
+    await Promise.all([pin(alone.pid, undefined), pin(rig.hypervisorPid, undefined)]);
+    const { trace } = await traced(rig, () => disk.run('read', 1, READS, MIB));
+    lost += trace.lost;
+    lines.out.runs.push(latency(trace, disk.domid, 0));
+    lines.in.runs.push(latency(trace, 0, disk.domid));
+  }
+  for (const domain of [alone, disk]) {
+    domain.close();
+    await rig.xl('destroy', domain.name);
+  }
+  const pair = await Promise.all(
+    ['a', 'b'].map(which =>
+      BenchDomain.create(rig, folder, `switch-${which}`, `kernel = "${folder}/virt.js"\ncpus = "1"`),
+    ),
+  );
+  for (let run = 0; run < RUNS; run++) {
+    pair[1]!.start('keep-yielding', SWITCHING_MS);
+    const { p50, p99 } = await ask(pair[0]!, 'yield', SWITCHES);
+    await pair[1]!.finish();
+    lines.switch.runs.push({ p50: p50 / 2, p99: p99 / 2 });
+  }
+  for (const domain of pair) {
+    domain.close();
+    await rig.xl('destroy', domain.name);
+  }
+  const head = [
+    ['metric', 'how', 'p50 ns', 'p99 ns', `p50 cycles at ${mhz} MHz`, 'p99 cycles'],
+    ['KVM ARM', 'Xen ARM', 'KVM x86', 'Xen x86'],
+  ].flat();
+  const rows = Object.values(lines).map(one => cells(one, mhz));
+  const table = [head, head.map(() => '---'), ...rows].map(row => `| ${row.join(' | ')} |`).join('\n');
+  return `${table}\n${figure(lost)} trace records lost`;
+}
+
+const line = (name: string, how: string, published: readonly number[] | undefined): Line => ({
+  name,
+  how,
+  published,
+  runs: [],
+});
+
+async function ask(domain: BenchDomain, command: string, rounds: number): Promise<Percentiles> {
+  const { p50, p99 } = await domain.run(command, rounds);
+  return { p50: p50!, p99: p99! };
+}
+/** Of a round trip only the mean is known. */
+async function bare(trip: () => Promise<number>): Promise<Percentiles> {
+  return { p50: (await trip()) * 500, p99: Number.NaN };
+}
+
+/** From a notification by a vCPU of one domain to the handler it ran in the other, ns. */
+function latency(trace: Trace, from: number, to: number): Percentiles {
+  const flows = new Flows();
+  const samples: number[] = [];
+  for (const record of trace.records) {
+    const [cause] = flows.hear(record);
+    if (cause === undefined || record.event !== TRC_XENOLITH_EVTCHN_UPCALL) continue;
+    if (!('domid' in record.source) || !('domid' in cause.source)) continue;
+    if (cause.source.domid === from && record.source.domid === to) samples.push(record.at - cause.at);
+  }
+  samples.sort((a, b) => a - b);
+  // Who still looks need not be notified: there may be fewer than reads.
+  if (samples.length < READS / 10) throw new Error(`${samples.length} notifications of dom${from} to dom${to}`);
+  return { p50: samples[Math.floor(samples.length / 2)]!, p99: samples[Math.floor(samples.length * 0.99)]! };
+}
+
+function cells({ name, how, published, runs }: Line, mhz: number): string[] {
+  const p50 = median(runs.map(run => run.p50));
+  const p99 = median(runs.map(run => run.p99));
+  const show = (n: number): string => (Number.isNaN(n) ? '–' : figure(n));
+  const ghz = mhz / 1000;
+  const theirs = (published ?? ['', '', '', '']).map(String);
+  return [name, how, show(p50), show(p99), show(p50 * ghz), show(p99 * ghz), ...theirs];
+}
