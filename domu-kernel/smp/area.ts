@@ -31,11 +31,13 @@ const smp_vcpu = struct('smp_vcpu', 256, {
   kick_port: 'u32', // an IPI to this vCPU that has no handler: it polls it
   pad0: { of: 'u8', count: 8 },
   to_prod: 'u32', // bytes from vCPU 0
+  to_waits: 'u32', // not 0: vCPU 0 waits for room
   from_cons: 'u32',
-  pad1: { of: 'u8', count: 56 },
+  pad1: { of: 'u8', count: 52 },
   to_cons: 'u32',
   from_prod: 'u32', // bytes to vCPU 0
-  pad2: { of: 'u8', count: 56 },
+  from_waits: 'u32',
+  pad2: { of: 'u8', count: 52 },
 });
 const RING_BYTES = 8192;
 const SLOTS_PER_PAGE = PAGE_SIZE / smp_vcpu.size;
@@ -45,8 +47,27 @@ const RING_FRAMES = (2 * RING_BYTES) / PAGE_SIZE;
 export interface Streams {
   readonly reader: ByteRingReader;
   readonly writer: ByteRingWriter;
-  /** Bytes that either can hold. */
-  readonly size: number;
+  /** Raised by this end when it waits for room. */
+  readonly waits: Flag;
+  /** Raised by the other one. */
+  readonly awaited: Flag;
+}
+/** A word that one end raises and the other one takes down. */
+export class Flag {
+  private readonly words: Int32Array;
+  private readonly index: number;
+
+  constructor(page: Page, offset: number) {
+    this.words = page.words;
+    this.index = offset / 4;
+  }
+  raise(): void {
+    Atomics.store(this.words, this.index, 1);
+  }
+  /** True when it was up. */
+  take(): boolean {
+    return Atomics.exchange(this.words, this.index, 0) !== 0;
+  }
 }
 
 export class SmpArea {
@@ -110,13 +131,14 @@ export class SmpArea {
   /** As vCPU 0 has them ('near') or the other one ('far'). */
   streams(vcpu: number, end: 'near' | 'far'): Streams {
     const { page, at } = this.slot(vcpu);
-    const { to_prod, to_cons, from_prod, from_cons } = smp_vcpu.at;
+    const { to_prod, to_cons, to_waits, from_prod, from_cons, from_waits } = smp_vcpu.at;
     const rings = this.address + (1 + Math.ceil(this.nrVcpus / SLOTS_PER_PAGE) + vcpu * RING_FRAMES) * PAGE_SIZE;
     const data = this.memory.bytes.subarray(rings, rings + 2 * RING_BYTES);
     const to = [page, 0, RING_BYTES, at + to_cons, at + to_prod, data] as const;
     const from = [page, RING_BYTES, RING_BYTES, at + from_cons, at + from_prod, data] as const;
+    const [toFlag, fromFlag] = [new Flag(page, at + to_waits), new Flag(page, at + from_waits)];
     return end === 'near'
-      ? { reader: new ByteRingReader(...from), writer: new ByteRingWriter(...to), size: RING_BYTES }
-      : { reader: new ByteRingReader(...to), writer: new ByteRingWriter(...from), size: RING_BYTES };
+      ? { reader: new ByteRingReader(...from), writer: new ByteRingWriter(...to), waits: toFlag, awaited: fromFlag }
+      : { reader: new ByteRingReader(...to), writer: new ByteRingWriter(...from), waits: fromFlag, awaited: toFlag };
   }
 }

@@ -68,16 +68,21 @@ export class Channel<In, Out> {
     return this.unsent.length === 0;
   }
   flush(): void {
+    const { writer, waits } = this.streams;
     let moved = false;
-    while (this.unsent.length > 0) {
+    for (let waiting = false; this.unsent.length > 0; ) {
       const next = this.unsent[0]!;
-      const n = this.streams.writer.write(next);
+      const n = writer.write(next);
       if (n > 0) moved = true;
-      if (n < next.length) {
-        if (n > 0) this.unsent[0] = next.subarray(n);
-        break;
+      if (n === next.length) {
+        this.unsent.shift();
+        continue;
       }
-      this.unsent.shift();
+      if (n > 0) this.unsent[0] = next.subarray(n);
+      else if (waiting) break;
+      // order: say so, then try again. The reader makes room, then looks whether it is waited for.
+      waits.raise();
+      waiting = true;
     }
     if (moved) this.notify();
   }
@@ -97,12 +102,11 @@ export class Channel<In, Out> {
   }
   /** Bytes for the head or the body. False when there are none. */
   private fill(): boolean {
-    const { reader, size } = this.streams;
+    const { reader, awaited } = this.streams;
     const room = this.body ?? this.head;
-    const full = reader.readable() === size;
     const n = room.length === 0 ? 0 : reader.read(room.subarray(this.got));
     if (n < 0) throw new Error('the indices of a ring between two vCPUs make no sense');
-    if (full && n > 0) this.notify(); // the other end may wait for room
+    if (n > 0 && awaited.take()) this.notify();
     this.got += n;
     if (this.body === undefined && this.got === HEAD) {
       this.body = new Uint8Array(this.length.getUint32(0, true));

@@ -1,14 +1,6 @@
 // The kernel on a vCPU other than 0: it runs the program's tasks that vCPU 0 sends, has timers of its own, and no
 // devices. Its console's lines go through vCPU 0.
-import {
-  __HYPERVISOR_vcpu_op,
-  attachSibling,
-  type Clock,
-  crashExit,
-  FrameAllocator,
-  VCPUOP_down,
-  type Vcpu,
-} from '#pvbus';
+import { __HYPERVISOR_vcpu_op, attachSibling, crashExit, FrameAllocator, VCPUOP_down, type Vcpu } from '#pvbus';
 import { drive } from '../drive.ts';
 import { GUEST_GLOBALS, guestGlobals } from '../globals.ts';
 import { siblingApi } from '../guest-api/smp.ts';

@@ -9,6 +9,9 @@ import {
   domid,
   KIND_BOOT,
   KIND_DOORBELL,
+  KIND_OVERLAY,
+  KIND_POOL,
+  KIND_VCPU,
   openProcess,
   PAGE_SIZE,
   receiveControl,
@@ -231,6 +234,43 @@ describe('the process of a domain', () => {
     table.cont(domain);
     table.cont(domain);
     expect(heard().slice(before)).toEqual([SIGSTOP, SIGCONT]);
+  });
+
+  it('gets a control socket for each of its vCPUs, those of the others through that of vCPU 0, and one view of what is shared', () => {
+    const smp = rig.guest({ vcpus: 3 });
+    // The one that waits when a domain is made is this domain's.
+    const shell = spawned().findLast(({ program }) => program === 'domain-shell.cjs')!;
+    const [socket] = shell.sockets;
+    const boot = receiveControl(socket!)!;
+    expect([boot.kind, boot.a]).toEqual([KIND_BOOT, smp.domid]);
+    const siblings = [1, 2].map(() => receiveControl(socket!)!);
+    expect(siblings.map(({ kind, a }) => [kind, a])).toEqual([
+      [KIND_VCPU, 1],
+      [KIND_VCPU, 2],
+    ]);
+    for (const { a, fd } of siblings) {
+      const theirs = receiveControl(fd)!;
+      expect([theirs.kind, theirs.a]).toEqual([KIND_BOOT, smp.domid | (a << 16)]);
+      closeFd(theirs.fd);
+    }
+    // These threads look through vCPU 0's mapping.
+    expect(smp.poolPopulate(0, 5)).toBe(0);
+    const counted = [0, 1, 2].map(vcpu =>
+      smp.view.getUint32(vcpuFrame(smp.domain.layout, vcpu) * PAGE_SIZE + vcpu_page.at.control_seq, true),
+    );
+    expect(counted).toEqual([3, 1, 1]);
+    expect([receiveControl(socket!), receiveControl(socket!)].map(message => message!.kind)).toEqual([
+      KIND_POOL,
+      KIND_OVERLAY,
+    ]);
+    // A crash record of any of them is the domain's.
+    const page = vcpuFrame(smp.domain.layout, 2) * PAGE_SIZE;
+    smp.bytes.set(new TextEncoder().encode('a bug'), page + VCPU_CRASH_RECORD);
+    smp.view.setUint32(page + vcpu_page.at.crash_length, 5, true);
+    table.hear({ op: 'exited', id: shell.id, code: 1, signal: undefined });
+    expect(exits).toEqual([`dom${smp.domid}: vcpu2: a bug`]);
+    closeFd(boot.fd);
+    for (const { fd } of siblings) closeFd(fd);
   });
 
   it('that is not there yet is stopped or killed once it is, by what was last asked for', () => {

@@ -151,4 +151,31 @@ describe('the channel between two vCPUs', () => {
     near.step(() => {});
     expect(notes.far).toBe(2);
   });
+  it('goes on when the writer fills what the reader is just emptying', () => {
+    const area = SmpArea.create(memory, PAGE_SIZE, 1, undefined);
+    const told = { near: false, far: false };
+    const take = (end: 'near' | 'far'): boolean => {
+      const was = told[end];
+      told[end] = false;
+      return was;
+    };
+    const near = new Channel<string, string>(area.streams(0, 'near'), here, () => (told.far = true));
+    const streams = new SmpArea(again, PAGE_SIZE).streams(0, 'far');
+    const { reader } = streams;
+    const read = reader.read.bind(reader);
+    reader.read = into => {
+      if (take('near')) near.step(() => {});
+      return read(into);
+    };
+    const far = new Channel<string, string>(streams, there, () => (told.near = true));
+    near.send('x'.repeat(100_000));
+    near.send('y');
+    const got: number[] = [];
+    // Each looks only when it was told to.
+    while (told.near || told.far) {
+      if (take('far')) far.step(({ length }) => got.push(length));
+      if (take('near')) near.step(() => {});
+    }
+    expect(got).toEqual([100_000, 1]);
+  });
 });
