@@ -277,6 +277,7 @@ export class Scheduler {
     const { pool } = unit.member;
     const now = this.parts.clock.now();
     unit.chargedNs = this.parts.processes.cpuTimeNs(unit.domain, vcpu.id);
+    for (const slot of this.pcpus) if (slot.kept === unit) this.revokeKept(slot);
     if (!pool.contended) {
       if (online) {
         this.release(unit.member);

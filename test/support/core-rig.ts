@@ -495,11 +495,12 @@ export interface GuestOptions {
 export class CoreRig {
   readonly clock = new StoppedClock();
   readonly log = new LineLog();
-  readonly processes = new NotedProcesses();
+  readonly processes: NotedProcesses;
   readonly hypervisor: Hypervisor;
   readonly dom0: Guest;
 
   constructor(options: Partial<HypervisorOptions> & { dom0Pages?: number; dom0Vcpus?: number } = {}) {
+    this.processes = options.processes instanceof NotedProcesses ? options.processes : new NotedProcesses();
     this.hypervisor = new Hypervisor({
       clock: this.clock,
       log: this.log,
