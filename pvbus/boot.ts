@@ -12,6 +12,7 @@ import {
   vcpuFrame,
   XENOLITH_NOTE,
   XENOLITH_WANT_grant,
+  XENOLITH_WANT_run,
 } from './abi/xenolith.ts';
 import { Arena } from './arena.ts';
 import { domid } from './brands.ts';
@@ -94,6 +95,7 @@ class ProcessMachine implements Machine {
     this.note(XENOLITH_WANT_grant);
     // order: what it wants, then the comparison in the kernel; the hypervisor stores the grant, then reads the want.
     while (Atomics.load(this.words, GRANT) === 0) futexWait(this.address + 4 * GRANT, 0);
+    this.words[WANT] = XENOLITH_WANT_run;
   }
   receive(): ControlMessage | undefined {
     // control_seq counts the messages sent, the boot message included: a receive never waits. A message is counted

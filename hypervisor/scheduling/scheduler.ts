@@ -296,6 +296,7 @@ export class Scheduler {
     const unit = this.unitOf(vcpu);
     if (!unit?.online || !unit.member.pool.contended) return;
     unit.expected = false;
+    unit.waits = want === XENOLITH_WANT_grant && unit.slot === undefined;
     const now = this.parts.clock.now();
     if (want === XENOLITH_WANT_nothing) this.sleep(unit, now, true);
     else {

@@ -32,6 +32,8 @@ export class Unit {
   online = false;
   /** In a contended pool: it wants a pCPU, or has one. */
   wants = false;
+  /** untrusted: it has said since it last had a grant that it sleeps until it has one. */
+  waits = false;
   /** The hypervisor has woken it, and it has not said yet that it is awake. */
   expected = false;
   /** The pCPU that is its own, in a contended pool. */
@@ -67,14 +69,11 @@ export class Unit {
     const word = this.word('grant');
     // order: the grant, then what it wants; who waits says so first and sleeps only while there is no grant.
     Atomics.store(memory.words, word, (1 + cpu) | (contended ? XENOLITH_GRANT_contended : 0));
-    if (this.waits) futexWake(memory.address + 4 * word);
+    this.waits = false;
+    if (Atomics.load(memory.words, this.word('want')) === XENOLITH_WANT_grant) futexWake(memory.address + 4 * word);
   }
   /** It may not run any more. */
   take(): void {
     if (this.domain.hasMemory) Atomics.store(this.domain.memory.words, this.word('grant'), 0);
-  }
-  /** untrusted: it says that it sleeps until it has a grant. */
-  get waits(): boolean {
-    return this.domain.hasMemory && Atomics.load(this.domain.memory.words, this.word('want')) === XENOLITH_WANT_grant;
   }
 }

@@ -18,7 +18,7 @@ const RTDS_PERIOD_MS = 10;
 const RTDS_BUDGET_MS = 8;
 const RIVAL_BUDGET_MS = 1;
 /** Of the budget the job leaves a little for the kernel under it. */
-const RTDS_WORK_MS = 7;
+const RTDS_WORK_MS = 6;
 const RTDS_PERIODS = 500;
 const WAKES = 1000;
 const WAKE_EVERY_MS = 5;
@@ -73,11 +73,12 @@ export default async () => {
   }
 };`;
 const guestPeriodic = (count: number, periodMs: number, workMs: number): string => `
+import { clock } from 'xenolith';
 ${PERIODIC}
 export default async () => {
   const sleepUntil = async at => {
     const ms = at - performance.now();
-    if (ms > 0) await new Promise(resolve => setTimeout(resolve, ms));
+    if (ms > 0) await clock.sleep(ms);
   };
   console.log(JSON.stringify(await periodic(${count}, ${periodMs}, ${workMs}, sleepUntil)));
   return new Promise(() => {});

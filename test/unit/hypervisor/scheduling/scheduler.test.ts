@@ -98,6 +98,19 @@ describe('a contended pCPU', () => {
     expect(shares.reduce((a, b) => a + b)).toBeCloseTo(1, 2);
   });
 
+  it('stops who once waited for a grant and never yields again, as soon as the others', () => {
+    machine.guest(hog);
+    const bad = machine.guest(hog);
+    machine.run(500);
+    bad.behaviour = hostile;
+    machine.run(500);
+    const from = machine.processes.asked.length;
+    machine.run(1000);
+    const stops = machine.processes.asked.slice(from).filter(line => line === `stop ${bad.guest.domid}`);
+    // At the end of each of its slices, of 10 ms at most, in half of the time.
+    expect(stops.length).toBeGreaterThanOrEqual(45);
+  });
+
   it('stops who does not yield and nobody else, and lets it go on with its next grant', () => {
     const good = machine.guest(hog);
     const bad = machine.guest(hostile);
