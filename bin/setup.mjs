@@ -111,7 +111,7 @@ async function bundleInto(outdir, bundle) {
       packages: 'external',
       splitting: true,
       outdir,
-      entryPoints: { xl: 'tools/xl.ts' },
+      entryPoints: { xl: 'tools/xl.ts', xentop: 'tools/xentop.ts' },
     }),
     bundle({
       ...common,

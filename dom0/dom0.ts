@@ -14,6 +14,7 @@ import type { Backend } from './backends/backend-device.ts';
 import { type BackendName, type BackendThread, startBackendThread } from './backends/backend-thread.ts';
 import { createBlkback } from './backends/blkback/device.ts';
 import { Consoled } from './backends/consoled/device.ts';
+import { deviceCounters } from './backends/device-counters.ts';
 import { createNetback } from './backends/netback/device.ts';
 import { pvcallsBackend } from './backends/pvcalls/device.ts';
 import { writeDom0Nodes } from './dom0-nodes.ts';
@@ -75,11 +76,9 @@ export class Dom0 {
     const blkback = this.#startThread('blkback');
     const netback = this.#startThread('netback');
     const pvcalls = this.#startThread('pvcalls');
-    this.#backends = [
-      createBlkback({ xs, log, thread: blkback }),
-      createNetback({ xs, log, thread: netback }),
-      pvcallsBackend(xs, log, pvcalls),
-    ];
+    const vbds = createBlkback({ xs, log, thread: blkback });
+    const vifs = createNetback({ xs, log, thread: netback });
+    this.#backends = [vbds, vifs, pvcallsBackend(xs, log, pvcalls)];
     await Promise.all(this.#backends.map(backend => backend.start()));
     const bridges = {
       create: async (name: string, mtu: number) => void (await netback.call({ op: 'createBridge', name, mtu })),
@@ -97,6 +96,7 @@ export class Dom0 {
       backendsSettled: async () => {
         await Promise.all(this.#backends.map(backend => backend.settled()));
       },
+      counters: deviceCounters({ blkback, netback, vbds, vifs }),
     });
     await this.#toolstack.start();
     const shutdown = (): void => void this.shutdownHost();

@@ -22,9 +22,11 @@ import {
   type Shaped,
   text,
 } from './message-shape.ts';
+import { COUNTER_OPS } from './toolstack-counters.ts';
 import { SCHEDULING_OPS } from './toolstack-scheduling.ts';
 
 export { checkDomainConfig, type DomainConfig } from './domain-config.ts';
+export type { DeviceCounters, VbdCounters, VifCounters } from './toolstack-counters.ts';
 export { encodeFrame, FrameDecoder, MAX_FRAME, TOOLSTACK_VERSION } from './toolstack-frames.ts';
 export {
   type Cpupool,
@@ -183,6 +185,7 @@ export const TOOLSTACK_OPS = {
   /** EBUSY while vifs are connected, ENOENT when there is none. */
   deleteBridge: op({ name: text(64) }, nothing),
   ...SCHEDULING_OPS,
+  ...COUNTER_OPS,
   /** End every domain, then the host. The connection closes when dom0 goes. */
   shutdownHost: op({}, nothing),
 } as const;

@@ -1,40 +1,6 @@
 // The xl program.
 
-import { randomBytes } from 'node:crypto';
+import { exitWith, processIo } from './process-io.ts';
 import { runXl } from './run-xl.ts';
 
-for (const stream of [process.stdout, process.stderr]) {
-  // `xl list | head -1`: whoever read the output has seen enough.
-  stream.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
-}
-
-const interrupted = (): AbortSignal => {
-  const abort = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(signal, () => {
-      if (abort.signal.aborted) process.exit(1); // asked twice: at once, and whatever is ours goes too
-      abort.abort(signal);
-    });
-  }
-  return abort.signal;
-};
-
-runXl(process.argv.slice(2), {
-  get stdin() {
-    return process.stdin; // made when asked for: most commands never do
-  },
-  stdout: process.stdout,
-  stderr: process.stderr,
-  env: process.env,
-  cwd: process.cwd(),
-  random: bytes => Uint8Array.from(randomBytes(bytes)),
-  interrupted,
-}).then(
-  exitCode => {
-    process.exitCode = exitCode;
-  },
-  error => {
-    process.stderr.write(`xl: ${error instanceof Error ? (error.stack ?? error.message) : error}\n`);
-    process.exitCode = 70; // EX_SOFTWARE
-  },
-);
+exitWith('xl', runXl(process.argv.slice(2), processIo()));

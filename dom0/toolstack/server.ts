@@ -280,6 +280,8 @@ export class ToolstackServer {
       case 'moveToPool':
         await toolstack.scheduling.move(asDomid(request.args.domid), request.args.pool);
         return null;
+      case 'counters':
+        return toolstack.counters();
       case 'shutdownHost':
         await toolstack.destroyAll();
         // order: the reply first; afterwards nobody is left to send it.

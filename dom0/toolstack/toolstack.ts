@@ -2,6 +2,7 @@
 import {
   domid as asDomid,
   type Clock,
+  type DeviceCounters,
   type DiskConfig,
   type DomainConfig,
   type DomainEnd,
@@ -54,6 +55,8 @@ export interface ToolstackOptions {
   readonly bridges: Bridges;
   /** Resolves when dom0's backends have acted on every change of xenstore up to now. */
   readonly backendsSettled: () => Promise<void>;
+  /** What they have counted, by domain in order of domid. */
+  readonly counters: () => Promise<DeviceCounters[]>;
 }
 
 const DOM0 = asDomid(0);
@@ -62,6 +65,7 @@ const KIB_PER_PAGE = 4;
 export class Toolstack {
   readonly #parts: ToolstackParts;
   readonly #bridges: Bridges;
+  readonly #counters: () => Promise<DeviceCounters[]>;
   /** Processors: who runs where, and for how long. */
   readonly scheduling: Scheduling;
   readonly tracing: Tracing;
@@ -82,6 +86,7 @@ export class Toolstack {
     this.scheduling = new Scheduling({ xc, xs, log }, domid => this.#nameOf(domid));
     this.#parts = { ...options, scheduling: this.scheduling, images: new ImageLoader(), records, memory, watch };
     this.#bridges = options.bridges;
+    this.#counters = options.counters;
     this.tracing = new Tracing(xc, clock);
     this.#monitor = new Monitor(
       {
@@ -164,6 +169,10 @@ export class Toolstack {
   config(domid: Domid): DomainConfig | null {
     if (this.#parts.xc.domainInfo(domid) === undefined) throw new XenError('ESRCH', `there is no dom${domid}`);
     return this.#parts.records.get(domid)?.config ?? null;
+  }
+  /** Of the devices that dom0's backends serve. */
+  counters(): Promise<DeviceCounters[]> {
+    return this.#counters();
   }
   info(): HostInfo {
     return hostInfo(this.#parts.xc);

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import {
   type Cpupool,
   checkRequest,
+  type DeviceCounters,
   type DomainConfig,
   type DomainEnd,
   type DomainEvent,
@@ -85,6 +86,8 @@ export class FakeToolstack {
     free: [] as number[],
     nr_cpus: 4,
   };
+  /** What dom0's backends are said to have counted. */
+  counters: DeviceCounters[] = [];
   /** What guests do when asked to shut down: end at once, or nothing. */
   obedient = true;
   /** Called after the reply to shutdownHost. */
@@ -341,6 +344,8 @@ export class FakeToolstack {
       case 'removePoolCpu':
       case 'moveToPool':
         return reply();
+      case 'counters':
+        return reply(this.counters);
       case 'shutdownHost':
         for (const domid of [...this.domains.keys()]) if (domid !== 0) this.end(domid, 'destroyed');
         reply();

@@ -22,6 +22,7 @@ import type { BackendContext, BackendName, BackendThread, BackendWorker } from '
 import { createBlkback } from '../../dom0/backends/blkback/device.ts';
 import { BlkbackWorker } from '../../dom0/backends/blkback/worker.ts';
 import { Consoled } from '../../dom0/backends/consoled/device.ts';
+import { deviceCounters } from '../../dom0/backends/device-counters.ts';
 import { createNetback } from '../../dom0/backends/netback/device.ts';
 import { NetbackWorker } from '../../dom0/backends/netback/worker.ts';
 import { pvcallsBackend } from '../../dom0/backends/pvcalls/device.ts';
@@ -103,11 +104,9 @@ export class SimulatedHost {
     const pvcalls = thread('pvcalls', 4, context => new PvcallsWorker(context));
     this.threads = [blkback, netback, pvcalls];
     const { xs } = this;
-    this.backends = [
-      createBlkback({ xs, log, thread: blkback }),
-      createNetback({ xs, log, thread: netback }),
-      pvcallsBackend(xs, log, pvcalls),
-    ];
+    const vbds = createBlkback({ xs, log, thread: blkback });
+    const vifs = createNetback({ xs, log, thread: netback });
+    this.backends = [vbds, vifs, pvcallsBackend(xs, log, pvcalls)];
     this.consoled = new Consoled({ vcpu: this.vcpu0, xs, log, clock, runDir: this.dir, wake: () => {} });
     this.toolstack = new Toolstack({
       xc: new Xc(this.vcpu0),
@@ -120,6 +119,7 @@ export class SimulatedHost {
         delete: async name => void (await netback.call({ op: 'deleteBridge', name })),
       },
       backendsSettled: async () => void (await Promise.all(this.backends.map(backend => backend.settled()))),
+      counters: deviceCounters({ blkback, netback, vbds, vifs }),
     });
   }
   static async start(options: SimulatedHostOptions = {}): Promise<SimulatedHost> {

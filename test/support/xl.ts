@@ -35,16 +35,17 @@ class Collector extends PassThrough {
 }
 
 export function xl(argv: readonly string[], call: XlCall = {}): Promise<XlRun> {
-  return collect(call, io => runXl(argv, io));
+  return xlIo(call, io => runXl(argv, io));
 }
 
 /** One command with another body than its own. */
 export function xlCommand(spec: CommandSpec, run: RunCommand, call: XlCall, args: readonly string[]): Promise<XlRun> {
   const global = { verbose: 0, dryRun: false, force: false };
-  return collect(call, io => runCommand({ ...spec, load: async () => ({ run }) }, args, global, io));
+  return xlIo(call, io => runCommand({ ...spec, load: async () => ({ run }) }, args, global, io));
 }
 
-async function collect(call: XlCall, body: (io: XlIo) => Promise<number>): Promise<XlRun> {
+/** Any program of ours that takes its streams. */
+export async function xlIo(call: XlCall, body: (io: XlIo) => Promise<number>): Promise<XlRun> {
   const terminal = call.columns === undefined ? {} : { isTTY: true, columns: call.columns };
   const stdout = Object.assign(new Collector(call.onOutput ?? (() => {})), terminal);
   const stderr = new Collector(call.onOutput ?? (() => {}));

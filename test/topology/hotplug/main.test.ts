@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { runXentop } from '../../../tools/xentop/run.ts';
 import { eventually } from '../../support/processes.ts';
-import { xl } from '../../support/xl.ts';
+import { xl, xlIo } from '../../support/xl.ts';
 import { LifecycleHost } from '../lifecycle/host.ts';
 
 const GUEST = fileURLToPath(new URL('guest.ts', import.meta.url));
@@ -50,6 +51,18 @@ describe('a disk', () => {
     await says('came: xvdb is read-only, 2048 sectors');
     expect(await on('block-detach', 'web', '51728')).toEqual(fine);
     await says('went: xvdb', 2);
+  });
+
+  it('is counted for xentop', async () => {
+    image('counted.img');
+    expect(await on('block-attach', 'web', 'counted.img,raw,xvde,rw')).toEqual(fine);
+    await says('came: xvde works');
+    const { code, stdout } = await xlIo({ dir: host.rig.runDir }, io => runXentop('xentop', ['-bxni1'], io));
+    expect(code).toBe(0);
+    const vbd = / 51776 \[ca:40\] {2}OO: +\d+ {3}RD: +(\d+) {3}WR: +(\d+) {3}RSECT: +(\d+) {3}WSECT: +(\d+)$/m;
+    expect(vbd.exec(stdout)?.slice(1).map(Number)).toEqual([1, 1, 1, 1]);
+    expect(await on('block-detach', 'web', 'xvde')).toEqual(fine);
+    await says('went: xvde');
   });
 
   it('that cannot be had fails with everything as it was', async () => {

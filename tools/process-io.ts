@@ -1,0 +1,46 @@
+// The streams and signals of this process, as a program of ours takes them.
+
+import { randomBytes } from 'node:crypto';
+import type { XlIo } from './commands/command.ts';
+
+export function processIo(): XlIo {
+  for (const stream of [process.stdout, process.stderr]) {
+    // `xl list | head -1`: whoever read the output has seen enough.
+    stream.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+  }
+  return {
+    get stdin() {
+      return process.stdin; // made when asked for: most commands never do
+    },
+    stdout: process.stdout,
+    stderr: process.stderr,
+    env: process.env,
+    cwd: process.cwd(),
+    random: bytes => Uint8Array.from(randomBytes(bytes)),
+    interrupted,
+  };
+}
+
+function interrupted(): AbortSignal {
+  const abort = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      if (abort.signal.aborted) process.exit(1); // asked twice: at once, and whatever is ours goes too
+      abort.abort(signal);
+    });
+  }
+  return abort.signal;
+}
+
+/** The process ends with what `run` resolves with. */
+export function exitWith(name: string, run: Promise<number>): void {
+  run.then(
+    exitCode => {
+      process.exitCode = exitCode;
+    },
+    error => {
+      process.stderr.write(`${name}: ${error instanceof Error ? (error.stack ?? error.message) : error}\n`);
+      process.exitCode = 70; // EX_SOFTWARE
+    },
+  );
+}
