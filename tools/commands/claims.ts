@@ -1,6 +1,7 @@
 // xl claims: the list of domains with what each has claimed and not got yet.
 
 import type { RunCommand } from './command.ts';
+import { domainJson, printJson } from './json-output.ts';
 import { domainTable, listDomains } from './list.ts';
 import { commandLine } from './options.ts';
 
@@ -8,6 +9,8 @@ export const run: RunCommand = async (args, context) => {
   const line = commandLine(args, context, '', [], 0);
   if (typeof line === 'number') return line;
   const client = await context.connect();
-  context.io.stdout.write(domainTable(await listDomains(client, undefined), { claims: true }));
+  const domains = await listDomains(client, undefined);
+  if (line.options.has('json')) return printJson(context, domains.map(domainJson));
+  context.io.stdout.write(domainTable(domains, { claims: true }));
   return 0;
 };

@@ -53,6 +53,10 @@ export interface CommandSpec {
   readonly usage: string;
   readonly description: string;
   readonly options?: string;
+  /** Has --json; what it prints is in docs/xl-json.md. */
+  readonly json?: true;
+  /** Lines of a shell, for a command of ours. */
+  readonly examples?: string;
   readonly load: () => Promise<{ readonly run: RunCommand }>;
 }
 

@@ -3,6 +3,7 @@
 import type { Cpupool } from '#pvbus';
 import { left, right } from '../columns.ts';
 import { CommandFailure, type RunCommand } from './command.ts';
+import { printJson } from './json-output.ts';
 import { commandLine } from './options.ts';
 
 export const run: RunCommand = async (args, context) => {
@@ -13,6 +14,12 @@ export const run: RunCommand = async (args, context) => {
   const [wanted] = line.args;
   const shown = wanted === undefined ? pools : pools.filter(({ name }) => name === wanted);
   if (wanted !== undefined && shown.length === 0) throw new CommandFailure(`Pool '${wanted}' does not exist`);
+  if (line.options.has('json')) {
+    return printJson(
+      context,
+      shown.map(({ id, name, scheduler, cpus, domains }) => ({ id, name, scheduler, cpus, active: true, domains })),
+    );
+  }
   const cpus = line.options.has('c');
   context.out(`${left('Name', 19)}${cpus ? 'CPU list' : 'CPUs   Sched     Active   Domain count'}`);
   for (const pool of shown) context.out(row(pool, cpus));

@@ -2,6 +2,7 @@
 
 import { XenError } from '#pvbus';
 import { CommandFailure, type RunCommand } from './command.ts';
+import { printJson } from './json-output.ts';
 import { commandLine } from './options.ts';
 
 export const run: RunCommand = async (args, context) => {
@@ -11,6 +12,7 @@ export const run: RunCommand = async (args, context) => {
   const client = await context.connect();
   try {
     const { domid } = await client.call('domid', { name });
+    if (line.options.has('json')) return printJson(context, { domid, name });
     context.out(String(domid));
     return 0;
   } catch (error) {

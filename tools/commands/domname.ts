@@ -2,6 +2,7 @@
 
 import { XenError } from '#pvbus';
 import { CommandFailure, type RunCommand } from './command.ts';
+import { printJson } from './json-output.ts';
 import { commandLine } from './options.ts';
 
 export const run: RunCommand = async (args, context) => {
@@ -13,6 +14,7 @@ export const run: RunCommand = async (args, context) => {
   const client = await context.connect();
   try {
     const { name } = await client.call('domname', { domid });
+    if (line.options.has('json')) return printJson(context, { domid, name });
     context.out(name);
     return 0;
   } catch (error) {

@@ -34,6 +34,21 @@ export async function guestDevices(store: XenstoreClient, domid: number, type: s
   return devices;
 }
 
+const STATES = [
+  'unknown',
+  'initialising',
+  'init-wait',
+  'initialised',
+  'connected',
+  'closing',
+  'closed',
+  'reconfiguring',
+  'reconfigured',
+];
+
+/** Xen: io/xenbus.h, enum xenbus_state. */
+export const stateName = (state: number): string => STATES[state] ?? 'unknown';
+
 /** Xen: what a frontend has not said yet is -1. */
 export async function numberOr(value: Promise<string | undefined>, otherwise = -1): Promise<number> {
   const text = await value;

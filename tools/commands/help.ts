@@ -4,11 +4,14 @@ import type { CommandSpec } from './command.ts';
 import { COMMANDS, findCommand } from './table.ts';
 
 const NAME_WIDTH = 19;
+const JSON_HELP = '--json                  Print JSON, one line of it.';
 
 export function commandHelp(spec: CommandSpec): string {
   const flags = `${spec.modifies ? 'f' : ''}${spec.dryRun ? 'N' : ''}`;
-  const options = spec.options === undefined ? '' : `Options:\n\n${spec.options}\n`;
-  return `Usage: xl [-vtT${flags}] ${spec.name} ${spec.usage}\n\n${spec.description}.\n\n${options}`;
+  const lines = [...(spec.options === undefined ? [] : [spec.options]), ...(spec.json ? [JSON_HELP] : [])];
+  const options = lines.length === 0 ? '' : `Options:\n\n${lines.join('\n')}\n`;
+  const examples = spec.examples === undefined ? '' : `\nExamples:\n\n${spec.examples}\n`;
+  return `Usage: xl [-vtT${flags}] ${spec.name} ${spec.usage}\n\n${spec.description}.\n\n${options}${examples}`;
 }
 
 export function fullHelp(): string {

@@ -4,6 +4,7 @@ import { hostname, machine, release, version } from 'node:os';
 import type { HostInfo } from '#pvbus';
 import { right } from '../columns.ts';
 import type { RunCommand } from './command.ts';
+import { printJson } from './json-output.ts';
 import { commandLine } from './options.ts';
 
 export const run: RunCommand = async (args, context) => {
@@ -12,6 +13,7 @@ export const run: RunCommand = async (args, context) => {
   const client = await context.connect();
   const info = await client.call('info', {});
   const field = line.args[0];
+  if (line.options.has('json')) return printJson(context, infoJson(info, field, line.options.has('n')));
   for (const [key, value] of infoLines(info)) {
     // Xen: every capability brings a blank of its own; the other keys have one in front.
     const gap = key === 'virt_caps' && value === '' ? '' : ' ';
@@ -65,13 +67,33 @@ function infoLines(info: HostInfo): (readonly [key: string, value: string])[] {
   ];
 }
 
-/** One node, whose cpus are numbered core by core. */
-function topology(info: HostInfo): string {
+const NUMBERS =
+  /^(nr_cpus|max_cpu_id|nr_nodes|cores_per_socket|threads_per_core|cpu_mhz|.*_memory|outstanding_claims|free_cpus|xen_major|xen_minor|xen_pagesize|xend_config_format)$/;
+
+/** The keys as they are printed; of one field those that begin with it. */
+function infoJson(info: HostInfo, field = '', numa: boolean): Record<string, unknown> {
+  const entries = infoLines(info).map(([key, value]): [string, unknown] => {
+    if (key === 'virt_caps') return [key, info.virt_caps];
+    return [key, NUMBERS.test(key) ? Number(value) : value];
+  });
+  if (numa) {
+    const cpus = Array.from({ length: info.nr_cpus }, (_, n) => ({ cpu: n, ...placeOf(info, n) }));
+    const { total_memory: memory, free_memory: free } = info;
+    entries.push(['cpu_topology', cpus], ['numa_info', [{ node: 0, memory, free, distances: [10] }]]);
+  }
+  return Object.fromEntries(entries.filter(([key]) => key.startsWith(field)));
+}
+
+function placeOf(info: HostInfo, cpu: number): { core: number; socket: number; node: number } {
   const threads = Math.max(1, info.threads_per_core);
   const cores = Math.max(1, info.cores_per_socket);
+  return { core: Math.floor(cpu / threads) % cores, socket: Math.floor(cpu / (threads * cores)), node: 0 };
+}
+
+/** One node, whose cpus are numbered core by core. */
+function topology(info: HostInfo): string {
   const cpu = (n: number): string => {
-    const core = Math.floor(n / threads) % cores;
-    const socket = Math.floor(n / (threads * cores));
+    const { core, socket } = placeOf(info, n);
     return `${right(n, 3)}:    ${right(core, 4)}     ${right(socket, 4)}     ${right(0, 4)}\n`;
   };
   const cpus = Array.from({ length: info.nr_cpus }, (_, n) => cpu(n)).join('');

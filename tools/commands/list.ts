@@ -2,11 +2,13 @@
 
 import { type DomainInfo, XenError } from '#pvbus';
 import { left, right, tenths } from '../columns.ts';
+import { stateLetters } from '../domain-state.ts';
 import { libxlConfig } from '../libxl-json.ts';
 import type { ToolstackClient } from '../toolstack-client.ts';
 import { type Json, yajl } from '../yajl.ts';
 import { CommandFailure, type RunCommand } from './command.ts';
 import { findDomain } from './find-domain.ts';
+import { domainJson, printJson } from './json-output.ts';
 import { commandLine } from './options.ts';
 
 export interface ListColumns {
@@ -26,10 +28,14 @@ export const run: RunCommand = async (args, context) => {
   if (line.args.length > 1) return context.usage(1);
   const client = await context.connect();
   const domains = await listDomains(client, line.args[0]);
+  const json = line.options.has('json');
   if (line.options.has('l')) {
-    context.io.stdout.write(`${yajl(await longList(client, domains, context.err))}\n`);
+    const list = await longList(client, domains, context.err);
+    if (json) return printJson(context, list);
+    context.io.stdout.write(`${yajl(list)}\n`);
     return 0;
   }
+  if (json) return printJson(context, domains.map(domainJson));
   const columns = {
     verbose: line.options.has('v'),
     context: line.options.has('Z'),
@@ -88,12 +94,4 @@ function row(domain: DomainInfo, columns: ListColumns): string {
   if (columns.cpupool) line += right(domain.cpupool, 16);
   if (columns.numa) line += ' all'; // one node
   return line;
-}
-
-/** `-b----`, `---sc-`: one letter a state, the fifth says why it shut down. */
-export function stateLetters(domain: DomainInfo): string {
-  const { running, blocked, paused, shutdown, shutdown_reason: reason, dying } = domain;
-  const why = shutdown && reason !== null ? ('-rscwS'[reason] ?? '?') : '-';
-  const letter = (is: boolean, text: string): string => (is ? text : '-');
-  return `${letter(running, 'r')}${letter(blocked, 'b')}${letter(paused, 'p')}${letter(shutdown, 's')}${why}${letter(dying, 'd')}`;
 }

@@ -19,7 +19,8 @@ export function commandLine(
   long: readonly LongOption[],
   required: number,
 ): CommandLine | number {
-  const { found, rest, unsupported } = getopt(args, `h${short}`, [...long, { name: 'help', as: 'h' }]);
+  const json = context.spec.json ? [{ name: 'json', as: 'json' }] : [];
+  const { found, rest, unsupported } = getopt(args, `h${short}`, [...long, ...json, { name: 'help', as: 'h' }]);
   if (found.some(({ option }) => option === 'h')) return context.usage(0);
   if (unsupported !== undefined) {
     context.err(`option \`${unsupported}' not supported.`);

@@ -6,6 +6,7 @@ import type { LongOption } from '../getopt.ts';
 import type { ToolstackClient } from '../toolstack-client.ts';
 import { type CommandContext, CommandFailure, type RunCommand } from './command.ts';
 import { findDomain } from './find-domain.ts';
+import { printJson } from './json-output.ts';
 import { wholeNumber } from './number-argument.ts';
 import { type CommandLine, commandLine } from './options.ts';
 
@@ -68,9 +69,24 @@ export const run: RunCommand = async (args, context) => {
   const domid = await findDomain(client, name);
   if (setsDomain) return setDomain(kind, domid, line, client, context);
   const shares = await client.call('shares', { domid });
+  if (options.has('json'))
+    return printJson(
+      context,
+      shares.flatMap(share => sharesJson(kind, share)),
+    );
   printDomains(kind, shares, context);
   return 0;
 };
+
+function sharesJson({ scheduler }: Kind, { domid, name, pool, credit, scheduler: its }: DomainShares) {
+  return credit === null || its !== scheduler
+    ? []
+    : [{ domid, name, cpupool: pool, weight: credit.weight, cap: credit.cap }];
+}
+const poolJson = ({ poolOptions, scheduler }: Kind, { name, params }: Cpupool) => ({
+  ...{ cpupool: name, scheduler },
+  ...Object.fromEntries(Object.values(poolOptions).map(key => [key, params?.[key] ?? null])),
+});
 
 /** The pools of this scheduler, or the one that was asked for. */
 async function poolsOf(kind: Kind, line: CommandLine, client: ToolstackClient): Promise<Cpupool[]> {
@@ -84,21 +100,31 @@ async function poolsOf(kind: Kind, line: CommandLine, client: ToolstackClient): 
   );
 }
 
-async function showPools(kind: Kind, line: CommandLine, client: ToolstackClient, { out }: CommandContext) {
-  for (const pool of await poolsOf(kind, line, client)) if (pool.params !== null) out(kind.line(pool, pool.params));
+async function showPools(kind: Kind, line: CommandLine, client: ToolstackClient, context: CommandContext) {
+  const pools = await poolsOf(kind, line, client);
+  if (line.options.has('json'))
+    return printJson(
+      context,
+      pools.map(pool => poolJson(kind, pool)),
+    );
+  for (const pool of pools) if (pool.params !== null) context.out(kind.line(pool, pool.params));
   return 0;
 }
 
 async function showDomains(kind: Kind, line: CommandLine, client: ToolstackClient, context: CommandContext) {
   const pools = await poolsOf(kind, line, client);
   const shares = pools.length === 0 ? [] : await client.call('shares', { domid: null });
+  const inPool = (pool: Cpupool): DomainShares[] => shares.filter(share => share.pool === pool.name);
+  if (line.options.has('json')) {
+    const domains = (pool: Cpupool) => inPool(pool).flatMap(share => sharesJson(kind, share));
+    return printJson(
+      context,
+      pools.map(pool => ({ ...poolJson(kind, pool), domains: domains(pool) })),
+    );
+  }
   for (const pool of pools) {
     if (pool.params !== null) context.out(kind.line(pool, pool.params));
-    printDomains(
-      kind,
-      shares.filter(share => share.pool === pool.name),
-      context,
-    );
+    printDomains(kind, inPool(pool), context);
   }
   return 0;
 }

@@ -6,6 +6,7 @@ import { getopt, type LongOption } from '../getopt.ts';
 import type { ToolstackClient } from '../toolstack-client.ts';
 import { type CommandContext, CommandFailure, type RunCommand } from './command.ts';
 import { findDomain } from './find-domain.ts';
+import { printJson } from './json-output.ts';
 import { wholeNumber } from './number-argument.ts';
 import { commandLine } from './options.ts';
 
@@ -39,17 +40,21 @@ export const run: RunCommand = async (args, context) => {
   if (name === undefined && sets) throw new CommandFailure('Must specify a domain.');
   const client = await context.connect();
   const perVcpu = options.has('v');
-  if (name === undefined) return showPools(line.value('c'), perVcpu, client, context);
+  const json = options.has('json');
+  if (name === undefined) return showPools(line.value('c'), perVcpu, json, client, context);
   const domid = await findDomain(client, name);
   if (sets) return set(domid, wantedOf(args), client, context);
   const shares = await client.call('shares', { domid });
-  if (!perVcpu) print(shares, false, context);
-  else print(only(shares, valuesOf(args, 'v')), true, context);
+  const shown = perVcpu ? only(shares, valuesOf(args, 'v')) : shares;
+  if (json) return printJson(context, shown.flatMap(sharesJson));
+  print(shown, perVcpu, context);
   return 0;
 };
 
 const valuesOf = (args: readonly string[], option: string): string[] =>
-  getopt(args, `h${SHORT}`, LONG).found.flatMap(one => (one.option === option ? [one.value] : []));
+  getopt(args, `h${SHORT}`, [...LONG, { name: 'json', as: 'json' }]).found.flatMap(one =>
+    one.option === option ? [one.value] : [],
+  );
 
 /** Xen: each -v goes with the -p, -b and -e of its turn; without -v they are for the domain. */
 function wantedOf(args: readonly string[]): Wanted[] {
@@ -94,6 +99,7 @@ async function set(domid: number, wanted: readonly Wanted[], client: ToolstackCl
 async function showPools(
   wanted: string | undefined,
   perVcpu: boolean,
+  json: boolean,
   client: ToolstackClient,
   context: CommandContext,
 ): Promise<number> {
@@ -103,10 +109,19 @@ async function showPools(
   }
   const ours = pools.filter(pool => pool.scheduler === 'rtds' && (wanted === undefined || pool.name === wanted));
   const shares = ours.length === 0 ? [] : await client.call('shares', { domid: null });
+  const shown = (name: string): readonly (DomainShares | Numbered)[] => {
+    const inside = shares.filter(share => share.pool === name);
+    return perVcpu ? only(inside, ['all']) : inside;
+  };
+  if (json) {
+    return printJson(
+      context,
+      ours.map(({ name }) => ({ cpupool: name, scheduler: 'rtds', domains: shown(name).flatMap(sharesJson) })),
+    );
+  }
   for (const { name } of ours) {
     context.out(`Cpupool ${name}: sched=RTDS`);
-    const inside = shares.filter(share => share.pool === name);
-    print(perVcpu ? only(inside, ['all']) : inside, perVcpu, context);
+    print(shown(name), perVcpu, context);
   }
   return 0;
 }
@@ -123,6 +138,15 @@ function only(shares: readonly DomainShares[], which: readonly string[]): Number
 }
 interface Numbered extends DomainShares {
   readonly chosen: readonly { readonly vcpu: number; readonly params: RtdsShares }[];
+}
+
+function sharesJson(share: DomainShares | Numbered): Record<string, unknown>[] {
+  const { domid, name, pool, rtds } = share;
+  if (rtds === null) return [];
+  const values = ({ period, budget, extratime }: RtdsShares) => ({ period_us: period, budget_us: budget, extratime });
+  const who = { domid, name, cpupool: pool };
+  if (!('chosen' in share)) return [{ ...who, ...values(rtds.default) }];
+  return [{ ...who, vcpus: share.chosen.map(({ vcpu, params }) => ({ vcpu, ...values(params) })) }];
 }
 
 function print(shares: readonly (DomainShares | Numbered)[], perVcpu: boolean, { out }: CommandContext): void {

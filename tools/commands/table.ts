@@ -33,6 +33,7 @@ export const COMMANDS: readonly CommandSpec[] = [
 -Z, --context           Prints out security context
 -c, --cpupool           Prints the cpupool the domain is in
 -n, --numa              Prints out NUMA node affinity`,
+    json: true,
     load: () => import('./list.ts'),
   },
   {
@@ -94,6 +95,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     usage: '[options] [field]',
     description: 'Get information about Xen host',
     options: '-n, --numa         List host NUMA topology information',
+    json: true,
     load: () => import('./info.ts'),
   },
   {
@@ -101,6 +103,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     modifies: false,
     usage: '<DomainName>',
     description: 'Convert a domain name to domain id',
+    json: true,
     load: () => import('./domid.ts'),
   },
   {
@@ -108,6 +111,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     modifies: false,
     usage: '<DomainId>',
     description: 'Convert a domain id to domain name',
+    json: true,
     load: () => import('./domname.ts'),
   },
   {
@@ -115,6 +119,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     modifies: false,
     usage: '[Domain, ...]',
     description: 'List the VCPUs for all/some domains',
+    json: true,
     load: () => import('./vcpu-list.ts'),
   },
   {
@@ -141,6 +146,7 @@ export const COMMANDS: readonly CommandSpec[] = [
 -m USEC, --migration_delay_us=USEC  How long a vCPU stays where it ran.
 -r USEC, --ratelimit_us=USEC        The least time that a vCPU runs.
 -p CPUPOOL, --cpupool=CPUPOOL       This pool alone.`,
+    json: true,
     load: () => import('./sched-credit.ts'),
   },
   {
@@ -154,6 +160,7 @@ export const COMMANDS: readonly CommandSpec[] = [
 -s, --schedparam                    Show or change the parameters of a pool.
 -r USEC, --ratelimit_us=USEC        The least time that a vCPU runs.
 -p CPUPOOL, --cpupool=CPUPOOL       This pool alone.`,
+    json: true,
     load: () => import('./sched-credit.ts'),
   },
   {
@@ -167,6 +174,7 @@ export const COMMANDS: readonly CommandSpec[] = [
 -b BUDGET, --budget=BUDGET          What it has of each period, in microseconds.
 -e 0|1, --extratime=0|1             May it use time that nobody has reserved?
 -c CPUPOOL, --cpupool=CPUPOOL       This pool alone.`,
+    json: true,
     load: () => import('./sched-rtds.ts'),
   },
   {
@@ -187,6 +195,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     usage: '[-c|--cpus] [<CPU Pool>]',
     description: 'List CPU pools on host',
     options: `-c, --cpus              Print the CPUs of each.`,
+    json: true,
     load: () => import('./cpupool-list.ts'),
   },
   {
@@ -279,6 +288,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     modifies: false,
     usage: '',
     description: 'List guest domains, excluding dom0, stubdoms, etc.',
+    json: true,
     load: () => import('./vm-list.ts'),
   },
   {
@@ -318,6 +328,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     modifies: false,
     usage: '<Domain(s)>',
     description: 'List virtual network interfaces for a domain',
+    json: true,
     load: () => import('./network-list.ts'),
   },
   {
@@ -325,6 +336,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     modifies: false,
     usage: '<Domain(s)>',
     description: 'List virtual block devices for a domain',
+    json: true,
     load: () => import('./block-list.ts'),
   },
   {
@@ -332,6 +344,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     modifies: false,
     usage: '<Domain(s)>',
     description: 'List virtual channel devices for a domain',
+    json: true,
     load: () => import('./channel-list.ts'),
   },
   {
@@ -339,6 +352,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     modifies: false,
     usage: '[Domain]',
     description: 'Get information about page sharing',
+    json: true,
     load: () => import('./sharing.ts'),
   },
   {
@@ -346,6 +360,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     modifies: false,
     usage: '',
     description: 'List outstanding claim information about all domains',
+    json: true,
     load: () => import('./claims.ts'),
   },
   {
@@ -353,6 +368,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     modifies: false,
     usage: '[-s] [Domain]',
     description: 'Print uptime for all/some domains',
+    json: true,
     load: () => import('./uptime.ts'),
   },
   {
@@ -362,6 +378,13 @@ export const COMMANDS: readonly CommandSpec[] = [
     description: "Read and/or clear the hypervisor's message buffer",
     options: '  -c                        Clear the buffer after printing it',
     load: () => import('./dmesg.ts'),
+  },
+  {
+    name: 'top',
+    modifies: false,
+    usage: '',
+    description: 'Monitor a host and the domains in real time',
+    load: () => import('./top.ts'),
   },
   {
     name: 'debug-keys',

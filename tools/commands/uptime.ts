@@ -7,6 +7,7 @@ import { withStore } from '../store/connect-store.ts';
 import type { ToolstackClient } from '../toolstack-client.ts';
 import { CommandFailure, type RunCommand } from './command.ts';
 import { findDomain } from './find-domain.ts';
+import { printJson } from './json-output.ts';
 import { commandLine } from './options.ts';
 
 export const run: RunCommand = async (args, context) => {
@@ -15,7 +16,9 @@ export const run: RunCommand = async (args, context) => {
   const short = line.options.has('s');
   const client = await context.connect();
   const domains = await asked(client, line.args);
-  if (!short) context.out(`${left('Name', 33)} ${right('ID', 4)} Uptime`);
+  const json = line.options.has('json');
+  const list: unknown[] = [];
+  if (!short && !json) context.out(`${left('Name', 33)} ${right('ID', 4)} Uptime`);
   const now = Date.now();
   await withStore(context.io.env, async store => {
     for (const domain of domains) {
@@ -25,11 +28,12 @@ export const run: RunCommand = async (args, context) => {
         continue;
       }
       const name = domain.name ?? '(null)';
-      if (short) context.out(` ${clock(now)} up ${duration(seconds, false)}, ${name} (${domain.domid})`);
+      if (json) list.push({ domid: domain.domid, name: domain.name, uptime_s: seconds });
+      else if (short) context.out(` ${clock(now)} up ${duration(seconds, false)}, ${name} (${domain.domid})`);
       else context.out(`${left(name, 33)} ${right(domain.domid, 4)} ${duration(seconds, true)}`);
     }
   });
-  return 0;
+  return json ? printJson(context, list) : 0;
 };
 
 async function asked(client: ToolstackClient, names: readonly string[]): Promise<DomainInfo[]> {
@@ -47,7 +51,11 @@ async function asked(client: ToolstackClient, names: readonly string[]): Promise
 }
 
 /** Whole seconds; undefined for a domain nobody noted the start of. Domain 0 has been up as long as the machine. */
-async function upFor(store: XenstoreClient, { domid, uuid }: DomainInfo, now: number): Promise<number | undefined> {
+export async function upFor(
+  store: XenstoreClient,
+  { domid, uuid }: DomainInfo,
+  now: number,
+): Promise<number | undefined> {
   if (domid === 0) return Math.floor(Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]));
   const start = await readKey(store, `/vm/${uuid}/start_time`);
   return start === undefined ? undefined : Math.max(0, Math.floor(now / 1000 - Number(start)));

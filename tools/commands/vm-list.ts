@@ -2,6 +2,7 @@
 
 import { left } from '../columns.ts';
 import type { RunCommand } from './command.ts';
+import { printJson } from './json-output.ts';
 import { commandLine } from './options.ts';
 
 export const run: RunCommand = async (args, context) => {
@@ -9,6 +10,12 @@ export const run: RunCommand = async (args, context) => {
   if (typeof line === 'number') return line;
   const client = await context.connect();
   const domains = await client.call('list', { domid: null });
+  if (line.options.has('json')) {
+    return printJson(
+      context,
+      domains.map(({ domid, name, uuid }) => ({ domid, name, uuid })),
+    );
+  }
   context.out('UUID                                  ID    name');
   for (const { uuid, domid, name } of domains) context.out(`${uuid}  ${domid}    ${left(name ?? '(null)', 30)}`);
   return 0;
