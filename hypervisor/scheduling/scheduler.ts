@@ -426,6 +426,7 @@ export class Scheduler {
   }
   private startGrace(unit: Unit, now: number): void {
     unit.tookBackAt = unit.chargedNs;
+    unit.graceGrew = false;
     this.timers.set(unit.grace, now + unit.graceNs);
   }
   private graceEnds(unit: Unit, now: number): void {
@@ -434,9 +435,12 @@ export class Scheduler {
     const left = unit.graceNs - (unit.chargedNs - unit.tookBackAt);
     // It sleeps until an event; it had not seen yet that it is to say so.
     if (unit.vcpu.blocked && left > unit.graceNs * (1 - AWAKE_SHARE)) this.sleep(unit, now, false);
-    // Linux runs others meanwhile: it has not had the time to yield.
-    else if (left > MIN_GRACE_NS / 2) this.timers.set(unit.grace, now + left);
-    else {
+    // Linux has run others meanwhile, perhaps, and it had no time to yield. But Linux brings the clock of a process that
+    // runs up to date at its ticks only, some ms apart: it is believed once.
+    else if (left > MIN_GRACE_NS / 2 && !unit.graceGrew) {
+      unit.graceGrew = true;
+      this.timers.set(unit.grace, now + left);
+    } else {
       unit.graceNs = Math.max(unit.graceNs / 2, MIN_GRACE_NS);
       this.stop(unit, now);
     }

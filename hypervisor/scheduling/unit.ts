@@ -28,6 +28,8 @@ export class Unit {
   readonly grace: Timer;
   /** How long it has to yield. */
   graceNs = 0;
+  /** It was given that time twice. */
+  graceGrew = false;
   /** Its domain runs, and it is up. */
   online = false;
   /** In a contended pool: it wants a pCPU, or has one. */
