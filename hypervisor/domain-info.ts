@@ -34,7 +34,8 @@ function flagsOf(domain: Domain): number {
   }
   // What a domain that is over did last is no state; its sleeping words stand as its process left them.
   if (blocked && !domain.isShutDown) flags |= XEN_DOMINF_blocked;
-  if (domain.dying) flags |= XEN_DOMINF_dying;
+  // Xen: a domain is paused when it begins to die; ganeti takes no other state of a dying one.
+  if (domain.dying) flags = XEN_DOMINF_dying | XEN_DOMINF_paused;
   if (domain.isPaused) flags |= XEN_DOMINF_paused;
   if (domain.isShutDown) flags |= XEN_DOMINF_shutdown;
   if (domain.isXenstore) flags |= XEN_DOMINF_xs_domain;

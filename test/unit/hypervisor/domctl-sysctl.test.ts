@@ -278,6 +278,10 @@ describe('D7 getdomaininfo and the list', () => {
     expect(info(b)('flags')).toBe(XEN_DOMINF_shutdown | (SHUTDOWN_crash << 16));
     // Xen: a domain none of whose vcpus is on line counts as blocked.
     expect(flags(rig.guest({ building: true }))).toBe(XEN_DOMINF_paused | XEN_DOMINF_blocked);
+    op(XEN_DOMCTL_destroydomain, a);
+    expect(info(a)('flags') & 0xff).toBe(XEN_DOMINF_dying | XEN_DOMINF_paused);
+    op(XEN_DOMCTL_destroydomain, b);
+    expect(info(b)('flags') & 0xff).toBe(XEN_DOMINF_dying | XEN_DOMINF_paused | XEN_DOMINF_shutdown);
   });
   it('D7 counts memory, vcpus and CPU time', () => {
     rig.processes.cpu.set(`${a.domid}.0`, 12_345);
