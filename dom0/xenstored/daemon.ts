@@ -19,6 +19,8 @@ export interface DaemonParts {
   /** Deliver what the hypervisor has to tell; true when there was something. */
   readonly pollEvents: () => boolean;
   readonly sleep: Sleep;
+  /** What is done, a little at a time, as long as there is nothing else to do. */
+  readonly rehearsal?: { step(): 'progress' | 'idle' };
   /** That of the server too. */
   readonly clock: TurnClock;
 }
@@ -53,6 +55,7 @@ export class Daemon {
   /** Serve from the next turn of Node's event loop on, which has one now and then and before each sleep. */
   run(): void {
     const { server, sockets, sleep, clock } = this.#parts;
+    let { rehearsal } = this.#parts;
     const spin = new AdaptiveSpin();
     const deadline = (): number => Math.min(this.#nextCheck, server.deadline);
     const step = { changed: () => this.step() === 'progress' };
@@ -64,6 +67,8 @@ export class Daemon {
         if (step.changed()) worked = true;
         else if (worked) {
           if (!spin.until(step, clock.now(), deadline())) break;
+        } else if (rehearsal !== undefined) {
+          if (rehearsal.step() === 'idle') rehearsal = undefined;
         } else {
           const asleep = clock.now();
           sleep.until(deadline());

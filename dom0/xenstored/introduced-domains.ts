@@ -16,7 +16,6 @@ import { DomainRing, type DomainRingState } from './domain-ring.ts';
 import type { Domain, DomainDoor, DomainInfo } from './domains.ts';
 import { XENSTORE_SERVER_FEATURE_DOMID_ANY, XENSTORE_SERVER_FEATURE_WATCHDEPTH } from './newer-wire.ts';
 import { INTRODUCE_DOMAIN, RELEASE_DOMAIN } from './path.ts';
-import { DOM0 } from './permissions.ts';
 import type { RecordedDoor, StorePage } from './recorded-door.ts';
 import type { DomainSeen, Recorder } from './recorder.ts';
 import { answer, mayTake } from './requests.ts';
@@ -122,7 +121,7 @@ export class IntroducedDomains {
     };
     const connection = new Connection({
       name: `dom${domid}`,
-      actor: domid === 0 ? { ...DOM0 } : { domid, privileged: false, target },
+      actor: { domid, privileged: domid === 0, target },
       limits: () => server.quotas.limits(domid, domid === 0),
       watchBytes: client => server.watches.bytes(client),
       answer: (...message) => answer(server, ...message),

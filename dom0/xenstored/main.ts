@@ -26,6 +26,7 @@ import {
 } from '#pvbus';
 import { ControlFiles } from './control-files.ts';
 import { Daemon } from './daemon.ts';
+import { DomainRehearsal } from './domain-rehearsal.ts';
 import type { DomainDoor } from './domains.ts';
 import { Journal } from './journal.ts';
 import { FileDisk, type JournalDisk } from './journal-file.ts';
@@ -142,7 +143,8 @@ function serve(server: Server, vcpu: Vcpu | undefined, listener: number): { daem
     ...(vcpu ? underHypervisor(vcpu) : alone()),
   });
   server.liveUpdate = update;
-  const daemon = new Daemon({ server, sockets, update, pollEvents, sleep, clock });
+  const rehearsal = vcpu && { rehearsal: new DomainRehearsal(clock) };
+  const daemon = new Daemon({ server, sockets, update, pollEvents, sleep, clock, ...rehearsal });
   daemon.run();
   return { daemon, sockets };
 }

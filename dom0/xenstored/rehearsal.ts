@@ -23,8 +23,8 @@ import {
 } from '#pvbus';
 import { Daemon } from './daemon.ts';
 import { Journal } from './journal.ts';
-import type { JournalDisk, JournalFile } from './journal-file.ts';
 import { noHypervisor } from './no-hypervisor.ts';
+import { PlayDisk } from './play-disk.ts';
 import { Replay } from './replay.ts';
 import { type ClientState, Server } from './server.ts';
 import { Sockets } from './sockets.ts';
@@ -54,30 +54,6 @@ const REQUESTS: readonly { readonly type: number; readonly payload: (node: strin
 ];
 
 const silent: Log = { info: () => {}, warn: () => {}, error: () => {} };
-
-/** A journal of no longer than a rehearsal. */
-class PlayDisk implements JournalDisk, JournalFile {
-  readonly #written: Uint8Array[] = [];
-
-  read(): Uint8Array {
-    return Buffer.concat(this.#written);
-  }
-  open(): JournalFile {
-    return this;
-  }
-  create(): JournalFile {
-    return this;
-  }
-  append(bytes: Uint8Array): void {
-    this.#written.push(bytes.slice());
-  }
-  sync(done: (error: null) => void): void {
-    done(null);
-  }
-  replace(): void {}
-  remove(): void {}
-  close(): void {}
-}
 
 /** Returns the daemon that has taken over, for who wants to see whether it went well. */
 export function rehearse(clock: TurnClock): Server {

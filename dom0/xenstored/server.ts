@@ -133,7 +133,7 @@ export class Server {
   accept(onOutput: () => void): Connection {
     const connection = new Connection({
       name: `socket ${this.#nextName++}`,
-      actor: { ...DOM0 },
+      actor: { domid: 0, privileged: true, target: undefined },
       limits: () => this.quotas.limits(0, true),
       watchBytes: client => this.watches.bytes(client),
       answer: this.#answerSocket.bind(this),

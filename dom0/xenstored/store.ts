@@ -138,16 +138,21 @@ export function emptyTree(): Tree {
   return apply(tree, { kind: 'mkdir', path: '/tool/xenstored' }, DOM0, UNLIMITED, 0).tree;
 }
 
+// Nodes are made in as few ways as can be, and each is written out: a copy by spreading is, to the engine, an object
+// of another kind, and code that has met both is slower with either.
+
 function leaf(value: string, perms: Permissions, generation: number): Node {
-  return {
-    value,
-    perms,
-    children: NameMap.empty,
-    generation,
-    namesGeneration: generation,
-    count: 0,
-    below: NO_USAGE,
-  };
+  return made(value, perms, NameMap.empty, generation, 0, NO_USAGE);
+}
+function made(
+  value: string,
+  perms: Permissions,
+  children: NameMap<Node>,
+  generation: number,
+  count: number,
+  below: Usages,
+): Node {
+  return { value, perms, children, generation, namesGeneration: generation, count, below };
 }
 
 // ---- what nodes are to domains ----
@@ -234,8 +239,6 @@ function chainOf(tree: Tree, segments: readonly string[]): Node[] {
   return chain;
 }
 
-// Both written out: to spread the node and replace fields of the copy made writes twice as slow.
-
 function withChildren(
   { value, perms, count, below }: Node,
   children: NameMap<Node>,
@@ -301,7 +304,8 @@ function put(
   }
   if (!mayWrite(actor, last.perms)) throw denied();
   // Xen: a new node has its parent's permissions, but belongs to the domain that made it.
-  const perms = actor.privileged ? last.perms : { ...last.perms, owner: actor.domid };
+  const { others, entries } = last.perms;
+  const perms = actor.privileged ? last.perms : { owner: actor.domid, others, entries };
   const end = segments.length - 1;
   const after = leaf(op.kind === 'write' ? op.value : NOTHING, perms, generation);
   let more: Usages = usagesOf(after, segments[end]!); // at least one segment was missing
@@ -310,7 +314,7 @@ function put(
   let node = after;
   for (let i = end - 1; i >= at; i--) {
     const children = (NameMap.empty as NameMap<Node>).with(segments[i + 1]!, node, tagsOf(node));
-    node = { ...leaf(NOTHING, perms, generation), children, count: end - i, below: more };
+    node = made(NOTHING, perms, children, generation, end - i, more);
     checkSize(node, op.path, limits);
     more = plus(more, usagesOf(node, segments[i]!));
   }
@@ -358,7 +362,8 @@ function setPerms(
   }
   if (path.startsWith('@')) {
     if (!actor.privileged) throw new Refusal('EACCES', `dom${actor.domid} may not change ${path}`);
-    return { tree: { ...tree, special: tree.special.with(path, perms, tagsOfPerms(perms)) }, change: undefined };
+    const { root, usage, special } = tree;
+    return { tree: { root, usage, special: special.with(path, perms, tagsOfPerms(perms)) }, change: undefined };
   }
   const chain = chainOf(tree, segments);
   const last = chain[chain.length - 1]!; // never empty
@@ -498,5 +503,5 @@ function withoutSpecial(tree: Tree, domid: number): Tree {
     const without = withoutDomain(perms, domid);
     if (without !== perms) special = special.with(path, without, tagsOfPerms(without));
   }
-  return special === tree.special ? tree : { ...tree, special };
+  return special === tree.special ? tree : { root: tree.root, usage: tree.usage, special };
 }

@@ -29,10 +29,12 @@ export const SAW_NAMES = 4;
 export const SAW_PERMS = 8;
 
 /**
- * Generations within a transaction: this and the place of the operation. The store's own are given at the
- * commit, so a transaction that is open or was given up has no influence on them.
+ * Generations within a transaction: the first of these that none in its tree has reached, and the place of the
+ * operation. The store's own are given at the commit, so a transaction that is open or was given up has no influence
+ * on them. The first is a small integer to the engine: once a node has had a greater one, all take more room, and what
+ * was compiled for the others is given up.
  */
-const PROVISIONAL = 2 ** 52;
+const PROVISIONAL = [2 ** 30, 2 ** 52] as const;
 
 /** Counted for a transaction, and for each path and operation of it, beside their text. */
 const OVERHEAD = 64;
@@ -180,7 +182,8 @@ export class Transaction implements View {
   /** Do `op` and keep it for the end. */
   #do(op: Operation, limits: Limits, held: number): void {
     const place = this.#placeOf(op);
-    this.#tree = apply(this.#tree, op, this.#actor, limits, PROVISIONAL + place, held).tree;
+    const first = this.#store.generation < PROVISIONAL[0] ? PROVISIONAL[0] : PROVISIONAL[1];
+    this.#tree = apply(this.#tree, op, this.#actor, limits, first + place, held).tree;
     // Of a node that was written here nothing is left for MKDIR to do.
     if (op.kind === 'mkdir' && this.#written.has(op.path)) return;
     if (op.kind === 'write') this.#written.set(op.path, place);

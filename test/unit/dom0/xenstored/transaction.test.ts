@@ -310,6 +310,28 @@ describe('the generations of the store', () => {
     ask(dom0, { type: XS_MKDIR, payload: '/done\0' });
     expect(rig.server.store.generation).toBe(before + 1);
   });
+
+  test.each([0, 2 ** 30 - 1, 2 ** 30, 2 ** 31, 2 ** 40])(
+    "in a transaction are above the store's, which are at %d",
+    last => {
+      const store = new Store();
+      const dom0: Actor = { domid: 0, privileged: true, target: undefined };
+      const unlimited: Account = { limits: () => new Quotas().limits(0, true), held: () => 0 };
+      store.restore(store.tree, last);
+      store.commit(
+        apply(store.tree, { kind: 'write', path: '/a', value: '' }, dom0, unlimited.limits(), last + 1).tree,
+      );
+      const transaction = new Transaction(store, dom0, unlimited);
+      const generations = ['/a', '/a/b', '/a'].map(path => {
+        transaction.apply({ kind: 'write', path, value: path });
+        return transaction.tree.root.children.get('a')!.generation; // written above
+      });
+      expect(generations.every(generation => generation > last + 1)).toBe(true);
+      transaction.commit();
+      expect(store.generation).toBeLessThanOrEqual(last + 4);
+      expect(store.tree.root.children.get('a')?.generation).toBe(store.generation);
+    },
+  );
 });
 
 /** The whole tree with values and permissions, as dom0 sees it. */
