@@ -91,6 +91,7 @@ export class Dom0 {
       xs,
       log,
       clock,
+      runDir,
       consoled: this.#consoled,
       bridges,
       backendsSettled: async () => {

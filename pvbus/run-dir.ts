@@ -91,6 +91,9 @@ export function runPaths(dir: string): {
   readonly version: string;
   consoleSocket(domid: number): string;
   consoleLog(name: string): string;
+  /** What was done when a domain ended. */
+  monitorLog(name: string): string;
+  coreDump(name: string): string;
 } {
   return {
     xenstoredSocket: join(dir, 'xenstored.sock'),
@@ -102,5 +105,7 @@ export function runPaths(dir: string): {
     consoleSocket: domid => join(dir, 'console', `${domid}.sock`),
     // A domain's name comes from a config: keep it one path component, and reversible.
     consoleLog: name => join(dir, 'log', `console-${encodeURIComponent(name)}.log`),
+    monitorLog: name => join(dir, 'log', `xl-${encodeURIComponent(name)}.log`),
+    coreDump: name => join(dir, 'dump', encodeURIComponent(name)),
   };
 }

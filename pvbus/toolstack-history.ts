@@ -1,5 +1,6 @@
-// What the toolstack remembers of domains' lives: requests of toolstack-protocol.ts.
-import { integer, listOf, nullable, oneOf, quantity, record, type Shaped, text } from './message-shape.ts';
+// What the toolstack remembers for tools as long as the host runs: requests of toolstack-protocol.ts.
+import { XenError } from './errors.ts';
+import { integer, listOf, nothing, nullable, oneOf, quantity, record, type Shaped, text } from './message-shape.ts';
 
 const domid = integer(0, 0x7fef);
 
@@ -18,9 +19,36 @@ export type DomainEvent = Shaped<typeof domainEvent>;
 /** How many the toolstack remembers. */
 export const EVENT_HISTORY = 1000;
 
+/** Which domains `xl up` of a file has made or found. */
+export const topologyNote = record({
+  /** Of the file: absolute, symbolic links resolved. */
+  path: text(4096),
+  domains: listOf(record({ name: text(255), uuid: text(36) }), 4096),
+});
+export type TopologyNote = Shaped<typeof topologyNote>;
+
+const MAX_TOPOLOGIES = 1024;
+
 export const HISTORY_OPS = {
   /** The last EVENT_HISTORY of this host, oldest first. */
   history: { args: record({}), result: listOf(domainEvent, EVENT_HISTORY) },
+  topologies: { args: record({}), result: listOf(topologyNote, MAX_TOPOLOGIES) },
+  /** In place of what was noted of this file before; without domains it is forgotten. ENOSPC. */
+  noteTopology: { args: topologyNote, result: nothing },
   /** How often each domain the toolstack made took the place of one that had ended, in a row. */
   restarts: { args: record({}), result: listOf(record({ domid, restarts: integer() }), 65_536) },
 } as const;
+
+/** The notes of `xl up`, by file. */
+export class TopologyNotes {
+  readonly #notes = new Map<string, TopologyNote>();
+
+  all(): TopologyNote[] {
+    return [...this.#notes.values()];
+  }
+  set(note: TopologyNote): void {
+    if (note.domains.length === 0) this.#notes.delete(note.path);
+    else if (this.#notes.has(note.path) || this.#notes.size < MAX_TOPOLOGIES) this.#notes.set(note.path, note);
+    else throw new XenError('ENOSPC', `the host knows ${MAX_TOPOLOGIES} topologies already`);
+  }
+}

@@ -23,11 +23,13 @@ import {
   text,
 } from './message-shape.ts';
 import { COUNTER_OPS } from './toolstack-counters.ts';
+import { type DomainEvent, domainEvent, HISTORY_OPS } from './toolstack-history.ts';
 import { SCHEDULING_OPS } from './toolstack-scheduling.ts';
 
 export { checkDomainConfig, type DomainConfig } from './domain-config.ts';
 export type { DeviceCounters, VbdCounters, VifCounters } from './toolstack-counters.ts';
 export { encodeFrame, FrameDecoder, MAX_FRAME, TOOLSTACK_VERSION } from './toolstack-frames.ts';
+export { type DomainEvent, EVENT_HISTORY, type TopologyNote, TopologyNotes } from './toolstack-history.ts';
 export {
   type Cpupool,
   type DomainShares,
@@ -163,6 +165,10 @@ export const TOOLSTACK_OPS = {
   setVcpus: op({ domid, count: integer(0, 0xffff_ffff) }, nothing),
   /** What it may have at most. EINVAL when that is less than it is to have. */
   setMaxMemory: op({ domid, kib: integer(0, Number.MAX_SAFE_INTEGER) }, nothing),
+  /** Write the domain's core to the file of this absolute path, which is replaced. */
+  dumpCore: op({ domid, path: text(4096) }, nothing),
+  /** Have `config` be what the domain is made of when it comes again; its name, uuid and domid stay. */
+  updateConfig: op({ domid, config: domainConfig }, nothing),
   /** Path of the unix socket that carries the console's bytes both ways. */
   console: op({ domid }, record({ path: text(108) })),
   /** Replies when a backend serves it. EEXIST, ENOENT, EBUSY, ... with nothing left of it. */
@@ -186,6 +192,7 @@ export const TOOLSTACK_OPS = {
   deleteBridge: op({ name: text(64) }, nothing),
   ...SCHEDULING_OPS,
   ...COUNTER_OPS,
+  ...HISTORY_OPS,
   /** End every domain, then the host. The connection closes when dom0 goes. */
   shutdownHost: op({}, nothing),
 } as const;
@@ -209,14 +216,6 @@ export interface ToolstackError {
 
 export const phaseEvent = record({ event: oneOf('phase'), phase: text(256), ms: quantity });
 export type PhaseEvent = Shaped<typeof phaseEvent>;
-export const domainEvent = record({
-  event: oneOf('domain'),
-  what: oneOf('created', 'shutdown', 'destroyed'),
-  domid,
-  name: nullable(anyName),
-  reason: nullable(integer(0, 255)),
-});
-export type DomainEvent = Shaped<typeof domainEvent>;
 /** Records of one ring, whole and in its order: of a pCPU as Xen has them, of a vCPU in slots of TRACE_SLOT_SIZE. */
 const traceChunk = record({
   cpu: nullable(integer(0, 4095)),

@@ -1,8 +1,19 @@
 // What becomes of a domain that has shut down: on_poweroff, on_reboot, on_crash, on_watchdog of its config.
 import { randomUUID } from 'node:crypto';
-import type { Clock, DomainConfig, Log } from '#pvbus';
-import { SHUTDOWN_crash } from '#pvbus';
+import {
+  type Clock,
+  type DomainConfig,
+  type Domid,
+  ERROR_FAIL,
+  type Log,
+  type runPaths,
+  SHUTDOWN_crash,
+  SHUTDOWN_soft_reset,
+  SHUTDOWN_suspend,
+  type ShutdownAction,
+} from '#pvbus';
 import type { DomainRecord } from './domain-records.ts';
+import { MonitorLog } from './monitor-log.ts';
 import { actionFor, reasonText } from './shutdown-reasons.ts';
 
 /** What the monitor does to domains. */
@@ -13,6 +24,14 @@ export interface MonitorActions {
   create(config: DomainConfig): Promise<unknown>;
   /** Keep what is left of the domain under another name and uuid, without its devices. */
   preserveAs(record: DomainRecord, name: string, uuid: string): Promise<void>;
+  /** Its memory as it is now, into the run directory's dump folder. */
+  dumpCore(record: DomainRecord): Promise<void>;
+}
+
+interface MonitorParts {
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly paths: Pick<ReturnType<typeof runPaths>, 'monitorLog' | 'coreDump'>;
 }
 
 /** A domain that lived shorter than this is restarted later and later. */
@@ -24,15 +43,36 @@ export class Monitor {
   readonly #actions: MonitorActions;
   readonly #log: Log;
   readonly #clock: Clock;
+  readonly #paths: MonitorParts['paths'];
+  /** Of each domain that is watched over. */
+  readonly #logs = new Map<Domid, MonitorLog>();
+  /** Of domains that come again, by name: who watched over the one before goes on. */
+  readonly #goingOn = new Map<string, MonitorLog>();
   /** How often in a row a name's domain was restarted soon after its start. */
   readonly #shortLives = new Map<string, number>();
   readonly #waiting = new Set<NodeJS.Timeout>();
   #stopped = false;
 
-  constructor(actions: MonitorActions, log: Log, clock: Clock) {
+  constructor(actions: MonitorActions, { log, clock, paths }: MonitorParts) {
     this.#actions = actions;
     this.#log = log;
     this.#clock = clock;
+    this.#paths = paths;
+  }
+
+  /** The domain is there. `monitor` false: nobody is to act on its end. */
+  watch(domid: Domid, { name }: DomainConfig, monitor: boolean): void {
+    const before = this.#goingOn.get(name);
+    this.#goingOn.delete(name);
+    if (!monitor) return;
+    const log = before ?? MonitorLog.begin(this.#paths.monitorLog(name), this.#log);
+    this.#logs.set(domid, log);
+    log.line(`Waiting for domain ${name} (domid ${domid}) to die [pid ${process.pid}]`);
+  }
+  /** Somebody else ended it. */
+  destroyed(domid: Domid): void {
+    this.#logs.get(domid)?.line(`Domain ${domid} has been destroyed.`);
+    this.#logs.delete(domid);
   }
 
   /** The domain's shutdown was seen. Resolves when what is due now is done; a delayed restart comes later. */
@@ -47,8 +87,17 @@ export class Monitor {
     }
     this.#log.info(`${what}; ${key}=${action}`);
     if (this.#stopped) return;
+    const log = this.#logs.get(domid);
+    // From here on its end is ours.
+    this.#logs.delete(domid);
+    log?.line(`Domain ${domid} has shut down, reason code ${reason} 0x${reason.toString(16)}`);
+    if (reason === SHUTDOWN_suspend) log?.line('Domain has suspended.');
+    else {
+      if (reason > SHUTDOWN_soft_reset) log?.line(`Unknown shutdown reason code ${reason}. Destroying domain.`);
+      log?.line(`Action for shutdown reason code ${reason} is ${action}`);
+    }
     try {
-      await this.#act(record, action);
+      await this.#act(record, action, log);
     } catch (error) {
       this.#log.error(
         `domain '${config.name}' (dom${domid}): ${action}: ${error instanceof Error ? error.message : error}`,
@@ -63,49 +112,74 @@ export class Monitor {
     this.#waiting.clear();
   }
 
-  async #act(record: DomainRecord, action: DomainConfig['on_crash']): Promise<void> {
+  async #act(record: DomainRecord, action: ShutdownAction, log: MonitorLog | undefined): Promise<void> {
     switch (action) {
       case 'preserve':
+        log?.line('Done. Exiting now');
         return;
-      case 'destroy':
-        return this.#actions.destroy(record);
       case 'coredump-destroy':
-        this.#noCore(record);
-        return this.#actions.destroy(record);
+        await this.#dump(record, log);
+        return this.#destroy(record, log);
+      case 'destroy':
+        return this.#destroy(record, log);
       case 'coredump-restart':
-        this.#noCore(record);
-        return this.#restart(record);
+        await this.#dump(record, log);
+        return this.#restart(record, log);
       case 'restart':
       case 'soft-reset': // Xen: resets the domain in place, which a domain without firmware sees as a restart
-        return this.#restart(record);
+        return this.#restart(record, log);
       case 'rename-restart': {
         const stamp = new Date(this.#clock.wallMs()).toISOString().replaceAll(/[-:]/g, '').slice(0, 13);
         // Xen: xl's suffix, -%Y%m%dT%H%MZ.
-        const name = `${record.config.name}-${stamp}Z`;
-        const { config } = record;
-        await this.#actions.preserveAs(record, name, randomUUID());
-        return this.#start(config, this.#delay(record));
+        const suffix = `-${stamp}Z`;
+        const { config, domid } = record;
+        log?.line(`Preserving domain ${domid} ${config.name} with suffix${suffix}`);
+        await this.#actions.preserveAs(record, `${config.name}${suffix}`, randomUUID());
+        return this.#start(record, this.#delay(record), log);
       }
     }
   }
 
-  async #restart(record: DomainRecord): Promise<void> {
-    const delay = this.#delay(record);
+  async #destroy(record: DomainRecord, log: MonitorLog | undefined): Promise<void> {
+    log?.line(`Domain ${record.domid} needs to be cleaned up: destroying the domain`);
     await this.#actions.destroy(record);
-    await this.#start(record.config, delay);
+    log?.line('Done. Exiting now');
   }
-  async #start(config: DomainConfig, delayMs: number): Promise<void> {
+  async #restart(record: DomainRecord, log: MonitorLog | undefined): Promise<void> {
+    const delay = this.#delay(record);
+    log?.line(`Domain ${record.domid} needs to be cleaned up: destroying the domain`);
+    await this.#actions.destroy(record);
+    await this.#start(record, delay, log);
+  }
+  async #start({ config }: DomainRecord, delayMs: number, log: MonitorLog | undefined): Promise<void> {
     if (this.#stopped) return;
-    if (delayMs === 0) {
-      await this.#actions.create(config);
-      return;
-    }
+    log?.line('Done. Rebooting now');
+    const create = async (): Promise<void> => {
+      if (log !== undefined) this.#goingOn.set(config.name, log);
+      try {
+        await this.#actions.create(config);
+      } finally {
+        this.#goingOn.delete(config.name);
+      }
+    };
+    if (delayMs === 0) return create();
     this.#log.warn(`domain '${config.name}' keeps ending soon after its start, next one in ${delayMs / 1000} s`);
     const timer = setTimeout(() => {
       this.#waiting.delete(timer);
-      this.#actions.create(config).catch(error => this.#log.error(`restarting '${config.name}': ${error.message}`));
+      create().catch(error => this.#log.error(`restarting '${config.name}': ${error.message}`));
     }, delayMs);
     this.#waiting.add(timer);
+  }
+  /** Xen: a core that cannot be written keeps nobody from what comes next. */
+  async #dump(record: DomainRecord, log: MonitorLog | undefined): Promise<void> {
+    log?.line(`dumping core to ${this.#paths.coreDump(record.config.name)}`);
+    try {
+      await this.#actions.dumpCore(record);
+    } catch (error) {
+      log?.line(`core dump failed (rc=${ERROR_FAIL}).`);
+      const { name } = record.config;
+      this.#log.error(`domain '${name}' (dom${record.domid}): ${error instanceof Error ? error.message : error}`);
+    }
   }
   /** 0 for a domain that lived, and for the first that did not. */
   #delay(record: DomainRecord): number {
@@ -125,8 +199,5 @@ export class Monitor {
     } catch (error) {
       return `(its crash record cannot be read: ${error instanceof Error ? error.message : error})`;
     }
-  }
-  #noCore(record: DomainRecord): void {
-    this.#log.warn(`domain '${record.config.name}' (dom${record.domid}): core dumps are not written by this host`);
   }
 }

@@ -214,6 +214,12 @@ export class ToolstackServer {
       case 'setMaxMemory':
         await toolstack.setMaxMemory(asDomid(request.args.domid), request.args.kib);
         return null;
+      case 'dumpCore':
+        await toolstack.dumpCore(asDomid(request.args.domid), request.args.path);
+        return null;
+      case 'updateConfig':
+        await toolstack.updateConfig(asDomid(request.args.domid), request.args.config);
+        return null;
       case 'console':
         return { path: toolstack.console(asDomid(request.args.domid)) };
       case 'attachDisk':
@@ -236,6 +242,15 @@ export class ToolstackServer {
         connection.subscriptions.push(stop);
         return { cpus, since };
       }
+      case 'history':
+        return toolstack.history();
+      case 'restarts':
+        return toolstack.restarts();
+      case 'topologies':
+        return toolstack.topologies.all();
+      case 'noteTopology':
+        toolstack.topologies.set(request.args);
+        return null;
       case 'subscribe':
         connection.subscriptions.push(toolstack.subscribe(tell));
         return null;

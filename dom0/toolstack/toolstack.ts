@@ -9,9 +9,12 @@ import {
   type DomainEvent,
   type DomainInfo,
   type Domid,
+  EVENT_HISTORY,
   type HostInfo,
   type Log,
   readKey,
+  runPaths,
+  TopologyNotes,
   type VifConfig,
   XenError,
   type XenstoreClient,
@@ -27,6 +30,7 @@ import { rememberTarget, setMaxMemory, setMemoryTarget } from './domain-memory.t
 import { writeNodes } from './domain-nodes.ts';
 import { DOM0_NAME, type DomainRecord, DomainRecords } from './domain-records.ts';
 import { setVcpus } from './domain-vcpus.ts';
+import { dumpCore, dumpCoreTo } from './dump-core.ts';
 import { FreeMemory } from './free-memory.ts';
 import { hostInfo } from './host-info.ts';
 import { freeVifNumber, type PluggableType, plug, recordOf, unplugDevice } from './hotplug.ts';
@@ -51,6 +55,7 @@ export interface ToolstackOptions {
   readonly xs: XenstoreClient;
   readonly log: Log;
   readonly clock: Clock;
+  readonly runDir: string;
   readonly consoled: Consoled;
   readonly bridges: Bridges;
   /** Resolves when dom0's backends have acted on every change of xenstore up to now. */
@@ -73,10 +78,16 @@ export class Toolstack {
   readonly #locks = new Locks();
   readonly #waits = new Waits();
   readonly #listeners = new Set<(event: DomainEvent) => void>();
+  readonly #history: DomainEvent[] = [];
+  /** What `xl up` wants remembered. */
+  readonly topologies = new TopologyNotes();
+  /** How often in a row the domain of a name was restarted, by whom that happened to. */
+  readonly #restarts = new Map<string, number>();
   #down = false;
 
   constructor(options: ToolstackOptions) {
-    const { xc, xs, log, clock } = options;
+    const { xc, xs, log, clock, runDir } = options;
+    const paths = runPaths(runDir);
     const watch = new DomainWatch(xc, xs, log, {
       shutdown: info => this.#hasShutDown(info),
       gone: domid => this.#hasGone(domid),
@@ -92,11 +103,14 @@ export class Toolstack {
       {
         crashMessage: record => crashMessage(xc, record.domid),
         destroy: record => this.#destroy(record.domid),
-        create: config => this.create(config, { paused: false, monitor: true }),
+        create: config => this.#restart(config),
         preserveAs: (record, name, uuid) => this.#preserveAs(record, name, uuid),
+        dumpCore: async record => {
+          const path = paths.coreDump(record.config.name);
+          await dumpCoreTo(xc, record.domid, path);
+        },
       },
-      log,
-      clock,
+      { log, clock, paths },
     );
   }
 
@@ -109,14 +123,18 @@ export class Toolstack {
   async create(config: DomainConfig, options: CreateOptions, onPhase: OnPhase = () => {}): Promise<Domid> {
     if (this.#down) throw new XenError('ECANCELED', 'the host is going down');
     const domid = await createDomain(this.#parts, config, options, onPhase);
-    this.#tell({ event: 'domain', what: 'created', domid, name: config.name, reason: null });
+    this.#monitor.watch(domid, config, options.monitor);
+    this.#restarts.delete(config.name);
+    this.#tell('created', domid, config.name, null);
     return domid;
   }
 
   /** Resolves when the domain is gone. */
   async destroy(domid: Domid): Promise<void> {
     this.#guest(domid, 'destroyed');
+    const name = this.#parts.records.get(domid)?.config.name;
     await this.#destroy(domid);
+    if (name !== undefined) this.#restarts.delete(name);
   }
 
   pause(domid: Domid): void {
@@ -213,6 +231,21 @@ export class Toolstack {
     }
     this.#parts.log.info(`dom${domid} is called '${name}' now`);
   }
+  /** Its memory and its vCPUs' state, into a file. */
+  async dumpCore(domid: Domid, path: string): Promise<void> {
+    this.#guest(domid, 'dumped');
+    if (!path.startsWith('/')) throw new XenError('EINVAL', `core of dom${domid}: '${path}' is no absolute path`);
+    await dumpCore(this.#parts.xc, domid, path);
+  }
+  /** What it is made of when it comes again; who it is stays. */
+  async updateConfig(domid: Domid, config: DomainConfig): Promise<void> {
+    this.#guest(domid, 'given another configuration');
+    const record = recordOf(this.#parts, domid);
+    const { name, uuid } = record.config;
+    // Its devices are those that it has: another one comes by attaching it.
+    const { disks, vifs, pvcalls } = record.config;
+    record.config = { ...config, name, uuid, disks, vifs, pvcalls };
+  }
   /** The unix socket of a domain's console. */
   console(domid: Domid): string {
     this.#guest(domid, 'attached to');
@@ -262,6 +295,15 @@ export class Toolstack {
     return () => this.#listeners.delete(listener);
   }
 
+  /** What was told to who subscribed, oldest first. */
+  history(): readonly DomainEvent[] {
+    return this.#history;
+  }
+  restarts(): { domid: Domid; restarts: number }[] {
+    const all = this.#parts.records.all();
+    return all.map(({ domid, config }) => ({ domid, restarts: this.#restarts.get(config.name) ?? 0 }));
+  }
+
   // ---- bridges ----
 
   createBridge(name: string, mtu: number): Promise<void> {
@@ -287,6 +329,12 @@ export class Toolstack {
 
   // ---- inside ----
 
+  async #restart(config: DomainConfig): Promise<void> {
+    const before = this.#restarts.get(config.name) ?? 0;
+    await this.create(config, { paused: false, monitor: true });
+    this.#restarts.set(config.name, before + 1);
+  }
+
   /** Throws ESRCH when there is no such domain, EINVAL for domain 0. */
   #guest(domid: Domid, verb: string): XcDomainInfo {
     if (domid === DOM0) throw new XenError('EINVAL', `domain 0 cannot be ${verb}`);
@@ -305,8 +353,9 @@ export class Toolstack {
       const uuid = record?.config.uuid ?? info!.uuid;
       const name = record?.config.name ?? null;
       await destroyDomain(this.#parts, domid, uuid);
+      this.#monitor.destroyed(domid);
       this.#waits.end(domid, 'destroyed', null);
-      this.#tell({ event: 'domain', what: 'destroyed', domid, name, reason: null });
+      this.#tell('destroyed', domid, name, null);
     });
   }
 
@@ -316,7 +365,7 @@ export class Toolstack {
     if (record === undefined || record.ended) return;
     record.ended = true;
     this.#waits.end(domid, 'shutdown', reason);
-    this.#tell({ event: 'domain', what: 'shutdown', domid, name: record.config.name, reason });
+    this.#tell('shutdown', domid, record.config.name, reason);
     void this.#monitor.shutdown(record, reason); // never rejects
   }
   /** Gone without our doing: clear away what is left of it. */
@@ -370,7 +419,10 @@ export class Toolstack {
     const name = await readKey(this.#parts.xs, namePath(domid));
     return name ?? (domid === DOM0 ? DOM0_NAME : null);
   }
-  #tell(event: DomainEvent): void {
+  #tell(what: DomainEvent['what'], domid: Domid, name: string | null, reason: number | null): void {
+    const at = Math.floor(this.#parts.clock.wallMs());
+    const event: DomainEvent = { event: 'domain', at, what, domid, name, reason };
+    if (this.#history.push(event) > EVENT_HISTORY) this.#history.shift();
     for (const listener of this.#listeners) listener(event);
   }
 }

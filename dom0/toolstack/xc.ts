@@ -15,6 +15,7 @@ import {
   errnoName,
   evtchn_alloc_unbound,
   type ForeignFrames,
+  type ForeignMemory,
   ForeignWindow,
   SCHEDOP_remote_shutdown,
   SCHEDOP_shutdown,
@@ -30,6 +31,7 @@ import {
   XEN_DOMCTL_createdomain,
   XEN_DOMCTL_destroydomain,
   XEN_DOMCTL_getdomaininfo,
+  XEN_DOMCTL_getvcpucontext,
   XEN_DOMCTL_max_mem,
   XEN_DOMCTL_max_vcpus,
   XEN_DOMCTL_pausedomain,
@@ -218,6 +220,17 @@ export class Xc {
       set64(view, u + xen_domctl_vcpucontext.at.ctxt, ctxt);
     });
   }
+  /** Its vcpu_guest_context; undefined for a vCPU that has not been set up. */
+  vcpuContext(domid: Domid, vcpu: number): Uint8Array | undefined {
+    const scratch = this.vcpu.scratch.reset();
+    const ctxt = scratch.alloc(vcpu_guest_context.size);
+    const op = scratch.alloc(xen_domctl.size);
+    const rc = this.calls.tryDomctl(op, XEN_DOMCTL_getvcpucontext, domid, (view, u) => {
+      view.setUint32(u + xen_domctl_vcpucontext.at.vcpu, vcpu, true);
+      set64(view, u + xen_domctl_vcpucontext.at.ctxt, ctxt);
+    });
+    return rc < 0 ? undefined : scratch.bytes.slice(ctxt, ctxt + vcpu_guest_context.size);
+  }
   /** undefined when there is no such domain. */
   domainInfo(domid: Domid): XcDomainInfo | undefined {
     const scratch = this.vcpu.scratch.reset();
@@ -396,10 +409,14 @@ export class Xc {
   }
   /** Look at, or write to, at most `frames` frames of the domain, beneath what its pools lay over them. */
   withForeign<T>(domid: Domid, frames: number, body: (foreign: ForeignFrames) => T): T {
+    return this.#window.look(this.foreignMemory(domid), frames, body);
+  }
+  /** All of the domain's memory, beneath what its pools lay over it. The caller closes it. */
+  foreignMemory(domid: Domid): ForeignMemory {
     const arg = this.vcpu.scratch.reset().alloc(xenolith_map_foreign.size);
     this.vcpu.scratch.view.setUint16(arg + xenolith_map_foreign.at.domid, domid, true);
     this.calls.check(this.vcpu.hypercall(__HYPERVISOR_xenolith_op, XENOLITHOP_map_foreign, arg), `map dom${domid}`);
-    return this.#window.look(this.vcpu.takeForeign(domid), frames, body);
+    return this.vcpu.takeForeign(domid);
   }
   /** A port of `domid` that `remote` may bind. */
   allocUnbound(domid: Domid, remote: Domid): EvtchnPort {

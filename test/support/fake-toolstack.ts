@@ -26,6 +26,7 @@ import {
   type ToolstackOp,
   type ToolstackReply,
   type ToolstackRequest,
+  TopologyNotes,
   XenError,
 } from '#pvbus';
 
@@ -88,6 +89,10 @@ export class FakeToolstack {
   };
   /** What dom0's backends are said to have counted. */
   counters: DeviceCounters[] = [];
+  readonly history: DomainEvent[] = [];
+  readonly topologies = new TopologyNotes();
+  /** By domid. */
+  readonly restarts = new Map<number, number>();
   /** What guests do when asked to shut down: end at once, or nothing. */
   obedient = true;
   /** Called after the reply to shutdownHost. */
@@ -144,7 +149,7 @@ export class FakeToolstack {
       domain.console?.close();
       this.domains.delete(domid);
     }
-    this.#tell({ event: 'domain', what, domid, name: domain.name, reason });
+    this.#tell(what, domid, domain.name, reason);
     const over = this.#waits.filter(wait => wait.domid === domid && (what === 'destroyed' || wait.until === what));
     this.#waits = this.#waits.filter(wait => !over.includes(wait));
     for (const { peer, id } of over) this.#send(peer, { id, result: { what, reason } satisfies DomainEnd });
@@ -221,7 +226,7 @@ export class FakeToolstack {
         const domid = this.#nextDomid;
         const sizes = { current_kb: memory * 1024, max_kb: maxmem * 1024, vcpu_online: vcpus };
         this.add({ domid, name, uuid, ...sizes, paused, blocked: !paused, config });
-        this.#tell({ event: 'domain', what: 'created', domid, name, reason: null });
+        this.#tell('created', domid, name, null);
         return reply({ domid });
       }
       case 'destroy':
@@ -279,6 +284,14 @@ export class FakeToolstack {
         if (op === 'setMaxMemory') found.max_kb = args.kib;
         else if (args.kib <= found.max_kb) found.current_kb = args.kib;
         else throw new XenError('EINVAL', 'memory_dynamic_max must be less than or equal to memory_static_max');
+        return reply();
+      }
+      case 'dumpCore':
+        domain(args.domid);
+        return reply();
+      case 'updateConfig': {
+        const { config } = domain(args.domid);
+        if (config !== null) domain(args.domid).config = { ...args.config, name: config.name, uuid: config.uuid };
         return reply();
       }
       case 'console':
@@ -346,6 +359,15 @@ export class FakeToolstack {
         return reply();
       case 'counters':
         return reply(this.counters);
+      case 'topologies':
+        return reply(this.topologies.all());
+      case 'noteTopology':
+        this.topologies.set(args);
+        return reply();
+      case 'history':
+        return reply(this.history);
+      case 'restarts':
+        return reply([...this.restarts].map(([domid, restarts]) => ({ domid, restarts })));
       case 'shutdownHost':
         for (const domid of [...this.domains.keys()]) if (domid !== 0) this.end(domid, 'destroyed');
         reply();
@@ -355,7 +377,9 @@ export class FakeToolstack {
     }
   }
 
-  #tell(event: DomainEvent): void {
+  #tell(what: DomainEvent['what'], domid: number, name: string | null, reason: number | null): void {
+    const event: DomainEvent = { event: 'domain', at: 1e12 + this.history.length, what, domid, name, reason };
+    this.history.push(event);
     for (const peer of this.#peers) for (const id of peer.subscriptions) this.#send(peer, { id, event });
   }
 

@@ -113,6 +113,7 @@ export class SimulatedHost {
       xs,
       log,
       clock,
+      runDir: this.dir,
       consoled: this.consoled,
       bridges: {
         create: async (name, mtu) => void (await netback.call({ op: 'createBridge', name, mtu })),

@@ -1,7 +1,11 @@
-import { describe, expect, it, vi } from 'vitest';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   type DomainConfig,
   domid,
+  runPaths,
   SHUTDOWN_crash,
   SHUTDOWN_poweroff,
   SHUTDOWN_reboot,
@@ -13,7 +17,21 @@ import { Monitor } from '../../../../dom0/toolstack/monitor.ts';
 import { ListLog, StandingClock } from '../../../support/xenstore-rig.ts';
 import { domainConfig } from './domain-config.ts';
 
-function rig(config: Partial<DomainConfig> = {}, options: { monitor?: boolean; message?: string } = {}) {
+let dir: string;
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'monitor-'));
+  mkdirSync(join(dir, 'log'));
+});
+afterEach(() => rmSync(dir, { recursive: true }));
+const logged = (name = 'xl-web.log'): string[] =>
+  readFileSync(join(dir, 'log', name), 'utf8')
+    .split('\n')
+    .slice(0, -1);
+
+function rig(
+  config: Partial<DomainConfig> = {},
+  options: { monitor?: boolean; message?: string; noRoom?: boolean } = {},
+) {
   const log = new ListLog();
   const clock = new StandingClock();
   const done: string[] = [];
@@ -21,11 +39,17 @@ function rig(config: Partial<DomainConfig> = {}, options: { monitor?: boolean; m
     {
       crashMessage: () => options.message,
       destroy: async record => void done.push(`destroy dom${record.domid}`),
-      create: async ({ name }) => done.push(`create ${name}`),
+      create: async config => {
+        done.push(`create ${config.name}`);
+        monitor.watch(domid(4), config, true);
+      },
       preserveAs: async (record, name) => void done.push(`preserve dom${record.domid} as ${name}`),
+      dumpCore: async record => {
+        done.push(`dump dom${record.domid}`);
+        if (options.noRoom) throw new Error('no room');
+      },
     },
-    log,
-    clock,
+    { log, clock, paths: runPaths(dir) },
   );
   const record: DomainRecord = {
     domid: domid(3),
@@ -45,7 +69,8 @@ describe('a domain that has shut down', () => {
     ['crash', SHUTDOWN_crash, { on_crash: 'preserve' }, []],
     ['watchdog', SHUTDOWN_watchdog, { on_watchdog: 'destroy' }, ['destroy dom3']],
     ['crash', SHUTDOWN_crash, { on_crash: 'rename-restart' }, ['preserve dom3 as web-19700101T0001Z', 'create web']],
-    ['crash', SHUTDOWN_crash, { on_crash: 'coredump-restart' }, ['destroy dom3', 'create web']],
+    ['crash', SHUTDOWN_crash, { on_crash: 'coredump-restart' }, ['dump dom3', 'destroy dom3', 'create web']],
+    ['crash', SHUTDOWN_crash, { on_crash: 'coredump-destroy' }, ['dump dom3', 'destroy dom3']],
     ['an unknown reason', 77, { on_poweroff: 'destroy' }, ['destroy dom3']],
   ] as const)('after %s is dealt with as its config says', async (_name, reason, config, expected) => {
     const { monitor, record, done } = rig(config);
@@ -103,5 +128,62 @@ describe('a domain that keeps ending soon after its start', () => {
     await monitor.shutdown(record, SHUTDOWN_crash);
     expect(done).toEqual([]);
     vi.useRealTimers();
+  });
+});
+
+describe("the monitor's log of a domain", () => {
+  const waiting = (id: number): string => `Waiting for domain web (domid ${id}) to die [pid ${process.pid}]`;
+
+  it('has the lines of the real one', async () => {
+    const { monitor, record } = rig();
+    monitor.watch(record.domid, record.config, true);
+    await monitor.shutdown(record, SHUTDOWN_poweroff);
+    expect(logged()).toEqual([
+      waiting(3),
+      'Domain 3 has shut down, reason code 0 0x0',
+      'Action for shutdown reason code 0 is destroy',
+      'Domain 3 needs to be cleaned up: destroying the domain',
+      'Done. Exiting now',
+    ]);
+  });
+  it('goes on with the domain that takes its place, and a new domain has a new one', async () => {
+    const { monitor, record } = rig({ on_crash: 'coredump-restart' }, { noRoom: true });
+    monitor.watch(record.domid, record.config, true);
+    await monitor.shutdown(record, SHUTDOWN_crash);
+    monitor.destroyed(domid(4));
+    monitor.destroyed(domid(4));
+    expect(logged()).toEqual([
+      waiting(3),
+      'Domain 3 has shut down, reason code 3 0x3',
+      'Action for shutdown reason code 3 is coredump-restart',
+      `dumping core to ${join(dir, 'dump/web')}`,
+      'core dump failed (rc=-3).',
+      'Domain 3 needs to be cleaned up: destroying the domain',
+      'Done. Rebooting now',
+      waiting(4),
+      'Domain 4 has been destroyed.',
+    ]);
+    for (let id = 5; id < 20; id++) monitor.watch(domid(id), record.config, true);
+    expect(logged()).toEqual([waiting(19)]);
+    expect(logged('xl-web.log.1')).toEqual([waiting(18)]);
+    expect(readdirSync(join(dir, 'log')).length).toBe(11);
+  });
+  it('says what else there is to say', async () => {
+    const { monitor, record } = rig({ on_crash: 'preserve', on_reboot: 'rename-restart' });
+    monitor.watch(record.domid, record.config, true);
+    await monitor.shutdown(record, SHUTDOWN_suspend);
+    expect(logged().slice(1)).toEqual([
+      ...['Domain 3 has shut down, reason code 2 0x2', 'Domain has suspended.', 'Done. Exiting now'],
+    ]);
+    monitor.watch(record.domid, record.config, true);
+    await monitor.shutdown(record, 77);
+    expect(logged().slice(1, 4)).toEqual([
+      'Domain 3 has shut down, reason code 77 0x4d',
+      'Unknown shutdown reason code 77. Destroying domain.',
+      'Action for shutdown reason code 77 is destroy',
+    ]);
+    monitor.watch(record.domid, record.config, true);
+    await monitor.shutdown(record, SHUTDOWN_reboot);
+    expect(logged()[3]).toMatch(/^Preserving domain 3 web with suffix-19700101T0001Z$/);
   });
 });
