@@ -5,6 +5,7 @@ import type { CpuSet } from '../policies/cpu-set.ts';
 import type { SchedDomain, SchedUnit } from '../policies/policy.ts';
 import type { Timer } from '../timers.ts';
 import type { Cpupool, Pcpu } from './cpupool.ts';
+import type { Preemption } from './preemption.ts';
 
 export const ANYWHERE = -1;
 
@@ -49,13 +50,13 @@ export class Unit {
   /** Where Linux was told to run it: a pCPU, or ANYWHERE that is allowed; NaN: somewhere else. */
   placed = ANYWHERE;
 
-  constructor(vcpu: Vcpu, member: Member, id: number, entity: SchedUnit, allowed: CpuSet, grace: Timer) {
+  constructor(vcpu: Vcpu, member: Member, id: number, entity: SchedUnit, allowed: CpuSet, preemption: Preemption) {
     this.vcpu = vcpu;
     this.member = member;
     this.id = id;
     this.entity = entity;
     this.allowed = allowed;
-    this.grace = grace;
+    this.grace = preemption.makeGrace(this);
   }
   get domain(): Domain {
     return this.member.domain;

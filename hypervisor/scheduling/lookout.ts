@@ -1,0 +1,147 @@
+// Looking around: who runs, by what Linux has counted, and whether a pool is contended or free.
+import { Timer } from '../timers.ts';
+import type { Cpupool } from './cpupool.ts';
+import type { Dispatcher } from './dispatcher.ts';
+import type { Unit } from './unit.ts';
+
+/** How often it is looked who runs: while somebody does, and at least. */
+const LOOK_NS = 10e6;
+const LOOK_IDLE_NS = 250e6;
+/** A pool that looks contended is looked at again so soon, so often in a row, before it is. */
+const DOUBT_NS = 1e6;
+const DOUBTS = 3;
+/** So many looks in a row at a contended pool in which nobody would have to wait make it free. */
+const CALM_LOOKS = 10;
+/** vCPUs whose CPU time is read at one look: the others' at later ones. */
+const SAMPLED = 64;
+/** Who says that it sleeps, and uses this much of the time between two looks, does not. */
+const AWAKE_SHARE = 0.2;
+/** CPU time without a grant that a helping thread may use between two looks without its domain being stopped. */
+const OVERRUN_NS = 500_000;
+
+export class Lookout {
+  private readonly dispatcher: Dispatcher;
+  private readonly pools: ReadonlySet<Cpupool>;
+  private readonly look = new Timer(at => this.lookAround(at));
+  private lookedAt = 0;
+  private lookPeriodNs = LOOK_NS;
+  /** The first of those whose CPU time is read at the next look. */
+  private sampleFrom = 0;
+
+  constructor(dispatcher: Dispatcher, pools: ReadonlySet<Cpupool>) {
+    this.dispatcher = dispatcher;
+    this.pools = pools;
+  }
+  /** Something has changed that may have changed who runs. */
+  lookSoon(): void {
+    this.lookPeriodNs = LOOK_NS;
+    const now = this.dispatcher.parts.clock.now();
+    if (!this.look.pending || this.look.deadline > now + LOOK_NS) this.lookIn(LOOK_NS, now);
+  }
+  private lookIn(ns: number, now: number): void {
+    if (!this.look.pending) this.lookedAt = now;
+    this.dispatcher.timers.set(this.look, now + ns);
+  }
+  private lookAround(now: number): void {
+    const elapsed = now - this.lookedAt;
+    this.lookedAt = now;
+    let anybody = false;
+    let doubt = false;
+    let online = false;
+    const { units } = this.dispatcher;
+    const first = this.sampleFrom;
+    this.sampleFrom = units.size <= SAMPLED ? 0 : (first + SAMPLED) % units.size;
+    let at = 0;
+    for (const pool of this.pools) {
+      const awake: Unit[] = [];
+      for (const unit of pool.units) {
+        const sampled = (at++ - first + units.size) % units.size < SAMPLED;
+        if (unit.online) online = true;
+        if (unit.online && this.isAwake(unit, sampled, elapsed, now)) awake.push(unit);
+      }
+      if (awake.length > 0) anybody = true;
+      if (this.judge(pool, awake, now)) doubt = true;
+    }
+    if (!online) return;
+    this.lookPeriodNs = anybody ? LOOK_NS : Math.min(2 * this.lookPeriodNs, LOOK_IDLE_NS);
+    this.lookIn(doubt ? DOUBT_NS : this.lookPeriodNs, now);
+  }
+  /** Also sets right what a contended pool believes of it. */
+  private isAwake(unit: Unit, sampled: boolean, elapsed: number, now: number): boolean {
+    const says = !unit.vcpu.blocked;
+    const { contended } = unit.member.pool;
+    let used = 0;
+    if (sampled) {
+      const before = unit.chargedNs;
+      if (contended) this.dispatcher.charge(unit, now);
+      else unit.chargedNs = this.dispatcher.parts.processes.cpuTimeNs(unit.domain, unit.vcpu.id);
+      used = unit.chargedNs - before;
+    }
+    const awake = says || used > elapsed * AWAKE_SHARE;
+    if (!contended) return awake;
+    if (unit.slot) {
+      // It went to sleep without saying so.
+      if (awake || !sampled || !unit.wants || unit.member.pool.partitioned) return true;
+      // Linux has not run it yet, perhaps: it has until the next look.
+      if (unit.expected) unit.expected = false;
+      else this.dispatcher.sleep(unit, now, false);
+    } else if (used > OVERRUN_NS && !unit.grace.pending && unit.member.offender === undefined) {
+      // It runs on, whatever it says.
+      unit.wants ? this.dispatcher.preemption.stop(unit, now) : this.dispatcher.wake(unit, now);
+    } else if (says && !unit.wants && !unit.domain.preempted) this.dispatcher.wake(unit, now);
+    return unit.wants;
+  }
+  /** Is the pool what it seems to be? True: look again soon. */
+  private judge(pool: Cpupool, awake: readonly Unit[], now: number): boolean {
+    const fits = pool.fits(awake);
+    if (!pool.contended) {
+      pool.doubts = fits ? 0 : pool.doubts + 1;
+      if (pool.doubts < DOUBTS) return pool.doubts > 0;
+      this.contend(pool, now);
+      return false;
+    }
+    pool.doubts = fits && !pool.strict ? pool.doubts + 1 : 0;
+    if (pool.doubts >= CALM_LOOKS) this.free(pool, now);
+    return false;
+  }
+  /** From now on only those run that the policy has given a pCPU to. */
+  contend(pool: Cpupool, now: number): void {
+    for (const unit of pool.units) {
+      if (!unit.online) continue;
+      this.dispatcher.parts.account(unit.vcpu, this.dispatcher.parts.processes.cpuTimeNs(unit.domain, unit.vcpu.id));
+      unit.chargedNs = this.dispatcher.parts.processes.cpuTimeNs(unit.domain, unit.vcpu.id);
+    }
+    pool.contended = true;
+    pool.doubts = 0;
+    for (const unit of pool.units) {
+      unit.wants = unit.online && !unit.vcpu.blocked;
+      if (unit.wants) pool.policy.wake(unit.entity, now);
+    }
+    this.dispatcher.settle(pool, now);
+    for (const unit of pool.units) {
+      if (unit.slot) continue;
+      unit.take();
+      this.dispatcher.enter(unit);
+      // It may have woken since: it has until the next look to say so.
+      if (unit.wants) this.dispatcher.takeBack(unit, now);
+    }
+  }
+  private free(pool: Cpupool, now: number): void {
+    for (const unit of pool.units) {
+      this.dispatcher.timers.stop(unit.grace);
+      if (unit.online) this.dispatcher.charge(unit, now);
+      if (unit.wants) pool.policy.sleep(unit.entity, now);
+      unit.wants = false;
+    }
+    this.dispatcher.settle(pool, now);
+    pool.contended = false;
+    pool.doubts = 0;
+    for (const cpu of pool.list) this.dispatcher.pcpus[cpu]!.kept = undefined;
+    for (const unit of pool.units) {
+      unit.give(this.dispatcher.homeOf(unit), false);
+      this.dispatcher.placement.place(unit);
+      this.dispatcher.preemption.release(unit.member);
+      this.dispatcher.enter(unit);
+    }
+  }
+}
