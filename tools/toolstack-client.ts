@@ -1,7 +1,8 @@
-// A tool's connection to dom0's toolstack: node-ipc for the socket, frames and checks from '#pvbus'.
+// A tool's connection to dom0's toolstack: frames and checks from '#pvbus'. The other end is node-ipc, which would
+// be a third of what this file may take to load (docs/adr/0007).
 
 import { lstatSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { connect, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import {
   checkReply,
@@ -16,22 +17,6 @@ import {
   type ToolstackResult,
   XenError,
 } from '#pvbus';
-
-/** What we use of node-ipc, which brings no types. */
-interface IpcClient {
-  on(event: 'connect' | 'disconnect', listener: () => void): void;
-  on(event: 'data', listener: (bytes: Buffer) => void): void;
-  on(event: 'error', listener: (error: Error) => void): void;
-  emit(bytes: Uint8Array): void;
-}
-interface Ipc {
-  config: Record<string, unknown>;
-  of: Record<string, IpcClient | undefined>;
-  connectTo(id: string, path: string): void;
-  disconnect(id: string): void;
-}
-
-const ID = 'toolstack';
 
 interface Waiting {
   readonly op: ToolstackOp;
@@ -48,7 +33,7 @@ export function rcOf(error: unknown): number {
 
 export class ToolstackClient {
   readonly #path: string;
-  readonly #ipc: Ipc;
+  readonly #socket: Socket;
   readonly #decoder = new FrameDecoder();
   /** Requests without their reply, and subscriptions, by id. */
   readonly #waiting = new Map<number, Waiting>();
@@ -57,17 +42,13 @@ export class ToolstackClient {
   readonly #onClose: ((reason: XenError) => void)[] = [];
 
   private constructor(path: string) {
-    const { IPC } = createRequire(import.meta.url)('node-ipc') as { IPC: new () => Ipc };
     this.#path = path;
-    this.#ipc = new IPC();
-    // latin1: node-ipc hands bytes on as text, and latin1 is the text that keeps every byte. No retries: a
-    // host that isn't there now was not started, and the person at the terminal should hear it at once.
-    const config = { rawBuffer: true, encoding: 'latin1', silent: true, stopRetrying: true, maxRetries: 0 };
-    Object.assign(this.#ipc.config, config);
+    this.#socket = connect({ path });
   }
 
   /** Rejects at once, with one line for a person, when no host listens on `path`. */
   static async connect(path: string): Promise<ToolstackClient> {
+    checkOwner(path);
     const client = new ToolstackClient(path);
     await client.#connect();
     return client;
@@ -90,7 +71,7 @@ export class ToolstackClient {
         }
       };
       this.#waiting.set(id, { op, onEvent, resolve: done, reject });
-      this.#ipc.of[ID]?.emit(Buffer.from(encodeFrame({ id, op, args })));
+      this.#socket.write(encodeFrame({ id, op, args }));
     });
   }
 
@@ -105,38 +86,24 @@ export class ToolstackClient {
     this.#end(new XenError('ECONNABORTED', 'the connection to the toolstack was closed'));
   }
 
-  async #connect(): Promise<void> {
+  #connect(): Promise<void> {
     const dir = dirname(this.#path);
-    const missing = (cause: unknown): XenError =>
-      new XenError('ENOENT', `no xenolith host runs on ${dir} (\`xl up FILE' starts one)`, cause);
-    try {
-      const { uid } = lstatSync(this.#path);
-      const self = process.getuid?.() ?? 0;
-      if (uid !== self && uid !== 0 && self !== 0) {
-        throw new XenError('EPERM', `the host on ${dir} belongs to uid ${uid}`);
-      }
-    } catch (error) {
-      if (error instanceof XenError) throw error;
-      throw missing(error);
-    }
-    await new Promise<void>((resolve, reject) => {
-      this.#ipc.connectTo(ID, this.#path);
-      const client = this.#ipc.of[ID]!;
+    return new Promise<void>((resolve, reject) => {
       let connected = false;
-      client.on('connect', () => {
+      this.#socket.on('connect', () => {
         connected = true;
         resolve();
       });
-      client.on('data', bytes => this.#receive(bytes));
-      client.on('error', error => {
+      this.#socket.on('data', bytes => this.#receive(bytes));
+      this.#socket.on('error', error => {
         const code = (error as NodeJS.ErrnoException).code ?? 'EIO';
         const why = ['ENOENT', 'ECONNREFUSED'].includes(code)
-          ? missing(error)
+          ? noHost(dir, error)
           : new XenError(code, `the host on ${dir} cannot be reached: ${error.message}`, error);
         if (connected) this.#end(why);
         else reject(why);
       });
-      client.on('disconnect', () => this.#end(new XenError('EPIPE', `the host on ${dir} closed the connection`)));
+      this.#socket.on('close', () => this.#end(new XenError('EPIPE', `the host on ${dir} closed the connection`)));
     });
   }
 
@@ -168,7 +135,23 @@ export class ToolstackClient {
     this.#closed = reason;
     for (const { reject } of this.#waiting.values()) reject(reason);
     this.#waiting.clear();
-    this.#ipc.disconnect(ID);
+    this.#socket.destroy();
     for (const listener of this.#onClose.splice(0)) listener(reason);
   }
+}
+
+const noHost = (dir: string, cause: unknown): XenError =>
+  new XenError('ENOENT', `no xenolith host runs on ${dir} (\`xl up FILE' starts one)`, cause);
+
+/** Whoever made the socket is who we would speak to. */
+function checkOwner(path: string): void {
+  const dir = dirname(path);
+  let uid: number;
+  try {
+    ({ uid } = lstatSync(path));
+  } catch (error) {
+    throw noHost(dir, error);
+  }
+  const self = process.getuid?.() ?? 0;
+  if (uid !== self && uid !== 0 && self !== 0) throw new XenError('EPERM', `the host on ${dir} belongs to uid ${uid}`);
 }
