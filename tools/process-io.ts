@@ -1,7 +1,7 @@
 // The streams and signals of this process, as a program of ours takes them.
 
-import { randomBytes } from 'node:crypto';
 import type { XlIo } from './commands/command.ts';
+import { XL_CONF } from './config/xl-conf.ts';
 
 export function processIo(): XlIo {
   for (const stream of [process.stdout, process.stderr]) {
@@ -16,7 +16,9 @@ export function processIo(): XlIo {
     stderr: process.stderr,
     env: process.env,
     cwd: process.cwd(),
-    random: bytes => Uint8Array.from(randomBytes(bytes)),
+    xlConf: XL_CONF,
+    // Not node:crypto's, which takes milliseconds to load, before anybody asks.
+    random: bytes => crypto.getRandomValues(new Uint8Array(bytes)),
     interrupted,
   };
 }

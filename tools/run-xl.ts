@@ -10,6 +10,8 @@ import {
 } from './commands/command.ts';
 import { commandHelp, help } from './commands/help.ts';
 import { findCommand } from './commands/table.ts';
+import { ConfigError } from './config/config-error.ts';
+import { readXlConf, type XlConf } from './config/xl-conf.ts';
 import { getopt } from './getopt.ts';
 import type { ToolstackClient } from './toolstack-client.ts';
 
@@ -22,9 +24,21 @@ export async function runXl(argv: readonly string[], io: XlIo): Promise<number> 
     return 1;
   }
   const [name, ...args] = rest;
-  if (name === undefined || name === 'help') {
-    io.stdout.write(help(name === undefined ? undefined : args[0]));
-    return name === undefined ? 1 : 0;
+  if (name === undefined) {
+    io.stdout.write(help(undefined));
+    return 1;
+  }
+  let conf: XlConf;
+  try {
+    conf = await readXlConf(io.xlConf, err);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    err(error.message);
+    return error.exitCode;
+  }
+  if (name === 'help') {
+    io.stdout.write(help(args[0]));
+    return 0;
   }
   const spec = findCommand(name);
   if (spec === undefined) {
@@ -37,7 +51,7 @@ export async function runXl(argv: readonly string[], io: XlIo): Promise<number> 
     err('command does not implement -N (dryrun) option');
     return 1;
   }
-  return runCommand(spec, args, global, io);
+  return runCommand(spec, args, global, io, conf);
 }
 
 /** A command with its context; every failure becomes a line and an exit code. */
@@ -46,6 +60,7 @@ export async function runCommand(
   args: readonly string[],
   global: GlobalOptions,
   io: XlIo,
+  conf: XlConf,
 ): Promise<number> {
   const clients: ToolstackClient[] = [];
   const err = (line: string): void => void io.stderr.write(`${line}\n`);
@@ -53,6 +68,7 @@ export async function runCommand(
     io,
     global,
     spec,
+    conf,
     out: line => void io.stdout.write(`${line}\n`),
     err,
     usage: exitCode => {

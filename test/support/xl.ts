@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { PassThrough } from 'node:stream';
 import type { CommandSpec, RunCommand, XlIo } from '../../tools/commands/command.ts';
+import { DEFAULT_XL_CONF } from '../../tools/config/xl-conf.ts';
 import { runCommand, runXl } from '../../tools/run-xl.ts';
 
 export interface XlRun {
@@ -14,6 +15,7 @@ export interface XlRun {
 export interface XlCall {
   readonly dir?: string;
   readonly cwd?: string;
+  readonly xlConf?: string;
   readonly stdin?: XlIo['stdin'];
   readonly env?: NodeJS.ProcessEnv;
   readonly interrupted?: () => AbortSignal;
@@ -41,7 +43,7 @@ export function xl(argv: readonly string[], call: XlCall = {}): Promise<XlRun> {
 /** One command with another body than its own. */
 export function xlCommand(spec: CommandSpec, run: RunCommand, call: XlCall, args: readonly string[]): Promise<XlRun> {
   const global = { verbose: 0, dryRun: false, force: false };
-  return xlIo(call, io => runCommand({ ...spec, load: async () => ({ run }) }, args, global, io));
+  return xlIo(call, io => runCommand({ ...spec, load: async () => ({ run }) }, args, global, io, DEFAULT_XL_CONF));
 }
 
 /** Any program of ours that takes its streams. */
@@ -55,6 +57,7 @@ export async function xlIo(call: XlCall, body: (io: XlIo) => Promise<number>): P
     stderr,
     env: { ...call.env, XENOLITH_RUN_DIR: call.dir ?? '/nonexistent/xenolith' },
     cwd: call.cwd ?? '/',
+    xlConf: call.xlConf ?? '/nonexistent/xl.conf',
     random: bytes => Uint8Array.from(randomBytes(bytes)),
     interrupted: call.interrupted ?? (() => new AbortController().signal),
   });

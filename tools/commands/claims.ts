@@ -8,6 +8,7 @@ import { commandLine } from './options.ts';
 export const run: RunCommand = async (args, context) => {
   const line = commandLine(args, context, '', [], 0);
   if (typeof line === 'number') return line;
+  if (!context.conf.claim_mode) context.err('claim_mode not enabled (see man xl.conf).');
   const client = await context.connect();
   const domains = await listDomains(client, undefined);
   if (line.options.has('json')) return printJson(context, domains.map(domainJson));

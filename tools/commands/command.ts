@@ -1,5 +1,6 @@
 // What a command of xl is, and what it is given.
 
+import type { XlConf } from '../config/xl-conf.ts';
 import type { ToolstackClient } from '../toolstack-client.ts';
 
 /** The process around a command, passed in. */
@@ -14,6 +15,8 @@ export interface XlIo {
   readonly stderr: NodeJS.WritableStream;
   readonly env: NodeJS.ProcessEnv;
   readonly cwd: string;
+  /** Path of xl.conf, which need not exist. */
+  readonly xlConf: string;
   readonly random: (bytes: number) => Uint8Array;
   /** Aborts on SIGINT and SIGTERM, for the commands that clear up; unused, the signals end the process. */
   readonly interrupted: () => AbortSignal;
@@ -30,6 +33,8 @@ export interface CommandContext {
   readonly io: XlIo;
   readonly global: GlobalOptions;
   readonly spec: CommandSpec;
+  /** What xl.conf says. */
+  readonly conf: XlConf;
   /** A line of the command's output, newline added. */
   out(line: string): void;
   /** A line for the person at the terminal. */

@@ -2,6 +2,7 @@
 
 import { type DomainConfig, ERROR_FAIL, type ToolstackEvent, XenError } from '#pvbus';
 import { ConsoleConnection } from '../attach-console.ts';
+import { maskedConfig } from '../config/cpu-masks.ts';
 import { readConfig, readConfigFile } from '../config/read-config.ts';
 import { ConfigError } from '../config/settings.ts';
 import { libxlConfig } from '../libxl-json.ts';
@@ -42,22 +43,28 @@ export const run: RunCommand = async (args, context) => {
   return dryRun ? 0 : createDomain(config, line, context);
 };
 
-function configOf(file: string, assignments: string[], quiet: boolean, { io, err }: CommandContext): DomainConfig {
+function configOf(
+  file: string,
+  assignments: string[],
+  quiet: boolean,
+  { io, err, conf }: CommandContext,
+): DomainConfig {
   try {
     const content = readConfigFile(file, io.cwd);
     if (!quiet) err(`Parsing config from ${file}`);
-    return readConfig(content, file, assignments, { cwd: io.cwd, random: io.random, warn: err });
+    return readConfig(content, file, assignments, { cwd: io.cwd, random: io.random, warn: err, conf });
   } catch (error) {
     if (error instanceof ConfigError) throw new CommandFailure(error.message, error.exitCode);
     throw error;
   }
 }
 
-async function createDomain(config: DomainConfig, line: CommandLine, context: CommandContext): Promise<number> {
+async function createDomain(asked: DomainConfig, line: CommandLine, context: CommandContext): Promise<number> {
   const { options } = line;
   const paused = options.has('p');
   const attach = options.has('c');
   const client = await context.connect();
+  const config = options.has('i') ? asked : await withinMasks(asked, client, context);
   const life = options.has('F') ? await followLife(client, config) : null;
   const onEvent = (event: ToolstackEvent): void => {
     if (event.event !== 'phase' || context.global.verbose === 0) return;
@@ -77,6 +84,22 @@ async function createDomain(config: DomainConfig, line: CommandLine, context: Co
   if (attach) await attachConsole(client, domid, paused, context);
   if (life !== null) context.err(`Domain ${await life(domid)} has been destroyed.`);
   return 0;
+}
+
+async function withinMasks(
+  config: DomainConfig,
+  client: ToolstackClient,
+  context: CommandContext,
+): Promise<DomainConfig> {
+  const { cpumasks } = context.conf;
+  if (cpumasks.length === 0) return config;
+  const { nr_cpus } = await client.call('cpupools', {});
+  try {
+    return maskedConfig(config, cpumasks, nr_cpus);
+  } catch (error) {
+    if (error instanceof ConfigError) throw new CommandFailure(error.message, error.exitCode);
+    throw error;
+  }
 }
 
 /** order: attached before the domain runs, so that its first line is seen. */

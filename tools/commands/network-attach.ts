@@ -30,9 +30,9 @@ export const run: RunCommand = async (args, context) => {
   return 0;
 };
 
-function vifOf(spec: string, { io, err }: CommandContext): VifConfig {
+function vifOf(spec: string, { io, err, conf }: CommandContext): VifConfig {
   try {
-    return readVif(spec, 0, io.random, err);
+    return readVif(spec, 0, io.random, err, conf.vif);
   } catch (error) {
     if (error instanceof ConfigError) throw new CommandFailure(error.message, error.exitCode);
     throw error;

@@ -1,6 +1,8 @@
 // xl vcpu-pin
 
 import { cpuRangeText, parseCpuRange } from '#pvbus';
+import { ConfigError } from '../config/config-error.ts';
+import { masked } from '../config/cpu-masks.ts';
 import { CommandFailure, type RunCommand } from './command.ts';
 import { findDomain } from './find-domain.ts';
 import { commandLine } from './options.ts';
@@ -19,7 +21,8 @@ export const run: RunCommand = async (args, context) => {
   const force = line.options.has('f');
   if (force && vcpu === null) throw new CommandFailure("Error: --force and 'all' as VCPU not allowed.");
   const { nr_cpus } = await client.call('cpupools', {});
-  const hard = mapOf(hardText, nr_cpus);
+  const chosen = mapOf(hardText, nr_cpus);
+  const hard = chosen === null || line.options.has('i') ? chosen : maskedMap(chosen, context.conf.cpumasks);
   const soft = mapOf(softText, nr_cpus);
   if (context.global.dryRun) {
     if (hard !== null) context.out(`cpumap: ${cpuRangeText(hard, nr_cpus)}`);
@@ -34,6 +37,15 @@ export const run: RunCommand = async (args, context) => {
   }
   return 0;
 };
+
+function maskedMap(cpus: number[], masks: readonly string[]): number[] {
+  try {
+    return masked(cpus, masks);
+  } catch (error) {
+    if (error instanceof ConfigError) throw new CommandFailure(error.message, error.exitCode);
+    throw error;
+  }
+}
 
 /** null: all of them. */
 function vcpuNumber(text: string): number | null {

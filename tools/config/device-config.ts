@@ -5,6 +5,7 @@ import { type DiskSpec, parseDiskSpec } from './disk-spec.ts';
 import { ConfigError } from './settings.ts';
 import { vdevNumber } from './vdev.ts';
 import { parseVifSpec } from './vif-spec.ts';
+import type { XlConf } from './xl-conf.ts';
 
 /** `source` is named in errors; `path` makes a relative path absolute. Throws ConfigError. */
 export function readDisk(spec: string, source: string, path: (value: string) => string): DiskConfig {
@@ -40,8 +41,9 @@ export function readVif(
   devid: number,
   random: (bytes: number) => Uint8Array,
   warn: (line: string) => void,
+  defaults?: XlConf['vif'],
 ): VifConfig {
-  const vif = parseVifSpec(spec, devid, warn);
+  const vif = parseVifSpec(spec, devid, warn, defaults);
   // Xen: 00:16:3e is the Xen project's own range; the first bit of the rest stays clear.
   const tail = random(3);
   tail[0]! &= 0x7f;

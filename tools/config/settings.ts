@@ -1,19 +1,10 @@
 // Keys of a parsed config, each read as the type its reader wants, with libxlutil's complaints.
 
 import type { ConfigValue } from '#pvbus';
+import { ConfigError } from './config-error.ts';
 import { effectiveValues, type ParsedConfig } from './parse.ts';
 
-/** A config that cannot be used. One line per entry, as it goes to stderr. */
-export class ConfigError extends Error {
-  override readonly name = 'ConfigError';
-  /** What xl exits with over it. */
-  readonly exitCode: number;
-
-  constructor(message: string, exitCode = 1) {
-    super(message);
-    this.exitCode = exitCode;
-  }
-}
+export { ConfigError };
 
 export class Settings {
   readonly source: string;

@@ -8,6 +8,7 @@ import { meaninglessKeys } from './keys.ts';
 import type { ParsedConfig } from './parse.ts';
 import { parsePvcallsSpec } from './pvcalls-spec.ts';
 import { ConfigError, Settings } from './settings.ts';
+import { DEFAULT_XL_CONF, type XlConf } from './xl-conf.ts';
 
 export interface ValidateOptions {
   /** What relative paths are relative to. */
@@ -16,6 +17,8 @@ export interface ValidateOptions {
   readonly random: (bytes: number) => Uint8Array;
   /** Takes lines for stderr, none of which keeps the config from being used. */
   readonly warn: (line: string) => void;
+  /** What xl.conf says of domains whose own file does not. */
+  readonly conf?: XlConf;
 }
 
 /** Xen: LIBXL_MEMKB_DEFAULT of a PV guest without `memory`. */
@@ -27,7 +30,7 @@ export function validateConfig(parsed: ParsedConfig, options: ValidateOptions): 
   if (!parsed.ok) {
     throw new ConfigError(`${parsed.report}Failed to parse config file: Invalid argument`);
   }
-  const { warn } = options;
+  const { warn, conf = DEFAULT_XL_CONF } = options;
   const settings = new Settings(parsed, warn);
   const path = (value: string): string => resolve(options.cwd, value);
   const name = settings.text('name');
@@ -51,7 +54,7 @@ export function validateConfig(parsed: ParsedConfig, options: ValidateOptions): 
   }
   const ramdisk = settings.text('ramdisk');
   const disks = diskConfigs(settings, path);
-  const vifs = settings.specs('vif').map((spec, devid) => readVif(spec, devid, options.random, warn));
+  const vifs = settings.specs('vif').map((spec, devid) => readVif(spec, devid, options.random, warn, conf.vif));
   const pvcalls = settings.specs('pvcalls').map((spec, devid) => parsePvcallsSpec(spec, devid));
   const rest = {
     driver_domain: settings.boolean('driver_domain') ?? false,
@@ -64,8 +67,8 @@ export function validateConfig(parsed: ParsedConfig, options: ValidateOptions): 
     extratime: settings.boolean('extratime') ?? null,
     pool: settings.text('pool') ?? null,
     seclabel: settings.text('seclabel') ?? null,
-    max_grant_frames: within(settings, 'max_grant_frames', 0, 0xffff_ffff),
-    max_maptrack_frames: within(settings, 'max_maptrack_frames', 0, 0xffff_ffff),
+    max_grant_frames: within(settings, 'max_grant_frames', 0, 0xffff_ffff) ?? conf.max_grant_frames,
+    max_maptrack_frames: within(settings, 'max_maptrack_frames', 0, 0xffff_ffff) ?? conf.max_maptrack_frames,
     max_event_channels: within(settings, 'max_event_channels', 0, 0xffff_ffff),
     rtc_timeoffset: within(settings, 'rtc_timeoffset', -0x8000_0000, 0x7fff_ffff),
     localtime: settings.boolean('localtime') ?? null,

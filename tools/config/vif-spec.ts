@@ -2,6 +2,7 @@
 
 import type { VifConfig } from '#pvbus';
 import { ConfigError, parseNumber } from './settings.ts';
+import type { XlConf } from './xl-conf.ts';
 
 /** A vif as its text has it; the devid is its place in the list, the mac may still be missing. */
 export type VifSpec = Omit<VifConfig, 'mac'> & { mac: string | null };
@@ -9,8 +10,13 @@ export type VifRate = NonNullable<VifConfig['rate']>;
 
 const IGNORED = /^(?:accel|forwarddev|coloft_forwarddev|colo_[a-z0-9_]*)=/;
 
-/** `warn` takes what xl says and then goes on. Throws ConfigError for what ends it. */
-export function parseVifSpec(spec: string, devid: number, warn: (line: string) => void): VifSpec {
+/** `warn` takes what xl says and then goes on. `defaults` are xl.conf's. Throws ConfigError for what ends it. */
+export function parseVifSpec(
+  spec: string,
+  devid: number,
+  warn: (line: string) => void,
+  defaults: XlConf['vif'] = {},
+): VifSpec {
   const vif: VifSpec = {
     devid,
     mac: null,
@@ -25,6 +31,7 @@ export function parseVifSpec(spec: string, devid: number, warn: (line: string) =
     rate: null,
     mtu: null,
     trusted: null,
+    ...defaults,
   };
   for (const raw of spec.split(',')) {
     const token = raw.replace(/^[ ]+/, '');
