@@ -276,6 +276,7 @@ export class FakeToolstack {
         const max = found.vcpu_max_id + 1;
         if (args.count > max) throw new XenError('ERANGE', `Requested ${args.count} VCPUs, however maxcpus is ${max}!`);
         found.vcpu_online = args.count;
+        if (found.config !== null) found.config = { ...found.config, vcpus: args.count };
         return reply();
       }
       case 'setMemoryTarget':
@@ -284,6 +285,8 @@ export class FakeToolstack {
         if (op === 'setMaxMemory') found.max_kb = args.kib;
         else if (args.kib <= found.max_kb) found.current_kb = args.kib;
         else throw new XenError('EINVAL', 'memory_dynamic_max must be less than or equal to memory_static_max');
+        const mib = { [op === 'setMaxMemory' ? 'maxmem' : 'memory']: args.kib / 1024 };
+        if (found.config !== null) found.config = { ...found.config, ...mib };
         return reply();
       }
       case 'dumpCore':

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { runDir, runPaths, XenError } from '#pvbus';
 import type { ToolstackClient } from '../toolstack-client.ts';
 import { ownerOf } from '../topology/host-owner.ts';
-import { Progress } from '../topology/progress.ts';
+import { type Progress, progressOn } from '../topology/progress.ts';
 import { endDomains, GRACE_MS } from '../topology/take-down.ts';
 import { CommandFailure, type RunCommand } from './command.ts';
 import { loadPlan, type Plan } from './load-plan.ts';
@@ -17,13 +17,19 @@ export const run: RunCommand = async (args, context) => {
   if (typeof line === 'number') return line;
   const plan = loadPlan(line.args[0]!, context);
   const client = await context.connect();
-  const progress = new Progress(text => {
-    if (!line.options.has('q')) context.out(text);
-  });
+  const progress = progressOn(context.io.stdout, line.options.has('q'));
   const domains = plan.steps.flatMap(step =>
     step.kind === 'domain' ? [{ name: step.config.name, level: step.level }] : [],
   );
+  // Those that `xl up' of this file has made, and that are not in it any more.
+  const noted = (await client.call('topologies', {})).find(note => note.path === plan.path)?.domains ?? [];
+  const infos = await client.call('list', { domid: null });
+  for (const { name, uuid } of noted) {
+    const left = !domains.some(domain => domain.name === name) && infos.some(one => one.uuid === uuid);
+    if (left) domains.push({ name, level: 0 });
+  }
   await endDomains(client, domains, progress, GRACE_MS);
+  await client.call('noteTopology', { path: plan.path, domains: [] });
   const dir = runDir(context.io.env);
   if (ownerOf(dir) === plan.path) await progress.phase('end of the host', () => endHost(client, dir));
   else await deleteBridges(client, plan, progress);

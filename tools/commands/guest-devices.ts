@@ -63,3 +63,9 @@ async function namesIn(store: XenstoreClient, path: string): Promise<string[]> {
     throw error;
   }
 }
+
+/** What the frontend says, or the backend where the frontend has nothing yet. */
+export async function stateOf({ frontendKey, backendKey }: GuestDevice): Promise<string> {
+  const state = await numberOr(frontendKey('state'));
+  return stateName(state >= 0 ? state : await numberOr(backendKey('state')));
+}

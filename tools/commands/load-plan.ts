@@ -15,7 +15,7 @@ export interface Plan {
   readonly steps: readonly Step[];
 }
 
-export function loadPlan(file: string, { io, err }: CommandContext): Plan {
+export function loadPlan(file: string, { io, err }: Pick<CommandContext, 'io' | 'err'>): Plan {
   try {
     const content = readConfigFile(file, io.cwd).toString('utf8');
     const path = realpathSync(resolve(io.cwd, file));

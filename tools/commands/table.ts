@@ -130,7 +130,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     description: 'Set which CPUs a VCPU can use',
     options: `-f, --force             Also where the guest has pinned the vCPU itself.
 -i, --ignore-global-affinity-masks
-                        Accepted; there are no global masks.`,
+                        Also outside the CPUs that vm.cpumask of xl.conf allows.`,
     load: () => import('./vcpu-pin.ts'),
   },
   {
@@ -380,6 +380,40 @@ export const COMMANDS: readonly CommandSpec[] = [
     load: () => import('./dmesg.ts'),
   },
   {
+    name: 'dump-core',
+    modifies: false,
+    usage: '<Domain> <filename>',
+    description: 'Core dump a domain',
+    load: () => import('./dump-core.ts'),
+  },
+  {
+    name: 'config-update',
+    modifies: true,
+    usage: '<Domain> <ConfigFile> [options] [vars]',
+    description: "Update a running domain's saved configuration, used when rebuilding the domain after reboot.",
+    options: `-h                      Print this help.
+-f FILE, --defconfig=FILE
+                        Read the configuration from FILE.
+-d                      Print the configuration as JSON as well.`,
+    load: () => import('./config-update.ts'),
+  },
+  {
+    name: 'set-parameters',
+    modifies: true,
+    usage: '<Params>',
+    description: 'Set hypervisor parameters',
+    load: () => import('./set-parameters.ts'),
+  },
+  {
+    name: 'devd',
+    modifies: false,
+    usage: '[options]',
+    description: 'Daemon that listens for devices and launches backends',
+    options: `-F                      Run in the foreground.
+-p, --pidfile [FILE]    Write PID to pidfile when daemonizing.`,
+    load: () => import('./devd.ts'),
+  },
+  {
     name: 'top',
     modifies: false,
     usage: '',
@@ -420,9 +454,14 @@ Each prints more with -h. The daemon is that of XENSTORED_PATH, of XENSTORED_RUN
     usage: '[options] <TopologyFile>',
     description: 'Bring up every domain of a topology file',
     options: `-h                      Print this help.
--n, --dryrun            Print the steps and take none.
+-n, --dry-run           Print what would change, and change nothing: + comes, - goes, ~ is changed while it
+                        runs, ! would need --recreate, ± is made anew, = stays.
+--recreate              Make domains anew that are to be what they cannot become while they run.
 -q, --quiet             Say nothing but errors.
-Starts a host and stays until interrupted when none runs; joins the one that does otherwise.`,
+Starts a host and stays until interrupted when none runs; joins the one that does otherwise, and then changes only
+what differs: new domains come, those no longer in the file go, memory, vcpus, cpu_weight and cap follow the file.
+Exit code 1 when a domain needs --recreate.`,
+    examples: 'xl up topology.yaml\nxl up -n topology.yaml\nxl --host lab up topology.yaml',
     load: () => import('./up.ts'),
   },
   {
@@ -433,7 +472,58 @@ Starts a host and stays until interrupted when none runs; joins the one that doe
     options: `-h                      Print this help.
 -q, --quiet             Say nothing but errors.
 A host that \`xl up' started for this file ends with it.`,
+    examples: 'xl down topology.yaml',
     load: () => import('./down.ts'),
+  },
+  {
+    name: 'ps',
+    modifies: false,
+    json: true,
+    usage: '[options] [TopologyFile]',
+    description: 'Show every domain of the host, or of a topology, with its devices',
+    options: '-h                      Print this help.',
+    examples: 'xl ps\nxl ps topology.yaml\nxl ps --json | jq -r \'.domains[] | select(.state == "crashed").name\'',
+    load: () => import('./ps.ts'),
+  },
+  {
+    name: 'logs',
+    modifies: false,
+    usage: '[options] [Domain|host|hypervisor|dom0|xenstored ...]',
+    description: "Print consoles' logs and the host's, which is what there is without a name",
+    options: `-h                      Print this help.
+-f, --follow            Go on with what comes, until Ctrl-C.
+-n LINES                Only the last so many of each.
+A domain that is gone keeps its log under its name, and so does a host that has ended.`,
+    examples: 'xl logs web\nxl logs -f -n 20 web pinger\nxl logs hypervisor',
+    load: () => import('./logs.ts'),
+  },
+  {
+    name: 'events',
+    modifies: false,
+    json: true,
+    usage: '[options]',
+    description: 'Print when domains were created, shut down and why, and were destroyed',
+    options: `-h                      Print this help.
+-f, --follow            Go on with what happens, until Ctrl-C.
+The host remembers the last thousand. With --json each is a line of its own.`,
+    examples: 'xl events\nxl events -f --json | jq -c \'select(.reason == "crash")\'',
+    load: () => import('./events.ts'),
+  },
+  {
+    name: 'wait',
+    modifies: false,
+    usage: '<Domain> [options]',
+    description: 'Wait until something is so of a domain',
+    options: `-h                      Print this help.
+--for=WHAT              up (the default): it is there and runs, its disks and vifs are connected;
+                        shutdown: it has shut down, or is gone; destroyed: it is gone;
+                        console=REGEX: its console has said so since its start.
+-t SECONDS, --timeout=SECONDS
+                        Give up after so long; without, never.
+Exit code 0: it is so. 1: it cannot become so any more, or there is no host. 2: wrong usage. 3: too late.`,
+    examples:
+      "xl wait web\nxl wait web --for 'console=^listening' --timeout 10\nxl wait job --for shutdown && echo done",
+    load: () => import('./wait.ts'),
   },
   {
     name: 'trace',

@@ -1,5 +1,6 @@
 // xl up
 
+import { existsSync } from 'node:fs';
 import { Cleanup, runDir, runPaths, type ToolstackEvent, XenError } from '#pvbus';
 import { scriptParents, watchParents } from '../parent-watch.ts';
 import { ToolstackClient } from '../toolstack-client.ts';
@@ -7,9 +8,18 @@ import { bringUp, makeImages } from '../topology/bring-up.ts';
 import { forgetOwner, noteOwner } from '../topology/host-owner.ts';
 import { checkHostPorts } from '../topology/host-ports.ts';
 import { HOST_PROGRAM, HostProcess } from '../topology/host-process.ts';
-import { describeStep } from '../topology/plan.ts';
-import { Progress } from '../topology/progress.ts';
-import { GRACE_MS } from '../topology/take-down.ts';
+import { describeStep, type ImageStep } from '../topology/plan.ts';
+import { type Progress, progressOn } from '../topology/progress.ts';
+import {
+  changeLive,
+  type DomainAction,
+  describeChanges,
+  describePlan,
+  NOTHING_RUNS,
+  type Reconciliation,
+  reconcile,
+} from '../topology/reconcile.ts';
+import { endDomains, GRACE_MS } from '../topology/take-down.ts';
 import { type CommandContext, CommandFailure, type RunCommand } from './command.ts';
 import { domainTable } from './list.ts';
 import { loadPlan, type Plan } from './load-plan.ts';
@@ -25,17 +35,51 @@ export async function up(
 ): Promise<number> {
   const long = [
     { name: 'dryrun', as: 'n' },
+    { name: 'dry-run', as: 'n' },
+    { name: 'recreate', as: 'recreate' },
     { name: 'quiet', as: 'q' },
   ];
   const line = commandLine(args, context, 'nq', long, 1);
   if (typeof line === 'number') return line;
   const plan = loadPlan(line.args[0]!, context);
-  if (context.global.dryRun || line.options.has('n')) {
-    for (const step of plan.steps) context.out(describeStep(step));
-    return 0;
+  const recreate = line.options.has('recreate');
+  const twin = loadPlan(line.args[0]!, { ...context, err: () => {} }).steps;
+  if (context.global.dryRun || line.options.has('n')) return dryRun(plan, twin, context, recreate);
+  return new Up(plan, twin, context, hostProgram, { quiet: line.options.has('q'), recreate }).run();
+}
+
+/** The host that runs; null when none does. */
+async function runningHost(context: CommandContext): Promise<ToolstackClient | null> {
+  try {
+    return await context.connect();
+  } catch (error) {
+    if (!(error instanceof XenError) || error.code !== 'ENOENT') throw error;
+    return null;
   }
-  const quiet = line.options.has('q');
-  return new Up(plan, context, hostProgram, quiet).run();
+}
+
+async function dryRun(plan: Plan, twin: Plan['steps'], context: CommandContext, recreate: boolean): Promise<number> {
+  const { steps, path } = plan;
+  const client = await runningHost(context);
+  const todo = client === null ? NOTHING_RUNS(steps) : await reconcile(client, path, steps, twin);
+  const newHost = client === null ? runDir(context.io.env) : null;
+  const inUse = imagesInUse(todo);
+  const image = (step: ImageStep): boolean => inUse.has(step.path) || (!step.recreate && existsSync(step.path));
+  const lines = describePlan(steps, todo, { newHost, image }, recreate);
+  for (const line of lines) context.out(line);
+  const changes = lines.filter(line => !line.startsWith('=')).length;
+  context.out(changes === 0 ? '\nNothing would change.' : `\n${changes} of ${lines.length} would change.`);
+  return 0;
+}
+
+/** Paths of the disks of domains that run. */
+const imagesInUse = ({ running }: Reconciliation): Set<string> =>
+  new Set([...running.values()].flatMap(config => config?.disks.map(({ target }) => target) ?? []));
+
+interface UpOptions {
+  readonly quiet: boolean;
+  /** What cannot be changed while it runs is made anew. */
+  readonly recreate: boolean;
 }
 
 /** Exit codes of a process that a signal ended. */
@@ -46,22 +90,32 @@ class Up {
   readonly #context: CommandContext;
   readonly #hostProgram: readonly string[];
   readonly #progress: Progress;
+  readonly #twin: Plan['steps'];
   readonly #quiet: boolean;
+  readonly #recreate: boolean;
   readonly #undo = new Cleanup();
   readonly #undoImages = new Cleanup();
   readonly #orphaned = new AbortController();
   #host: HostProcess | null = null;
+  /** Domains that are not what the file says, and why. */
+  #unmet: string[] = [];
   /** What ends from now on ends because of us, and is told as such. */
   #goingDown = false;
 
-  constructor(plan: Plan, context: CommandContext, hostProgram: readonly string[], quiet: boolean) {
+  constructor(
+    plan: Plan,
+    twin: Plan['steps'],
+    context: CommandContext,
+    hostProgram: readonly string[],
+    { quiet, recreate }: UpOptions,
+  ) {
     this.#plan = plan;
+    this.#twin = twin;
     this.#context = context;
     this.#hostProgram = hostProgram;
     this.#quiet = quiet;
-    this.#progress = new Progress(line => {
-      if (!quiet) context.out(line);
-    });
+    this.#recreate = recreate;
+    this.#progress = progressOn(context.io.stdout, quiet);
   }
 
   async run(): Promise<number> {
@@ -72,7 +126,7 @@ class Up {
       const client = await this.#bringUp(signal);
       if (this.#host === null) {
         this.#undo.disarm(); // the host was there before us, and will be after us
-        return 0;
+        return this.#unmet.length === 0 ? 0 : this.#complain();
       }
       return await this.#stay(this.#host, client, signal);
     } catch (error) {
@@ -93,12 +147,29 @@ class Up {
   async #bringUp(signal: AbortSignal): Promise<ToolstackClient> {
     const { steps, topology } = this.#plan;
     const { out, io } = this.#context;
-    await checkHostPorts(steps);
     const progress = this.#progress;
-    await makeImages(steps, { progress, undo: this.#undoImages, signal });
-    const client = await this.#findHost(signal);
+    const running = await runningHost(this.#context);
+    const todo = running === null ? NOTHING_RUNS(steps) : await reconcile(running, this.#plan.path, steps, this.#twin);
+    const isNew = (action: DomainAction): boolean =>
+      action.kind === 'make' || (action.kind === 'change' && action.rest.length > 0 && this.#recreate);
+    const going = todo.domains.filter(action => action.kind === 'end' || (action.kind === 'change' && isNew(action)));
+    const endings = going.map(nameOfAction);
+    const fresh = new Set(todo.domains.filter(isNew).map(nameOfAction));
+    const missing = steps.filter(step => step.kind !== 'domain' || fresh.has(step.config.name));
+    await checkHostPorts(missing, portsOf(todo, endings));
+    const inUse = imagesInUse(todo);
+    const images = missing.map(step =>
+      step.kind === 'image' && inUse.has(step.path) ? { ...step, recreate: false } : step,
+    );
+    await makeImages(images, { progress, undo: this.#undoImages, signal });
+    const client = running ?? (await this.#startHost(signal));
     const graceMs = (): number => (this.#orphaned.signal.aborted ? 0 : GRACE_MS);
-    await bringUp(steps, { client, progress, undo: this.#undo, signal, graceMs });
+    const levels = new Map(steps.flatMap(step => (step.kind === 'domain' ? [[step.config.name, step.level]] : [])));
+    const toEnd = endings.map(name => ({ name, level: levels.get(name) ?? 0 }));
+    await endDomains(client, toEnd, progress, GRACE_MS);
+    for (const action of todo.domains) if (!isNew(action)) await this.#adjust(client, action);
+    await bringUp(missing, { client, progress, undo: this.#undo, signal, graceMs });
+    await client.call('noteTopology', { path: this.#plan.path, domains: todo.domains.flatMap(noteOf(isNew)) });
     this.#undoImages.disarm(); // what the domains write to them from now on is worth keeping
     if (this.#quiet) return client;
     io.stdout.write(`\n${domainTable(await client.call('list', { domid: null }))}`);
@@ -107,13 +178,26 @@ class Up {
     return client;
   }
 
-  async #findHost(signal: AbortSignal): Promise<ToolstackClient> {
+  /** A domain that stays becomes what the file says, as far as that goes while it runs. */
+  async #adjust(client: ToolstackClient, action: DomainAction): Promise<void> {
+    if (action.kind === 'keep') await this.#progress.phase(`${describeStep(action.step)}: as it is`, async () => {});
+    if (action.kind !== 'change') return;
+    const { step, domid, changes, rest } = action;
+    const { name } = step.config;
+    if (changes.length > 0)
+      await this.#progress.phase(`domain ${name}: ${describeChanges(changes)}`, () =>
+        changeLive(client, domid, changes),
+      );
+    if (rest.length > 0) this.#unmet.push(`domain ${name} needs --recreate: ${rest.join(', ')}`);
+  }
+
+  #complain(): number {
+    for (const line of this.#unmet) this.#context.err(`xl up: ${line}`);
+    return 1;
+  }
+
+  async #startHost(signal: AbortSignal): Promise<ToolstackClient> {
     const dir = runDir(this.#context.io.env);
-    try {
-      return await this.#context.connect();
-    } catch (error) {
-      if (!(error instanceof XenError) || error.code !== 'ENOENT') throw error;
-    }
     const host = await this.#progress.phase(`host on ${dir}`, () => HostProcess.start(dir, this.#hostProgram, signal));
     this.#host = host;
     this.#undo.add('host', () => host.kill());
@@ -185,3 +269,15 @@ class Up {
     }
   }
 }
+
+const nameOfAction = (action: DomainAction): string => (action.kind === 'end' ? action.name : action.step.config.name);
+
+/** Host ports that end with these domains. */
+const portsOf = ({ running }: Reconciliation, names: readonly string[]): Set<number> =>
+  new Set(names.flatMap(name => running.get(name)?.pvcalls.flatMap(({ listen }) => listen.map(one => one.host)) ?? []));
+
+const noteOf = (isNew: (action: DomainAction) => boolean) => (action: DomainAction) => {
+  if (action.kind === 'end') return [];
+  const { name, uuid } = action.step.config;
+  return [{ name, uuid: action.kind === 'make' || isNew(action) ? uuid : action.uuid }];
+};

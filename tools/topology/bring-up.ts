@@ -59,7 +59,7 @@ export async function bringUp(steps: readonly Step[], run: BringUp): Promise<Run
       const name = describeStep(step);
       await progress.phase(
         name,
-        () => create(step, run),
+        tell => create(step, run, tell),
         phases => phases,
       );
       domains.push({ name: config.name, level });
@@ -79,10 +79,16 @@ async function makeBridge({ name, mtu }: BridgeStep, { client, undo }: BringUp):
 }
 
 /** Resolves with its phases and their milliseconds. */
-async function create({ config, paused }: DomainStep, { client }: BringUp): Promise<string> {
+async function create(
+  { config, paused }: DomainStep,
+  { client }: BringUp,
+  tell: (text: string) => void,
+): Promise<string> {
   const phases: string[] = [];
   await client.call('create', { config, paused, monitor: true }, event => {
-    if (event.event === 'phase') phases.push(`${event.phase} ${event.ms.toFixed(0)}`);
+    if (event.event !== 'phase') return;
+    phases.push(`${event.phase} ${event.ms.toFixed(0)}`);
+    tell(phases.join(', '));
   });
   return phases.join(', ');
 }

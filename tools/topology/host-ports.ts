@@ -4,12 +4,12 @@ import { createServer } from 'node:net';
 import { XenError } from '#pvbus';
 import type { Step } from './plan.ts';
 
-/** Throws EADDRINUSE naming the port and the domain that was to have it. */
-export async function checkHostPorts(steps: readonly Step[]): Promise<void> {
+/** Throws EADDRINUSE naming the port and the domain that was to have it. `ours` will be free by then. */
+export async function checkHostPorts(steps: readonly Step[], ours: ReadonlySet<number> = new Set()): Promise<void> {
   for (const step of steps) {
     if (step.kind !== 'domain') continue;
     for (const { host } of step.config.pvcalls.flatMap(({ listen }) => listen)) {
-      if (host !== 0) await checkPort(host, step.config.name);
+      if (host !== 0 && !ours.has(host)) await checkPort(host, step.config.name);
     }
   }
 }

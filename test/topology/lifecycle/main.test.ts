@@ -361,9 +361,9 @@ describe('a tool', () => {
     const domid = await host.create(host.config('heard', 'return'));
     await eventually('its end', () => host.events.some(event => event.what === 'destroyed'));
     expect(host.events.filter(event => event.domid === domid)).toEqual([
-      { event: 'domain', what: 'created', domid, name: 'heard', reason: null },
-      { event: 'domain', what: 'shutdown', domid, name: 'heard', reason: SHUTDOWN_poweroff },
-      { event: 'domain', what: 'destroyed', domid, name: 'heard', reason: null },
+      { event: 'domain', at: expect.any(Number), what: 'created', domid, name: 'heard', reason: null },
+      { event: 'domain', at: expect.any(Number), what: 'shutdown', domid, name: 'heard', reason: SHUTDOWN_poweroff },
+      { event: 'domain', at: expect.any(Number), what: 'destroyed', domid, name: 'heard', reason: null },
     ]);
   });
 

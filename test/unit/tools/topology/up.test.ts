@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { ToolstackOp } from '#pvbus';
 import { findCommand } from '../../../../tools/commands/table.ts';
 import { up } from '../../../../tools/commands/up.ts';
 import { FakeToolstack } from '../../../support/fake-toolstack.ts';
@@ -51,13 +52,19 @@ describe('xl up and xl down on a host that runs', () => {
     await host.stop();
   });
   const on = (argv: string[], more = {}): Promise<XlRun> => xl(argv, { dir: host.dir, cwd, ...more });
+  /** The requests that change something. */
+  const acts = (): ToolstackOp[] =>
+    host.requests.map(({ op }) => op).filter(op => !['list', 'shares', 'topologies', 'config', 'domid'].includes(op));
+  const write = (text: string): void => writeFileSync(join(cwd, 'topology.yaml'), text);
 
   it('-n prints the steps and takes none', async () => {
     expect(await on(['up', '-n', 'topology.yaml'])).toEqual({
       ...{ code: 0, stderr: '' },
-      stdout: 'image www.img (fat, 1 MiB)\nbridge office\ndomain db, paused\ndomain web after db\n',
+      stdout:
+        '+ image www.img (fat, 1 MiB)\n+ bridge office\n+ domain db, paused\n+ domain web after db\n' +
+        '\n4 of 4 would change.\n',
     });
-    expect(host.requests).toEqual([]);
+    expect(acts()).toEqual([]);
     expect(existsSync(join(cwd, 'www.img'))).toBe(false);
   });
 
@@ -82,6 +89,131 @@ describe('xl up and xl down on a host that runs', () => {
       ],
     ]);
     expect([...host.bridges]).toEqual(['office']);
+  });
+
+  it('a second run changes nothing, and says so', async () => {
+    await on(['up', '-q', 'topology.yaml']);
+    const before = [...host.domains.values()].map(({ domid, uuid }) => [domid, uuid]);
+    host.requests.length = 0;
+    const run = await on(['up', 'topology.yaml']);
+    expect([run.code, run.stderr]).toEqual([0, '']);
+    expect(lines(run.stdout).slice(0, 4)).toEqual([
+      '- image www.img (fat, 1 MiB): kept as it is',
+      ...['- domain db, paused: as it is', '- domain web after db: as it is', '- bridge office'],
+    ]);
+    expect(acts()).toEqual(['createBridge', 'noteTopology']);
+    expect([...host.domains.values()].map(({ domid, uuid }) => [domid, uuid])).toEqual(before);
+    const dry = await on(['up', '--dry-run', 'topology.yaml']);
+    expect(dry.stdout).toBe(
+      '= image www.img (fat, 1 MiB)\n= bridge office\n= domain db, paused\n= domain web after db\n' +
+        '\nNothing would change.\n',
+    );
+  });
+
+  it('changes memory, vcpus and weight of what runs, makes what is new, ends what has gone', async () => {
+    write('domains:\n  a: { kernel: k.js, memory: 64, vcpus: 1, maxvcpus: 2 }\n  b: { kernel: k.js }\n');
+    await on(['up', '-q', 'topology.yaml']);
+    const a = [...host.domains.values()].find(({ name }) => name === 'a')!;
+    const credit = { weight: 256, cap: 0 };
+    host.processors.shares.push({
+      domid: a.domid,
+      name: 'a',
+      pool: 'Pool-0',
+      scheduler: 'credit2',
+      credit,
+      rtds: null,
+    });
+    a.vcpu_max_id = 1;
+    host.requests.length = 0;
+    write(
+      'domains:\n  a: { kernel: k.js, memory: 48, maxmem: 64, vcpus: 2, maxvcpus: 2, cpu_weight: 512 }\n  c: { kernel: k.js }\n',
+    );
+    const change = 'domain a: memory 64 -> 48, vcpus 1 -> 2, cpu_weight 256 -> 512';
+    const dry = await on(['up', '-n', 'topology.yaml']);
+    expect(dry.stdout).toBe(`~ ${change}\n+ domain c\n- domain b\n\n3 of 3 would change.\n`);
+    expect(acts()).toEqual([]);
+    const run = await on(['up', 'topology.yaml']);
+    expect([run.code, run.stderr]).toEqual([0, '']);
+    expect(lines(run.stdout).slice(0, 3)).toEqual([
+      '- end of b',
+      `- ${change}`,
+      '- domain c: domain 1, memory 2, devices 3',
+    ]);
+    expect(host.requests.find(({ op }) => op === 'setCredit')).toMatchObject({
+      args: { domid: a.domid, scheduler: 'credit2', weight: 512, cap: null },
+    });
+    expect(a).toMatchObject({ current_kb: 48 << 10, vcpu_online: 2 });
+    expect([...host.domains.values()].map(({ name }) => name)).toEqual(['Domain-0', 'a', 'c']);
+    host.processors.shares[0] = { ...host.processors.shares[0]!, credit: { weight: 512, cap: 0 } };
+    expect((await on(['up', '-n', 'topology.yaml'])).stdout).toContain('Nothing would change.');
+  });
+
+  it('names what needs --recreate, and makes it anew when told to', async () => {
+    write('domains:\n  a: { kernel: k.js, memory: 64 }\n  b: { kernel: k.js }\n');
+    await on(['up', '-q', 'topology.yaml']);
+    const [, a, b] = [...host.domains.values()];
+    host.end(b!.domid, 'shutdown', 3);
+    write('domains:\n  a: { kernel: other.js, memory: 65 }\n  b: { kernel: k.js }\n');
+    const wishes = [
+      'domain a: needs --recreate (maxmem, kernel)',
+      'domain b: needs --recreate (it has shut down (crash))',
+    ];
+    expect((await on(['up', '-n', 'topology.yaml'])).stdout).toBe(
+      `! ${wishes[0]}\n! ${wishes[1]}\n\n2 of 2 would change.\n`,
+    );
+    const run = await on(['up', '-q', 'topology.yaml']);
+    expect(run).toEqual({
+      ...{ code: 1, stdout: '' },
+      stderr:
+        'xl up: domain a needs --recreate: maxmem, kernel\n' +
+        'xl up: domain b needs --recreate: it has shut down (crash)\n',
+    });
+    expect([...host.domains.keys()]).toEqual([0, a!.domid, b!.domid]);
+    expect((await on(['up', '-q', '--recreate', 'topology.yaml'])).code).toBe(0);
+    expect([...host.domains.values()].map(({ name, current_kb }) => [name, current_kb >> 10])).toEqual([
+      ...[
+        ['Domain-0', 512],
+        ['a', 65],
+        ['b', 32],
+      ],
+    ]);
+    expect(host.domains.has(a!.domid)).toBe(false);
+  });
+
+  it('ends no domain of a name that somebody else has made since, and no other topology’s', async () => {
+    write('domains:\n  a: { kernel: k.js }\n  b: { kernel: k.js }\n');
+    writeFileSync(join(cwd, 'other.yaml'), 'domains:\n  x: { kernel: k.js }\n');
+    await on(['up', '-q', 'topology.yaml']);
+    await on(['up', '-q', 'other.yaml']);
+    const b = [...host.domains.values()].find(({ name }) => name === 'b')!;
+    host.end(b.domid, 'destroyed');
+    host.add({ domid: 9, name: 'b', uuid: '11111111-2222-4333-8444-555555555555' });
+    write('domains:\n  a: { kernel: k.js }\n');
+    expect((await on(['up', '-q', 'topology.yaml'])).code).toBe(0);
+    expect([...host.domains.values()].map(({ name }) => name)).toEqual(['Domain-0', 'a', 'x', 'b']);
+    write('domains:\n  y: { kernel: k.js }\n');
+    const down = await on(['down', 'topology.yaml']); // a is not in the file any more, but came with it
+    expect(lines(down.stdout)).toEqual(['- end of y: gone already', '- end of a']);
+    expect(host.topologies.all().map(({ path }) => path)).toEqual([join(cwd, 'other.yaml')]);
+  });
+
+  it('keeps an image that a running domain writes, also where it says recreate', async () => {
+    write(TOPOLOGY.replace('format: fat', 'format: fat, recreate: true'));
+    await on(['up', '-q', 'topology.yaml']);
+    const image = join(cwd, 'www.img');
+    const inode = statSync(image).ino;
+    await on(['up', '-q', 'topology.yaml']);
+    expect(statSync(image).ino).toBe(inode);
+  });
+
+  it('shows on a terminal what goes on, and nothing of that in a pipe', async () => {
+    const run = await on(['up', 'topology.yaml'], { columns: 60 });
+    expect(run.stdout).toContain(
+      '\r\x1b[K    ... domain db, paused: domain 1\r\x1b[K    ... domain db, paused: domain 1, memory 2',
+    );
+    expect(run.stdout.split('\r\x1b[K').every(part => !part.startsWith('    ...') || part.length < 60)).toBe(true);
+    await on(['down', '-q', 'topology.yaml']);
+    expect((await on(['up', 'topology.yaml'])).stdout).not.toContain('\x1b');
   });
 
   it('down ends them in reverse and leaves the host and the images', async () => {
@@ -139,7 +271,7 @@ describe('xl up and xl down on a host that runs', () => {
       ...{ code: 1, stdout: '' },
       stderr: `xl: host port ${port}, which is for domain web, is in use\n`,
     });
-    expect(host.requests).toEqual([]);
+    expect(acts()).toEqual([]);
     server.close();
   });
 

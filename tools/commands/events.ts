@@ -1,0 +1,52 @@
+// xl events: what happened to domains, and with -f what happens from now on.
+
+import type { DomainEvent, ToolstackEvent } from '#pvbus';
+import { reasonWord } from '../domain-state.ts';
+import { escapeText } from '../store/escape.ts';
+import type { RunCommand } from './command.ts';
+import { printJson } from './json-output.ts';
+import { commandLine } from './options.ts';
+
+export const run: RunCommand = async (args, context) => {
+  const line = commandLine(args, context, 'f', [{ name: 'follow', as: 'f' }], 0);
+  if (typeof line === 'number') return line;
+  const json = line.options.has('json');
+  const print = (event: DomainEvent): void => {
+    if (json) printJson(context, eventJson(event));
+    else context.out(eventLine(event));
+  };
+  const client = await context.connect();
+  if (!line.options.has('f')) {
+    for (const event of await client.call('history', {})) print(event);
+    return 0;
+  }
+  const signal = context.io.interrupted();
+  // What comes before the history is here may be in it as well.
+  const early: DomainEvent[] = [];
+  let hear = (event: DomainEvent): void => void early.push(event);
+  await client.call('subscribe', {}, (event: ToolstackEvent) => {
+    if (event.event === 'domain') hear(event);
+  });
+  const known = await client.call('history', {});
+  const seen = new Set(known.map(event => JSON.stringify(event)));
+  for (const event of [...known, ...early.filter(one => !seen.has(JSON.stringify(one)))]) print(event);
+  hear = print;
+  return new Promise(resolve => {
+    signal.addEventListener('abort', () => resolve(0), { once: true });
+    if (signal.aborted) resolve(0);
+    client.onClose(reason => {
+      context.err(`xl: ${reason.message}`);
+      resolve(1);
+    });
+  });
+};
+
+const eventJson = ({ at, what, domid, name, reason }: DomainEvent) => ({
+  ...{ time: new Date(at).toISOString(), time_ms: at, event: what, domid, name },
+  reason: what === 'shutdown' ? reasonWord(reason) : null,
+});
+
+function eventLine({ at, what, domid, name, reason }: DomainEvent): string {
+  const why = what === 'shutdown' ? `: ${reasonWord(reason)}` : '';
+  return `${new Date(at).toISOString()} ${escapeText(name ?? '(null)')} (${domid}) ${what}${why}`;
+}
