@@ -30,6 +30,9 @@ function install() {
   writeFileSync(stamp, wanted);
 }
 
+const BARREL = 'pvbus/index.ts';
+/** Of a build that is only to tell what it would hold. */
+const DRY = { outdir: 'unwritten', write: false, metafile: true, sourcemap: false };
 const SOURCES = ['pvbus', 'hypervisor', 'dom0', 'domu-kernel', 'tools', 'bin'];
 
 /** Of every source its name, size and time of change. */
@@ -104,15 +107,7 @@ async function bundleInto(outdir, bundle) {
         'socket-watch-thread': 'dom0/xenstored/socket-watch-thread.ts',
       },
     }),
-    // One file a command, so that `xl list` reads no more than it needs.
-    bundle({
-      ...common,
-      format: 'esm',
-      packages: 'external',
-      splitting: true,
-      outdir,
-      entryPoints: { xl: 'tools/xl.ts', xentop: 'tools/xentop.ts' },
-    }),
+    buildCli(outdir, bundle, common),
     bundle({
       ...common,
       format: 'cjs',
@@ -134,5 +129,84 @@ async function bundleInto(outdir, bundle) {
   ]);
 }
 
+/**
+ * xl and xentop, which must be there at once: CommonJS, which Node 20 loads in half the time, one file a command, with
+ * what it needs of our packages in it. dist/xl.js and dist/xentop.js are for whoever runs those.
+ */
+async function buildCli(outdir, bundle, common) {
+  const programs = { xl: 'tools/xl.ts', xentop: 'tools/xentop.ts' };
+  const split = await bundle({
+    ...common,
+    format: 'esm',
+    external: ['koffi', 'fatfs-wasm'],
+    splitting: true,
+    sourcemap: false,
+    outdir: `${outdir}/cli`,
+    entryPoints: programs,
+    write: false,
+    plugins: [await withoutBarrel(bundle, common)],
+    inject: ['bin/file-url.mjs'],
+    define: { 'import.meta.url': 'fileUrl' },
+  });
+  mkdirSync(at(`${outdir}/cli`), { recursive: true });
+  for (const { path, text } of split.outputFiles) {
+    // Not for packages, of which some are ES modules.
+    writeFileSync(path, text.replace(/\bimport\("(\.\/[^"]+)"\)/g, 'Promise.resolve().then(() => require("$1"))'));
+  }
+  await bundle({
+    absWorkingDir: root,
+    entryPoints: split.outputFiles.map(({ path }) => path),
+    allowOverwrite: true,
+    bundle: false,
+    format: 'cjs',
+    platform: 'node',
+    target: 'node20',
+    minifyWhitespace: true,
+    minifySyntax: true,
+    outdir: `${outdir}/cli`,
+    logLevel: 'warning',
+  });
+  writeFileSync(at(`${outdir}/cli/package.json`), '{ "type": "commonjs" }\n');
+  for (const name of Object.keys(programs)) {
+    writeFileSync(at(`${outdir}/${name}.js`), `#!/usr/bin/env node\nimport './cli/${name}.js';\n`);
+  }
+}
+
+/**
+ * Has tools import from the file of '#pvbus' that has the name. Else every command would load all of pvbus, koffi
+ * included: a file that anything imports goes into the chunk of all who could.
+ */
+async function withoutBarrel(bundle, common) {
+  const list = await bundle({ ...common, format: 'esm', packages: 'external', entryPoints: [BARREL], ...DRY });
+  const files = list.metafile.inputs[BARREL].imports.map(({ path }) => path);
+  const all = await bundle({ ...common, format: 'esm', packages: 'external', entryPoints: files, ...DRY });
+  const fileOf = new Map();
+  for (const { entryPoint, exports } of Object.values(all.metafile.outputs)) {
+    // The index gives a name once; two files have it when the one passes on what is the other's.
+    for (const name of exports) if (!fileOf.has(name)) fileOf.set(name, at(entryPoint));
+  }
+  const direct = (_, verb, type, names) => {
+    if (type !== undefined) return '';
+    const values = names.split(',').map(name => name.trim());
+    const lines = values
+      .filter(name => name !== '' && !name.startsWith('type '))
+      .map(name => {
+        const file = fileOf.get(name.split(' ')[0]);
+        if (file === undefined) throw new Error(`pvbus exports no ${name}`);
+        return `${verb} { ${name} } from ${JSON.stringify(file)};`;
+      });
+    return lines.join(' ');
+  };
+  return {
+    name: 'without barrel',
+    setup({ onLoad }) {
+      onLoad({ filter: /\/tools\/.*\.ts$/ }, ({ path }) => ({
+        contents: readFileSync(path, 'utf8').replace(/^(import|export) (type )?\{([^}]*)\} from '#pvbus';/gm, direct),
+        loader: 'ts',
+        resolveDir: dirname(path),
+      }));
+    },
+  };
+}
 install();
 await build();
