@@ -7,6 +7,7 @@ import {
   RingTransport,
   readKey,
   SCHEDOP_shutdown,
+  SHUTDOWN_crash,
   SHUTDOWN_poweroff,
   SHUTDOWN_reboot,
   sched_shutdown,
@@ -29,6 +30,7 @@ import type { ProgramModule } from './program.ts';
 import { watchAvailability } from './smp/hotplug.ts';
 import { Processors } from './smp/processors.ts';
 import { type GuestStartInfo, readModule, readStartInfo } from './start-info.ts';
+import { pressSysrq, type SysrqActions, watchSysrq } from './sysrq.ts';
 import { Tasks } from './tasks.ts';
 import { type Timers, vcpuTimers } from './timers.ts';
 
@@ -118,6 +120,9 @@ export class Kernel implements Blocking {
     watchControl(this.xs, this.home, this.log, request => this.shutdown(request)).catch(error =>
       this.log.error(`control/shutdown: ${error instanceof Error ? error.message : error}`),
     );
+    watchSysrq(this.xs, this.home, this.log, letter =>
+      pressSysrq(letter, this.sysrq, line => this.console.write(`${line}\n`)),
+    ).catch(error => this.log.error(`control/sysrq: ${error instanceof Error ? error.message : error}`));
     this.balloon
       .start()
       .catch(error => this.log.error(`memory/target: ${error instanceof Error ? error.message : error}`));
@@ -228,20 +233,41 @@ export class Kernel implements Blocking {
       });
     });
     await Promise.race([this.runHooks(), late]);
+    this.sync('shutdown');
+    this.stop(request === 'reboot' ? SHUTDOWN_reboot : SHUTDOWN_poweroff);
+  }
+  private sync(who: string): void {
     for (const [disk, volume] of this.volumes) {
       try {
         if (!disk.readOnly) volume.sync();
       } catch (error) {
-        this.log.error(`shutdown: ${error instanceof Error ? error.message : error}`);
+        this.log.error(`${who}: ${error instanceof Error ? error.message : error}`);
       }
     }
+  }
+  /** SHUTDOWN_*, now. */
+  private stop(reason: number): void {
     this.drainConsole();
     const { scratch } = this.vcpu;
     const at = scratch.reset().alloc(sched_shutdown.size);
-    scratch.view.setUint32(at, request === 'reboot' ? SHUTDOWN_reboot : SHUTDOWN_poweroff, true);
+    scratch.view.setUint32(at, reason, true);
     // Does not return, unless the toolstack resumes a domain that it has not destroyed.
     this.vcpu.hypercall(__HYPERVISOR_sched_op, SCHEDOP_shutdown, at);
   }
+  private readonly sysrq: SysrqActions = {
+    crash: () => this.stop(SHUTDOWN_crash),
+    reboot: () => this.stop(SHUTDOWN_reboot),
+    poweroff: () => this.stop(SHUTDOWN_poweroff),
+    memory: () => {
+      const { nr_pages } = this.info;
+      const free = this.vcpu.frames.available;
+      return `Mem-Info: ${nr_pages} pages RAM, ${free} pages free, ${this.volumes.size} volumes mounted`;
+    },
+    sync: () => {
+      this.sync('sysrq');
+      this.console.write('Emergency Sync complete\n');
+    },
+  };
   private async runHooks(): Promise<void> {
     for (let hook = this.hooks.pop(); hook; hook = this.hooks.pop()) {
       try {

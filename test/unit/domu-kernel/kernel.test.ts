@@ -258,6 +258,51 @@ describe('a program', () => {
   });
 });
 
+describe('a key of xl sysrq', () => {
+  const idle = `import { system } from 'xenolith';
+    export default async () => {
+      system.onShutdown(() => console.log('asked'));
+      console.log('up');
+      await new Promise(() => {});
+    }`;
+  const press = async (domid: number, letter: string): Promise<void> => {
+    const path = `/local/domain/${domid}/control/sysrq`;
+    await host.run(host.xs.write(path, letter));
+    const taken = async (): Promise<void> => {
+      while ((await host.xs.read(path)) !== '') await new Promise(resolve => setImmediate(resolve));
+    };
+    await host.run(taken());
+  };
+
+  it.each([
+    ['b', 'Resetting', 1],
+    ['o', 'Power Off', 0],
+    ['c', 'Trigger a crash', 3],
+  ] as const)('%s ends it at once: %s', async (letter, says, reason) => {
+    const config = ['on_reboot="preserve"', 'on_poweroff="preserve"', 'on_crash="preserve"'];
+    const guest = await runs('web', idle, ...config);
+    await guest.says('up');
+    await host.run(host.xs.write(`/local/domain/${guest.domid}/control/sysrq`, letter));
+    await guest.says(`sysrq: ${says}`);
+    await host.rest();
+    const [info] = await host.run(host.toolstack.list(guest.domid));
+    expect(info).toMatchObject({ shutdown: true, shutdown_reason: reason });
+    expect(host.consoleLog('web')).not.toContain('asked');
+  });
+  it('m, s and h say something and the domain goes on; the node is emptied each time', async () => {
+    const guest = await runs('web', idle);
+    await guest.says('up');
+    await press(guest.domid, 'm');
+    await guest.says(/sysrq: Show Memory\n.*Mem-Info: 4096 pages RAM, [0-9]+ pages free, 0 volumes mounted/);
+    await press(guest.domid, 's');
+    await guest.says('Emergency Sync complete');
+    await press(guest.domid, 'h');
+    await guest.says('sysrq: HELP : reboot(b) crash(c) show-memory-usage(m) poweroff(o) sync(s)');
+    const [info] = await host.run(host.toolstack.list(guest.domid));
+    expect(info).toMatchObject({ shutdown: false });
+  });
+});
+
 describe('devices of a program', () => {
   it('let a call wait in peace: timers that are due meanwhile do not wake it again and again', async () => {
     const guest = await runs('waits', 'export default () => new Promise(() => {});', disk(image('a.img')));
