@@ -40,16 +40,24 @@ interface Process {
   /** By SIGSTOP, and by SIGKILL: now, or once it is there. */
   stopped: boolean;
   killed: boolean;
-  /** Of a domU with several vCPUs: their threads but the first, and the CPU time these have used. */
-  readonly threads: Map<number, { readonly tid: number; readonly used: number }>;
+  /** Of a domU with several vCPUs: their threads but the first. */
+  readonly threads: Map<number, Thread>;
   /** The pCPUs its vCPUs were put on. */
   readonly places: Map<number, readonly number[]>;
   exited: boolean;
   /** Of its vCPUs: `before` is what they used as threads of other processes. */
   cpuTimeNs: number;
   before: number;
+  /** What of it is the first vCPU's. */
+  firstNs: number;
   /** The one that waits to take its place. */
   heir: Heir | undefined;
+}
+interface Thread {
+  readonly tid: number;
+  /** CPU time: when it was first looked at, and used since; ns. */
+  readonly from: number;
+  used: number;
 }
 interface Shell {
   readonly process: Process;
@@ -136,7 +144,7 @@ export class ProcessTable implements DomainProcesses {
   ): Process {
     const id = this.nextId++;
     const cpuTimeNs = before;
-    const unborn = { pid: 0, pidfd: -1, stopped: false, killed: false, exited: false, heir: undefined };
+    const unborn = { firstNs: 0, pid: 0, pidfd: -1, stopped: false, killed: false, exited: false, heir: undefined };
     const known = { places: new Map(), threads: new Map() };
     const process: Process = { id, program, domain: undefined, vcpus, cpuTimeNs, before, ...known, ...unborn };
     this.processes.set(id, process);
@@ -229,7 +237,7 @@ export class ProcessTable implements DomainProcesses {
   private threadOf({ domain, pid }: Process, vcpu: number): number[] {
     const page = vcpuFrame(domain!.layout, vcpu) * PAGE_SIZE;
     const tid = domain!.memory.view.getUint32(page + vcpu_page.at.tid, true);
-    return threadsOf(pid).includes(tid) ? [tid] : [];
+    return tid !== 0 && threadsOf(pid).includes(tid) ? [tid] : [];
   }
   /** A vCPU's CPU time; that of threads of its process that are no vCPU is the first vCPU's. */
   cpuTimeNs(domain: Domain, vcpu: number): number {
@@ -238,20 +246,26 @@ export class ProcessTable implements DomainProcesses {
     if (vcpu !== process.vcpus[0]) return this.threadTimeNs(process, vcpu);
     if (process.pid !== 0 && !process.exited)
       process.cpuTimeNs = Math.max(process.cpuTimeNs, process.before + (processCpuTime(process.pid) ?? 0));
+    // order: the process, then its other vCPUs: what these use meanwhile would be the first one's, and charged twice.
     let others = 0;
-    if (domain.domid !== 0) for (const { used } of process.threads.values()) others += used;
-    return Math.max(0, process.cpuTimeNs - others);
+    for (const other of process.vcpus) if (other !== vcpu) others += this.threadTimeNs(process, other);
+    process.firstNs = Math.max(process.firstNs, process.cpuTimeNs - others);
+    return process.firstNs;
   }
   /** dom0's threads are not told apart: theirs is the first one's. */
   private threadTimeNs(process: Process, vcpu: number): number {
     const { domain, pid, threads } = process;
     if (!domain || domain.domid === 0 || pid === 0) return 0;
-    const before = threads.get(vcpu) ?? { tid: 0, used: 0 };
-    const tid = before.tid || this.threadOf(process, vcpu)[0];
-    if (tid === undefined) return before.used;
-    const used = Math.max(before.used, threadTime(pid, tid));
-    threads.set(vcpu, { tid, used });
-    return used;
+    let thread = threads.get(vcpu);
+    if (thread === undefined) {
+      const [tid] = this.threadOf(process, vcpu);
+      if (tid === undefined) return 0;
+      // What it used before it was known as a vCPU's has been the first one's.
+      thread = { tid, from: threadTime(pid, tid), used: 0 };
+      threads.set(vcpu, thread);
+    }
+    thread.used = Math.max(thread.used, threadTime(pid, thread.tid) - thread.from);
+    return thread.used;
   }
 
   /** For how long Linux had nothing to run on a pCPU. */

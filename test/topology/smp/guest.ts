@@ -32,6 +32,15 @@ export function forever(started: Int32Array): void {
   Atomics.store(started, 0, 1);
   while (true);
 }
+/** Computes, and sleeps now and then: so it gets other things done in between. */
+async function works(): Promise<void> {
+  for (let turn = 1; ; turn++) {
+    const until = clock.now() + 0.1;
+    while (clock.now() < until);
+    await new Promise(resolve => setImmediate(resolve));
+    if (turn % 1000 === 0) console.log(`turn ${turn}`);
+  }
+}
 export function fails(): never {
   throw Object.assign(new RangeError(`a bug on vCPU ${smp.vcpu}`), { code: 'EBUG' });
 }
@@ -138,6 +147,7 @@ export default async function main(): Promise<void> {
   if (does === 'walks') await walks();
   if (does === 'hotplug') await hotplug();
   if (does === 'carries') await carries();
+  if (does === 'works') await works();
   if (does === 'throws') await smp.runOn(2, failsLater);
   if (does === 'spins') {
     const started = smp.alloc(Int32Array, 1);

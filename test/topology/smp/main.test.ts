@@ -1,14 +1,14 @@
 // A domain of several vCPUs, each a thread: they work on memory they share, wait for one another without holding a
 // processor, come and go by xl vcpu-set, and end together.
-import { mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { runPaths } from '#pvbus';
 import { ToolstackClient } from '../../../tools/toolstack-client.ts';
 import { dist, HostRig } from '../../support/host-rig.ts';
-import { eventually, isAlive } from '../../support/processes.ts';
+import { eventually, isAlive, processOfDomain } from '../../support/processes.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'xenolith-smp-'));
 let host: HostRig;
@@ -154,6 +154,59 @@ it('a vCPU that never comes back does not keep vCPU 0 from its console', async (
   await says(name, 'heard you');
   console.destroy();
 });
+
+describe.skipIf(availableParallelism() < 2)('a vCPU that never yields, on a pCPU with another domain', () => {
+  const CPU = String(availableParallelism() - 1);
+  beforeAll(async () => {
+    await fine('cpupool-cpu-remove', 'Pool-0', CPU);
+    await fine('cpupool-create', 'name="one"', `cpus=["${CPU}"]`);
+  });
+  afterAll(async () => {
+    await fine('cpupool-destroy', 'one');
+    await fine('cpupool-cpu-add', 'Pool-0', CPU);
+  });
+
+  it('has its domain stopped for its share, and paid for by itself', async () => {
+    const stuck = await create('spins', { vcpus: 2, pool: '"one"' });
+    await says(stuck, 'vCPU 1 spins');
+    const pid = processOfDomain(await domidOf(stuck), host.processes());
+    const works = await create('works', { vcpus: 1, pool: '"one"' });
+    await says(works, 'turn 2000');
+    for (const isStopped of [true, false, true, false])
+      await eventually(`it is ${isStopped ? '' : 'not '}stopped`, () => (stateOf(pid) === 'T') === isStopped);
+    // Both get on: the other domain, and of the stuck one also the vCPU that has something else to do.
+    const turns = host.consoleLog(works).length;
+    const used = await times(stuck);
+    const console = connect(runPaths(host.runDir).consoleSocket(await domidOf(stuck))).on('error', () => {});
+    console.write('you\r');
+    await says(stuck, 'heard you');
+    console.destroy();
+    await eventually('the other one gets on', () => host.consoleLog(works).length > turns);
+    await eventually('the stuck one gets on', async () => (await times(stuck))[1]! > used[1]!);
+
+    await fine('pause', stuck);
+    await eventually('it stands still', () => stateOf(pid) === 'T');
+    // What Linux has counted for the threads, one by one, is what the vCPUs have used.
+    const [first, second] = await times(stuck);
+    const threads = readdirSync(`/proc/${pid}/task`).map(tid => usedBy(pid, tid));
+    expect(first! + second!).toBe(threads.reduce((a, b) => a + b));
+    expect(second).toBeLessThanOrEqual(Math.max(...threads));
+    expect(second).toBeGreaterThan(used[1]!);
+    await fine('unpause', stuck);
+    await eventually('it goes on', async () => (await times(stuck))[1]! > second!);
+  });
+});
+/** CPU time of each vCPU, ns. */
+async function times(name: string): Promise<number[]> {
+  const { stdout } = await host.xl('vcpu-list', '--json', name);
+  return (JSON.parse(stdout) as { cpu_time_ns: number }[]).map(vcpu => vcpu.cpu_time_ns);
+}
+async function fine(...args: string[]): Promise<void> {
+  expect(await host.xl(...args)).toMatchObject({ exitCode: 0, stderr: '' });
+}
+const stateOf = (pid: number): string => /\) (\S)/.exec(readFileSync(`/proc/${pid}/stat`, 'latin1'))![1]!;
+const usedBy = (pid: number, tid: string): number =>
+  Number(readFileSync(`/proc/${pid}/task/${tid}/schedstat`, 'latin1').split(' ')[0]);
 
 it('events by the FIFO ABI serve them as well', async () => {
   const said = await says(await create('sums', { extra: ' xen.fifo_events' }), 'done');
