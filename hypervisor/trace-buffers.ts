@@ -7,8 +7,13 @@ import {
   SystemCallError,
   TRACE_EXTRA_MAX,
   TRC_ALL,
+  TRC_DOM0OP,
   TRC_LOST_RECORDS,
+  TRC_SCHED,
   TRC_TRACE_WRAP_BUFFER,
+  TRC_XENOLITH_BRIEF,
+  TRC_XENOLITH_UNTOLD,
+  TraceLimit,
   t_buf,
   t_info,
   traceHeader,
@@ -29,17 +34,21 @@ const LOST_WORDS = HEAD_WORDS + 4;
 const INFO_FRAME = 1;
 /** A buffer is at most so many pages, which is what the u16s of t_info can tell of on every machine. */
 const MAX_PAGES = 1024;
+/** Told however much of it there is, also to who wants it brief: without these nobody knows who runs where. */
+const ALWAYS = (TRC_SCHED | TRC_DOM0OP) & 0x0fff0000;
 
 class Ring {
   readonly words: Int32Array;
+  readonly limit: TraceLimit;
   /** Words for records. */
   private readonly size: number;
   private prod = 0;
   lost = 0;
   lostSince = 0;
 
-  constructor(words: Int32Array) {
+  constructor(words: Int32Array, limit: TraceLimit) {
     this.words = words;
+    this.limit = limit;
     this.size = words.length - t_buf.size / 4;
   }
   /** Words that are not read yet; -1 when the reader claims what cannot be. untrusted: read once. */
@@ -143,7 +152,11 @@ export class TraceBuffers {
       arena.view.setUint16(base + t_info.size + 2 * cpu, list, true);
       const frame = first + cpu * pages;
       for (let i = 0; i < pages; i++) arena.view.setUint32(base + 4 * (list + i), frame + i, true);
-      this.rings.push(new Ring(arena.words.subarray((frame * PAGE_SIZE) / 4, ((frame + pages) * PAGE_SIZE) / 4)));
+      const limit = new TraceLimit(this.clock, (now, untold) =>
+        this.put(cpu, now, TRC_XENOLITH_UNTOLD, untold > 0 ? 1 : 0, untold),
+      );
+      const words = arena.words.subarray((frame * PAGE_SIZE) / 4, ((frame + pages) * PAGE_SIZE) / 4);
+      this.rings.push(new Ring(words, limit));
     }
     this.memory = arena;
     this.infoPages = infoPages;
@@ -170,6 +183,14 @@ export class TraceBuffers {
   /** Put a record with the first `extra` of the words into the ring of `cpu`, if it is wanted. */
   write(cpu: number, event: number, extra: number, a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = 0): void {
     if (!this.enabled || !traceWants(this.eventMask, event) || this.cpus[cpu] !== true) return;
+    if ((this.eventMask & TRC_XENOLITH_BRIEF) !== 0 && (event & ALWAYS) === 0) {
+      const { limit } = this.rings[cpu]!;
+      if (limit.skip() || !limit.admits()) return;
+      limit.told();
+    }
+    this.put(cpu, this.clock.now(), event, extra, a, b, c, d, e, f, g);
+  }
+  private put(cpu: number, now: number, event: number, extra: number, a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = 0) {
     const ring = this.rings[cpu]!;
     const unread = ring.unread();
     if (unread < 0) {
@@ -177,7 +198,6 @@ export class TraceBuffers {
       this.broken(cpu);
       return;
     }
-    const now = this.clock.now();
     const size = HEAD_WORDS + extra;
     let needs = ring.lost > 0 ? ring.needs(LOST_WORDS) : 0;
     needs += ring.needs(size, ring.position(needs));

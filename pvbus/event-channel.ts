@@ -213,7 +213,7 @@ export class EventChannels {
     if (this.stale || this.words[this.versionWord] !== this.version) this.readPortTable();
     const route = this.routes[p];
     if (route) {
-      if (this.trace.on) this.traceSend(route);
+      if (this.trace.admits()) this.traceSend(route);
       route.doorbell.ring(route.slot, route.remoteVcpu);
       // order: ring, then look at the version again. The peer may just have moved its end to another vCPU,
       // which looked at the slot before the ring; the hypervisor tells us of the move before it tells them.
@@ -225,7 +225,7 @@ export class EventChannels {
     }
     const local = this.locals[p];
     if (local) {
-      if (this.trace.on) this.trace.record(TRC_XENOLITH_EVTCHN_SEND, 3, p, this.vcpu.domid, local.remotePort);
+      if (this.trace.admits()) this.trace.record(TRC_XENOLITH_EVTCHN_SEND, 3, p, this.vcpu.domid, local.remotePort);
       this.raise(local);
       // order: as with a doorbell, for the same reason.
       if (this.words[this.versionWord] === this.version) return;
@@ -375,7 +375,7 @@ export class EventChannels {
         if (handler === undefined) this.passOn(p);
         else {
           fifo.clearPending(p);
-          if (this.trace.on) this.traceUpcall(p);
+          if (this.trace.admits()) this.traceUpcall(p);
           handler();
           ran = true;
         }
@@ -407,7 +407,7 @@ export class EventChannels {
       Atomics.and(this.words, this.pendingWords + word, ~low);
       const handler = this.handlers[word * 32 + 31 - Math.clz32(low)];
       if (handler) {
-        if (this.trace.on) this.traceUpcall(word * 32 + 31 - Math.clz32(low));
+        if (this.trace.admits()) this.traceUpcall(word * 32 + 31 - Math.clz32(low));
         handler();
         ran = true;
       }

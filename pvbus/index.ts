@@ -52,6 +52,7 @@ export * from './thread-file.ts';
 export * from './toolstack-frames.ts';
 export * from './toolstack-protocol.ts';
 export * from './trace-events.ts';
+export * from './trace-limit.ts';
 export * from './vcpu.ts';
 export * from './vcpu-trace.ts';
 export * from './view-reserve.ts';

@@ -97,7 +97,7 @@ export class FrontRing extends Ring {
     const old = this.#published;
     const now = this.req_prod_pvt;
     this.#published = now;
-    if (this.trace?.on && now !== old) this.trace.requestsPushed(old, now);
+    if (now !== old) this.trace?.requestsPushed(old, now);
     Atomics.store(this.idx, REQ_PROD, now); // order: slot bytes, then index
     const event = Atomics.load(this.idx, REQ_EVENT); // order: index, then their event
     return (now - event) >>> 0 < (now - old) >>> 0;
@@ -106,7 +106,7 @@ export class FrontRing extends Ring {
   /** Responses there to consume; -1 when rsp_prod answers more than was asked or moved backwards. */
   unconsumedResponses(): number {
     const n = (Atomics.load(this.idx, RSP_PROD) - this.rsp_cons) >>> 0;
-    if (n > 0 && this.trace?.on) this.trace.responsesSeen(this.rsp_cons, (this.rsp_cons + n) >>> 0);
+    if (n > 0) this.trace?.responsesSeen(this.rsp_cons, (this.rsp_cons + n) >>> 0);
     // invariant: rsp_cons <= rsp_prod <= published requests, all modulo 2^32.
     return n <= (this.#published - this.rsp_cons) >>> 0 ? n : -1;
   }
@@ -157,7 +157,7 @@ export class BackRing extends Ring {
    */
   unconsumedRequests(): number {
     const n = (Atomics.load(this.idx, REQ_PROD) - this.req_cons) >>> 0;
-    if (n > 0 && this.trace?.on) this.trace.requestsSeen(this.req_cons, (this.req_cons + n) >>> 0);
+    if (n > 0) this.trace?.requestsSeen(this.req_cons, (this.req_cons + n) >>> 0);
     // invariant: rsp_prod_pvt <= req_cons <= req_prod <= rsp_prod_pvt + nr_ents, all modulo 2^32.
     return n <= this.nr_ents - ((this.req_cons - this.rsp_prod_pvt) >>> 0) ? n : -1;
   }
@@ -182,7 +182,7 @@ export class BackRing extends Ring {
     const old = this.#published;
     const now = this.rsp_prod_pvt;
     this.#published = now;
-    if (this.trace?.on && now !== old) this.trace.responsesPushed(old, now);
+    if (now !== old) this.trace?.responsesPushed(old, now);
     Atomics.store(this.idx, RSP_PROD, now); // order: slot bytes, then index
     const event = Atomics.load(this.idx, RSP_EVENT); // order: index, then their event
     return (now - event) >>> 0 < (now - old) >>> 0;

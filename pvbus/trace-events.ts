@@ -25,6 +25,12 @@ export const TRC_XENOLITH_HYPERCALL_RETURN = TRC_XENOLITH_VCPU + 3;
 export const TRC_XENOLITH_GRANT_COPY = TRC_XENOLITH_VCPU + 4;
 
 /**
+ * From now on, up to the one with a word, there is more than is told: only how much, in that word. Only while the mask
+ * has TRC_XENOLITH_BRIEF.
+ */
+export const TRC_XENOLITH_UNTOLD = TRC_XENOLITH_VCPU + 5;
+
+/**
  * Requests or responses of a ring handed over. Extra: the frontend's domid, the gref of the ring, and the ring's
  * indices: the first handed over, and the one after the last.
  */

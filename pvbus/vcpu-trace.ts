@@ -1,7 +1,7 @@
 // What a vCPU's own thread tells the trace, without a trap: a ring in the domain's memory that this thread alone
-// writes. Off it costs a load; on, a record is a few stores. Records are never held back: who reads too late finds
-// the oldest gone, and how many.
-import { traceHeader, traceWants } from './abi/trace.ts';
+// writes. Off it costs a load; on, a record is a look at the clock and a few stores. Records are never held back: who
+// reads too late finds the oldest gone, and how many.
+import { TRC_XENOLITH_BRIEF, traceHeader, traceWants } from './abi/trace.ts';
 import {
   type DomainLayout,
   domain_control,
@@ -17,7 +17,9 @@ import {
   TRC_XENOLITH_REQUESTS_SEEN,
   TRC_XENOLITH_RESPONSES_PUSHED,
   TRC_XENOLITH_RESPONSES_SEEN,
+  TRC_XENOLITH_UNTOLD,
 } from './trace-events.ts';
+import { TraceLimit } from './trace-limit.ts';
 
 export class VcpuTrace {
   readonly domid: number;
@@ -26,6 +28,7 @@ export class VcpuTrace {
   private readonly prodWord: number;
   private readonly slots: number;
   private readonly clock: Clock;
+  private readonly limit: TraceLimit;
   private prod: number;
 
   constructor(memory: Arena, layout: DomainLayout, domid: number, vcpu: number, clock: Clock = systemClock) {
@@ -36,16 +39,33 @@ export class VcpuTrace {
     this.prodWord = (traceFrame(layout, vcpu) * PAGE_SIZE) / 4;
     this.slots = this.prodWord + PAGE_SIZE / 4;
     this.prod = this.words[this.prodWord]!;
+    this.limit = new TraceLimit(clock, (now, untold) => {
+      if (this.on) this.put(now, TRC_XENOLITH_UNTOLD, untold > 0 ? 1 : 0, untold);
+    });
   }
-  /** Is anything to be recorded? Ask before working out what. */
+  /** Is anything to be recorded? */
   get on(): boolean {
     return this.words[this.maskWord] !== 0;
   }
-  /** An event and the first `extra` of its words, at most four. */
+  /** Is what happens now to be recorded? Ask once for each event, before working out its words. */
+  admits(): boolean {
+    if (this.limit.skip()) return false;
+    const mask = this.words[this.maskWord]!;
+    return mask !== 0 && ((mask & TRC_XENOLITH_BRIEF) === 0 || this.limit.admits());
+  }
+  /** An event that was admitted and the first `extra` of its words, at most four. */
   record(event: number, extra: number, a = 0, b = 0, c = 0, d = 0): void {
+    const mask = this.words[this.maskWord]!;
+    if (!traceWants(mask, event)) return;
+    if ((mask & TRC_XENOLITH_BRIEF) !== 0) this.limit.told();
+    this.put(this.clock.now(), event, extra, a, b, c, d);
+  }
+  /** The vCPU knows what time it is. */
+  tick(now: number): void {
+    this.limit.tick(now);
+  }
+  private put(now: number, event: number, extra: number, a = 0, b = 0, c = 0, d = 0): void {
     const { words } = this;
-    if (!traceWants(words[this.maskWord]!, event)) return;
-    const now = this.clock.now();
     const high = Math.floor(now / 2 ** 32);
     const at = this.slots + (this.prod & (TRACE_SLOTS - 1)) * (TRACE_SLOT_SIZE / 4);
     words[at] = traceHeader(event, extra, true);
@@ -79,14 +99,13 @@ export class RingTrace {
     this.frontend = frontend;
     this.gref = gref;
   }
-  get on(): boolean {
-    return this.trace.on;
-  }
   requestsPushed(from: number, to: number): void {
-    this.trace.record(this.kind + TRC_XENOLITH_REQUESTS_PUSHED, 4, this.frontend, this.gref, from, to);
+    if (this.trace.admits())
+      this.trace.record(this.kind + TRC_XENOLITH_REQUESTS_PUSHED, 4, this.frontend, this.gref, from, to);
   }
   responsesPushed(from: number, to: number): void {
-    this.trace.record(this.kind + TRC_XENOLITH_RESPONSES_PUSHED, 4, this.frontend, this.gref, from, to);
+    if (this.trace.admits())
+      this.trace.record(this.kind + TRC_XENOLITH_RESPONSES_PUSHED, 4, this.frontend, this.gref, from, to);
   }
   /** There are requests from `from` to `to` to be taken. Looking again at the same says nothing new. */
   requestsSeen(from: number, to: number): void {
@@ -98,6 +117,6 @@ export class RingTrace {
   private saw(what: number, from: number, to: number): void {
     if (to === this.seen) return;
     this.seen = to;
-    this.trace.record(this.kind + what, 4, this.frontend, this.gref, from, to);
+    if (this.trace.admits()) this.trace.record(this.kind + what, 4, this.frontend, this.gref, from, to);
   }
 }

@@ -195,6 +195,7 @@ export class Vcpu {
       return;
     }
     const from = monotonicNow();
+    this.trace.tick(from);
     if (this.spin.until(words, from, deadlineNs)) return;
     const asleep = monotonicNow();
     this.doze(words, deadlineNs);
@@ -208,9 +209,9 @@ export class Vcpu {
     if (this.contended) this.machine.note(XENOLITH_WANT_run);
   }
   private doze(words: WakeWords, deadlineNs: number | undefined): void {
-    if (this.trace.on) this.trace.record(TRC_XENOLITH_BLOCK, 0);
+    if (this.trace.admits()) this.trace.record(TRC_XENOLITH_BLOCK, 0);
     if (this.polled === undefined) words.sleep(this.futexes, deadlineNs);
     else words.sleep(this.futexes, deadlineNs, XENOLITH_SLEEPS_poll, this.polledPending);
-    if (this.trace.on) this.trace.record(TRC_XENOLITH_WAKE, 0);
+    if (this.trace.admits()) this.trace.record(TRC_XENOLITH_WAKE, 0);
   }
 }

@@ -1,5 +1,5 @@
-// `xl trace`: turns tracing on, reads every ring a hundred times a second and hands the bytes on as they are, until the
-// tool goes away. One tool at a time.
+// `xl trace`: turns tracing on, reads every ring again and again and hands the bytes on as they are, until the tool goes
+// away. One tool at a time.
 import { fstatSync } from 'node:fs';
 import {
   Arena,
@@ -7,6 +7,7 @@ import {
   closeFd,
   DOMID_XEN,
   PAGE_SIZE,
+  TRC_XENOLITH_BRIEF,
   type TraceChunk,
   type TraceEvent,
   t_info,
@@ -16,11 +17,12 @@ import { CpuRing, VcpuRing } from './trace-rings.ts';
 import type { Xc } from './xc.ts';
 import { XcTrace } from './xc-trace.ts';
 
-/** Of each pCPU's buffer: 256 KiB. */
-const BUFFER_PAGES = 64;
-const READ_EVERY_MS = 10;
-/** Domains come and go at this multiple of it. */
-const LOOK_EVERY = 5;
+/** Of each pCPU's buffer: 1 MiB. */
+const BUFFER_PAGES = 256;
+/** What is brief leaves rings nearly empty: no hurry, and every round costs something. */
+const READ_EVERY_MS = { brief: 100, full: 10 } as const;
+/** How often to look for domains that come and go. */
+const LOOK_EVERY_MS = 100;
 /** A message is sent when it has become so long. */
 const MESSAGE_BYTES = 1 << 19;
 /** While a tool has so much to read still, the rings are left to overflow, and count what they lose. */
@@ -47,7 +49,7 @@ export class Tracing {
   #domains = new Map<number, TracedDomain>();
   #reader: TraceReader | undefined;
   #timer: NodeJS.Timeout | undefined;
-  #rounds = 0;
+  #looked = 0;
 
   constructor(xc: Xc, clock: Clock) {
     this.#xc = xc;
@@ -69,7 +71,8 @@ export class Tracing {
     const since = this.#clock.now();
     calls.enable();
     this.#reader = reader;
-    this.#timer = setInterval(() => this.#round(), READ_EVERY_MS);
+    const every = (evtMask & TRC_XENOLITH_BRIEF) !== 0 ? READ_EVERY_MS.brief : READ_EVERY_MS.full;
+    this.#timer = setInterval(() => this.#round(), every);
     return { cpus: this.#cpus.length, since, stop: () => this.#stop() };
   }
 
@@ -133,7 +136,10 @@ export class Tracing {
       });
     }
     // The domains that are gone were read a last time.
-    if (++this.#rounds % LOOK_EVERY === 0) this.#look();
+    if (until - this.#looked >= LOOK_EVERY_MS * 1e6) {
+      this.#looked = until;
+      this.#look();
+    }
     if (chunks.length > 0) reader.tell({ event: 'trace', until, chunks });
   }
 }

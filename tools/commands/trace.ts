@@ -14,6 +14,7 @@ import {
   TRC_PV,
   TRC_SCHED,
   TRC_SHADOW,
+  TRC_XENOLITH_BRIEF,
 } from '#pvbus';
 import type { ToolstackClient } from '../toolstack-client.ts';
 import { Merge } from '../trace/merge.ts';
@@ -52,7 +53,9 @@ export const run: RunCommand = async (args, context) => {
   const format = FORMATS.find(one => one === (line.value('F') ?? 'perfetto'));
   if (format === undefined) throw new CommandFailure(`there is no format '${line.value('F')}': perfetto or xen`, 2);
   const seconds = durationOf(line.value('d'));
-  const mask = maskOf(line.value('e') ?? 'all');
+  // Whoever asks for certain events is to have each of them.
+  const events = line.value('e');
+  const mask = events === undefined ? TRC_ALL | TRC_XENOLITH_BRIEF : maskOf(events);
   const file = line.value('o') ?? (format === 'xen' ? 'trace.bin' : 'trace.json');
   const interrupted = context.io.interrupted();
 
@@ -75,6 +78,7 @@ export const run: RunCommand = async (args, context) => {
     write(writer.write(merge.rest()));
     write(writer.end());
     context.err(`${merge.records} records in ${(took / 1000).toFixed(1)} s, ${merge.lost} lost: ${file}`);
+    if (merge.untold > 0) context.err(`${merge.untold} more events are only counted; -e all records every one`);
     if (merge.bad > 0) context.err(`${merge.bad} more were in a domain's ring but were none`);
     if (format === 'perfetto') context.err('https://ui.perfetto.dev shows it');
     return 0;

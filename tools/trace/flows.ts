@@ -1,5 +1,6 @@
 // Which record is the consequence of which: a notification and the handler it ran, requests published and seen.
 import {
+  TRC_LOST_RECORDS,
   TRC_XENOLITH_BLK,
   TRC_XENOLITH_EVTCHN_RAISED,
   TRC_XENOLITH_EVTCHN_SEND,
@@ -9,6 +10,7 @@ import {
   TRC_XENOLITH_REQUESTS_SEEN,
   TRC_XENOLITH_RESPONSES_PUSHED,
   TRC_XENOLITH_RESPONSES_SEEN,
+  TRC_XENOLITH_UNTOLD,
 } from '#pvbus';
 import type { TraceRecord } from './records.ts';
 
@@ -30,6 +32,8 @@ export class Flows {
   /** The records that `record`, the next in time, is a consequence of. */
   hear(record: TraceRecord): TraceRecord[] {
     const { source, event, extra } = record;
+    // What waits may have had its consequence among what is not known.
+    if (event === TRC_XENOLITH_UNTOLD || event === TRC_LOST_RECORDS) this.#waiting.clear();
     const kind = event & ~0xfff;
     if (kind === TRC_XENOLITH_BLK || kind === TRC_XENOLITH_NET) return this.#handOver(record, kind);
     if (event === TRC_XENOLITH_EVTCHN_RAISED) {

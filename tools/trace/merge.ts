@@ -1,5 +1,5 @@
 // The records of all rings as one stream in the order of time.
-import { TRC_LOST_RECORDS, type TraceEvent } from '#pvbus';
+import { TRC_LOST_RECORDS, TRC_XENOLITH_UNTOLD, type TraceEvent } from '#pvbus';
 import { cpuRecords, type TraceRecord, vcpuRecords } from './records.ts';
 
 /** A record's time is taken a moment before it can be seen in its ring: so long may a vCPU take between the two. */
@@ -14,6 +14,8 @@ export class Merge {
   #until: number;
   records = 0;
   lost = 0;
+  /** Events of which only their number was recorded. */
+  untold = 0;
   /** Records of domains that were none. */
   bad = 0;
 
@@ -28,27 +30,32 @@ export class Merge {
       if (cpu !== null) {
         const got = cpuRecords(cpu, records);
         for (const { event, extra } of got) if (event === TRC_LOST_RECORDS) this.lost += extra[0]!;
-        this.#pending.push(...got);
-        this.records += got.length;
+        this.#take(got);
       } else if (domid !== null && vcpu !== null) {
         const source = { domid, vcpu };
         const got = vcpuRecords(source, records, this.#since - LATE_NS, (until ?? this.#until) + EARLY_NS);
         if (lost > 0) this.#pending.push(lostRecords(source, lost, got.records[0]?.at ?? this.#until));
-        for (const record of got.records) this.#pending.push(record);
+        this.#take(got.records);
         this.lost += lost;
         this.bad += got.bad;
-        this.records += got.records.length;
       }
     }
     if (until === null) return [];
     this.#until = until;
-    return this.#take(until - LATE_NS);
+    return this.#before(until - LATE_NS);
   }
   /** What is left when nothing more comes. */
   rest(): TraceRecord[] {
-    return this.#take(Number.POSITIVE_INFINITY);
+    return this.#before(Number.POSITIVE_INFINITY);
   }
-  #take(before: number): TraceRecord[] {
+  #take(records: readonly TraceRecord[]): void {
+    for (const record of records) {
+      this.#pending.push(record);
+      if (record.event === TRC_XENOLITH_UNTOLD) this.untold += record.extra[0] ?? 0;
+    }
+    this.records += records.length;
+  }
+  #before(before: number): TraceRecord[] {
     const ready = this.#pending.filter(({ at }) => at < before);
     this.#pending = this.#pending.filter(({ at }) => at >= before);
     return ready.sort((a, b) => a.at - b.at);

@@ -2,6 +2,7 @@
 // tracks for each vCPU's hypercalls and events, arrows from what one vCPU handed over to where another took it.
 import {
   DOMID_IDLE,
+  TRACE_SPAN_NS,
   TRC_LOST_RECORDS,
   TRC_MEM_PAGE_GRANT_MAP,
   TRC_MEM_PAGE_GRANT_UNMAP,
@@ -19,6 +20,7 @@ import {
   TRC_XENOLITH_REQUESTS_SEEN,
   TRC_XENOLITH_RESPONSES_PUSHED,
   TRC_XENOLITH_RESPONSES_SEEN,
+  TRC_XENOLITH_UNTOLD,
   TRC_XENOLITH_WAKE,
 } from '#pvbus';
 import { Flows } from './flows.ts';
@@ -60,6 +62,8 @@ export class Perfetto {
   readonly #running = new Map<number, Running>();
   readonly #lanes = new Map<number, boolean[]>();
   readonly #calls = new Map<number, Call>();
+  /** vCPUs that tell nothing, and since when. */
+  readonly #silences = new Map<number, number>();
   #out: string[] = [];
   #flowId = 0;
   #last: number;
@@ -82,6 +86,7 @@ export class Perfetto {
   }
   end(): Uint8Array {
     for (const name of [...this.#running.keys()]) this.#stops(name, this.#last);
+    for (const name of this.#silences.keys()) this.#silenceEnds(name, this.#last, 'events not told');
     const text = this.#out.join('');
     this.#out = [];
     return Buffer.from(`${text}\n]}\n`);
@@ -136,7 +141,12 @@ export class Perfetto {
         this.#instant(record, `grant copy of ${extra[2]} bytes`);
         return;
       case TRC_LOST_RECORDS:
-        this.#put({ ph: 'i', s: 'p', name: `${extra[0]} records lost`, ts: this.#ts(at), ...this.#pcpuTrack(cpu, 0) });
+        this.#pcpuInstant(`${extra[0]} records lost`, at, cpu);
+        return;
+      case TRC_XENOLITH_UNTOLD:
+        // The answers to these may be among what is not told.
+        this.#calls.clear();
+        if (extra.length > 0) this.#pcpuInstant(`${extra[0]} events not told`, at, cpu);
         return;
       default:
     }
@@ -144,6 +154,7 @@ export class Perfetto {
 
   #ofVcpu(record: TraceRecord, name: number): void {
     const { at, event, extra } = record;
+    if (event === TRC_XENOLITH_UNTOLD && extra.length > 0) this.#sleptSince(name, at);
     if (event === TRC_XENOLITH_BLOCK) this.#stops(name, at);
     else this.#runs(name, at);
     switch (event) {
@@ -158,6 +169,10 @@ export class Perfetto {
         return;
       case TRC_LOST_RECORDS:
         this.#instant(record, `${extra[0]} records lost`);
+        return;
+      case TRC_XENOLITH_UNTOLD:
+        if (extra.length === 0) this.#silences.set(name, at);
+        else this.#silenceEnds(name, at, `${extra[0]} events not told`);
         return;
       default:
         this.#instant(record, ringText(event, extra));
@@ -192,6 +207,19 @@ export class Perfetto {
     this.#calls.delete(name);
     const track = this.#vcpuTrack(name, HYPERCALLS);
     this.#slice(track, hypercallName(call.nr, call.cmd), 'hypercall', call.at, at, { result: result | 0 });
+  }
+
+  /** A silence ends with its span if there is anything to tell. When it goes on, the vCPU has slept since then. */
+  #sleptSince(name: number, at: number): void {
+    const since = this.#silences.get(name);
+    if (since === undefined) return;
+    const end = (Math.floor(since / TRACE_SPAN_NS) + 1) * TRACE_SPAN_NS;
+    if (at - end > TRACE_SPAN_NS) this.#stops(name, end);
+  }
+  #silenceEnds(name: number, at: number, what: string): void {
+    const since = this.#silences.get(name) ?? at;
+    this.#silences.delete(name);
+    this.#slice(this.#vcpuTrack(name, EVENTS), what, 'event', since, at, {});
   }
 
   // ---- tracks ----
@@ -241,6 +269,9 @@ export class Perfetto {
   /** A slice without length: arrows begin and end at slices. */
   #instant(record: TraceRecord, name: string): void {
     this.#slice(this.#eventTrack(record), name, 'event', record.at, record.at, {});
+  }
+  #pcpuInstant(name: string, at: number, cpu: number): void {
+    this.#put({ ph: 'i', s: 'p', name, ts: this.#ts(at), ...this.#pcpuTrack(cpu, 0) });
   }
   #ts(at: number): number {
     return round((at - this.#since) / 1000);

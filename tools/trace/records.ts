@@ -12,6 +12,7 @@ import {
   TRC_XENOLITH_REQUESTS_SEEN,
   TRC_XENOLITH_RESPONSES_PUSHED,
   TRC_XENOLITH_RESPONSES_SEEN,
+  TRC_XENOLITH_UNTOLD,
   TRC_XENOLITH_WAKE,
   traceEvent,
   traceExtra,
@@ -62,6 +63,7 @@ const VCPU_EVENTS = new Map<number, readonly [number, number]>([
   [TRC_XENOLITH_EVTCHN_UPCALL, [1, 4]],
   [TRC_XENOLITH_BLOCK, [0, 0]],
   [TRC_XENOLITH_WAKE, [0, 0]],
+  [TRC_XENOLITH_UNTOLD, [0, 1]],
   ...[TRC_XENOLITH_BLK, TRC_XENOLITH_NET].flatMap(kind =>
     RING_EVENTS.map(event => [kind + event, [4, 4]] as [number, [number, number]]),
   ),

@@ -13,6 +13,8 @@ import {
   RUNSTATE_blocked,
   RUNSTATE_running,
   SCHEDOP_block,
+  TOLD_PER_SPAN,
+  TRACE_SPAN_NS,
   TRC_ALL,
   TRC_DOM0_DOM_ADD,
   TRC_DOM0_DOM_REM,
@@ -25,8 +27,10 @@ import {
   TRC_SCHED_CONTINUE_RUNNING,
   TRC_SCHED_RUNSTATE_CHANGE,
   TRC_SCHED_SWITCH,
+  TRC_XENOLITH_BRIEF,
   TRC_XENOLITH_EVTCHN_RAISED,
   TRC_XENOLITH_HYPERCALL_RETURN,
+  TRC_XENOLITH_UNTOLD,
   t_buf,
   t_info,
   VIRQ_TBUF,
@@ -194,6 +198,25 @@ describe('while tracing is on', () => {
       [TRC_XENOLITH_HYPERCALL_RETURN, name(guest), version],
     ]);
   });
+  it('where it is to be brief, hypercalls are told only up to a limit; what the scheduler does always is', () => {
+    const rings = start(TRC_ALL | TRC_XENOLITH_BRIEF);
+    const got: number[][] = [];
+    for (let i = 0; i < 2 * TOLD_PER_SPAN; i++) {
+      guest.call(__HYPERVISOR_xen_version, XENVER_version);
+      rig.hypervisor.trace.switched(0, guest.vcpu, undefined);
+      rig.clock.advance(1);
+      got.push(...rings.flatMap(take));
+    }
+    // The answer to the call that turned it on was one of them.
+    expect(got.filter(([event]) => CALLS.includes(event!)).length).toBe(TOLD_PER_SPAN - 1);
+    expect(got.filter(([event]) => event === TRC_SCHED_SWITCH).length).toBe(2 * TOLD_PER_SPAN);
+    expect(got.filter(([event]) => event === TRC_XENOLITH_UNTOLD)).toEqual([[TRC_XENOLITH_UNTOLD]]);
+    rig.clock.advance(TRACE_SPAN_NS);
+    guest.call(__HYPERVISOR_xen_version, XENVER_version);
+    for (let i = 0; i < 64; i++) guest.call(__HYPERVISOR_xen_version, XENVER_version);
+    const untold = rings.flatMap(take).find(([event]) => event === TRC_XENOLITH_UNTOLD)!;
+    expect(untold[1]).toBeGreaterThan(TOLD_PER_SPAN * 3);
+  });
   it('a hypercall that waits is recorded when it begins, and when it has its answer', () => {
     const rings = start();
     const late = rig.guest();
@@ -264,7 +287,7 @@ describe('while tracing is on', () => {
   it('a switch names who ran and who runs; nobody is the idle domain', () => {
     const rings = start();
     rings.forEach(take);
-    rig.hypervisor.scheduler.onSwitch(1, guest.vcpu, undefined, rig.clock.now());
+    rig.hypervisor.trace.switched(1, guest.vcpu, undefined);
     expect(rings.map(take)).toEqual([[], [[TRC_SCHED_SWITCH, guest.domid, 0, 0x7fff, 1]], [], []]);
   });
 });

@@ -5,14 +5,18 @@ import {
   domain_control,
   domainLayout,
   PAGE_SIZE,
+  TOLD_PER_SPAN,
   TRACE_SLOT_SIZE,
   TRACE_SLOTS,
+  TRACE_SPAN_NS,
   TRC_ALL,
   TRC_SCHED,
   TRC_XENOLITH_BLK,
   TRC_XENOLITH_BLOCK,
+  TRC_XENOLITH_BRIEF,
   TRC_XENOLITH_EVTCHN_SEND,
   TRC_XENOLITH_NET,
+  TRC_XENOLITH_UNTOLD,
   traceFrame,
   traceHeader,
   VcpuTrace,
@@ -71,6 +75,25 @@ describe('a vCPU’s trace', () => {
     new VcpuTrace(arena, layout, 7, VCPU, clock).record(TRC_XENOLITH_BLOCK, 0);
     expect(arena.view.getUint32(head(), true)).toBe(42);
     expect(arena.view.getUint32(head() + PAGE_SIZE + 41 * TRACE_SLOT_SIZE, true)).not.toBe(0);
+  });
+  it('is brief where that is wanted: the beginning of each span, then how much more there was', () => {
+    setMask(TRC_ALL | TRC_XENOLITH_BRIEF);
+    const step = TRACE_SPAN_NS / 1024;
+    const trace = new VcpuTrace(arena, layout, 7, VCPU, { now: () => now, wallMs: () => 0 });
+    const reader = new VcpuRing(arena.fd, layout, VCPU);
+    now = 7 * TRACE_SPAN_NS;
+    for (let i = 0; i < 2048; i++, now += step) if (trace.admits()) trace.record(TRC_XENOLITH_EVTCHN_SEND, 3, i);
+    trace.tick(now);
+    const got = records(reader.take());
+    const sends = got.filter(({ event }) => event === TRC_XENOLITH_EVTCHN_SEND).map(({ extra }) => extra[0]!);
+    const silences = got.filter(({ event }) => event === TRC_XENOLITH_UNTOLD).map(({ extra }) => extra);
+    expect(sends.slice(0, TOLD_PER_SPAN)).toEqual(Array.from({ length: TOLD_PER_SPAN }, (_, i) => i));
+    expect(silences.map(extra => extra.length)).toEqual([0, 1, 0, 1]);
+    expect(sends.length + silences[1]![0]! + silences[3]![0]!).toBe(2048);
+    // Who asks for everything has it.
+    setMask(TRC_ALL);
+    for (let i = 0; i < 2048; i++) if (trace.admits()) trace.record(TRC_XENOLITH_EVTCHN_SEND, 3, i);
+    expect(records(reader.take()).length).toBe(2048);
   });
   it('of a ring says what is handed over, and only once what is looked at twice', () => {
     const trace = new VcpuTrace(arena, layout, 7, VCPU, clock);

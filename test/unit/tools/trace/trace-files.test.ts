@@ -9,6 +9,7 @@ import {
   __HYPERVISOR_event_channel_op,
   EVTCHNOP_close,
   TRACE_SLOT_SIZE,
+  TRACE_SPAN_NS,
   TRC_LOST_RECORDS,
   TRC_PV_HYPERCALL_V2,
   TRC_SCHED_CONTINUE_RUNNING,
@@ -22,6 +23,7 @@ import {
   TRC_XENOLITH_HYPERCALL_RETURN,
   TRC_XENOLITH_REQUESTS_PUSHED,
   TRC_XENOLITH_REQUESTS_SEEN,
+  TRC_XENOLITH_UNTOLD,
   TRC_XENOLITH_WAKE,
   type TraceChunk,
   type TraceEvent,
@@ -102,6 +104,13 @@ describe('the merge of all rings', () => {
       [TRC_XENOLITH_BLOCK],
     ]);
   });
+  it('counts what was only counted', () => {
+    const merge = new Merge(SINCE);
+    const cpu = [onCpu(1, 3, TRC_XENOLITH_UNTOLD), onCpu(1, 4, TRC_XENOLITH_UNTOLD, 5)];
+    merge.add(event(5, chunk(cpu), chunk([byVcpu(2, 1, TRC_XENOLITH_UNTOLD, 70), byVcpu(2, 2, TRC_XENOLITH_UNTOLD)])));
+    expect(merge.untold).toBe(75);
+    expect(merge.rest().length).toBe(4);
+  });
   it('leaves out a domain’s records from another time', () => {
     const merge = new Merge(SINCE);
     const bad = [byVcpu(1, -1e9, TRC_XENOLITH_BLOCK), byVcpu(1, 3600e9, TRC_XENOLITH_BLOCK)];
@@ -159,6 +168,18 @@ describe('what is the consequence of what', () => {
     expect(flows.hear(see(4, 3))).toEqual(pushes.slice(0, 2));
     expect(flows.hear(see(5, 4))).toEqual(pushes.slice(2));
   });
+  it.each([[byVcpu(2, 6, TRC_XENOLITH_UNTOLD)], [byVcpu(0, 6, TRC_LOST_RECORDS, 3, 0, 0, 0)]])(
+    'nothing from before %j is a cause: what came of it may not be known',
+    gap => {
+      const flows = new Flows();
+      flows.hear(send(5, 1));
+      flows.hear(gap);
+      expect(flows.hear(upcall(8, 1))).toEqual([]);
+      const cause = send(9, 2);
+      flows.hear(cause);
+      expect(flows.hear(upcall(10, 2))).toEqual([cause]);
+    },
+  );
   it('what nothing comes of is forgotten', () => {
     const flows = new Flows();
     for (let i = 0; i < 1000; i++) flows.hear(send(i, i));
@@ -232,6 +253,38 @@ describe('the file for Perfetto', () => {
     ]);
     for (const end of events.filter(e => e.ph === 's' || e.ph === 'f'))
       expect(events.some(e => e.ph === 'X' && e.pid === end.pid && e.tid === end.tid && e.ts === end.ts)).toBe(true);
+  });
+  it('shows a vCPU that has more to tell than it may as running, and how much it was', () => {
+    const from = -(SINCE % TRACE_SPAN_NS);
+    const silent = shown([
+      byVcpu(1, from + 1000, TRC_XENOLITH_WAKE),
+      byVcpu(1, from + 2000, TRC_XENOLITH_UNTOLD),
+      byVcpu(1, from + TRACE_SPAN_NS, TRC_XENOLITH_UNTOLD, 99),
+      byVcpu(1, from + TRACE_SPAN_NS + 5000, TRC_XENOLITH_BLOCK),
+    ]);
+    const slices = (cat: string) => silent.filter(e => e.cat === cat).map(e => [e.name, e.dur]);
+    expect(slices('running')).toEqual([['web (dom1) v0', (TRACE_SPAN_NS + 4000) / 1000]]);
+    expect(slices('event')).toEqual([['99 events not told', (TRACE_SPAN_NS - 2000) / 1000]]);
+  });
+  it('shows it asleep when it says nothing for longer than it has to', () => {
+    const from = -(SINCE % TRACE_SPAN_NS);
+    const silent = shown([
+      byVcpu(1, from + 2000, TRC_XENOLITH_UNTOLD),
+      byVcpu(1, from + 1e9, TRC_XENOLITH_UNTOLD, 3),
+      byVcpu(1, from + 1e9 + 3000, TRC_XENOLITH_BLOCK),
+    ]);
+    expect(silent.filter(e => e.cat === 'running').map(e => e.dur)).toEqual([(TRACE_SPAN_NS - 2000) / 1000, 3]);
+  });
+  it('does not take the answer to a hypercall that was not told for that to another', () => {
+    const op = (1 << 20) | (1 << 30) | __HYPERVISOR_event_channel_op;
+    const calls = shown([
+      onCpu(0, 1, TRC_PV_HYPERCALL_V2, op, EVTCHNOP_close, name(2)),
+      onCpu(0, 2, TRC_XENOLITH_UNTOLD),
+      onCpu(0, 3e6, TRC_XENOLITH_UNTOLD, 4000),
+      onCpu(0, 3e6 + 1, TRC_XENOLITH_HYPERCALL_RETURN, name(2), 0),
+    ]);
+    expect(calls.filter(e => e.cat === 'hypercall')).toEqual([]);
+    expect(calls.filter(e => e.ph === 'i').map(e => e.name)).toEqual(['4000 events not told']);
   });
   it('gives two vCPUs that say at the same time that they run on a pCPU a track each', () => {
     const wakes = shown([
