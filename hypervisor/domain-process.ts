@@ -252,6 +252,12 @@ export class ProcessTable implements DomainProcesses {
     process.firstNs = Math.max(process.firstNs, process.cpuTimeNs - others);
     return process.firstNs;
   }
+  sleeps(domain: Domain, vcpu: number): boolean {
+    const process = this.of(domain).find(p => p.vcpus.includes(vcpu));
+    if (!process || process.pid === 0) return false;
+    const tid = vcpu === process.vcpus[0] ? process.pid : process.threads.get(vcpu)?.tid;
+    return tid !== undefined && !isRunnable(process.pid, tid);
+  }
   /** dom0's threads are not told apart: theirs is the first one's. */
   private threadTimeNs(process: Process, vcpu: number): number {
     const { domain, pid, threads } = process;
@@ -416,6 +422,15 @@ function threadTime(pid: number, tid: number): number {
     return Number(readFileSync(`/proc/${pid}/task/${tid}/schedstat`, 'latin1').split(' ', 1)[0]);
   } catch {
     return 0;
+  }
+}
+/** Does it run, or could it if Linux had a CPU for it? Also true of one that has ended. */
+function isRunnable(pid: number, tid: number): boolean {
+  try {
+    const text = readFileSync(`/proc/${pid}/task/${tid}/stat`, 'latin1');
+    return text[text.lastIndexOf(')') + 2] === 'R';
+  } catch {
+    return true;
   }
 }
 

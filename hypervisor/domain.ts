@@ -55,6 +55,8 @@ export interface DomainProcesses {
    */
   handOver(vcpu: Vcpu): number;
   cpuTimeNs(domain: Domain, vcpu: number): number;
+  /** Does its thread want no CPU at this moment, as far as Linux knows? */
+  sleeps(domain: Domain, vcpu: number): boolean;
   /** Let the vCPU's thread run on these pCPUs only. */
   place(domain: Domain, vcpu: number, pcpus: readonly number[]): void;
 }

@@ -65,6 +65,7 @@ export class Dispatcher {
     member.pool.policy.sleep(unit.entity, now);
     if (keep && slot) slot.kept = unit;
     else unit.take();
+    this.preemption.release(member);
     this.settle(member.pool, now);
     this.enter(unit);
   }
@@ -113,6 +114,7 @@ export class Dispatcher {
       next.slot.idleSince = now;
     }
     next.slot = slot;
+    next.hasSince = now;
     if (slot.kept !== next) this.revokeKept(slot);
     for (const other of this.pcpus) if (other.kept === next) other.kept = undefined;
     this.timers.stop(next.grace);
@@ -138,6 +140,7 @@ export class Dispatcher {
     const used = this.parts.processes.cpuTimeNs(unit.domain, unit.vcpu.id);
     const ns = used - unit.chargedNs;
     unit.chargedNs = used;
+    unit.chargedAt = now;
     this.parts.account(unit.vcpu, used);
     if (ns > 0) unit.member.pool.policy.charge(unit.entity, ns, now);
   }

@@ -68,27 +68,34 @@ export class Lookout {
   }
   /** Also sets right what a contended pool believes of it. */
   private isAwake(unit: Unit, sampled: boolean, elapsed: number, now: number): boolean {
+    const { dispatcher } = this;
+    const { processes } = dispatcher.parts;
+    const { contended, partitioned, policy } = unit.member.pool;
     const says = !unit.vcpu.blocked;
-    const { contended } = unit.member.pool;
-    let used = 0;
-    if (sampled) {
-      const before = unit.chargedNs;
-      if (contended) this.dispatcher.charge(unit, now);
-      else unit.chargedNs = this.dispatcher.parts.processes.cpuTimeNs(unit.domain, unit.vcpu.id);
-      used = unit.chargedNs - before;
+    // untrusted: it may say that it runs and sleep, or say that it sleeps and run.
+    const doubted = sampled && !partitioned;
+    const used = sampled ? processes.cpuTimeNs(unit.domain, unit.vcpu.id) - unit.chargedNs : 0;
+    const runs = used > elapsed * AWAKE_SHARE;
+    const awake = runs || (says && !(doubted && processes.sleeps(unit.domain, unit.vcpu.id)));
+    if (!contended) {
+      unit.chargedNs += used;
+      return awake;
     }
-    const awake = says || used > elapsed * AWAKE_SHARE;
-    if (!contended) return awake;
+    const held = now - Math.max(unit.chargedAt, unit.hasSince);
+    if (sampled) dispatcher.charge(unit, now);
     if (unit.slot) {
-      // It went to sleep without saying so.
-      if (awake || !sampled || !unit.wants || unit.member.pool.partitioned) return true;
+      if (awake || !sampled || !unit.wants || partitioned) return true;
       // Linux has not run it yet, perhaps: it has until the next look.
       if (unit.expected) unit.expected = false;
-      else this.dispatcher.sleep(unit, now, false);
+      else {
+        // It went to sleep without saying so. Who even says that it runs pays for the pCPU that nobody else could have.
+        if (says && held > used) policy.charge(unit.entity, held - used, now);
+        dispatcher.sleep(unit, now, false);
+      }
     } else if (used > OVERRUN_NS && !unit.grace.pending && unit.member.offender === undefined) {
       // It runs on, whatever it says.
-      unit.wants ? this.dispatcher.preemption.stop(unit, now) : this.dispatcher.wake(unit, now);
-    } else if (says && !unit.wants && !unit.domain.preempted) this.dispatcher.wake(unit, now);
+      unit.wants ? dispatcher.preemption.stop(unit, now) : dispatcher.wake(unit, now);
+    } else if (says && awake && !unit.wants && !unit.domain.preempted) dispatcher.wake(unit, now);
     return unit.wants;
   }
   /** Is the pool what it seems to be? True: look again soon. */

@@ -25,6 +25,8 @@ export class Preemption {
   }
   /** Its grant was taken. */
   begin(unit: Unit, now: number): void {
+    // Its process is stopped: it has no chance to yield until it is released.
+    if (unit.domain.preempted) return;
     unit.tookBackAt = unit.chargedNs;
     unit.graceGrew = false;
     this.dispatcher.timers.set(unit.grace, now + unit.graceNs);
@@ -65,7 +67,7 @@ export class Preemption {
       }
     if (member.units.length > 1) this.dispatcher.settle(member.pool, now);
   }
-  /** The offender has its grant, or nobody needs one. */
+  /** If the offender has its grant, or wants none. */
   release(member: Member): void {
     const { domain, offender } = member;
     if (!offender) return;
@@ -75,6 +77,8 @@ export class Preemption {
     if (!domain.isPaused && !domain.isShutDown) this.dispatcher.parts.processes.cont(domain);
     if (!member.pool.contended) return;
     const now = this.dispatcher.parts.clock.now();
+    // Who of them runs without a grant is found at the next look: no sooner, lest two of one domain that never yield
+    // have it stopped and continued all the time.
     for (const other of member.units) if (other !== offender && other.wants) member.pool.policy.wake(other.entity, now);
   }
 }

@@ -226,7 +226,8 @@ export class Scheduler {
     unit.online = online;
     const { pool } = unit.member;
     const now = this.parts.clock.now();
-    unit.chargedNs = this.parts.processes.cpuTimeNs(unit.domain, vcpu.id);
+    if (!online && pool.contended) this.dispatcher.charge(unit, now);
+    else unit.chargedNs = this.parts.processes.cpuTimeNs(unit.domain, vcpu.id);
     for (const slot of this.pcpus) if (slot.kept === unit) this.dispatcher.revokeKept(slot);
     if (!pool.contended) {
       if (online) {

@@ -41,8 +41,11 @@ export class Unit {
   expected = false;
   /** The pCPU that is its own, in a contended pool. */
   slot: Pcpu | undefined;
-  /** CPU time it had used when it was last charged. */
+  /** Since when that is so. */
+  hasSince = 0;
+  /** CPU time it had used when it was last charged, and when that was. */
   chargedNs = 0;
+  chargedAt = 0;
   /** What it had used when its grant was taken. */
   tookBackAt = 0;
   /** Where its affinity and its pool let it run. */

@@ -146,6 +146,9 @@ export class NotedProcesses implements DomainProcesses {
   cpuTimeNs(domain: Domain, vcpu: number): number {
     return this.cpu.get(`${domain.domid}.${vcpu}`) ?? 0;
   }
+  sleeps(_domain: Domain, _vcpu: number): boolean {
+    return false;
+  }
 }
 
 export interface Sent {

@@ -24,6 +24,8 @@ export type Behaviour =
   /** Computes, and says that it sleeps. */
   | { readonly kind: 'liar' }
   /** Sleeps, and works for a while each period. */
+  /** Says that it runs, and sleeps but for a turn now and then. */
+  | { readonly kind: 'sitter'; readonly everyMs: number }
   | { readonly kind: 'periodic'; readonly periodMs: number; readonly workMs: number }
   | { readonly kind: 'idle' };
 
@@ -31,6 +33,11 @@ export type Behaviour =
 class SimulatedProcesses extends NotedProcesses {
   readonly stopped = new Set<Domain>();
   readonly places = new Map<string, readonly number[]>();
+  /** A thread that is not on the machine is stopped for good. */
+  threadOf: (domain: Domain, vcpu: number) => SimulatedThread | undefined = () => undefined;
+  override sleeps(domain: Domain, vcpu: number): boolean {
+    return this.threadOf(domain, vcpu)?.sleeps ?? true;
+  }
   override stop(domain: Domain): void {
     super.stop(domain);
     this.stopped.add(domain);
@@ -88,6 +95,14 @@ export class SimulatedThread {
     this.words[this.word('event_sleeping')] = asleep ? 1 : 0;
   }
 
+  /** Does it want no turn, as Linux sees it? */
+  get sleeps(): boolean {
+    const now = this.machine.rig.clock.now();
+    if (this.machine.processes.stopped.has(this.guest.domain)) return true;
+    if (this.behaviour.kind === 'sitter') return now < this.wakeAt;
+    if (this.waiting) return this.grant === 0;
+    return this.asleep && (this.behaviour.kind === 'idle' || now < this.wakeAt);
+  }
   /** May Linux give it a turn now? */
   wantsTurn(now: number): boolean {
     const { domain } = this.guest;
@@ -97,6 +112,7 @@ export class SimulatedThread {
       this.words[this.word('event_sleeping')] = 1;
       return true;
     }
+    if (this.behaviour.kind === 'sitter' && now < this.wakeAt) return false;
     if (this.waiting) {
       if (this.grant === 0) return false;
       this.waiting = false;
@@ -117,7 +133,8 @@ export class SimulatedThread {
       if (this.grant === 0) return false;
       this.waiting = false;
     }
-    if (kind === 'hog') return true;
+    if (this.behaviour.kind === 'sitter') this.wakeAt = now + this.behaviour.everyMs * MS;
+    if (kind === 'hog' || kind === 'sitter') return true;
     if (this.wokenAt >= 0) {
       if ((this.grant & XENOLITH_GRANT_contended) !== 0) this.note(XENOLITH_WANT_run);
       this.latencies.push(now - this.wokenAt);
@@ -147,6 +164,8 @@ export class SimulatedCpus {
   constructor(nrCpus: number) {
     this.nrCpus = nrCpus;
     this.rig = new CoreRig({ nrCpus, processes: this.processes });
+    this.processes.threadOf = (domain, vcpu) =>
+      this.threads.find(thread => thread.guest.domain === domain && thread.vcpu === vcpu);
   }
   /** A domain whose vCPUs, of which the first is up, behave like this. */
   guest(behaviour: Behaviour, options: GuestOptions = {}): SimulatedThread {
