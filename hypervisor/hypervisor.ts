@@ -1,6 +1,6 @@
 // The hypervisor: its parts put together, and the four doors to it: trap, step, nextDeadline, domainExited.
 // It never blocks and never throws for what a guest does.
-import { availableParallelism, cpus, totalmem } from 'node:os';
+import { availableParallelism, totalmem } from 'node:os';
 import {
   type Clock,
   type Log,
@@ -15,6 +15,7 @@ import {
 } from '#pvbus';
 import { ConsoleRing } from './console-ring.ts';
 import { Continuations } from './continuations.ts';
+import { cpuKhz } from './cpu-frequency.ts';
 import { DEFERRED, type Result } from './deferred.ts';
 import type { Domain, DomainProcesses, Vcpu } from './domain.ts';
 import { DomainLife } from './domain-life.ts';
@@ -167,9 +168,9 @@ export class Hypervisor {
         this.onDomainGone(domain);
       },
     });
-    const cpuKhz = options.cpuKhz ?? (cpus()[0]?.speed ?? 0) * 1000;
+    const khz = options.cpuKhz ?? cpuKhz();
     const wallClock = new WallClock(clock);
-    this.guestClocks = new GuestClocks({ clock, wallClock, domains, raw: options.rawClock, khz: cpuKhz });
+    this.guestClocks = new GuestClocks({ clock, wallClock, domains, raw: options.rawClock, khz });
     const { guestClocks } = this;
     this.life = new DomainLife({
       trace,
@@ -219,7 +220,7 @@ export class Hypervisor {
         schedulerOp,
         idleNs: options.idleNs ?? (cpu => scheduler.pcpus[cpu]!.idle(clock.now())),
         nrCpus,
-        cpuKhz,
+        cpuKhz: khz,
         debugKey: key => {
           for (const line of dumpState(this, key)) this.say(line);
         },
