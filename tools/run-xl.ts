@@ -16,8 +16,10 @@ import { getopt } from './getopt.ts';
 import type { ToolstackClient } from './toolstack-client.ts';
 
 /** `argv` without the interpreter and the program. Resolves with the exit code. */
-export async function runXl(argv: readonly string[], io: XlIo): Promise<number> {
-  const { found, rest, unsupported } = getopt(argv, 'vftTN');
+export async function runXl(argv: readonly string[], outer: XlIo): Promise<number> {
+  const { found, rest, unsupported } = getopt(argv, 'vftTN', [{ name: 'host', as: 'host', value: true }]);
+  const host = found.findLast(({ option }) => option === 'host')?.value;
+  const io = host === undefined ? outer : onHost(outer, host);
   const err = (line: string): void => void io.stderr.write(`${line}\n`);
   if (unsupported !== undefined) {
     err('unknown global option');
@@ -52,6 +54,13 @@ export async function runXl(argv: readonly string[], io: XlIo): Promise<number> 
     return 1;
   }
   return runCommand(spec, args, global, io, conf);
+}
+
+/** What the environment says of hosts and xenstores makes way for `--host`. */
+function onHost(io: XlIo, host: string): XlIo {
+  const { XENOLITH_RUN_DIR: _dir, XENSTORED_PATH: _path, XENSTORED_RUNDIR: _rundir, ...env } = io.env;
+  // Not a copy: stdin is made when it is asked for.
+  return Object.create(io, { env: { value: { ...env, XENOLITH_HOST: host } } }) as XlIo;
 }
 
 /** A command with its context; every failure becomes a line and an exit code. */

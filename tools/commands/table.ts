@@ -526,6 +526,17 @@ Exit code 0: it is so. 1: it cannot become so any more, or there is no host. 2: 
     load: () => import('./wait.ts'),
   },
   {
+    name: 'doctor',
+    modifies: false,
+    json: true,
+    usage: '[options]',
+    description: 'Check whether a host runs on this machine, and say what is lost where something is missing',
+    options: `-h                      Print this help.
+Exit code 0: a host runs here. 1: it does not. Needs neither a host nor root.`,
+    examples: 'xl doctor\nxl doctor --json | jq -r \'.checks[] | select(.status != "ok").advice\'',
+    load: () => import('./doctor.ts'),
+  },
+  {
     name: 'trace',
     modifies: false,
     usage: '[options]',

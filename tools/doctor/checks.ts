@@ -1,0 +1,189 @@
+// Is this machine one that xenolith runs on, and what is lost where something is missing?
+
+import type { CallResult, Machine } from './machine.ts';
+
+export interface Check {
+  readonly name: string;
+  /** `fail`: no host runs here. `warn`: one runs, without what `lost` says. */
+  readonly status: 'ok' | 'warn' | 'fail';
+  readonly found: string;
+  /** null when nothing is. */
+  readonly lost: string | null;
+  readonly advice: string | null;
+}
+
+type Outcome = Omit<Check, 'name'>;
+
+const ok = (found: string): Outcome => ({ status: 'ok', found, lost: null, advice: null });
+const warn = (found: string, lost: string, advice: string): Outcome => ({ status: 'warn', found, lost, advice });
+const fail = (found: string, advice: string): Outcome => ({
+  status: 'fail',
+  found,
+  lost: 'a host does not start',
+  advice,
+});
+
+const NODE = [20, 19] as const;
+const KERNEL = [5, 16] as const;
+const NOFILE = 1024;
+const NPROC = 512;
+const MAPS = 65_530;
+const MEMORY_MIB = 512;
+
+export async function runChecks(machine: Machine, runDirectory: string): Promise<Check[]> {
+  const calls = {
+    futex: await machine.call('futex_waitv'),
+    memfd: await machine.call('memfd_seals'),
+    pidfd: await machine.call('pidfd_open'),
+    landlock: await machine.call('landlock'),
+  };
+  const koffi = await machine.packageError('koffi');
+  const esbuild = await machine.packageError('esbuild');
+  const outcomes: Record<string, Outcome> = {
+    system: system(machine),
+    node: node(machine),
+    kernel: kernel(machine),
+    koffi: koffi === null ? ok('loads') : fail(koffi, 'npm ci in the checkout, or reinstall the package'),
+    esbuild:
+      esbuild === null
+        ? ok('loads')
+        : warn(
+            esbuild,
+            "guest programs in TypeScript (ramdisk = 'x.ts')",
+            'npm ci in the checkout, or reinstall the package',
+          ),
+    memfd_seals: needed(calls.memfd, 'the memory of domains is a sealed memfd'),
+    pidfd: needed(calls.pidfd, 'the hypervisor ends processes by it'),
+    futex_waitv: futexWaitv(calls.futex),
+    run_directory: machine.writable(runDirectory)
+      ? ok(runDirectory)
+      : fail(`${runDirectory} cannot be written`, 'set XENOLITH_RUN_DIR to a directory of yours'),
+    ptmx: ptmx(machine),
+    nofile: limit(machine, 'Max open files', NOFILE, 'many domains', 'ulimit -n 65536'),
+    nproc: limit(
+      machine,
+      'Max processes',
+      NPROC,
+      'many domains: each is a process of about ten threads',
+      'ulimit -u 4096',
+    ),
+    max_map_count: mapCount(machine),
+    memory: memory(machine),
+    user_namespaces: userNamespaces(machine),
+    seccomp:
+      machine.readFile('/proc/sys/kernel/seccomp/actions_avail') === null
+        ? warn('not there', LATER, 'a kernel with CONFIG_SECCOMP_FILTER')
+        : ok(`there${filtered(machine)}`),
+    landlock:
+      typeof calls.landlock === 'number'
+        ? ok(`ABI ${calls.landlock}`)
+        : warn(calls.landlock, LATER, 'a kernel with lsm=landlock in its command line'),
+  };
+  for (const { name, program, lost } of PACKAGES) {
+    outcomes[name] = machine.program(program) ? ok(program) : warn(`no ${program}`, lost, `apt-get install ${name}`);
+  }
+  return Object.entries(outcomes).map(([name, outcome]) => ({ name, ...outcome }));
+}
+
+const LATER = 'nothing yet: domains are not confined by it so far';
+
+const PACKAGES = [
+  {
+    name: 'xenstore-utils',
+    program: 'xenstore-ls',
+    lost: "Debian's own xenstore clients; `xl store' does what they do",
+  },
+  { name: 'xen-utils', program: 'xen', lost: "Debian's own xl and xenconsole, to compare with" },
+  { name: 'qemu-utils', program: 'qemu-img', lost: 'converting disk images of other formats to raw ones' },
+  { name: 'mtools', program: 'mtype', lost: 'looking into FAT images from the host' },
+] as const;
+
+function system({ platform, arch, glibc }: Machine): Outcome {
+  const found = `${platform} ${arch}, ${glibc === null ? 'no glibc' : `glibc ${glibc}`}`;
+  const good = platform === 'linux' && arch === 'x64' && glibc !== null;
+  return good ? ok(found) : fail(found, 'Linux on x86-64 with glibc, for instance a Debian container');
+}
+
+function atLeast(version: string, [major, minor]: readonly [number, number]): boolean {
+  const [a = 0, b = 0] = version.split('.').map(part => Number.parseInt(part, 10));
+  return a > major || (a === major && b >= minor);
+}
+
+function node({ nodeVersion }: Machine): Outcome {
+  return atLeast(nodeVersion, NODE) ? ok(nodeVersion) : fail(nodeVersion, `Node ${NODE.join('.')} or newer`);
+}
+
+function kernel({ kernel: version }: Machine): Outcome {
+  if (atLeast(version, KERNEL)) return ok(version);
+  return warn(version, 'speed: no futex_waitv before 5.16', `Linux ${KERNEL.join('.')} or newer`);
+}
+
+/** Not there, or filtered away: the advice differs. */
+function why(result: CallResult): string {
+  if (result === 'EPERM' || result === 'EACCES') return `${result}: a seccomp filter forbids it`;
+  return result === 'koffi' ? 'cannot be tried without koffi' : String(result);
+}
+const CONTAINER = 'a newer kernel, or a container without that filter (docker run --security-opt seccomp=unconfined)';
+
+function needed(result: CallResult, what: string): Outcome {
+  return typeof result === 'number' ? ok('there') : fail(`${why(result)}; ${what}`, CONTAINER);
+}
+
+function futexWaitv(result: CallResult): Outcome {
+  if (typeof result === 'number') return ok('there');
+  return warn(why(result), 'speed: who waits for several others looks at them every so often instead', CONTAINER);
+}
+
+function ptmx({ openError }: Machine): Outcome {
+  const error = openError('/dev/ptmx');
+  if (error === null) return ok('opens');
+  return warn(
+    error,
+    "consoles as terminals of the host (console/tty, xenconsole); `xl console' works",
+    'mount devpts on /dev/pts',
+  );
+}
+
+function limit({ readFile }: Machine, name: string, enough: number, lost: string, advice: string): Outcome {
+  const line = readFile('/proc/self/limits')
+    ?.split('\n')
+    .find(text => text.startsWith(name));
+  const soft = line?.slice(name.length).trim().split(/\s+/)[0];
+  if (soft === undefined)
+    return warn('/proc/self/limits cannot be read', 'nothing, if it is high enough', 'mount /proc');
+  return soft === 'unlimited' || Number(soft) >= enough ? ok(soft) : warn(soft, lost, advice);
+}
+
+function mapCount({ readFile }: Machine): Outcome {
+  const count = Number(readFile('/proc/sys/vm/max_map_count') ?? Number.NaN);
+  if (Number.isNaN(count)) return ok('not told');
+  return count >= MAPS
+    ? ok(String(count))
+    : warn(String(count), 'many domains with many devices', `sysctl vm.max_map_count=${MAPS}`);
+}
+
+/** A domain's memory is a memfd: neither the size of /dev/shm nor kernel.shmmax limits it, but the cgroup does. */
+function memory({ readFile }: Machine): Outcome {
+  const kib = Number(/^MemAvailable: +([0-9]+) kB$/m.exec(readFile('/proc/meminfo') ?? '')?.[1] ?? Number.NaN);
+  const group = readFile('/sys/fs/cgroup/memory.max')?.trim();
+  const limitMib = group === undefined || group === 'max' ? Number.POSITIVE_INFINITY : Number(group) / 2 ** 20;
+  const mib = Math.floor(Math.min(Number.isNaN(kib) ? Number.POSITIVE_INFINITY : kib / 1024, limitMib));
+  if (!Number.isFinite(mib)) return ok('not told');
+  const found = `${mib} MiB${limitMib < kib / 1024 ? ' (of the cgroup)' : ' available'}; /dev/shm does not matter`;
+  return mib >= MEMORY_MIB
+    ? ok(found)
+    : warn(found, 'all but small domains', 'give the machine or container more memory');
+}
+
+function userNamespaces(machine: Machine): Outcome {
+  const tried = machine.userNamespace();
+  if (tried === true) return ok('can be made');
+  return warn(
+    tried === null ? 'cannot be tried: no unshare' : 'cannot be made',
+    LATER,
+    'sysctl kernel.unprivileged_userns_clone=1',
+  );
+}
+
+const filtered = ({ readFile }: Machine): string =>
+  /^Seccomp:\s*2$/m.test(readFile('/proc/self/status') ?? '') ? ', and this process is filtered' : '';
