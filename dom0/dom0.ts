@@ -20,6 +20,7 @@ import { pvcallsBackend } from './backends/pvcalls/device.ts';
 import { writeDom0Nodes } from './dom0-nodes.ts';
 import { connectStoreRing } from './store-ring.ts';
 import { DEFAULT_BRIDGE } from './toolstack/devices.ts';
+import { rehearseCreation } from './toolstack/rehearsal.ts';
 import { ToolstackServer } from './toolstack/server.ts';
 import { Toolstack } from './toolstack/toolstack.ts';
 import { Xc } from './toolstack/xc.ts';
@@ -102,6 +103,7 @@ export class Dom0 {
     await this.#toolstack.start();
     const shutdown = (): void => void this.shutdownHost();
     this.#server = await ToolstackServer.listen(runPaths(runDir).toolstackSocket, this.#toolstack, log, shutdown);
+    rehearseCreation().catch(error => log.error(`the rehearsal failed: ${error.stack}`));
   }
 
   /** End every domain, then dom0's parts, then the host: the hypervisor takes this process with it. */

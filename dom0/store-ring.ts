@@ -12,7 +12,7 @@ import {
 } from '#pvbus';
 
 /** A ring that moves whenever there is something to move. */
-class EagerRing implements XenstoreTransport {
+export class EagerRing implements XenstoreTransport {
   readonly #ring: RingTransport;
   #scheduled = false;
 
