@@ -105,6 +105,7 @@ async function bundleInto(outdir, bundle) {
         xenstored: 'dom0/xenstored/main.ts',
         'event-pump-thread': 'pvbus/event-pump-thread.ts',
         'socket-watch-thread': 'dom0/xenstored/socket-watch-thread.ts',
+        library: 'tools/library/index.ts',
       },
     }),
     buildCli(outdir, bundle, common),
