@@ -11,6 +11,7 @@ import {
 } from '#pvbus';
 import { type DeviceSpec, deviceNodes } from './devices.ts';
 import { removeNodes, writeNodes } from './domain-nodes.ts';
+import { isRunnable, runAddScript, runRemoveScript, type ScriptHost } from './hotplug-script.ts';
 import { backendPath, frontendPath, libxlDevicePath, libxlPath } from './xenstore-paths.ts';
 
 /** How long a backend may take to open what a device stands for. */
@@ -32,12 +33,27 @@ export const pathsOf = (domid: Domid, device: DeviceSpec): DevicePaths => ({
   libxl: libxlDevicePath(domid, device.type, device.devid),
 });
 
-/** Describe devices to both of their ends. Resolves before a backend has looked at them. */
-export async function addDevices(xs: XenstoreClient, domid: Domid, devices: readonly DeviceSpec[]): Promise<void> {
+/**
+ * Describe devices to both of their ends; those with a script of dom0's to run, once that has run. Resolves before a
+ * backend has looked at them. Throws what a script says is wrong.
+ */
+export async function addDevices(host: ScriptHost, domid: Domid, devices: readonly DeviceSpec[]): Promise<void> {
+  const { xs } = host;
+  const scripted = devices.filter(
+    ({ backendDomid, backend }) => backendDomid === 0 && isRunnable(backend.script ?? null),
+  );
+  // order: a backend takes no device that has no state, which is therefore the last of the nodes.
+  const held = scripted.map(device => `${pathsOf(domid, device).backend}/state`);
+  const nodes = devices.flatMap(device => deviceNodes(domid, device));
   await writeNodes(
     xs,
-    devices.flatMap(device => deviceNodes(domid, device)),
+    nodes.filter(({ path }) => !held.includes(path)),
   );
+  for (const device of scripted) {
+    const paths = pathsOf(domid, device);
+    await runAddScript(host, device.backend.script!, paths);
+    await xs.write(`${paths.backend}/state`, String(XenbusState.Initialising));
+  }
 }
 
 /**
@@ -97,6 +113,12 @@ export async function unplug(xs: XenstoreClient, device: DevicePaths): Promise<v
 export async function backendClosed(xs: XenstoreClient, device: DevicePaths, timeoutMs: number): Promise<boolean> {
   const over = (now: XenbusState): boolean => now === XenbusState.Closed || now === XenbusState.Unknown;
   return (await waitForState(xs, device.backend, over, timeoutMs)) !== undefined;
+}
+
+/** Have its script clear up after it, and take the nodes away. */
+export async function removeDevice(host: ScriptHost, device: DevicePaths): Promise<void> {
+  await runRemoveScript(host, device);
+  await removeDeviceNodes(host.xs, device);
 }
 
 /** Take the nodes away, which also ends a backend that has not closed. */

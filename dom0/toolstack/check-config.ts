@@ -14,6 +14,7 @@ import {
 } from '#pvbus';
 import { checkImage } from './bundle-program.ts';
 import type { DomainRecords } from './domain-records.ts';
+import { isRunnable } from './hotplug-script.ts';
 
 export interface CheckedConfig {
   /** The domid of a backend, by the name or number the config gives it. */
@@ -131,6 +132,7 @@ async function checkDisk(disk: DiskConfig, backends: Map<string, Domid>, rivals:
     invalid(key, `backendtype ${disk.backendtype} is not served here, phy is`);
   }
   if ((backends.get(disk.backend ?? '0') ?? DOM0) !== DOM0) return; // the file is another domain's to see
+  if (isRunnable(disk.script)) return; // what it is for, the script knows
   const info = await stat(disk.target).catch(error => {
     throw new XenError(codeOf(error), `${key}: ${disk.target} ${whyOf(error)}`, error);
   });

@@ -1,6 +1,6 @@
 // A domain from its config, phase by phase. Whatever fails, nothing is left: every phase adds its undo first.
 import { Cleanup, type Clock, type DomainConfig, type Domid, XenError } from '#pvbus';
-import { addDevices, backendReady, listDevices, pathsOf, removeDeviceNodes } from './add-device.ts';
+import { addDevices, backendReady, listDevices, pathsOf, removeDevice } from './add-device.ts';
 import { checkConfig, withSource } from './check-config.ts';
 import { endDomain, releaseDomain, waitUntilGone } from './destroy-domain.ts';
 import { type DeviceSpec, devicesOf } from './devices.ts';
@@ -207,9 +207,9 @@ class Creation {
     const { xs } = this.#parts;
     if (devices.length === 0) return;
     for (const device of devices) {
-      this.#undo.add(`${device.type} ${device.devid}`, () => removeDeviceNodes(xs, pathsOf(domid, device)));
+      this.#undo.add(`${device.type} ${device.devid}`, () => removeDevice(this.#parts, pathsOf(domid, device)));
     }
-    await addDevices(xs, domid, devices);
+    await addDevices(this.#parts, domid, devices);
     // A driver domain's backend may come later; dom0's are there, and what they refuse is the config's fault.
     const own = devices.filter(device => device.backendDomid === 0);
     await allOf(own.map(device => backendReady(xs, domid, device)));

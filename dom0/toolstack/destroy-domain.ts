@@ -1,7 +1,7 @@
 // The end of a domain: process, devices, console, nodes. Every step is tried, whatever became of the one
 // before, and doing it again to a domain that is half gone is no error.
 import { Cleanup, type Domid, XenError } from '#pvbus';
-import { backendClosed, listDevices, removeDeviceNodes, unplug } from './add-device.ts';
+import { backendClosed, listDevices, removeDevice, unplug } from './add-device.ts';
 import { removeDomainNodes } from './domain-nodes.ts';
 import type { ToolstackParts } from './parts.ts';
 
@@ -36,7 +36,7 @@ export async function destroyDomain(parts: ToolstackParts, domid: Domid, uuid: s
       if (!(await backendClosed(xs, device, BACKENDS_MS))) {
         log.warn(`dom${domid}: ${name} is not closed after ${BACKENDS_MS / 1000} s, taken away`);
       }
-      await removeDeviceNodes(xs, device);
+      await removeDevice(parts, device);
     });
   }
   steps.add('console', () => consoled.disconnect(domid));

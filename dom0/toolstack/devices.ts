@@ -1,6 +1,7 @@
 // Devices as xenstore describes them: what each key of a config becomes at both ends.
 // Xen: docs/misc/xenstore-paths, io/blkif.h, io/netif.h, io/pvcalls.h.
 import type { DiskConfig, DomainConfig, Domid, PvcallsConfig, VifConfig } from '#pvbus';
+import { scriptPath } from './hotplug-script.ts';
 import { backendPath, frontendPath, libxlDevicePath, PRIVATE, type StoreNode, sharedBy } from './xenstore-paths.ts';
 
 export interface DeviceSpec {
@@ -32,7 +33,7 @@ export function vbd(disk: DiskConfig, backendDomid: Domid): DeviceSpec {
     },
     backend: {
       params: disk.target,
-      ...(disk.script !== null && { script: disk.script }),
+      ...(disk.script !== null && { script: scriptPath(disk.script) }),
       removable: bit(disk.removable),
       bootable: '1',
       dev: disk.vdev,
@@ -59,7 +60,7 @@ export function vif(config: VifConfig, backendDomid: Domid): DeviceSpec {
       mtu: String(config.mtu ?? 1500),
     },
     backend: {
-      ...(config.script !== null && { script: config.script }),
+      ...(config.script !== null && { script: scriptPath(config.script) }),
       mac,
       bridge: config.bridge ?? DEFAULT_BRIDGE,
       handle: String(config.devid),

@@ -12,9 +12,10 @@ import {
   addDevices,
   backendClosed,
   backendReady,
+  type DevicePaths,
   listDevices,
   pathsOf,
-  removeDeviceNodes,
+  removeDevice,
   unplug,
 } from './add-device.ts';
 import { checkDevices } from './check-config.ts';
@@ -55,8 +56,8 @@ export async function plug(parts: ToolstackParts, record: DomainRecord, { disk, 
   try {
     const { backendOf } = await checkDevices(added, records);
     const devices = devicesOf(added, backendOf);
-    for (const device of devices) undo.add(device.type, () => removeDeviceNodes(xs, pathsOf(domid, device)));
-    await addDevices(xs, domid, devices);
+    for (const device of devices) undo.add(device.type, () => removePlugged(parts, pathsOf(domid, device)));
+    await addDevices(parts, domid, devices);
     // A driver domain's backend may come later.
     const own = devices.filter(device => device.backendDomid === 0);
     for (const device of own) await backendReady(xs, domid, device);
@@ -91,8 +92,7 @@ export async function unplugDevice(
   if (!(await backendClosed(xs, device, CLOSED_MS)) && !force) {
     throw new XenError('ETIMEDOUT', `${type} ${devid} of dom${domid}: not closed after ${CLOSED_MS / 1000} s`);
   }
-  await removeDeviceNodes(xs, device);
-  await removeIfEmpty(xs, [device.backend, device.frontend, device.libxl].map(parentOf));
+  await removePlugged(parts, device);
   await backendsSettled();
   const others = <T extends { devid: number }>(list: readonly T[]): T[] => list.filter(one => one.devid !== devid);
   const { config } = record;
@@ -100,6 +100,10 @@ export async function unplugDevice(
     type === 'vbd' ? { ...config, disks: others(config.disks) } : { ...config, vifs: others(config.vifs) };
 }
 
+async function removePlugged(parts: ToolstackParts, device: DevicePaths): Promise<void> {
+  await removeDevice(parts, device);
+  await removeIfEmpty(parts.xs, [device.backend, device.frontend, device.libxl].map(parentOf));
+}
 const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/'));
 
 /** Xen: libxl leaves no empty directories of a class of devices. */

@@ -13,6 +13,7 @@ export interface ToolstackParts {
   readonly xs: XenstoreClient;
   readonly log: Log;
   readonly clock: Clock;
+  readonly runDir: string;
   readonly images: ImageLoader;
   readonly records: DomainRecords;
   readonly memory: FreeMemory;

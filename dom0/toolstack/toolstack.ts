@@ -21,7 +21,7 @@ import {
 } from '#pvbus';
 import type { Consoled } from '../backends/consoled/device.ts';
 import { DomainWatch } from '../domain-watch.ts';
-import { listDevices, removeDeviceNodes, unplug } from './add-device.ts';
+import { listDevices, removeDevice, unplug } from './add-device.ts';
 import { ImageLoader } from './bundle-program.ts';
 import { crashMessage } from './crash-record.ts';
 import { type CreateOptions, createDomain, type OnPhase } from './create-domain.ts';
@@ -379,7 +379,7 @@ export class Toolstack {
     // Its disks and vifs are for the domain that takes its place.
     for (const device of await listDevices(xs, domid)) {
       await unplug(xs, device);
-      await removeDeviceNodes(xs, device);
+      await removeDevice(this.#parts, device);
     }
     xc.setHandle(domid, uuid);
     await xs.rm(vmPath(config.uuid));

@@ -66,8 +66,9 @@ class VbdDevice implements BackendInstance {
 
   async probe(): Promise<Keys> {
     const device = this.#device;
-    const [params, mode, wantDiscard, removable, type] = await Promise.all([
+    const [params, scripts, mode, wantDiscard, removable, type] = await Promise.all([
       device.key('params'),
+      scriptsPath(device),
       device.key('mode'),
       device.key('discard-enable'),
       device.key('removable'),
@@ -75,7 +76,7 @@ class VbdDevice implements BackendInstance {
     ]);
     this.#close();
     const cdrom = type === 'cdrom';
-    this.#image = this.#open(params ?? '', mode ?? 'w', wantDiscard !== '0', cdrom);
+    this.#image = this.#open(scripts ?? params ?? '', mode ?? 'w', wantDiscard !== '0', cdrom);
     this.#info =
       (this.#image.readOnly ? VDISK_READONLY : 0) |
       (cdrom ? VDISK_CDROM : 0) |
@@ -187,6 +188,12 @@ class VbdDevice implements BackendInstance {
     image.release();
     closeSync(image.fd);
   }
+}
+
+/** Xen: block-scripts. What a device's script has made of its params. */
+async function scriptsPath(device: BackendDevice): Promise<string | undefined> {
+  if ((await device.key('script')) === undefined) return undefined;
+  return device.key('physical-device-path');
 }
 
 /** Every vbd whose backend is in this domain, served by `thread`. */

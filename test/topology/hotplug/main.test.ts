@@ -1,5 +1,14 @@
 // Disks and vifs that are plugged into a running domain by xl, and unplugged again.
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -7,7 +16,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runXentop } from '../../../tools/xentop/run.ts';
 import { eventually } from '../../support/processes.ts';
 import { xl, xlIo } from '../../support/xl.ts';
-import { LifecycleHost } from '../lifecycle/host.ts';
+import { KERNEL, LifecycleHost } from '../lifecycle/host.ts';
 
 const GUEST = fileURLToPath(new URL('guest.ts', import.meta.url));
 const dir = mkdtempSync(join(tmpdir(), 'xenolith-hotplug-'));
@@ -127,5 +136,69 @@ describe('a domain that is renamed', () => {
     expect((await on('list', '-l', 'www')).stdout).toContain('"name": "www"');
     expect((await on('rename', 'www', 'Domain-0')).stderr).toContain("Can't rename domain 'www'.");
     expect(await on('rename', 'www', 'web')).toEqual(fine);
+  });
+});
+
+describe.skipIf(!existsSync('/usr/bin/xenstore-read'))('a script of a device (skipped without xenstore-utils)', () => {
+  const script = join(dir, 'my-script');
+  const log = (): string[] => {
+    const text = readFileSync(join(dir, 'hotplug.log'), 'utf8');
+    rmSync(join(dir, 'hotplug.log'));
+    return text.trim().split('\n');
+  };
+  beforeAll(() => {
+    copyFileSync(fileURLToPath(new URL('script.sh', import.meta.url)), script);
+    chmodSync(script, 0o755);
+  });
+
+  it('is run with the environment of Xen when a disk comes and goes, and says what its image is', async () => {
+    const path = image('made.img');
+    const spec = `vdev=xvdf,access=rw,script=${script},target=image:${path}`;
+    expect(await on('block-attach', 'web', spec)).toEqual(fine);
+    await says('came: xvdf works');
+    expect(readFileSync(path, 'latin1')).toContain('xvdf was here');
+    expect(log()).toEqual([`my-script add backend/vbd/${domid}/51792 vbd backend`]);
+    expect(await on('block-detach', 'web', 'xvdf')).toEqual(fine);
+    expect(log()).toEqual([`my-script remove backend/vbd/${domid}/51792 vbd backend`]);
+  });
+  it('is run when a vif comes and goes', async () => {
+    expect(await on('network-attach', 'web', 'mac=00:16:3e:00:00:99', `script=${script}`)).toEqual(fine);
+    const [came, ...more] = log();
+    expect([came, more]).toEqual([
+      expect.stringMatching(/^my-script online type_if=vif backend\/vif\/\d+\/\d vif backend vif\d+\.\d$/),
+      [],
+    ]);
+    expect(await on('network-detach', 'web', '00:16:3e:00:00:99')).toEqual(fine);
+    expect(log()).toEqual([came!.replace('online', 'offline')]);
+  });
+  it.each([
+    ['fail', 'no such portal'],
+    ['error', 'the portal is closed'],
+  ])('that fails (%s) is quoted, and nothing is left', async (target, why) => {
+    const before = await host.nodes();
+    const { code, stderr } = await on('block-attach', 'web', `vdev=xvdg,access=rw,script=${script},target=${target}`);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(new RegExp(`vbd 51808: script ${script}: ${why}\nlibxl_device_disk_add failed\\.\n$`));
+    expect(await host.nodes()).toEqual(before);
+    expect(log().map(line => line.split(' ')[1])).toEqual(['add', 'remove']);
+  });
+  it('fails the creation of its domain, of which nothing is left', async () => {
+    const before = await host.nodes();
+    const lines = ['name = "scripted"', 'memory = 16', `kernel = "${KERNEL}"`, `ramdisk = "${GUEST}"`];
+    lines.push(`disk = ["vdev=xvda,access=rw,script=${script},target=fail"]`);
+    writeFileSync(join(dir, 'scripted.cfg'), `${lines.join('\n')}\n`);
+    const { code, stderr } = await on('create', 'scripted.cfg');
+    expect(code).toBe(3);
+    expect(stderr).toContain(`vbd 51712: script ${script}: no such portal\n`);
+    expect(await host.nodes()).toEqual(before);
+    expect((await on('list', 'scripted')).code).toBe(1);
+    log();
+  });
+  it('that does not exist, or may not be executed, is not run', async () => {
+    chmodSync(script, 0o644);
+    const added = await on('network-attach', 'web', 'mac=00:16:3e:00:00:98', `script=${script}`);
+    expect(added).toEqual(fine);
+    expect(existsSync(join(dir, 'hotplug.log'))).toBe(false);
+    expect(await on('network-detach', 'web', '00:16:3e:00:00:98')).toEqual(fine);
   });
 });

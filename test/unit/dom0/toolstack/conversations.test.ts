@@ -12,9 +12,10 @@ import {
 } from '../../../../dom0/toolstack/add-device.ts';
 import { vbd } from '../../../../dom0/toolstack/devices.ts';
 import { requestShutdown } from '../../../../dom0/toolstack/shutdown-domain.ts';
-import { rigTransport, XenstoreRig } from '../../../support/xenstore-rig.ts';
+import { ListLog, rigTransport, XenstoreRig } from '../../../support/xenstore-rig.ts';
 import { disk } from './domain-config.ts';
 
+const scriptHost = (xs: XenstoreClient) => ({ xs, log: new ListLog(), runDir: '/nonexistent' });
 const DOM = domid(5);
 const device = vbd(disk(), domid(0));
 const paths = pathsOf(DOM, device);
@@ -30,7 +31,7 @@ beforeEach(async () => {
 describe('a backend', () => {
   it('is ready in InitWait or any state beyond it', async () => {
     for (const state of [XenbusState.InitWait, XenbusState.Connected]) {
-      await addDevices(xs, DOM, [device]);
+      await addDevices(scriptHost(xs), DOM, [device]);
       const ready = backendReady(xs, DOM, device);
       await peer.write(`${paths.backend}/state`, String(state));
       await ready;
@@ -38,7 +39,7 @@ describe('a backend', () => {
   });
 
   it('that refuses the device is quoted, with the code it gave', async () => {
-    await addDevices(xs, DOM, [device]);
+    await addDevices(scriptHost(xs), DOM, [device]);
     const ready = backendReady(xs, DOM, device);
     await peer.write('/local/domain/0/error/backend/vbd/5/51712/error', 'EBUSY vbd 51712 of dom5: its image is in use');
     await peer.write(`${paths.backend}/state`, String(XenbusState.Closing));
@@ -46,13 +47,13 @@ describe('a backend', () => {
   });
 
   it('that refuses it without a word is named', async () => {
-    await addDevices(xs, DOM, [device]);
+    await addDevices(scriptHost(xs), DOM, [device]);
     await peer.write(`${paths.backend}/state`, String(XenbusState.Closed));
     await expect(backendReady(xs, DOM, device)).rejects.toThrow('vbd 51712 of dom5: its backend went to Closed');
   });
 
   it('is asked to close once; a device that is closed, or gone, is left as it is', async () => {
-    await addDevices(xs, DOM, [device]);
+    await addDevices(scriptHost(xs), DOM, [device]);
     await unplug(xs, paths);
     expect(await xs.read(`${paths.backend}/online`)).toBe('0');
     expect(await xs.read(`${paths.backend}/state`)).toBe(String(XenbusState.Closing));
@@ -65,7 +66,7 @@ describe('a backend', () => {
   });
 
   it('is closed when it says so or when its nodes are gone, and not before; waiting for it has an end', async () => {
-    await addDevices(xs, DOM, [device]);
+    await addDevices(scriptHost(xs), DOM, [device]);
     expect(await backendClosed(xs, paths, 20)).toBe(false);
     const closed = backendClosed(xs, paths, 10_000);
     await peer.write(`${paths.backend}/state`, String(XenbusState.Closed));
