@@ -2,6 +2,7 @@
 // OpenNebula and Debian's xen-init-list read. Fields at libxl's default are left out; defbools are text.
 
 import type { DiskConfig, DomainConfig, PvcallsConfig, ShutdownAction, VifConfig } from '#pvbus';
+import type { XlConf } from './config/xl-conf.ts';
 import type { Json } from './yajl.ts';
 
 type Fields = { [key: string]: Json };
@@ -9,11 +10,23 @@ type Fields = { [key: string]: Json };
 const INVALID_DOMID = 0xffff_ffff;
 const DEFAULT_CPU_WEIGHT = 256;
 
-/** `stored`: as the toolstack keeps it for a domain that exists, with libxl's defaults filled in. */
-export function libxlConfig(config: DomainConfig, stored: boolean): Fields {
-  const json: Fields = { c_info: createInfo(config, stored), b_info: buildInfo(config, stored) };
+/** What a dry run prints: nothing is filled in that neither the config nor xl.conf has. */
+export interface AsGiven {
+  readonly conf: XlConf;
+  /** A number that the config has under this key. */
+  number(key: string): number | undefined;
+  /** The config's value of a key that is only kept here. */
+  text(key: string): string | undefined;
+}
+
+/**
+ * `stored`: as the toolstack keeps it for a domain that exists, with libxl's defaults filled in. With `given` the
+ * config is one that was read `asGiven`.
+ */
+export function libxlConfig(config: DomainConfig, stored: boolean, given?: AsGiven): Fields {
+  const json: Fields = { c_info: createInfo(config, stored, given), b_info: buildInfo(config, stored, given) };
   if (config.disks.length > 0) json.disks = config.disks.map(disk => diskJson(disk, stored));
-  if (config.vifs.length > 0) json.nics = config.vifs.map(nicJson);
+  if (config.vifs.length > 0) json.nics = config.vifs.map(vif => nicJson(vif, given === undefined));
   if (config.pvcalls.length > 0) json.pvcallsifs = config.pvcalls.map(pvcallsJson);
   for (const key of ['on_poweroff', 'on_reboot', 'on_watchdog', 'on_crash', 'on_soft_reset'] as const) {
     if (config[key] !== 'destroy') json[key] = actionName(config[key]);
@@ -21,41 +34,49 @@ export function libxlConfig(config: DomainConfig, stored: boolean): Fields {
   return json;
 }
 
-const actionName = (action: ShutdownAction): string => action.replaceAll('-', '_');
+const actionName = (action: ShutdownAction): string =>
+  action === 'rename-restart' ? 'restart_rename' : action.replaceAll('-', '_');
 
-function createInfo(config: DomainConfig, stored: boolean): Fields {
-  const info: Fields = { type: config.type, name: config.name };
+function createInfo(config: DomainConfig, stored: boolean, given: AsGiven | undefined): Fields {
+  const info: Fields = { type: config.type };
+  if (config.seclabel !== null) info.ssid_label = config.seclabel;
+  info.name = config.name;
   if (stored) info.domid = INVALID_DOMID;
   info.uuid = config.uuid;
   if (config.pool !== null) info.pool_name = config.pool;
-  info.run_hotplug_scripts = 'True';
-  if (config.driver_domain) info.driver_domain = 'True';
+  info.run_hotplug_scripts = bool(given?.conf.run_hotplug_scripts ?? true);
+  if (config.driver_domain || given?.number('driver_domain') === 0) info.driver_domain = bool(config.driver_domain);
   return info;
 }
 
-function buildInfo(config: DomainConfig, stored: boolean): Fields {
-  const info: Fields = {
-    max_vcpus: config.maxvcpus,
-    avail_vcpus: Array.from({ length: config.vcpus }, (_, vcpu) => vcpu),
-    max_memkb: config.maxmem * 1024,
-    target_memkb: config.memory * 1024,
-  };
+function buildInfo(config: DomainConfig, stored: boolean, given: AsGiven | undefined): Fields {
+  const info: Fields = {};
+  const has = (...keys: string[]): boolean => given === undefined || keys.some(key => given.number(key) !== undefined);
+  if (has('vcpus', 'maxvcpus')) info.max_vcpus = config.maxvcpus;
+  if (has('vcpus')) info.avail_vcpus = Array.from({ length: config.vcpus }, (_, vcpu) => vcpu);
+  if (has('memory', 'maxmem')) info.max_memkb = config.maxmem * 1024;
+  if (has('memory')) info.target_memkb = config.memory * 1024;
   if (stored) info.video_memkb = 0;
   if (config.rtc_timeoffset) info.rtc_timeoffset = config.rtc_timeoffset >>> 0;
-  const sched: Fields = stored ? { sched: 'credit2' } : {};
-  if (stored || config.cpu_weight !== null) sched.weight = config.cpu_weight ?? DEFAULT_CPU_WEIGHT;
-  if (stored || config.cap !== null) sched.cap = config.cap ?? 0;
-  info.sched_params = sched;
-  if (config.seclabel !== null) info.exec_ssid_label = config.seclabel;
   if (config.localtime !== null) info.localtime = bool(config.localtime);
-  info.claim_mode = 'True';
-  info.kernel = config.kernel;
-  if (config.cmdline !== '') info.cmdline = config.cmdline;
-  if (config.ramdisk !== null) info.ramdisk = config.ramdisk;
+  const nomigrate = given?.number('nomigrate');
+  if (nomigrate !== undefined) info.disable_migrate = bool(nomigrate !== 0);
   for (const key of ['max_grant_frames', 'max_maptrack_frames'] as const) {
     if (config[key] !== null) info[key] = config[key];
   }
+  const sched: Fields = stored ? { sched: 'credit2' } : {};
+  if (stored || config.cpu_weight !== null) sched.weight = config.cpu_weight ?? DEFAULT_CPU_WEIGHT;
+  if (stored || config.cap !== null) sched.cap = config.cap ?? 0;
+  if (config.period !== null) sched.period = config.period;
+  if (config.extratime !== null) sched.extratime = Number(config.extratime);
+  info.sched_params = sched;
+  info.claim_mode = bool(given?.conf.claim_mode ?? true);
   if (config.max_event_channels !== null) info.event_channels = config.max_event_channels;
+  info.kernel = config.kernel;
+  if (config.cmdline !== '') info.cmdline = config.cmdline;
+  if (config.ramdisk !== null) info.ramdisk = config.ramdisk;
+  const bootloader = given?.text('bootloader');
+  if (bootloader !== undefined) info.bootloader = bootloader;
   info['type.pv'] = {};
   info.arch_arm = {};
   info.arch_x86 = stored ? { msr_relaxed: 'False' } : {};
@@ -83,18 +104,19 @@ export function diskJson(disk: DiskConfig, stored: boolean): Fields {
   return json;
 }
 
-export function nicJson(vif: VifConfig): Fields {
+/** Not `filled`: without a mac and a type where the specification has none. */
+export function nicJson(vif: VifConfig, filled: boolean): Fields {
   const json: Fields = {};
   if (vif.backend !== null) json.backend_domname = vif.backend;
   json.devid = vif.devid;
   if (vif.mtu !== null) json.mtu = vif.mtu;
   if (vif.model !== null) json.model = vif.model;
-  json.mac = vif.mac;
+  if (vif.mac !== '') json.mac = vif.mac;
   if (vif.ip !== null) json.ip = vif.ip;
   if (vif.bridge !== null) json.bridge = vif.bridge;
   if (vif.vifname !== null) json.ifname = vif.vifname;
   if (vif.script !== null) json.script = vif.script;
-  json.nictype = vif.nictype ?? 'vif';
+  if (filled || vif.nictype !== null) json.nictype = vif.nictype ?? 'vif';
   if (vif.rate !== null) {
     json.rate_bytes_per_interval = vif.rate.bytes_per_interval;
     json.rate_interval_usecs = vif.rate.interval_usecs;

@@ -5,9 +5,8 @@ import { ConsoleConnection } from '../attach-console.ts';
 import { maskedConfig } from '../config/cpu-masks.ts';
 import { readConfig, readConfigFile } from '../config/read-config.ts';
 import { ConfigError } from '../config/settings.ts';
-import { libxlConfig } from '../libxl-json.ts';
+import { dryRun } from '../dry-run.ts';
 import { rcOf, type ToolstackClient } from '../toolstack-client.ts';
-import { yajl } from '../yajl.ts';
 import { type CommandContext, CommandFailure, type RunCommand } from './command.ts';
 import { type CommandLine, commandLine } from './options.ts';
 
@@ -35,29 +34,25 @@ export const run: RunCommand = async (args, context) => {
     else return context.usage(2);
   }
   if (file === undefined) throw new CommandFailure('Config file not specified and none in save file', NO_CONFIG);
-  const config = configOf(file, assignments, line.options.has('q'), context);
-  const dryRun = context.global.dryRun || line.options.has('n');
-  if (dryRun || line.options.has('d')) {
-    (dryRun ? context.io.stdout : context.io.stderr).write(yajl(libxlConfig(config, false)));
-  }
-  return dryRun ? 0 : createDomain(config, line, context);
-};
-
-function configOf(
-  file: string,
-  assignments: string[],
-  quiet: boolean,
-  { io, err, conf }: CommandContext,
-): DomainConfig {
+  const { io, conf, err } = context;
   try {
     const content = readConfigFile(file, io.cwd);
-    if (!quiet) err(`Parsing config from ${file}`);
-    return readConfig(content, file, assignments, { cwd: io.cwd, random: io.random, warn: err, conf });
+    if (!line.options.has('q')) err(`Parsing config from ${file}`);
+    const options = { cwd: io.cwd, random: io.random, warn: err, conf };
+    if (context.global.dryRun || line.options.has('n')) {
+      io.stdout.write(dryRun(content, file, assignments, options));
+      return 0;
+    }
+    const config = readConfig(content, file, assignments, options);
+    if (line.options.has('d')) {
+      io.stderr.write(dryRun(content, file, assignments, { ...options, warn: () => {} }, config.uuid));
+    }
+    return await createDomain(config, line, context);
   } catch (error) {
     if (error instanceof ConfigError) throw new CommandFailure(error.message, error.exitCode);
     throw error;
   }
-}
+};
 
 async function createDomain(asked: DomainConfig, line: CommandLine, context: CommandContext): Promise<number> {
   const { options } = line;
@@ -94,12 +89,7 @@ async function withinMasks(
   const { cpumasks } = context.conf;
   if (cpumasks.length === 0) return config;
   const { nr_cpus } = await client.call('cpupools', {});
-  try {
-    return maskedConfig(config, cpumasks, nr_cpus);
-  } catch (error) {
-    if (error instanceof ConfigError) throw new CommandFailure(error.message, error.exitCode);
-    throw error;
-  }
+  return maskedConfig(config, cpumasks, nr_cpus);
 }
 
 /** order: attached before the domain runs, so that its first line is seen. */

@@ -15,12 +15,14 @@ export const run: RunCommand = async (args, context) => {
   const [name, ...parts] = line.args as [string, ...string[]];
   const client = await context.connect();
   const domid = await findDomain(client, name);
-  const vif = vifOf(parts.join(','), context);
-  if (context.global.dryRun) {
-    context.io.stdout.write(`vif: ${yajl(nicJson(vif))}\n`);
+  const { dryRun } = context.global;
+  const vif = vifOf(parts.join(','), context, !dryRun);
+  const anyDevid = !parts.some(part => /(^|,) *devid=/.test(part));
+  if (dryRun) {
+    const { devid, ...json } = nicJson(vif, false);
+    context.io.stdout.write(`vif: ${yajl(anyDevid ? json : { devid: devid!, ...json })}\n`);
     return 0;
   }
-  const anyDevid = !parts.some(part => /(^|,) *devid=/.test(part));
   try {
     await client.call('attachVif', { domid, vif, anyDevid });
   } catch (error) {
@@ -30,9 +32,9 @@ export const run: RunCommand = async (args, context) => {
   return 0;
 };
 
-function vifOf(spec: string, { io, err, conf }: CommandContext): VifConfig {
+function vifOf(spec: string, { io, err, conf }: CommandContext, withMac: boolean): VifConfig {
   try {
-    return readVif(spec, 0, io.random, err, conf.vif);
+    return readVif(spec, 0, withMac ? io.random : null, err, conf.vif);
   } catch (error) {
     if (error instanceof ConfigError) throw new CommandFailure(error.message, error.exitCode);
     throw error;

@@ -35,15 +35,16 @@ function diskConfig(disk: DiskSpec, spec: string, source: string, path: (value: 
   };
 }
 
-/** A vif without a mac gets one. `warn` takes what keeps nobody from using it. */
+/** A vif without a mac gets one, an empty one where `random` is null. `warn` takes what keeps nobody from using it. */
 export function readVif(
   spec: string,
   devid: number,
-  random: (bytes: number) => Uint8Array,
+  random: ((bytes: number) => Uint8Array) | null,
   warn: (line: string) => void,
   defaults?: XlConf['vif'],
 ): VifConfig {
   const vif = parseVifSpec(spec, devid, warn, defaults);
+  if (random === null) return { ...vif, mac: vif.mac ?? '' };
   // Xen: 00:16:3e is the Xen project's own range; the first bit of the rest stays clear.
   const tail = random(3);
   tail[0]! &= 0x7f;

@@ -19,6 +19,7 @@ export function parseXlConf(content: Uint8Array, source: string, warn: (line: st
   return {
     autoballoon: autoballoon(settings, warn),
     claim_mode: settings.boolean('claim_mode') ?? DEFAULT_XL_CONF.claim_mode,
+    run_hotplug_scripts: settings.boolean('run_hotplug_scripts') ?? DEFAULT_XL_CONF.run_hotplug_scripts,
     output_format: outputFormat(settings, warn),
     vif: vifDefaults(settings, warn),
     max_grant_frames: frames(settings, 'max_grant_frames'),

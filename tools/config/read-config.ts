@@ -36,6 +36,11 @@ export function readConfig(
   assignments: readonly string[],
   options: ValidateOptions,
 ): DomainConfig {
+  return validateConfig(parseConfig(withAssignments(content, assignments), source), options);
+}
+
+/** The text that xl parses. */
+export function withAssignments(content: Uint8Array, assignments: readonly string[]): Uint8Array {
   const added = assignments.length === 0 ? '' : `\n${assignments.map(line => `${line}\n`).join('')}\n`;
-  return validateConfig(parseConfig(Buffer.concat([content, Buffer.from(added)]), source), options);
+  return Buffer.concat([content, Buffer.from(added)]);
 }

@@ -17,6 +17,8 @@ export interface ValidateOptions {
   readonly random: (bytes: number) => Uint8Array;
   /** Takes lines for stderr, none of which keeps the config from being used. */
   readonly warn: (line: string) => void;
+  /** For a dry run: paths stay relative, and no mac is made. */
+  readonly asGiven?: boolean;
   /** What xl.conf says of domains whose own file does not. */
   readonly conf?: XlConf;
 }
@@ -28,11 +30,11 @@ const MAX_MEMORY_MIB = 0xffff_ffff;
 /** Throws ConfigError, whose message is what xl prints and whose exitCode is what it exits with. */
 export function validateConfig(parsed: ParsedConfig, options: ValidateOptions): DomainConfig {
   if (!parsed.ok) {
-    throw new ConfigError(`${parsed.report}Failed to parse config file: Invalid argument`);
+    throw new ConfigError(`${parsed.report}Failed to parse config: Invalid argument`);
   }
-  const { warn, conf = DEFAULT_XL_CONF } = options;
+  const { warn, conf = DEFAULT_XL_CONF, asGiven = false } = options;
   const settings = new Settings(parsed, warn);
-  const path = (value: string): string => resolve(options.cwd, value);
+  const path = (value: string): string => (asGiven ? value : resolve(options.cwd, value));
   const name = settings.text('name');
   if (name === undefined || name === '') throw new ConfigError('Domain name must be specified.');
   const type = domainType(settings);
@@ -54,7 +56,8 @@ export function validateConfig(parsed: ParsedConfig, options: ValidateOptions): 
   }
   const ramdisk = settings.text('ramdisk');
   const disks = diskConfigs(settings, path);
-  const vifs = settings.specs('vif').map((spec, devid) => readVif(spec, devid, options.random, warn, conf.vif));
+  const random = asGiven ? null : options.random;
+  const vifs = settings.specs('vif').map((spec, devid) => readVif(spec, devid, random, warn, conf.vif));
   const pvcalls = settings.specs('pvcalls').map((spec, devid) => parsePvcallsSpec(spec, devid));
   const rest = {
     driver_domain: settings.boolean('driver_domain') ?? false,
@@ -78,7 +81,7 @@ export function validateConfig(parsed: ParsedConfig, options: ValidateOptions): 
   if (ignored.length > 0) warn(`${settings.source}: warning: without meaning here: ${ignored.join(', ')}`);
   return {
     ...{ name, uuid, type, memory, maxmem, vcpus, maxvcpus, kernel: path(kernel) },
-    ...{ ramdisk: ramdisk === undefined || ramdisk === '' ? null : path(ramdisk), cmdline },
+    ...{ ramdisk: ramdisk === undefined || (ramdisk === '' && !asGiven) ? null : path(ramdisk), cmdline },
     ...{ disks, vifs, pvcalls },
     ...actions,
     ...rest,
@@ -92,7 +95,7 @@ function domainType(settings: Settings): DomainConfig['type'] {
   const type = settings.text('type');
   const byBuilder = builder === undefined ? undefined : builder === 'hvm' ? 'hvm' : 'pv';
   if (type === undefined) {
-    if (builder !== undefined && !['generic', 'linux', 'hvm'].includes(builder)) {
+    if (builder !== undefined && !['generic', 'hvm'].includes(builder)) {
       throw new ConfigError(`Invalid domain type ${builder}.`);
     }
     if (byBuilder !== 'hvm') return 'pv';

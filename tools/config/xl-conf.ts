@@ -10,6 +10,8 @@ export interface XlConf {
   /** May other domains be asked for memory when a new one needs it? Xen asks domain 0. */
   readonly autoballoon: boolean;
   readonly claim_mode: boolean;
+  /** Shown by a dry run. */
+  readonly run_hotplug_scripts: boolean;
   readonly output_format: 'json' | 'sxp';
   /** What a vif has whose specification says nothing of it. */
   readonly vif: Partial<Pick<VifConfig, 'bridge' | 'script' | 'gatewaydev' | 'backend'>>;
@@ -22,6 +24,7 @@ export interface XlConf {
 export const DEFAULT_XL_CONF: XlConf = {
   autoballoon: true,
   claim_mode: true,
+  run_hotplug_scripts: true,
   output_format: 'json',
   vif: {},
   max_grant_frames: null,

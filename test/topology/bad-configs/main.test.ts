@@ -130,7 +130,7 @@ describe('xl create of a config', () => {
     writeFileSync(at('syntax.cfg'), 'name = "a"\nmemory = [ 16\nkernel = "k"\n');
     const { complaint, exitCode } = await create(at('syntax.cfg'));
     expect(complaint).toMatch(
-      /^\S+syntax\.cfg:\d+: config parsing error near .*\nFailed to parse config file: Invalid argument$/,
+      /^\S+syntax\.cfg:\d+: config parsing error near .*\nFailed to parse config: Invalid argument$/,
     );
     expect(exitCode).toBe(BAD_CONFIG);
   });

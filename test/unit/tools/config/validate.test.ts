@@ -173,7 +173,7 @@ describe('a config', () => {
         'warning: Config file looks like it contains Python code.\n' +
         'warning:  Arbitrary Python is no longer supported.\n' +
         'warning:  See https://wiki.xen.org/wiki/PythonInXlConfig\n' +
-        'Failed to parse config file: Invalid argument',
+        'Failed to parse config: Invalid argument',
       1,
     ]);
   });

@@ -61,7 +61,7 @@ nobodys="key"
 `;
     expect(await read(text)).toEqual(
       defaults({
-        ...{ autoballoon: false, claim_mode: false, output_format: 'sxp' },
+        ...{ autoballoon: false, claim_mode: false, run_hotplug_scripts: false, output_format: 'sxp' },
         vif: { script: 'vif-route', bridge: 'br1', gatewaydev: 'eth1', backend: 'netdom' },
         ...{ max_grant_frames: 64, max_maptrack_frames: 1024, cpumasks: ['0-7', '2,3'] },
       }),
