@@ -6,7 +6,7 @@ import type { Unit } from './unit.ts';
 
 /** How often it is looked who runs: while somebody does, and at least. */
 const LOOK_NS = 10e6;
-const LOOK_IDLE_NS = 250e6;
+const LOOK_IDLE_NS = 1e9;
 /** A pool that looks contended is looked at again so soon, so often in a row, before it is. */
 const DOUBT_NS = 1e6;
 const DOUBTS = 3;
@@ -51,13 +51,14 @@ export class Lookout {
     const { units } = this.dispatcher;
     const first = this.sampleFrom;
     this.sampleFrom = units.size <= SAMPLED ? 0 : (first + SAMPLED) % units.size;
+    const sinceSample = elapsed * Math.ceil(units.size / SAMPLED);
     let at = 0;
     for (const pool of this.pools) {
       const awake: Unit[] = [];
       for (const unit of pool.units) {
         const sampled = (at++ - first + units.size) % units.size < SAMPLED;
         if (unit.online) online = true;
-        if (unit.online && this.isAwake(unit, sampled, elapsed, now)) awake.push(unit);
+        if (unit.online && this.isAwake(unit, sampled, sinceSample, now)) awake.push(unit);
       }
       if (awake.length > 0) anybody = true;
       if (this.judge(pool, awake, now)) doubt = true;
