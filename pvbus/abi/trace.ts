@@ -92,7 +92,7 @@ export const t_buf = struct('t_buf', 8, {
   prod: 'u32', // the hypervisor's
 });
 export const TBuf = cursorOf(t_buf);
-/** Then, for each pCPU, a u16: the index of its list of u64-long frame numbers, in words of 4 bytes from here. */
+/** Then, for each pCPU, a u16: where its list of frame numbers, u32s, begins, in words of 4 bytes from here. */
 export const t_info = struct('t_info', 2, {
   tbuf_size: 'u16', // pages of each buffer
 });

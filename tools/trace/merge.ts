@@ -12,6 +12,8 @@ export class Merge {
   #pending: TraceRecord[] = [];
   /** The time of the last round. */
   #until: number;
+  /** Whose silence has begun. */
+  readonly #silent = new Set<string>();
   records = 0;
   lost = 0;
   /** Events of which only their number was recorded. */
@@ -50,10 +52,18 @@ export class Merge {
   }
   #take(records: readonly TraceRecord[]): void {
     for (const record of records) {
+      if (record.event === TRC_XENOLITH_UNTOLD && !this.#silence(record)) continue;
       this.#pending.push(record);
-      if (record.event === TRC_XENOLITH_UNTOLD) this.untold += record.extra[0] ?? 0;
+      this.records++;
     }
-    this.records += records.length;
+  }
+  /** False: the end of a silence that was the trace's before this one. */
+  #silence({ source, extra }: TraceRecord): boolean {
+    const whose = 'cpu' in source ? `${source.cpu}` : `${source.domid}/${source.vcpu}`;
+    if (extra.length === 0) this.#silent.add(whose);
+    else if (!this.#silent.delete(whose)) return false;
+    this.untold += extra[0] ?? 0;
+    return true;
   }
   #before(before: number): TraceRecord[] {
     const ready = this.#pending.filter(({ at }) => at < before);

@@ -107,8 +107,12 @@ describe('the merge of all rings', () => {
   it('counts what was only counted', () => {
     const merge = new Merge(SINCE);
     const cpu = [onCpu(1, 3, TRC_XENOLITH_UNTOLD), onCpu(1, 4, TRC_XENOLITH_UNTOLD, 5)];
-    merge.add(event(5, chunk(cpu), chunk([byVcpu(2, 1, TRC_XENOLITH_UNTOLD, 70), byVcpu(2, 2, TRC_XENOLITH_UNTOLD)])));
+    const own = [byVcpu(2, 1, TRC_XENOLITH_UNTOLD), byVcpu(2, 2, TRC_XENOLITH_UNTOLD, 70)];
+    // It was silent before this trace began.
+    const old = byVcpu(3, 1, TRC_XENOLITH_UNTOLD, 1e6);
+    merge.add(event(5, chunk(cpu), chunk(own), chunk([old])));
     expect(merge.untold).toBe(75);
+    expect(merge.records).toBe(4);
     expect(merge.rest().length).toBe(4);
   });
   it('leaves out a domain’s records from another time', () => {
