@@ -1,7 +1,9 @@
 // `npm run fuzz`: the xenstore daemon against its model, and against bytes of every kind, for as long as is
-// wanted. Prints the seed it begins with; a failure is printed as a conversation, and kept in a file.
+// wanted; before that files of xl.cfg against libxlutil, where Debian's libxen-dev is. Prints the seed it begins with; a failure is printed as a conversation, and kept in a file.
 //
 //   npm run fuzz -- --runs 1e7        so many requests; else XENOLITH_FUZZ_RUNS, else a million
+//   npm run fuzz -- --configs 1e5     so many files of xl.cfg; else ten thousand
+//   npm run fuzz -- --only config     or xenstored
 //   npm run fuzz -- --seed 123        not a seed of its own
 //   npm run fuzz -- --replay FILE     what was found before
 import { randomInt } from 'node:crypto';
@@ -10,12 +12,20 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { Libxlutil } from '../support/xlu-config.ts';
+import { exploreConfigs } from './config/explore.ts';
 import { explore, replay } from './xenstored/explore.ts';
 import { parseSteps } from './xenstored/notation.ts';
 import { exploreWire, replayWire, WIRE_MARK } from './xenstored/wire.ts';
 
 const { values } = parseArgs({
-  options: { runs: { type: 'string' }, seed: { type: 'string' }, replay: { type: 'string' } },
+  options: {
+    runs: { type: 'string' },
+    configs: { type: 'string' },
+    only: { type: 'string' },
+    seed: { type: 'string' },
+    replay: { type: 'string' },
+  },
 });
 
 /** Sequences that are drawn from one seed. */
@@ -56,6 +66,27 @@ async function fuzz(first: number, wanted: number): Promise<string | undefined> 
   return undefined;
 }
 
+/** Returns what differs. */
+async function fuzzConfigs(first: number, wanted: number): Promise<string | undefined> {
+  const lib = Libxlutil.build();
+  if (typeof lib === 'string') {
+    console.log(`fuzz: no files of xl.cfg: ${lib}`);
+    return undefined;
+  }
+  const began = performance.now();
+  try {
+    for (let done = 0, seed = first; done < wanted; done += BATCH, seed++) {
+      const failure = exploreConfigs(lib, seed, BATCH);
+      if (failure !== undefined) return `seed ${seed}: ${failure}`;
+      await setImmediate();
+    }
+  } finally {
+    lib.remove();
+  }
+  console.log(`fuzz: libxlutil and we read ${wanted} files of xl.cfg alike, ${seconds(began)}`);
+  return undefined;
+}
+
 if (values.replay !== undefined) {
   if (replayFile(readFileSync(values.replay, 'utf8'))) process.exitCode = 1;
 } else {
@@ -63,7 +94,15 @@ if (values.replay !== undefined) {
   const seed = Number(values.seed ?? randomInt(2 ** 31));
   if (!(wanted > 0) || !Number.isInteger(seed)) throw new Error('--runs and --seed are numbers');
   console.log(`fuzz: ${wanted} requests, seed ${seed}`);
-  const failure = await fuzz(seed, wanted);
+  const configs = Number(values.configs ?? process.env.XENOLITH_FUZZ_CONFIGS ?? 1e4);
+  if (values.only !== 'xenstored') {
+    const difference = await fuzzConfigs(seed, configs);
+    if (difference !== undefined) {
+      console.error(difference);
+      process.exitCode = 1;
+    }
+  }
+  const failure = values.only === 'config' ? undefined : await fuzz(seed, wanted);
   if (failure !== undefined) {
     const file = join(tmpdir(), `xenolith-fuzz-${seed}.txt`);
     writeFileSync(file, `${failure}\n`);
