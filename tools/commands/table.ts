@@ -428,6 +428,17 @@ export const COMMANDS: readonly CommandSpec[] = [
     load: () => import('./debug-keys.ts'),
   },
   {
+    name: 'lint',
+    modifies: false,
+    usage: '<ConfigFile> ...',
+    description: 'Say what is wrong, or has no effect, in files of xl.cfg',
+    options: `-h                      Print this help.
+Unknown keys, keys without meaning here, wrong types, and what is wrong in disk, vif and cpus, as FILE:LINE: TEXT.
+Exit code 0: nothing. 1: something.`,
+    examples: 'xl lint web.cfg\nxl lint /etc/xen/*.cfg',
+    load: () => import('./lint.ts'),
+  },
+  {
     name: 'store',
     modifies: true,
     usage: '<ls|read|write|watch|rm|chmod> [options] ...',
@@ -535,6 +546,18 @@ Exit code 0: it is so. 1: it cannot become so any more, or there is no host. 2: 
 Exit code 0: a host runs here. 1: it does not. Needs neither a host nor root.`,
     examples: 'xl doctor\nxl doctor --json | jq -r \'.checks[] | select(.status != "ok").advice\'',
     load: () => import('./doctor.ts'),
+  },
+  {
+    name: 'graph',
+    modifies: false,
+    json: true,
+    usage: '[TopologyFile] [options]',
+    description: 'Draw the host, or a topology, with its domains, disks, bridges and ports',
+    options: `-h                      Print this help.
+--format=FORMAT         svg (the default) or mermaid.
+With a host every device shows its state and its event channel; a topology is drawn without one as well.`,
+    examples: 'xl graph > host.svg\nxl graph topology.yaml --format mermaid',
+    load: () => import('./graph.ts'),
   },
   {
     name: 'trace',
