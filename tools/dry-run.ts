@@ -6,6 +6,7 @@ import { parseNumber } from './config/settings.ts';
 import type { ValidateOptions } from './config/validate.ts';
 import { DEFAULT_XL_CONF } from './config/xl-conf.ts';
 import { libxlConfig } from './libxl-json.ts';
+import { libxlSxp } from './libxl-sxp.ts';
 import { yajl } from './yajl.ts';
 
 /** Throws ConfigError, as `readConfig` does. `uuid`: of the domain that is made of this config all the same. */
@@ -24,5 +25,8 @@ export function dryRun(
     return typeof value === 'string' ? value : undefined;
   };
   const number = (key: string): number | undefined => parseNumber(text(key) ?? '');
-  return yajl(libxlConfig(config, false, { conf: options.conf ?? DEFAULT_XL_CONF, text, number }));
+  const conf = options.conf ?? DEFAULT_XL_CONF;
+  const given = { conf, text, number };
+  if (conf.output_format === 'sxp') return libxlSxp(null, null, config, given);
+  return yajl(libxlConfig(config, false, given));
 }

@@ -1,9 +1,10 @@
 // xl list
 
-import { type DomainInfo, XenError } from '#pvbus';
+import { type DomainConfig, type DomainInfo, XenError } from '#pvbus';
 import { left, right, tenths } from '../columns.ts';
 import { stateLetters } from '../domain-state.ts';
 import { libxlConfig } from '../libxl-json.ts';
+import { libxlSxp } from '../libxl-sxp.ts';
 import type { ToolstackClient } from '../toolstack-client.ts';
 import { type Json, yajl } from '../yajl.ts';
 import { CommandFailure, type RunCommand } from './command.ts';
@@ -31,8 +32,13 @@ export const run: RunCommand = async (args, context) => {
   const json = line.options.has('json');
   if (line.options.has('l')) {
     const list = await longList(client, domains, context.err);
-    if (json) return printJson(context, list);
-    context.io.stdout.write(`${yajl(list)}\n`);
+    const asJson = (): Json =>
+      list.map(({ domain, config }) => ({ domid: domain.domid, config: libxlConfig(config, true) }));
+    if (json) return printJson(context, asJson());
+    const sxp = context.conf.output_format === 'sxp';
+    if (sxp)
+      for (const { domain, config } of list) context.io.stdout.write(libxlSxp(domain.domid, domain.uuid, config));
+    else context.io.stdout.write(`${yajl(asJson())}\n`);
     return 0;
   }
   if (json) return printJson(context, domains.map(domainJson));
@@ -61,11 +67,12 @@ async function longList(
   client: ToolstackClient,
   domains: readonly DomainInfo[],
   err: (line: string) => void,
-): Promise<Json> {
-  const list: Json[] = [];
-  for (const { domid } of domains) {
+): Promise<{ domain: DomainInfo; config: DomainConfig }[]> {
+  const list: { domain: DomainInfo; config: DomainConfig }[] = [];
+  for (const domain of domains) {
+    const { domid } = domain;
     const config = await client.call('config', { domid });
-    if (config !== null) list.push({ domid, config: libxlConfig(config, true) });
+    if (config !== null) list.push({ domain, config });
     else if (domid !== 0) err(`libxl: error: Domain ${domid}:Fail to get domain configuration`);
   }
   return list;

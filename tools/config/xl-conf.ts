@@ -7,8 +7,6 @@ export const XL_CONF = '/etc/xen/xl.conf';
 
 /** The keys that mean something here, each as it is where the file has none. */
 export interface XlConf {
-  /** May other domains be asked for memory when a new one needs it? Xen asks domain 0. */
-  readonly autoballoon: boolean;
   readonly claim_mode: boolean;
   /** Shown by a dry run. */
   readonly run_hotplug_scripts: boolean;
@@ -22,7 +20,6 @@ export interface XlConf {
 }
 
 export const DEFAULT_XL_CONF: XlConf = {
-  autoballoon: true,
   claim_mode: true,
   run_hotplug_scripts: true,
   output_format: 'json',

@@ -83,6 +83,12 @@ it.skipIf(skipped !== '').each(CONFIGS)(`create -n: %j${skipped}`, async config 
   expect(ours).toEqual(theirs);
 });
 
+it.skipIf(skipped !== '').each(CONFIGS)(`create -n as S-expressions: %j${skipped}`, async config => {
+  writeFileSync(join(cwd, 'a.cfg'), `name="a"\nkernel="/k"\n${config}\n`);
+  const { theirs, ours } = await both('output_format="sxp"\n', 'create', '-n', 'a.cfg');
+  expect(ours).toEqual(theirs);
+});
+
 const CONFS = [
   'vif.default.bridge="b"\nvif.default.script="s"\nvif.default.backend="q"\nvif.default.gatewaydev="g"',
   'vifscript="a"\ndefaultbridge="b"\nvif.default.bridge="c"',
@@ -91,6 +97,7 @@ const CONFS = [
   'autoballoon="perhaps"',
   'autoballoon=0',
   'domid_policy="mine"',
+  'output_format="sxp"',
   'output_format="xml"',
   'claim_mode="x"',
   'output_format=["json"]',
@@ -121,7 +128,7 @@ it
   .each([
     [['domid', '-h']],
     [['help', 'domid']],
-      [['xyzzy']],
+    [['xyzzy']],
     [['-N', 'domid', 'a']],
     [['domid']],
     [['domid', '-Q']],

@@ -61,20 +61,16 @@ nobodys="key"
 `;
     expect(await read(text)).toEqual(
       defaults({
-        ...{ autoballoon: false, claim_mode: false, run_hotplug_scripts: false, output_format: 'sxp' },
+        ...{ claim_mode: false, run_hotplug_scripts: false, output_format: 'sxp' },
         vif: { script: 'vif-route', bridge: 'br1', gatewaydev: 'eth1', backend: 'netdom' },
         ...{ max_grant_frames: 64, max_maptrack_frames: 1024, cpumasks: ['0-7', '2,3'] },
       }),
     );
   });
 
-  it.each([
-    ['autoballoon="on"', true],
-    ['autoballoon=1', true],
-    ['autoballoon="auto"', true],
-    ['autoballoon=0', false],
-    ['autoballoon="off"', false],
-  ])('%s', async (text, autoballoon) => expect(await read(text)).toEqual(defaults({ autoballoon })));
+  it.each(['on', 'off', 'auto', '1', '0'])('autoballoon="%s" is taken in silence', async value => {
+    expect(await read(`autoballoon="${value}"\n`)).toEqual(defaults());
+  });
 
   it.each([
     ['autoballoon="perhaps"', 'invalid autoballoon option'],
@@ -184,6 +180,16 @@ describe('xl', () => {
     expect(await pinned('a', '0', '-', '2')).toEqual([0, '', [null, [2]]]);
     expect(await pinned('-i', 'a', '0', '0')).toEqual([0, '', [[0], null]]);
     expect(await pinned('a', '0', '0')).toEqual([1, 'vcpu hard affinity map is empty\n', null]);
+  });
+
+  it('list -l prints S-expressions where output_format says so', async () => {
+    expect((await withConf('', 'create', 'a.cfg', 'disk=["/d,raw,xvda,w"]', 'memory=64')).code).toBe(0);
+    const { stdout } = await withConf('output_format="sxp"\n', 'list', '-l');
+    const { uuid, domid } = host.domains.get(1)!;
+    expect(stdout).toMatch(new RegExp(`^\\(domain\n\t\\(domid ${domid}\\)\n`));
+    expect(stdout).toContain(`\t(uuid ${uuid})\n`);
+    expect(stdout).toContain('\t(device\n\t\t(tap\n\t\t\t(backend_domid 0)\n\t\t\t(frontend_domid 1)\n');
+    expect(stdout).toMatch(/\n\)\n$/);
   });
 
   it('claims says when there are none', async () => {
