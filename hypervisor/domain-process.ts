@@ -55,8 +55,8 @@ interface Process {
 }
 interface Thread {
   readonly tid: number;
-  /** CPU time: when it was first looked at, and used since; ns. */
-  readonly from: number;
+  /** CPU time: what it had used that is not this vCPU's, and what is; ns. */
+  from: number;
   used: number;
 }
 interface Shell {
@@ -270,7 +270,10 @@ export class ProcessTable implements DomainProcesses {
       thread = { tid, from: threadTime(pid, tid), used: 0 };
       threads.set(vcpu, thread);
     }
-    thread.used = Math.max(thread.used, threadTime(pid, thread.tid) - thread.from);
+    const time = threadTime(pid, thread.tid);
+    // What it uses while its vCPU is down is the first one's.
+    if (domain.vcpus[vcpu]!.up) thread.used = Math.max(thread.used, time - thread.from);
+    else thread.from = time - thread.used;
     return thread.used;
   }
 

@@ -54,6 +54,7 @@ export interface DomainProcesses {
    * (Hypervisor.vacated), get their links, and are taken (Hypervisor.taken) before this returns.
    */
   handOver(vcpu: Vcpu): number;
+  /** What threads use that are no vCPU's, or one's that is down, is vCPU 0's. */
   cpuTimeNs(domain: Domain, vcpu: number): number;
   /** Does its thread want no CPU at this moment, as far as Linux knows? */
   sleeps(domain: Domain, vcpu: number): boolean;

@@ -75,15 +75,18 @@ export class Lookout {
     const says = !unit.vcpu.blocked;
     // untrusted: it may say that it runs and sleep, or say that it sleeps and run.
     const doubted = sampled && !partitioned;
-    const used = sampled ? processes.cpuTimeNs(unit.domain, unit.vcpu.id) - unit.chargedNs : 0;
+    const own = sampled ? processes.cpuTimeNs(unit.domain, unit.vcpu.id) - unit.chargedNs : 0;
+    const stray = sampled ? this.strayNs(unit) : 0;
+    const used = own + stray;
     const runs = used > elapsed * AWAKE_SHARE;
     const awake = runs || (says && !(doubted && processes.sleeps(unit.domain, unit.vcpu.id)));
     if (!contended) {
-      unit.chargedNs += used;
+      unit.chargedNs += own;
       return awake;
     }
     const held = now - Math.max(unit.chargedAt, unit.hasSince);
     if (sampled) dispatcher.charge(unit, now);
+    if (stray > 0) policy.charge(unit.entity, stray, now);
     if (unit.slot) {
       if (awake || !sampled || !unit.wants || partitioned) return true;
       // Linux has not run it yet, perhaps: it has until the next look.
@@ -95,9 +98,24 @@ export class Lookout {
       }
     } else if (used > OVERRUN_NS && !unit.grace.pending && unit.member.offender === undefined) {
       // It runs on, whatever it says.
-      unit.wants ? dispatcher.preemption.stop(unit, now) : dispatcher.wake(unit, now);
+      if (unit.wants) dispatcher.preemption.stop(unit, now);
+      else dispatcher.wake(unit, now);
+      // It cannot yield for the one that runs.
+      if (stray > OVERRUN_NS && !unit.slot) dispatcher.preemption.stop(unit, now);
     } else if (says && awake && !unit.wants && !unit.domain.preempted) dispatcher.wake(unit, now);
     return unit.wants;
+  }
+  /**
+   * CPU time since the last look that no vCPU on line has used, for the first one that is: the threads of vCPUs that are
+   * down may run on. Linux's account has it with vCPU 0 (DomainProcesses.cpuTimeNs), which may be down itself.
+   */
+  private strayNs(unit: Unit): number {
+    const { units } = unit.member;
+    const [first] = units;
+    if (first!.online || units.find(({ online }) => online) !== unit) return 0;
+    const before = first!.chargedNs;
+    first!.chargedNs = this.dispatcher.parts.processes.cpuTimeNs(unit.domain, first!.vcpu.id);
+    return first!.chargedNs - before;
   }
   /** Is the pool what it seems to be? True: look again soon. */
   private judge(pool: Cpupool, awake: readonly Unit[], now: number): boolean {

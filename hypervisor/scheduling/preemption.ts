@@ -57,6 +57,7 @@ export class Preemption {
   stop(unit: Unit, now: number): void {
     const { member } = unit;
     if (member.offender) return;
+    this.dispatcher.timers.stop(unit.grace);
     member.offender = unit;
     member.domain.preempted = true;
     this.dispatcher.parts.processes.stop(member.domain);

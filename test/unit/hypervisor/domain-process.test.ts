@@ -273,6 +273,33 @@ describe('the process of a domain', () => {
     for (const { fd } of siblings) closeFd(fd);
   });
 
+  it('has for its first vCPU what the thread of another one uses that is down', () => {
+    const { domain, view } = rig.guest({ vcpus: 2 });
+    const shell = spawned().findLast(({ program }) => program === 'domain-shell.cjs')!;
+    // Its process is this one, and its vCPU 1 the thread that runs this.
+    table.hear({ op: 'spawned', id: shell.id, pid: process.pid, pidfd: openProcess(process.pid) });
+    view.setUint32(vcpuFrame(domain.layout, 1) * PAGE_SIZE + vcpu_page.at.tid, process.pid, true);
+    const [, second] = domain.vcpus;
+    const times = (): number[] => [0, 1].map(vcpu => table.cpuTimeNs(domain, vcpu));
+    /** This thread computes; how much of that each vCPU has. */
+    const computed = (): number[] => {
+      const before = times();
+      const until = process.cpuUsage().user + 20_000;
+      while (process.cpuUsage().user < until);
+      return times().map((ns, i) => ns - before[i]!);
+    };
+    rig.hypervisor.life.bringUp(second!);
+    expect(computed()[1]).toBeGreaterThan(10e6);
+    for (let i = 0; i < 2; i++) {
+      rig.hypervisor.life.bringDown(second!);
+      const [first, down] = computed();
+      expect([down, first! > 10e6]).toEqual([0, true]);
+      rig.hypervisor.life.bringUp(second!);
+      expect(computed()[1]).toBeGreaterThan(10e6);
+    }
+    table.hear({ op: 'exited', id: shell.id, code: 0, signal: undefined });
+  });
+
   it('that is not there yet is stopped or killed once it is, by what was last asked for', () => {
     const { domain } = rig.guest();
     const before = heard().length;

@@ -83,3 +83,27 @@ it('two of one domain that never yield do not have it stopped and continued all 
   expect(machine.steps).toBeLessThan(2000);
   expect(machine.asked(`stop ${threads[0]!.guest.domid}`).length).toBeLessThan(300);
 });
+
+it('a vCPU that is taken down while it computes, and never looks, has its domain stopped for that', () => {
+  machine.guest(hog);
+  const [spins] = two(hostile, { kind: 'idle' });
+  machine.run(200);
+  machine.rig.hypervisor.life.bringDown(spins!.guest.domain.vcpus[0]!);
+  const before = machine.asked(`stop ${spins!.guest.domid}`).length;
+  machine.run(1000);
+  expect(machine.asked(`stop ${spins!.guest.domid}`).length - before).toBeGreaterThan(10);
+});
+
+it('coming and going does not spare a vCPU the time it has used', () => {
+  const good = machine.guest(hog);
+  const [, second] = two({ kind: 'idle' }, hog);
+  const { life } = machine.rig.hypervisor;
+  const vcpu = second!.guest.domain.vcpus[1]!;
+  const before = good.cpuNs;
+  for (let i = 0; i < 250; i++) {
+    machine.run(8);
+    life.bringDown(vcpu);
+    life.bringUp(vcpu);
+  }
+  expect((good.cpuNs - before) / 2e9).toBeGreaterThan(0.45);
+});
