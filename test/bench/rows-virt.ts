@@ -1,9 +1,10 @@
 // The micro-benchmarks of "ARM Virtualization: Performance and Architectural Implications" (ISCA 2016), of which each
 // stands for something a hypervisor does. Beside the published cycles of Xen and KVM; a cycle here is 1 ns times the
 // processor's nominal frequency, since JavaScript cannot read its counter.
-import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { TRC_XENOLITH_EVTCHN_UPCALL } from '#pvbus';
+import { cpuKhz } from '../../hypervisor/cpu-frequency.ts';
 import { Flows } from '../../tools/trace/flows.ts';
 import { BenchDomain } from './bench-domain.ts';
 import type { BenchHost } from './main.ts';
@@ -12,7 +13,7 @@ import { figure, median } from './table.ts';
 import { type Trace, traced } from './traced.ts';
 import { sequentialLoop } from './yardsticks.ts';
 
-const RUNS = 3;
+const RUNS = 5;
 const ROUNDS = 20_000;
 const MIB = 64;
 const READS = 5000;
@@ -42,13 +43,14 @@ interface Line {
 }
 
 export async function virtTable({ rig, folder, pingPong }: BenchHost): Promise<string> {
-  // os.cpus() does not know it on every machine.
-  const mhz = Math.round(Number(/^cpu MHz\s*: ([0-9.]+)/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? 0));
+  const mhz = Math.round(cpuKhz() / 1000);
   const lines = {
     hypercall: line('hypercall', 'xen_version, hypervisor on the same CPU', PUBLISHED.hypercall),
     hypercallAcross: line('hypercall', 'the same, hypervisor on another CPU', undefined),
     trap: line('interrupt controller trap', 'EVTCHNOP_unmask', PUBLISHED.trap),
     completion: line('virtual IRQ completion', 'clear and unmask, no trap', PUBLISHED.completion),
+    ipi: line('virtual IPI', 'half a round trip of two vCPUs that run, two pCPUs', PUBLISHED.ipi),
+    ipiAsleep: line('virtual IPI', 'the same, each waits in SCHEDOP_block', undefined),
     switch: line('VM switch', 'half a SCHEDOP_yield, two domains on a pCPU', PUBLISHED.switch),
     out: line('I/O latency out', 'blkfront notifies → blkback runs', PUBLISHED.out),
     in: line('I/O latency in', 'blkback notifies → blkfront runs', PUBLISHED.in),
@@ -88,6 +90,18 @@ export async function virtTable({ rig, folder, pingPong }: BenchHost): Promise<s
     domain.close();
     await rig.xl('destroy', domain.name);
   }
+  const smp = await BenchDomain.create(
+    rig,
+    folder,
+    'virt-smp',
+    `kernel = "${folder}/ipi.js"\nvcpus = 2\ncpus = ["0", "1"]`,
+  );
+  for (let run = 0; run < RUNS; run++) {
+    lines.ipi.runs.push(half(await ask(smp, 'round-trip', 'spinning', ROUNDS)));
+    lines.ipiAsleep.runs.push(half(await ask(smp, 'round-trip', 'asleep', SWITCHES)));
+  }
+  smp.close();
+  await rig.xl('destroy', smp.name);
   const pair = await Promise.all(
     ['a', 'b'].map(which =>
       BenchDomain.create(rig, folder, `switch-${which}`, `kernel = "${folder}/virt.js"\ncpus = "1"`),
@@ -95,9 +109,8 @@ export async function virtTable({ rig, folder, pingPong }: BenchHost): Promise<s
   );
   for (let run = 0; run < RUNS; run++) {
     pair[1]!.start('keep-yielding', SWITCHING_MS);
-    const { p50, p99 } = await ask(pair[0]!, 'yield', SWITCHES);
+    lines.switch.runs.push(half(await ask(pair[0]!, 'yield', SWITCHES)));
     await pair[1]!.finish();
-    lines.switch.runs.push({ p50: p50 / 2, p99: p99 / 2 });
   }
   for (const domain of pair) {
     domain.close();
@@ -119,10 +132,11 @@ const line = (name: string, how: string, published: readonly number[] | undefine
   runs: [],
 });
 
-async function ask(domain: BenchDomain, command: string, rounds: number): Promise<Percentiles> {
-  const { p50, p99 } = await domain.run(command, rounds);
+async function ask(domain: BenchDomain, ...command: (string | number)[]): Promise<Percentiles> {
+  const { p50, p99 } = await domain.run(...command);
   return { p50: p50!, p99: p99! };
 }
+const half = ({ p50, p99 }: Percentiles): Percentiles => ({ p50: p50 / 2, p99: p99 / 2 });
 /** Of a round trip only the mean is known. */
 async function bare(trip: () => Promise<number>): Promise<Percentiles> {
   return { p50: (await trip()) * 500, p99: Number.NaN };
