@@ -8,7 +8,9 @@ import type { BenchHost } from './main.ts';
 import type { Row } from './table.ts';
 
 const DOMAINS = 20;
-const WATCHED_MS = 5000;
+/** A new host goes on compiling for a while. */
+const SETTLING_MS = 20_000;
+const WATCHED_MS = 20_000;
 const MIB = 2 ** 10;
 
 export async function idleRows({ rig, folder }: BenchHost): Promise<Row[]> {
@@ -37,6 +39,7 @@ export async function idleRows({ rig, folder }: BenchHost): Promise<Row[]> {
   bare.kill('SIGKILL');
   const memory = domains.map(privateMiB);
 
+  await new Promise(resolve => setTimeout(resolve, SETTLING_MS));
   const all = rig.processes();
   const from = cpuMs(all);
   const start = performance.now();
@@ -56,8 +59,8 @@ export async function idleRows({ rig, folder }: BenchHost): Promise<Row[]> {
     {
       name: `CPU of ${DOMAINS} idle domUs, whole host`,
       unit: '%',
-      yardstick: '1 %',
-      bare: [1],
+      yardstick: '0.2 %',
+      bare: [0.2],
       ours: [percent],
       goal: { atMost: 1 },
     },

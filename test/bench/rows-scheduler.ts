@@ -11,6 +11,7 @@ import { figure, format } from './table.ts';
 const CPU = 1;
 const SHARES_MS = 20_000;
 const CAP_MS = 6000;
+const STUCK_MS = 10_000;
 const WEIGHTS = [256, 512, 1024];
 const CAP = 25;
 const RTDS_PERIOD_MS = 10;
@@ -20,6 +21,8 @@ const RIVAL_BUDGET_MS = 1;
 /** Of the budget the job leaves a little for the kernel under it. */
 const RTDS_WORK_MS = 6;
 const RTDS_PERIODS = 500;
+/** What is measured begins so long after it is ready: all that starts has started. */
+const REST_MS = 2000;
 const WAKES = 1000;
 const WAKE_EVERY_MS = 5;
 
@@ -30,7 +33,7 @@ const spin = ms => { const until = performance.now() + ms; while (performance.no
 async function periodic(count, periodMs, workMs, sleepUntil) {
   const turns = calibrate(workMs);
   console.log('ready');
-  await sleepUntil(performance.now() + 2000);
+  await sleepUntil(performance.now() + ${REST_MS});
   const late = [];
   let missed = 0;
   let release = performance.now() + periodMs;
@@ -63,6 +66,11 @@ function calibrate(workMs) {
 }
 `;
 const HOSTILE = `console.log('ready'); export default () => { setTimeout(() => { while (true); }, 100); return new Promise(() => {}); };`;
+const STUCK = `
+import { smp } from 'xenolith';
+export function forever() { while (true); }
+console.log('ready');
+export default () => { void smp.runOn(1, forever); return new Promise(() => {}); };`;
 const HOG = `
 console.log('ready');
 export default async () => {
@@ -125,7 +133,9 @@ class Bench {
   async end(): Promise<void> {
     for (const name of this.names.splice(0)) await this.xl('destroy', name);
   }
-  async answer(name: string): Promise<Periodic> {
+  /** What it has measured within `ms`; nobody looks before, which would take time from those who are measured. */
+  async answer(name: string, ms: number): Promise<Periodic> {
+    await sleep(ms);
     const line = await eventually(
       `${name} has measured`,
       () => /^\{.*\}$/m.exec(this.rig.consoleLog(name).replaceAll('\r', ''))?.[0],
@@ -193,6 +203,20 @@ async function shares(bench: Bench): Promise<Line[]> {
     ['all three together', '100 % of the pCPU', percent(sum / elapsed), sum / elapsed > 0.9],
   ];
 }
+/** One vCPU of two never yields: its domain has its share of the time all the same, against one that yields. */
+async function stuck(bench: Bench): Promise<Line[]> {
+  const pids = [
+    await bench.guest('stuck', STUCK, 'one', 'vcpus = 2\ncpu_weight = 256'),
+    await bench.guest('other', HOG, 'one', 'cpu_weight = 512'),
+  ];
+  await sleep(2000);
+  const { cpu } = await used(pids, STUCK_MS);
+  await bench.end();
+  const share = cpu[0]! / (cpu[0]! + cpu[1]!);
+  // Weights are a vCPU's; the other vCPU sleeps.
+  const what = 'weight 256 beside 512, one vCPU of two never yields';
+  return [[what, percent(1 / 3), percent(share), share <= (1 / 3) * 1.02]];
+}
 async function cap(bench: Bench): Promise<Line[]> {
   const lines: Line[] = [];
   for (const [name, program] of [
@@ -218,7 +242,7 @@ async function rtds(bench: Bench): Promise<Line[]> {
     `period = ${period}\nbudget = ${budget}`,
   );
   await bench.guest('rival', HOSTILE, 'rt', `period = ${period}\nbudget = ${rival}\nextratime = 1`);
-  const ours = await bench.answer('periodic');
+  const ours = await bench.answer('periodic', REST_MS + RTDS_PERIODS * RTDS_PERIOD_MS);
   await bench.end();
   const what = `RTDS ${RTDS_BUDGET_MS} of ${RTDS_PERIOD_MS} ms beside one that never yields: missed of ${RTDS_PERIODS}`;
   return [
@@ -236,7 +260,7 @@ async function latency(bench: Bench): Promise<Line[]> {
   await bench.guest('hog1', HOG, 'one');
   await bench.guest('hog2', HOG, 'one');
   await bench.guest('quick', guestPeriodic(WAKES, WAKE_EVERY_MS, 0), 'one');
-  const ours = await bench.answer('quick');
+  const ours = await bench.answer('quick', REST_MS + WAKES * WAKE_EVERY_MS);
   await bench.end();
   const row = (name: string, q: 'p50' | 'p99' | 'max', atMost: number): Line => [
     `wake-up beside two hogs, ${name}`,
@@ -257,7 +281,7 @@ export async function schedulerTable(host: BenchHost): Promise<string> {
   const bench = new Bench(host);
   await bench.xl('cpupool-cpu-remove', 'Pool-0', String(CPU));
   await bench.xl('cpupool-create', 'name="one"', `cpus=["${CPU}"]`);
-  const lines = [...(await shares(bench)), ...(await cap(bench)), ...(await latency(bench))];
+  const lines = [...(await shares(bench)), ...(await stuck(bench)), ...(await cap(bench)), ...(await latency(bench))];
   await bench.xl('cpupool-destroy', 'one');
   await bench.xl('cpupool-create', 'name="rt"', 'sched="rtds"', `cpus=["${CPU}"]`);
   lines.push(...(await rtds(bench)));
