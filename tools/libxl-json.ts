@@ -1,7 +1,14 @@
 // A DomainConfig in the shape of libxl's JSON: what `xl list -l` and `xl create -n` print, and what
 // OpenNebula and Debian's xen-init-list read. Fields at libxl's default are left out; defbools are text.
 
-import type { DiskConfig, DomainConfig, PvcallsConfig, ShutdownAction, VifConfig } from '#pvbus';
+import {
+  type DiskConfig,
+  type DomainConfig,
+  type PvcallsConfig,
+  parseCpuRange,
+  type ShutdownAction,
+  type VifConfig,
+} from '#pvbus';
 import type { XlConf } from './config/xl-conf.ts';
 import type { Json } from './yajl.ts';
 
@@ -54,6 +61,7 @@ function buildInfo(config: DomainConfig, stored: boolean, given: AsGiven | undef
   const has = (...keys: string[]): boolean => given === undefined || keys.some(key => given.number(key) !== undefined);
   if (has('vcpus', 'maxvcpus')) info.max_vcpus = config.maxvcpus;
   if (has('vcpus')) info.avail_vcpus = Array.from({ length: config.vcpus }, (_, vcpu) => vcpu);
+  Object.assign(info, affinityJson(config));
   if (has('memory', 'maxmem')) info.max_memkb = config.maxmem * 1024;
   if (has('memory')) info.target_memkb = config.memory * 1024;
   if (stored) info.video_memkb = 0;
@@ -69,6 +77,7 @@ function buildInfo(config: DomainConfig, stored: boolean, given: AsGiven | undef
   if (stored || config.cap !== null) sched.cap = config.cap ?? 0;
   if (config.period !== null) sched.period = config.period;
   if (config.extratime !== null) sched.extratime = Number(config.extratime);
+  if (config.budget !== null) sched.budget = config.budget;
   info.sched_params = sched;
   info.claim_mode = bool(given?.conf.claim_mode ?? true);
   if (config.max_event_channels !== null) info.event_channels = config.max_event_channels;
@@ -81,6 +90,28 @@ function buildInfo(config: DomainConfig, stored: boolean, given: AsGiven | undef
   info.arch_arm = {};
   info.arch_x86 = stored ? { msr_relaxed: 'False' } : {};
   return info;
+}
+
+/** More than a machine has; `all` is only known where the domain runs, and left out. */
+const MANY_CPUS = 4096;
+
+/** A set for each vCPU. Xen: whoever pins vCPUs has no automatic placement. */
+function affinityJson({ cpus, cpus_soft, maxvcpus }: DomainConfig): Fields {
+  const sets = (given: string | readonly string[] | null): Json[] | undefined => {
+    const ranges = given === null ? [] : typeof given === 'string' ? Array(maxvcpus).fill(given) : given;
+    if (ranges.length === 0 || ranges.some(range => /all|node/.test(range))) return undefined;
+    try {
+      return ranges.slice(0, maxvcpus).map(range => parseCpuRange(range, MANY_CPUS));
+    } catch {
+      return undefined; // the toolstack says what is wrong with it
+    }
+  };
+  const [hard, soft] = [sets(cpus), sets(cpus_soft)];
+  return {
+    ...(hard !== undefined && { vcpu_hard_affinity: hard }),
+    ...(soft !== undefined && { vcpu_soft_affinity: soft }),
+    ...((cpus !== null || cpus_soft !== null) && { numa_placement: 'False' }),
+  };
 }
 
 const bool = (value: boolean): string => (value ? 'True' : 'False');

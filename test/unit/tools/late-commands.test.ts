@@ -74,3 +74,29 @@ describe('a command that has nothing to do', () => {
     expect(stderr).toMatch(/^xl devd: [^\n]*driver_domain=1[^\n]*\n$/);
   });
 });
+
+describe('the JSON of xl create -n', () => {
+  const buildInfo = async (...lines: string[]) => {
+    writeFileSync(join(cwd, 'a.cfg'), `name = "a"\nkernel = "/k"\nvcpus = 2\n${lines.join('\n')}\n`);
+    const { code, stdout } = await on('create', '-qn', 'a.cfg');
+    expect(code).toBe(0);
+    return JSON.parse(stdout).b_info;
+  };
+  it('has the affinity of each vCPU, in the place that libxl gives it', async () => {
+    const info = await buildInfo('memory = 64', 'cpus = "0-2,^1"', 'cpus_soft = ["1", "3"]');
+    expect(Object.keys(info).slice(0, 6)).toEqual([
+      ...['max_vcpus', 'avail_vcpus', 'vcpu_hard_affinity', 'vcpu_soft_affinity', 'numa_placement', 'max_memkb'],
+    ]);
+    expect(info).toMatchObject({
+      vcpu_hard_affinity: [
+        [0, 2],
+        [0, 2],
+      ],
+      ...{ vcpu_soft_affinity: [[1], [3]], numa_placement: 'False' },
+    });
+  });
+  it('has what rtds is told', async () => {
+    const info = await buildInfo('period = 10000', 'budget = 4000', 'extratime = 1');
+    expect(info.sched_params).toEqual({ period: 10_000, extratime: 1, budget: 4000 });
+  });
+});
