@@ -4,7 +4,7 @@ import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, readSync, r
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { domid, PAGE_SIZE, vcpu_guest_context } from '#pvbus';
+import { domid, PAGE_SIZE, runPaths, vcpu_guest_context } from '#pvbus';
 import { SimulatedHost } from '../../../support/simulated-host.ts';
 
 const MIB = 16;
@@ -117,6 +117,25 @@ describe('xl dump-core', () => {
     await expect(dump(id, join(dir, 'no/core'))).rejects.toMatchObject({ code: 'ENOENT' });
     await expect(dump(99, join(dir, 'core99'))).rejects.toMatchObject({ code: 'ESRCH' });
     expect(existsSync(join(dir, 'core99'))).toBe(false);
+  });
+
+  it('is what on_crash=coredump-destroy does, with the words of the real monitor', async () => {
+    const program = host.program("export default async () => { throw new Error('boom'); }", 'boom.ts');
+    const { domid: crashed } = await host.create(
+      `name = "boom"\nmemory = 16\nramdisk = "${program}"\non_crash = "coredump-destroy"`,
+    );
+    const core = runPaths(host.dir).coreDump('boom');
+    const log = (): string => readFileSync(runPaths(host.dir).monitorLog('boom'), 'utf8');
+    await host.until(() => log().includes('Done. Exiting now'), 'the end of it');
+    expect(readFileSync(core).subarray(0, 4).toString('latin1')).toBe('\x7fELF');
+    expect(log().split('\n').slice(1)).toEqual([
+      `Domain ${crashed} has shut down, reason code 3 0x3`,
+      'Action for shutdown reason code 3 is coredump-destroy',
+      `dumping core to ${core}`,
+      `Domain ${crashed} needs to be cleaned up: destroying the domain`,
+      'Done. Exiting now',
+      '',
+    ]);
   });
 
   it('replaces what was in the file', async () => {
