@@ -560,6 +560,15 @@ With a host every device shows its state and its event channel; a topology is dr
     load: () => import('./graph.ts'),
   },
   {
+    name: 'completion',
+    modifies: false,
+    usage: '<bash|zsh|fish>',
+    description: 'Print a script that completes commands, options, files and names of domains',
+    options: '-h                      Print this help.',
+    examples: 'eval "$(xl completion bash)"\neval "$(xl completion zsh)"\nxl completion fish | source',
+    load: () => import('./completion.ts'),
+  },
+  {
     name: 'trace',
     modifies: false,
     usage: '[options]',
@@ -569,8 +578,9 @@ With a host every device shows its state and its event channel; a topology is dr
 --format=FORMAT         perfetto: for https://ui.perfetto.dev (the default); xen: as xentrace does.
 -d SECONDS, --duration=SECONDS
                         Stop by itself; otherwise at ^C.
--e MASK                 Record these events only: Xen's event mask, or gen, sched, dom0op, mem, pv, guest,
-                        separated by commas.`,
+-e MASK                 Record these events only, and every one: Xen's event mask, or all, gen, sched,
+                        dom0op, mem, pv, guest, separated by commas. Without it, events of all kinds
+                        as far as that costs little; of the others, how many they were.`,
     load: () => import('./trace.ts'),
   },
   ...ABSENT_COMMANDS,
