@@ -196,7 +196,9 @@ function futexWaitFor(address: number, value: number, ms: number): void {
 export const FUTEX_WAITV_MAX = 128;
 const WAITER_BYTES = 24;
 
-/** Where Linux has no futex_waitv, a sleep on several words looks at the others this often. */
+/** Linux has none, or a container may not have it: then it would return at once, for ever. */
+const WITHOUT_WAITV: readonly (number | undefined)[] = [koffi.os.errno.ENOSYS, koffi.os.errno.EPERM];
+/** Where there is no futex_waitv, a sleep on several words looks at the others this often. */
 const POLL_MS = 1;
 
 /** A set of futex words one thread sleeps on together (futex_waitv, Linux 5.16; before that, by polling). */
@@ -252,7 +254,7 @@ export class FutexSet {
       timeout = this.base + this.timeout;
     }
     const woken = f.futex_waitv(SYS_futex_waitv, this.base, this.count, 0, timeout, CLOCK_MONOTONIC);
-    if (woken < 0 && koffi.errno() === koffi.os.errno.ENOSYS) this.waitv = false;
+    if (woken < 0 && WITHOUT_WAITV.includes(koffi.errno())) this.waitv = false;
   }
   private poll(deadlineNs?: number): void {
     if (this.count === 0) return;

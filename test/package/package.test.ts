@@ -33,92 +33,106 @@ const GUEST_TSCONFIG = `{
   "files": ["echo.ts"]
 }`;
 
-describe.skipIf(at.unreachable !== undefined)(`the package (npm registry: ${at.unreachable ?? 'reached'})`, () => {
-  beforeAll(() => {
-    for (const name of EXAMPLES) at.write(`app/${name}`, readFileSync(join(root, 'examples/library', name), 'utf8'));
-    at.write('app/topology.yaml', TOPOLOGY);
-    at.write('app/tsconfig.json', TSCONFIG);
-    at.write('app/tsconfig.guest.json', GUEST_TSCONFIG);
-    for (const name of ['@types', 'undici-types']) {
-      const to = join(root, 'node_modules', name);
-      if (!existsSync(at.path(`app/node_modules/${name}`))) symlinkSync(to, at.path(`app/node_modules/${name}`));
-    }
-  });
+/** npm and tsc take their time on a busy machine. */
+const LONG = { timeout: 240_000 };
 
-  it('has its programs for npx and for npm i -g', async () => {
-    const { exitCode, stderr } = await at.run('npx', 'xl', 'list');
-    expect({ exitCode, stderr }).toEqual({
-      exitCode: 1,
-      stderr: expect.stringContaining(`xl: no xenolith host runs on ${at.path('run/host')} (`),
+describe.skipIf(at.unreachable !== undefined)(
+  `the package (npm registry: ${at.unreachable ?? 'reached'})`,
+  LONG,
+  () => {
+    beforeAll(() => {
+      for (const name of EXAMPLES) at.write(`app/${name}`, readFileSync(join(root, 'examples/library', name), 'utf8'));
+      at.write('app/topology.yaml', TOPOLOGY);
+      at.write('app/tsconfig.json', TSCONFIG);
+      at.write('app/tsconfig.guest.json', GUEST_TSCONFIG);
+      for (const name of ['@types', 'undici-types']) {
+        const to = join(root, 'node_modules', name);
+        if (!existsSync(at.path(`app/node_modules/${name}`))) symlinkSync(to, at.path(`app/node_modules/${name}`));
+      }
     });
-    for (const program of ['xl', 'xentop']) {
-      const help = program === 'xl' ? 'help' : '--help';
-      expect((await at.run(at.path(`global/bin/${program}`), help)).stdout).toContain('sage');
-    }
-  });
 
-  it('brings up a topology', async () => {
-    await office(['npx', 'xl']);
-  });
+    it('has its programs for npx and for npm i -g', async () => {
+      const { exitCode, stderr } = await at.run('npx', 'xl', 'list');
+      expect({ exitCode, stderr }).toEqual({
+        exitCode: 1,
+        stderr: expect.stringContaining(`xl: no xenolith host runs on ${at.path('run/host')} (`),
+      });
+      for (const program of ['xl', 'xentop']) {
+        const help = program === 'xl' ? 'help' : '--help';
+        expect((await at.run(at.path(`global/bin/${program}`), help)).stdout).toContain('sage');
+      }
+    });
 
-  it.skipIf(!hasPython)('brings it up under what Docker denies by default', async () => {
-    const filter = at.path('app/docker-seccomp.py');
-    copyFileSync(join(root, 'test/package/docker-seccomp.py'), filter);
-    // The filter is there: what it denies fails.
-    expect((await at.run('python3', filter, 'unshare', '--user', 'true')).exitCode).not.toBe(0);
-    await office(['python3', filter, 'npx', 'xl']);
-  });
+    it('brings up a topology', async () => {
+      await office(['npx', 'xl']);
+    });
 
-  it('serves a xenstore by itself', async () => {
-    const socket = at.path('home/xenstored.sock');
-    const daemon = at.start(at.path('app/node_modules/.bin/xenstored'), ['--socket', socket]);
-    try {
-      await eventually('it listens', () => existsSync(socket));
-      const store = (...args: string[]) => at.start('npx', ['xl', 'store', ...args], { XENSTORED_PATH: socket });
-      expect((await store('write', '/tool/answer', '42')).exitCode).toBe(0);
-      expect((await store('read', '/tool/answer')).stdout).toBe('42');
-    } finally {
-      daemon.kill();
-      await daemon;
-    }
-  });
+    it.skipIf(!hasPython)('brings it up under what Docker denies by default', async () => {
+      const filter = at.path('app/docker-seccomp.py');
+      copyFileSync(join(root, 'test/package/docker-seccomp.py'), filter);
+      // The filter is there: what it denies fails.
+      expect((await at.run('python3', filter, 'unshare', '--user', 'true')).exitCode).not.toBe(0);
+      await office(['python3', filter, 'npx', 'xl']);
+      await office(['python3', filter, '--podman', 'npx', 'xl']);
+    });
 
-  it('has the types of the library and of guest programs', async () => {
-    for (const config of ['tsconfig.json', 'tsconfig.guest.json']) {
-      const { stdout, exitCode } = await at.run('node', tsc, '-p', config);
-      expect({ config, stdout, exitCode }).toEqual({ config, stdout: '', exitCode: 0 });
-    }
-    at.write('app/wrong.test.ts', `import { Host } from 'xenolith';\nconst host: number = await Host.start();\n`);
-    const wrong = await at.run('node', tsc, '-p', 'tsconfig.json', '--noEmit');
-    expect(wrong.stdout).toContain("wrong.test.ts(2,7): error TS2322: Type 'Host' is not assignable to type 'number'");
-  });
+    it('serves a xenstore by itself', async () => {
+      const socket = at.path('home/xenstored.sock');
+      const daemon = at.start(at.path('app/node_modules/.bin/xenstored'), ['--socket', socket]);
+      try {
+        await eventually('it listens', () => existsSync(socket));
+        const store = (...args: string[]) => at.start('npx', ['xl', 'store', ...args], { XENSTORED_PATH: socket });
+        expect((await store('write', '/tool/answer', '42')).exitCode).toBe(0);
+        expect((await store('read', '/tool/answer')).stdout).toBe('42');
+      } finally {
+        daemon.kill();
+        await daemon;
+      }
+    });
 
-  it('runs the example of the library', async () => {
-    const { stdout, exitCode } = await at.run('node', '--test', 'out/echo.test.js');
-    expect({ stdout, exitCode }).toEqual({ stdout: expect.stringContaining('# pass 2'), exitCode: 0 });
-  });
+    it('has the types of the library and of guest programs', async () => {
+      for (const config of ['tsconfig.json', 'tsconfig.guest.json']) {
+        const { stdout, exitCode } = await at.run('node', tsc, '-p', config);
+        expect({ config, stdout, exitCode }).toEqual({ config, stdout: '', exitCode: 0 });
+      }
+      at.write('app/wrong.test.ts', `import { Host } from 'xenolith';\nconst host: number = await Host.start();\n`);
+      const wrong = await at.run('node', tsc, '-p', 'tsconfig.json', '--noEmit');
+      expect(wrong.stdout).toContain(
+        "wrong.test.ts(2,7): error TS2322: Type 'Host' is not assignable to type 'number'",
+      );
+    });
 
-  it('leaves no process', () => {
-    expect(at.processes()).toEqual([]);
-  });
-});
+    it('runs the example of the library', async () => {
+      const { stdout, exitCode } = await at.run('node', '--test', 'out/echo.test.js');
+      expect({ stdout, exitCode }).toEqual({ stdout: expect.stringContaining('# pass 2'), exitCode: 0 });
+    });
+
+    it('leaves no process', () => {
+      expect(at.processes()).toEqual([]);
+    });
+  },
+);
 
 /** Brings the topology up by `xl`, sees it, and ends it. */
 async function office([file, ...args]: string[]): Promise<void> {
   const up = at.start(file!, [...args, 'up', 'topology.yaml']);
   try {
-    const out = await eventually('the domain runs', async () => {
-      if (up.exitCode !== null && up.exitCode !== undefined) throw new Error((await up).stderr);
-      const { stdout } = await at.run(file!, ...args, 'list');
-      return /^one +\d+ +16 /m.test(stdout) && stdout;
-    });
+    const out = await eventually(
+      'the domain runs',
+      async () => {
+        if (up.exitCode !== null && up.exitCode !== undefined) throw new Error((await up).stderr);
+        const { stdout } = await at.run(file!, ...args, 'list');
+        return /^one +\d+ +16 /m.test(stdout) && stdout;
+      },
+      60_000,
+    );
     expect(out).toContain('Domain-0');
   } finally {
     await at.run(file!, ...args, 'down', 'topology.yaml');
     up.kill('SIGTERM');
     await up;
   }
-  await eventually('everything has ended', () => at.processes().length === 0);
+  await eventually('everything has ended', () => at.processes().length === 0, 60_000);
 }
 
 describe('docs/library.md', () => {
