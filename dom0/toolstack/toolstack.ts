@@ -181,7 +181,9 @@ export class Toolstack {
     const one = domid === null ? undefined : xc.domainInfo(domid);
     if (domid !== null && one === undefined) throw new XenError('ESRCH', `there is no dom${domid}`);
     const infos = one === undefined ? xc.domainInfoList() : [one];
-    return Promise.all(infos.map(info => this.#describe(info)));
+    const ids = new Set(infos.map(({ cpupool }) => cpupool));
+    const pools = new Map([...ids].map(id => [id, this.scheduling.poolName(id)]));
+    return Promise.all(infos.map(async info => this.#describe(info, await pools.get(info.cpupool)!)));
   }
   /** null for a domain the toolstack did not make. */
   config(domid: Domid): DomainConfig | null {
@@ -394,7 +396,7 @@ export class Toolstack {
     records.add({ ...record, config: preserved, startedAt: clock.now() });
   }
 
-  async #describe(info: XcDomainInfo): Promise<DomainInfo> {
+  async #describe(info: XcDomainInfo, cpupool: string): Promise<DomainInfo> {
     return {
       domid: info.domid,
       name: await this.#nameOf(info.domid),
@@ -411,7 +413,7 @@ export class Toolstack {
       shutdown: info.shutdown,
       dying: info.dying,
       shutdown_reason: info.shutdown ? info.shutdownReason : null,
-      cpupool: await this.scheduling.poolName(info.cpupool),
+      cpupool,
       ssid_label: this.#parts.records.get(info.domid)?.config.seclabel ?? null,
     };
   }
