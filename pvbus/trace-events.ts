@@ -1,6 +1,9 @@
 // Trace events that Xen has no id for: what happens in domains without a trap, in the four subclasses of TRC_GUEST.
 // A vCPU writes these into its own trace ring (vcpu-trace.ts) but for those that say they are the hypervisor's.
 
+/** In a mask, beside Xen's classes: not everything, but as much as costs next to nothing. */
+export const TRC_XENOLITH_BRIEF = 0x10000000;
+
 /** Event channels. */
 export const TRC_XENOLITH_EVTCHN = 0x08001000;
 /**

@@ -1,7 +1,7 @@
 // What a vCPU's own thread tells the trace, without a trap: a ring in the domain's memory that this thread alone
 // writes. Off it costs a load; on, a record is a look at the clock and a few stores. Records are never held back: who
 // reads too late finds the oldest gone, and how many.
-import { TRC_XENOLITH_BRIEF, traceHeader, traceWants } from './abi/trace.ts';
+import { traceHeader, traceWants } from './abi/trace.ts';
 import {
   type DomainLayout,
   domain_control,
@@ -13,6 +13,7 @@ import {
 import type { Arena } from './arena.ts';
 import { type Clock, systemClock } from './clock.ts';
 import {
+  TRC_XENOLITH_BRIEF,
   TRC_XENOLITH_REQUESTS_PUSHED,
   TRC_XENOLITH_REQUESTS_SEEN,
   TRC_XENOLITH_RESPONSES_PUSHED,

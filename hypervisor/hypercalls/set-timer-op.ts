@@ -20,7 +20,8 @@ export class SetTimerOp {
   call(caller: Vcpu, timeout: number): number {
     const now = this.clock.now();
     if (timeout === 0) this.timers.stopSingleshot(caller);
-    else if (timeout < 0 || timeout >= NOWHERE || timeout - now > FAR_NS) this.timers.setSingleshot(caller, now + SOON_NS);
+    else if (timeout < 0 || timeout >= NOWHERE || timeout - now > FAR_NS)
+      this.timers.setSingleshot(caller, now + SOON_NS);
     else this.timers.setSingleshot(caller, timeout);
     return 0;
   }

@@ -118,7 +118,10 @@ export class VcpuOp {
       case VCPUOP_set_singleshot_timer: {
         if (vcpu !== caller) return -XEN_EINVAL;
         if (!physmap.reachable(arg, vcpu_set_singleshot_timer.size)) return -XEN_EFAULT;
-        this.timers.setSingleshot(vcpu, readTime(domain.memory.view, arg + vcpu_set_singleshot_timer.at.timeout_abs_ns));
+        this.timers.setSingleshot(
+          vcpu,
+          readTime(domain.memory.view, arg + vcpu_set_singleshot_timer.at.timeout_abs_ns),
+        );
         return 0;
       }
       case VCPUOP_stop_singleshot_timer:

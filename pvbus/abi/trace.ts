@@ -18,8 +18,6 @@ export const TRC_SHADOW = 0x0040f000;
 export const TRC_HW = 0x0080f000;
 export const TRC_GUEST = 0x0800f000;
 export const TRC_ALL = 0x0ffff000;
-/** Ours, in a mask beside Xen's classes: not everything, but as much as costs next to nothing. */
-export const TRC_XENOLITH_BRIEF = 0x10000000;
 
 export const TRC_SCHED_MIN = 0x00021000;
 export const TRC_SCHED_CLASS = 0x00022000;

@@ -79,7 +79,9 @@ describe('a client of the toolstack', () => {
     answer = ({ id }, socket) => {
       socket.write(encodeFrame({ id, event: { event: 'phase', phase: 'one', ms: 1 } }));
       socket.write(encodeFrame({ id, result: null }));
-      socket.write(encodeFrame({ id, event: { event: 'domain', at: 1, what: 'created', domid: 1, name: 'g', reason: null } }));
+      socket.write(
+        encodeFrame({ id, event: { event: 'domain', at: 1, what: 'created', domid: 1, name: 'g', reason: null } }),
+      );
     };
     const client = await ToolstackClient.connect(path);
     const events: ToolstackEvent[] = [];
