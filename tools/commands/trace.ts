@@ -1,6 +1,6 @@
 // xl trace
 
-import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, ftruncateSync, openSync, rmSync, writeSync } from 'node:fs';
 import { resolve } from 'node:path';
 import {
   type ToolstackEvent,
@@ -62,6 +62,7 @@ export const run: RunCommand = async (args, context) => {
   const client = await context.connect();
   const path = resolve(context.io.cwd, file);
   const spool = new Spool();
+  const isNew = !existsSync(path);
   // order: the file is there before the trace, and emptied after it: one that cannot be written is said at once.
   const fd = openSync(path, 'a');
   try {
@@ -82,6 +83,9 @@ export const run: RunCommand = async (args, context) => {
     if (merge.bad > 0) context.err(`${merge.bad} more were in a domain's ring but were none`);
     if (format === 'perfetto') context.err('https://ui.perfetto.dev shows it');
     return 0;
+  } catch (error) {
+    if (isNew) rmSync(path, { force: true });
+    throw error;
   } finally {
     spool.close();
     closeSync(fd);
