@@ -13,6 +13,8 @@ import type { Row } from './table.ts';
 import { nodeStart } from './yardsticks.ts';
 
 const RUNS = 11;
+/** The goal is 10 ms on a machine where node -e 0 takes 42: on another it is as much of what that takes there. */
+const GOAL_OF_NODE_START = 10 / 42;
 
 export async function createRows({ rig, folder }: BenchHost): Promise<Row[]> {
   const program = join(folder, 'hello.js');
@@ -21,18 +23,22 @@ export async function createRows({ rig, folder }: BenchHost): Promise<Row[]> {
   const cold = { bare: [] as number[], ours: [] as number[] };
   const prepared = { bare: [] as number[], ours: [] as number[] };
   for (let run = 0; run < RUNS; run++) {
-    cold.bare.push(await nodeStart());
+    const start = await nodeStart();
+    cold.bare.push(start);
     process.kill(await waitingShell(rig), 'SIGKILL');
     await eventually('the host knows that its shell is gone', () => endedShells(rig) === run + 1);
     cold.ours.push(await firstLine(client, rig, program, `cold${run}`));
-    prepared.bare.push(10);
+    prepared.bare.push(start * GOAL_OF_NODE_START);
     await waitingShell(rig);
     prepared.ours.push(await firstLine(client, rig, program, `warm${run}`));
   }
   client.close();
   return [
     { name: 'create to first line, cold', unit: 'ms', yardstick: 'node -e 0', ...cold, goal: { atMost: 2 } },
-    { name: 'create to first line, prepared', unit: 'ms', yardstick: '10 ms', ...prepared, goal: { atMost: 1 } },
+    {
+      ...{ name: 'create to first line, prepared', unit: 'ms', yardstick: '10/42 of node -e 0' },
+      ...{ ...prepared, goal: { atMost: 1 } },
+    },
   ];
 }
 
