@@ -103,7 +103,7 @@ describe.skipIf(at.unreachable !== undefined)(
     });
 
     it('runs the example of the library', async () => {
-      const { stdout, exitCode } = await at.run('node', '--test', 'out/echo.test.js');
+      const { stdout, exitCode } = await at.run('node', '--test', '--test-reporter=tap', 'out/echo.test.js');
       expect({ stdout, exitCode }).toEqual({ stdout: expect.stringContaining('# pass 2'), exitCode: 0 });
     });
 
