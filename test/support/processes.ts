@@ -1,5 +1,5 @@
 // What Linux says of processes: who descends from whom, what is left.
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
 interface ProcessInfo {
   readonly pid: number;
@@ -68,7 +68,17 @@ export function commandLine(pid: number): string {
     return '';
   }
 }
-export const openFiles = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
+/** What a process has open, by what Linux calls it without its number. */
+export const openFiles = (pid: number): string[] =>
+  readdirSync(`/proc/${pid}/fd`)
+    .flatMap(fd => {
+      try {
+        return [readlinkSync(`/proc/${pid}/fd/${fd}`).replace(/\[\d+\]|\d+$/, '')];
+      } catch {
+        return []; // closed meanwhile
+      }
+    })
+    .sort();
 
 type Truthy<T> = Exclude<T, false | null | undefined | 0 | ''>;
 /** Look every 20 ms until `condition` holds; throws with `what` after `timeoutMs`. */

@@ -23,7 +23,7 @@ export const GUEST = fileURLToPath(new URL('guest.ts', import.meta.url));
 export interface Inventory {
   readonly processes: number;
   /** Open descriptors of the hypervisor, xenstored and dom0. */
-  readonly fds: readonly number[];
+  readonly fds: readonly (readonly string[])[];
   readonly nodes: readonly string[];
   readonly files: readonly string[];
 }

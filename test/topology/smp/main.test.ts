@@ -1,6 +1,6 @@
 // A domain of several vCPUs, each a thread: they work on memory they share, wait for one another without holding a
 // processor, come and go by xl vcpu-set, and end together.
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,7 +8,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { runPaths } from '#pvbus';
 import { ToolstackClient } from '../../../tools/toolstack-client.ts';
 import { dist, HostRig } from '../../support/host-rig.ts';
-import { eventually, isAlive, processOfDomain } from '../../support/processes.ts';
+import { eventually, openFiles as filesOf, isAlive, processOfDomain } from '../../support/processes.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'xenolith-smp-'));
 let host: HostRig;
@@ -27,16 +27,7 @@ afterAll(async () => {
 });
 
 /** What the hypervisor has open. */
-const openFiles = (): string[] =>
-  readdirSync(`/proc/${host.hypervisorPid}/fd`)
-    .flatMap(fd => {
-      try {
-        return [readlinkSync(`/proc/${host.hypervisorPid}/fd/${fd}`).replace(/\[\d+\]|\d+$/, '')];
-      } catch {
-        return []; // the descriptor of this very listing
-      }
-    })
-    .sort();
+const openFiles = (): string[] => filesOf(host.hypervisorPid);
 
 async function create(does: string, keys: Record<string, string | number> = {}): Promise<string> {
   const name = `smp-${does}`;
