@@ -1,5 +1,6 @@
 // What dom0's backends have counted of each domain's devices, as xentop asks for it: a request of toolstack-protocol.ts.
 import { integer, listOf, quantity, record, type Shaped } from './message-shape.ts';
+import { domid, op } from './toolstack-op.ts';
 
 /** Receive and transmit are the backend's, as Xen's `vifD.N` interfaces count them: `rx` is what the guest sent. */
 const vifCounters = record({
@@ -27,7 +28,7 @@ const vbdCounters = record({
 export type VbdCounters = Shaped<typeof vbdCounters>;
 
 const deviceCounters = record({
-  domid: integer(0, 0x7fef),
+  domid,
   vifs: listOf(vifCounters, 65_536),
   vbds: listOf(vbdCounters, 65_536),
 });
@@ -35,5 +36,5 @@ export type DeviceCounters = Shaped<typeof deviceCounters>;
 
 export const COUNTER_OPS = {
   /** Of every domain with a device that dom0 serves, in order of domid. A reconnected device begins at 0 again. */
-  counters: { args: record({}), result: listOf(deviceCounters, 65_536) },
+  counters: op({}, listOf(deviceCounters, 65_536)),
 } as const;

@@ -1,8 +1,7 @@
 // What the toolstack remembers for tools as long as the host runs: requests of toolstack-protocol.ts.
 import { XenError } from './errors.ts';
 import { integer, listOf, nothing, nullable, oneOf, quantity, record, type Shaped, text } from './message-shape.ts';
-
-const domid = integer(0, 0x7fef);
+import { anyName, domid, op } from './toolstack-op.ts';
 
 /** Streamed to who subscribed, and remembered. */
 export const domainEvent = record({
@@ -11,7 +10,7 @@ export const domainEvent = record({
   at: quantity,
   what: oneOf('created', 'shutdown', 'destroyed'),
   domid,
-  name: nullable(text(255)),
+  name: nullable(anyName),
   reason: nullable(integer(0, 255)),
 });
 export type DomainEvent = Shaped<typeof domainEvent>;
@@ -23,7 +22,7 @@ export const EVENT_HISTORY = 1000;
 export const topologyNote = record({
   /** Of the file: absolute, symbolic links resolved. */
   path: text(4096),
-  domains: listOf(record({ name: text(255), uuid: text(36) }), 4096),
+  domains: listOf(record({ name: anyName, uuid: text(36) }), 4096),
 });
 export type TopologyNote = Shaped<typeof topologyNote>;
 
@@ -31,12 +30,12 @@ const MAX_TOPOLOGIES = 1024;
 
 export const HISTORY_OPS = {
   /** The last EVENT_HISTORY of this host, oldest first. */
-  history: { args: record({}), result: listOf(domainEvent, EVENT_HISTORY) },
-  topologies: { args: record({}), result: listOf(topologyNote, MAX_TOPOLOGIES) },
+  history: op({}, listOf(domainEvent, EVENT_HISTORY)),
+  topologies: op({}, listOf(topologyNote, MAX_TOPOLOGIES)),
   /** In place of what was noted of this file before; without domains it is forgotten. ENOSPC. */
   noteTopology: { args: topologyNote, result: nothing },
   /** How often each domain the toolstack made took the place of one that had ended, in a row. */
-  restarts: { args: record({}), result: listOf(record({ domid, restarts: integer() }), 65_536) },
+  restarts: op({}, listOf(record({ domid, restarts: integer() }), 65_536)),
 } as const;
 
 /** The notes of `xl up`, by file. */

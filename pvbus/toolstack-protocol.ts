@@ -18,12 +18,12 @@ import {
   oneOf,
   quantity,
   record,
-  type Shape,
   type Shaped,
   text,
 } from './message-shape.ts';
 import { COUNTER_OPS } from './toolstack-counters.ts';
 import { type DomainEvent, domainEvent, HISTORY_OPS } from './toolstack-history.ts';
+import { anyName, domid, op } from './toolstack-op.ts';
 import { SCHEDULING_OPS } from './toolstack-scheduling.ts';
 
 export { checkDomainConfig, type DomainConfig } from './domain-config.ts';
@@ -53,9 +53,6 @@ export const ERROR_GUEST_TIMEDOUT = -8;
 export const ERROR_TIMEDOUT = -9;
 export const ERROR_NOT_READY = -11;
 export const ERROR_DOMAIN_NOTFOUND = -22;
-
-const domid = integer(0, 0x7fef);
-const anyName = text(255);
 
 /** A domain as `xl list` shows it. */
 export const domainInfo = record({
@@ -124,11 +121,6 @@ export const domainEnd = record({
   reason: nullable(integer(0, 255)),
 });
 export type DomainEnd = Shaped<typeof domainEnd>;
-
-const op = <A extends Readonly<Record<string, Shape<unknown>>>, R>(args: A, result: Shape<R>) => ({
-  args: record(args),
-  result,
-});
 
 /** Every request, its arguments and its result. Unless said otherwise the result is null. */
 export const TOOLSTACK_OPS = {

@@ -8,24 +8,18 @@ import {
   oneOf,
   quantity,
   record,
-  type Shape,
   type Shaped,
   text,
 } from './message-shape.ts';
+import { anyName, domid, op } from './toolstack-op.ts';
 
 export const SCHEDULER_NAMES = ['credit', 'credit2', 'arinc653', 'rtds', 'null'] as const;
 export type SchedulerName = (typeof SCHEDULER_NAMES)[number];
 
-const domid = integer(0, 0x7fef);
 const scheduler = oneOf(...SCHEDULER_NAMES);
 const cpuNumber = integer(0, 1023);
 const cpus = listOf(cpuNumber, 1024);
 const poolName = text(64);
-
-const op = <A extends Readonly<Record<string, Shape<unknown>>>, R>(args: A, result: Shape<R>) => ({
-  args: record(args),
-  result,
-});
 
 export const vcpuRecord = record({
   vcpu: integer(0, 4095),
@@ -41,7 +35,7 @@ export const vcpuRecord = record({
 });
 export type VcpuRecord = Shaped<typeof vcpuRecord>;
 
-export const domainVcpus = record({ domid, name: nullable(text(255)), vcpus: listOf(vcpuRecord, 4096) });
+export const domainVcpus = record({ domid, name: nullable(anyName), vcpus: listOf(vcpuRecord, 4096) });
 export type DomainVcpus = Shaped<typeof domainVcpus>;
 
 /** µs */
@@ -51,7 +45,7 @@ export type RtdsShares = Shaped<typeof rtdsParams>;
 /** What a domain is scheduled by, in the terms of its pool's scheduler. */
 export const domainShares = record({
   domid,
-  name: nullable(text(255)),
+  name: nullable(anyName),
   pool: poolName,
   scheduler,
   /** credit and credit2 */
