@@ -7,6 +7,7 @@ import { type DeviceSpec, devicesOf } from './devices.ts';
 import { checkImageFits, type DomainImage, type DomainRings, loadDomain, makeRings } from './domain-builder.ts';
 import { MAXMEM_SLACK_KIB } from './domain-memory.ts';
 import { domainNodes, NodeWriting, removeDomainNodes, ringNodes } from './domain-nodes.ts';
+import type { Place } from './order.ts';
 import type { ToolstackParts } from './parts.ts';
 import { claimPages } from './xc-memory.ts';
 
@@ -16,6 +17,11 @@ export type OnPhase = (phase: string, ms: number) => void;
 export interface CreateOptions {
   readonly paused: boolean;
   readonly monitor: boolean;
+}
+
+interface CheckedParts {
+  readonly image: DomainImage;
+  readonly devices: DeviceSpec[];
 }
 
 const PAGES_PER_MIB = 256;
@@ -78,12 +84,23 @@ class Creation {
   }
 
   async run(): Promise<Domid> {
-    const { image, devices } = await this.#phase('config', () => this.#check());
+    const place = this.#parts.order.take();
+    try {
+      const checked = await this.#phase('config', () => this.#check());
+      await place.turn;
+      return await this.#inTurn(checked, place);
+    } finally {
+      place.leave();
+    }
+  }
+
+  /** Domids are in the order in which domains were asked for. */
+  async #inTurn({ image, devices }: CheckedParts, place: Place): Promise<Domid> {
     this.#memoryKept = await this.#parts.memory.keep(this.#config.memory);
     const nodes = new NodeWriting(this.#parts.xs);
     try {
       await this.#turn(); // its transaction begins while the hypervisor makes the domain
-      return await this.#make(image, devices, nodes);
+      return await this.#make(image, devices, nodes, place);
     } catch (error) {
       // order: before anything is undone, so that no second attempt writes them again, and nothing is half done.
       await nodes.abandon(error);
@@ -96,8 +113,8 @@ class Creation {
 
   // xenstored and this thread work side by side: it has the nodes while the domain is built, then the introduction
   // while the images are written, and its replies are waited for last.
-  async #make(image: DomainImage, devices: readonly DeviceSpec[], nodes: NodeWriting): Promise<Domid> {
-    const domid = await this.#phase('domain', () => this.#makeDomain(nodes));
+  async #make(image: DomainImage, devices: readonly DeviceSpec[], nodes: NodeWriting, place: Place): Promise<Domid> {
+    const domid = await this.#phase('domain', () => this.#makeDomain(nodes, place));
     await this.#phase('memory', () => this.#build(domid, image, nodes));
     await this.#phase('xenstore', () => nodes.done);
     await this.#phase('introduce', () => allOf(this.#introduced));
@@ -121,7 +138,7 @@ class Creation {
     return result;
   }
 
-  async #check(): Promise<{ image: DomainImage; devices: DeviceSpec[] }> {
+  async #check(): Promise<CheckedParts> {
     const { records, images } = this.#parts;
     const config = this.#config;
     const { backendOf } = await checkConfig(config, records);
@@ -134,7 +151,7 @@ class Creation {
     return { image, devices: devicesOf(config, backendOf) };
   }
 
-  async #makeDomain(nodes: NodeWriting): Promise<Domid> {
+  async #makeDomain(nodes: NodeWriting, place: Place): Promise<Domid> {
     const { xc, scheduling } = this.#parts;
     const { uuid, maxvcpus, memory, maxmem, max_grant_frames, max_maptrack_frames, max_event_channels } = this.#config;
     const domid = xc.createDomain({
@@ -144,6 +161,7 @@ class Creation {
       maxMaptrackFrames: max_maptrack_frames,
       maxEvtchnPort: max_event_channels,
     });
+    place.leave();
     this.#undo.add(`dom${domid}`, async () => {
       endDomain(this.#parts, domid);
       await waitUntilGone(this.#parts, domid);

@@ -5,6 +5,7 @@ import type { DomainWatch } from '../domain-watch.ts';
 import type { ImageLoader } from './bundle-program.ts';
 import type { DomainRecords } from './domain-records.ts';
 import type { FreeMemory } from './free-memory.ts';
+import type { Order } from './order.ts';
 import type { Scheduling } from './scheduling.ts';
 import type { Xc } from './xc.ts';
 
@@ -17,6 +18,8 @@ export interface ToolstackParts {
   readonly images: ImageLoader;
   readonly records: DomainRecords;
   readonly memory: FreeMemory;
+  /** Of those that are being created. */
+  readonly order: Order;
   readonly consoled: Consoled;
   readonly scheduling: Scheduling;
   readonly watch: DomainWatch;

@@ -36,6 +36,7 @@ import { hostInfo } from './host-info.ts';
 import { freeVifNumber, type PluggableType, plug, recordOf, unplugDevice } from './hotplug.ts';
 import { Locks } from './locks.ts';
 import { Monitor } from './monitor.ts';
+import { Order } from './order.ts';
 import type { ToolstackParts } from './parts.ts';
 import { Scheduling } from './scheduling.ts';
 import { requestShutdown } from './shutdown-domain.ts';
@@ -95,7 +96,8 @@ export class Toolstack {
     const records = new DomainRecords();
     const memory = new FreeMemory({ xc, xs, records, log });
     this.scheduling = new Scheduling({ xc, xs, log }, domid => this.#nameOf(domid));
-    this.#parts = { ...options, scheduling: this.scheduling, images: new ImageLoader(), records, memory, watch };
+    const order = new Order();
+    this.#parts = { ...options, scheduling: this.scheduling, images: new ImageLoader(), records, memory, order, watch };
     this.#bridges = options.bridges;
     this.#counters = options.counters;
     this.tracing = new Tracing(xc, clock);

@@ -77,6 +77,8 @@ export class FakeToolstack {
   readonly requests: ToolstackRequest[] = [];
   /** The next request of an op fails like this, and each later one too. */
   readonly failures = new Map<ToolstackOp, ToolstackError>();
+  /** A domain of this name is there when its promise is kept, and not before. */
+  readonly slow = new Map<string, Promise<void>>();
   /** What `xl dmesg` reads. */
   messages = '(XEN) hello\n';
   /** What the commands about processors are told, as it is here; what they change is in `requests`. */
@@ -216,6 +218,11 @@ export class FakeToolstack {
     switch (op) {
       case 'create': {
         const { config, paused } = args;
+        const slow = this.slow.get(config.name);
+        if (slow !== undefined) {
+          this.slow.delete(config.name);
+          return slow.then(() => this.#act(peer, request));
+        }
         for (const { name } of this.domains.values()) {
           if (name === config.name) throw new XenError('EEXIST', `name: '${config.name}' is in use`);
         }

@@ -1,6 +1,7 @@
-// Takes the steps of a plan, one after the other, each with its undo.
+// Takes the steps of a plan, each with its undo.
 
 import { rmSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { type Cleanup, XenError } from '#pvbus';
 import type { ToolstackClient } from '../toolstack-client.ts';
 import { type MadeImage, makeImage } from './make-image.ts';
@@ -44,27 +45,54 @@ async function makeOne(step: ImageStep, undo: Cleanup): Promise<MadeImage> {
 
 /** Resolves with the domains, in the order in which they came. */
 export async function bringUp(steps: readonly Step[], run: BringUp): Promise<RunningDomain[]> {
-  const domains: RunningDomain[] = [];
-  const { undo, client, progress, signal } = run;
-  let armed = false;
   for (const step of steps) {
-    if (step.kind === 'image') continue;
-    signal.throwIfAborted();
-    if (step.kind === 'bridge') await progress.phase(describeStep(step), () => makeBridge(step, run));
-    else {
-      // One undo for all of them: those of a level go together.
-      if (!armed) undo.add('domains', () => endDomains(client, domains, progress, run.graceMs()));
-      armed = true;
-      const { config, level } = step;
-      const name = describeStep(step);
+    if (step.kind !== 'bridge') continue;
+    run.signal.throwIfAborted();
+    await run.progress.phase(describeStep(step), () => makeBridge(step, run));
+  }
+  return makeDomains(
+    steps.filter(step => step.kind === 'domain'),
+    run,
+  );
+}
+
+/** Enough that no processor waits for a domain that waits for something else. */
+const AT_ONCE = 2 * availableParallelism();
+
+/**
+ * Several at once, begun in the order of the plan, which is that of their domids: one that has to wait for others holds
+ * those behind it. After a failure none begins any more, and those that go on come to their end.
+ */
+async function makeDomains(steps: readonly DomainStep[], run: BringUp): Promise<RunningDomain[]> {
+  const { undo, client, progress, signal } = run;
+  const domains: RunningDomain[] = [];
+  // One undo for all of them: those of a level go together.
+  if (steps.length > 0) undo.add('domains', () => endDomains(client, domains, progress, run.graceMs()));
+  const failures: unknown[] = [];
+  const going = new Map<string, Promise<void>>();
+  const make = async (step: DomainStep): Promise<void> => {
+    const { name } = step.config;
+    try {
       await progress.phase(
-        name,
+        describeStep(step),
         tell => create(step, run, tell),
         phases => phases,
       );
-      domains.push({ name: config.name, level });
+      domains.push({ name, level: step.level });
+    } catch (error) {
+      failures.push(error);
     }
+    going.delete(name);
+  };
+  for (const step of steps) {
+    await Promise.all(step.after.map(name => going.get(name)));
+    while (going.size >= AT_ONCE) await Promise.race(going.values());
+    if (failures.length > 0 || signal.aborted) break;
+    going.set(step.config.name, make(step));
   }
+  await Promise.all(going.values());
+  if (failures.length > 0) throw failures[0];
+  signal.throwIfAborted();
   return domains;
 }
 

@@ -91,6 +91,44 @@ describe('xl up and xl down on a host that runs', () => {
     expect([...host.bridges]).toEqual(['office']);
   });
 
+  /** The domains that were asked for, in order. */
+  const asked = (): string[] => host.requests.flatMap(({ op, args }) => (op === 'create' ? [args.config.name] : []));
+  const slowly = (name: string): (() => void) => {
+    let go = (): void => {};
+    host.slow.set(name, new Promise(resolve => (go = resolve)));
+    return go;
+  };
+
+  it('makes several at once, asked for in order; one that needs another waits, and those behind it with it', async () => {
+    write(
+      'domains:\n  a: { kernel: k.js }\n  b: { kernel: k.js }\n  c: { kernel: k.js, after: a }\n  d: { kernel: k.js }\n',
+    );
+    const [a, b] = [slowly('a'), slowly('b')];
+    const run = on(['up', '-q', 'topology.yaml']);
+    await until(() => asked().length === 2);
+    b();
+    await until(() => [...host.domains.values()].some(({ name }) => name === 'b'));
+    expect(asked()).toEqual(['a', 'b']);
+    a();
+    expect((await run).code).toBe(0);
+    expect(asked()).toEqual(['a', 'b', 'c', 'd']);
+  });
+
+  it('begins none after a failure, and waits for those that go on before it undoes them', async () => {
+    write('domains:\n  a: { kernel: k.js }\n  b: { kernel: k.js }\n  c: { kernel: k.js, after: b }\n');
+    const a = slowly('a');
+    host.add({ domid: 7, name: 'b' }); // somebody else's
+    const run = on(['up', 'topology.yaml'], {
+      onOutput: (all: string) => {
+        if (all.includes('domain b: failed')) a();
+      },
+    });
+    expect(await run).toMatchObject({ code: 1, stderr: "xl: name: 'b' is in use\n" });
+    expect(asked()).toEqual(['a', 'b']);
+    expect(lines((await run).stdout).at(-1)).toBe('- end of a');
+    expect([...host.domains.values()].map(({ name }) => name)).toEqual(['Domain-0', 'b']);
+  });
+
   it('a second run changes nothing, and says so', async () => {
     await on(['up', '-q', 'topology.yaml']);
     const before = [...host.domains.values()].map(({ domid, uuid }) => [domid, uuid]);
