@@ -18,6 +18,7 @@ import {
   oneOf,
   quantity,
   record,
+  type Shape,
   type Shaped,
   text,
 } from './message-shape.ts';
