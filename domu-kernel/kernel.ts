@@ -3,22 +3,26 @@ import {
   __HYPERVISOR_sched_op,
   type Clock,
   type Gfn,
+  type GuestStartInfo,
   type Log,
   RingTransport,
   readKey,
+  readModule,
+  readStartInfo,
   SCHEDOP_shutdown,
   SHUTDOWN_crash,
   SHUTDOWN_poweroff,
   SHUTDOWN_reboot,
+  type ShutdownRequest,
   sched_shutdown,
   type Vcpu,
+  watchControl,
   XenError,
   XenstoreClient,
 } from '#pvbus';
 import { Balloon } from './balloon.ts';
 import type { BlockDevice, Blocking } from './block-device.ts';
 import { type Arguments, isOn, parseCmdline } from './cmdline.ts';
-import { type ShutdownRequest, watchControl } from './control.ts';
 import { Devices } from './devices.ts';
 import { Hvc } from './drivers/hvc/device.ts';
 import type { WasmModule } from './fs/fat-core.ts';
@@ -29,7 +33,6 @@ import { freeFrames, reclaimModule } from './memory-frames.ts';
 import type { ProgramModule } from './program.ts';
 import { watchAvailability } from './smp/hotplug.ts';
 import { Processors } from './smp/processors.ts';
-import { type GuestStartInfo, readModule, readStartInfo } from './start-info.ts';
 import { pressSysrq, type SysrqActions, watchSysrq } from './sysrq.ts';
 import { Tasks } from './tasks.ts';
 import { type Timers, vcpuTimers } from './timers.ts';

@@ -1,6 +1,5 @@
 // Which frames the domain builder has put something into, and which are free.
-import { FrameAllocator, gfn, PAGE_SIZE } from '#pvbus';
-import type { GuestStartInfo } from './start-info.ts';
+import { FrameAllocator, type GuestStartInfo, gfn, PAGE_SIZE } from '#pvbus';
 
 type Range = readonly [first: number, end: number];
 

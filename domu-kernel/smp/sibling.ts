@@ -1,13 +1,21 @@
 // The kernel on a vCPU other than 0: it runs the program's tasks that vCPU 0 sends, has timers of its own, and no
 // devices. Its console's lines go through vCPU 0.
-import { __HYPERVISOR_vcpu_op, attachSibling, crashExit, FrameAllocator, VCPUOP_down, type Vcpu } from '#pvbus';
+import {
+  __HYPERVISOR_vcpu_op,
+  attachSibling,
+  crashExit,
+  FrameAllocator,
+  readModule,
+  readStartInfo,
+  VCPUOP_down,
+  type Vcpu,
+} from '#pvbus';
 import { drive } from '../drive.ts';
 import { GUEST_GLOBALS, guestGlobals } from '../globals.ts';
 import { siblingApi } from '../guest-api/smp.ts';
 import { GuestClock } from '../guest-clock.ts';
 import type { HandedSibling } from '../guest-kernel.ts';
 import { compileProgram } from '../program.ts';
-import { readModule, readStartInfo } from '../start-info.ts';
 import { Tasks } from '../tasks.ts';
 import { type Timers, vcpuTimers } from '../timers.ts';
 import { SmpArea } from './area.ts';

@@ -1,6 +1,5 @@
 // hvc0: the console page of start_info, which is there before xenstore is.
-import type { Log, Vcpu } from '#pvbus';
-import type { GuestStartInfo } from '../../start-info.ts';
+import type { GuestStartInfo, Log, Vcpu } from '#pvbus';
 import { LineEditor } from './line-editor.ts';
 import { HvcStats } from './stats.ts';
 import { HvcWorker } from './worker.ts';

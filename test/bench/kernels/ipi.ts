@@ -5,6 +5,7 @@ import {
   cpu_user_regs,
   crashExit,
   PAGE_SIZE,
+  readStartInfo,
   setU64,
   VCPUOP_initialise,
   VCPUOP_up,
@@ -15,7 +16,6 @@ import {
 import type { HandedSibling } from '../../../domu-kernel/guest-kernel.ts';
 import { freeFrames } from '../../../domu-kernel/memory-frames.ts';
 import { SmpArea } from '../../../domu-kernel/smp/area.ts';
-import { readStartInfo } from '../../../domu-kernel/start-info.ts';
 import { type Boot, each, serve } from './lib.ts';
 
 const NR_VCPUS = 2;

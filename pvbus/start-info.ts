@@ -1,22 +1,11 @@
 // What the domain builder left for the guest, checked before anything believes it.
-import {
-  domain_control,
-  type EvtchnPort,
-  type Gfn,
-  getU64,
-  gfn,
-  MAX_GUEST_CMDLINE,
-  PAGE_SIZE,
-  port,
-  SIF_MOD_START_PFN,
-  StartInfo,
-  start_info,
-  start_info_console_domU,
-  type Vcpu,
-  XENOLITH_IMAGE_MAGIC,
-  XenError,
-  xenolith_image,
-} from '#pvbus';
+
+import { MAX_GUEST_CMDLINE, SIF_MOD_START_PFN, StartInfo, start_info, start_info_console_domU } from './abi/xen.ts';
+import { domain_control, PAGE_SIZE, XENOLITH_IMAGE_MAGIC, xenolith_image } from './abi/xenolith.ts';
+import { type EvtchnPort, type Gfn, gfn, port } from './brands.ts';
+import { XenError } from './errors.ts';
+import { getU64 } from './struct.ts';
+import type { Vcpu } from './vcpu.ts';
 
 export interface GuestStartInfo {
   /** start_info itself. */

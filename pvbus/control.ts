@@ -1,5 +1,7 @@
 // What the toolstack asks of this domain in control/shutdown. Xen: docs/misc/xenstore-paths, ~/control/shutdown.
-import { type Log, readKey, type XenstoreClient } from '#pvbus';
+import type { Log } from './log.ts';
+import { readKey } from './xenbus.ts';
+import type { XenstoreClient } from './xenstore-client.ts';
 
 export type ShutdownRequest = 'poweroff' | 'reboot';
 
