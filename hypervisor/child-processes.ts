@@ -3,15 +3,17 @@
 import { fileURLToPath } from 'node:url';
 import { execa, type Options, type ResultPromise } from 'execa';
 import { runPaths } from '#pvbus';
-import type { ToMain } from './process-messages.ts';
+import type { Program, ToMain } from './process-messages.ts';
 
 interface Callbacks {
   spawned(id: number, pid: number): void;
   exited(id: number, code: number | undefined, signal: string | undefined): void;
-  /** A line a child has printed. */
-  output(line: string): void;
+  /** A child has printed that it serves. */
+  serves(id: number, program: Program): void;
 }
 
+/** What a program prints when it serves. */
+const SERVES: ReadonlySet<string> = new Set(['ready', 'listening']);
 /** V8 in a domain: small heaps grow when needed; one helper thread is enough for a vCPU. */
 const NODE_FLAGS = ['--v8-pool-size=1', '--no-warnings'];
 /** A shell collects its garbage while it waits, not when it is needed. */
@@ -56,7 +58,7 @@ export class ChildProcesses {
     this.running.set(id, child);
     if (child.pid !== undefined) this.callbacks.spawned(id, child.pid);
     child.stdout?.on('data', chunk => {
-      for (const line of String(chunk).split('\n')) if (line !== '') this.callbacks.output(line);
+      for (const line of String(chunk).split('\n')) if (SERVES.has(line)) this.callbacks.serves(id, program);
     });
     child.then(result => {
       this.running.delete(id);

@@ -95,10 +95,9 @@ function run(): never {
     }
     if (scheduler.step() === 'progress') progress = true;
     if (hypervisor.step() === 'progress') progress = true;
-    const shellDue = processes.deadline;
-    if (shellDue !== undefined && shellDue <= systemClock.now()) {
-      processes.prepare();
-      viewAhead();
+    const due = processes.deadline;
+    if (due !== undefined && due <= systemClock.now()) {
+      if (processes.runDue(systemClock.now())) viewAhead();
       progress = true;
     }
     if (!progress)

@@ -24,6 +24,7 @@ import {
   XEN_ENOENT,
   XEN_EOPNOTSUPP,
 } from '#pvbus';
+import { Comeback } from './comeback.ts';
 import type { Domain, DomainProcesses, Vcpu } from './domain.ts';
 import { SocketLink } from './link.ts';
 import type { Program, Start, ToCore, ToMain } from './process-messages.ts';
@@ -67,6 +68,15 @@ interface Heir {
   readonly process: Process;
   readonly sockets: readonly number[];
 }
+/** A process that is to be started in the place of one that has ended. */
+interface Vacancy {
+  readonly domain: Domain;
+  readonly program: Program;
+  readonly vcpus: readonly number[];
+  readonly before: number;
+  /** Monotonic ns. */
+  readonly at: number;
+}
 interface End {
   readonly crash?: string;
   readonly code: number | undefined;
@@ -77,15 +87,14 @@ const { signals } = constants;
 /** /proc/stat counts in hundredths of a second. */
 const NS_PER_TICK = 1e7;
 
-/** Which of dom0's vCPUs live in which process, and whether another one may take its place. */
-const DOM0: readonly { program: Program; vcpus: readonly number[]; replaceable: boolean }[] = [
-  { program: 'xenstored.js', vcpus: [1], replaceable: true },
-  { program: 'dom0.js', vcpus: [0, 2, 3, 4], replaceable: false },
+/** Which of dom0's vCPUs live in which process. */
+const DOM0: readonly { program: Program; vcpus: readonly number[] }[] = [
+  { program: 'xenstored.js', vcpus: [1] },
+  { program: 'dom0.js', vcpus: [0, 2, 3, 4] },
 ];
 export const DOM0_VCPUS = 5;
-/** So many ends of a program within so long are the end of the host: the next one would end as well. */
-const MAX_ENDS = 5;
-const ENDS_WITHIN_NS = 10e9;
+/** Another process may take the place of one of these: their domain outlives them. */
+const REPLACEABLE: ReadonlySet<Program> = new Set<Program>(['xenstored.js']);
 /** Starting a shell takes a processor that the domain just created can use better for so long. */
 const SHELL_DELAY_NS = 100e6;
 /** After one that ended by itself. */
@@ -108,8 +117,9 @@ export class ProcessTable implements DomainProcesses {
   private readonly signal: (pidfd: number, signal: number) => void;
   /** Of domains whose process has ended: what their vCPUs had used when it was last looked at. */
   private readonly spent = new WeakMap<Domain, Map<number, number>>();
-  /** When programs that may be replaced have ended lately (monotonic ns). */
-  private readonly ends = new Map<Program, number[]>();
+  /** Of programs that may be replaced, by domain. */
+  private readonly comebacks = new WeakMap<Domain, Map<Program, Comeback>>();
+  private vacancies: Vacancy[] = [];
   private shell: Shell | undefined;
   private prepareAt: number | undefined;
   private nextId = 1;
@@ -125,9 +135,20 @@ export class ProcessTable implements DomainProcesses {
     this.prepareAt = undefined;
     this.shell ??= this.startShell();
   }
-  /** When `prepare` is due (monotonic ns). */
+  /** When `runDue` has something to do (monotonic ns). */
   get deadline(): number | undefined {
-    return this.prepareAt;
+    let first = this.prepareAt;
+    for (const { at } of this.vacancies) if (first === undefined || at < first) first = at;
+    return first;
+  }
+  /** Start what is due: true when a shell was. */
+  runDue(now: number): boolean {
+    const due = this.vacancies.filter(({ at }) => at <= now);
+    if (due.length > 0) this.vacancies = this.vacancies.filter(({ at }) => at > now);
+    for (const vacancy of due) this.fill(vacancy);
+    if (this.prepareAt === undefined || this.prepareAt > now) return false;
+    this.prepare();
+    return true;
   }
   private startShell(): Shell {
     const [near, far] = socketPair();
@@ -190,6 +211,10 @@ export class ProcessTable implements DomainProcesses {
   }
   kill(domain: Domain): void {
     for (const process of this.of(domain)) this.end(process);
+    // Nobody is there, and nobody comes.
+    if (!this.vacancies.some(vacancy => vacancy.domain === domain)) return;
+    this.vacancies = this.vacancies.filter(vacancy => vacancy.domain !== domain);
+    if (this.of(domain).length === 0) this.onExit(domain, { code: undefined, signal: 'SIGKILL' });
   }
   private end(process: Process): void {
     process.killed = true;
@@ -290,7 +315,8 @@ export class ProcessTable implements DomainProcesses {
     const process = this.processes.get(message.id);
     if (!process) return;
     if (message.op === 'spawned') this.spawned(process, message.pid, message.pidfd);
-    else this.ended(process, message.code, message.signal);
+    else if (message.op === 'exited') this.ended(process, message.code, message.signal);
+    else if (process.domain) this.comeback(process.domain, process.program).serves(monotonicNow());
   }
   private spawned(process: Process, pid: number, pidfd: number): void {
     process.pid = pid;
@@ -315,7 +341,7 @@ export class ProcessTable implements DomainProcesses {
     for (const vcpu of process.vcpus) (domain.vcpus[vcpu]!.link as SocketLink | undefined)?.close();
     const crash = crashRecord(domain.memory, domain.layout, process.vcpus);
     const end = { ...(crash !== undefined && { crash }), code, signal };
-    if (isReplaceable(process)) this.replace(domain, process, end);
+    if (REPLACEABLE.has(process.program) && !domain.dying && !domain.isShutDown) this.replace(domain, process, end);
     else this.onExit(domain, end);
   }
   /** One that was no domain's has ended. */
@@ -338,21 +364,39 @@ export class ProcessTable implements DomainProcesses {
   /** Handed over their vCPUs, and are being ended. */
   private readonly retired = new Set<Process>();
 
+  private comeback(domain: Domain, program: Program): Comeback {
+    const known = this.comebacks.get(domain) ?? new Map<Program, Comeback>();
+    this.comebacks.set(domain, known);
+    const comeback = known.get(program) ?? new Comeback();
+    known.set(program, comeback);
+    return comeback;
+  }
   /** A process has ended that its domain can do without for a moment. */
   private replace(domain: Domain, process: Process, end: End): void {
-    const { program, pid, vcpus } = process;
+    const { program, pid, vcpus, cpuTimeNs: before } = process;
     const how = end.crash ?? end.signal ?? `exit code ${end.code}`;
-    const now = monotonicNow();
-    const ends = (this.ends.get(program) ?? []).filter(at => at > now - ENDS_WITHIN_NS);
-    this.ends.set(program, [...ends, now]);
-    if (ends.length + 1 >= MAX_ENDS) {
-      const seconds = ENDS_WITHIN_NS / 1e9;
-      this.onExit(domain, { ...end, crash: `${program} has ended ${MAX_ENDS} times within ${seconds} s: ${how}` });
+    const comeback = this.comeback(domain, program);
+    // What has never worked will not: somebody waits for the host to be there.
+    if (domain.isPrivileged && !comeback.everServed) {
+      this.onExit(domain, end);
       return;
     }
-    this.log.warn(`${program}, process ${pid}, has ended: ${how}; another one takes its place`);
+    const now = monotonicNow();
+    const delay = comeback.ended(now);
+    const { failures } = comeback;
+    if (delay === 0) this.log.warn(`${program}, process ${pid}, has ended: ${how}; another one takes its place`);
+    else if (comeback.worthSaying)
+      this.log.error(
+        `${program}, process ${pid}, has ended: ${how}; ${failures} in a row did not serve, ` +
+          `another one comes in ${delay / 1e9} s`,
+      );
     // It waits for what the one that has ended was to tell it.
     if (process.heir) this.disinherit(process);
+    const vacancy = { domain, program, vcpus, before, at: now + delay };
+    if (delay === 0) this.fill(vacancy);
+    else this.vacancies.push(vacancy);
+  }
+  private fill({ domain, program, vcpus, before }: Vacancy): void {
     const pairs = vcpus.map(() => socketPair());
     const far = pairs.map(([, theirs]) => theirs);
     this.occupy(
@@ -360,7 +404,8 @@ export class ProcessTable implements DomainProcesses {
       vcpus,
       pairs.map(([ours]) => ours),
     );
-    this.spawn(program, far, vcpus, domain, 'successor', process.cpuTimeNs);
+    const process = this.spawn(program, far, vcpus, domain, 'successor', before);
+    process.stopped = domain.isPaused;
   }
   private occupy(domain: Domain, vcpus: readonly number[], sockets: readonly number[]): void {
     vcpus.forEach((id, i) => {
@@ -382,7 +427,7 @@ export class ProcessTable implements DomainProcesses {
 
   prepareSuccessor({ domain, id }: Vcpu): number {
     const process = this.of(domain).find(p => p.vcpus.includes(id));
-    if (!process || !isReplaceable(process)) return -XEN_EOPNOTSUPP;
+    if (!process || !REPLACEABLE.has(process.program)) return -XEN_EOPNOTSUPP;
     if (process.heir) return -XEN_EBUSY;
     const { program, vcpus } = process;
     const pairs = vcpus.map(() => socketPair());
@@ -404,6 +449,7 @@ export class ProcessTable implements DomainProcesses {
     this.belongs(heir.process, domain);
     this.occupy(domain, process.vcpus, heir.sockets);
     this.log.info(`${process.program}, process ${process.pid}, has handed over to process ${heir.process.pid}`);
+    this.comeback(domain, process.program).serves(monotonicNow());
     this.retired.add(process);
     // It sleeps in this very call, of which nothing may come back: its words are another one's now.
     this.end(process);
@@ -436,9 +482,6 @@ function isRunnable(pid: number, tid: number): boolean {
     return true;
   }
 }
-
-const isReplaceable = (process: Process): boolean =>
-  DOM0.some(({ program, replaceable }) => program === process.program && replaceable);
 
 /** What a thread of the domain wrote before it ended its process. untrusted: bounded, and made printable. */
 function crashRecord(memory: Arena, layout: DomainLayout, vcpus: readonly number[]): string | undefined {

@@ -53,13 +53,18 @@ const children = new ChildProcesses(
     exited: (id, code, signal) => {
       if (!ending) mailbox.post({ op: 'exited', id, code, signal });
     },
-    output: line => {
-      if (line === 'ready') process.stdout.write('ready\n');
+    serves: (id, program) => {
+      mailbox.post({ op: 'served', id });
+      if (program !== 'dom0.js' || ready) return;
+      ready = true;
+      process.stdout.write('ready\n');
     },
   },
 );
 
 let ending = false;
+/** dom0 has served. */
+let ready = false;
 const mailbox = new Mailbox(message => hear(message as ToMain));
 const data: CoreThreadData = { mailbox: mailbox.seed, log: logFd, mediated: values.mediated, mem };
 // order: before the core thread starts, which chooses when its garbage is collected.

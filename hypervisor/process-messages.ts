@@ -15,6 +15,8 @@ export type ToMain =
 export type ToCore =
   /** `pidfd`: a descriptor of the process, the core thread's from here on. */
   | { readonly op: 'spawned'; readonly id: number; readonly pid: number; readonly pidfd: number }
+  /** It has said that it serves. */
+  | { readonly op: 'served'; readonly id: number }
   | {
       readonly op: 'exited';
       readonly id: number;

@@ -1,7 +1,7 @@
 // What breaks: the xenstored process of a running host is killed, once, twenty times under load, or gives way to
 // another one. What must be: nobody else's process ends; the next one is the same vCPU with the same ports and
-// mappings and the same store; guests and dom0 notice a pause. One that cannot be kept running ends the host, and
-// the log says why. Before, the end of xenstored was the end of the host.
+// mappings and the same store; guests and dom0 notice a pause. One that cannot be kept running comes back later
+// and later, and the log says why. Before, the end of xenstored was the end of the host.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runPaths, socketTransport, XenstoreClient } from '#pvbus';
 import { type Inventory, takeInventory } from '../../support/inventory.ts';
@@ -9,8 +9,8 @@ import { commandLine, eventually, isAlive } from '../../support/processes.ts';
 import { LifecycleHost } from '../../topology/lifecycle/host.ts';
 
 const KILLS = 6;
-/** The host ends at the fifth end within ten seconds. */
-const APART_MS = 2600;
+/** One that lived shorter than a quarter of a second is taken for one that cannot be kept running. */
+const APART_MS = 500;
 
 let host: LifecycleHost;
 beforeEach(async () => {
@@ -167,18 +167,16 @@ describe('kill -9 of xenstored', () => {
     KILLS * APART_MS + 120_000,
   );
 
-  it('over and over ends the host, which says why', async () => {
-    host.ending();
-    const all = host.rig.processes();
-    for (let i = 0; i < 5; i++) {
+  it('over and over has it come back later, and the host goes on', async () => {
+    // The first one had served.
+    for (let i = 0; i < 6; i++) {
       const old = await eventually('a xenstored to kill', xenstoredPid);
       process.kill(old, 'SIGKILL');
       await eventually('it is gone', () => !isAlive(old));
     }
-    expect(await host.rig.ended).toBe(1);
-    expect(host.rig.log()).toContain('a process of dom0 ended: xenstored.js has ended 5 times within 10 s: SIGKILL');
-    expect(host.rig.errors).toContain('xenstored.js has ended 5 times');
-    expect(all.filter(isAlive)).toEqual([]);
+    expect(await host.logged('5 in a row did not serve, another one comes in 0.25 s')).toBeTruthy();
+    await host.create(host.config('next', 'idle'));
+    await host.up('next');
   });
 
   it('by the end of the host is not made good', async () => {

@@ -25,6 +25,7 @@ import {
   XENOLITHOP_successor,
   XENOLITHOP_successor_waits,
 } from '#pvbus';
+import { MAX_ENDS } from '../../../hypervisor/comeback.ts';
 import { DOM0_VCPUS, ProcessTable } from '../../../hypervisor/domain-process.ts';
 import type { ToCore, ToMain } from '../../../hypervisor/process-messages.ts';
 import { CoreRig, DEFERRED, LineLog } from '../../support/core-rig.ts';
@@ -79,6 +80,8 @@ const killed = (): number[] => {
   return signalled.flatMap(({ id, signal }) => (signal === SIGKILL ? [id] : []));
 };
 const xenstored = (): Spawn[] => spawned().filter(({ program }) => program === 'xenstored.js');
+const exited = ({ id }: Spawn): ToCore => ({ op: 'exited', id, code: undefined, signal: 'SIGKILL' });
+const serves = (spawn: Spawn): void => table.hear({ op: 'served', id: spawn.id });
 const ends = (spawn: Spawn, end: { code?: number; signal?: string } = { signal: 'SIGKILL' }): void =>
   table.hear({ op: 'exited', id: spawn.id, code: end.code, signal: end.signal });
 const controlSeq = (): number =>
@@ -95,6 +98,7 @@ const op = (cmd: number, vcpu = XENSTORED) => {
 };
 
 describe('xenstored that ends', () => {
+  beforeEach(() => serves(xenstored()[0]!));
   it.each([
     ['killed', { signal: 'SIGKILL' }, 'SIGKILL'],
     ['by itself', { code: 0 }, 'exit code 0'],
@@ -151,12 +155,39 @@ describe('xenstored that ends', () => {
     expect(table.cpuTimeNs(rig.dom0.domain, XENSTORED)).toBeGreaterThanOrEqual(before);
   });
 
-  it('five times within ten seconds is the end of the host, with the last reason', () => {
-    for (let i = 0; i < 4; i++) ends(xenstored()[i]!);
+  it('before it has ever served is the end of the host, with the reason', () => {
+    const dom0 = spawned().find(({ program }) => program === 'dom0.js')!;
+    ends(dom0, { code: 1 });
+    expect(spawned().filter(({ program }) => program === 'dom0.js')).toHaveLength(1);
+    expect(exits).toEqual(['dom0: 1']);
+  });
+
+  it('again and again without serving comes back later and later, and its domain stays', () => {
+    for (let i = 0; i < MAX_ENDS; i++) ends(xenstored()[i]!);
+    expect(xenstored()).toHaveLength(MAX_ENDS);
+    const due = table.deadline!;
+    table.runDue(due - 1);
+    expect(xenstored()).toHaveLength(MAX_ENDS);
+    table.runDue(due);
+    expect(xenstored()[MAX_ENDS]).toMatchObject({ vcpus: '1:3', start: 'successor' });
+    ends(xenstored()[MAX_ENDS]!);
+    expect(table.deadline! - due).toBeGreaterThan(0);
+    // The sixth one adds nothing new.
+    expect(log.lines).toHaveLength(MAX_ENDS);
+    expect(log.lines.at(-1)).toBe(
+      'error: xenstored.js, process 0, has ended: SIGKILL; 5 in a row did not serve, another one comes in 0.25 s',
+    );
     expect(exits).toEqual([]);
-    ends(xenstored()[4]!, { code: 1 });
-    expect(xenstored()).toHaveLength(5);
-    expect(exits).toEqual(['dom0: xenstored.js has ended 5 times within 10 s: exit code 1']);
+  });
+
+  it('comes not back to a domain that dies meanwhile', () => {
+    for (let i = 0; i < MAX_ENDS; i++) ends(xenstored()[i]!);
+    for (const dom0 of spawned().filter(({ program }) => program === 'dom0.js')) table.hear(exited(dom0));
+    exits.length = 0;
+    table.kill(rig.dom0.domain);
+    expect(exits).toEqual(['dom0: SIGKILL']);
+    table.runDue(Number.MAX_SAFE_INTEGER);
+    expect(xenstored()).toHaveLength(MAX_ENDS);
   });
 });
 
@@ -168,6 +199,7 @@ it('the end of another process of dom0 is not made good', () => {
 });
 
 describe('a successor beside a process that lives', () => {
+  beforeEach(() => serves(xenstored()[0]!));
   it('waits without its memory until it takes over, and the other one is ended and not missed', () => {
     expect(op(XENOLITHOP_successor)).toBe(0);
     expect(op(XENOLITHOP_successor)).toBe(-XEN_EBUSY);

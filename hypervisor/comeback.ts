@@ -1,0 +1,35 @@
+// When a program that has ended is started again: at once, unless its processes keep ending without having served.
+
+/** A process serves once it has said so and has lived on for as long. */
+const SERVED_NS = 250e6;
+/** So many in a row may end without having served before the next one has to wait, */
+export const MAX_ENDS = 5;
+/** first so long, then each time twice as long. */
+const FIRST_DELAY_NS = 250e6;
+const LONGEST_DELAY_NS = 30e9;
+
+export class Comeback {
+  /** Ends in a row of processes that did not serve. */
+  failures = 0;
+  /** A process of this program has served here before: the place is not misconfigured from the start. */
+  everServed = false;
+  #servingSince: number | undefined;
+
+  /** The process has said that it serves. */
+  serves(now: number): void {
+    this.everServed = true;
+    this.#servingSince = now;
+  }
+  /** The process has ended: ns until the next one is due. */
+  ended(now: number): number {
+    const since = this.#servingSince;
+    this.#servingSince = undefined;
+    this.failures = since !== undefined && now - since >= SERVED_NS ? 0 : this.failures + 1;
+    if (this.failures < MAX_ENDS) return 0;
+    return Math.min(FIRST_DELAY_NS * 2 ** (this.failures - MAX_ENDS), LONGEST_DELAY_NS);
+  }
+  /** Is this end worth a line in the log? The first ones, then every power of two. */
+  get worthSaying(): boolean {
+    return this.failures <= MAX_ENDS || Number.isInteger(Math.log2(this.failures));
+  }
+}
