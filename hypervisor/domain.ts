@@ -252,6 +252,8 @@ export class Domain {
   handle: Uint8Array;
   /** A domain this one may act upon (XEN_DOMCTL_set_target). */
   target: Domain | undefined;
+  /** XENOLITH_SERVICE_*: the program that is its process; 0: a kernel in its memory. */
+  service = 0;
   readonly vcpus: readonly Vcpu[];
   readonly createdAt: number;
 

@@ -4,9 +4,10 @@ import type { Domain } from './domain.ts';
 /**
  * target: a domain on itself, else as dm_priv. xs_priv: the xenstore domain, else as
  * dm_priv. dm_priv: a domain whose `target` is the subject, else as priv. priv: the control domain.
+ * outlives: ours: the control domain, and one whose process is a program of the host's, each on itself.
  * Actions that are not here are everybody's. Xen: include/xsm/dummy.h, the default policy.
  */
-type Rule = 'target' | 'xs_priv' | 'dm_priv' | 'priv';
+type Rule = 'target' | 'xs_priv' | 'dm_priv' | 'priv' | 'outlives';
 
 const RULES = {
   evtchn_unbound: 'target',
@@ -31,6 +32,8 @@ const RULES = {
   platform_op: 'priv',
   pool: 'target',
   map_foreign: 'priv',
+  service: 'priv',
+  inherited: 'outlives',
   succession: 'priv',
 } as const satisfies Record<string, Rule>;
 
@@ -48,6 +51,8 @@ export function mayCall(action: Action, caller: Domain, subject: Domain): boolea
       return controls(caller, subject);
     case 'priv':
       return caller.isPrivileged;
+    case 'outlives':
+      return caller === subject && (caller.isPrivileged || caller.service !== 0);
   }
 }
 

@@ -1,4 +1,4 @@
-// How a vCPU of a control domain goes from one process to another: what the next one finds, and how the present
+// How a vCPU of a domain that outlives its processes goes from one to another: what the next one finds, and how the present
 // one has a next one started and gives way to it.
 import { EVTCHNSTAT_interdomain, EVTCHNSTAT_ipi, EVTCHNSTAT_unbound, EVTCHNSTAT_virq } from './abi/event_channel.ts';
 import {
@@ -39,12 +39,26 @@ export interface Inheritance {
   readonly mappings: readonly InheritedMapping[];
 }
 
-/** What this vCPU has, whoever made it: in a new process, what those before it have left. Control domains only. */
+/**
+ * What this vCPU has, whoever made it: in a new process, what those before it have left. Only in domains that outlive
+ * their processes.
+ */
 export function inherited(vcpu: Vcpu): Inheritance {
   return {
     ports: listed(vcpu, XENOLITH_INHERITED_ports, xenolith_port, portAt),
     mappings: listed(vcpu, XENOLITH_INHERITED_mappings, xenolith_mapping, mappingAt),
   };
+}
+
+/**
+ * Let go of what those before this process have left to this vCPU, but for the ports `keep`: its peers find the other
+ * ends of their channels and grants as if these had been closed and unmapped by whoever had them.
+ */
+export function dropInherited(vcpu: Vcpu, keep: readonly EvtchnPort[] = []): void {
+  const { ports, mappings } = inherited(vcpu);
+  // order: no event after the unmap, as with any device.
+  for (const { port: left } of ports) if (!keep.includes(left)) vcpu.events.close(left);
+  vcpu.grants.unmap(mappings.map(mapping => vcpu.grants.adopt(mapping)));
 }
 
 function listed<T>(vcpu: Vcpu, what: number, entry: Struct, read: (view: DataView, at: number) => T): T[] {

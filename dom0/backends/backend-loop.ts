@@ -5,6 +5,7 @@ import {
   attachVcpu,
   crashExit,
   crashOnUncaught,
+  dropInherited,
   EventPump,
   type Log,
   MailboxReader,
@@ -93,6 +94,8 @@ class ThreadSide {
     const { name, fd, mailbox } = workerData as BackendThreadData;
     this.vcpu = attachVcpu(fd);
     crashOnUncaught(this.vcpu);
+    // Rings are not gone on with in the middle: each device negotiates anew.
+    dropInherited(this.vcpu);
     this.#mailbox = new MailboxReader(mailbox, this.vcpu);
     // Not process.stderr: in a worker that is a message to the main thread, which this thread outlives.
     const log: Log = streamLog({ write: text => writeSync(2, text) }, name, systemClock);

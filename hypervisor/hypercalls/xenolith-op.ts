@@ -11,11 +11,13 @@ import {
   XENOLITH_INHERITED_MAX,
   XENOLITH_INHERITED_mappings,
   XENOLITH_INHERITED_ports,
+  XENOLITH_SERVICE_driver_domain,
   XENOLITHOP_handover,
   XENOLITHOP_inherited,
   XENOLITHOP_map_foreign,
   XENOLITHOP_pool_populate,
   XENOLITHOP_pool_release,
+  XENOLITHOP_service,
   XENOLITHOP_successor,
   XENOLITHOP_successor_waits,
   xenolith_inherited,
@@ -23,6 +25,7 @@ import {
   xenolith_mapping,
   xenolith_pool_populate,
   xenolith_port,
+  xenolith_service,
 } from '#pvbus';
 import { DEFERRED, type Result } from '../deferred.ts';
 import type { Domain, Vcpu } from '../domain.ts';
@@ -56,6 +59,8 @@ export class XenolithOp {
         return this.mapForeign(caller, arg);
       case XENOLITHOP_inherited:
         return this.inherited(caller, arg);
+      case XENOLITHOP_service:
+        return this.service(caller.domain, arg);
       case XENOLITHOP_successor:
       case XENOLITHOP_successor_waits:
       case XENOLITHOP_handover:
@@ -100,6 +105,20 @@ export class XenolithOp {
     return 0;
   }
 
+  private service(caller: Domain, arg: number): number {
+    if (!caller.physmap.reachable(arg, xenolith_service.size)) return -XEN_EFAULT;
+    const { view } = caller.memory;
+    const domid = view.getUint16(arg + xenolith_service.at.domid, true);
+    const service = view.getUint32(arg + xenolith_service.at.service, true);
+    if (!mayCall('service', caller, caller)) return -XEN_EPERM;
+    const domain = this.domains.byId(domid);
+    if (domain === undefined) return -XEN_ESRCH;
+    // Its memory is what starts its process.
+    if (domain.hasMemory || domain.dying || service !== XENOLITH_SERVICE_driver_domain) return -XEN_EINVAL;
+    domain.service = service;
+    return 0;
+  }
+
   private inherited(vcpu: Vcpu, arg: number): number {
     const { domain } = vcpu;
     if (!domain.physmap.reachable(arg, xenolith_inherited.size)) return -XEN_EFAULT;
@@ -109,7 +128,7 @@ export class XenolithOp {
     const from = view.getUint32(arg + at.from, true);
     const room = Math.min(view.getUint32(arg + at.nr, true), XENOLITH_INHERITED_MAX);
     const list = readU64(view, arg + at.list);
-    if (!mayCall('succession', domain, domain)) return -XEN_EPERM;
+    if (!mayCall('inherited', domain, domain)) return -XEN_EPERM;
     if (room === 0 || (what !== XENOLITH_INHERITED_ports && what !== XENOLITH_INHERITED_mappings)) return -XEN_EINVAL;
     const size = what === XENOLITH_INHERITED_ports ? xenolith_port.size : xenolith_mapping.size;
     if (!domain.physmap.reachable(list, room * size)) return -XEN_EFAULT;

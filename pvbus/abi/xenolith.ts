@@ -17,7 +17,10 @@ export const XENOLITHOP_pool_release = 1;
  * of the trace buffers, where frame n is Xen's mfn n.
  */
 export const XENOLITHOP_map_foreign = 2;
-/** arg: xenolith_inherited. A control domain's vCPU asks what it has: it may be another thread than the one that made it. */
+/**
+ * arg: xenolith_inherited. A vCPU of a domain that outlives its processes asks what it has: it may be another thread
+ * than the one that made it.
+ */
 export const XENOLITHOP_inherited = 3;
 /** No arg. Start a process that waits to take the place of the caller's, which must be one that may be replaced. */
 export const XENOLITHOP_successor = 4;
@@ -25,6 +28,12 @@ export const XENOLITHOP_successor = 4;
 export const XENOLITHOP_handover = 5;
 /** No arg. 1 while a process of XENOLITHOP_successor is there, else 0. The vCPU's event word is bumped when it ends. */
 export const XENOLITHOP_successor_waits = 6;
+
+/**
+ * arg: xenolith_service. A control domain says, before `domid` has memory, that its process is to be a program of the
+ * host's and not a kernel; the domain then outlives that process, as a control domain does.
+ */
+export const XENOLITHOP_service = 7;
 
 export const XENOLITH_POOL_readonly = 1;
 
@@ -36,6 +45,15 @@ export const xenolith_pool_populate = struct('xenolith_pool_populate', 16, {
   nr_frames: 'u32',
 });
 export const xenolith_map_foreign = struct('xenolith_map_foreign', 4, { domid: 'u16', pad: 'u16' });
+
+/** blkback and netback. */
+export const XENOLITH_SERVICE_driver_domain = 1;
+
+export const xenolith_service = struct('xenolith_service', 8, {
+  domid: 'u16',
+  pad: 'u16',
+  service: 'u32', // XENOLITH_SERVICE_*
+});
 
 export const XENOLITH_INHERITED_ports = 0;
 export const XENOLITH_INHERITED_mappings = 1;

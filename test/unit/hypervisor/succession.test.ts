@@ -7,6 +7,7 @@ import {
   __HYPERVISOR_sched_op,
   __HYPERVISOR_xenolith_op,
   domid,
+  dropInherited,
   GNTMAP_host_map,
   GNTTABOP_map_grant_ref,
   gnttab_map_grant_ref,
@@ -30,14 +31,18 @@ import {
   XEN_EINVAL,
   XEN_ENOENT,
   XEN_EPERM,
+  XEN_ESRCH,
   XENOLITH_INHERITED_MAX,
   XENOLITH_INHERITED_mappings,
   XENOLITH_INHERITED_ports,
+  XENOLITH_SERVICE_driver_domain,
   XENOLITHOP_handover,
   XENOLITHOP_inherited,
+  XENOLITHOP_service,
   XENOLITHOP_successor,
   XENOLITHOP_successor_waits,
   xenolith_inherited,
+  xenolith_service,
 } from '#pvbus';
 import { checkInvariants } from '../../support/core-invariants.ts';
 import { CoreRig, DEFERRED, type Guest } from '../../support/core-rig.ts';
@@ -118,6 +123,24 @@ describe('what a vcpu has', () => {
     kernel.grants.unmap([mapping!]);
     kernel.events.close(port);
     expect(inherited(successor())).toEqual({ ports: [], mappings: [] });
+  });
+
+  it('goes when the next one lets go of it, but for the ports it keeps; the peer may bind and unshare', () => {
+    const kernel = rig.dom0.kernel(VCPU);
+    const [theirs, other] = [guestPort(), guestPort()];
+    kernel.events.bindInterdomain(domid(guest.domid), theirs);
+    const kept = kernel.events.bindInterdomain(domid(guest.domid), other);
+    grantPage(8, 10, 'x');
+    kernel.grants.map(domid(guest.domid), [8]);
+    const next = successor();
+    dropInherited(next, [kept]);
+    expect(inherited(next)).toEqual({
+      ports: [{ port: kept, kind: 'interdomain', remote: guest.domid, remotePort: other }],
+      mappings: [],
+    });
+    // As after a close by whoever had it: the guest's end waits for somebody of dom0's again.
+    expect(next.events.bindInterdomain(domid(guest.domid), theirs)).toBeGreaterThan(0);
+    checkInvariants(rig.hypervisor);
   });
 
   it('of a domain that has died: the port without its other end, the mapping with its page', () => {
@@ -383,5 +406,40 @@ describe('the hypercalls', () => {
     expect(at(ports[2]!, 2)).toEqual([0, 1, 0]);
     expect(at(0xffffffff, 2)).toEqual([0, 0, 0]);
     expect(at(0, 0xffffffff)).toEqual([0, 3, 0]);
+  });
+});
+
+describe('a domain whose process is a program of the host', () => {
+  const service = (from: Guest, domid: number, which: number): unknown => {
+    const at = from.reset().alloc(xenolith_service.size);
+    from.view.setUint16(at + xenolith_service.at.domid, domid, true);
+    from.view.setUint32(at + xenolith_service.at.service, which, true);
+    return from.trap(__HYPERVISOR_xenolith_op, XENOLITHOP_service, at);
+  };
+  const list = (from: Guest): unknown => {
+    const at = from.reset().alloc(xenolith_inherited.size);
+    const entries = from.alloc(XENOLITH_INHERITED_MAX * 16);
+    from.view.setUint32(at + xenolith_inherited.at.nr, 1, true);
+    from.view.setUint32(at + xenolith_inherited.at.list, entries, true);
+    return from.trap(__HYPERVISOR_xenolith_op, XENOLITHOP_inherited, at);
+  };
+
+  it('is one because a control domain says so, before it has memory', () => {
+    const unmade = rig.guestOf(rig.createDomain());
+    expect(service(guest, unmade.domid, XENOLITH_SERVICE_driver_domain)).toBe(-XEN_EPERM);
+    expect(service(rig.dom0, 99, XENOLITH_SERVICE_driver_domain)).toBe(-XEN_ESRCH);
+    expect(service(rig.dom0, unmade.domid, 0)).toBe(-XEN_EINVAL);
+    expect(service(rig.dom0, unmade.domid, 2)).toBe(-XEN_EINVAL);
+    expect(service(rig.dom0, guest.domid, XENOLITH_SERVICE_driver_domain)).toBe(-XEN_EINVAL);
+    expect(service(rig.dom0, unmade.domid, XENOLITH_SERVICE_driver_domain)).toBe(0);
+    expect(unmade.domain.service).toBe(XENOLITH_SERVICE_driver_domain);
+  });
+  it('may ask what it inherits, and nothing else that is for the control domain', () => {
+    expect(list(guest)).toBe(-XEN_EPERM);
+    guest.domain.service = XENOLITH_SERVICE_driver_domain;
+    expect(list(guest)).toBe(0);
+    for (const cmd of [XENOLITHOP_successor, XENOLITHOP_successor_waits, XENOLITHOP_handover])
+      expect(guest.trap(__HYPERVISOR_xenolith_op, cmd)).toBe(-XEN_EPERM);
+    expect(service(guest, guest.domid, XENOLITH_SERVICE_driver_domain)).toBe(-XEN_EPERM);
   });
 });
