@@ -45,74 +45,108 @@ export interface JournalFile {
   close(): void;
 }
 
+/** The system calls of a journal. */
+export interface FileCalls {
+  openSync(path: string, flags: string, mode?: number): number;
+  closeSync(fd: number): void;
+  fstatSync(fd: number): { readonly size: number };
+  ftruncateSync(fd: number, length: number): void;
+  readSync(fd: number, into: Uint8Array, offset: number, length: number, at: number): number;
+  writeSync(fd: number, from: Uint8Array, offset: number, length: number, at: number): number;
+  fdatasync(fd: number, done: (error: Error | null) => void): void;
+  fdatasyncSync(fd: number): void;
+  renameSync(from: string, to: string): void;
+  rmSync(path: string, options: { readonly force: boolean }): void;
+}
+const hostCalls: FileCalls = {
+  openSync,
+  closeSync,
+  fstatSync,
+  ftruncateSync,
+  readSync,
+  writeSync,
+  fdatasync,
+  fdatasyncSync,
+  renameSync,
+  rmSync,
+};
+
 /** A journal in the file system, `path`; a successor is written at `path`.new. */
 export class FileDisk implements JournalDisk {
   readonly #path: string;
+  readonly #calls: FileCalls;
 
-  constructor(path: string) {
+  /** `calls`: another file system's than the host's. */
+  constructor(path: string, calls: FileCalls = hostCalls) {
     this.#path = path;
+    this.#calls = calls;
   }
   read(from = 0): Uint8Array | undefined {
+    const calls = this.#calls;
     let fd: number;
     try {
-      fd = openSync(this.#path, 'r');
+      fd = calls.openSync(this.#path, 'r');
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
       throw error;
     }
     try {
-      const bytes = new Uint8Array(Math.max(0, fstatSync(fd).size - from));
+      const bytes = new Uint8Array(Math.max(0, calls.fstatSync(fd).size - from));
       let length = 0;
       for (let n = -1; n !== 0 && length < bytes.length; length += n)
-        n = readSync(fd, bytes, length, bytes.length - length, from + length);
+        n = calls.readSync(fd, bytes, length, bytes.length - length, from + length);
       return bytes.subarray(0, length);
     } finally {
-      closeSync(fd);
+      calls.closeSync(fd);
     }
   }
   open(length: number): JournalFile {
-    const fd = openSync(this.#path, 'r+', 0o600);
-    ftruncateSync(fd, length);
-    return new PlainFile(fd, length);
+    const fd = this.#calls.openSync(this.#path, 'r+', 0o600);
+    this.#calls.ftruncateSync(fd, length);
+    return new PlainFile(this.#calls, fd, length);
   }
   create(): JournalFile {
-    return new PlainFile(openSync(`${this.#path}.new`, 'w', 0o600), 0);
+    return new PlainFile(this.#calls, this.#calls.openSync(`${this.#path}.new`, 'w', 0o600), 0);
   }
   replace(file: JournalFile): void {
     // order: all of it is on the disk before its name is; else a power loss could leave a name with nothing in it.
     (file as PlainFile).syncNow();
-    renameSync(`${this.#path}.new`, this.#path);
+    this.#calls.renameSync(`${this.#path}.new`, this.#path);
   }
   remove(): void {
-    for (const path of [this.#path, `${this.#path}.new`]) rmSync(path, { force: true });
+    for (const path of [this.#path, `${this.#path}.new`]) this.#calls.rmSync(path, { force: true });
   }
 }
 
 class PlainFile implements JournalFile {
+  readonly #calls: FileCalls;
   readonly #fd: number;
   #length: number;
 
-  constructor(fd: number, length: number) {
+  constructor(calls: FileCalls, fd: number, length: number) {
+    this.#calls = calls;
     this.#fd = fd;
     this.#length = length;
   }
   append(bytes: Uint8Array): void {
+    const calls = this.#calls;
     try {
-      for (let at = 0; at < bytes.length; ) at += writeSync(this.#fd, bytes, at, bytes.length - at, this.#length + at);
+      for (let at = 0; at < bytes.length; )
+        at += calls.writeSync(this.#fd, bytes, at, bytes.length - at, this.#length + at);
     } catch (error) {
-      ftruncateSync(this.#fd, this.#length); // half a batch would be half a truth
+      calls.ftruncateSync(this.#fd, this.#length); // half a batch would be half a truth
       throw error;
     }
     this.#length += bytes.length;
   }
   sync(done: (error: Error | null) => void): void {
-    fdatasync(this.#fd, done);
+    this.#calls.fdatasync(this.#fd, done);
   }
   syncNow(): void {
-    fdatasyncSync(this.#fd);
+    this.#calls.fdatasyncSync(this.#fd);
   }
   close(): void {
-    closeSync(this.#fd);
+    this.#calls.closeSync(this.#fd);
   }
 }
 

@@ -109,9 +109,13 @@ export class NotedProcesses implements DomainProcesses {
   readonly cpu = new Map<string, number>();
   onStart: (domain: Domain) => void = () => {};
 
-  start(domain: Domain): void {
+  /** What `start` says: 0 or -errno. */
+  startResult = 0;
+  start(domain: Domain): number {
+    if (this.startResult < 0) return this.startResult;
     this.asked.push(`start ${domain.domid}`);
     this.onStart(domain);
+    return 0;
   }
   kill(domain: Domain): void {
     this.asked.push(`kill ${domain.domid}`);
@@ -467,8 +471,11 @@ export class Guest {
     return rc < 0 ? rc : this.get(gnttab_unmap_grant_ref, at, 'status');
   }
 
-  /** The guest's own pvbus code on this vCPU, in this thread, over a mapping of its own. */
-  kernel(id = 0): GuestVcpu {
+  /**
+   * The guest's own pvbus code on this vCPU, in this thread, over a mapping of its own. `door`: what lies between it
+   * and the hypervisor.
+   */
+  kernel(id = 0, door: (machine: Machine) => Machine = machine => machine): GuestVcpu {
     const link = this.link(id);
     const machine: Machine = {
       trap: (nr, a0, a1, a2, a3, a4) => {
@@ -481,7 +488,7 @@ export class Guest {
         throw new Error(`dom${this.domid} vcpu${id} has no pCPU`);
       },
     };
-    return new GuestVcpu(machine, this.domain.memory.again(), this.domain.layout, asDomid(this.domid), id);
+    return new GuestVcpu(door(machine), this.domain.memory.again(), this.domain.layout, asDomid(this.domid), id);
   }
 }
 

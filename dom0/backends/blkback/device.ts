@@ -1,6 +1,5 @@
 // One vbd: what the toolstack says of it, what the frontend says of itself, and the worker that serves it.
 // Xen: io/blkif.h, "Feature and Parameter Negotiation".
-import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import {
   type Domid,
   type Log,
@@ -14,7 +13,7 @@ import {
 } from '#pvbus';
 import { Backend, type BackendDevice, type BackendInstance, type Keys } from '../backend-device.ts';
 import type { BackendThread } from '../backend-thread.ts';
-import { discardGranularity } from './disk-image.ts';
+import { hostImages, type ImageFiles } from './image-files.ts';
 import { MAX_INDIRECT_SEGMENTS, SECTOR_SIZE } from './request.ts';
 import type { VbdConnection } from './vbd.ts';
 import type { BlkbackMessage, VbdFailure } from './worker.ts';
@@ -55,13 +54,15 @@ class VbdDevice implements BackendInstance {
   readonly #device: BackendDevice;
   readonly #thread: BlkbackThread;
   readonly #images: ImagesInUse;
+  readonly #files: ImageFiles;
   #image: OpenImage | undefined;
   #info = 0;
 
-  constructor(device: BackendDevice, thread: BlkbackThread, images: ImagesInUse) {
+  constructor(device: BackendDevice, thread: BlkbackThread, images: ImagesInUse, files: ImageFiles) {
     this.#device = device;
     this.#thread = thread;
     this.#images = images;
+    this.#files = files;
   }
 
   async probe(): Promise<Keys> {
@@ -160,23 +161,23 @@ class VbdDevice implements BackendInstance {
     if (!path.startsWith('/')) throw new XenError('EINVAL', `${label}: its image ${path} is not an absolute path`);
     if (!/^(r|w|w!|r!)$/.test(mode)) throw new XenError('EINVAL', `${label}: mode ${mode}, expected r or w`);
     const readOnly = !mode.startsWith('w') || cdrom;
-    let fd: number;
+    const files = this.#files;
+    let file: ReturnType<ImageFiles['open']>;
     try {
-      // Not O_CREAT: a typing error must not become an empty disk. O_NONBLOCK: nor a fifo that stops dom0.
-      fd = openSync(path, (readOnly ? constants.O_RDONLY : constants.O_RDWR) | constants.O_NONBLOCK);
+      file = files.open(path, readOnly);
     } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code ?? 'EIO'; // openSync throws nothing else
+      const code = (error as NodeJS.ErrnoException).code ?? 'EIO'; // a system call throws nothing else
       throw new XenError(code, `${label}: its image ${path}: ${(error as Error).message}`, error);
     }
+    const { fd, sizeBytes, identity } = file;
     try {
-      const stat = fstatSync(fd);
-      if (!stat.isFile()) throw new XenError('EINVAL', `${label}: its image ${path} is not a regular file`);
-      if (stat.size < SECTOR_SIZE) throw new XenError('EINVAL', `${label}: its image ${path} has no whole sector`);
-      const release = this.#images.claim(`${stat.dev}:${stat.ino}`, label, !readOnly, mode.endsWith('!'));
-      const granularity = readOnly || !wantDiscard ? 0 : discardGranularity(fd);
-      return { path, fd, sizeBytes: stat.size, readOnly, granularity, discard: granularity > 0, release };
+      if (identity === undefined) throw new XenError('EINVAL', `${label}: its image ${path} is not a regular file`);
+      if (sizeBytes < SECTOR_SIZE) throw new XenError('EINVAL', `${label}: its image ${path} has no whole sector`);
+      const release = this.#images.claim(identity, label, !readOnly, mode.endsWith('!'));
+      const granularity = readOnly || !wantDiscard ? 0 : files.discardGranularity(fd);
+      return { path, fd, sizeBytes, readOnly, granularity, discard: granularity > 0, release };
     } catch (error) {
-      closeSync(fd);
+      files.close(fd);
       throw error;
     }
   }
@@ -186,7 +187,7 @@ class VbdDevice implements BackendInstance {
     if (!image) return;
     this.#image = undefined;
     image.release();
-    closeSync(image.fd);
+    this.#files.close(image.fd);
   }
 }
 
@@ -202,15 +203,17 @@ export function createBlkback(options: {
   readonly log: Log;
   readonly thread: BlkbackThread;
   readonly domid?: Domid;
+  /** The host's, unless told. */
+  readonly files?: ImageFiles;
 }): Backend {
-  const { xs, log, thread } = options;
+  const { xs, log, thread, files = hostImages } = options;
   const images = new ImagesInUse();
   const backend = new Backend({
     xs,
     log,
     type: 'vbd',
     ...(options.domid === undefined ? {} : { domid: options.domid }),
-    create: device => new VbdDevice(device, thread, images),
+    create: device => new VbdDevice(device, thread, images, files),
   });
   thread.onEvent(event => {
     const failure = event as VbdFailure; // our own worker's

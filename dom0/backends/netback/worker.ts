@@ -7,21 +7,26 @@ import { Frame } from './frame.ts';
 import type { NetbackEvent, NetbackMessage, NetbackReport, VifConnection } from './messages.ts';
 import { type Turn, turnPackets, Vif } from './vif.ts';
 
+const makeBridge = (name: string, mtu: number, random: () => number): Bridge => new Bridge(name, mtu, { random });
+
 export class NetbackWorker implements BackendWorker {
   private readonly clock: Clock;
   private readonly log: Log;
   private readonly tell: (event: NetbackEvent) => void;
   private readonly random: () => number;
+  private readonly newBridge: typeof makeBridge;
   private readonly shared: Turn;
   private readonly bridges = new Map<string, Bridge>();
   private readonly vifs: Vif[] = [];
 
-  constructor(context: BackendContext, random: () => number = Math.random) {
+  /** `newBridge`: a bridge that loses frames, for one. */
+  constructor(context: BackendContext, random: () => number = Math.random, newBridge = makeBridge) {
     const { vcpu } = context;
     this.clock = context.clock;
     this.log = context.log;
     this.tell = event => context.tell(event);
     this.random = random;
+    this.newBridge = newBridge;
     this.shared = {
       vcpu,
       copies: new Copies(vcpu),
@@ -116,7 +121,7 @@ export class NetbackWorker implements BackendWorker {
   }
 
   private makeBridge(name: string, mtu: number): Bridge {
-    const bridge = new Bridge(name, mtu, { random: this.random });
+    const bridge = this.newBridge(name, mtu, this.random);
     this.bridges.set(name, bridge);
     return bridge;
   }
