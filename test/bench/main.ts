@@ -14,6 +14,7 @@ import { schedulerTable } from './rows-scheduler.ts';
 import { traceTable } from './rows-trace.ts';
 import { virtTable } from './rows-virt.ts';
 import { xenstoredTable } from './rows-xenstored.ts';
+import { xlRows } from './rows-xl.ts';
 import { type Row, table } from './table.ts';
 import { PingPong } from './yardsticks.ts';
 
@@ -36,6 +37,7 @@ const GROUPS: Record<string, (host: BenchHost) => Promise<Row[] | string>> = {
   trace: traceTable,
   virt: virtTable,
   xenstored: xenstoredTable,
+  xl: xlRows,
 };
 
 const wanted = process.argv.slice(2);

@@ -79,6 +79,9 @@ export class FakeToolstack {
   readonly failures = new Map<ToolstackOp, ToolstackError>();
   /** A domain of this name is there when its promise is kept, and not before. */
   readonly slow = new Map<string, Promise<void>>();
+  /** Of the requests of all tools together, how many were unanswered at once. */
+  mostAtOnce = 0;
+  #unanswered = 0;
   /** What `xl dmesg` reads. */
   messages = '(XEN) hello\n';
   /** What the commands about processors are told, as it is here; what they change is in `requests`. */
@@ -198,6 +201,7 @@ export class FakeToolstack {
     try {
       const request = checkRequest(message);
       this.requests.push(request);
+      this.mostAtOnce = Math.max(this.mostAtOnce, ++this.#unanswered);
       const failure = this.failures.get(request.op);
       if (failure !== undefined) this.#send(peer, { id, error: failure });
       else this.#act(peer, request);
@@ -394,6 +398,7 @@ export class FakeToolstack {
   }
 
   #send(peer: Peer, reply: ToolstackReply): void {
+    if (!('event' in reply)) this.#unanswered--;
     peer.socket.write(encodeFrame(reply));
   }
 }

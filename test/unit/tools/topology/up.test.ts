@@ -267,6 +267,16 @@ describe('xl up and xl down on a host that runs', () => {
     expect(existsSync(join(cwd, 'www.img'))).toBe(true);
   });
 
+  it('down ends as many as there are, a few at a time', async () => {
+    const names = Array.from({ length: 80 }, (_, i) => `d${i}`);
+    write(`domains:\n${names.map(name => `  ${name}: { kernel: k.js }\n`).join('')}`);
+    await on(['up', '-q', 'topology.yaml']);
+    const run = await on(['down', 'topology.yaml']);
+    expect([run.code, run.stderr]).toEqual([0, '']);
+    expect(new Set(lines(run.stdout))).toEqual(new Set(names.map(name => `- end of ${name}`)));
+    expect(host.mostAtOnce).toBeLessThanOrEqual(64);
+  });
+
   it('down of what is not there says so and succeeds', async () => {
     const run = await on(['down', 'topology.yaml']);
     expect(run.code).toBe(0);
