@@ -30,25 +30,28 @@ export class Devices {
   private readonly blkfront: Blkfront;
   private readonly netfront: Netfront;
   private readonly pvcalls: Frontend;
+  private readonly frontends: readonly Frontend[];
 
   constructor(parts: DevicesParts) {
-    const { xs, log, vcpu, blocking } = parts;
+    const { xs, log, vcpu, clock, blocking } = parts;
     this.parts = parts;
-    this.blkfront = new Blkfront({ xs, log, vcpu, blocking });
-    this.netfront = new Netfront({ xs, log, vcpu });
+    this.blkfront = new Blkfront({ xs, log, clock, vcpu, blocking });
+    this.netfront = new Netfront({ xs, log, clock, vcpu });
     this.pvcalls = new Frontend({
       xs,
       log,
+      clock,
       type: 'pvcalls',
       domid: vcpu.domid,
       create: device => new PvcallsDevice(device, vcpu, log),
     });
+    this.frontends = [this.blkfront.frontend, this.netfront.frontend, this.pvcalls];
   }
 
   /** Resolves when every device is connected, has failed, or has taken too long. */
   async start(timers: Timers): Promise<void> {
     const { xs, vcpu, log } = this.parts;
-    await findDevices(xs, vcpu.domid, [this.blkfront.frontend, this.netfront.frontend, this.pvcalls]);
+    await findDevices(xs, vcpu.domid, this.frontends);
     const all = Promise.all([this.blkfront.ready(), this.netfront.ready()]);
     let waited = false;
     const late = new Promise<void>(resolve => {
@@ -93,6 +96,22 @@ export class Devices {
     return progress ? 'progress' : 'idle';
   }
   deadline(): number | undefined {
-    return this.net?.deadline();
+    let first = this.net?.deadline();
+    const { frontends } = this;
+    for (let i = 0; i < frontends.length; i++) {
+      const deadline = frontends[i]!.deadline();
+      if (deadline !== undefined && (first === undefined || deadline < first)) first = deadline;
+    }
+    return first;
+  }
+  /** Something of a backend's is waited for. */
+  waits(): boolean {
+    const { frontends } = this;
+    for (let i = 0; i < frontends.length; i++) if (frontends[i]!.waits()) return true;
+    return false;
+  }
+  /** Time has passed. */
+  tick(now: number): void {
+    for (const frontend of this.frontends) frontend.tick(now);
   }
 }

@@ -25,6 +25,7 @@ import type { BlockDevice, Blocking } from './block-device.ts';
 import { type Arguments, isOn, parseCmdline } from './cmdline.ts';
 import { Devices } from './devices.ts';
 import { Hvc } from './drivers/hvc/device.ts';
+import { LOOK_NS } from './drivers/patience.ts';
 import type { WasmModule } from './fs/fat-core.ts';
 import { FatVolume } from './fs/fat-volume.ts';
 import { ReadOnlyDevice } from './fs/sector-device.ts';
@@ -189,6 +190,7 @@ export class Kernel implements Blocking {
   private stepDrivers(): 'progress' | 'idle' {
     this.vcpu.yieldIfAsked();
     let progress = this.vcpu.events.poll();
+    if (this.timers.takeRung()) this.devices.tick(this.clock.now());
     if (this.store.step() === 'progress') progress = true;
     if (this.devices.step() === 'progress') progress = true;
     if (this.console.step() === 'progress') progress = true;
@@ -199,6 +201,11 @@ export class Kernel implements Blocking {
   /** Have the hypervisor wake us at the next deadline. */
   arm(): void {
     this.timers.arm(this.devices.deadline());
+    this.armLook();
+  }
+  /** A peer that does not notify, or a notification that is lost, costs a second and not the device. */
+  private armLook(): void {
+    if (this.devices.waits() || this.xs.outstanding > 0 || !this.console.drained) this.timers.armWithin(LOOK_NS);
   }
   /** Sleep until the next event or deadline. */
   block(): void {
@@ -211,6 +218,7 @@ export class Kernel implements Blocking {
       if (this.stepDrivers() !== 'idle' || condition()) continue;
       // A timer that is due is nothing to wake for: it would be due again at once.
       this.timers.armFor(this.devices.deadline());
+      this.armLook();
       this.sleep();
     }
   }

@@ -25,6 +25,9 @@ export class Timers {
   private readonly heap: Entry[] = [];
   private readonly alarm: (deadline: number) => void;
   private armed = Number.POSITIVE_INFINITY;
+  /** The moment of the last `armWithin`. */
+  private latest = 0;
+  private rung = false;
   private nextOrder = 0;
 
   /** `alarm` has the vCPU woken at a time; `fired` is to be called then. */
@@ -74,6 +77,13 @@ export class Timers {
   /** The vCPU was woken by its timer. */
   fired(): void {
     this.armed = Number.POSITIVE_INFINITY;
+    this.rung = true;
+  }
+  /** True once after each time the vCPU was woken by its timer. Costs no look at the clock. */
+  takeRung(): boolean {
+    const { rung } = this;
+    this.rung = false;
+    return rung;
   }
   /**
    * Before sleeping: be woken at the earliest of our deadlines and `other`. Asks the hypervisor only when that is
@@ -87,6 +97,13 @@ export class Timers {
     if (deadline >= this.armed) return;
     this.armed = deadline;
     this.alarm(deadline);
+  }
+
+  /** Before sleeping: be woken within `ns`, always the same, at the latest. Looks at the clock only when nothing is armed that does. */
+  armWithin(ns: number): void {
+    if (this.armed <= this.latest) return;
+    this.latest = this.clock.now() + ns;
+    this.armFor(this.latest);
   }
 
   private before(a: number, b: number): boolean {

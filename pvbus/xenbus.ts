@@ -22,7 +22,8 @@ export async function readState(xs: XenstoreClient, path: string, tx = 0): Promi
   }
 }
 
-function asState(value: string): XenbusState {
+/** untrusted: a state as a peer wrote it. A missing or senseless one is Unknown. */
+export function asState(value: string | undefined): XenbusState {
   const n = parseDecimal(value, XenbusState.Reconfigured);
   return (n ?? XenbusState.Unknown) as XenbusState; // checked: every number up to the last state is one
 }

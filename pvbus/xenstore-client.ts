@@ -4,8 +4,6 @@
 import {
   XENSTORE_PAYLOAD_MAX,
   XS_CONTROL,
-  XS_DIRECTORY,
-  XS_DIRECTORY_PART,
   XS_ERROR,
   XS_GET_DOMAIN_PATH,
   XS_GET_PERMS,
@@ -19,17 +17,15 @@ import {
   XS_RM,
   XS_SET_PERMS,
   XS_SET_TARGET,
-  XS_TRANSACTION_END,
-  XS_TRANSACTION_START,
-  XS_UNWATCH,
-  XS_WATCH,
   XS_WATCH_EVENT,
-  XS_WRITE,
 } from './abi/xs_wire.ts';
 import type { Domid, EvtchnPort, Gfn } from './brands.ts';
 import { XenError, xsErrorNames } from './errors.ts';
 import type { Log } from './log.ts';
+import { awaited, promised } from './routine.ts';
 import { XenstoreFrameReader, xenstoreFrame } from './xenstore-frame.ts';
+import { type WatchCallback, XenstoreRoutines } from './xenstore-routines.ts';
+import { NOTHING, split, strings, text } from './xenstore-strings.ts';
 
 export interface XenstoreTransport {
   /** Queue bytes in order; never blocks. */
@@ -40,8 +36,6 @@ export interface XenstoreTransport {
   onClose(cb: (reason: string) => void): void;
   close(): void;
 }
-
-export type WatchCallback = (path: string, token: string) => void;
 
 interface Pending {
   readonly type: number;
@@ -54,32 +48,6 @@ interface Watch {
   readonly cb: WatchCallback;
 }
 
-/** A transaction that met this many conflicts in a row is reported as EAGAIN to its caller. */
-const TRANSACTION_ATTEMPTS = 1000;
-/** A listing that changed this many times while it was read in parts is reported as EAGAIN. */
-const LISTING_ATTEMPTS = 100;
-
-const encoder = new TextEncoder();
-const decoder = new TextDecoder();
-const text = (payload: Uint8Array): string => decoder.decode(payload);
-
-/** Strings each followed by a NUL, which is most of the protocol. */
-function strings(...parts: (string | number)[]): Uint8Array {
-  for (const part of parts) {
-    if (typeof part === 'string' && part.includes('\0'))
-      throw new XenError('EINVAL', 'a NUL byte in a xenstore string');
-  }
-  return encoder.encode(parts.map(part => `${part}\0`).join(''));
-}
-const NOTHING = strings('');
-
-/** The strings of a reply; one that lacks its last NUL is taken as if it were there. */
-function split(payload: Uint8Array): string[] {
-  const parts = text(payload).split('\0');
-  if (parts.at(-1) === '') parts.pop();
-  return parts;
-}
-
 export class XenstoreClient {
   readonly #transport: XenstoreTransport;
   readonly #log: Log | undefined;
@@ -89,6 +57,15 @@ export class XenstoreClient {
   readonly #closed: ((error: XenError) => void)[] = [];
   #nextId = 1;
   #end: XenError | undefined;
+  /** The same for routines. */
+  readonly routines = new XenstoreRoutines({
+    ask: (type, tx, payload, what) => (done, failed) => this.#ask(type, tx, payload, what, done, failed),
+    listen: (path, token, cb) => this.#listen(path, token, cb),
+    deafen: (path, token) => {
+      const watch = this.#watches.get(token)?.find(w => w.path === path);
+      if (watch) this.#forget(token, watch);
+    },
+  });
 
   constructor(transport: XenstoreTransport, log?: Log) {
     this.#transport = transport;
@@ -109,12 +86,7 @@ export class XenstoreClient {
 
   /** Missing parents are created, with empty values. */
   async write(path: string, value: string | Uint8Array, tx = 0): Promise<void> {
-    const head = strings(path);
-    const tail = typeof value === 'string' ? encoder.encode(value) : value;
-    const payload = new Uint8Array(head.length + tail.length);
-    payload.set(head);
-    payload.set(tail, head.length);
-    await this.#request(XS_WRITE, tx, payload, `write ${path}`);
+    await promised(this.routines.write(path, value, tx));
   }
 
   async mkdir(path: string, tx = 0): Promise<void> {
@@ -128,42 +100,7 @@ export class XenstoreClient {
 
   /** The names of a node's children, however many. */
   async directory(path: string, tx = 0): Promise<string[]> {
-    try {
-      return split(await this.#request(XS_DIRECTORY, tx, strings(path), `directory ${path}`));
-    } catch (error) {
-      if (!(error instanceof XenError && error.code === 'E2BIG')) throw error;
-    }
-    for (let attempt = 0; attempt < LISTING_ATTEMPTS; attempt++) {
-      const names = await this.#directoryInParts(path, tx);
-      if (names !== undefined) return names;
-    }
-    throw new XenError('EAGAIN', `xenstore: ${path} keeps changing while it is listed`);
-  }
-
-  /** Undefined when the node changed between two parts. */
-  async #directoryInParts(path: string, tx: number): Promise<string[] | undefined> {
-    const names: string[] = [];
-    let generation: string | undefined;
-    for (let offset = 0; ; ) {
-      const payload = await this.#request(
-        XS_DIRECTORY_PART,
-        tx,
-        strings(path, offset),
-        `directory ${path} from ${offset}`,
-      );
-      const [now, ...parts] = split(payload);
-      if (generation !== undefined && now !== generation) return undefined;
-      generation = now;
-      // Xen: an empty name ends the list; a part that adds nothing does too.
-      let added = 0;
-      for (const name of parts) {
-        if (name === '') return names;
-        names.push(name);
-        added += name.length + 1;
-      }
-      if (added === 0) return names;
-      offset += added;
-    }
+    return promised(this.routines.directory(path, tx));
   }
 
   async getPerms(path: string, tx = 0): Promise<string[]> {
@@ -189,24 +126,12 @@ export class XenstoreClient {
 
   /** `cb` is called once at once, then after every change at `path` or below (down to `depth` levels). */
   async watch(path: string, token: string, cb: WatchCallback, depth?: number): Promise<void> {
-    const watch: Watch = { path, cb };
-    const listed = this.#watches.get(token);
-    if (listed) listed.push(watch);
-    else this.#watches.set(token, [watch]);
-    try {
-      const payload = depth === undefined ? strings(path, token) : strings(path, token, depth);
-      await this.#request(XS_WATCH, 0, payload, `watch ${path}`);
-    } catch (error) {
-      this.#forget(token, watch);
-      throw error;
-    }
+    await promised(this.routines.watch(path, token, cb, depth));
   }
 
   /** `cb` is not called again from here on. */
   async unwatch(path: string, token: string): Promise<void> {
-    const watch = this.#watches.get(token)?.find(w => w.path === path);
-    if (watch) this.#forget(token, watch);
-    await this.#request(XS_UNWATCH, 0, strings(path, token), `unwatch ${path}`);
+    await promised(this.routines.unwatch(path, token));
   }
 
   /** Also ends the transactions of this client. */
@@ -219,30 +144,7 @@ export class XenstoreClient {
 
   /** Runs `body` until it commits without a conflict. When `body` throws, nothing of it is kept. */
   async transaction<T>(body: (tx: number) => Promise<T>): Promise<T> {
-    for (let attempt = 1; ; attempt++) {
-      const tx = await this.#startTransaction();
-      let result: T;
-      try {
-        result = await body(tx);
-      } catch (error) {
-        // The reason is what the caller needs; a failure to abort would only hide it.
-        await this.#request(XS_TRANSACTION_END, tx, strings('F'), 'abort transaction').catch(() => {});
-        throw error;
-      }
-      try {
-        await this.#request(XS_TRANSACTION_END, tx, strings('T'), 'commit transaction');
-        return result;
-      } catch (error) {
-        const again = error instanceof XenError && error.code === 'EAGAIN' && attempt < TRANSACTION_ATTEMPTS;
-        if (!again) throw error;
-      }
-    }
-  }
-
-  async #startTransaction(): Promise<number> {
-    const id = Number(split(await this.#request(XS_TRANSACTION_START, 0, NOTHING, 'start transaction'))[0]);
-    if (Number.isInteger(id) && id > 0 && id <= 0xffffffff) return id;
-    throw new XenError('EIO', 'xenstore: the reply to start transaction is no transaction id');
+    return promised(this.routines.transaction(tx => awaited(body(tx))));
   }
 
   // ---- domains ----
@@ -288,17 +190,36 @@ export class XenstoreClient {
     this.#finish(new XenError('ECANCELED', 'xenstore: closed'));
   }
 
+  /** Requests that wait for a reply. */
+  get outstanding(): number {
+    return this.#pending.size;
+  }
+
   #request(type: number, tx: number, payload: Uint8Array, what: string): Promise<Uint8Array> {
-    if (this.#end) return Promise.reject(new XenError(this.#end.code, `xenstore: ${what}: ${this.#end.message}`));
+    return new Promise((resolve, reject) => this.#ask(type, tx, payload, what, resolve, reject));
+  }
+  #ask(
+    type: number,
+    tx: number,
+    payload: Uint8Array,
+    what: string,
+    resolve: (payload: Uint8Array) => void,
+    reject: (error: XenError) => void,
+  ): void {
+    if (this.#end) {
+      reject(new XenError(this.#end.code, `xenstore: ${what}: ${this.#end.message}`));
+      return;
+    }
     // Xen: the daemon kills a connection that sends more; better that this one request fails.
-    if (payload.length > XENSTORE_PAYLOAD_MAX) return Promise.reject(new XenError('E2BIG', `xenstore: ${what}`));
+    if (payload.length > XENSTORE_PAYLOAD_MAX) {
+      reject(new XenError('E2BIG', `xenstore: ${what}`));
+      return;
+    }
     while (this.#pending.has(this.#nextId)) this.#nextId = this.#following(this.#nextId);
     const id = this.#nextId;
     this.#nextId = this.#following(id);
-    return new Promise((resolve, reject) => {
-      this.#pending.set(id, { type, what, resolve, reject });
-      this.#transport.send(xenstoreFrame(type, id, tx, payload));
-    });
+    this.#pending.set(id, { type, what, resolve, reject });
+    this.#transport.send(xenstoreFrame(type, id, tx, payload));
   }
 
   /** Ids wrap; 0 is kept for watch events. */
@@ -356,6 +277,14 @@ export class XenstoreClient {
         this.#log?.error(`xenstore: the watch on ${watch.path} threw: ${error instanceof Error ? error.stack : error}`);
       }
     }
+  }
+
+  #listen(path: string, token: string, cb: WatchCallback): () => void {
+    const watch: Watch = { path, cb };
+    const listed = this.#watches.get(token);
+    if (listed) listed.push(watch);
+    else this.#watches.set(token, [watch]);
+    return () => this.#forget(token, watch);
   }
 
   #forget(token: string, watch: Watch): void {

@@ -1,20 +1,25 @@
 // The life every frontend shares, twin of dom0/backends/backend-device.ts: find the devices the toolstack
 // gave this domain, negotiate with each backend through xenstore, close with it, and come back when it
 // does. Xen: io/xenbus.h and the state diagrams of io/blkif.h. Nothing a backend writes is trusted.
+// Routines, not promises: a disk's backend is to be able to come back while a program waits in a read.
 import {
+  all,
+  asState,
+  type Clock,
   type Domid,
   domid,
+  errorPath,
   type Log,
   parseDecimal,
-  Reconciler,
-  readKey,
-  readState,
-  reportFatal,
+  type Routine,
   stateName,
+  systemClock,
   XenbusState,
   XenError,
   type XenstoreClient,
 } from '#pvbus';
+import { LOOK_NS, Patience } from './patience.ts';
+import { Turns } from './turns.ts';
 
 /** Keys of a xenstore directory, to be published together. */
 export type Keys = Readonly<Record<string, string | number>>;
@@ -25,20 +30,30 @@ export interface FrontendInstance {
    * The backend waits: read its features, make the rings; what to publish with Initialised. Called again
    * for every new connection, when what is left of the one before must be let go of first.
    */
-  setup(): Promise<Keys>;
+  setup(): Routine<Keys>;
   /** The backend serves the rings: read its properties; requests may flow from here on. */
-  connected(): Promise<void>;
+  connected(): Routine<void>;
   /** The backend is leaving: send nothing more. Its last answers may still be read until the next setup. */
-  disconnect(): Promise<void>;
+  disconnect(): void;
   /** The device will not come back: fail what is unanswered. */
-  remove(reason: XenError): Promise<void>;
+  remove(reason: XenError): void;
   /** After remove, once the backend has left or its nodes are gone: give back what was shared with it. */
-  release?(): Promise<void>;
+  release?(): void;
+  /** Something of the backend's is waited for: the rings are looked at once a second although nobody notifies. */
+  readonly waits: boolean;
+  /** Look at what `step` would not: called once a second at most, while it waits. */
+  look?(): void;
+  /** Requests the backend owes an answer to; of devices whose answers may not take for ever. */
+  readonly unanswered?: number;
+  /** Answers there have been. */
+  readonly answered?: number;
 }
 
 export interface FrontendOptions {
   readonly xs: XenstoreClient;
   readonly log: Log;
+  /** The machine's, if it is no other. */
+  readonly clock?: Clock | undefined;
   /** Xen's name of the device class: 'vbd', 'vif', 'pvcalls'. */
   readonly type: string;
   /** This domain. */
@@ -50,6 +65,8 @@ export interface FrontendOptions {
 
 /** A backend that closes on us is asked to start again this often, unless requests were answered between. */
 const MAX_RETRIES = 3;
+/** And one that answers nothing is closed by us this often. */
+const MAX_RESETS = 2;
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 const asXenError = (error: unknown): XenError =>
@@ -88,7 +105,9 @@ export class Frontend {
   readonly #options: FrontendOptions;
   readonly #root: string;
   readonly #devices = new Map<string, FrontendDevice>();
-  readonly #listing: Reconciler;
+  /** The same, without an iterator: it is looked at before every sleep. */
+  #all: readonly FrontendDevice[] = [];
+  readonly #listing: Turns;
 
   constructor(options: FrontendOptions) {
     this.#options = options;
@@ -96,9 +115,10 @@ export class Frontend {
     options.xs.onClose(() => {
       for (const device of this.#devices.values()) device.freeze();
     });
-    this.#listing = new Reconciler(
+    this.#listing = new Turns(
       () => this.#list(),
       error => options.log.error(`${this.#root}: ${messageOf(error)}`),
+      options.clock ?? systemClock,
     );
   }
 
@@ -128,6 +148,26 @@ export class Frontend {
     await Promise.all([...this.#devices.values()].map(device => device.close()));
   }
 
+  /** When `tick` is to be called; undefined while nothing waits for time to pass. */
+  deadline(): number | undefined {
+    let first = this.#listing.deadline;
+    for (let i = 0; i < this.#all.length; i++) {
+      const { deadline } = this.#all[i]!;
+      if (deadline !== undefined && (first === undefined || deadline < first)) first = deadline;
+    }
+    return first;
+  }
+  /** Something of a backend's is waited for: `tick` is to be called once a second. */
+  waits(): boolean {
+    for (let i = 0; i < this.#all.length; i++) if (this.#all[i]!.waits) return true;
+    return false;
+  }
+  /** Time has passed. */
+  tick(now: number): void {
+    this.#listing.tick(now);
+    for (const device of this.#devices.values()) device.tick(now);
+  }
+
   /** A watch has fired for `path`, which is this type's directory, above it or below. */
   changed(path: string): void {
     const [devid, key] = path.slice(this.#root.length + 1).split('/');
@@ -140,10 +180,10 @@ export class Frontend {
     if (key === undefined || key === 'state' || key === 'backend') device?.poke();
   }
 
-  async #list(): Promise<void> {
+  *#list(): Routine<void> {
     let names: string[] = [];
     try {
-      names = await this.#options.xs.directory(this.#root);
+      names = yield* this.#options.xs.routines.directory(this.#root);
     } catch (error) {
       if (!(error instanceof XenError && error.code === 'ENOENT')) throw error;
     }
@@ -155,9 +195,11 @@ export class Frontend {
     if (devid === undefined) return undefined;
     const device = new FrontendDevice(this.#options, `${this.#root}/${name}`, devid, existed => {
       if (this.#devices.get(name) === device) this.#devices.delete(name);
+      this.#all = [...this.#devices.values()];
       if (existed) this.#listing.poke(); // the toolstack may have made it anew while the old one was let go
     });
     this.#devices.set(name, device);
+    this.#all = [...this.#devices.values()];
     return device;
   }
 }
@@ -174,7 +216,9 @@ export class FrontendDevice {
   readonly #xs: XenstoreClient;
   readonly #log: Log;
   readonly #instance: FrontendInstance;
-  readonly #reconciler: Reconciler;
+  readonly #turns: Turns;
+  readonly #patience = new Patience();
+  #lastLook = 0;
   readonly #forget: (existed: boolean) => void;
   readonly #ready: Promise<void>;
   #isReady: () => void = () => {};
@@ -186,6 +230,9 @@ export class FrontendDevice {
   #seen = false;
   #wasConnected = false;
   #retries = 0;
+  #resets = 0;
+  /** We close the connection, for the backend to begin anew. */
+  #resetting = false;
   #failure: XenError | undefined;
   /** Closed by us: a backend that comes back is not answered. */
   #leaving = false;
@@ -208,9 +255,10 @@ export class FrontendDevice {
     });
     this.#ready.catch(() => {}); // a device nobody waits for may fail
     this.#instance = options.create(this);
-    this.#reconciler = new Reconciler(
+    this.#turns = new Turns(
       () => this.#turn(),
       error => this.#log.error(`${this.label}: ${messageOf(error)}`),
+      options.clock ?? systemClock,
     );
   }
 
@@ -230,16 +278,16 @@ export class FrontendDevice {
   }
 
   /** A key of our own directory. */
-  key(name: string): Promise<string | undefined> {
-    return readKey(this.#xs, `${this.path}/${name}`);
+  key(name: string): Routine<string | undefined> {
+    return this.#xs.routines.readKey(`${this.path}/${name}`);
   }
   /** untrusted: a key of the backend's directory. At most 4096 bytes, and nothing else is known of it. */
-  backendKey(name: string): Promise<string | undefined> {
-    return readKey(this.#xs, `${this.#backendPath}/${name}`);
+  backendKey(name: string): Routine<string | undefined> {
+    return this.#xs.routines.readKey(`${this.#backendPath}/${name}`);
   }
   /** A decimal key of the backend's, at most `max`. Throws EINVAL when it is something else. */
-  async backendNumber(name: string, max = 0xffffffff, absent?: number): Promise<number> {
-    const value = await this.backendKey(name);
+  *backendNumber(name: string, max = 0xffffffff, absent?: number): Routine<number> {
+    const value = yield* this.backendKey(name);
     if (value === undefined && absent !== undefined) return absent;
     const n = parseDecimal(value, max);
     if (n !== undefined) return n;
@@ -250,6 +298,7 @@ export class FrontendDevice {
   /** Requests are being answered: a backend that closes later may be asked to start again. */
   healthy(): void {
     this.#retries = 0;
+    this.#resets = 0;
   }
   /** The backend broke the protocol: give the device up. */
   fail(error: XenError): void {
@@ -257,11 +306,43 @@ export class FrontendDevice {
     this.poke();
   }
   poke(): void {
-    if (!this.#ended) this.#reconciler.poke();
+    if (!this.#ended) this.#turns.poke();
   }
   settled(): Promise<void> {
-    return this.#reconciler.settled();
+    return this.#turns.settled();
   }
+  get deadline(): number | undefined {
+    return this.#turns.deadline;
+  }
+  get waits(): boolean {
+    return this.#resetting || this.#instance.waits;
+  }
+  tick(now: number): void {
+    if (this.#ended) return;
+    this.#turns.tick(now);
+    if (now < this.#lastLook + LOOK_NS || !this.waits) return;
+    this.#lastLook = now;
+    this.#instance.look?.();
+    this.#beImpatient();
+  }
+  /** An answer that does not come within a minute is asked for again, over a new connection; then the device fails. */
+  #beImpatient(): void {
+    const { unanswered = 0, answered = 0 } = this.#instance;
+    const waits = this.#state === XenbusState.Connected ? unanswered > 0 : this.#resetting;
+    const patience = this.#patience.look(waits, answered);
+    if (this.#patience.answered) this.healthy();
+    if (patience === 'patient') return;
+    if (patience === 'uneasy') this.#log.warn(`${this.label}: the backend does not answer`);
+    else if (this.#resetting || this.#resets >= MAX_RESETS) {
+      this.fail(new XenError('ETIMEDOUT', `${this.label}: the backend does not answer`));
+    } else {
+      this.#log.warn(`${this.label}: the backend does not answer: connecting anew`);
+      this.#resets++;
+      this.#resetting = true;
+      this.poke();
+    }
+  }
+
   /** Close the device for good. */
   async close(): Promise<void> {
     this.#leaving = true;
@@ -275,75 +356,106 @@ export class FrontendDevice {
 
   // Everything below runs in turns, one at a time. A turn looks at what is so now, not at what an event said.
 
-  async #turn(): Promise<void> {
+  *#turn(): Routine<void> {
     if (this.#ended) return;
     try {
-      await this.#reconcile();
+      yield* this.#reconcile();
     } catch (error) {
       if (error instanceof Unplugged) return this.poke();
-      await this.#giveUp(asXenError(error));
+      yield* this.#giveUp(asXenError(error));
     }
   }
 
-  async #reconcile(): Promise<void> {
-    const [own, path, backendId] = await Promise.all([this.key('state'), this.key('backend'), this.key('backend-id')]);
-    if (own === undefined && path === undefined) return this.#seen ? this.#vanish() : this.#neverWas();
+  *#reconcile(): Routine<void> {
+    const [own, path, backendId] = yield* all([this.key('state'), this.key('backend'), this.key('backend-id')]);
+    if (own === undefined && path === undefined) return this.#seen ? yield* this.#vanish() : this.#neverWas();
     const peer = parseDecimal(backendId, 0x7fef);
     if (own === undefined || path === undefined || peer === undefined) return; // the toolstack isn't done with it
     this.#seen = true;
-    if (path !== this.#backendPath) await this.#follow(path);
+    if (path !== this.#backendPath) yield* this.#follow(path);
     this.#backendDomid = domid(peer);
     if (this.#failure && !this.#leaving) throw this.#failure;
-    if (this.#leaving) return this.#leave();
-    await this.#answer(await this.#backendState());
+    if (this.#leaving) return yield* this.#leave();
+    const backend = yield* this.#backendState();
+    if (this.#resetting && this.#state === XenbusState.Connected) return yield* this.#close();
+    yield* this.#answer(backend);
   }
 
-  async #answer(backend: XenbusState): Promise<void> {
+  *#answer(backend: XenbusState): Routine<void> {
     switch (this.#state) {
       case XenbusState.Initialising:
-        if (backend === XenbusState.InitWait || backend === XenbusState.Initialised) return this.#setup();
+        if (backend === XenbusState.InitWait || backend === XenbusState.Initialised) return yield* this.#setup(backend);
         if (backend !== XenbusState.Closing) return;
         this.#refused();
-        return this.#switch(XenbusState.Closed);
+        return yield* this.#switch(XenbusState.Closed);
       case XenbusState.Initialised:
-        if (backend === XenbusState.Connected) return this.#connect();
+        if (backend === XenbusState.Connected) return yield* this.#connect();
         if (backend === XenbusState.InitWait || backend === XenbusState.Initialised) return;
-        return this.#part(backend);
+        return yield* this.#part(backend);
       case XenbusState.Connected:
         if (backend === XenbusState.Connected) return;
-        return this.#part(backend);
+        return yield* this.#part(backend);
       case XenbusState.Closed:
-        if (backend === XenbusState.InitWait) return this.#switch(XenbusState.Initialising);
+        if (backend === XenbusState.InitWait) return yield* this.#switch(XenbusState.Initialising);
         if (backend !== XenbusState.Closed || this.#retries >= MAX_RETRIES) return;
         // Both ends are closed but the device is still meant to be: start again.
-        if ((await this.backendKey('online').catch(() => '0')) === '0') return;
+        if ((yield* this.#isOnline()) === false) return;
         this.#retries++;
-        return this.#switch(XenbusState.Initialising);
+        return yield* this.#switch(XenbusState.Initialising);
     }
   }
 
-  async #setup(): Promise<void> {
-    const keys = await this.#instance.setup();
-    await this.#switch(XenbusState.Initialised, keys);
+  *#setup(backend: XenbusState): Routine<void> {
+    let keys: Keys;
+    try {
+      keys = yield* this.#instance.setup();
+    } catch (error) {
+      return yield* this.#unlessItLeft(backend, error);
+    }
+    yield* this.#switch(XenbusState.Initialised, keys);
   }
 
-  async #connect(): Promise<void> {
-    await this.#instance.connected();
-    await this.#switch(XenbusState.Connected);
+  *#connect(): Routine<void> {
+    try {
+      yield* this.#instance.connected();
+    } catch (error) {
+      return yield* this.#unlessItLeft(XenbusState.Connected, error);
+    }
+    this.#resetting = false;
+    yield* this.#switch(XenbusState.Connected);
     this.#isReady();
     if (!this.#wasConnected) this.#options.onConnected?.(this);
     else this.#log.info(`${this.label}: connected again`);
     this.#wasConnected = true;
   }
 
+  /** A handshake failed. When the backend is not where it was either, it died in it, and the next turn sees that. */
+  *#unlessItLeft(was: XenbusState, error: unknown): Routine<void> {
+    if (error instanceof Unplugged || (yield* this.#backendState()) === was) throw error;
+    this.poke();
+  }
+
   /** The backend has left Connected: close with it, or be ready for the one that takes its place. */
-  async #part(backend: XenbusState): Promise<void> {
+  *#part(backend: XenbusState): Routine<void> {
     this.#log.warn(`${this.label}: the backend is ${stateName(backend)}`);
-    await this.#instance.disconnect();
-    if (backend !== XenbusState.Closing) return this.#switch(XenbusState.Initialising);
+    if (backend === XenbusState.Closing) return yield* this.#close();
+    this.#instance.disconnect();
+    yield* this.#switch(XenbusState.Initialising);
+  }
+
+  *#close(): Routine<void> {
+    this.#instance.disconnect();
     if (!this.#wasConnected) this.#refused();
-    await this.#switch(XenbusState.Closing);
-    await this.#switch(XenbusState.Closed);
+    yield* this.#switch(XenbusState.Closing);
+    yield* this.#switch(XenbusState.Closed);
+  }
+
+  *#isOnline(): Routine<boolean> {
+    try {
+      return (yield* this.backendKey('online')) !== '0';
+    } catch {
+      return false; // its directory has gone, or is not ours to read
+    }
   }
 
   /** Nobody is to wait for a first connection any more, though one may still come. */
@@ -351,73 +463,86 @@ export class FrontendDevice {
     this.#isNot(new XenError('ENODEV', `${this.label}: its backend has closed before it connected`));
   }
 
-  async #leave(): Promise<void> {
+  *#leave(): Routine<void> {
     if (this.#state !== XenbusState.Closed) {
-      await this.#instance.disconnect();
-      await this.#switch(XenbusState.Closing);
-      await this.#switch(XenbusState.Closed);
+      this.#instance.disconnect();
+      yield* this.#switch(XenbusState.Closing);
+      yield* this.#switch(XenbusState.Closed);
     }
-    await this.#remove(new XenError('ENODEV', `${this.label}: closed`));
-    const backend = await this.#backendState();
-    if (backend !== XenbusState.Connected && backend !== XenbusState.Closing) await this.#release();
+    this.#remove(new XenError('ENODEV', `${this.label}: closed`));
+    const backend = yield* this.#backendState();
+    if (backend !== XenbusState.Connected && backend !== XenbusState.Closing) this.#release();
   }
 
-  async #giveUp(error: XenError): Promise<void> {
+  *#giveUp(error: XenError): Routine<void> {
     this.#leaving = true;
-    await this.#instance.disconnect();
+    this.#instance.disconnect();
     this.#state = XenbusState.Closing;
-    await reportFatal(this.#xs, this.path, error, this.#log);
-    await this.#switch(XenbusState.Closed).catch(() => {}); // unplugged meanwhile: the same end
-    await this.#remove(error);
+    this.#log.error(`${this.path}: ${error.code}: ${error.message}`);
+    try {
+      yield* this.#xs.routines.write(errorPath(this.path), `${error.code} ${error.message}`);
+      yield* this.#switch(XenbusState.Closing);
+      yield* this.#switch(XenbusState.Closed);
+    } catch (cause) {
+      // It is being unplugged, the same end, or xenstore is gone: the line above is what is left to say.
+      if (!(cause instanceof Unplugged)) this.#log.warn(`${this.path}: could not report that: ${messageOf(cause)}`);
+    }
+    this.#remove(error);
   }
 
   /** News of a device that is gone already, or not written in full. A later event finds it again. */
-  async #neverWas(): Promise<void> {
-    if (this.#reconciler.wanted) return;
+  #neverWas(): void {
+    if (this.#turns.wanted) return;
     this.#ended = true;
     this.#forget(false);
-    await this.#remove(new XenError('ENODEV', `${this.label}: there is no such device`));
+    this.#remove(new XenError('ENODEV', `${this.label}: there is no such device`));
   }
 
   /** The toolstack removed the nodes. */
-  async #vanish(): Promise<void> {
+  *#vanish(): Routine<void> {
     this.#ended = true;
-    await this.#instance.disconnect();
-    await this.#remove(new XenError('ENODEV', `${this.label}: unplugged`));
-    await this.#release();
+    this.#instance.disconnect();
+    this.#remove(new XenError('ENODEV', `${this.label}: unplugged`));
+    this.#release();
     if (this.#backendPath !== undefined) {
-      await this.#xs.unwatch(`${this.#backendPath}/state`, `frontend:${this.path}`).catch(() => {}); // gone with it
+      yield* this.#unwatch(this.#backendPath);
     }
     this.#forget(true);
   }
 
-  async #remove(reason: XenError): Promise<void> {
+  #remove(reason: XenError): void {
     if (this.#removed) return;
     this.#removed = true;
     this.#isNot(reason);
-    await this.#instance.remove(reason);
+    this.#instance.remove(reason);
   }
 
-  async #release(): Promise<void> {
+  #release(): void {
     if (this.#released) return;
     this.#released = true;
-    await this.#instance.release?.();
+    this.#instance.release?.();
   }
 
   /** Watch a backend; the toolstack names another one when a driver domain was replaced. */
-  async #follow(path: string): Promise<void> {
-    const token = `frontend:${this.path}`;
+  *#follow(path: string): Routine<void> {
     if (this.#backendPath !== undefined) {
-      await this.#xs.unwatch(`${this.#backendPath}/state`, token).catch(() => {}); // its nodes may be gone
-      if (this.#state !== XenbusState.Closed) await this.#part(XenbusState.Unknown);
+      yield* this.#unwatch(this.#backendPath);
+      if (this.#state !== XenbusState.Closed) yield* this.#part(XenbusState.Unknown);
     }
     this.#backendPath = path;
-    await this.#xs.watch(`${path}/state`, token, () => this.poke());
+    yield* this.#xs.routines.watch(`${path}/state`, `frontend:${this.path}`, () => this.poke());
+  }
+  *#unwatch(path: string): Routine<void> {
+    try {
+      yield* this.#xs.routines.unwatch(`${path}/state`, `frontend:${this.path}`);
+    } catch {
+      // Its nodes went, and the watch with them.
+    }
   }
 
-  async #backendState(): Promise<XenbusState> {
+  *#backendState(): Routine<XenbusState> {
     try {
-      return await readState(this.#xs, this.#backendPath ?? '');
+      return asState(yield* this.backendKey('state'));
     } catch (error) {
       // A backend's directory that went away, or that we may not read: there is no backend now.
       if (error instanceof XenError && error.code === 'EACCES') return XenbusState.Unknown;
@@ -426,15 +551,14 @@ export class FrontendDevice {
   }
 
   /** Our state and the keys that come with it, seen by the backend as one change. */
-  async #switch(state: XenbusState, keys: Keys = {}): Promise<void> {
-    await this.#xs.transaction(async tx => {
+  *#switch(state: XenbusState, keys: Keys = {}): Routine<void> {
+    const { routines } = this.#xs;
+    const { path } = this;
+    yield* routines.transaction(function* (tx) {
       // A device that was unplugged meanwhile must not come back as some lone keys.
-      if ((await readKey(this.#xs, `${this.path}/state`, tx)) === undefined) throw new Unplugged();
-      await Promise.all(
-        Object.entries({ ...keys, state }).map(([name, value]) =>
-          this.#xs.write(`${this.path}/${name}`, String(value), tx),
-        ),
-      );
+      if ((yield* routines.readKey(`${path}/state`, tx)) === undefined) throw new Unplugged();
+      const entries = Object.entries({ ...keys, state });
+      yield* all(entries.map(([name, value]) => routines.write(`${path}/${name}`, String(value), tx)));
     });
     this.#state = state;
     this.poke();

@@ -1,10 +1,13 @@
 // One disk of this domain: negotiation with its backend, twin of dom0/backends/blkback/device.ts.
 // Xen: io/blkif.h, "Feature and Parameter Negotiation".
 import {
+  all,
+  type Clock,
   ERRNO,
   type EvtchnPort,
   type Log,
   parseDecimal,
+  type Routine,
   type Vcpu,
   VDISK_READONLY,
   XEN_IO_PROTO_ABI_X86_64,
@@ -26,6 +29,7 @@ export interface BlkfrontOptions {
   readonly xs: XenstoreClient;
   readonly vcpu: Vcpu;
   readonly log: Log;
+  readonly clock?: Clock;
   readonly blocking: Blocking;
   readonly shape?: BufferShape;
   /** A disk is in use for the first time; for those plugged in later. */
@@ -55,11 +59,11 @@ class Vbd implements FrontendInstance {
     this.disk = new Disk(this.worker, name, log, options.blocking);
   }
 
-  async setup(): Promise<Keys> {
+  *setup(): Routine<Keys> {
     const device = this.#device;
     const { worker } = this;
     // untrusted: the backend's. What it does not say, or says wrongly, it cannot do.
-    const maxSegments = parseDecimal(await device.backendKey('feature-max-indirect-segments')) ?? 0;
+    const maxSegments = parseDecimal(yield* device.backendKey('feature-max-indirect-segments')) ?? 0;
     this.#drain();
     const { events, grants } = this.#vcpu;
     this.#closePort();
@@ -79,9 +83,9 @@ class Vbd implements FrontendInstance {
     };
   }
 
-  async connected(): Promise<void> {
+  *connected(): Routine<void> {
     const device = this.#device;
-    const [sectors, sectorSize, info, flush, discard] = await Promise.all([
+    const [sectors, sectorSize, info, flush, discard] = yield* all([
       device.backendKey('sectors'),
       device.backendNumber('sector-size', 0xffffffff, SECTOR_SIZE),
       device.backendNumber('info', 0xffffffff, 0),
@@ -108,11 +112,11 @@ class Vbd implements FrontendInstance {
     this.worker.resume();
   }
 
-  async disconnect(): Promise<void> {
+  disconnect(): void {
     this.worker.suspend();
   }
 
-  async remove(reason: XenError): Promise<void> {
+  remove(reason: XenError): void {
     this.#drain();
     this.worker.fail(reason.code === 'ENODEV' ? ERRNO.ENODEV : ERRNO.EIO);
     this.#closePort();
@@ -120,9 +124,19 @@ class Vbd implements FrontendInstance {
     this.#gone();
   }
 
-  async release(): Promise<void> {
+  release(): void {
     if (this.#buffers) this.worker.stats.quarantined += this.#buffers.release();
     this.#buffers = undefined;
+  }
+
+  get waits(): boolean {
+    return this.worker.inFlight > 0;
+  }
+  get unanswered(): number {
+    return this.worker.inFlight;
+  }
+  get answered(): number {
+    return this.worker.stats.responses;
   }
 
   /** The last answers of a backend that is leaving may have come after it said so. */
@@ -146,10 +160,11 @@ export class Blkfront {
   #workers: BlkfrontWorker[] = [];
 
   constructor(options: BlkfrontOptions) {
-    const { xs, log, vcpu, onDisk } = options;
+    const { xs, log, clock, vcpu, onDisk } = options;
     this.#frontend = new Frontend({
       xs,
       log,
+      clock,
       type: 'vbd',
       domid: vcpu.domid,
       create: device => this.#create(device, options),

@@ -1,9 +1,12 @@
 // One network interface of this domain: negotiation with its backend, twin of dom0/backends/netback/device.ts.
 // Xen: io/netif.h and the keys in its comments.
 import {
+  all,
+  type Clock,
   type EvtchnPort,
   type Log,
   parseDecimal,
+  type Routine,
   type Vcpu,
   XEN_NETIF_MAX_TX_SIZE,
   XenError,
@@ -19,6 +22,8 @@ import { NetfrontWorker } from './worker.ts';
 
 const ETH_HLEN = 14;
 const DEFAULT_MTU = 1500;
+/** Turns that take all that a ring holds, twice. */
+const DRAIN_TURNS = 8;
 /** RFC 791: every link carries this much. */
 const MIN_MTU = 68;
 
@@ -26,6 +31,7 @@ export interface NetfrontOptions {
   readonly xs: XenstoreClient;
   readonly vcpu: Vcpu;
   readonly log: Log;
+  readonly clock?: Clock;
   /** An interface is in use for the first time; for those plugged in later. */
   readonly onInterface?: (device: NetDevice) => void;
 }
@@ -94,9 +100,9 @@ export class Vif implements FrontendInstance, NetDevice {
 
   // ---- negotiation ----
 
-  async setup(): Promise<Keys> {
+  *setup(): Routine<Keys> {
     const { device, vcpu, worker } = this;
-    const [mac, mtu, rxCopy, controlRing] = await Promise.all([
+    const [mac, mtu, rxCopy, controlRing] = yield* all([
       device.key('mac'),
       device.key('mtu'),
       device.backendNumber('feature-rx-copy', 1, 0),
@@ -133,30 +139,45 @@ export class Vif implements FrontendInstance, NetDevice {
     return { ...keys, 'ctrl-ring-ref': buffers.controlRingRef, 'event-channel-ctrl': controlPort };
   }
 
-  async connected(): Promise<void> {
+  *connected(): Routine<void> {
     // untrusted: a backend that does not say that it takes frames of several pages gets none.
-    const scatterGather = (await this.device.backendKey('feature-sg')) === '1';
+    const scatterGather = (yield* this.device.backendKey('feature-sg')) === '1';
     this.control?.start();
     this.worker.resume(this.mtu + ETH_HLEN, scatterGather);
   }
 
-  async disconnect(): Promise<void> {
+  disconnect(): void {
     this.worker.suspend();
   }
 
-  async remove(): Promise<void> {
+  remove(): void {
     this.drain();
     this.closePorts();
     this.worker.detach();
     this.control = undefined;
+    this.onRemoved();
+  }
+
+  release(): void {
     if (this.buffers) this.stats.quarantined += this.buffers.release();
     this.buffers = undefined;
-    this.onRemoved();
+  }
+
+  /** Frames may come at any time. */
+  get waits(): boolean {
+    return this.worker.up;
+  }
+  get unanswered(): number {
+    return this.worker.inFlight;
+  }
+  get answered(): number {
+    return this.worker.answered;
   }
 
   /** The last frames of a backend that is leaving may have come after it said so. */
   private drain(): void {
-    while (this.step() === 'progress');
+    // untrusted: one that is not leaving could go on for ever.
+    for (let turn = 0; turn < DRAIN_TURNS && this.step() === 'progress'; turn++);
     const { rxFrames, txFrames } = this.stats;
     if (rxFrames + txFrames > this.seen) this.device.healthy();
     this.seen = rxFrames + txFrames;
@@ -190,10 +211,11 @@ export class Netfront {
   private vifs: Vif[] = [];
 
   constructor(options: NetfrontOptions) {
-    const { xs, log, vcpu, onInterface } = options;
+    const { xs, log, clock, vcpu, onInterface } = options;
     this.frontend = new Frontend({
       xs,
       log,
+      clock,
       type: 'vif',
       domid: vcpu.domid,
       create: device => this.create(device, options),

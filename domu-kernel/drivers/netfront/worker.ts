@@ -30,6 +30,7 @@ import { NetfrontStats } from './stats.ts';
 
 /** Frames taken before the kernel gets a turn. */
 const RX_BUDGET = 64;
+const LOST = -2;
 /** Pages given back to the backend at a time while a burst is taken. */
 const RX_REPLENISH = 32;
 
@@ -61,8 +62,10 @@ export class NetfrontWorker {
   /** Free tx slots' ids, the last used on top: its page is in the cache, here and there. */
   private readonly freeTx = new Uint16Array(TX_SLOTS);
   private nFreeTx = 0;
-  private readonly inFlight = new Uint8Array(TX_SLOTS);
-  /** The id whose page txBuffer gave out; -1: none. */
+  private readonly out = new Uint8Array(TX_SLOTS);
+  /** Frames the backend has answered, or dropped with its connection. */
+  answered = 0;
+  /** The id whose page txBuffer gave out; -1: none, LOST: one of a connection that has ended since. */
   private held = -1;
   /** Somebody found no room: the backend is to notify when it is done with a frame. Otherwise nobody asks it to. */
   private wantsRoom = false;
@@ -105,9 +108,9 @@ export class NetfrontWorker {
       this.link.rx.trace = trace.ring(TRC_XENOLITH_NET, trace.domid, buffers.rxRingRef);
     }
     // What a lost backend has not answered is lost, as frames on a wire are.
-    this.inFlight.fill(0);
+    this.out.fill(0);
     this.nFreeTx = 0;
-    this.held = -1;
+    if (this.held >= 0) this.held = LOST;
     for (let id = TX_SLOTS - 1; id >= 0; id--) this.freeTx[this.nFreeTx++] = id;
     for (let i = 0; i < RX_SLOTS; i++) this.post(this.link, i);
     this.link.rx.pushRequests(); // a backend that is not connected has nothing to be notified of
@@ -128,6 +131,14 @@ export class NetfrontWorker {
   detach(): void {
     this.sending = false;
     this.link = undefined;
+  }
+
+  get up(): boolean {
+    return this.sending;
+  }
+  /** Frames that wait for the backend's answer. */
+  get inFlight(): number {
+    return this.link === undefined ? 0 : TX_SLOTS - this.nFreeTx - (this.held >= 0 ? 1 : 0);
   }
 
   onFrame(handler: FrameHandler): void {
@@ -163,6 +174,11 @@ export class NetfrontWorker {
 
   txCommit(length: number, flags = 0): void {
     const { link, held } = this;
+    if (held === LOST) {
+      this.held = -1;
+      this.stats.txErrors++;
+      return;
+    }
     if (held < 0 || link === undefined) throw new Error('txCommit without txBuffer');
     if (length < 1 || length > PAGE_SIZE) throw new Error(`a frame of ${length} bytes in one page`);
     this.held = -1;
@@ -210,7 +226,7 @@ export class NetfrontWorker {
 
   private stage(link: Link, id: number, size: number, flags: number): void {
     const { tx, txRequest } = link;
-    this.inFlight[id] = 1;
+    this.out[id] = 1;
     txRequest.base = tx.requestOffset();
     txRequest.gref = link.txRefs[id]!;
     txRequest.offset = 0;
@@ -239,7 +255,7 @@ export class NetfrontWorker {
       tx.copyResponse(this.txSlot);
       tx.rsp_cons = (tx.rsp_cons + 1) >>> 0;
       const { id, status } = txResponse;
-      if (id >= TX_SLOTS || this.inFlight[id] === 0) {
+      if (id >= TX_SLOTS || this.out[id] === 0) {
         this.break(`a tx response to request ${id}, which is not in flight`);
         return false;
       }
@@ -250,7 +266,8 @@ export class NetfrontWorker {
         }
         this.stats.txErrors++;
       }
-      this.inFlight[id] = 0;
+      this.out[id] = 0;
+      this.answered++;
       this.freeTx[this.nFreeTx++] = id;
     }
     if (n > 0) this.wantsRoom = false;

@@ -1,5 +1,5 @@
 // The guest's end of a pvcalls device: negotiation, and what a program sees of it.
-import { type Log, type Vcpu, XenError } from '#pvbus';
+import { type Log, type Routine, type Vcpu, XenError } from '#pvbus';
 import type { FrontendDevice, FrontendInstance, Keys } from '../frontend-device.ts';
 import type { HostConnection } from './connection.ts';
 import type { HostListener } from './listener.ts';
@@ -22,39 +22,46 @@ export class PvcallsDevice implements FrontendInstance {
     this.log = log;
   }
 
-  async setup(): Promise<Keys> {
+  *setup(): Routine<Keys> {
     const { device } = this;
     this.front?.end(new XenError('ECONNRESET', `${device.label}: the backend was replaced`));
-    const versions = (await device.backendKey('versions')) ?? '';
+    const versions = (yield* device.backendKey('versions')) ?? '';
     if (!versions.split(',').includes('1')) {
       throw new XenError(
         'EOPNOTSUPP',
         `${device.label}: the backend speaks versions ${JSON.stringify(versions.slice(0, 40))}`,
       );
     }
-    if ((await device.backendNumber('function-calls')) !== 1) {
+    if ((yield* device.backendNumber('function-calls')) !== 1) {
       throw new XenError('EOPNOTSUPP', `${device.label}: the backend has no function calls`);
     }
-    const order = await device.backendNumber('max-page-order', MAX_ORDER);
-    const dataOrder = await device.backendNumber('max-dataring-page-order', MAX_ORDER, order);
+    const order = yield* device.backendNumber('max-page-order', MAX_ORDER);
+    const dataOrder = yield* device.backendNumber('max-dataring-page-order', MAX_ORDER, order);
     const onBroken = (error: XenError): void => device.fail(error);
     this.front = new PvcallsFront(this.vcpu, device.backendDomid, dataOrder, this.log, this.stats, onBroken);
     const { ref, port } = this.front.attachment;
     return { version: '1', 'ring-ref': ref, port };
   }
-  async connected(): Promise<void> {
-    this.front?.start((await this.device.backendNumber('feature-half-close', 1, 0)) === 1);
+  *connected(): Routine<void> {
+    this.front?.start((yield* this.device.backendNumber('feature-half-close', 1, 0)) === 1);
     this.usable = true;
   }
-  async disconnect(): Promise<void> {
+  disconnect(): void {
     this.usable = false;
     this.front?.end(new XenError('ECONNRESET', `${this.device.label}: the backend is gone`));
     this.front = undefined;
   }
-  async remove(reason: XenError): Promise<void> {
+  remove(reason: XenError): void {
     this.usable = false;
     this.front?.end(reason);
     this.front = undefined;
+  }
+
+  get waits(): boolean {
+    return this.front?.waits ?? false;
+  }
+  look(): void {
+    this.front?.look();
   }
 
   step(): 'progress' | 'idle' {

@@ -75,9 +75,7 @@ export class PvcallsFront {
     this.commands = new CommandRing(ring, page.view, () => vcpu.events.notify(this.port));
     this.rings = new DataRings(vcpu, peer, Math.min(maxOrder, DATARING_ORDER));
     // Until idle: only then was the backend asked to notify of the next answer. Bounded by what we asked for.
-    vcpu.events.on(this.port, () => {
-      while (this.step() === 'progress');
-    });
+    vcpu.events.on(this.port, () => this.drain());
   }
   get attachment(): Attachment {
     return { ref: this.ref, port: this.port };
@@ -85,6 +83,18 @@ export class PvcallsFront {
   /** The backend serves us from now on. `halfClose`: it knows our extension. */
   start(halfClose: boolean): void {
     this.halfClose = halfClose;
+  }
+
+  get waits(): boolean {
+    return !this.ended && (this.commands.outstanding > 0 || this.connections.size > 0);
+  }
+  /** As if the backend had notified on every port. */
+  look(): void {
+    this.drain();
+    for (const connection of this.connections.keys()) connection.wake();
+  }
+  private drain(): void {
+    while (this.step() === 'progress');
   }
 
   step(): 'progress' | 'idle' {

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { domid, XenbusState, XenError } from '#pvbus';
+import { domid, type Routine, XenbusState, XenError } from '#pvbus';
 import {
   Frontend,
   type FrontendDevice,
@@ -16,24 +16,26 @@ const S = XenbusState;
 class Thing implements FrontendInstance {
   readonly device: FrontendDevice;
   readonly acts: string[] = [];
+  waits = false;
   constructor(device: FrontendDevice) {
     this.device = device;
   }
-  async setup(): Promise<Keys> {
-    const size = await this.device.backendNumber('feature-size', 100, 0);
+  *setup(): Routine<Keys> {
+    const size = yield* this.device.backendNumber('feature-size', 100, 0);
     this.acts.push(`setup ${size} with dom${this.device.backendDomid}`);
     return { 'ring-ref': 5 };
   }
-  async connected(): Promise<void> {
+  // biome-ignore lint/correctness/useYield: a thing has nothing to read
+  *connected(): Routine<void> {
     this.acts.push('connected');
   }
-  async disconnect(): Promise<void> {
+  disconnect(): void {
     this.acts.push('disconnect');
   }
-  async remove(reason: XenError): Promise<void> {
+  remove(reason: XenError): void {
     this.acts.push(`remove ${reason.code}`);
   }
-  async release(): Promise<void> {
+  release(): void {
     this.acts.push('release');
   }
 }

@@ -206,7 +206,9 @@ describe('a backend that breaks the protocol loses the device, is named once, an
       back.go();
     }
     expect(log.lines.filter(line => line.includes('given up'))).toHaveLength(1);
-    // The rings are still mapped by the backend: their pages are not used for anything else.
+    // The rings are still mapped by the backend when it says it has left: their pages are not used for anything else.
+    await back.setState(XenbusState.Closed);
+    await back.rig.until(() => vif.stats.quarantined > 0);
     expect(vif.stats.quarantined).toBe(516);
   });
 });
