@@ -28,6 +28,10 @@ export class Comeback {
     if (this.failures < MAX_ENDS) return 0;
     return Math.min(FIRST_DELAY_NS * 2 ** (this.failures - MAX_ENDS), LONGEST_DELAY_NS);
   }
+  /** Those failures, if they were so many that the next one had to wait. */
+  get waited(): number {
+    return this.failures < MAX_ENDS ? 0 : this.failures;
+  }
   /** Is this end worth a line in the log? The first ones, then every power of two. */
   get worthSaying(): boolean {
     return this.failures <= MAX_ENDS || Number.isInteger(Math.log2(this.failures));
