@@ -7,7 +7,8 @@ import type { Program, ToMain } from './process-messages.ts';
 
 interface Callbacks {
   spawned(id: number, pid: number): void;
-  exited(id: number, code: number | undefined, signal: string | undefined): void;
+  /** `failure`: it has not come to be, and why. */
+  exited(id: number, code: number | undefined, signal: string | undefined, failure: string | undefined): void;
   /** A child has printed that it serves. */
   serves(id: number, program: Program): void;
 }
@@ -21,6 +22,10 @@ const SHELL_FLAGS = ['--expose-gc'];
 /** In dom0 a domain that is made leaves 2 MiB of garbage: with V8's least room, what lives is copied at each. */
 const DOM0_FLAGS = ['--min-semi-space-size=4'];
 
+/** Is it the 'error' of a child that `spawn` of ChildProcesses has never got hold of? Of that it has told. */
+export const isLostChild = (error: Error & { code?: string; syscall?: string }): boolean =>
+  (error.code === 'EMFILE' || error.code === 'ENFILE') && error.syscall === `spawn ${process.execPath}`;
+
 export class ChildProcesses {
   private readonly host: { readonly runDir: string; readonly logFd: number };
   private readonly callbacks: Callbacks;
@@ -31,30 +36,38 @@ export class ChildProcesses {
     this.callbacks = callbacks;
   }
   /** Start a program with `sockets` as its descriptors 3, 4, … */
-  spawn({ id, program, sockets, vcpus, start }: Extract<ToMain, { op: 'spawn' }>): void {
+  spawn({ id, program, sockets, vcpus, start, failures }: Extract<ToMain, { op: 'spawn' }>): void {
     const file = fileURLToPath(new URL(`./${program}`, import.meta.url));
     const isShell = program === 'domain-shell.cjs';
+    const ofDom0 = !isShell && program !== 'driver-domain.js';
     const { runDir } = this.host;
-    const args = isShell ? [String(process.pid)] : ['--run-dir', runDir, '--parent', String(process.pid)];
+    const args = isShell ? [String(process.pid)] : ['--parent', String(process.pid)];
+    if (ofDom0) args.push('--run-dir', runDir);
     if (start === 'successor') args.push('--successor');
+    if (failures > 0 && program === 'driver-domain.js') args.push('--failures', String(failures));
     if (start === 'take-over') args.push('--take-over', runPaths(runDir).takeOverSocket);
     const options: Options = {
       // execa takes any descriptor; its types stop at 9.
       stdio: ['ignore', isShell ? this.host.logFd : 'pipe', this.host.logFd, ...sockets] as unknown as NonNullable<
         Options['stdio']
       >,
-      // A domain's process sees nothing of the host's environment.
-      env: isShell ? {} : { ...process.env, XENOLITH_VCPUS: vcpus },
+      // The process of any other domain sees nothing of the host's environment.
+      env: { ...(ofDom0 && process.env), ...(!isShell && { XENOLITH_VCPUS: vcpus }) },
       extendEnv: false,
       buffer: false,
       reject: false,
       forceKillAfterDelay: false,
     };
-    const child = execa(
-      process.execPath,
-      [...NODE_FLAGS, ...(isShell ? SHELL_FLAGS : DOM0_FLAGS), file, ...args],
-      options,
-    );
+    const flags = [...NODE_FLAGS, ...(isShell ? SHELL_FLAGS : DOM0_FLAGS)];
+    let child: ResultPromise;
+    try {
+      child = execa(process.execPath, [...flags, file, ...args], options);
+    } catch (error) {
+      // execa does not expect a child without streams, which is what Node makes of EMFILE (see isLostChild).
+      const why = error instanceof Error ? error.message : String(error);
+      this.callbacks.exited(id, undefined, undefined, `its process cannot be started: no descriptors left? (${why})`);
+      return;
+    }
     this.running.set(id, child);
     if (child.pid !== undefined) this.callbacks.spawned(id, child.pid);
     child.stdout?.on('data', chunk => {
@@ -62,8 +75,13 @@ export class ChildProcesses {
     });
     child.then(result => {
       this.running.delete(id);
-      this.callbacks.exited(id, result.exitCode, result.signal);
+      const failure = child.pid === undefined ? `its process cannot be started: ${result.code}` : undefined;
+      this.callbacks.exited(id, result.exitCode, result.signal, failure);
     });
+  }
+  /** SIGKILL. */
+  kill(id: number): void {
+    this.running.get(id)?.kill('SIGKILL');
   }
   /** SIGKILL to every child; resolves when all have been reaped. */
   async killAll(): Promise<void> {

@@ -111,11 +111,15 @@ export class DomainLife {
       const rc = this.makeMemory(domain, pages);
       if (rc < 0) return rc;
     }
+    if (domain.hasMemory && !domain.hasProcess && !domain.isShutDown) {
+      const rc = this.startProcess(domain);
+      if (rc < 0) return rc;
+    }
     domain.maxPages = pages;
     return 0;
   }
   private makeMemory(domain: Domain, pages: number): number {
-    const { guestClocks, host, events, mediated, processes, scheduler, log } = this.parts;
+    const { guestClocks, host, events, mediated, scheduler, log } = this.parts;
     // A limit beyond the host's memory could never be used, but would cost address space.
     const layout = domainLayout(Math.min(pages, host.totalPages), domain.vcpus.length);
     let arena: Arena;
@@ -140,9 +144,13 @@ export class DomainLife {
     if (domain.creationFinished && !domain.isPaused) Atomics.store(arena.words, domain.controlWord('run'), 1);
     scheduler.memoryMade(domain);
     this.parts.memoryMade(domain);
+    return 0;
+  }
+  private startProcess(domain: Domain): number {
+    const rc = this.parts.processes.start(domain);
+    if (rc < 0) return rc;
     domain.hasProcess = true;
-    processes.start(domain);
-    scheduler.processStarted(domain);
+    this.parts.scheduler.processStarted(domain);
     for (const vcpu of domain.vcpus) this.linked(vcpu);
     return 0;
   }

@@ -13,6 +13,7 @@ import {
   monotonicNow,
   PAGE_SIZE,
   processCpuTime,
+  SystemCallError,
   sendControl,
   signalProcess,
   socketPair,
@@ -22,7 +23,9 @@ import {
   vcpuFrame,
   XEN_EBUSY,
   XEN_ENOENT,
+  XEN_ENOMEM,
   XEN_EOPNOTSUPP,
+  XENOLITH_SERVICE_driver_domain,
 } from '#pvbus';
 import { Comeback } from './comeback.ts';
 import type { Domain, DomainProcesses, Vcpu } from './domain.ts';
@@ -93,8 +96,10 @@ const DOM0: readonly { program: Program; vcpus: readonly number[] }[] = [
   { program: 'dom0.js', vcpus: [0, 2, 3, 4] },
 ];
 export const DOM0_VCPUS = 5;
+/** What a domain's process is when it is no kernel's. */
+const SERVICES: Readonly<Record<number, Program>> = { [XENOLITH_SERVICE_driver_domain]: 'driver-domain.js' };
 /** Another process may take the place of one of these: their domain outlives them. */
-const REPLACEABLE: ReadonlySet<Program> = new Set<Program>(['xenstored.js']);
+const REPLACEABLE: ReadonlySet<Program> = new Set<Program>(['driver-domain.js', 'xenstored.js']);
 /** Starting a shell takes a processor that the domain just created can use better for so long. */
 const SHELL_DELAY_NS = 100e6;
 /** After one that ended by itself. */
@@ -133,7 +138,18 @@ export class ProcessTable implements DomainProcesses {
   /** Have a shell wait for the next domain. */
   prepare(): void {
     this.prepareAt = undefined;
-    this.shell ??= this.startShell();
+    try {
+      this.shell ??= this.startShell();
+    } catch (error) {
+      this.refused('a shell for the next domain', error);
+      this.prepareAt = monotonicNow() + SHELL_RETRY_NS;
+    }
+  }
+  /** The host has no descriptors left, or no memory; whoever needed them goes without. */
+  private refused(what: string, error: unknown): number {
+    if (!(error instanceof SystemCallError)) throw error;
+    this.log.warn(`${what}: ${error.message}`);
+    return -XEN_ENOMEM;
   }
   /** When `runDue` has something to do (monotonic ns). */
   get deadline(): number | undefined {
@@ -171,36 +187,54 @@ export class ProcessTable implements DomainProcesses {
     this.processes.set(id, process);
     if (domain) this.belongs(process, domain);
     const numbered = vcpus.map((v, i) => `${v}:${FIRST_SOCKET + i}`).join(',');
-    this.post({ op: 'spawn', id, program, sockets, vcpus: numbered, start });
+    const failures = start === 'successor' && domain ? this.comeback(domain, program).waited : 0;
+    this.post({ op: 'spawn', id, program, sockets, vcpus: numbered, start, failures });
     return process;
   }
 
-  start(domain: Domain): void {
-    if (domain.domid === 0) {
-      for (const { program, vcpus } of DOM0) {
-        const sockets = vcpus.map(vcpu => {
-          const [near, far] = socketPair();
-          this.boot(domain, vcpu, near);
-          return far;
-        });
-        this.spawn(program, sockets, vcpus, domain);
-      }
-      return;
+  start(domain: Domain): number {
+    const service = SERVICES[domain.service];
+    try {
+      if (domain.domid === 0) for (const { program, vcpus } of DOM0) this.startProgram(domain, program, vcpus);
+      else if (service !== undefined) this.startProgram(domain, service, numbersOf(domain.vcpus));
+      else this.takeShell(domain);
+      return 0;
+    } catch (error) {
+      return this.refused(`dom${domain.domid} gets no process`, error);
     }
-    const { process, socket } = this.shell ?? this.startShell();
+  }
+  private startProgram(domain: Domain, program: Program, vcpus: readonly number[]): void {
+    const sockets = socketPairs(vcpus.length).map(([near, far], i) => {
+      this.boot(domain, vcpus[i]!, near);
+      return far;
+    });
+    this.spawn(program, sockets, vcpus, domain);
+  }
+  private takeShell(domain: Domain): void {
+    const [, ...siblings] = domain.vcpus;
+    // order: what may fail first.
+    this.shell ??= this.startShell();
+    const pairs = socketPairs(siblings.length);
+    const { process, socket } = this.shell;
     this.shell = undefined;
     this.prepareAt = monotonicNow() + SHELL_DELAY_NS;
     this.belongs(process, domain);
-    process.vcpus = domain.vcpus.map(({ id }) => id);
+    process.vcpus = numbersOf(domain.vcpus);
     this.boot(domain, 0, socket);
-    for (const vcpu of domain.vcpus.slice(1)) this.bootSibling(vcpu, socket);
+    siblings.forEach((vcpu, i) => {
+      this.bootSibling(vcpu, socket, pairs[i]!);
+    });
   }
   /** Another thread of the process is to be this vCPU: it gets its control socket through vCPU 0's. */
-  private bootSibling(vcpu: Vcpu, through: number): void {
-    const [near, far] = socketPair();
+  private bootSibling(vcpu: Vcpu, through: number, [near, far]: [number, number]): void {
     vcpu.sharesMapping = true;
     this.boot(vcpu.domain, vcpu.id, near);
-    sendControl(through, KIND_VCPU, vcpu.id, 0, far);
+    try {
+      sendControl(through, KIND_VCPU, vcpu.id, 0, far);
+    } catch (error) {
+      // It has just ended, which is to be heard.
+      if (!(error instanceof SystemCallError)) throw error;
+    }
     closeFd(far);
   }
   private boot(domain: Domain, vcpu: number, socket: number): void {
@@ -315,7 +349,7 @@ export class ProcessTable implements DomainProcesses {
     const process = this.processes.get(message.id);
     if (!process) return;
     if (message.op === 'spawned') this.spawned(process, message.pid, message.pidfd);
-    else if (message.op === 'exited') this.ended(process, message.code, message.signal);
+    else if (message.op === 'exited') this.ended(process, message);
     else if (process.domain) this.comeback(process.domain, process.program).serves(monotonicNow());
   }
   private spawned(process: Process, pid: number, pidfd: number): void {
@@ -326,7 +360,7 @@ export class ProcessTable implements DomainProcesses {
     else if (process.stopped && pidfd >= 0) this.signal(pidfd, signals.SIGSTOP);
     for (const [vcpu, pcpus] of process.places) this.allow(process, vcpu, pcpus);
   }
-  private ended(process: Process, code: number | undefined, signal: string | undefined): void {
+  private ended(process: Process, { code, signal, failure }: Extract<ToCore, { op: 'exited' }>): void {
     process.exited = true;
     this.processes.delete(process.id);
     if (process.pidfd >= 0) closeFd(process.pidfd);
@@ -334,12 +368,12 @@ export class ProcessTable implements DomainProcesses {
     const { domain } = process;
     this.belongs(process, undefined);
     if (!domain) {
-      this.unused(process, signal ?? `exit code ${code}`);
+      this.unused(process, failure ?? signal ?? `exit code ${code}`);
       return;
     }
     this.spent.set(domain, new Map(this.spent.get(domain)).set(process.vcpus[0]!, process.cpuTimeNs));
     for (const vcpu of process.vcpus) (domain.vcpus[vcpu]!.link as SocketLink | undefined)?.close();
-    const crash = crashRecord(domain.memory, domain.layout, process.vcpus);
+    const crash = failure ?? crashRecord(domain.memory, domain.layout, process.vcpus);
     const end = { ...(crash !== undefined && { crash }), code, signal };
     if (REPLACEABLE.has(process.program) && !domain.dying && !domain.isShutDown) this.replace(domain, process, end);
     else this.onExit(domain, end);
@@ -373,7 +407,9 @@ export class ProcessTable implements DomainProcesses {
   }
   /** A process has ended that its domain can do without for a moment. */
   private replace(domain: Domain, process: Process, end: End): void {
-    const { program, pid, vcpus, cpuTimeNs: before } = process;
+    const { program, vcpus, cpuTimeNs: before } = process;
+    const whose = domain.isPrivileged ? '' : `dom${domain.domid}: `;
+    const who = `${whose}${program}, process ${process.pid}`;
     const how = end.crash ?? end.signal ?? `exit code ${end.code}`;
     const comeback = this.comeback(domain, program);
     // What has never worked will not: somebody waits for the host to be there.
@@ -384,11 +420,10 @@ export class ProcessTable implements DomainProcesses {
     const now = monotonicNow();
     const delay = comeback.ended(now);
     const { failures } = comeback;
-    if (delay === 0) this.log.warn(`${program}, process ${pid}, has ended: ${how}; another one takes its place`);
+    if (delay === 0) this.log.warn(`${who}, has ended: ${how}; another one takes its place`);
     else if (comeback.worthSaying)
       this.log.error(
-        `${program}, process ${pid}, has ended: ${how}; ${failures} in a row did not serve, ` +
-          `another one comes in ${delay / 1e9} s`,
+        `${who}, has ended: ${how}; ${failures} in a row did not serve, ` + `another one comes in ${delay / 1e9} s`,
       );
     // It waits for what the one that has ended was to tell it.
     if (process.heir) this.disinherit(process);
@@ -396,8 +431,16 @@ export class ProcessTable implements DomainProcesses {
     if (delay === 0) this.fill(vacancy);
     else this.vacancies.push(vacancy);
   }
-  private fill({ domain, program, vcpus, before }: Vacancy): void {
-    const pairs = vcpus.map(() => socketPair());
+  private fill(vacancy: Vacancy): void {
+    const { domain, program, vcpus, before } = vacancy;
+    let pairs: [number, number][];
+    try {
+      pairs = socketPairs(vcpus.length);
+    } catch (error) {
+      this.refused(`nothing takes the place of ${program} yet`, error);
+      this.vacancies.push({ ...vacancy, at: monotonicNow() + SHELL_RETRY_NS });
+      return;
+    }
     const far = pairs.map(([, theirs]) => theirs);
     this.occupy(
       domain,
@@ -430,7 +473,12 @@ export class ProcessTable implements DomainProcesses {
     if (!process || !REPLACEABLE.has(process.program)) return -XEN_EOPNOTSUPP;
     if (process.heir) return -XEN_EBUSY;
     const { program, vcpus } = process;
-    const pairs = vcpus.map(() => socketPair());
+    let pairs: [number, number][];
+    try {
+      pairs = socketPairs(vcpus.length);
+    } catch (error) {
+      return this.refused(`no process waits to take over from ${program}`, error);
+    }
     const far = pairs.map(([, theirs]) => theirs);
     const heir = this.spawn(program, far, vcpus, undefined, 'take-over');
     process.heir = { process: heir, sockets: pairs.map(([ours]) => ours) };
@@ -455,6 +503,20 @@ export class ProcessTable implements DomainProcesses {
     this.end(process);
     return 0;
   }
+}
+
+const numbersOf = (vcpus: readonly Vcpu[]): number[] => vcpus.map(({ id }) => id);
+
+/** All of them or none. Throws SystemCallError. */
+function socketPairs(count: number): [number, number][] {
+  const pairs: [number, number][] = [];
+  try {
+    while (pairs.length < count) pairs.push(socketPair());
+  } catch (error) {
+    for (const fd of pairs.flat()) closeFd(fd);
+    throw error;
+  }
+  return pairs;
 }
 
 /** The threads of a process; none of one that has ended. */

@@ -39,8 +39,8 @@ export interface VcpuLink {
 
 /** The processes domains run as. Handed in: the core starts nothing itself. */
 export interface DomainProcesses {
-  /** The domain has memory: give it a process, whose vCPUs get their links before this returns. */
-  start(domain: Domain): void;
+  /** The domain has memory: give it a process, whose vCPUs get their links before this returns. 0 or -errno. */
+  start(domain: Domain): number;
   /** End it; `Hypervisor.domainExited` follows. */
   kill(domain: Domain): void;
   stop(domain: Domain): void;

@@ -20,7 +20,7 @@ import {
   systemClock,
   threadFile,
 } from '#pvbus';
-import { ChildProcesses } from './child-processes.ts';
+import { ChildProcesses, isLostChild } from './child-processes.ts';
 import type { CoreThreadData } from './core-thread.ts';
 import type { ToMain } from './process-messages.ts';
 import { parseSize } from './size.ts';
@@ -48,10 +48,15 @@ const log = streamLog({ write: text => writeSync(logFd, text) }, 'host', systemC
 const children = new ChildProcesses(
   { runDir: dir, logFd },
   {
-    spawned: (id, pid) => mailbox.post({ op: 'spawned', id, pid, pidfd: openProcess(pid) }),
+    spawned: (id, pid) => {
+      const pidfd = openProcess(pid);
+      // Nobody could stop or end it.
+      if (pidfd < 0) children.kill(id);
+      mailbox.post({ op: 'spawned', id, pid, pidfd });
+    },
     // What ends with the host is nothing to act upon.
-    exited: (id, code, signal) => {
-      if (!ending) mailbox.post({ op: 'exited', id, code, signal });
+    exited: (id, code, signal, failure) => {
+      if (!ending) mailbox.post({ op: 'exited', id, code, signal, failure });
     },
     serves: (id, program) => {
       mailbox.post({ op: 'served', id });
@@ -101,4 +106,6 @@ function end(status: number, why: string): void {
   });
 }
 process.on('SIGINT', () => end(0, 'interrupted'));
-process.on('uncaughtException', error => end(70, `the main thread failed: ${error.stack ?? error.message}`));
+process.on('uncaughtException', error => {
+  if (!isLostChild(error)) end(70, `the main thread failed: ${error.stack ?? error.message}`);
+});

@@ -9,11 +9,13 @@ export type ToMain =
       readonly sockets: readonly number[];
       readonly vcpus: string;
       readonly start: Start;
+      /** So many before it have ended in a row without having served: why a successor comes late. */
+      readonly failures: number;
     }
   | { readonly op: 'host-down'; readonly status: number; readonly why: string };
 
 export type ToCore =
-  /** `pidfd`: a descriptor of the process, the core thread's from here on. */
+  /** `pidfd`: a descriptor of the process, the core thread's from here on; -1: there is none, and it is killed. */
   | { readonly op: 'spawned'; readonly id: number; readonly pid: number; readonly pidfd: number }
   /** It has said that it serves. */
   | { readonly op: 'served'; readonly id: number }
@@ -22,6 +24,8 @@ export type ToCore =
       readonly id: number;
       readonly code: number | undefined;
       readonly signal: string | undefined;
+      /** Why it has not come to be. */
+      readonly failure?: string | undefined;
     };
 
 /**
@@ -31,4 +35,4 @@ export type ToCore =
 export type Start = 'first' | 'successor' | 'take-over';
 
 /** A built file of dist/. */
-export type Program = 'dom0.js' | 'xenstored.js' | 'domain-shell.cjs';
+export type Program = 'dom0.js' | 'xenstored.js' | 'driver-domain.js' | 'domain-shell.cjs';
