@@ -28,5 +28,5 @@ export function dryRun(
   const conf = options.conf ?? DEFAULT_XL_CONF;
   const given = { conf, text, number };
   if (conf.output_format === 'sxp') return libxlSxp(null, null, config, given);
-  return yajl(libxlConfig(config, false, given));
+  return yajl(libxlConfig(config, null, given));
 }

@@ -4,6 +4,7 @@
 import {
   type DiskConfig,
   type DomainConfig,
+  type DomainShares,
   type PvcallsConfig,
   parseCpuRange,
   type ShutdownAction,
@@ -15,7 +16,6 @@ import type { Json } from './yajl.ts';
 type Fields = { [key: string]: Json };
 
 const INVALID_DOMID = 0xffff_ffff;
-const DEFAULT_CPU_WEIGHT = 256;
 
 /** What a dry run prints: nothing is filled in that neither the config nor xl.conf has. */
 export interface AsGiven {
@@ -26,12 +26,16 @@ export interface AsGiven {
   text(key: string): string | undefined;
 }
 
+/** How a domain is scheduled now, in the terms of its pool's scheduler. */
+export type ScheduledBy = Pick<DomainShares, 'scheduler' | 'credit' | 'rtds'>;
+
 /**
- * `stored`: as the toolstack keeps it for a domain that exists, with libxl's defaults filled in. With `given` the
- * config is one that was read `asGiven`.
+ * `shares`: of the domain that exists with this config, which is printed as libxl stores it, its defaults filled in.
+ * With `given` the config is one that was read `asGiven`.
  */
-export function libxlConfig(config: DomainConfig, stored: boolean, given?: AsGiven): Fields {
-  const json: Fields = { c_info: createInfo(config, stored, given), b_info: buildInfo(config, stored, given) };
+export function libxlConfig(config: DomainConfig, shares: ScheduledBy | null, given?: AsGiven): Fields {
+  const stored = shares !== null;
+  const json: Fields = { c_info: createInfo(config, stored, given), b_info: buildInfo(config, shares, given) };
   if (config.disks.length > 0) json.disks = config.disks.map(disk => diskJson(disk, stored));
   if (config.vifs.length > 0) json.nics = config.vifs.map(vif => nicJson(vif, given === undefined));
   if (config.pvcalls.length > 0) json.pvcallsifs = config.pvcalls.map(pvcallsJson);
@@ -56,8 +60,9 @@ function createInfo(config: DomainConfig, stored: boolean, given: AsGiven | unde
   return info;
 }
 
-function buildInfo(config: DomainConfig, stored: boolean, given: AsGiven | undefined): Fields {
+function buildInfo(config: DomainConfig, shares: ScheduledBy | null, given: AsGiven | undefined): Fields {
   const info: Fields = {};
+  const stored = shares !== null;
   const has = (...keys: string[]): boolean => given === undefined || keys.some(key => given.number(key) !== undefined);
   if (has('vcpus', 'maxvcpus')) info.max_vcpus = config.maxvcpus;
   if (has('vcpus')) info.avail_vcpus = Array.from({ length: config.vcpus }, (_, vcpu) => vcpu);
@@ -72,13 +77,7 @@ function buildInfo(config: DomainConfig, stored: boolean, given: AsGiven | undef
   for (const key of ['max_grant_frames', 'max_maptrack_frames'] as const) {
     if (config[key] !== null) info[key] = config[key];
   }
-  const sched: Fields = stored ? { sched: 'credit2' } : {};
-  if (stored || config.cpu_weight !== null) sched.weight = config.cpu_weight ?? DEFAULT_CPU_WEIGHT;
-  if (stored || config.cap !== null) sched.cap = config.cap ?? 0;
-  if (config.period !== null) sched.period = config.period;
-  if (config.extratime !== null) sched.extratime = Number(config.extratime);
-  if (config.budget !== null) sched.budget = config.budget;
-  info.sched_params = sched;
+  info.sched_params = shares === null ? schedGiven(config) : schedNow(shares);
   info.claim_mode = bool(given?.conf.claim_mode ?? true);
   if (config.max_event_channels !== null) info.event_channels = config.max_event_channels;
   info.kernel = config.kernel;
@@ -90,6 +89,23 @@ function buildInfo(config: DomainConfig, stored: boolean, given: AsGiven | undef
   info.arch_arm = {};
   info.arch_x86 = stored ? { msr_relaxed: 'False' } : {};
   return info;
+}
+
+function schedGiven({ cpu_weight, cap, period, extratime, budget }: DomainConfig): Fields {
+  const sched: Fields = {};
+  if (cpu_weight !== null) sched.weight = cpu_weight;
+  if (cap !== null) sched.cap = cap;
+  if (period !== null) sched.period = period;
+  if (extratime !== null) sched.extratime = Number(extratime);
+  if (budget !== null) sched.budget = budget;
+  return sched;
+}
+
+/** Xen: of RTDS what a new vCPU would get. */
+function schedNow({ scheduler, credit, rtds }: ScheduledBy): Fields {
+  if (rtds === null) return { sched: scheduler, ...credit };
+  const { period, budget } = rtds.default;
+  return { sched: scheduler, period, budget };
 }
 
 /** More than a machine has; `all` is only known where the domain runs, and left out. */

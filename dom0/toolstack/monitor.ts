@@ -99,9 +99,9 @@ export class Monitor {
     try {
       await this.#act(record, action, log);
     } catch (error) {
-      this.#log.error(
-        `domain '${config.name}' (dom${domid}): ${action}: ${error instanceof Error ? error.message : error}`,
-      );
+      const message = error instanceof Error ? error.message : error;
+      this.#log.error(`domain '${config.name}' (dom${domid}): ${action}: ${message}`);
+      log?.line(`libxl: error: ${message}`);
     }
   }
 
@@ -166,7 +166,10 @@ export class Monitor {
     this.#log.warn(`domain '${config.name}' keeps ending soon after its start, next one in ${delayMs / 1000} s`);
     const timer = setTimeout(() => {
       this.#waiting.delete(timer);
-      create().catch(error => this.#log.error(`restarting '${config.name}': ${error.message}`));
+      create().catch(error => {
+        this.#log.error(`restarting '${config.name}': ${error.message}`);
+        log?.line(`libxl: error: ${error.message}`);
+      });
     }, delayMs);
     this.#waiting.add(timer);
   }

@@ -123,8 +123,12 @@ export class FakeToolstack {
     return fake;
   }
 
-  async stop(): Promise<void> {
+  /** Every tool loses its connection. */
+  hangUp(): void {
     for (const { socket } of this.#peers) socket.destroy();
+  }
+  async stop(): Promise<void> {
+    this.hangUp();
     for (const { console } of this.domains.values()) console?.close();
     await new Promise<void>(resolve => this.#server.close(() => resolve()));
     if (this.#ownDir) rmSync(this.dir, { recursive: true, force: true });

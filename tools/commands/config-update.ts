@@ -34,7 +34,7 @@ export const run: RunCommand = async (args, context) => {
   const file = line.value('f') ?? (leads ? more[0] : undefined);
   if (file === undefined) throw new CommandFailure('Config file not specified');
   const config = configOf(file, line.args, context);
-  if (line.options.has('d')) context.io.stdout.write(yajl(libxlConfig(config, false)));
+  if (line.options.has('d')) context.io.stdout.write(yajl(libxlConfig(config, null)));
   context.err(`setting dom${domid} configuration`);
   try {
     await client.call('updateConfig', { domid, config });

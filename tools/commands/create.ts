@@ -1,11 +1,12 @@
 // xl create
 
-import { type DomainConfig, ERROR_FAIL, type ToolstackEvent, XenError } from '#pvbus';
+import { type DomainConfig, ERROR_FAIL, runDir, runPaths, type ToolstackEvent, XenError } from '#pvbus';
 import { ConsoleConnection } from '../attach-console.ts';
 import { maskedConfig } from '../config/cpu-masks.ts';
 import { readConfig, readConfigFile } from '../config/read-config.ts';
 import { ConfigError } from '../config/settings.ts';
 import { dryRun } from '../dry-run.ts';
+import { followMonitor } from '../follow-monitor.ts';
 import { rcOf, type ToolstackClient } from '../toolstack-client.ts';
 import { type CommandContext, CommandFailure, type RunCommand } from './command.ts';
 import { type CommandLine, commandLine } from './options.ts';
@@ -60,14 +61,13 @@ async function createDomain(asked: DomainConfig, line: CommandLine, context: Com
   const attach = options.has('c');
   const client = await context.connect();
   const config = options.has('i') ? asked : await withinMasks(asked, client, context);
-  const life = options.has('F') ? await followLife(client, config) : null;
   const onEvent = (event: ToolstackEvent): void => {
     if (event.event !== 'phase' || context.global.verbose === 0) return;
     context.err(`${event.phase} ${event.ms.toFixed(1)} ms`);
   };
+  const monitor = !options.has('e');
   let domid: number;
   try {
-    const monitor = !options.has('e');
     ({ domid } = await client.call('create', { config, paused: paused || attach, monitor }, onEvent));
   } catch (error) {
     context.complain(error);
@@ -77,8 +77,9 @@ async function createDomain(asked: DomainConfig, line: CommandLine, context: Com
     return -ERROR_FAIL;
   }
   if (attach) await attachConsole(client, domid, paused, context);
-  if (life !== null) context.err(`Domain ${await life(domid)} has been destroyed.`);
-  return 0;
+  if (!monitor || !options.has('F')) return 0;
+  const { monitorLog } = runPaths(runDir(context.io.env));
+  return followMonitor(monitorLog(config.name), client, context.err);
 }
 
 async function withinMasks(
@@ -112,42 +113,4 @@ async function attachConsole(
     context.complain(error);
     throw new CommandFailure('Unable to attach console');
   }
-}
-
-/** Resolves with the last domid of a domain once no successor of it will come. */
-async function followLife(client: ToolstackClient, config: DomainConfig): Promise<(domid: number) => Promise<number>> {
-  const events: ToolstackEvent[] = [];
-  let wake = (): void => {};
-  await client.call('subscribe', {}, event => {
-    events.push(event);
-    wake();
-  });
-  const next = async (): Promise<ToolstackEvent> => {
-    for (;;) {
-      const event = events.shift();
-      if (event !== undefined) return event;
-      await new Promise<void>((resolve, reject) => {
-        wake = resolve;
-        client.onClose(reject);
-      });
-    }
-  };
-  return async first => {
-    let domid = first;
-    let returns = false;
-    for (;;) {
-      const event = await next();
-      if (event.event !== 'domain') continue;
-      if (event.what === 'created' && event.name === config.name) domid = event.domid;
-      else if (event.domid !== domid) continue;
-      else if (event.what === 'shutdown') returns = /restart|soft-reset/.test(actionFor(config, event.reason));
-      else if (event.what === 'destroyed' && !returns) return domid;
-    }
-  };
-}
-
-/** Xen: SHUTDOWN_* 0 poweroff, 1 reboot, 2 suspend, 3 crash, 4 watchdog, 5 soft reset. */
-function actionFor(config: DomainConfig, reason: number | null): string {
-  const { on_poweroff, on_reboot, on_crash, on_watchdog, on_soft_reset } = config;
-  return [on_poweroff, on_reboot, 'destroy', on_crash, on_watchdog, on_soft_reset][reason ?? 0] ?? 'destroy';
 }

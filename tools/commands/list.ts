@@ -3,7 +3,7 @@
 import { type DomainConfig, type DomainInfo, XenError } from '#pvbus';
 import { left, right, tenths } from '../columns.ts';
 import { stateLetters } from '../domain-state.ts';
-import { libxlConfig } from '../libxl-json.ts';
+import { libxlConfig, type ScheduledBy } from '../libxl-json.ts';
 import { libxlSxp } from '../libxl-sxp.ts';
 import type { ToolstackClient } from '../toolstack-client.ts';
 import { type Json, yajl } from '../yajl.ts';
@@ -33,7 +33,7 @@ export const run: RunCommand = async (args, context) => {
   if (line.options.has('l')) {
     const list = await longList(client, domains, context.err);
     const asJson = (): Json =>
-      list.map(({ domain, config }) => ({ domid: domain.domid, config: libxlConfig(config, true) }));
+      list.map(({ domain, config, shares }) => ({ domid: domain.domid, config: libxlConfig(config, shares) }));
     if (json) return printJson(context, asJson());
     const sxp = context.conf.output_format === 'sxp';
     if (sxp)
@@ -63,16 +63,24 @@ export async function listDomains(client: ToolstackClient, name: string | undefi
   }
 }
 
+interface LongListed {
+  readonly domain: DomainInfo;
+  readonly config: DomainConfig;
+  readonly shares: ScheduledBy;
+}
+
 async function longList(
   client: ToolstackClient,
   domains: readonly DomainInfo[],
   err: (line: string) => void,
-): Promise<{ domain: DomainInfo; config: DomainConfig }[]> {
-  const list: { domain: DomainInfo; config: DomainConfig }[] = [];
+): Promise<LongListed[]> {
+  const list: LongListed[] = [];
+  const all = await client.call('shares', { domid: domains.length === 1 ? domains[0]!.domid : null });
   for (const domain of domains) {
     const { domid } = domain;
     const config = await client.call('config', { domid });
-    if (config !== null) list.push({ domain, config });
+    const shares = all.find(one => one.domid === domid);
+    if (config !== null && shares !== undefined) list.push({ domain, config, shares });
     else if (domid !== 0) err(`libxl: error: Domain ${domid}:Fail to get domain configuration`);
   }
   return list;

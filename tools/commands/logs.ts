@@ -1,13 +1,12 @@
 // xl logs: consoles' logs and the host's, from the run directory. The host need not run any more.
 
-import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runDir, runPaths, XenError } from '#pvbus';
+import { LogReader } from '../log-reader.ts';
 import { type CommandContext, CommandFailure, type RunCommand } from './command.ts';
 import { commandLine } from './options.ts';
 
 const POLL_MS = 100;
-const CHUNK = 64 << 10;
 
 /** Parts of the host's log by who wrote them, in its second word. */
 const SOURCES: Readonly<Record<string, RegExp>> = {
@@ -55,9 +54,9 @@ interface Log {
 
 async function logOf(name: string, context: CommandContext): Promise<Log> {
   const paths = runPaths(runDir(context.io.env));
-  if (Object.hasOwn(SOURCES, name)) return { name, keep: SOURCES[name]!, reader: LogReader.open(paths.hostLog, name) };
+  if (Object.hasOwn(SOURCES, name)) return { name, keep: SOURCES[name]!, reader: openLog(paths.hostLog, name) };
   const domain = /^[0-9]{1,5}$/.test(name) ? await nameOf(Number(name), context) : name;
-  return { name: domain, keep: /^/, reader: LogReader.open(paths.consoleLog(domain), domain) };
+  return { name: domain, keep: /^/, reader: openLog(paths.consoleLog(domain), domain) };
 }
 
 async function nameOf(domid: number, context: CommandContext): Promise<string> {
@@ -70,56 +69,8 @@ async function nameOf(domid: number, context: CommandContext): Promise<string> {
   }
 }
 
-/** Whole lines of a file that grows, and that another one may take the place of. */
-class LogReader {
-  readonly #path: string;
-  #fd: number;
-  #inode: number;
-  #rest = Buffer.alloc(0);
-
-  private constructor(path: string, fd: number) {
-    this.#path = path;
-    this.#fd = fd;
-    this.#inode = fstatSync(fd).ino;
-  }
-
-  static open(path: string, name: string): LogReader {
-    try {
-      return new LogReader(path, openSync(path, 'r'));
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-      throw new CommandFailure(`xl logs: there is no log of ${name} (${path})`);
-    }
-  }
-
-  /** What has come since; `all`: also a line without its end. */
-  read(all: boolean): string[] {
-    const parts = [this.#rest, ...this.#chunks()];
-    const inode = statSync(this.#path, { throwIfNoEntry: false })?.ino;
-    if (inode !== undefined && inode !== this.#inode) {
-      // order: what came into the old one up to its end, then the new one.
-      parts.push(...this.#chunks());
-      closeSync(this.#fd);
-      this.#fd = openSync(this.#path, 'r');
-      this.#inode = fstatSync(this.#fd).ino;
-      parts.push(...this.#chunks());
-    }
-    const bytes = Buffer.concat(parts);
-    const end = all ? bytes.length : bytes.lastIndexOf(10) + 1;
-    this.#rest = bytes.subarray(end);
-    if (end === 0) return [];
-    const lines = bytes.toString('utf8', 0, end).split('\n');
-    if (lines.at(-1) === '') lines.pop();
-    return lines.map(text => text.replace(/\r+$/, ''));
-  }
-
-  #chunks(): Buffer[] {
-    const chunks: Buffer[] = [];
-    for (;;) {
-      const chunk = Buffer.alloc(CHUNK);
-      const length = readSync(this.#fd, chunk);
-      if (length === 0) return chunks;
-      chunks.push(chunk.subarray(0, length));
-    }
-  }
+function openLog(path: string, name: string): LogReader {
+  const reader = LogReader.open(path);
+  if (reader === undefined) throw new CommandFailure(`xl logs: there is no log of ${name} (${path})`);
+  return reader;
 }

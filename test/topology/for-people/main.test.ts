@@ -118,6 +118,25 @@ it('events have each end with its reason, and ps counts restarts', async () => {
   expect((await on('events')).stdout).toContain(` web (${domid}) shutdown: reboot\n`);
 });
 
+it('create -F has the lines of the monitor, up to its end', async () => {
+  const config = `name = "brief"\nkernel = "${dist('domu-kernel.js')}"\nramdisk = "${GUEST}"\nmemory = 16\n`;
+  writeFileSync(join(dir, 'brief.cfg'), config);
+  const running = xl(['create', '-qF', 'brief.cfg'], { dir: host.runDir, cwd: dir });
+  expect((await on('wait', 'brief', '--for', 'console=is up')).code).toBe(0);
+  const domid = Number((await on('domid', 'brief')).stdout);
+  expect(JSON.parse((await on('list', '-l', 'brief')).stdout)[0].config.b_info.sched_params).toEqual({
+    ...{ sched: 'credit2', weight: 256, cap: 0 },
+  });
+  expect((await on('shutdown', 'brief')).code).toBe(0);
+  const { code, stdout, stderr } = await running;
+  expect([code, stdout]).toEqual([0, '']);
+  expect(stderr.replace(/pid \d+/, 'pid')).toBe(
+    `Waiting for domain brief (domid ${domid}) to die [pid]\nDomain ${domid} has shut down, reason code 0 0x0\n` +
+      `Action for shutdown reason code 0 is destroy\nDomain ${domid} needs to be cleaned up: destroying the domain\n` +
+      'Done. Exiting now\n',
+  );
+});
+
 it('events -f goes on, until interrupted', async () => {
   const abort = new AbortController();
   const following = xl(['events', '-f'], {

@@ -3,7 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { runPaths } from '#pvbus';
+import { MonitorLog } from '../../../dom0/toolstack/monitor-log.ts';
+import type { ScheduledBy } from '../../../tools/libxl-json.ts';
 import { FakeToolstack } from '../../support/fake-toolstack.ts';
+import { ListLog } from '../../support/xenstore-rig.ts';
 import { xl } from '../../support/xl.ts';
 
 const GOLDEN = readFileSync(join(import.meta.dirname, '../../vectors/xl-output/cmds2.txt'), 'utf8');
@@ -94,11 +98,23 @@ describe('xl list', () => {
     host.add({ domid: 19, name: 'bare' });
     expect((await on(['create', 'pv.cfg'])).code).toBe(0);
     expect(host.domains.get(20)?.name).toBe('pv1');
+    const shares = { domid: 20, name: 'pv1', pool: 'Pool-0' } as const;
+    const credit = { weight: 256, cap: 0 };
+    host.processors.shares = [{ ...shares, scheduler: 'credit2', credit, rtds: null }];
     const one = await on(['list', '-l', 'pv1']);
     expect(one.stdout).toBe(golden('xl list -l pv1'));
     const all = await on(['list', '-l']);
     expect(JSON.parse(all.stdout).map((entry: { domid: number }) => entry.domid)).toEqual([20]);
     expect(all.stderr).toBe('libxl: error: Domain 19:Fail to get domain configuration\n');
+    const scheduled = async (by: ScheduledBy): Promise<unknown> => {
+      host.processors.shares = [{ ...shares, ...by }];
+      return JSON.parse((await on(['list', '-l', 'pv1'])).stdout)[0].config.b_info.sched_params;
+    };
+    const rtds = { default: { period: 10_000, budget: 4000, extratime: true }, vcpus: [] };
+    expect(await scheduled({ scheduler: 'rtds', credit: null, rtds })).toEqual({
+      ...{ sched: 'rtds', period: 10_000, budget: 4000 },
+    });
+    expect(await scheduled({ scheduler: 'null', credit: null, rtds: null })).toEqual({ sched: 'null' });
   });
 
   it('of what does not exist fails as the real one does', async () => {
@@ -266,17 +282,39 @@ describe('xl create', () => {
     expect((await on(['-v', 'create', '-q', 'pv.cfg'])).stderr).toBe('domain 1.3 ms\nmemory 2.3 ms\ndevices 3.3 ms\n');
   });
 
-  it('-F stays until the domain is gone, across its reboots', async () => {
-    let seen = '';
-    const run = on(['create', '-F', 'pv.cfg'], { onOutput: all => (seen = all) });
-    await until(() => host.domains.has(1));
-    host.end(1, 'shutdown', 1);
-    host.end(1, 'destroyed');
-    expect((await on(['create', '-q', 'pv.cfg'])).code).toBe(0);
-    expect(seen).toBe('Parsing config from pv.cfg\n');
-    host.end(2, 'shutdown', 0);
-    host.end(2, 'destroyed');
-    expect(await run).toMatchObject({ code: 0, stderr: `Parsing config from pv.cfg\nDomain 2 has been destroyed.\n` });
+  describe('-F', () => {
+    let log: MonitorLog;
+    beforeEach(() => {
+      log = MonitorLog.begin(runPaths(host.dir).monitorLog('pv1'), new ListLog());
+      log.line('Waiting for domain pv1 (domid 1) to die [pid 7]');
+    });
+
+    it.each([
+      ['Done. Exiting now', 0],
+      ['Domain 2 has been destroyed.', 0],
+      ['libxl: error: pv.cfg: kernel: /k.js does not exist', 3],
+    ])('prints what the monitor writes up to its last line: %s', async (last, code) => {
+      let seen = '';
+      const run = on(['create', '-qF', 'pv.cfg'], { onOutput: all => (seen = all) });
+      await until(() => seen.endsWith('[pid 7]\n'));
+      log.line('Done. Rebooting now');
+      await until(() => seen.endsWith('Rebooting now\n'));
+      log.line(last);
+      const stderr = `Waiting for domain pv1 (domid 1) to die [pid 7]\nDone. Rebooting now\n${last}\n`;
+      expect(await run).toEqual({ code, stdout: '', stderr });
+    });
+
+    it('ends with the host', async () => {
+      let seen = '';
+      const run = on(['create', '-qF', 'pv.cfg'], { onOutput: all => (seen = all) });
+      await until(() => seen !== '');
+      host.hangUp();
+      expect(await run).toMatchObject({ code: 1, stderr: expect.stringContaining('closed the connection') });
+    });
+
+    it('with -e there is nobody to follow', async () => {
+      expect(await on(['create', '-qFe', 'pv.cfg'])).toEqual({ code: 0, stdout: '', stderr: '' });
+    });
   });
 });
 

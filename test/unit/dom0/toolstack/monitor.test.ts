@@ -30,7 +30,7 @@ const logged = (name = 'xl-web.log'): string[] =>
 
 function rig(
   config: Partial<DomainConfig> = {},
-  options: { monitor?: boolean; message?: string; noRoom?: boolean } = {},
+  options: { monitor?: boolean; message?: string; noRoom?: boolean; noKernel?: boolean } = {},
 ) {
   const log = new ListLog();
   const clock = new StandingClock();
@@ -41,6 +41,7 @@ function rig(
       destroy: async record => void done.push(`destroy dom${record.domid}`),
       create: async config => {
         done.push(`create ${config.name}`);
+        if (options.noKernel) throw new Error('kernel: /k.js does not exist');
         monitor.watch(domid(4), config, true);
       },
       preserveAs: async (record, name) => void done.push(`preserve dom${record.domid} as ${name}`),
@@ -167,6 +168,22 @@ describe("the monitor's log of a domain", () => {
     expect(logged()).toEqual([waiting(19)]);
     expect(logged('xl-web.log.1')).toEqual([waiting(18)]);
     expect(readdirSync(join(dir, 'log')).length).toBe(11);
+  });
+  it('ends with the reason where the domain that is to take its place cannot be made, at once or later', async () => {
+    vi.useFakeTimers();
+    const { monitor, record, clock } = rig({}, { noKernel: true });
+    monitor.watch(record.domid, record.config, true);
+    await monitor.shutdown(record, SHUTDOWN_reboot);
+    const end = ['Done. Rebooting now', 'libxl: error: kernel: /k.js does not exist'];
+    expect(logged().slice(-2)).toEqual(end);
+    for (let i = 0; i < 2; i++) {
+      monitor.watch(record.domid, record.config, true);
+      await monitor.shutdown({ ...record, startedAt: clock.now() }, SHUTDOWN_reboot);
+    }
+    expect(logged().at(-1)).toBe(end[0]);
+    await vi.advanceTimersByTimeAsync(250);
+    expect(logged().slice(-2)).toEqual(end);
+    vi.useRealTimers();
   });
   it('says what else there is to say', async () => {
     const { monitor, record } = rig({ on_crash: 'preserve', on_reboot: 'rename-restart' });

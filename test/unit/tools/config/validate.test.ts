@@ -233,7 +233,7 @@ it('the JSON of a config names what differs from the defaults', () => {
   const { config } = with_(
     'disk=[",empty,hdc:cdrom,r","backend=stor,vdev=xvda,format=raw,discard,target=/d"]\npvcalls=["listen=1:2"]\nramdisk="r"\ncmdline="c"\ndriver_domain=1',
   );
-  expect(libxlConfig(config, false)).toMatchObject({
+  expect(libxlConfig(config, null)).toMatchObject({
     c_info: { driver_domain: 'True' },
     b_info: { cmdline: 'c', ramdisk: '/home/me/r', sched_params: {} },
     disks: [

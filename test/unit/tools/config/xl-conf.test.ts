@@ -184,6 +184,8 @@ describe('xl', () => {
 
   it('list -l prints S-expressions where output_format says so', async () => {
     expect((await withConf('', 'create', 'a.cfg', 'disk=["/d,raw,xvda,w"]', 'memory=64')).code).toBe(0);
+    const credit = { weight: 256, cap: 0 };
+    host.processors.shares = [{ domid: 1, name: 'x', pool: 'Pool-0', scheduler: 'credit2', credit, rtds: null }];
     const { stdout } = await withConf('output_format="sxp"\n', 'list', '-l');
     const { uuid, domid } = host.domains.get(1)!;
     expect(stdout).toMatch(new RegExp(`^\\(domain\n\t\\(domid ${domid}\\)\n`));
