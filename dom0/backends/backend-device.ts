@@ -5,7 +5,9 @@ import {
   type Domid,
   domid,
   errorPath,
+  type Injected,
   type Log,
+  type Planted,
   parseDecimal,
   Reconciler,
   readKey,
@@ -16,6 +18,8 @@ import {
   XenError,
   type XenstoreClient,
 } from '#pvbus';
+
+import { FaultNodes } from './fault-nodes.ts';
 
 /** Keys of a xenstore directory, to be published together. */
 export type Keys = Readonly<Record<string, string | number>>;
@@ -30,6 +34,8 @@ export interface BackendInstance {
   disconnect(): Promise<void>;
   /** The device is gone for good: let go of what probe opened. */
   remove?(): Promise<void>;
+  /** These faults befall it from now on, connected or not, and no others. */
+  setFaults?(planted: readonly Planted[]): Promise<void>;
 }
 
 export interface BackendOptions {
@@ -74,7 +80,8 @@ export class Backend {
     // Without xenstore nothing can be negotiated; the rings that are connected go on being served.
     xs.onClose(() => this.#freeze());
     await xs.watch(this.#root, `backend:${type}`, path => this.#changed(path));
-    await xs.watch('@releaseDomain', `backend:${type}:release`, () => this.#domainReleased());
+    // Xen: elsewhere than in dom0 nobody hears of other domains' ends; the toolstack takes the devices' nodes away.
+    if (!this.#options.domid) await xs.watch('@releaseDomain', `backend:${type}:release`, () => this.#domainReleased());
     await this.settled();
   }
 
@@ -112,7 +119,8 @@ export class Backend {
       return;
     }
     const device = this.#devices.get(`${frontend}/${devid}`) ?? this.#add(frontend, devid);
-    if (key === undefined || key === 'state' || key === 'online' || key === 'frontend') device?.poke();
+    if (key === 'faults') device?.faultsChanged();
+    else if (key === undefined || key === 'state' || key === 'online' || key === 'frontend') device?.poke();
   }
 
   async #list(): Promise<void> {
@@ -186,6 +194,9 @@ export class BackendDevice {
   #domainDead = false;
   #failure: XenError | undefined;
   #failures = 0;
+  readonly #faultNodes: FaultNodes;
+  #faultsInDoubt = true;
+  #hasFaults = false;
   #stopped = false;
 
   constructor(
@@ -204,6 +215,7 @@ export class BackendDevice {
     this.#log = options.log;
     this.#forget = forget;
     this.#token = `backend:${path}`;
+    this.#faultNodes = new FaultNodes(options.xs, path, options.log);
     this.#instance = options.create(this);
     this.#reconciler = new Reconciler(
       () => this.#turn(),
@@ -256,6 +268,15 @@ export class BackendDevice {
   poke(): void {
     if (!this.#stopped) this.#reconciler.poke();
   }
+  /** The toolstack has planted faults at it, or taken some away. */
+  faultsChanged(): void {
+    this.#faultsInDoubt = true;
+    this.poke();
+  }
+  /** The worker has injected some. */
+  injected(what: Injected): void {
+    this.#faultNodes.told(what);
+  }
   /** A domain has ended somewhere: see whether it is the frontend's. */
   checkDomain(): void {
     this.#domainInDoubt = true;
@@ -293,11 +314,14 @@ export class BackendDevice {
     const frontendPath = this.#frontendPath;
     const inDoubt = this.#domainInDoubt;
     this.#domainInDoubt = false;
-    const [own, online, state, introduced] = await Promise.all([
+    const faultsInDoubt = this.#faultsInDoubt && this.#instance.setFaults !== undefined;
+    this.#faultsInDoubt = false;
+    const [own, online, state, introduced, faults] = await Promise.all([
       this.key('state'),
       this.key('online'),
       this.#frontendState(),
       inDoubt ? this.#xs.isDomainIntroduced(this.frontendDomid) : !this.#domainDead,
+      faultsInDoubt ? this.#faultNodes.read() : undefined,
     ]);
     if (own === undefined) return this.#seen ? this.#vanish() : this.#neverWas();
     if (frontendPath === undefined) return; // the toolstack isn't done with this device
@@ -307,8 +331,12 @@ export class BackendDevice {
     }
     const frontend = this.#domainDead ? XenbusState.Unknown : state;
     this.#frontend = frontend;
-    if (!this.#seen) this.#firstLook(Number(own), frontend);
+    if (!this.#seen) this.#firstLook(frontend);
     if (frontend !== this.#stale) this.#stale = undefined;
+    if (faults !== undefined && (faults.length > 0 || this.#hasFaults)) {
+      this.#hasFaults = faults.length > 0;
+      await this.#instance.setFaults?.(faults);
+    }
     if (this.#failure) {
       const failure = this.#failure;
       this.#failure = undefined;
@@ -317,10 +345,13 @@ export class BackendDevice {
     await this.#follow(frontend, online !== '0', Number(own) === XenbusState.Closing);
   }
 
-  /** A backend that died may have left any state behind; its frontend's rings are then not ours to use. */
-  #firstLook(own: number, frontend: XenbusState): void {
+  /**
+   * A backend that died may have left any state behind, even a next one's InitWait that the frontend has not seen; the
+   * rings of a frontend that is Connected are a dead one's, and not ours to use.
+   */
+  #firstLook(frontend: XenbusState): void {
     this.#seen = true;
-    if (own === XenbusState.Connected && frontend === XenbusState.Connected) this.#stale = frontend;
+    if (frontend === XenbusState.Connected) this.#stale = frontend;
   }
 
   /** `online`: the device is wanted. `asked`: our own state says Closing, be it by us or by the toolstack. */
@@ -421,6 +452,7 @@ export class BackendDevice {
     }
     if (this.#failures > 0) await this.#xs.rm(errorPath(this.path).replace(/\/error$/, '')).catch(() => {});
     if (this.#probed) await this.#instance.remove?.();
+    if (this.#hasFaults) await this.#instance.setFaults?.([]);
   }
 
   async #frontendState(): Promise<XenbusState> {

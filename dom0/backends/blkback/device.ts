@@ -3,6 +3,7 @@
 import {
   type Domid,
   type Log,
+  type Planted,
   VDISK_CDROM,
   VDISK_READONLY,
   VDISK_REMOVABLE,
@@ -16,7 +17,7 @@ import type { BackendThread } from '../backend-thread.ts';
 import { hostImages, type ImageFiles } from './image-files.ts';
 import { MAX_INDIRECT_SEGMENTS, SECTOR_SIZE } from './request.ts';
 import type { VbdConnection } from './vbd.ts';
-import type { BlkbackMessage, VbdFailure } from './worker.ts';
+import type { BlkbackEvent, BlkbackMessage } from './worker.ts';
 
 /** A thread that runs a BlkbackWorker. */
 type BlkbackThread = Pick<BackendThread, 'call' | 'onEvent'>;
@@ -148,6 +149,10 @@ class VbdDevice implements BackendInstance {
   async remove(): Promise<void> {
     this.#close();
   }
+  async setFaults(planted: readonly Planted[]): Promise<void> {
+    const { path: key, label } = this.#device;
+    await this.#call({ op: 'faults', key, label, planted });
+  }
 
   async #call(message: BlkbackMessage): Promise<void> {
     await this.#thread.call(message);
@@ -216,10 +221,10 @@ export function createBlkback(options: {
     create: device => new VbdDevice(device, thread, images, files),
   });
   thread.onEvent(event => {
-    const failure = event as VbdFailure; // our own worker's
-    if (failure.op !== 'failed') return;
-    const device = backend.devices().find(d => d.path === failure.key);
-    device?.fail(new XenError(failure.code, failure.message));
+    const news = event as BlkbackEvent; // our own worker's
+    const device = backend.devices().find(d => d.path === news.key);
+    if (news.op === 'injected') device?.injected(news.injected);
+    else device?.fail(new XenError(news.code, news.message));
   });
   return backend;
 }

@@ -2,6 +2,18 @@
 import { fdatasyncSync, fstatSync, readSync, writeSync } from 'node:fs';
 import { addressOf, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, fallocate, readAt, writeAt, XenError } from '#pvbus';
 
+/**
+ * Thrown by an image that cannot do it now: nothing of the request has happened that may not happen again. The vbd begins
+ * it anew at `atNs`, and serves nothing of its ring before.
+ */
+export class Later {
+  readonly atNs: number;
+
+  constructor(atNs: number) {
+    this.atNs = atNs;
+  }
+}
+
 /** Bytes of a disk. Each call does all of what it was asked for, or throws. */
 export interface DiskImage {
   readonly sizeBytes: number;
@@ -14,27 +26,45 @@ export interface DiskImage {
   discard(at: number, length: number): void;
 }
 
+/** pread(2) and pwrite(2) between a file and mapped memory: how many bytes they did. */
+export interface FileCalls {
+  read(fd: number, address: number, length: number, at: number): number;
+  write(fd: number, address: number, length: number, at: number): number;
+}
+export const SYSTEM_CALLS: FileCalls = { read: readAt, write: writeAt };
+
+/** To be made again, nothing was done. */
+const isInterrupted = (error: unknown): boolean => ['EINTR', 'EAGAIN'].includes((error as { code: string }).code);
+
 /** A file whose bytes are the disk's. Reads and writes go straight between it and the caller's memory. */
 export class RawFile implements DiskImage {
   readonly sizeBytes: number;
   readonly #fd: number;
+  readonly #calls: FileCalls;
   /** The memory used last and where it is mapped: pools change rarely. */
   #memory: Uint8Array | undefined;
   #address: number | undefined;
 
   /** `fd` stays the caller's. */
-  constructor(fd: number, sizeBytes: number) {
+  constructor(fd: number, sizeBytes: number, calls = SYSTEM_CALLS) {
     this.#fd = fd;
+    this.#calls = calls;
     this.sizeBytes = sizeBytes;
   }
 
   read(into: Uint8Array, offset: number, length: number, at: number): void {
     const base = this.#addressOf(into);
     for (let n = 0; n < length; ) {
-      const more =
-        base === undefined
-          ? readSync(this.#fd, into, offset + n, length - n, at + n)
-          : readAt(this.#fd, base + offset + n, length - n, at + n);
+      let more: number;
+      try {
+        more =
+          base === undefined
+            ? readSync(this.#fd, into, offset + n, length - n, at + n)
+            : this.#calls.read(this.#fd, base + offset + n, length - n, at + n);
+      } catch (error) {
+        if (!isInterrupted(error)) throw error;
+        continue;
+      }
       if (more === 0) throw new XenError('EIO', `the image ends at ${at + n}, it had ${this.sizeBytes} bytes`);
       n += more;
     }
@@ -43,10 +73,14 @@ export class RawFile implements DiskImage {
   write(from: Uint8Array, offset: number, length: number, at: number): void {
     const base = this.#addressOf(from);
     for (let n = 0; n < length; ) {
-      n +=
-        base === undefined
-          ? writeSync(this.#fd, from, offset + n, length - n, at + n)
-          : writeAt(this.#fd, base + offset + n, length - n, at + n);
+      try {
+        n +=
+          base === undefined
+            ? writeSync(this.#fd, from, offset + n, length - n, at + n)
+            : this.#calls.write(this.#fd, base + offset + n, length - n, at + n);
+      } catch (error) {
+        if (!isInterrupted(error)) throw error;
+      }
     }
   }
 

@@ -1,6 +1,7 @@
 // The pages a frontend lends for good ('feature-persistent'): mapped at their first use and kept, so that
 // a request on them costs no hypercall. Xen: io/blkif.h, note 7.
-import type { Domid, GrantMapping, GrantTable } from '#pvbus';
+import type { Domid, GrantMapping } from '#pvbus';
+import type { GrantMaps } from '../../faults/faulty-grants.ts';
 
 interface Entry {
   readonly mapping: GrantMapping;
@@ -12,7 +13,7 @@ interface Entry {
 const SWEPT_PART = 1 / 8;
 
 export class PersistentGrants {
-  readonly #grants: GrantTable;
+  readonly #grants: () => GrantMaps;
   readonly #granter: Domid;
   readonly #limit: number;
   readonly #entries = new Map<number, Entry>();
@@ -21,7 +22,7 @@ export class PersistentGrants {
   evicted = 0;
 
   /** `limit` must be above the number of pages one request can name. */
-  constructor(grants: GrantTable, granter: Domid, limit: number) {
+  constructor(grants: () => GrantMaps, granter: Domid, limit: number) {
     this.#grants = grants;
     this.#granter = granter;
     this.#limit = limit;
@@ -47,7 +48,7 @@ export class PersistentGrants {
   /** Map all of these, none of which is mapped yet. Throws, with none of them mapped, when one cannot be. */
   map(refs: ReadonlySet<number>): void {
     if (this.#entries.size + refs.size > this.#limit) this.#makeRoom(refs.size);
-    for (const mapping of this.#grants.map(this.#granter, [...refs])) {
+    for (const mapping of this.#grants().map(this.#granter, [...refs])) {
       this.#entries.set(mapping.ref, { mapping, used: this.#request });
     }
   }
@@ -60,12 +61,12 @@ export class PersistentGrants {
     const victims = idle.slice(0, Math.max(needed, Math.floor(this.#limit * SWEPT_PART)));
     for (const { mapping } of victims) this.#entries.delete(mapping.ref);
     this.evicted += victims.length;
-    this.#grants.unmap(victims.map(entry => entry.mapping));
+    this.#grants().unmap(victims.map(entry => entry.mapping));
   }
 
   release(): void {
     const mappings = [...this.#entries.values()].map(entry => entry.mapping);
     this.#entries.clear();
-    this.#grants.unmap(mappings);
+    this.#grants().unmap(mappings);
   }
 }

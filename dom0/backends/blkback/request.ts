@@ -149,6 +149,11 @@ export class BlkbackRequest {
     return this.nr_segments === this.#indirect.nr_segments ? this.#checkRange() : BLKIF_RSP_OKAY;
   }
 
+  /** All of its segments are known. */
+  get isWhole(): boolean {
+    return this.nrIndirectPages === 0 || this.nr_segments === this.#indirect.nr_segments;
+  }
+
   #decodeDiscard(): number {
     const discard = this.#discard;
     if (!this.#limits.discard) return this.#refuse('discard was not offered', BLKIF_RSP_EOPNOTSUPP);

@@ -20,9 +20,11 @@ import {
   type Vcpu,
   XenError,
 } from '#pvbus';
-import type { DiskImage } from './disk-image.ts';
+import type { GrantMaps } from '../../faults/faulty-grants.ts';
+import type { Notifier } from '../../faults/faulty-notifier.ts';
+import { type DiskImage, Later } from './disk-image.ts';
 import { PersistentGrants } from './persistent-grants.ts';
-import { BlkbackRequest, MAX_INDIRECT_SEGMENTS, SECTOR_SIZE } from './request.ts';
+import { BlkbackRequest, type DiskLimits, MAX_INDIRECT_SEGMENTS, SECTOR_SIZE } from './request.ts';
 import { newVbdStats, type VbdStats } from './stats.ts';
 
 /** What device.ts has negotiated. The frontend's numbers are numbers, and no more is known of them. */
@@ -59,6 +61,23 @@ if (MAX_PERSISTENT_GRANTS < 2 * (MAX_INDIRECT_SEGMENTS + BLKIF_MAX_INDIRECT_PAGE
   throw new Error('blkback: too few persistent grants');
 }
 
+/** What a vbd works with. Others may take their place between two turns. */
+export interface VbdParts {
+  readonly image: DiskImage;
+  readonly grants: GrantMaps;
+  readonly notifier: Notifier;
+  readonly newRequest: (limits: DiskLimits) => BlkbackRequest;
+  /** What is done about an event of the frontend, `heard` when nothing else is to be. */
+  readonly onEvent: (heard: () => void) => () => void;
+}
+
+/** The plain ones. */
+export const vbdParts = ({ grants, events }: Vcpu, image: DiskImage): VbdParts => ({
+  ...{ image, grants, notifier: events },
+  newRequest: limits => new BlkbackRequest(limits),
+  onEvent: heard => heard,
+});
+
 /** One connected vbd: its ring, its grants, its image. */
 export class Vbd {
   readonly connection: VbdConnection;
@@ -68,12 +87,14 @@ export class Vbd {
   readonly #vcpu: Vcpu;
   readonly #log: Log;
   readonly #clock: Clock;
-  readonly #image: DiskImage;
+  #image: DiskImage;
+  #grants: GrantMaps;
+  #notifier: Notifier;
   readonly #page: GrantMapping;
   readonly #port: EvtchnPort;
   readonly #ring: BackRing;
   readonly #response: InstanceType<typeof BlkifResponse>;
-  readonly #request: BlkbackRequest;
+  #request: BlkbackRequest;
   readonly #persistent: PersistentGrants | undefined;
   /** Where each segment of the request at hand is mapped. */
   readonly #mapped: (GrantMapping | undefined)[] = new Array(MAX_INDIRECT_SEGMENTS).fill(undefined);
@@ -84,13 +105,16 @@ export class Vbd {
   #unpushedSince = 0;
 
   /** Throws when the frontend's ring cannot be mapped or its port not be bound; nothing is left then. */
-  constructor(vcpu: Vcpu, log: Log, clock: Clock, connection: VbdConnection, image: DiskImage) {
-    const { events, grants } = vcpu;
+  constructor(vcpu: Vcpu, log: Log, clock: Clock, connection: VbdConnection, parts: VbdParts) {
+    const { events } = vcpu;
+    const { image, grants } = parts;
     const granter = domid(connection.frontendDomid);
     this.#vcpu = vcpu;
     this.#log = log;
     this.#clock = clock;
     this.#image = image;
+    this.#grants = grants;
+    this.#notifier = parts.notifier;
     this.connection = connection;
     this.#page = grants.map(granter, [connection.ringRef])[0]!;
     try {
@@ -103,18 +127,34 @@ export class Vbd {
     this.#ring = new BackRing(page, blkif_sring_entry.size, BackRing.attachIndex(page));
     this.#ring.trace = vcpu.trace.ring(TRC_XENOLITH_BLK, connection.frontendDomid, connection.ringRef);
     this.#response = new BlkifResponse(page.view);
-    this.#request = new BlkbackRequest({
-      sectors: Math.floor(image.sizeBytes / SECTOR_SIZE),
-      readOnly: connection.readOnly,
-      discard: connection.discard,
-    });
-    if (connection.persistent) this.#persistent = new PersistentGrants(grants, granter, MAX_PERSISTENT_GRANTS);
-    events.on(this.#port, () => {
+    this.#request = parts.newRequest(this.#limits());
+    if (connection.persistent) {
+      this.#persistent = new PersistentGrants(() => this.#grants, granter, MAX_PERSISTENT_GRANTS);
+    }
+    this.#listen(parts);
+  }
+  #limits(): DiskLimits {
+    const { readOnly, discard } = this.connection;
+    return { sectors: Math.floor(this.#image.sizeBytes / SECTOR_SIZE), readOnly, discard };
+  }
+  #listen({ onEvent }: VbdParts): void {
+    const heard = onEvent(() => {
       this.pending = true;
     });
+    this.#vcpu.events.on(this.#port, heard);
   }
 
-  /** Serve a budget's worth. Throws a XenError when the ring's indices cannot be. */
+  /** These in place of those that it had, from the next request on. */
+  use(parts: VbdParts): void {
+    this.#image = parts.image;
+    this.#grants = parts.grants;
+    this.#notifier = parts.notifier;
+    this.#request = parts.newRequest(this.#limits());
+    this.#listen(parts);
+    this.pending = true;
+  }
+
+  /** Serve a budget's worth. Throws a XenError when the ring's indices cannot be, Later when the image says so. */
   turn(): void {
     const ring = this.#ring;
     let bytes = 0;
@@ -168,10 +208,18 @@ export class Vbd {
     if (this.#unpushed === 0) return;
     this.#unpushed = 0;
     // order: the frontend may reuse its pages the moment it sees rsp_prod, so unmap first.
-    if (this.#toUnmap.length > 0) this.#vcpu.grants.unmap(this.#toUnmap.splice(0));
+    if (this.#toUnmap.length > 0) this.#grants.unmap(this.#toUnmap.splice(0));
     if (!this.#ring.pushResponses()) return;
     this.stats.notified++;
-    this.#vcpu.events.notify(this.#port);
+    this.#notifier.notify(this.#port);
+  }
+
+  /** The request at hand is taken again another time. */
+  #putBack(): void {
+    this.#push();
+    this.#grants.unmap(this.#toUnmap.splice(0));
+    this.#ring.req_cons = (this.#ring.req_cons - 1) >>> 0;
+    this.pending = false;
   }
 
   #perform(): number {
@@ -305,7 +353,7 @@ export class Vbd {
     // What the image is read into must be writable: a page granted for reading only is refused by the map.
     const readonly = indirect || request.operation !== BLKIF_OP_READ;
     try {
-      const mappings = this.#vcpu.grants.map(domid(this.connection.frontendDomid), refs, readonly);
+      const mappings = this.#grants.map(domid(this.connection.frontendDomid), refs, readonly);
       for (let i = 0; i < count; i++) {
         this.#mapped[i] = mappings[i];
         this.#toUnmap.push(mappings[i]!);
@@ -323,6 +371,10 @@ export class Vbd {
   }
 
   #imageFailed(error: unknown): number {
+    if (error instanceof Later) {
+      this.#putBack();
+      throw error;
+    }
     const { sector, sectors } = this.#request;
     this.#request.why = `image, ${sectors} sectors at ${sector}: ${error instanceof Error ? error.message : error}`;
     return BLKIF_RSP_ERROR;
@@ -337,12 +389,14 @@ export class Vbd {
 
   /** Answer what the frontend has asked before it went, then let go of everything of it. */
   close(finish: boolean): void {
-    const { events, grants } = this.#vcpu;
+    const { events } = this.#vcpu;
+    const grants = this.#grants;
     if (finish) {
       try {
         this.turn();
       } catch (error) {
-        if (!(error instanceof XenError)) throw error; // a ring in disorder ends unanswered
+        // A ring in disorder ends unanswered, and so does what the image puts off.
+        if (!(error instanceof XenError || error instanceof Later)) throw error;
       }
     }
     events.close(this.#port);

@@ -1,12 +1,19 @@
 // Every vbd of a backend thread has its turn. Nothing in it waits.
-import { XenError } from '#pvbus';
+import { type Injected, type Planted, XenError } from '#pvbus';
+import { DeviceFaults } from '../../faults/device-faults.ts';
+import { FaultyGrants } from '../../faults/faulty-grants.ts';
+import { FaultyNotifier } from '../../faults/faulty-notifier.ts';
+import { LateWork } from '../../faults/late-work.ts';
 import type { BackendContext, BackendWorker } from '../backend-thread.ts';
-import { type DiskImage, RawFile } from './disk-image.ts';
-import { Vbd, type VbdConnection } from './vbd.ts';
+import { type DiskImage, type FileCalls, Later, RawFile } from './disk-image.ts';
+import { FaultyDisk } from './faulty-disk.ts';
+import { Vbd, type VbdConnection, type VbdParts, vbdParts } from './vbd.ts';
 
 export type BlkbackMessage =
   | { readonly op: 'connect'; readonly connection: VbdConnection }
   | { readonly op: 'disconnect'; readonly key: string }
+  /** These faults befall the device from now on, connected or not; none of others. */
+  | { readonly op: 'faults'; readonly key: string; readonly label: string; readonly planted: readonly Planted[] }
   | { readonly op: 'stats' };
 
 /** A ring the worker has given up by itself. */
@@ -17,18 +24,24 @@ export interface VbdFailure {
   readonly message: string;
 }
 
+/** What it tells unasked. */
+export type BlkbackEvent = VbdFailure | { readonly op: 'injected'; readonly key: string; readonly injected: Injected };
+
+type OpenImage = (connection: VbdConnection, calls?: FileCalls) => DiskImage;
+
 /** The vbds of one backend thread. */
 export class BlkbackWorker implements BackendWorker {
   readonly #context: BackendContext;
-  readonly #openImage: (connection: VbdConnection) => DiskImage;
+  readonly #openImage: OpenImage;
   readonly #vbds = new Map<string, Vbd>();
   /** The same, in an order that turns can be taken in. */
   #order: Vbd[] = [];
+  readonly #faults = new Map<string, DeviceFaults>();
+  /** Of vbds that are connected. */
+  readonly #faultyDisks = new Map<string, FaultyDisk>();
+  readonly #late = new LateWork();
 
-  constructor(
-    context: BackendContext,
-    openImage: (connection: VbdConnection) => DiskImage = c => new RawFile(c.fd, c.sizeBytes),
-  ) {
+  constructor(context: BackendContext, openImage: OpenImage = (c, calls) => new RawFile(c.fd, c.sizeBytes, calls)) {
     this.#context = context;
     this.#openImage = openImage;
   }
@@ -41,6 +54,8 @@ export class BlkbackWorker implements BackendWorker {
         return this.#connect(m.connection);
       case 'disconnect':
         return this.#disconnect(m.key, true);
+      case 'faults':
+        return this.#plant(m.key, m.label, m.planted);
       case 'stats':
         return Object.fromEntries([...this.#vbds].map(([key, vbd]) => [key, { ...vbd.stats }]));
     }
@@ -48,7 +63,7 @@ export class BlkbackWorker implements BackendWorker {
 
   step(): 'progress' | 'idle' {
     const vbds = this.#order;
-    let progress = false;
+    let progress = this.#late.length > 0 && this.#late.step(this.#context.clock.now());
     for (let i = 0; i < vbds.length; i++) {
       const vbd = vbds[i]!;
       if (!vbd.pending) continue;
@@ -56,17 +71,30 @@ export class BlkbackWorker implements BackendWorker {
       try {
         vbd.turn();
       } catch (error) {
-        if (!(error instanceof XenError)) throw error;
-        this.#fail(vbd, error);
+        if (error instanceof Later) this.#putOff(vbd, error.atNs);
+        else if (error instanceof XenError) this.#fail(vbd, error);
+        else throw error;
       }
     }
+    if (this.#faults.size > 0) for (const faults of this.#faults.values()) faults.flush();
     return progress ? 'progress' : 'idle';
+  }
+
+  /** Of what was put off. */
+  deadline(): number | undefined {
+    return this.#late.deadline;
+  }
+  #putOff(vbd: Vbd, atNs: number): void {
+    if (atNs === Number.POSITIVE_INFINITY) return; // until something changes
+    this.#late.add(atNs, () => {
+      vbd.pending = true;
+    });
   }
 
   #connect(connection: VbdConnection): void {
     this.#disconnect(connection.key, false);
     const { vcpu, log, clock } = this.#context;
-    const vbd = new Vbd(vcpu, log, clock, connection, this.#openImage(connection));
+    const vbd = new Vbd(vcpu, log, clock, connection, this.#parts(connection));
     this.#vbds.set(connection.key, vbd);
     this.#order = [...this.#vbds.values()];
   }
@@ -77,6 +105,56 @@ export class BlkbackWorker implements BackendWorker {
     this.#vbds.delete(key);
     this.#order = [...this.#vbds.values()];
     vbd.close(finish);
+    this.#endFaults(key);
+  }
+
+  /** What the vbd works with: the plain parts, or others in their place while faults are planted. */
+  #parts(connection: VbdConnection): VbdParts {
+    const { vcpu, clock } = this.#context;
+    const plain = vbdParts(vcpu, this.#openImage(connection));
+    const faults = this.#faults.get(connection.key);
+    if (faults === undefined) return plain;
+    const late = this.#late;
+    const notifier = new FaultyNotifier(plain.notifier, { faults, late, clock });
+    const disk = new FaultyDisk({
+      ...{ plain: plain.image, faults, clock },
+      by: calls => this.#openImage(connection, calls),
+    });
+    this.#faultyDisks.set(connection.key, disk);
+    return {
+      image: disk,
+      grants: new FaultyGrants(plain.grants, faults),
+      notifier,
+      newRequest: limits => disk.newRequest(limits),
+      onEvent: heard => notifier.hears(heard),
+    };
+  }
+
+  #plant(key: string, label: string, planted: readonly Planted[]): void {
+    const vbd = this.#vbds.get(key);
+    const known = this.#faults.get(key);
+    if (known !== undefined && planted.length > 0) {
+      known.plant(planted);
+      this.#faultyDisks.get(key)?.reconsider();
+      if (vbd) vbd.pending = true;
+      return;
+    }
+    known?.flush();
+    this.#faults.delete(key);
+    this.#endFaults(key);
+    if (planted.length > 0) {
+      const { clock, tell } = this.#context;
+      const faults = new DeviceFaults(label, clock, injected =>
+        tell({ op: 'injected', key, injected } satisfies BlkbackEvent),
+      );
+      faults.plant(planted);
+      this.#faults.set(key, faults);
+    }
+    vbd?.use(this.#parts(vbd.connection));
+  }
+  #endFaults(key: string): void {
+    this.#faultyDisks.get(key)?.end();
+    this.#faultyDisks.delete(key);
   }
 
   /** The frontend broke its ring: it is served no more, everybody else is. */

@@ -37,6 +37,10 @@ export class Bridge {
     this.table.pin(macHigh(mac, 0), macLow(mac, 0), index);
     return index;
   }
+  /** Another one in the place of a port, with its number and addresses. */
+  replace(index: number, port: BridgePort): void {
+    if (this.ports[index] !== undefined) this.ports[index] = port;
+  }
   detach(index: number): void {
     this.ports[index] = undefined;
     this.table.forget(index);

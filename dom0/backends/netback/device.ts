@@ -1,6 +1,14 @@
 // One vif: what the toolstack says of it, what the frontend says of itself, and the worker that serves it.
 // Xen: io/netif.h and the keys in its comments.
-import { type Domid, type Log, parseDecimal, XEN_NETIF_MAX_TX_SIZE, XenError, type XenstoreClient } from '#pvbus';
+import {
+  type Domid,
+  type Log,
+  type Planted,
+  parseDecimal,
+  XEN_NETIF_MAX_TX_SIZE,
+  XenError,
+  type XenstoreClient,
+} from '#pvbus';
 import { Backend, type BackendDevice, type BackendInstance, type Keys } from '../backend-device.ts';
 import type { BackendThread } from '../backend-thread.ts';
 import { FRAME_OVERHEAD } from './bridge.ts';
@@ -101,6 +109,11 @@ class Vif implements BackendInstance {
     await this.call({ op: 'disconnect', domid: frontendDomid, handle: devid });
   }
 
+  async setFaults(planted: readonly Planted[]): Promise<void> {
+    const { frontendDomid, devid, label } = this.device;
+    await this.call({ op: 'faults', domid: frontendDomid, handle: devid, label, planted });
+  }
+
   private async ports(): Promise<{ txPort: number; rxPort: number }> {
     const { device } = this;
     if ((await device.frontendKey('event-channel-tx')) === undefined) {
@@ -143,9 +156,10 @@ export function createNetback(options: {
     create: device => new Vif(device, thread),
   });
   thread.onEvent(event => {
-    const { domid, handle, reason } = event as NetbackEvent; // our own worker's, which tells nothing else
-    const device = backend.find(domid, handle);
-    device?.fail(new XenError('EPROTO', `${device.label}: its frontend broke the protocol: ${reason}`));
+    const news = event as NetbackEvent; // our own worker's, which tells nothing else
+    const device = backend.find(news.domid, news.handle);
+    if (news.event === 'injected') device?.injected(news.injected);
+    else device?.fail(new XenError('EPROTO', `${device.label}: its frontend broke the protocol: ${news.reason}`));
   });
   return backend;
 }

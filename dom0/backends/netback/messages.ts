@@ -1,5 +1,6 @@
 // What dom0's main thread asks of the netback thread, and what that tells unasked. Both are ours: plain data, not
 // checked again. What a frontend wrote was checked by device.ts.
+import type { Injected, Planted } from '#pvbus';
 import type { Rate } from './rate-limit.ts';
 import type { BridgeStats, VifStats } from './stats.ts';
 
@@ -30,6 +31,14 @@ export type NetbackMessage =
   | { readonly op: 'connect'; readonly vif: VifConnection }
   /** Answers when nothing of the frontend is mapped or bound any more. */
   | { readonly op: 'disconnect'; readonly domid: number; readonly handle: number }
+  /** These faults befall the device from now on, connected or not; none of others. */
+  | {
+      readonly op: 'faults';
+      readonly domid: number;
+      readonly handle: number;
+      readonly label: string;
+      readonly planted: readonly Planted[];
+    }
   | { readonly op: 'createBridge'; readonly name: string; readonly mtu: number }
   | { readonly op: 'deleteBridge'; readonly name: string }
   /** Answers a NetbackReport. */
@@ -47,10 +56,7 @@ export interface NetbackReport {
   }[];
 }
 
-/** A vif was disabled: its frontend has broken the protocol. */
-export interface NetbackEvent {
-  readonly event: 'broken';
-  readonly domid: number;
-  readonly handle: number;
-  readonly reason: string;
-}
+/** A vif was disabled, since its frontend has broken the protocol; or its faults have befallen something. */
+export type NetbackEvent =
+  | { readonly event: 'broken'; readonly domid: number; readonly handle: number; readonly reason: string }
+  | { readonly event: 'injected'; readonly domid: number; readonly handle: number; readonly injected: Injected };

@@ -24,6 +24,7 @@ import {
   XenError,
   xen_netif_ctrl_sring_entry,
 } from '#pvbus';
+import type { Notifier } from '../../faults/faulty-notifier.ts';
 import { type Bridge, type BridgePort, FRAME_OVERHEAD } from './bridge.ts';
 import { ControlRing } from './control-ring.ts';
 import type { Copies } from './copies.ts';
@@ -52,6 +53,17 @@ export interface Turn {
   readonly copied: TxPacket[];
 }
 
+/** Where a vif's frames go, and what it stands behind. Others may take their place between two turns. */
+export interface VifParts {
+  /** What it sends goes here, */
+  readonly uplink: Pick<Bridge, 'forward'>;
+  /** and what it is to receive comes by this port of the bridge. */
+  readonly port: BridgePort;
+  readonly notifier: Notifier;
+  /** What is done about an event of the frontend, `heard` when nothing else is to be. */
+  readonly onEvent: (heard: () => void) => () => void;
+}
+
 export const turnPackets = (): TxPacket[] => Array.from({ length: TURN_SLOTS }, () => new TxPacket());
 
 export class Vif implements BridgePort {
@@ -67,6 +79,7 @@ export class Vif implements BridgePort {
   /** There may be requests. */
   private work = true;
   private readonly shared: Turn;
+  private readonly mac: Uint8Array;
   private readonly maxFrame: number;
   private readonly scatterGather: boolean;
   private readonly checksumOffload: boolean;
@@ -86,6 +99,9 @@ export class Vif implements BridgePort {
   private readonly rxResponse: InstanceType<typeof NetifRxResponse>;
   private readonly rxView: DataView;
   private readonly bridgePort: number;
+  private uplink: Pick<Bridge, 'forward'>;
+  private notifier: Notifier;
+  private readonly heard: EvtchnPort[] = [];
   private turnSlots = TURN_SLOTS;
   private isDelivered = false;
   private readonly onBroken: (vif: Vif, reason: string) => void;
@@ -104,6 +120,9 @@ export class Vif implements BridgePort {
     this.name = `vif${connection.domid}.${connection.handle}`;
     this.bridge = bridge;
     this.shared = shared;
+    this.mac = mac;
+    this.uplink = bridge;
+    this.notifier = shared.vcpu.events;
     this.onBroken = onBroken;
     this.maxFrame = connection.mtu + FRAME_OVERHEAD;
     this.scatterGather = connection.scatterGather;
@@ -140,6 +159,27 @@ export class Vif implements BridgePort {
     this.bridgePort = bridge.attach(this, mac);
     this.undo.push(() => bridge.detach(this.bridgePort));
   }
+
+  /** Is the address at byte `at` of a frame's header its guest's? */
+  macIsAt(header: Uint8Array, at: number): boolean {
+    return this.mac.every((octet, i) => header[at + i] === octet);
+  }
+
+  /** The ones it begins with. */
+  get plainParts(): VifParts {
+    return { uplink: this.bridge, port: this, notifier: this.shared.vcpu.events, onEvent: heard => heard };
+  }
+  /** These in place of those that it had. */
+  use({ uplink, port: bridgePort, notifier, onEvent }: VifParts): void {
+    this.uplink = uplink;
+    this.notifier = notifier;
+    if (this.broken === undefined) this.bridge.replace(this.bridgePort, bridgePort);
+    for (const channel of this.heard) this.shared.vcpu.events.on(channel, onEvent(this.onHeard));
+    this.work = true;
+  }
+  private readonly onHeard = (): void => {
+    this.work = true;
+  };
 
   /** Nothing of the frontend is mapped or bound afterwards. */
   release(): void {
@@ -304,7 +344,7 @@ export class Vif implements BridgePort {
       this.stats.txFrames++;
       this.stats.txBytes += packet.length;
       this.rate?.spend(packet.length);
-      copies = this.bridge.forward(frame, this.bridgePort);
+      copies = this.uplink.forward(frame, this.bridgePort);
     }
     if (packet.status !== NETIF_RSP_OKAY) this.stats.txErrors++;
     // order: the guest reuses its pages when it sees the responses; every copy out of them is made by now.
@@ -340,7 +380,7 @@ export class Vif implements BridgePort {
 
   private notify(channel: EvtchnPort): void {
     try {
-      this.shared.vcpu.events.notify(channel);
+      this.notifier.notify(channel);
     } catch (error) {
       // The hypervisor refuses when the other end is gone for good.
       this.fail(`its event channel is dead (${error instanceof XenError ? error.code : error})`);
@@ -357,9 +397,8 @@ export class Vif implements BridgePort {
     const { events } = this.shared.vcpu;
     const local = events.bindInterdomain(this.domid, port(remote));
     this.undo.push(() => events.close(local));
-    events.on(local, () => {
-      this.work = true;
-    });
+    events.on(local, this.onHeard);
+    this.heard.push(local);
     return local;
   }
 

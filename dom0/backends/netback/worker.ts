@@ -1,8 +1,12 @@
 // All vifs and bridges of a backend domain, served by one thread: each vif gets a bounded turn.
-import { type Clock, type Log, XenError } from '#pvbus';
+import { type Clock, type Log, type Planted, XenError } from '#pvbus';
+import { DeviceFaults } from '../../faults/device-faults.ts';
+import { FaultyNotifier } from '../../faults/faulty-notifier.ts';
+import { LateWork } from '../../faults/late-work.ts';
 import type { BackendContext, BackendWorker } from '../backend-thread.ts';
 import { Bridge } from './bridge.ts';
 import { Copies } from './copies.ts';
+import { FaultyLink } from './faulty-link.ts';
 import { Frame } from './frame.ts';
 import type { NetbackEvent, NetbackMessage, NetbackReport, VifConnection } from './messages.ts';
 import { type Turn, turnPackets, Vif } from './vif.ts';
@@ -18,6 +22,9 @@ export class NetbackWorker implements BackendWorker {
   private readonly shared: Turn;
   private readonly bridges = new Map<string, Bridge>();
   private readonly vifs: Vif[] = [];
+  /** By `domid/handle`. */
+  private readonly faults = new Map<string, DeviceFaults>();
+  private readonly late = new LateWork();
 
   /** `newBridge`: a bridge that loses frames, for one. */
   constructor(context: BackendContext, random: () => number = Math.random, newBridge = makeBridge) {
@@ -44,6 +51,8 @@ export class NetbackWorker implements BackendWorker {
         return this.connect(m.vif);
       case 'disconnect':
         return this.disconnect(m.domid, m.handle);
+      case 'faults':
+        return this.plant(m.domid, m.handle, m.label, m.planted);
       case 'createBridge':
         return this.createBridge(m.name, m.mtu);
       case 'deleteBridge':
@@ -56,18 +65,23 @@ export class NetbackWorker implements BackendWorker {
   step(): 'progress' | 'idle' {
     const now = this.clock.now();
     let result: 'progress' | 'idle' = 'idle';
+    if (this.late.length > 0 && this.late.step(now)) {
+      result = 'progress';
+      this.publish();
+    }
     for (const vif of this.vifs) {
       if (!vif.turn(now)) continue;
       result = 'progress';
       this.publish();
     }
+    if (this.faults.size > 0) for (const faults of this.faults.values()) faults.flush();
     return result;
   }
 
   /** A vif that has used up its rate is served again then. */
   deadline(): number | undefined {
     const now = this.clock.now();
-    let earliest: number | undefined;
+    let earliest = this.late.deadline;
     for (const vif of this.vifs) {
       const own = vif.deadline(now);
       if (own !== undefined && (earliest === undefined || own < earliest)) earliest = own;
@@ -97,6 +111,8 @@ export class NetbackWorker implements BackendWorker {
       this.tell({ event: 'broken', domid: which.domid, handle: which.handle, reason });
     });
     this.vifs.push(vif);
+    const faults = this.faults.get(`${domid}/${handle}`);
+    if (faults) this.befall(vif, faults);
   }
 
   private disconnect(domid: number, handle: number): void {
@@ -104,6 +120,38 @@ export class NetbackWorker implements BackendWorker {
     if (!vif) return;
     this.vifs.splice(this.vifs.indexOf(vif), 1);
     vif.release();
+  }
+
+  private plant(domid: number, handle: number, label: string, planted: readonly Planted[]): void {
+    const key = `${domid}/${handle}`;
+    const known = this.faults.get(key);
+    known?.flush();
+    if (known !== undefined && planted.length > 0) {
+      known.plant(planted);
+      return;
+    }
+    const vif = this.find(domid, handle);
+    this.faults.delete(key);
+    if (planted.length === 0) {
+      vif?.use(vif.plainParts);
+      return;
+    }
+    const faults = new DeviceFaults(label, this.clock, injected =>
+      this.tell({ event: 'injected', domid, handle, injected }),
+    );
+    faults.plant(planted);
+    this.faults.set(key, faults);
+    if (vif) this.befall(vif, faults);
+  }
+  /** Faults between the vif, its bridge and its frontend. */
+  private befall(vif: Vif, faults: DeviceFaults): void {
+    const { clock, late } = this;
+    const plain = vif.plainParts;
+    const notifier = new FaultyNotifier(plain.notifier, { faults, late, clock });
+    const isOf = (header: Uint8Array, at: number, peer: string | number): boolean =>
+      this.vifs.some(other => other.domid === peer && other.macIsAt(header, at));
+    const link = new FaultyLink(plain, { faults, late, clock, isOf, isThere: () => this.vifs.includes(vif) });
+    vif.use({ uplink: link, port: link, notifier, onEvent: heard => notifier.hears(heard) });
   }
 
   private createBridge(name: string, mtu: number): void {

@@ -1,0 +1,90 @@
+// The faults that are planted at one device: asked at each occurrence, and telling what they have done.
+import {
+  actionOf,
+  type Clock,
+  type Fault,
+  type Injected,
+  MAX_OCCURRENCES,
+  type PartName,
+  type Planted,
+  plantedName,
+  type Trigger,
+  triggerOf,
+} from '#pvbus';
+
+interface Entry {
+  readonly planted: Planted;
+  readonly trigger: Trigger;
+  /** Not told yet. */
+  occurrences: number[];
+}
+
+const always = (): boolean => true;
+
+export class DeviceFaults {
+  /** How events name it: `vbd 51712 of dom1`. */
+  readonly where: string;
+  readonly #clock: Clock;
+  readonly #tell: (injected: Injected) => void;
+  #entries: Entry[] = [];
+
+  constructor(where: string, clock: Clock, tell: (injected: Injected) => void) {
+    this.where = where;
+    this.#clock = clock;
+    this.#tell = tell;
+  }
+
+  /** These are there from now on. One that was there before goes on with what it has counted. */
+  plant(planted: readonly Planted[]): void {
+    const before = new Map(this.#entries.map(entry => [plantedName(entry.planted), entry]));
+    this.#entries = planted.map(one => {
+      const known = before.get(plantedName(one));
+      const same = known?.planted.startedNs === one.startedNs;
+      return { planted: one, trigger: same ? known!.trigger : triggerOf(one), occurrences: [] };
+    });
+  }
+
+  isPlanted(trigger: Trigger): boolean {
+    return this.#entries.some(entry => entry.trigger === trigger);
+  }
+
+  /**
+   * One more occurrence: the fault that befalls it. Where several would, it is the first of the plan; the others have
+   * counted it. `matches`: a fault for which it is one.
+   */
+  befalls(part: PartName, op: string, matches: (fault: Fault) => boolean = always): Trigger | undefined {
+    const now = this.#clock.now();
+    let chosen: Trigger | undefined;
+    for (const entry of this.#entries) {
+      const { trigger } = entry;
+      const { fault } = trigger;
+      if (fault.part !== part || (fault.op !== undefined && fault.op !== op) || !matches(fault)) continue;
+      if (chosen !== undefined) trigger.counts.seen++;
+      else if (trigger.decide(now)) {
+        chosen = trigger;
+        if (entry.occurrences.push(trigger.counts.seen) >= MAX_OCCURRENCES) this.#flush(entry);
+      }
+    }
+    return chosen;
+  }
+
+  /** The process that serves the device is to end, or to be stopped for a while; told at once. */
+  strike(trigger: Trigger): void {
+    const entry = this.#entries.find(one => one.trigger === trigger);
+    const stop = trigger.fault.stop;
+    if (entry) this.#flush(entry, actionOf(trigger.fault) === 'kill' ? { kill: true } : { stop: stop ?? 0 });
+  }
+
+  /** Tell what has happened since the last time. */
+  flush(): void {
+    for (const entry of this.#entries) if (entry.occurrences.length > 0) this.#flush(entry);
+  }
+  #flush(entry: Entry, process?: Injected['process']): void {
+    const { plan, seed, fault } = entry.planted;
+    const { occurrences, trigger } = entry;
+    entry.occurrences = [];
+    const counts = { ...trigger.counts };
+    const what = { plan, fault: fault.name, seed, counts, occurrences, where: this.where };
+    this.#tell(process === undefined ? what : { ...what, process });
+  }
+}

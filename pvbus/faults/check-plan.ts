@@ -1,0 +1,256 @@
+// Faults and plans as somebody has written them -> as they are used. Everything wrong is named by its key.
+import { XenError } from '../errors.ts';
+import { ACTIONS, type Fault, type FaultPlan, isTimed, PARTS, type Part, type PartName } from './fault.ts';
+
+/** Where in what was given, and what is wrong there. */
+export interface PlanProblem {
+  readonly path: readonly (string | number)[];
+  readonly message: string;
+}
+
+export const MAX_FAULTS = 256;
+const MAX_MS = 365 * 86_400_000;
+const MAX_COUNT = 2 ** 32;
+
+type Report = (path: readonly (string | number)[], message: string) => undefined;
+/** Returns what was meant, or undefined after a report. */
+type Reader = (value: unknown, problem: (message: string) => undefined) => unknown;
+
+const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** `1500`, `1500ms`, `1.5s`, `2m`, `1h`, `1d`; undefined for anything else. */
+export function milliseconds(value: unknown): number | undefined {
+  const match = /^([+-]?[0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)?$/.exec(String(value).trim());
+  return match ? Number(match[1]) * UNITS[match[2] ?? 'ms']! : undefined;
+}
+
+const duration =
+  (min: number): Reader =>
+  (value, problem) => {
+    const ms = typeof value === 'number' || typeof value === 'string' ? milliseconds(value) : undefined;
+    if (ms !== undefined && ms >= min && Math.abs(ms) <= MAX_MS) return ms;
+    return problem('expected a time, such as 200ms, 5s, 2m or 1h');
+  };
+const count =
+  (min: number, max = MAX_COUNT): Reader =>
+  (value, problem) => {
+    const n = typeof value === 'string' && /^[0-9]+$/.test(value) ? Number(value) : value;
+    if (Number.isSafeInteger(n) && (n as number) >= min && (n as number) <= max) return n;
+    return problem(`expected a whole number from ${min} to ${max}`);
+  };
+const words =
+  (list: readonly string[]): Reader =>
+  (value, problem) =>
+    list.includes(value as string) ? value : problem(`expected ${list.join(' or ')}`);
+const text =
+  (pattern: RegExp, what: string): Reader =>
+  (value, problem) =>
+    typeof value === 'string' && value.length <= 255 && pattern.test(value) ? value : problem(`expected ${what}`);
+/** `drop: true`; on a command line also `drop=1`. */
+const set: Reader = (value, problem) =>
+  value === true || value === 'true' || value === 1 || value === '1' ? true : problem('expected true');
+
+// They are names of xenstore's nodes too.
+const name = text(/^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$/, "a name of letters, digits, '_' and '-', at most 64");
+const domainName = text(/^[\x21-\x7e]+$/, 'the name of a domain, or its domid');
+const domain: Reader = (value, problem) => {
+  if (typeof value === 'number' || (typeof value === 'string' && /^[0-9]+$/.test(value)))
+    return count(0, 0x7fef)(value, problem);
+  return domainName(value, problem);
+};
+const device: Reader = (value, problem) => {
+  if (typeof value === 'number' || (typeof value === 'string' && /^[0-9]+$/.test(value)))
+    return count(0, 0x7fff_ffff)(value, problem);
+  return text(/^(xvd|hd|sd|vif)[a-z0-9]*$/, 'a disk such as xvda, vif0, or the number of a device')(value, problem);
+};
+const nth: Reader = (value, problem) => {
+  const list = typeof value === 'string' ? value.split(',') : Array.isArray(value) ? value : [value];
+  const numbers = list.map(one => count(1)(one, () => undefined));
+  if (list.length === 0 || list.length > 1024 || numbers.includes(undefined))
+    return problem('expected the number of an occurrence, from 1 on, or a list of them');
+  return numbers;
+};
+const sectors: Reader = (value, problem) => {
+  const parts = Array.isArray(value) ? value : String(value).split('-');
+  const [first, last = first] = parts.map(one => count(0, Number.MAX_SAFE_INTEGER)(one, () => undefined) as number);
+  if (parts.length > 2 || first === undefined || last === undefined || last < first)
+    return problem('expected a sector, or the first and the last as 8-15');
+  return [first, last];
+};
+const probability: Reader = (value, problem) => {
+  const given = typeof value === 'string' ? value.replace(/%$/, '') : value;
+  const p = (given === '' ? Number.NaN : Number(given)) / (String(value).endsWith('%') ? 100 : 1);
+  return p >= 0 && p <= 1 ? p : problem('expected a probability from 0 to 1, or such as 30%');
+};
+const storePath = text(/^(\/|@)[\x21-\x7e]*$/, 'a path of xenstore');
+const condition: Reader = (value, problem) => {
+  const given = typeof value === 'string' ? { path: value.split('=', 1)[0], is: value.split('=').slice(1)[0] } : value;
+  const { path, is, ...rest } = (given ?? {}) as Record<string, unknown>;
+  if (storePath(path, () => undefined) === undefined || Object.keys(rest).length > 0)
+    return problem('expected a path of xenstore, or one with what it is to hold: /local/node=value');
+  return is === undefined ? { path } : { path, is: String(is) };
+};
+
+const FIELDS: Readonly<Record<keyof Fault, Reader>> = {
+  name,
+  part: words(Object.keys(PARTS)),
+  domain,
+  device,
+  type: words(['vbd', 'vif']),
+  op: value => value, // of its part: below
+  sectors,
+  gref: count(0),
+  path: storePath,
+  process: words(['dom0', 'xenstored', 'domain']),
+  step: (value, problem) =>
+    typeof value === 'number' || /^[0-9]+$/.test(String(value)) ? count(1, 1000)(value, problem) : name(value, problem),
+  peer: domain,
+  nth,
+  every: value => value, // of its part: below
+  from: count(1),
+  after: duration(0),
+  probability,
+  while: condition,
+  times: count(1),
+  for: duration(1),
+  error: value => value, // of its part: below
+  drop: set,
+  delay: duration(1),
+  duplicate: count(1, 1_000_000),
+  reorder: set,
+  corrupt: (value, problem) => (typeof value === 'boolean' || value === 'true' ? set : count(0))(value, problem),
+  short: count(1),
+  torn: count(0),
+  cache: set,
+  lose: set,
+  truncate: count(0, Number.MAX_SAFE_INTEGER),
+  stall: set,
+  kill: (value, problem) =>
+    value === true || value === 'true' || value === '1' ? 'before' : words(['before', 'after'])(value, problem),
+  stop: duration(1),
+  shift: duration(-MAX_MS),
+};
+/** Every key of a fault. */
+export const FAULT_KEYS: readonly string[] = Object.keys(FIELDS);
+const EVERYWHERE = new Set(['name', 'part', 'op', ...'nth every from after probability while times for'.split(' ')]);
+
+const isMap = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** undefined after a report. `nameless`: what it is called when it does not say. */
+function checkFault(given: unknown, at: readonly (string | number)[], nameless: string, report: Report) {
+  if (!isMap(given)) return report(at, 'expected a map that describes a fault');
+  const before = { count: 0 };
+  const wrong: Report = (path, message) => {
+    before.count++;
+    return report(path, message);
+  };
+  const fault: Record<string, unknown> = { name: nameless };
+  for (const [key, value] of Object.entries(given)) {
+    const read = Object.hasOwn(FIELDS, key) ? FIELDS[key as keyof Fault] : undefined;
+    if (value === undefined) continue;
+    if (read === undefined) wrong([...at, key], `a fault has no such key; it has ${FAULT_KEYS.join(' ')}`);
+    else fault[key] = read(value, message => wrong([...at, key], message));
+  }
+  if (!Object.hasOwn(given, 'part')) return wrong(at, `part is missing: one of ${Object.keys(PARTS).join(', ')}`);
+  if (fault.part === undefined) return undefined;
+  const part: Part = PARTS[fault.part as PartName];
+  const timed = isTimed(fault as unknown as Fault);
+  const actions = ACTIONS.filter(action => Object.hasOwn(given, action));
+  if (actions.length !== 1) {
+    const may = `what happens is one of ${part.actions.join(', ')}`;
+    wrong(at, actions.length === 0 ? `${may}` : `${actions.join(' and ')} are two faults; ${may}`);
+  }
+  for (const key of Object.keys(given)) {
+    if (!Object.hasOwn(FIELDS, key) || EVERYWHERE.has(key)) continue;
+    const isAction = (ACTIONS as readonly string[]).includes(key);
+    if (isAction ? !part.actions.includes(key as never) : !part.selectors.includes(key)) {
+      const those = isAction ? part.actions : part.selectors;
+      wrong([...at, key], `not of ${fault.part}; that has ${those.length > 0 ? those.join(', ') : 'none'}`);
+    }
+  }
+  const { op, every, error } = given;
+  if (op !== undefined && !part.ops.includes(op as string))
+    wrong([...at, 'op'], part.ops.length === 0 ? `${fault.part} has none` : `expected ${part.ops.join(' or ')}`);
+  if (every !== undefined)
+    fault.every = (timed ? duration(1) : count(1))(every, message => wrong([...at, 'every'], message));
+  if (error !== undefined && part.actions.includes('error') && !part.errors.includes(error as string))
+    wrong([...at, 'error'], `expected ${part.errors.join(' or ')}`);
+  if (timed) {
+    for (const key of ['nth', 'from', 'probability'])
+      if (Object.hasOwn(given, key))
+        wrong([...at, key], `${fault.part} counts nothing: it has after, every, times, for`);
+  }
+  if (fault.part === 'process' && fault.process === undefined)
+    fault.process = given.domain === undefined ? wrong(at, 'process is missing') : 'domain';
+  if (fault.process === 'domain' && given.domain === undefined) wrong(at, 'domain is missing: which one');
+  if (fault.process !== undefined && fault.process !== 'domain' && given.domain !== undefined)
+    wrong([...at, 'domain'], `${fault.process} is a process of dom0`);
+  if (fault.op !== undefined && part.actions.includes('torn')) checkDiskOp(fault, at, wrong);
+  // What ends a process would else end every one that comes after it.
+  if (fault.kill !== undefined && fault.times === undefined && fault.nth === undefined && fault.every === undefined)
+    fault.times = 1;
+  return before.count > 0 ? undefined : (fault as unknown as Fault); // key by key by the table of its type
+}
+
+/** Not every operation of a disk can go wrong in each way. */
+function checkDiskOp(fault: Record<string, unknown>, at: readonly (string | number)[], wrong: Report): void {
+  const only: Readonly<Record<string, readonly string[]>> = {
+    torn: ['write'],
+    short: ['read', 'write'],
+    corrupt: ['read', 'write'],
+    truncate: ['read', 'write'],
+  };
+  for (const [action, ops] of Object.entries(only))
+    if (fault[action] !== undefined && !ops.includes(fault.op as string))
+      wrong([...at, action], `a ${fault.op} cannot be so; ${ops.join(' and ')} can`);
+}
+
+const PLAN_KEYS = ['name', 'seed', 'duration', 'faults'];
+
+/**
+ * A plan, or what is wrong with it. A list is the plan's faults; a map is `name`, `seed`, `duration`, `faults`. `name`
+ * is the plan's when it does not say.
+ */
+export function checkPlan(given: unknown, planName: string): { plan: FaultPlan } | { problems: PlanProblem[] } {
+  const problems: PlanProblem[] = [];
+  const report: Report = (path, message) => {
+    problems.push({ path, message });
+  };
+  const plan = readPlan(given, planName, report);
+  return problems.length > 0 || plan === undefined ? { problems } : { plan };
+}
+
+function readPlan(given: unknown, planName: string, report: Report): FaultPlan | undefined {
+  const whole = Array.isArray(given) ? { faults: given } : given;
+  if (!isMap(whole)) return report([], 'expected a plan: a list of faults, or a map with name, seed, duration, faults');
+  for (const key of Object.keys(whole))
+    if (!PLAN_KEYS.includes(key)) report([key], `a plan has no such key; it has ${PLAN_KEYS.join(' ')}`);
+  const at = Array.isArray(given) ? [] : ['faults'];
+  const list = whole.faults;
+  if (!Array.isArray(list)) return report(at, 'expected a list of faults');
+  if (list.length > MAX_FAULTS) return report(at, `expected at most ${MAX_FAULTS} faults`);
+  const called = whole.name === undefined ? planName : name(whole.name, message => report(['name'], message));
+  const seed = whole.seed === undefined ? 0 : count(0, 0xffff_ffff)(whole.seed, message => report(['seed'], message));
+  const length = whole.duration === undefined ? undefined : duration(1)(whole.duration, m => report(['duration'], m));
+  const faults: Fault[] = [];
+  const names = new Set<string>();
+  for (const [i, one] of list.entries()) {
+    const fault = checkFault(one, [...at, i], `fault-${i + 1}`, report);
+    if (fault === undefined) continue;
+    if (names.has(fault.name)) report([...at, i, 'name'], `two faults are called ${fault.name}`);
+    names.add(fault.name);
+    faults.push(fault);
+  }
+  if (called === undefined || seed === undefined) return undefined;
+  const timed = length === undefined ? {} : { duration: length as number };
+  return { name: called as string, seed: seed as number, ...timed, faults };
+}
+
+/** untrusted: a plan of another process. Throws EINVAL with the first thing that is wrong. */
+export function planShape(value: unknown, where: string): FaultPlan {
+  const checked = checkPlan(value, 'plan');
+  if ('plan' in checked) return checked.plan;
+  const { path, message } = checked.problems[0]!; // no plan: there is one
+  throw new XenError('EINVAL', `${[where, ...path].join('.')}: ${message}`);
+}

@@ -1,0 +1,182 @@
+// What a fault is: what it befalls, when, what happens, how long. Plain data, the same in a topology file, on the
+// command line, in the library, and between processes. docs/faults.md is the reference.
+
+/** Errors that a disk's image may give. */
+export const DISK_ERRORS = ['EIO', 'ENOSPC', 'ENOMEM', 'EROFS', 'ETIMEDOUT', 'EINTR', 'EAGAIN'] as const;
+/** GNTST_ codes that a map may give. */
+export const GRANT_ERRORS = ['no_space', 'eagain', 'bad_gntref', 'permission_denied', 'general_error'] as const;
+/** What xenstored may answer. */
+export const XENSTORE_ERRORS = ['EAGAIN', 'EIO', 'ENOSPC', 'ENOMEM', 'EBUSY', 'EACCES', 'EINVAL', 'ENOENT'] as const;
+
+export interface Fault {
+  /** Its own in its plan. */
+  readonly name: string;
+  readonly part: PartName;
+
+  // ---- what ----
+  /** By name, or by domid; without, any. */
+  readonly domain?: string | number;
+  /** A disk's vdev, or the number of a vbd or vif. */
+  readonly device?: string | number;
+  /** Of `event`: the class of device. */
+  readonly type?: 'vbd' | 'vif';
+  readonly op?: string;
+  /** Of the disk, the first and the last. */
+  readonly sectors?: readonly [number, number];
+  readonly gref?: number;
+  /** Nodes at and below it. */
+  readonly path?: string;
+  readonly process?: 'dom0' | 'xenstored' | 'domain';
+  /** Of what the toolstack does: the name or the number of the step. */
+  readonly step?: string | number;
+  /** Of `net`: only frames to or from this domain. */
+  readonly peer?: string | number;
+
+  // ---- when ----
+  readonly nth?: readonly number[];
+  readonly every?: number;
+  /** Not before this occurrence. */
+  readonly from?: number;
+  /** Not before this long after the plan began, ms. */
+  readonly after?: number;
+  readonly probability?: number;
+  /** While this node of xenstore is there, or has that value. */
+  readonly while?: { readonly path: string; readonly is?: string };
+  /** So often at most. */
+  readonly times?: number;
+  /** For so long, ms: after that, nothing happens. */
+  readonly for?: number;
+
+  // ---- what happens: one of these ----
+  readonly error?: string;
+  readonly drop?: true;
+  /** ms */
+  readonly delay?: number;
+  /** So many more. */
+  readonly duplicate?: number;
+  readonly reorder?: true;
+  /** One bit: of this byte, or of any. */
+  readonly corrupt?: true | number;
+  /** One system call does only so many bytes. */
+  readonly short?: number;
+  /** Of a write only so many bytes are done; then it fails. */
+  readonly torn?: number;
+  /** What was written and not flushed is kept in memory. */
+  readonly cache?: true;
+  /** What `cache` keeps is forgotten. */
+  readonly lose?: true;
+  /** The image ends after so many bytes. */
+  readonly truncate?: number;
+  /** No answer as long as the fault is there. */
+  readonly stall?: true;
+  /** The process that does it: before it is done, or when it is done and not answered. */
+  readonly kill?: 'before' | 'after';
+  /** It is stopped for so long, ms. */
+  readonly stop?: number;
+  /** The wall clock is moved by so much, ms. */
+  readonly shift?: number;
+}
+
+export interface FaultPlan {
+  readonly name: string;
+  readonly seed: number;
+  /** ms; it is removed then. */
+  readonly duration?: number;
+  readonly faults: readonly Fault[];
+}
+
+export const ACTIONS = [
+  ...['error', 'drop', 'delay', 'duplicate', 'reorder', 'corrupt', 'short', 'torn', 'cache', 'lose', 'truncate'],
+  ...['stall', 'kill', 'stop', 'shift'],
+] as const;
+export type ActionName = (typeof ACTIONS)[number];
+
+export interface Part {
+  /** What it does that can be chosen by `op`; without, each of them. */
+  readonly ops: readonly string[];
+  /** Keys that say which, beside `op`. */
+  readonly selectors: readonly string[];
+  readonly actions: readonly ActionName[];
+  readonly errors: readonly string[];
+}
+
+const DEVICE = ['domain', 'device'] as const;
+
+/** The parts that a fault can take the place of. */
+export const PARTS = {
+  /** The image under blkback, by requests of the frontend. */
+  disk: {
+    ops: ['read', 'write', 'flush', 'discard'],
+    selectors: [...DEVICE, 'sectors'],
+    actions: [
+      ...(['error', 'delay', 'stall', 'short', 'torn', 'corrupt', 'cache', 'lose', 'truncate'] as const),
+      ...(['kill', 'stop'] as const),
+    ],
+    errors: DISK_ERRORS,
+  },
+  /** A vif's port of its bridge, by frames; rx and tx are the guest's. */
+  net: {
+    ops: ['rx', 'tx'],
+    selectors: [...DEVICE, 'peer'],
+    actions: ['drop', 'delay', 'duplicate', 'reorder', 'corrupt', 'kill', 'stop'],
+    errors: [],
+  },
+  /** Notifications between a backend and its frontend; send and receive are the backend's. */
+  event: {
+    ops: ['send', 'receive'],
+    selectors: [...DEVICE, 'type'],
+    actions: ['drop', 'delay', 'duplicate', 'kill', 'stop'],
+    errors: [],
+  },
+  /** Grants that blkback maps, by calls. */
+  grant: {
+    ops: ['map'],
+    selectors: [...DEVICE, 'gref'],
+    actions: ['error', 'kill', 'stop'],
+    errors: GRANT_ERRORS,
+  },
+  /** Requests to xenstored. */
+  xenstore: {
+    ops: ['read', 'write', 'rm', 'mkdir', 'directory', 'get-perms', 'set-perms', 'watch', 'start', 'commit'],
+    selectors: ['domain', 'path'],
+    actions: ['error', 'delay'],
+    errors: XENSTORE_ERRORS,
+  },
+  /** The wall clock, by time. */
+  clock: { ops: [], selectors: [], actions: ['shift'], errors: [] },
+  /** A process, by time. */
+  process: { ops: [], selectors: ['process', 'domain'], actions: ['kill', 'stop'], errors: [] },
+  /** Steps of what the toolstack does. */
+  toolstack: {
+    ops: ['create', 'destroy', 'attach', 'detach'],
+    selectors: ['domain', 'step'],
+    actions: ['error', 'kill', 'delay'],
+    errors: DISK_ERRORS,
+  },
+} as const satisfies Record<string, Part>;
+export type PartName = keyof typeof PARTS;
+
+/** Parts whose faults are carried out beside a device's rings. */
+export const DEVICE_PARTS = ['disk', 'net', 'event', 'grant'] as const satisfies readonly PartName[];
+/** Parts where nothing is counted: their faults happen by time alone. */
+export const TIMED_PARTS = ['clock', 'process'] as const satisfies readonly PartName[];
+
+export const actionOf = (fault: Fault): ActionName => ACTIONS.find(action => fault[action] !== undefined)!; // checked
+export const isTimed = ({ part }: Fault): boolean => (TIMED_PARTS as readonly string[]).includes(part);
+export const isOfDevice = ({ part }: Fault): boolean => (DEVICE_PARTS as readonly string[]).includes(part);
+/** The class of device a fault of a device is for; undefined: vbd and vif. */
+export function deviceTypeOf({ part, type }: Fault): 'vbd' | 'vif' | undefined {
+  return part === 'net' ? 'vif' : part === 'event' ? type : 'vbd';
+}
+
+/** `disk write of web/xvda: error EIO`. */
+export function describeFault(fault: Fault): string {
+  const { part, op, domain, device, process, path, step } = fault;
+  const where = [process ?? domain, device].filter(word => word !== undefined).join('/');
+  const words = [part, op, step, path, where === '' ? '' : `of ${where}`];
+  const action = actionOf(fault);
+  const value = fault[action];
+  const what = value === true ? action : `${action} ${value}${TIMES_MS.includes(action) ? ' ms' : ''}`;
+  return `${words.filter(word => word !== undefined && word !== '').join(' ')}: ${what}`;
+}
+const TIMES_MS: readonly string[] = ['delay', 'stop', 'shift'];

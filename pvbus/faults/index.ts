@@ -1,0 +1,5 @@
+export * from './check-plan.ts';
+export * from './fault.ts';
+export * from './planted.ts';
+export * from './random.ts';
+export * from './trigger.ts';
