@@ -99,6 +99,7 @@ async function bundleInto(outdir, bundle) {
         hypervisor: 'hypervisor/main.ts',
         'hypervisor-core': 'hypervisor/core-thread.ts',
         dom0: 'dom0/main.ts',
+        'driver-domain': 'dom0/driver-domain/main.ts',
         'blkback-thread': 'dom0/backends/blkback/thread.ts',
         'netback-thread': 'dom0/backends/netback/thread.ts',
         'pvcalls-thread': 'dom0/backends/pvcalls/thread.ts',

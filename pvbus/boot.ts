@@ -2,6 +2,7 @@
 // and how it ends.
 import {
   type DomainLayout,
+  domain_control,
   domainLayout,
   KIND_BOOT,
   KIND_VCPU,
@@ -146,6 +147,11 @@ export function awaitStart(boot: ControlMessage): { entry: number; argument: num
   while (Atomics.load(words, entry / 4) === 0) futexWait(address + entry, 0);
   const view = new DataView(page);
   return { entry: getU64(view, entry), argument: getU64(view, argument) };
+}
+/** Sleep until the domain is unpaused for the first time. */
+export function awaitRun({ memory, layout }: Pick<Vcpu, 'memory' | 'layout'>): void {
+  const run = layout.control * PAGE_SIZE + domain_control.at.run;
+  while (Atomics.load(memory.words, run / 4) === 0) futexWait(memory.address + run, 0);
 }
 /** Become another vCPU of a process whose vCPU 0 has mapped the domain's memory at `address`. */
 export function attachSibling(controlFd: number, boot: ControlMessage, address: number): Vcpu {

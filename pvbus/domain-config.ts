@@ -87,6 +87,9 @@ export const pvcallsConfig = record({
 });
 export type PvcallsConfig = Shaped<typeof pvcallsConfig>;
 
+/** vCPUs of a driver domain without a kernel: xenbus, blkback, netback. */
+export const DRIVER_DOMAIN_VCPUS = 3;
+
 const action = oneOf(...SHUTDOWN_ACTIONS);
 const cpuSet = text(1024);
 const cpuSets = listOf(cpuSet, 4096);
@@ -103,7 +106,7 @@ export const domainConfig = record({
   maxmem: integer(1, 0xffff_ffff),
   vcpus: integer(1, 4096),
   maxvcpus: integer(1, 4096),
-  /** Absolute path of the guest kernel's bundle. */
+  /** Absolute path of the guest kernel's bundle; '' for a driver domain, whose program is the host's. */
   kernel: text(),
   /** Absolute path of the guest's program (.js .cjs .mjs .ts); the toolstack bundles it. */
   ramdisk: nullable(text()),

@@ -98,7 +98,9 @@ class ThreadSide {
     dropInherited(this.vcpu);
     this.#mailbox = new MailboxReader(mailbox, this.vcpu);
     // Not process.stderr: in a worker that is a message to the main thread, which this thread outlives.
-    const log: Log = streamLog({ write: text => writeSync(2, text) }, name, systemClock);
+    const { domid } = this.vcpu;
+    const who = domid === 0 ? name : `dom${domid} ${name}`;
+    const log: Log = streamLog({ write: text => writeSync(2, text) }, who, systemClock);
     const tell = (event: unknown): void => this.#reply({ event });
     this.#worker = create({ vcpu: this.vcpu, log, clock: systemClock, tell, wake });
   }

@@ -8,12 +8,15 @@ import {
   type DiskConfig,
   type DomainConfig,
   type Domid,
+  DRIVER_DOMAIN_VCPUS,
   MAX_VCPUS,
   type PvcallsConfig,
+  type VifConfig,
   XenError,
 } from '#pvbus';
 import { checkImage } from './bundle-program.ts';
 import type { DomainRecords } from './domain-records.ts';
+import { isOwnDriverDomain } from './driver-domains.ts';
 import { isRunnable } from './hotplug-script.ts';
 
 export interface CheckedConfig {
@@ -24,6 +27,7 @@ export interface CheckedConfig {
 /** Throws an error that names the config's key, e.g. `kernel: /x does not exist`. */
 export async function checkConfig(config: DomainConfig, records: DomainRecords): Promise<CheckedConfig> {
   checkPlain(config);
+  if (isOwnDriverDomain(config)) return checkDevices(config, records);
   const kernel = checkImage('kernel', config.kernel);
   const ramdisk = config.ramdisk === null ? undefined : checkImage('ramdisk', config.ramdisk);
   ramdisk?.catch(() => {}); // heard of below, unless the kernel is wrong too
@@ -37,8 +41,9 @@ export async function checkDevices(config: DomainConfig, records: DomainRecords)
   const backends = checkBackends(config, records);
   const rivals = records.rivals(config);
   for (const disk of config.disks) await checkDisk(disk, backends, rivals);
+  for (const net of config.vifs) checkScript(`vif ${net.devid}`, net, backends);
   for (const calls of config.pvcalls) await checkHostPorts(calls, backends, rivals);
-  return { backendOf: name => backends.get(name ?? '0') ?? DOM0 };
+  return { backendOf: name => backends.of(name).domid };
 }
 
 /** The same error with the config's source in front: `/srv/web.cfg: kernel: /x does not exist`. */
@@ -47,7 +52,6 @@ export function withSource(config: DomainConfig, error: unknown): unknown {
   return new XenError(error.code, `${config.source}: ${error.message}`, error.cause ?? error);
 }
 
-const DOM0 = asDomid(0);
 const invalid = (key: string, why: string): never => {
   throw new XenError('EINVAL', `${key}: ${why}`);
 };
@@ -63,6 +67,7 @@ function checkPlain(config: DomainConfig): void {
   if (config.type !== 'pv') invalid('type', `'${config.type}': this host builds pv domains only`);
   if (config.maxvcpus < config.vcpus) invalid('maxvcpus', `${config.maxvcpus} is less than vcpus, ${config.vcpus}`);
   if (config.maxvcpus > MAX_VCPUS) invalid('maxvcpus', `${config.maxvcpus}, a domain has at most ${MAX_VCPUS}`);
+  if (isOwnDriverDomain(config)) checkOwnDriverDomain(config);
   unique(
     'disk',
     config.disks,
@@ -94,6 +99,15 @@ function checkPlain(config: DomainConfig): void {
     ({ host }) => `listen=${host}`,
   );
 }
+/** The program that serves other domains runs nothing else, and has no frontends. */
+function checkOwnDriverDomain(config: DomainConfig): void {
+  if (config.ramdisk !== null) invalid('ramdisk', 'a driver domain without a kernel runs no program');
+  for (const [key, devices] of Object.entries({ disk: config.disks, vif: config.vifs, pvcalls: config.pvcalls }))
+    if (devices.length > 0) invalid(key, 'a driver domain without a kernel serves devices, and has none');
+  const vcpus = Math.max(config.maxvcpus, config.vcpus);
+  if (vcpus !== DRIVER_DOMAIN_VCPUS || config.vcpus !== vcpus)
+    invalid('vcpus', `${vcpus}: a driver domain without a kernel has ${DRIVER_DOMAIN_VCPUS}`);
+}
 function unique<T>(key: string, items: readonly T[], id: (item: T) => unknown, name: (item: T) => string): void {
   const seen = new Set<unknown>();
   for (const item of items) {
@@ -102,11 +116,20 @@ function unique<T>(key: string, items: readonly T[], id: (item: T) => unknown, n
   }
 }
 
-/** Domids of every backend the config names, by that name. */
-function checkBackends(config: DomainConfig, records: DomainRecords): Map<string, Domid> {
-  const found = new Map<string, Domid>([
-    ['0', DOM0],
-    ['Domain-0', DOM0],
+interface BackendDomain {
+  readonly domid: Domid;
+  readonly what: 'dom0' | 'driver domain' | 'guest';
+}
+/** Every backend domain a config names. */
+interface BackendDomains {
+  of(name: string | null): BackendDomain;
+}
+
+function checkBackends(config: DomainConfig, records: DomainRecords): BackendDomains {
+  const dom0: BackendDomain = { domid: asDomid(0), what: 'dom0' };
+  const found = new Map<string, BackendDomain>([
+    ['0', dom0],
+    ['Domain-0', dom0],
   ]);
   const look = (key: string, name: string | null): void => {
     if (name === null || found.has(name)) return;
@@ -115,15 +138,16 @@ function checkBackends(config: DomainConfig, records: DomainRecords): Map<string
     if (!record.config.driver_domain) {
       throw new XenError('EINVAL', `${key}: backend domain '${name}' was not created with driver_domain=1`);
     }
-    found.set(name, record.domid);
+    if (record.ended) throw new XenError('ENODEV', `${key}: backend domain '${name}' has shut down`);
+    found.set(name, { domid: record.domid, what: isOwnDriverDomain(record.config) ? 'driver domain' : 'guest' });
   };
   for (const disk of config.disks) look(`disk ${disk.vdev}`, disk.backend);
   for (const net of config.vifs) look(`vif ${net.devid}`, net.backend);
   for (const calls of config.pvcalls) look(`pvcalls ${calls.devid}`, calls.backend);
-  return found;
+  return { of: name => found.get(name ?? '0') ?? dom0 };
 }
 
-async function checkDisk(disk: DiskConfig, backends: Map<string, Domid>, rivals: DomainConfig[]): Promise<void> {
+async function checkDisk(disk: DiskConfig, backends: BackendDomains, rivals: DomainConfig[]): Promise<void> {
   const key = `disk ${disk.vdev}`;
   if (disk.format === 'empty') return;
   if (disk.format !== 'raw') invalid(key, `format ${disk.format} is not served here, raw is`);
@@ -131,7 +155,9 @@ async function checkDisk(disk: DiskConfig, backends: Map<string, Domid>, rivals:
   if (disk.backendtype !== null && disk.backendtype !== 'phy') {
     invalid(key, `backendtype ${disk.backendtype} is not served here, phy is`);
   }
-  if ((backends.get(disk.backend ?? '0') ?? DOM0) !== DOM0) return; // the file is another domain's to see
+  checkScript(key, disk, backends);
+  // A guest that is a backend has files of its own; whoever runs our programs sees the host's.
+  if (backends.of(disk.backend).what === 'guest') return;
   if (isRunnable(disk.script)) return; // what it is for, the script knows
   const info = await stat(disk.target).catch(error => {
     throw new XenError(codeOf(error), `${key}: ${disk.target} ${whyOf(error)}`, error);
@@ -144,6 +170,12 @@ async function checkDisk(disk: DiskConfig, backends: Map<string, Domid>, rivals:
     throw new XenError(codeOf(error), `${key}: ${disk.target} may not be ${what}`, error);
   });
   await checkSharing(key, disk, `${info.dev}:${info.ino}`, rivals);
+}
+
+/** Xen: in a driver domain `xl devd` runs them; ours runs none. */
+function checkScript(key: string, device: DiskConfig | VifConfig, backends: BackendDomains): void {
+  if (backends.of(device.backend).what !== 'driver domain' || !isRunnable(device.script)) return;
+  throw new XenError('EOPNOTSUPP', `${key}: script ${device.script}: a driver domain runs no scripts, domain 0 does`);
 }
 
 /** Xen: the block hotplug script refuses an image that somebody else may write, or for writing when anybody has it. */
@@ -167,12 +199,14 @@ async function checkSharing(key: string, disk: DiskConfig, file: string, rivals:
 const ANY_PORT = 0;
 
 /** The guest listens once it runs; that somebody else has the port is better heard now. */
-async function checkHostPorts(
-  calls: PvcallsConfig,
-  backends: Map<string, Domid>,
-  rivals: DomainConfig[],
-): Promise<void> {
-  if ((backends.get(calls.backend ?? '0') ?? DOM0) !== DOM0) return;
+async function checkHostPorts(calls: PvcallsConfig, backends: BackendDomains, rivals: DomainConfig[]): Promise<void> {
+  const { what } = backends.of(calls.backend);
+  if (what === 'driver domain')
+    throw new XenError(
+      'EOPNOTSUPP',
+      `pvcalls ${calls.devid}: a driver domain without a kernel serves disks and vifs only`,
+    );
+  if (what === 'guest') return;
   for (const { host } of calls.listen) {
     if (host === ANY_PORT) continue;
     const key = `pvcalls ${calls.devid}: host port ${host}`;

@@ -1,5 +1,5 @@
 // A domain from its config, phase by phase. Whatever fails, nothing is left: every phase adds its undo first.
-import { Cleanup, type Clock, type DomainConfig, type Domid, XenError } from '#pvbus';
+import { Cleanup, type Clock, type DomainConfig, type Domid, XENOLITH_SERVICE_driver_domain, XenError } from '#pvbus';
 import { addDevices, backendReady, listDevices, pathsOf, removeDevice } from './add-device.ts';
 import { checkConfig, withSource } from './check-config.ts';
 import { endDomain, releaseDomain, waitUntilGone } from './destroy-domain.ts';
@@ -7,6 +7,7 @@ import { type DeviceSpec, devicesOf } from './devices.ts';
 import { checkImageFits, type DomainImage, type DomainRings, loadDomain, makeRings } from './domain-builder.ts';
 import { MAXMEM_SLACK_KIB } from './domain-memory.ts';
 import { domainNodes, NodeWriting, removeDomainNodes, ringNodes } from './domain-nodes.ts';
+import { isOwnDriverDomain, servedByUs } from './driver-domains.ts';
 import type { Place } from './order.ts';
 import type { ToolstackParts } from './parts.ts';
 import { claimPages } from './xc-memory.ts';
@@ -25,6 +26,8 @@ interface CheckedParts {
 }
 
 const PAGES_PER_MIB = 256;
+/** Of a domain whose process is a program of the host's. */
+const NO_KERNEL = new Uint8Array(0);
 
 /** Resolves with the domid when the domain is built, its devices are served and, unless `paused`, it runs. */
 export async function createDomain(
@@ -143,7 +146,7 @@ class Creation {
     const config = this.#config;
     const { backendOf } = await checkConfig(config, records);
     const [kernel, ramdisk] = await Promise.all([
-      images.load('kernel', config.kernel),
+      isOwnDriverDomain(config) ? NO_KERNEL : images.load('kernel', config.kernel),
       config.ramdisk === null ? null : images.load('ramdisk', config.ramdisk),
     ]);
     const image = { kernel, ramdisk, cmdline: config.cmdline };
@@ -171,6 +174,8 @@ class Creation {
     xc.maxVcpus(domid, maxvcpus);
     const offset = timeOffset(this.#config, this.#parts.clock);
     if (offset !== 0) xc.setTimeOffset(domid, offset);
+    // order: before it has memory, with which its process comes.
+    if (isOwnDriverDomain(this.#config)) xc.setService(domid, XENOLITH_SERVICE_driver_domain);
     // order: the first limit fixes where everything lies in the domain's memory; the second is what it may have now.
     xc.maxMem(domid, maxmem * 1024);
     xc.maxMem(domid, memory * 1024 + MAXMEM_SLACK_KIB);
@@ -204,7 +209,9 @@ class Creation {
     nodes.commit();
     this.#introduce(domid, rings);
     await this.#turn();
-    loadDomain(xc, domid, nrPages, image, rings);
+    // The threads of a program of ours are all there; a guest's kernel brings up what it wants.
+    const vcpus = isOwnDriverDomain(this.#config) ? this.#config.maxvcpus : 1;
+    loadDomain(xc, domid, nrPages, image, rings, vcpus);
     await this.#turn();
   }
 
@@ -228,8 +235,8 @@ class Creation {
       this.#undo.add(`${device.type} ${device.devid}`, () => removeDevice(this.#parts, pathsOf(domid, device)));
     }
     await addDevices(this.#parts, domid, devices);
-    // A driver domain's backend may come later; dom0's are there, and what they refuse is the config's fault.
-    const own = devices.filter(device => device.backendDomid === 0);
+    // What our backends refuse is the config's fault.
+    const own = devices.filter(device => servedByUs(this.#parts, device));
     await allOf(own.map(device => backendReady(xs, domid, device)));
   }
 

@@ -3,6 +3,7 @@
 import { Cleanup, type Domid, XenError } from '#pvbus';
 import { backendClosed, listDevices, removeDevice, unplug } from './add-device.ts';
 import { removeDomainNodes } from './domain-nodes.ts';
+import { driverDomainsSettled } from './driver-domains.ts';
 import type { ToolstackParts } from './parts.ts';
 
 /** How long a dying domain may hold on: a backend must let go of its grants first. */
@@ -21,7 +22,10 @@ export async function destroyDomain(parts: ToolstackParts, domid: Domid, uuid: s
   });
   steps.add(`the end of dom${domid}`, () => waitUntilGone(parts, domid));
   // An image is free for the next domain once its backend has let go of it.
-  steps.add('backends', backendsSettled);
+  steps.add('backends', async () => {
+    await backendsSettled();
+    await driverDomainsSettled(parts, devices);
+  });
   steps.add('xenstore nodes', () =>
     removeDomainNodes(
       xs,

@@ -96,8 +96,15 @@ export function makeRings(xc: Xc, domid: Domid, image: DomainImage): DomainRings
   return { storeGfn: at.store, storePort, consoleGfn: at.console, consolePort };
 }
 
-/** The second: what its `nrPages` frames hold, so that unpausing it runs the kernel. */
-export function loadDomain(xc: Xc, domid: Domid, nrPages: number, image: DomainImage, rings: DomainRings): void {
+/** The second: what its `nrPages` frames hold, so that unpausing it runs the kernel on the first `vcpus` of its vCPUs. */
+export function loadDomain(
+  xc: Xc,
+  domid: Domid,
+  nrPages: number,
+  image: DomainImage,
+  rings: DomainRings,
+  vcpus = 1,
+): void {
   checkImageFits(image, nrPages);
   const at = plan(image);
   xc.withForeign(domid, 1, ({ layout, frames, write }) => {
@@ -105,7 +112,8 @@ export function loadDomain(xc: Xc, domid: Domid, nrPages: number, image: DomainI
     if (image.ramdisk !== null) writeImage(write, at.ramdisk, image.ramdisk);
     writeStartInfo(frames(at.startInfo, 1), layout.sharedInfo, at, image, nrPages, rings);
   });
-  xc.setVcpuContext(domid, 0, at.kernel * PAGE_SIZE, at.startInfo * PAGE_SIZE);
+  for (let vcpu = 0; vcpu < vcpus; vcpu++)
+    xc.setVcpuContext(domid, vcpu, at.kernel * PAGE_SIZE, at.startInfo * PAGE_SIZE);
 }
 
 type Frames = ReturnType<ForeignFrames['frames']>;

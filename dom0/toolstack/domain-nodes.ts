@@ -44,7 +44,7 @@ export function domainNodes({ domid, config, startTime }: DomainNodes): StoreNod
     { path: `${vm}/uuid`, value: config.uuid },
     { path: `${vm}/start_time`, value: startTimeText(startTime) },
     { path: `${vm}/image/ostype`, value: 'linux' },
-    { path: `${vm}/image/kernel`, value: config.kernel },
+    ...(config.kernel === '' ? [] : [{ path: `${vm}/image/kernel`, value: config.kernel }]),
     ...(config.ramdisk === null ? [] : [{ path: `${vm}/image/ramdisk`, value: config.ramdisk }]),
     ...(config.cmdline === '' ? [] : [{ path: `${vm}/image/cmdline`, value: config.cmdline }]),
     { path: libxlPath(domid), value: '', perms: PRIVATE },

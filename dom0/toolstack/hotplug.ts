@@ -21,6 +21,7 @@ import {
 import { checkDevices } from './check-config.ts';
 import { devicesOf } from './devices.ts';
 import type { DomainRecord } from './domain-records.ts';
+import { driverDomainsSettled, servedByUs } from './driver-domains.ts';
 import type { ToolstackParts } from './parts.ts';
 
 /** Xen: LIBXL_DESTROY_TIMEOUT, how long both ends have to let go of a device. */
@@ -58,9 +59,7 @@ export async function plug(parts: ToolstackParts, record: DomainRecord, { disk, 
     const devices = devicesOf(added, backendOf);
     for (const device of devices) undo.add(device.type, () => removePlugged(parts, pathsOf(domid, device)));
     await addDevices(parts, domid, devices);
-    // A driver domain's backend may come later.
-    const own = devices.filter(device => device.backendDomid === 0);
-    for (const device of own) await backendReady(xs, domid, device);
+    for (const device of devices) if (servedByUs(parts, device)) await backendReady(xs, domid, device);
     record.config = {
       ...record.config,
       disks: [...record.config.disks, ...added.disks],
@@ -94,6 +93,7 @@ export async function unplugDevice(
   }
   await removePlugged(parts, device);
   await backendsSettled();
+  await driverDomainsSettled(parts, [device]);
   const others = <T extends { devid: number }>(list: readonly T[]): T[] => list.filter(one => one.devid !== devid);
   const { config } = record;
   record.config =

@@ -30,6 +30,7 @@ import { rememberTarget, setMaxMemory, setMemoryTarget } from './domain-memory.t
 import { writeNodes } from './domain-nodes.ts';
 import { DOM0_NAME, type DomainRecord, DomainRecords } from './domain-records.ts';
 import { setVcpus } from './domain-vcpus.ts';
+import { driverDomainCounters, isOwnDriverDomain, mergedCounters } from './driver-domains.ts';
 import { dumpCore, dumpCoreTo } from './dump-core.ts';
 import { FreeMemory } from './free-memory.ts';
 import { hostInfo } from './host-info.ts';
@@ -192,9 +193,9 @@ export class Toolstack {
     if (this.#parts.xc.domainInfo(domid) === undefined) throw new XenError('ESRCH', `there is no dom${domid}`);
     return this.#parts.records.get(domid)?.config ?? null;
   }
-  /** Of the devices that dom0's backends serve. */
-  counters(): Promise<DeviceCounters[]> {
-    return this.#counters();
+  /** Of the devices that our backends serve, in dom0 and in driver domains. */
+  async counters(): Promise<DeviceCounters[]> {
+    return mergedCounters((await Promise.all([this.#counters(), driverDomainCounters(this.#parts)])).flat());
   }
   info(): HostInfo {
     return hostInfo(this.#parts.xc);
@@ -246,6 +247,8 @@ export class Toolstack {
     this.#guest(domid, 'given another configuration');
     const record = recordOf(this.#parts, domid);
     const { name, uuid } = record.config;
+    if (isOwnDriverDomain(config) !== isOwnDriverDomain(record.config))
+      throw new XenError('EINVAL', `dom${domid}: driver_domain: a domain with a kernel does not become one without`);
     // Its devices are those that it has: another one comes by attaching it.
     const { disks, vifs, pvcalls } = record.config;
     record.config = { ...config, name, uuid, disks, vifs, pvcalls };

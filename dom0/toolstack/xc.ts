@@ -55,6 +55,7 @@ import {
   XENMEM_populate_physmap,
   XENOLITHOP_map_foreign,
   XENOLITHOP_pool_populate,
+  XENOLITHOP_service,
   XENVER_capabilities,
   XENVER_changeset,
   XENVER_commandline,
@@ -83,6 +84,7 @@ import {
   xen_sysctl_sched_id,
   xenolith_map_foreign,
   xenolith_pool_populate,
+  xenolith_service,
 } from '#pvbus';
 import { ControlCalls, get64, set64 } from './control-calls.ts';
 
@@ -174,6 +176,15 @@ export class Xc {
       view.setUint32(u + at.arch + xen_arch_domainconfig.at.emulation_flags, 0, true);
     });
     return asDomid(this.vcpu.scratch.view.getUint16(made - xen_domctl.at.u + xen_domctl.at.domain, true));
+  }
+  /** Its process is to be a program of the host's, XENOLITH_SERVICE_*. Before it has memory. */
+  setService(domid: Domid, service: number): void {
+    const { view } = this.vcpu.scratch;
+    const at = this.vcpu.scratch.reset().alloc(xenolith_service.size);
+    view.setUint16(at + xenolith_service.at.domid, domid, true);
+    view.setUint32(at + xenolith_service.at.service, service, true);
+    const rc = this.vcpu.hypercall(__HYPERVISOR_xenolith_op, XENOLITHOP_service, at);
+    this.calls.check(rc, `make dom${domid} a program of the host's`);
   }
   /** The domain begins to die. ESRCH when it is gone. */
   destroyDomain(domid: Domid): void {

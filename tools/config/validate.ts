@@ -2,7 +2,7 @@
 // Nothing is looked up on the host here: whether a kernel or an image exists is the toolstack's to say.
 
 import { resolve } from 'node:path';
-import { type DiskConfig, type DomainConfig, SHUTDOWN_ACTIONS, type ShutdownAction } from '#pvbus';
+import { type DiskConfig, type DomainConfig, DRIVER_DOMAIN_VCPUS, SHUTDOWN_ACTIONS, type ShutdownAction } from '#pvbus';
 import { readDisk, readVif } from './device-config.ts';
 import { meaninglessKeys } from './keys.ts';
 import type { ParsedConfig } from './parse.ts';
@@ -40,7 +40,10 @@ export function validateConfig(parsed: ParsedConfig, options: ValidateOptions): 
   const type = domainType(settings);
   const uuid = domainUuid(settings, options);
   const { memory, maxmem } = memorySizes(settings);
-  const { vcpus, maxvcpus } = vcpuNumbers(settings);
+  const driverDomain = settings.boolean('driver_domain') ?? false;
+  const kernel = settings.text('kernel');
+  const own = driverDomain && (kernel === undefined || kernel === '') && !settings.has('bootloader');
+  const { vcpus, maxvcpus } = vcpuNumbers(settings, own ? DRIVER_DOMAIN_VCPUS : 1);
   const actions = {
     on_poweroff: action(settings, 'on_poweroff', 'destroy'),
     on_reboot: action(settings, 'on_reboot', 'restart'),
@@ -49,8 +52,8 @@ export function validateConfig(parsed: ParsedConfig, options: ValidateOptions): 
     on_soft_reset: action(settings, 'on_soft_reset', 'soft-reset'),
   };
   const cmdline = commandLine(settings, warn);
-  const kernel = settings.text('kernel');
-  if (kernel === undefined || kernel === '') {
+  // Xen: there a driver domain boots a kernel like any other. Here one without is the host's own program.
+  if ((kernel === undefined || kernel === '') && !own) {
     if (!settings.has('bootloader')) throw new ConfigError('Neither kernel nor bootloader specified');
     throw new ConfigError(`${settings.source}: bootloader= is not supported here: give the guest's kernel as kernel=`);
   }
@@ -60,7 +63,7 @@ export function validateConfig(parsed: ParsedConfig, options: ValidateOptions): 
   const vifs = settings.specs('vif').map((spec, devid) => readVif(spec, devid, random, warn, conf.vif));
   const pvcalls = settings.specs('pvcalls').map((spec, devid) => parsePvcallsSpec(spec, devid));
   const rest = {
-    driver_domain: settings.boolean('driver_domain') ?? false,
+    driver_domain: driverDomain,
     cpu_weight: within(settings, 'cpu_weight', 1, 65_535),
     cap: within(settings, 'cap', 0, 65_535),
     cpus: affinity(settings, 'cpus'),
@@ -80,7 +83,7 @@ export function validateConfig(parsed: ParsedConfig, options: ValidateOptions): 
   const ignored = meaninglessKeys(Object.keys(extra));
   if (ignored.length > 0) warn(`${settings.source}: warning: without meaning here: ${ignored.join(', ')}`);
   return {
-    ...{ name, uuid, type, memory, maxmem, vcpus, maxvcpus, kernel: path(kernel) },
+    ...{ name, uuid, type, memory, maxmem, vcpus, maxvcpus, kernel: own ? '' : path(kernel!) },
     ...{ ramdisk: ramdisk === undefined || (ramdisk === '' && !asGiven) ? null : path(ramdisk), cmdline },
     ...{ disks, vifs, pvcalls },
     ...actions,
@@ -138,8 +141,8 @@ function memorySizes(settings: Settings): { memory: number; maxmem: number } {
   return { memory, maxmem };
 }
 
-function vcpuNumbers(settings: Settings): { vcpus: number; maxvcpus: number } {
-  const vcpus = settings.neededNumber('vcpus') ?? 1;
+function vcpuNumbers(settings: Settings, byDefault: number): { vcpus: number; maxvcpus: number } {
+  const vcpus = settings.neededNumber('vcpus') ?? byDefault;
   const maxvcpus = settings.neededNumber('maxvcpus') ?? vcpus;
   if (maxvcpus < vcpus) throw new ConfigError('xl: maxvcpus < vcpus');
   for (const [key, n] of Object.entries({ vcpus, maxvcpus })) {
