@@ -1,0 +1,225 @@
+// A program waits in a call for its disk. What its backend does meanwhile must reach the driver, although no promise
+// of the domain gets a turn: this is how a disk looks to a program when its backend dies, comes back, or goes.
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { XenbusState } from '#pvbus';
+import { describeRequest, MortalBackend, WaitingGuest } from '../../../support/waiting-guest.ts';
+
+const S = XenbusState;
+const pattern = (seed: number, sectors: number): Uint8Array =>
+  Uint8Array.from({ length: sectors * 512 }, (_, i) => (i >> 9) * 31 + seed * 7 + (i & 3));
+
+/** Have the next backend connect whenever the frontend offers a ring, and call `serve` when it is connected. */
+function successor(guest: WaitingGuest, serve = (backend: MortalBackend): void => backend.serve()): MortalBackend {
+  const backend = new MortalBackend(guest);
+  guest.meanwhile = () => {
+    if (guest.state('frontend') === S.Connected) serve(backend);
+    else if (guest.state('frontend') === S.Initialised && backend.state !== S.Connected) backend.connect();
+  };
+  return backend;
+}
+
+describe('a call that waits for its disk', () => {
+  it.each([
+    ['comes back to InitWait', [S.InitWait]],
+    ['is Closed, then InitWait', [S.Closed, S.InitWait]],
+    ['closes in order and starts again', [S.Closing, S.Closed, S.InitWait]],
+    ['starts from the beginning', [S.Initialising, S.InitWait]],
+    ['is unknown for a while', [S.Unknown, S.InitWait]],
+  ])('returns with the data when the backend dies and its successor %s', async (_, states) => {
+    const { guest, backend } = await WaitingGuest.withDisk();
+    guest.medium.set(pattern(1, 8), 5 * 512);
+    const left = [...states];
+    let alive = true;
+    guest.meanwhile = () => {
+      if (alive) {
+        alive = false;
+        expect(backend.take().map(describeRequest)).toEqual(['read 5+8']);
+        backend.die();
+      }
+      const next = left.shift();
+      if (next !== undefined) guest.store.write(`${guest.backend}/state`, next);
+      else successor(guest);
+    };
+    const into = new Uint8Array(8 * 512);
+    guest.disk.read(5, into);
+    expect(into).toEqual(pattern(1, 8));
+    expect(guest.disk.worker.stats).toMatchObject({ replayed: 1, quarantined: 0 });
+    expect(guest.state('frontend')).toBe(S.Connected);
+  });
+
+  it('replays exactly what was not answered, in its order, before what comes later', async () => {
+    const { guest, backend } = await WaitingGuest.withDisk();
+    const data = pattern(2, 80);
+    guest.meanwhile = () => {
+      const requests = backend.take();
+      // Done but not said, said but not done by anybody else: answers to the second and third, then the end.
+      backend.perform(requests[0]!);
+      for (const r of requests.slice(1, 3)) {
+        backend.perform(r);
+        backend.answer(r);
+      }
+      const unanswered = backend.taken.map(describeRequest);
+      backend.die();
+      guest.store.write(`${guest.backend}/state`, S.InitWait);
+      let first = true;
+      successor(guest, next => {
+        const seen = next.take().map(describeRequest);
+        if (first && seen.length > 0) {
+          first = false;
+          expect(seen.slice(0, unanswered.length)).toEqual(unanswered);
+        }
+        next.serve();
+      });
+    };
+    guest.disk.write(0, data);
+    guest.disk.flush();
+    expect(Buffer.compare(guest.medium.subarray(0, data.length), data)).toBe(0);
+  });
+
+  it('fails with ENODEV when the disk is unplugged, and so do all after it', async () => {
+    const { guest, backend } = await WaitingGuest.withDisk();
+    const { disk } = guest;
+    guest.meanwhile = () => {
+      backend.take();
+      backend.die();
+      guest.unplug();
+    };
+    const gone = expect.objectContaining({ code: 'ENODEV' });
+    expect(() => disk.write(0, pattern(3, 200))).toThrow(gone);
+    expect(() => disk.read(0, new Uint8Array(512))).toThrow(gone);
+    expect(() => disk.flush()).toThrow(gone);
+    await expect(disk.submitRead(0, new Uint8Array(512))).rejects.toEqual(gone);
+    guest.until(() => guest.blkfront.disks().length === 0);
+    expect(guest.guest.domain.grants.pinned).toBe(0);
+  });
+
+  it('fails with ENODEV when the disk is unplugged while no backend is there', async () => {
+    const { guest, backend } = await WaitingGuest.withDisk();
+    let turns = 0;
+    guest.meanwhile = () => {
+      if (turns++ === 0) {
+        backend.die();
+        backend.state = S.Closed;
+      } else if (turns === 10) guest.unplug();
+    };
+    expect(() => guest.disk.read(0, new Uint8Array(512))).toThrow(expect.objectContaining({ code: 'ENODEV' }));
+  });
+
+  it('fails with EIO when the backend breaks the protocol', async () => {
+    const { guest, backend } = await WaitingGuest.withDisk();
+    guest.meanwhile = () => {
+      const [request] = backend.take();
+      if (request) backend.answer({ ...request, id_hi: request.id_hi + 1 });
+    };
+    expect(() => guest.disk.read(0, new Uint8Array(512))).toThrow(expect.objectContaining({ code: 'EIO' }));
+  });
+
+  // faults.md, row 36.
+  it('survives backends that die in every state of the handshake', async () => {
+    const { guest, backend } = await WaitingGuest.withDisk();
+    guest.medium.set(pattern(4, 1));
+    backend.die();
+    guest.store.write(`${guest.backend}/state`, S.InitWait);
+    // Each of them leaves another state behind, before or after the frontend has seen the one before.
+    const deaths = [S.InitWait, S.Initialised, S.Connected, S.Closing, S.Closed, S.Initialising, S.Unknown];
+    let idle = 0;
+    guest.meanwhile = () => {
+      if (idle++ % 3 !== 0) return;
+      const state = deaths.shift();
+      if (state === undefined) {
+        guest.store.write(`${guest.backend}/state`, S.InitWait);
+        successor(guest);
+      } else {
+        if (guest.state('frontend') === S.Initialised) {
+          const mayfly = new MortalBackend(guest);
+          mayfly.connect();
+          mayfly.die();
+        }
+        guest.store.write(`${guest.backend}/state`, state);
+      }
+    };
+    const into = new Uint8Array(512);
+    guest.disk.read(0, into);
+    expect(into).toEqual(pattern(4, 1));
+  });
+
+  // faults.md, rows 27 and 28.
+  it('whatever the backends do and whenever they die, the disk is as the program made it', async () => {
+    const op = fc.oneof(
+      fc.record({ op: fc.constant('write'), at: fc.nat(200), sectors: fc.integer({ min: 1, max: 50 }) }),
+      fc.record({ op: fc.constant('read'), at: fc.nat(200), sectors: fc.integer({ min: 1, max: 50 }) }),
+      fc.constant({ op: 'flush', at: 0, sectors: 0 }),
+    );
+    // How a life goes: so many requests answered, so many done without an answer, the state that is left behind.
+    const life = fc.record({
+      answers: fc.nat(6),
+      silent: fc.nat(3),
+      leaves: fc.constantFrom(S.InitWait, S.Closed, S.Initialising, S.Connected, S.Closing),
+    });
+    let made: { guest: WaitingGuest; backend: MortalBackend } | undefined;
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(op, { minLength: 1, maxLength: 12 }),
+        fc.array(life, { maxLength: 6 }),
+        async (ops, lives) => {
+          const { guest, backend } = made ?? (await WaitingGuest.withDisk());
+          made = undefined; // after a failure there is a new one
+          guest.medium.fill(0);
+          let now: MortalBackend = backend;
+          let owed: string[] = [];
+          let answers = 0;
+          guest.meanwhile = () => {
+            if (guest.state('frontend') !== S.Connected || now.state !== S.Connected) {
+              if (now.state === S.Connected) return; // its frontend has not seen it yet
+              if (now.state !== S.InitWait) now.state = now.state === S.Closing ? S.Closed : S.InitWait;
+              else if (guest.state('frontend') === S.Initialised) now.connect();
+              return;
+            }
+            const fresh = now.take();
+            if (owed.length > 0 && fresh.length > 0) {
+              expect(fresh.slice(0, owed.length).map(describeRequest)).toEqual(owed);
+              owed = [];
+            }
+            const fate = lives[0];
+            if (fate === undefined) return now.serve();
+            for (const r of [...now.taken]) {
+              if (answers >= fate.answers) break;
+              now.perform(r);
+              now.answer(r);
+              answers++;
+            }
+            if (answers < fate.answers) return;
+            for (const r of now.taken.slice(0, fate.silent)) now.perform(r);
+            lives.shift();
+            answers = 0;
+            owed = now.taken.map(describeRequest);
+            now.die();
+            now = new MortalBackend(guest);
+            // A process that has died says nothing; who follows it begins with InitWait.
+            if (fate.leaves !== S.Connected) now.state = fate.leaves;
+            else now.state = S.InitWait;
+          };
+          const model = new Uint8Array(guest.medium.length);
+          ops.forEach(({ op: kind, at, sectors }, i) => {
+            if (kind === 'flush') guest.disk.flush();
+            else if (kind === 'write') {
+              const data = pattern(i, sectors);
+              model.set(data, at * 512);
+              guest.disk.write(at, data);
+            } else {
+              const into = new Uint8Array(sectors * 512);
+              guest.disk.read(at, into);
+              expect(Buffer.compare(into, model.subarray(at * 512, (at + sectors) * 512))).toBe(0);
+            }
+          });
+          expect(Buffer.compare(guest.medium, model)).toBe(0);
+          expect(guest.disk.worker.idle).toBe(true);
+          expect(guest.disk.worker.stats.quarantined).toBe(0);
+          made = { guest, backend: now };
+        },
+      ),
+      { numRuns: 40 },
+    );
+  });
+});
