@@ -88,10 +88,11 @@ export class Devices {
     return this.pvcalls.devices()[0]?.instance as PvcallsDevice | undefined; // made by create above
   }
 
-  /** Sockets of the host need no step: their events carry everything. */
+  /** Sockets of the host are moved by their events alone. */
   step(): 'progress' | 'idle' {
     let progress = this.blkfront.step() === 'progress';
     if (this.netfront.step() === 'progress') progress = true;
+    if (this.pvcalls.takeMoved()) progress = true;
     if (this.net?.step() === 'progress') progress = true;
     return progress ? 'progress' : 'idle';
   }

@@ -14,6 +14,7 @@ import {
   SHUTDOWN_poweroff,
   SHUTDOWN_reboot,
   type ShutdownRequest,
+  StormGuard,
   sched_shutdown,
   type Vcpu,
   watchControl,
@@ -84,6 +85,9 @@ export class Kernel implements Blocking {
   private readonly store: RingTransport;
   private readonly fatFs: () => WasmModule;
   private readonly sleep: (deadline?: number) => void;
+  private readonly storms: StormGuard;
+  /** There was work of a peer's since the last sleep. */
+  private found = false;
   private readonly hooks: ShutdownHook[] = [];
   private ending = false;
 
@@ -96,6 +100,7 @@ export class Kernel implements Blocking {
     this.args = parseCmdline(this.info.cmdline);
     vcpu.frames = freeFrames(this.info);
     this.clock = new GuestClock(vcpu, clock);
+    this.storms = new StormGuard(vcpu.wakeWords, this.clock);
     this.console = new Hvc(vcpu, this.info.console, this.args.debug === true);
     this.log = this.console.log;
     this.timers = vcpuTimers(vcpu, this.clock);
@@ -189,14 +194,15 @@ export class Kernel implements Blocking {
   /** The part that runs none of the program's code. */
   private stepDrivers(): 'progress' | 'idle' {
     this.vcpu.yieldIfAsked();
-    let progress = this.vcpu.events.poll();
+    const polled = this.vcpu.events.poll();
     if (this.timers.takeRung()) this.devices.tick(this.clock.now());
-    if (this.store.step() === 'progress') progress = true;
+    let progress = this.store.step() === 'progress';
     if (this.devices.step() === 'progress') progress = true;
     if (this.console.step() === 'progress') progress = true;
     if (this.processors?.step() === 'progress') progress = true;
     if (this.balloon.step() === 'progress') progress = true;
-    return progress ? 'progress' : 'idle';
+    if (progress) this.found = true;
+    return progress || polled ? 'progress' : 'idle';
   }
   /** Have the hypervisor wake us at the next deadline. */
   arm(): void {
@@ -210,7 +216,12 @@ export class Kernel implements Blocking {
   /** Sleep until the next event or deadline. */
   block(): void {
     this.arm();
-    this.sleep();
+    this.rest();
+  }
+  private rest(): void {
+    const until = this.storms.rest(this.found);
+    this.found = false;
+    this.sleep(until);
   }
   /** A driver of its own for calls that return with their answer. The program's timers and tasks wait. */
   waitUntil(condition: () => boolean): void {
@@ -219,7 +230,7 @@ export class Kernel implements Blocking {
       // A timer that is due is nothing to wake for: it would be due again at once.
       this.timers.armFor(this.devices.deadline());
       this.armLook();
-      this.sleep();
+      this.rest();
     }
   }
 

@@ -8,6 +8,17 @@ interface SleepingFlag {
   readonly index: number;
 }
 
+/** How a word's writer has behaved. */
+export interface Calls {
+  /** It bumped the word since StormGuard last looked. */
+  called: boolean;
+  /** How often for nothing, less what has been forgotten, as of `counted`. */
+  spurious: number;
+  counted: number;
+  /** Until then its bumps end no sleep; 0: they do. */
+  deafUntil: number;
+}
+
 const never = (): boolean => false;
 
 /** A word is "seen" when its bump has been acted upon; a sleep begins only while all are as seen. */
@@ -18,6 +29,7 @@ export class WakeWords {
   private readonly seen: number[] = [];
   private readonly flags: (SleepingFlag | undefined)[] = [];
   private readonly owners: (Bell | undefined)[] = [];
+  private readonly callers: Calls[] = [];
 
   /** Called when there is something new to sleep on or to deliver, by whoever sleeps for this vCPU. */
   onChange: () => void = () => {};
@@ -36,16 +48,20 @@ export class WakeWords {
     this.seen.push((Atomics.load(array, offset / 4) - 1) | 0);
     this.flags.push(flag);
     this.owners.push(owner);
+    this.callers.push({ called: false, spurious: 0, counted: 0, deafUntil: 0 });
     this.onChange();
   }
   remove(base: number, offset: number): void {
     const i = this.addresses.indexOf(base + offset);
     if (i < 0) return;
-    for (const list of [this.arrays, this.indices, this.addresses, this.seen, this.flags, this.owners])
-      list.splice(i, 1);
+    const { arrays, indices, addresses, seen, flags, owners, callers } = this;
+    for (const list of [arrays, indices, addresses, seen, flags, owners, callers]) list.splice(i, 1);
   }
   owner(i: number): Bell | undefined {
     return this.owners[i];
+  }
+  calls(i: number): Calls | undefined {
+    return this.callers[i];
   }
   // An atomic load costs a call. One of them, word 0's, makes the engine look at memory again; the plain loads
   // of the other words that follow it are then as fresh.
@@ -57,21 +73,31 @@ export class WakeWords {
     const now = this.load(i);
     if (now === this.seen[i]) return false;
     this.seen[i] = now;
+    this.callers[i]!.called = true;
     return true;
   }
-  /** True when a word was bumped since it was taken. */
+  /** True when a word that is to end a sleep was bumped since it was taken. */
   changed(): boolean {
-    for (let i = 0; i < this.arrays.length; i++) if (this.load(i) !== this.seen[i]) return true;
+    for (let i = 0; i < this.arrays.length; i++) {
+      if (this.load(i) !== this.seen[i] && this.callers[i]!.deafUntil === 0) return true;
+    }
     return false;
   }
   /** Say to every writer that this vCPU sleeps, or no longer does. */
   announce(sleeping: number): void {
-    for (const flag of this.flags) if (flag) Atomics.store(flag.array, flag.index, sleeping);
+    for (let i = 0; i < this.flags.length; i++) {
+      const flag = this.flags[i];
+      if (flag) Atomics.store(flag.array, flag.index, this.callers[i]!.deafUntil === 0 ? sleeping : 0);
+    }
   }
   /** Put the words and what they must still be into a futex set. */
   arm(futexes: FutexSet): void {
     futexes.clear();
-    for (let i = 0; i < this.arrays.length && futexes.add(this.addresses[i]!); i++) futexes.expect(i, this.seen[i]!);
+    for (let i = 0; i < this.arrays.length; i++) {
+      if (this.callers[i]!.deafUntil !== 0) continue;
+      if (!futexes.add(this.addresses[i]!)) break;
+      futexes.expect(futexes.size - 1, this.seen[i]!);
+    }
   }
   /** Sleep until a word is bumped or the deadline (monotonic ns) has passed. */
   sleep(futexes: FutexSet, deadlineNs?: number, how = XENOLITH_SLEEPS_block, over: () => boolean = never): void {

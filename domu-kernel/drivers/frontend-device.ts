@@ -41,6 +41,8 @@ export interface FrontendInstance {
   release?(): void;
   /** Something of the backend's is waited for: the rings are looked at once a second although nobody notifies. */
   readonly waits: boolean;
+  /** True when events since the last call brought something; of devices that are driven by events alone. */
+  takeMoved?(): boolean;
   /** Look at what `step` would not: called once a second at most, while it waits. */
   look?(): void;
   /** Requests the backend owes an answer to; of devices whose answers may not take for ever. */
@@ -156,6 +158,12 @@ export class Frontend {
       if (deadline !== undefined && (first === undefined || deadline < first)) first = deadline;
     }
     return first;
+  }
+  /** True when events since the last call brought a device something. */
+  takeMoved(): boolean {
+    let moved = false;
+    for (let i = 0; i < this.#all.length; i++) if (this.#all[i]!.instance.takeMoved?.()) moved = true;
+    return moved;
   }
   /** Something of a backend's is waited for: `tick` is to be called once a second. */
   waits(): boolean {

@@ -18,6 +18,8 @@ export class HvcWorker {
   private lostSince = 0;
   private readonly chunk = new Uint8Array(IN_BUFFER);
   private broken = false;
+  /** In the ring, when it was last written to. */
+  private room = 0;
   onInput: (bytes: Uint8Array) => void = () => {};
 
   constructor(page: Page, notify: () => void, stats: HvcStats) {
@@ -52,8 +54,9 @@ export class HvcWorker {
   step(): 'progress' | 'idle' {
     if (this.broken) return 'idle';
     const received = this.receive();
+    const taken = this.writer.writable() !== this.room;
     const sent = this.transmit();
-    return received || sent ? 'progress' : 'idle';
+    return received || sent || taken ? 'progress' : 'idle';
   }
 
   private transmit(): boolean {
@@ -68,6 +71,7 @@ export class HvcWorker {
       }
       this.queue.shift();
     }
+    this.room = this.writer.writable();
     this.queued -= total;
     this.stats.bytesOut += total;
     if (total > 0) this.notify();

@@ -15,6 +15,10 @@ export class HostConnection implements AsyncIterable<Uint8Array> {
   /** Why nothing works any more. */
   private gone: XenError | undefined;
   private released: Promise<void> | undefined;
+  // The ring as `moved` last saw it.
+  private there = 0;
+  private room = 0;
+  private errors = 0;
 
   /** `release` tells the backend; the ring is unused from then on. */
   constructor(
@@ -101,6 +105,18 @@ export class HostConnection implements AsyncIterable<Uint8Array> {
     for (let bytes = await this.read(); bytes !== null; bytes = await this.read()) yield bytes;
   }
 
+  /** Is anything in the ring other than when this was last asked? Sometimes it says no although it is. */
+  moved(): boolean {
+    const { reader, writer } = this.ring;
+    const there = reader.readable();
+    const room = writer.writable();
+    const errors = (reader.error !== 0 ? 1 : 0) + (writer.error !== 0 ? 2 : 0);
+    if (there === this.there && room === this.room && errors === this.errors) return false;
+    this.there = there;
+    this.room = room;
+    this.errors = errors;
+    return true;
+  }
   /** The backend moved something: whoever waits looks again. */
   wake(): void {
     for (const resolve of this.waiting.splice(0)) resolve();

@@ -64,6 +64,9 @@ export class PvcallsDevice implements FrontendInstance {
     this.front?.look();
   }
 
+  takeMoved(): boolean {
+    return this.front?.takeMoved() ?? false;
+  }
   step(): 'progress' | 'idle' {
     return this.front?.step() ?? 'idle';
   }

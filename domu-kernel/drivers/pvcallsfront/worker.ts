@@ -53,6 +53,7 @@ export class PvcallsFront {
   private halfClose = false;
   private ended = false;
   private broken = false;
+  private moved = false;
 
   /** `onBroken`: the backend broke the protocol of the command ring; told once. */
   constructor(
@@ -94,7 +95,13 @@ export class PvcallsFront {
     for (const connection of this.connections.keys()) connection.wake();
   }
   private drain(): void {
-    while (this.step() === 'progress');
+    while (this.step() === 'progress') this.moved = true;
+  }
+  /** True when an event since the last call brought something. */
+  takeMoved(): boolean {
+    const { moved } = this;
+    this.moved = false;
+    return moved;
   }
 
   step(): 'progress' | 'idle' {
@@ -185,7 +192,10 @@ export class PvcallsFront {
   ): Promise<HostConnection> {
     if (this.connections.size >= MAX_CONNECTIONS) throw new XenError('EMFILE', `${what}: too many connections`);
     let connection: HostConnection | undefined;
-    const ring = this.rings.make(() => connection?.wake());
+    const ring = this.rings.make(() => {
+      if (connection?.moved()) this.moved = true;
+      connection?.wake();
+    });
     let freed = false;
     const free = (): void => {
       if (freed) return;

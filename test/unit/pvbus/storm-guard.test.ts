@@ -1,0 +1,101 @@
+// What a peer's events may cost a vCPU that finds nothing new. Xen: late EOI (XSA-332, XSA-391).
+import { describe, expect, it } from 'vitest';
+import { StormGuard, WakeWords } from '#pvbus';
+import { StoppedClock } from '../../support/core-rig.ts';
+
+class Rig {
+  readonly clock = new StoppedClock();
+  readonly memory = new Int32Array(4);
+  readonly flags = new Int32Array(4);
+  readonly words = new WakeWords();
+  readonly guard = new StormGuard(this.words, this.clock);
+  constructor() {
+    // The hypervisor's word, and those of two peers.
+    for (let i = 0; i < 3; i++) this.words.add(this.memory, 4096 * i, 4 * i, { array: this.flags, index: i });
+    this.gather();
+  }
+  gather(): number[] {
+    return [0, 1, 2].filter(i => this.words.take(i));
+  }
+  bump(i: number): void {
+    this.memory[i]!++;
+  }
+  /** One wake-up by peer `i` with work or without. */
+  wake(i: number, found: boolean): number | undefined {
+    this.bump(i);
+    this.gather();
+    return this.guard.rest(found);
+  }
+}
+
+describe('act 37: a storm of events', () => {
+  it('that bring nothing wakes the vCPU 500 times a second and no more', () => {
+    const rig = new Rig();
+    for (let i = 0; i < 64; i++) expect(rig.wake(1, false)).toBeUndefined();
+    const from = rig.clock.now();
+    for (let i = 0; i < 2000; i++) {
+      const until = rig.wake(1, false)!;
+      const delay = until - rig.clock.now();
+      expect(delay).toBeGreaterThan(0);
+      expect(delay).toBeLessThan(10e6); // what else it says waits no longer
+      rig.bump(1);
+      expect(rig.words.changed()).toBe(false); // asleep all the same
+      rig.words.announce(1);
+      expect([...rig.flags.slice(0, 3)]).toEqual([1, 0, 1]); // and the peer need not wake us
+      rig.clock.ns = until;
+    }
+    // 2000 wake-ups took so long: 500 a second.
+    expect(rig.clock.now() - from).toBeGreaterThan(3.5e9);
+  });
+
+  it('delays nobody else', () => {
+    const rig = new Rig();
+    for (let i = 0; i < 1000; i++) rig.wake(1, false);
+    rig.bump(1);
+    expect(rig.words.changed()).toBe(false);
+    rig.bump(2);
+    expect(rig.words.changed()).toBe(true);
+    expect(rig.gather()).toContain(2);
+    rig.bump(0);
+    expect(rig.words.changed()).toBe(true);
+  });
+
+  it('loses none of them: what came meanwhile is found when the vCPU is awake', () => {
+    const rig = new Rig();
+    for (let i = 0; i < 100; i++) rig.wake(1, false);
+    expect(rig.guard.delayed).toBeGreaterThan(0);
+    rig.bump(1);
+    rig.bump(2);
+    expect(rig.gather()).toEqual([1, 2]);
+  });
+
+  it('is forgiven when its events bring something again', () => {
+    const rig = new Rig();
+    for (let i = 0; i < 200; i++) {
+      const until = rig.wake(1, false);
+      if (until !== undefined) rig.clock.ns = until;
+    }
+    for (let i = 0; i < 10; i++) {
+      rig.wake(1, true);
+      rig.clock.ns += 1e9;
+      rig.guard.rest(true);
+    }
+    expect(rig.wake(1, false)).toBeUndefined();
+    rig.bump(1);
+    expect(rig.words.changed()).toBe(true);
+  });
+
+  it('is none below 500 events a second', () => {
+    const rig = new Rig();
+    for (let i = 0; i < 2000; i++) {
+      expect(rig.wake(1, false)).toBeUndefined();
+      rig.clock.ns += 2e6;
+    }
+  });
+
+  it('does not begin with events that bring work, however many', () => {
+    const rig = new Rig();
+    for (let i = 0; i < 10_000; i++) expect(rig.wake(1, i % 2 === 0)).toBeUndefined();
+    expect(rig.guard.delayed).toBe(0);
+  });
+});
