@@ -3,8 +3,9 @@
 import { type DomainConfig, ERROR_FAIL, runDir, runPaths, type ToolstackEvent, XenError } from '#pvbus';
 import { ConsoleConnection } from '../attach-console.ts';
 import { maskedConfig } from '../config/cpu-masks.ts';
-import { readConfig, readConfigFile } from '../config/read-config.ts';
+import { keyPlaces, readConfig, readConfigFile } from '../config/read-config.ts';
 import { ConfigError } from '../config/settings.ts';
+import { withLine } from '../config/with-line.ts';
 import { dryRun } from '../dry-run.ts';
 import { followMonitor } from '../follow-monitor.ts';
 import { rcOf, type ToolstackClient } from '../toolstack-client.ts';
@@ -48,14 +49,20 @@ export const run: RunCommand = async (args, context) => {
     if (line.options.has('d')) {
       io.stderr.write(dryRun(content, file, assignments, { ...options, warn: () => {} }, config.uuid));
     }
-    return await createDomain(config, line, context);
+    const at = keyPlaces(content, file, assignments);
+    return await createDomain(config, at, line, context);
   } catch (error) {
     if (error instanceof ConfigError) throw new CommandFailure(error.message, error.exitCode);
     throw error;
   }
 };
 
-async function createDomain(asked: DomainConfig, line: CommandLine, context: CommandContext): Promise<number> {
+async function createDomain(
+  asked: DomainConfig,
+  at: (key: string) => string,
+  line: CommandLine,
+  context: CommandContext,
+): Promise<number> {
   const { options } = line;
   const paused = options.has('p');
   const attach = options.has('c');
@@ -70,7 +77,7 @@ async function createDomain(asked: DomainConfig, line: CommandLine, context: Com
   try {
     ({ domid } = await client.call('create', { config, paused: paused || attach, monitor }, onEvent));
   } catch (error) {
-    context.complain(error);
+    context.complain(withLine(error, config.source, at));
     if (!(error instanceof XenError) || error.code !== 'ENOMEM') return -rcOf(error);
     // Xen: xl makes room before it has anything made.
     context.err('failed to free memory for the domain');

@@ -61,11 +61,12 @@ function cpuFaults(key: string, value: ConfigValue | undefined): string[] {
 /** What the reader of the whole file complains of: types, and values that no domain can have. */
 function wrongTypes(parsed: ParsedConfig): { at: number; text: string }[] {
   const found: { at: number; text: string }[] = [];
-  const hear = (message: string): void => {
+  const lineOf = (key: string): number => parsed.assignments.findLast(({ name }) => name === key)?.line ?? 0;
+  const hear = (message: string, key = ''): void => {
     if (/without meaning here/.test(message)) return; // each of them is told by itself
     const rest = message.startsWith(`${parsed.source}:`) ? message.slice(parsed.source.length + 1) : message;
     const [, number, text] = /^([0-9]+): (?:warning: )?(.*)$/s.exec(rest) ?? [];
-    found.push({ at: Number(number ?? 0), text: (text ?? rest).trim() });
+    found.push({ at: Number(number ?? lineOf(key)), text: (text ?? rest).trim() });
   };
   try {
     // Devices were looked at one by one.
@@ -73,7 +74,7 @@ function wrongTypes(parsed: ParsedConfig): { at: number; text: string }[] {
     validateConfig({ ...parsed, assignments }, { cwd: '/', random: n => new Uint8Array(n), warn: hear });
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    hear(error.message);
+    hear(error.message, error.where?.keys[0]);
   }
   return found;
 }

@@ -67,5 +67,5 @@ function frames(settings: Settings, key: 'max_grant_frames' | 'max_maptrack_fram
   const n = settings.neededNumber(key);
   if (n === undefined) return null;
   if (n >= 0 && n <= MAX_FRAMES) return n;
-  throw new ConfigError(`${settings.source}: ${key}=${n} is not between 0 and ${MAX_FRAMES}`);
+  throw settings.wrong(key, `${key}=${n} is not between 0 and ${MAX_FRAMES}`);
 }

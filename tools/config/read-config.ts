@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { DomainConfig } from '#pvbus';
 import { parseConfig } from './parse.ts';
-import { ConfigError } from './settings.ts';
+import { ConfigError, Settings } from './settings.ts';
 import { type ValidateOptions, validateConfig } from './validate.ts';
 
 /** Xen: ERROR_FAIL, what xl exits with when it cannot read a file. */
@@ -37,6 +37,16 @@ export function readConfig(
   options: ValidateOptions,
 ): DomainConfig {
   return validateConfig(parseConfig(withAssignments(content, assignments), source), options);
+}
+
+/** File and line of a key, as the errors of `readConfig` have them. */
+export function keyPlaces(
+  content: Uint8Array,
+  source: string,
+  assignments: readonly string[],
+): (key: string) => string {
+  const settings = new Settings(parseConfig(withAssignments(content, assignments), source), () => {});
+  return key => settings.at(key);
 }
 
 /** The text that xl parses. */

@@ -56,7 +56,7 @@ export class Settings {
   /** Like `number`, for a key that the domain cannot do without: a bad value ends the reading. */
   neededNumber(key: string): number | undefined {
     const fault = this.#numberFault(key);
-    if (fault !== null) throw new ConfigError(`${this.#at(key)}: ${fault}`);
+    if (fault !== null) throw this.wrong(key, fault);
     return this.number(key);
   }
 
@@ -74,10 +74,35 @@ export class Settings {
 
   /** A list of specifications; an entry that is itself a list is nobody's. */
   specs(key: string): string[] {
-    return (this.list(key) ?? []).map(entry => {
+    return (this.list(key) ?? []).map((entry, i) => {
       if (typeof entry === 'string') return entry;
-      throw new ConfigError(`${this.#at(key)}: entry of \`${key}' is a list but should be a single value`);
+      throw this.wrong(key, `entry of \`${key}' is a list but should be a single value`, i);
     });
+  }
+  /** Each of those read by `read`, whose errors become that entry's. */
+  eachSpec<T>(key: string, read: (spec: string, i: number) => T): T[] {
+    return this.specs(key).map((spec, i) => {
+      try {
+        return read(spec, i);
+      } catch (error) {
+        if (!(error instanceof ConfigError)) throw error;
+        throw new ConfigError(error.message, error.exitCode, { at: this.at(key), keys: [key, i] });
+      }
+    });
+  }
+
+  /** File and line of a key; the file alone where it is not there. */
+  at(key: string): string {
+    const line = this.#lines.get(key);
+    return line === undefined ? this.source : `${this.source}:${line}`;
+  }
+  /** An error in words of ours, with file and line. */
+  wrong(key: string, message: string, ...entry: number[]): ConfigError {
+    return new ConfigError(`${this.at(key)}: ${message}`, 1, { at: this.at(key), keys: [key, ...entry] });
+  }
+  /** An error in xl's words, which has neither. */
+  xlError(key: string, message: string): ConfigError {
+    return new ConfigError(message, 1, { at: this.at(key), keys: [key] });
   }
 
   #numberFault(key: string): string | null {
@@ -98,12 +123,8 @@ export class Settings {
     return this.#values.get(key);
   }
 
-  #at(key: string): string {
-    return `${this.source}:${this.#lines.get(key) ?? 0}`;
-  }
-
   #complain(key: string, message: string): void {
-    this.#warn(`${this.#at(key)}: warning: ${message}`);
+    this.#warn(`${this.at(key)}: warning: ${message}`);
   }
 }
 

@@ -36,7 +36,7 @@ export function validateConfig(parsed: ParsedConfig, options: ValidateOptions): 
   const settings = new Settings(parsed, warn);
   const path = (value: string): string => (asGiven ? value : resolve(options.cwd, value));
   const name = settings.text('name');
-  if (name === undefined || name === '') throw new ConfigError('Domain name must be specified.');
+  if (name === undefined || name === '') throw settings.xlError('name', 'Domain name must be specified.');
   const type = domainType(settings);
   const uuid = domainUuid(settings, options);
   const { memory, maxmem } = memorySizes(settings);
@@ -54,14 +54,14 @@ export function validateConfig(parsed: ParsedConfig, options: ValidateOptions): 
   const cmdline = commandLine(settings, warn);
   // Xen: there a driver domain boots a kernel like any other. Here one without is the host's own program.
   if ((kernel === undefined || kernel === '') && !own) {
-    if (!settings.has('bootloader')) throw new ConfigError('Neither kernel nor bootloader specified');
-    throw new ConfigError(`${settings.source}: bootloader= is not supported here: give the guest's kernel as kernel=`);
+    if (!settings.has('bootloader')) throw settings.xlError('kernel', 'Neither kernel nor bootloader specified');
+    throw settings.wrong('bootloader', "bootloader= is not supported here: give the guest's kernel as kernel=");
   }
   const ramdisk = settings.text('ramdisk');
   const disks = diskConfigs(settings, path);
   const random = asGiven ? null : options.random;
-  const vifs = settings.specs('vif').map((spec, devid) => readVif(spec, devid, random, warn, conf.vif));
-  const pvcalls = settings.specs('pvcalls').map((spec, devid) => parsePvcallsSpec(spec, devid));
+  const vifs = settings.eachSpec('vif', (spec, devid) => readVif(spec, devid, random, warn, conf.vif));
+  const pvcalls = settings.eachSpec('pvcalls', parsePvcallsSpec);
   const rest = {
     driver_domain: driverDomain,
     cpu_weight: within(settings, 'cpu_weight', 1, 65_535),
@@ -99,17 +99,17 @@ function domainType(settings: Settings): DomainConfig['type'] {
   const byBuilder = builder === undefined ? undefined : builder === 'hvm' ? 'hvm' : 'pv';
   if (type === undefined) {
     if (builder !== undefined && !['generic', 'hvm'].includes(builder)) {
-      throw new ConfigError(`Invalid domain type ${builder}.`);
+      throw settings.xlError('builder', `Invalid domain type ${builder}.`);
     }
     if (byBuilder !== 'hvm') return 'pv';
   } else if (type !== 'pv' && type !== 'pvh' && type !== 'hvm') {
-    throw new ConfigError(`Invalid domain type ${type}.`);
+    throw settings.xlError('type', `Invalid domain type ${type}.`);
   } else if (byBuilder !== undefined && (byBuilder === 'hvm') !== (type === 'hvm')) {
-    throw new ConfigError('Contradicting "builder" and "type" options specified.');
+    throw settings.xlError('type', 'Contradicting "builder" and "type" options specified.');
   }
   const chosen = type ?? byBuilder;
   if (chosen === 'pv') return 'pv';
-  throw new ConfigError(`${settings.source}: domain type ${chosen} is not supported here, pv is`);
+  throw settings.wrong(type === undefined ? 'builder' : 'type', `domain type ${chosen} is not supported here, pv is`);
 }
 
 function domainUuid(settings: Settings, { random }: ValidateOptions): string {
@@ -121,7 +121,7 @@ function domainUuid(settings: Settings, { random }: ValidateOptions): string {
     return uuidText(Buffer.from(bytes).toString('hex'));
   }
   const digits = given.replaceAll('-', '').toLowerCase();
-  if (!/^[0-9a-f]{32}$/.test(digits)) throw new ConfigError(`Failed to parse UUID: ${given}`);
+  if (!/^[0-9a-f]{32}$/.test(digits)) throw settings.xlError('uuid', `Failed to parse UUID: ${given}`);
   return uuidText(digits);
 }
 
@@ -132,11 +132,10 @@ function memorySizes(settings: Settings): { memory: number; maxmem: number } {
   const memory = settings.neededNumber('memory') ?? DEFAULT_MEMORY_MIB;
   const maxmem = settings.neededNumber('maxmem') ?? memory;
   for (const [key, mib] of Object.entries({ memory, maxmem })) {
-    if (mib < 1 || mib > MAX_MEMORY_MIB)
-      throw new ConfigError(`${settings.source}: invalid memory size: ${key}=${mib}`);
+    if (mib < 1 || mib > MAX_MEMORY_MIB) throw settings.wrong(key, `invalid memory size: ${key}=${mib}`);
   }
   if (maxmem < memory) {
-    throw new ConfigError(`${settings.source}: invalid memory size: maxmem=${maxmem} is less than memory=${memory}`);
+    throw settings.wrong('maxmem', `invalid memory size: maxmem=${maxmem} is less than memory=${memory}`);
   }
   return { memory, maxmem };
 }
@@ -144,9 +143,9 @@ function memorySizes(settings: Settings): { memory: number; maxmem: number } {
 function vcpuNumbers(settings: Settings, byDefault: number): { vcpus: number; maxvcpus: number } {
   const vcpus = settings.neededNumber('vcpus') ?? byDefault;
   const maxvcpus = settings.neededNumber('maxvcpus') ?? vcpus;
-  if (maxvcpus < vcpus) throw new ConfigError('xl: maxvcpus < vcpus');
+  if (maxvcpus < vcpus) throw settings.xlError('maxvcpus', 'xl: maxvcpus < vcpus');
   for (const [key, n] of Object.entries({ vcpus, maxvcpus })) {
-    if (n < 1 || n > 4096) throw new ConfigError(`${settings.source}: invalid number of vcpus: ${key}=${n}`);
+    if (n < 1 || n > 4096) throw settings.wrong(key, `invalid number of vcpus: ${key}=${n}`);
   }
   return { vcpus, maxvcpus };
 }
@@ -157,7 +156,7 @@ function action(settings: Settings, key: ActionKey, byDefault: ShutdownAction): 
   const value = settings.text(key);
   if (value === undefined) return byDefault;
   const known = SHUTDOWN_ACTIONS.find(candidate => candidate === value);
-  if (known === undefined) throw new ConfigError(`Unknown ${key} action "${value}" specified`);
+  if (known === undefined) throw settings.xlError(key, `Unknown ${key} action "${value}" specified`);
   return known;
 }
 
@@ -174,7 +173,7 @@ function within(settings: Settings, key: string, min: number, max: number): numb
   const n = settings.number(key);
   if (n === undefined) return null;
   if (n >= min && n <= max) return n;
-  throw new ConfigError(`${settings.source}: ${key}=${n} is not between ${min} and ${max}`);
+  throw settings.wrong(key, `${key}=${n} is not between ${min} and ${max}`);
 }
 
 /** One set for all vCPUs, or a list of them. */
@@ -184,11 +183,10 @@ function affinity(settings: Settings, key: 'cpus' | 'cpus_soft'): string | strin
 }
 
 function diskConfigs(settings: Settings, path: (value: string) => string): DiskConfig[] {
-  const disks = settings.specs('disk').map(spec => readDisk(spec, settings.source, path));
-  for (const disk of disks) {
-    if (disks.find(other => other.devid === disk.devid) !== disk) {
-      throw new ConfigError(`${settings.source}: disk ${disk.vdev} is configured twice`);
-    }
+  const disks = settings.eachSpec('disk', spec => readDisk(spec, settings.source, path));
+  for (const [i, disk] of disks.entries()) {
+    if (disks.find(other => other.devid === disk.devid) === disk) continue;
+    throw settings.wrong('disk', `disk ${disk.vdev} is configured twice`, i);
   }
   return disks;
 }

@@ -2,10 +2,11 @@
 
 import { rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { type Cleanup, XenError } from '#pvbus';
+import { type Cleanup, type ToolstackEvent, XenError } from '#pvbus';
+import { withLine } from '../config/with-line.ts';
 import type { ToolstackClient } from '../toolstack-client.ts';
 import { type MadeImage, makeImage } from './make-image.ts';
-import { type BridgeStep, type DomainStep, describeStep, type ImageStep, type Step } from './plan.ts';
+import { type BridgeStep, type DomainStep, describeStep, type FaultsStep, type ImageStep, type Step } from './plan.ts';
 import type { Progress } from './progress.ts';
 import { endDomains, type RunningDomain } from './take-down.ts';
 
@@ -49,6 +50,14 @@ export async function bringUp(steps: readonly Step[], run: BringUp): Promise<Run
     if (step.kind !== 'bridge') continue;
     run.signal.throwIfAborted();
     await run.progress.phase(describeStep(step), () => makeBridge(step, run));
+  }
+  for (const step of steps) {
+    if (step.kind !== 'faults') continue;
+    await run.progress.phase(
+      describeStep(step),
+      () => addFaults(step, run),
+      how => how,
+    );
   }
   return makeDomains(
     steps.filter(step => step.kind === 'domain'),
@@ -96,6 +105,18 @@ async function makeDomains(steps: readonly DomainStep[], run: BringUp): Promise<
   return domains;
 }
 
+/** A plan that is on already goes on as it is. */
+async function addFaults({ plan }: FaultsStep, { client, undo }: BringUp): Promise<string> {
+  if ((await client.call('faults', {})).some(status => status.plan === plan.name)) return 'on already';
+  await client.call('addFaults', { plan });
+  undo.add(`faults of plan ${plan.name}`, async () => {
+    await client.call('removeFaults', { plan: plan.name, fault: null }).catch(error => {
+      if (!(error instanceof XenError) || error.code !== 'ENOENT') throw error;
+    });
+  });
+  return '';
+}
+
 async function makeBridge({ name, mtu }: BridgeStep, { client, undo }: BringUp): Promise<void> {
   await client.call('createBridge', { name, mtu });
   undo.add(`bridge ${name}`, async () => {
@@ -108,15 +129,20 @@ async function makeBridge({ name, mtu }: BridgeStep, { client, undo }: BringUp):
 
 /** Resolves with its phases and their milliseconds. */
 async function create(
-  { config, paused }: DomainStep,
+  { config, paused, at }: DomainStep,
   { client }: BringUp,
   tell: (text: string) => void,
 ): Promise<string> {
   const phases: string[] = [];
-  await client.call('create', { config, paused, monitor: true }, event => {
+  const hear = (event: ToolstackEvent): void => {
     if (event.event !== 'phase') return;
     phases.push(`${event.phase} ${event.ms.toFixed(0)}`);
     tell(phases.join(', '));
-  });
+  };
+  try {
+    await client.call('create', { config, paused, monitor: true }, hear);
+  } catch (error) {
+    throw withLine(error, config.source, at);
+  }
   return phases.join(', ');
 }

@@ -1,12 +1,12 @@
 // A topology -> the steps that bring it up, in order. Pure but for reading the xl.cfg files it names.
 
 import { isAbsolute, resolve } from 'node:path';
-import type { ConfigValue, DomainConfig } from '#pvbus';
+import type { ConfigValue, DomainConfig, FaultPlan } from '#pvbus';
 import type { Assignment, ParsedConfig } from '../config/parse.ts';
-import { readConfig } from '../config/read-config.ts';
+import { keyPlaces, readConfig } from '../config/read-config.ts';
 import { ConfigError } from '../config/settings.ts';
 import { validateConfig } from '../config/validate.ts';
-import { type Topology, TopologyError } from './read-topology.ts';
+import { dotted, type Topology, TopologyError } from './read-topology.ts';
 import type { BridgeSpec, DomainEntry, ImageSpec } from './schema.ts';
 
 export interface ImageStep extends Omit<ImageSpec, 'files'> {
@@ -25,12 +25,19 @@ export interface DomainStep {
   readonly kind: 'domain';
   readonly config: DomainConfig;
   readonly paused: boolean;
+  /** Where a key of the config is, for errors. */
+  readonly at: (key: string) => string;
   /** Names of the domains that must be there before this one. */
   readonly after: readonly string[];
   /** 0 for a domain that needs no other; one more than the highest it needs. */
   readonly level: number;
 }
-export type Step = ImageStep | BridgeStep | DomainStep;
+/** They are there before any domain is. */
+export interface FaultsStep {
+  readonly kind: 'faults';
+  readonly plan: FaultPlan;
+}
+export type Step = ImageStep | BridgeStep | FaultsStep | DomainStep;
 
 export interface PlanOptions {
   /** What paths inside the xl.cfg files are relative to, as for `xl create`. */
@@ -49,16 +56,19 @@ export function planTopology(topology: Topology, options: PlanOptions): Step[] {
   unique(topology, 'bridges', bridges, bridge => bridge.name);
   const domains = Object.entries(topology.domains).map(([name, entry]) => ({
     ...{ entry, name },
-    config: domainConfig(topology, name, entry, options),
+    ...domainConfig(topology, name, entry, options),
   }));
   addHostPorts(topology, domains);
-  return [...images, ...bridges, ...inOrder(topology, domains)];
+  const { faults } = topology;
+  const plans: FaultsStep[] = faults === undefined ? [] : [{ kind: 'faults', plan: faults }];
+  return [...images, ...bridges, ...plans, ...inOrder(topology, domains)];
 }
 
 interface Named {
   readonly name: string;
   readonly entry: DomainEntry;
   readonly config: DomainConfig;
+  readonly at: (key: string) => string;
 }
 
 function imageStep(image: ImageSpec, dir: string): ImageStep {
@@ -73,7 +83,7 @@ function imageStep(image: ImageSpec, dir: string): ImageStep {
 }
 
 const problem = (topology: Topology, keys: readonly PropertyKey[], message: string): TopologyError =>
-  new TopologyError(`${topology.file}:${topology.lineOf(keys)}: ${keys.map(String).join('.')}: ${message}`);
+  new TopologyError(`${topology.file}:${topology.lineOf(keys)}: ${dotted(keys)}: ${message}`);
 
 function unique<T>(topology: Topology, list: string, items: readonly T[], id: (item: T) => string): void {
   const seen = new Set<string>();
@@ -83,23 +93,46 @@ function unique<T>(topology: Topology, list: string, items: readonly T[], id: (i
   }
 }
 
-function domainConfig(topology: Topology, name: string, entry: DomainEntry, options: PlanOptions): DomainConfig {
+function domainConfig(
+  topology: Topology,
+  name: string,
+  entry: DomainEntry,
+  options: PlanOptions,
+): Pick<Named, 'config' | 'at'> {
   const keys = ['domains', name];
   const complain = (line: string): void => options.warn(`${topology.file}: domain ${name}: ${line}`);
   const { random } = options;
   try {
     if (entry.config === undefined) {
-      return validateConfig(inlineConfig(topology, name, entry), { cwd: topology.dir, random, warn: complain });
+      const config = validateConfig(inlineConfig(topology, name, entry), { cwd: topology.dir, random, warn: complain });
+      return { config, at: key => `${topology.file}:${topology.lineOf([...keys, key])}: ${dotted(keys)}` };
     }
     const path = isAbsolute(entry.config) ? entry.config : resolve(topology.dir, entry.config);
     const content = options.readFile(path);
     const config = readConfig(content, path, [], { cwd: options.cwd, random, warn: complain });
-    if (config.name === name) return config;
+    if (config.name === name) return { config, at: keyPlaces(content, path, []) };
     throw new ConfigError(`${entry.config} says name="${config.name}", the topology calls it ${name}`);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    throw problem(topology, keys, error.message);
+    throw keyProblem(topology, keys, entry.config, error);
   }
+}
+
+/** One line for each of the error's. What it says of file and line itself is not said twice. */
+function keyProblem(
+  topology: Topology,
+  domain: readonly string[],
+  config: string | undefined,
+  { message, where }: ConfigError,
+): TopologyError {
+  const said = [`${where?.at}: `, `${config ?? topology.file}: `];
+  const keys = config === undefined ? [...domain, ...(where?.keys ?? [])] : domain;
+  const place = config === undefined || where === null ? '' : said[0];
+  const lines = message.split('\n').map(line => {
+    const rest = line.slice(said.find(prefix => line.startsWith(prefix))?.length ?? 0);
+    return problem(topology, keys, `${place}${rest}`).message;
+  });
+  return new TopologyError(lines.join('\n'));
 }
 
 /** Keys of YAML as if an xl.cfg had assigned them, so that they are checked by the same rules. */
@@ -147,7 +180,7 @@ function inOrder(topology: Topology, domains: readonly Named[]): DomainStep[] {
   const byName = new Map(domains.map(domain => [domain.name, domain]));
   const done = new Map<string, DomainStep>();
   const visit = (domain: Named, path: readonly string[]): DomainStep => {
-    const { name, entry, config } = domain;
+    const { name, entry, config, at } = domain;
     const known = done.get(name);
     if (known !== undefined) return known;
     if (path.includes(name)) {
@@ -167,7 +200,7 @@ function inOrder(topology: Topology, domains: readonly Named[]): DomainStep[] {
     const before = needs.map(other => visit(other, [...path, name]));
     const level = Math.max(-1, ...before.map(step => step.level)) + 1;
     const after = needs.map(other => other.name);
-    const step: DomainStep = { kind: 'domain', config, paused: entry.paused, after, level };
+    const step: DomainStep = { kind: 'domain', config, at, paused: entry.paused, after, level };
     done.set(name, step);
     return step;
   };
@@ -179,6 +212,7 @@ function inOrder(topology: Topology, domains: readonly Named[]): DomainStep[] {
 export function describeStep(step: Step): string {
   if (step.kind === 'image') return `image ${step.shown} (${step.format}, ${sizeText(step.size)})`;
   if (step.kind === 'bridge') return `bridge ${step.name}`;
+  if (step.kind === 'faults') return `faults of plan ${step.plan.name}: ${step.plan.faults.length}`;
   const after = step.after.length === 0 ? '' : ` after ${step.after.join(', ')}`;
   return `domain ${step.config.name}${after}${step.paused ? ', paused' : ''}`;
 }

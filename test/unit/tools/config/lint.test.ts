@@ -31,7 +31,7 @@ describe('xl lint', () => {
     ['disk = ["/x,raw,nonsense,rw"]', /^a\.cfg:3: `disk': Invalid or unsupported virtual disk identifier nonsense/],
     ['vif = ["bogus=1"]', "a.cfg:3: `vif': unrecognized argument `bogus=1'"],
     ['vif = ["mac=zz"]', "a.cfg:3: `vif': Invalid parameter `mac'."],
-    ['on_crash = "explode"', 'a.cfg:0: Unknown on_crash action "explode" specified'],
+    ['on_crash = "explode"', 'a.cfg:3: Unknown on_crash action "explode" specified'],
   ])('%s', async (line, expected) => {
     const { code, stdout, stderr } = await lint(`${GOOD}${line}\n`);
     expect([code, stderr]).toEqual([1, '']);

@@ -130,8 +130,8 @@ describe('a config', () => {
     ['name=""', 'Domain name must be specified.'],
     ['kernel=""', 'Neither kernel nor bootloader specified'],
     ['type="xyz"', 'Invalid domain type xyz.'],
-    ['type="hvm"', 'g.cfg: domain type hvm is not supported here, pv is'],
-    ['builder="hvm"', 'g.cfg: domain type hvm is not supported here, pv is'],
+    ['type="hvm"', 'g.cfg:3: domain type hvm is not supported here, pv is'],
+    ['builder="hvm"', 'g.cfg:3: domain type hvm is not supported here, pv is'],
     ['builder="hvm"\ntype="pv"', 'Contradicting "builder" and "type" options specified.'],
     ['uuid="123"', 'Failed to parse UUID: 123'],
     ['memory="much"', "g.cfg:3: parameter `memory' is not a valid number"],
@@ -141,11 +141,11 @@ describe('a config', () => {
       "g.cfg:3: parameter `memory' could not be parsed as a number: Numerical result out of range",
     ],
     ['memory=[1]', "g.cfg:3: parameter `memory' is a list but should be a single value"],
-    ['memory=0', 'g.cfg: invalid memory size: memory=0'],
-    ['memory=64\nmaxmem=32', 'g.cfg: invalid memory size: maxmem=32 is less than memory=64'],
+    ['memory=0', 'g.cfg:3: invalid memory size: memory=0'],
+    ['memory=64\nmaxmem=32', 'g.cfg:4: invalid memory size: maxmem=32 is less than memory=64'],
     ['vcpus=2\nmaxvcpus=1', 'xl: maxvcpus < vcpus'],
-    ['vcpus=0', 'g.cfg: invalid number of vcpus: vcpus=0'],
-    ['cap=70000', 'g.cfg: cap=70000 is not between 0 and 65535'],
+    ['vcpus=0', 'g.cfg:3: invalid number of vcpus: vcpus=0'],
+    ['cap=70000', 'g.cfg:3: cap=70000 is not between 0 and 65535'],
     ...['poweroff', 'reboot', 'watchdog', 'crash', 'soft_reset'].map((event): [string, string] => [
       `on_${event}="sulk"`,
       `Unknown on_${event} action "sulk" specified`,
@@ -160,8 +160,12 @@ describe('a config', () => {
     ['pvcalls=["connect=1:2"]', "Unknown string `connect=1:2' in pvcalls spec"],
     ['disk=["/x,raw,floppy"]', "g.cfg: Invalid or unsupported virtual disk identifier floppy in `/x,raw,floppy'"],
     ['disk=[",raw,xvda"]', "g.cfg: no target specified in `,raw,xvda'"],
-    ['disk=["/x,raw,xvda","/y,raw,d0"]', 'g.cfg: disk d0 is configured twice'],
-    ['bootloader="pygrub"\nkernel=""', "g.cfg: bootloader= is not supported here: give the guest's kernel as kernel="],
+    ['disk=["/x,raw,xvda","/y,raw,d0"]', 'g.cfg:3: disk d0 is configured twice'],
+    [
+      'bootloader="pygrub"\nkernel=""',
+      "g.cfg:3: bootloader= is not supported here: give the guest's kernel as kernel=",
+    ],
+    ['disk=["/x,raw,xvda"]\nmemory=0\nvcpus=0', 'g.cfg:4: invalid memory size: memory=0'],
   ])('%j is refused', (text, message) => {
     expect(refusal(() => with_(text))).toEqual([message, 1]);
   });

@@ -96,8 +96,8 @@ nobodys="key"
   });
 
   it.each([
-    ['max_grant_frames="-1"', /xl\.conf: max_grant_frames=-1 is not between 0 and 2147483647$/],
-    ['max_maptrack_frames=0x80000000', /xl\.conf: max_maptrack_frames=2147483648 is not between/],
+    ['max_grant_frames="-1"', /xl\.conf:1: max_grant_frames=-1 is not between 0 and 2147483647$/],
+    ['max_maptrack_frames=0x80000000', /xl\.conf:1: max_maptrack_frames=2147483648 is not between/],
     ['max_grant_frames="many"', /xl\.conf:1: parameter `max_grant_frames' is not a valid number$/],
     ['claim_mode=[', /^.*xl\.conf:\d+: config parsing error near .*\nFailed to parse config file: Invalid argument$/],
   ])('%s ends every call', async (text, message) => {

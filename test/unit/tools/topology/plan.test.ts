@@ -8,6 +8,7 @@ const CONFIGS: Record<string, string> = {
   '/srv/office/db.cfg': 'name="db"\nkernel="dist/k.js"\nmemory=64\nbios="seabios"\n',
   '/srv/office/other.cfg': 'name="somebody"\nkernel="k"\n',
   '/srv/office/bad.cfg': 'name="bad"\nmemory=12M\n',
+  '/srv/office/sulky.cfg': 'name="sulky"\nkernel="k"\non_crash="sulk"\n',
 };
 
 function plan(text: string): { steps: Step[]; warnings: string[] } {
@@ -130,12 +131,31 @@ describe('a topology that is wrong is refused with file, line and key', () => {
     ],
     [
       'domains:\n  web:\n    kernel: k\n    memory: lots\n',
-      "topology.yaml:2: domains.web: topology.yaml:4: parameter `memory' is not a valid number",
+      "topology.yaml:4: domains.web.memory: parameter `memory' is not a valid number",
     ],
-    ['domains:\n  web:\n    memory: 8\n', 'topology.yaml:2: domains.web: Neither kernel nor bootloader specified'],
+    [
+      'domains:\n  web:\n    memory: 8\n',
+      'topology.yaml:2: domains.web.kernel: Neither kernel nor bootloader specified',
+    ],
     [
       'domains:\n  web:\n    kernel: k\n    on_crash: sulk\n',
-      'topology.yaml:2: domains.web: Unknown on_crash action "sulk" specified',
+      'topology.yaml:4: domains.web.on_crash: Unknown on_crash action "sulk" specified',
+    ],
+    [
+      'domains:\n  web:\n    kernel: k\n    vif:\n      - bridge=b\n      - mac=1\n',
+      "topology.yaml:6: domains.web.vif[1]: Invalid parameter `mac'.",
+    ],
+    [
+      'domains:\n  web:\n    kernel: k\n    disk: ["/x,raw,xvda", "/y,row,xvdb"]\n',
+      'topology.yaml:4: domains.web.disk[1]: config parsing error in disk specification: ',
+    ],
+    [
+      'domains:\n  web:\n    kernel: k\n    vcpus: 0\n',
+      'topology.yaml:4: domains.web.vcpus: invalid number of vcpus: vcpus=0',
+    ],
+    [
+      'domains:\n  sulky: { config: sulky.cfg }\n',
+      'topology.yaml:2: domains.sulky: /srv/office/sulky.cfg:3: Unknown on_crash action "sulk" specified',
     ],
     [
       'domains:\n  web:\n    kernel: k\n    vif: { a: 1 }\n',
@@ -177,7 +197,7 @@ describe('a topology that is wrong is refused with file, line and key', () => {
     ],
     [
       'domains: {}\nimages:\n  - {path: a, size: 1M}\n  - {path: ./a, size: 1M}\n',
-      'topology.yaml:4: images.1: /srv/office/a is there twice',
+      'topology.yaml:4: images[1]: /srv/office/a is there twice',
     ],
     [
       'domains: {}\nbridges: [a-name-far-too-long]\n',
@@ -185,7 +205,7 @@ describe('a topology that is wrong is refused with file, line and key', () => {
     ],
     [
       'domains: {}\nhost_ports:\n  - {host: 80, domain: web, guest: 80}\n',
-      'topology.yaml:3: host_ports.0: there is no domain web',
+      'topology.yaml:3: host_ports[0]: there is no domain web',
     ],
     [
       'domains: {}\nhost_ports:\n  - {host: 80, domain: web, guest: 99999}\n',
