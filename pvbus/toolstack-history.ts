@@ -1,6 +1,18 @@
 // What the toolstack remembers for tools as long as the host runs: requests of toolstack-protocol.ts.
 import { XenError } from './errors.ts';
-import { integer, listOf, nothing, nullable, oneOf, quantity, record, type Shaped, text } from './message-shape.ts';
+import {
+  integer,
+  listOf,
+  nothing,
+  nullable,
+  oneOf,
+  quantity,
+  record,
+  type Shape,
+  type Shaped,
+  text,
+} from './message-shape.ts';
+import { type FaultEvent, faultEvent } from './toolstack-faults.ts';
 import { anyName, domid, op } from './toolstack-op.ts';
 
 /** Streamed to who subscribed, and remembered. */
@@ -15,7 +27,12 @@ export const domainEvent = record({
 });
 export type DomainEvent = Shaped<typeof domainEvent>;
 
-/** How many the toolstack remembers. */
+/** All that `xl events` shows. */
+export type HostEvent = DomainEvent | FaultEvent;
+export const hostEvent: Shape<HostEvent> = (value, where) =>
+  (value as { event?: unknown } | null)?.event === 'fault' ? faultEvent(value, where) : domainEvent(value, where);
+
+/** How many the toolstack remembers of each kind. */
 export const EVENT_HISTORY = 1000;
 
 /** Which domains `xl up` of a file has made or found. */
@@ -29,8 +46,8 @@ export type TopologyNote = Shaped<typeof topologyNote>;
 const MAX_TOPOLOGIES = 1024;
 
 export const HISTORY_OPS = {
-  /** The last EVENT_HISTORY of this host, oldest first. */
-  history: op({}, listOf(domainEvent, EVENT_HISTORY)),
+  /** The last EVENT_HISTORY of this host of each kind, oldest first. */
+  history: op({}, listOf(hostEvent, 2 * EVENT_HISTORY)),
   topologies: op({}, listOf(topologyNote, MAX_TOPOLOGIES)),
   /** In place of what was noted of this file before; without domains it is forgotten. ENOSPC. */
   noteTopology: { args: topologyNote, result: nothing },

@@ -23,14 +23,22 @@ import {
   text,
 } from './message-shape.ts';
 import { COUNTER_OPS } from './toolstack-counters.ts';
-import { type DomainEvent, domainEvent, HISTORY_OPS } from './toolstack-history.ts';
+import { FAULT_OPS } from './toolstack-faults.ts';
+import { HISTORY_OPS, type HostEvent, hostEvent } from './toolstack-history.ts';
 import { anyName, domid, op } from './toolstack-op.ts';
 import { SCHEDULING_OPS } from './toolstack-scheduling.ts';
 
 export { checkDomainConfig, type DomainConfig } from './domain-config.ts';
 export type { DeviceCounters, VbdCounters, VifCounters } from './toolstack-counters.ts';
+export type { FaultEvent, FaultStatus } from './toolstack-faults.ts';
 export { encodeFrame, FrameDecoder, MAX_FRAME, TOOLSTACK_VERSION } from './toolstack-frames.ts';
-export { type DomainEvent, EVENT_HISTORY, type TopologyNote, TopologyNotes } from './toolstack-history.ts';
+export {
+  type DomainEvent,
+  EVENT_HISTORY,
+  type HostEvent,
+  type TopologyNote,
+  TopologyNotes,
+} from './toolstack-history.ts';
 export {
   type Cpupool,
   type DomainShares,
@@ -186,6 +194,7 @@ export const TOOLSTACK_OPS = {
   ...SCHEDULING_OPS,
   ...COUNTER_OPS,
   ...HISTORY_OPS,
+  ...FAULT_OPS,
   /** End every domain, then the host. The connection closes when dom0 goes. */
   shutdownHost: op({}, nothing),
 } as const;
@@ -226,7 +235,7 @@ export const traceEvents = record({
   chunks: listOf(traceChunk, 65_536),
 });
 export type TraceEvent = Shaped<typeof traceEvents>;
-export type ToolstackEvent = PhaseEvent | DomainEvent | TraceEvent;
+export type ToolstackEvent = PhaseEvent | HostEvent | TraceEvent;
 
 export type ToolstackReply =
   | { id: number; result: unknown }
@@ -261,7 +270,7 @@ export function checkReply(message: unknown): ToolstackReply {
   if (error !== undefined && error !== null) return { id, error: errorShape(error, 'reply.error') };
   if (event !== undefined && event !== null) {
     const kind = (event as { event?: unknown }).event;
-    if (kind === 'domain') return { id, event: domainEvent(event, 'reply.event') };
+    if (kind === 'domain' || kind === 'fault') return { id, event: hostEvent(event, 'reply.event') };
     return { id, event: kind === 'trace' ? traceEvents(event, 'reply.event') : phaseEvent(event, 'reply.event') };
   }
   return { id, result: result ?? null };

@@ -11,6 +11,7 @@ import {
 } from '#pvbus';
 import { type DeviceSpec, deviceNodes } from './devices.ts';
 import { removeNodes, writeNodes } from './domain-nodes.ts';
+import type { FaultPlans } from './faults/fault-plans.ts';
 import { isRunnable, runAddScript, runRemoveScript, type ScriptHost } from './hotplug-script.ts';
 import { backendPath, frontendPath, libxlDevicePath, libxlPath } from './xenstore-paths.ts';
 
@@ -37,14 +38,19 @@ export const pathsOf = (domid: Domid, device: DeviceSpec): DevicePaths => ({
  * Describe devices to both of their ends; those with a script of dom0's to run, once that has run. Resolves before a
  * backend has looked at them. Throws what a script says is wrong.
  */
-export async function addDevices(host: ScriptHost, domid: Domid, devices: readonly DeviceSpec[]): Promise<void> {
+export async function addDevices(
+  host: ScriptHost & { readonly faults: Pick<FaultPlans, 'nodesFor'> },
+  domid: Domid,
+  devices: readonly DeviceSpec[],
+): Promise<void> {
   const { xs } = host;
   const scripted = devices.filter(
     ({ backendDomid, backend }) => backendDomid === 0 && isRunnable(backend.script ?? null),
   );
   // order: a backend takes no device that has no state, which is therefore the last of the nodes.
   const held = scripted.map(device => `${pathsOf(domid, device).backend}/state`);
-  const nodes = devices.flatMap(device => deviceNodes(domid, device));
+  const planted = await host.faults.nodesFor(domid, devices);
+  const nodes = [...devices.flatMap(device => deviceNodes(domid, device)), ...planted];
   await writeNodes(
     xs,
     nodes.filter(({ path }) => !held.includes(path)),

@@ -1,5 +1,13 @@
 // A domain from its config, phase by phase. Whatever fails, nothing is left: every phase adds its undo first.
-import { Cleanup, type Clock, type DomainConfig, type Domid, XENOLITH_SERVICE_driver_domain, XenError } from '#pvbus';
+import {
+  Cleanup,
+  type Clock,
+  type DomainConfig,
+  type Domid,
+  type ToolstackStep,
+  XENOLITH_SERVICE_driver_domain,
+  XenError,
+} from '#pvbus';
 import { addDevices, backendReady, listDevices, pathsOf, removeDevice } from './add-device.ts';
 import { checkConfig, withSource } from './check-config.ts';
 import { endDomain, releaseDomain, waitUntilGone } from './destroy-domain.ts';
@@ -124,6 +132,7 @@ class Creation {
     await this.#phase('devices', () => this.#addDevices(domid, devices));
     this.#record(domid);
     if (!this.#options.paused) await this.#phase('unpause', () => this.#parts.xc.unpauseDomain(domid));
+    await this.#parts.faults.at('create', this.#config.name, 'created');
     this.#undo.disarm();
     return domid;
   }
@@ -134,7 +143,8 @@ class Creation {
     await new Promise(resolve => setImmediate(resolve));
   }
 
-  async #phase<T>(name: string, body: () => Promise<T> | T): Promise<T> {
+  async #phase<T>(name: ToolstackStep<'create'>, body: () => Promise<T> | T): Promise<T> {
+    await this.#parts.faults.at('create', this.#config.name, name);
     const from = this.#parts.clock.now();
     const result = await body();
     this.#onPhase(name, (this.#parts.clock.now() - from) / 1e6);

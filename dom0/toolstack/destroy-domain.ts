@@ -1,6 +1,6 @@
 // The end of a domain: process, devices, console, nodes. Every step is tried, whatever became of the one
 // before, and doing it again to a domain that is half gone is no error.
-import { Cleanup, type Domid, XenError } from '#pvbus';
+import { Cleanup, type Domid, type ToolstackStep, XenError } from '#pvbus';
 import { backendClosed, listDevices, removeDevice, unplug } from './add-device.ts';
 import { removeDomainNodes } from './domain-nodes.ts';
 import { driverDomainsSettled } from './driver-domains.ts';
@@ -15,36 +15,49 @@ const BACKENDS_MS = 10_000;
 export async function destroyDomain(parts: ToolstackParts, domid: Domid, uuid: string): Promise<void> {
   const { xs, log, consoled, watch, records, backendsSettled } = parts;
   const devices = await listDevices(xs, domid);
+  const name = records.get(domid)?.config.name ?? domid;
+  const at = (step: ToolstackStep<'destroy'>): Promise<void> | undefined => parts.faults.at('destroy', name, step);
   const steps = new Cleanup(); // last in, first out
-  steps.add('records', () => {
+  steps.add('records', async () => {
+    await at('records');
     watch.remove(domid);
     records.remove(domid);
   });
-  steps.add(`the end of dom${domid}`, () => waitUntilGone(parts, domid));
+  steps.add(`the end of dom${domid}`, async () => {
+    await at('gone');
+    await waitUntilGone(parts, domid);
+  });
   // An image is free for the next domain once its backend has let go of it.
   steps.add('backends', async () => {
+    await at('backends');
     await backendsSettled();
     await driverDomainsSettled(parts, devices);
   });
-  steps.add('xenstore nodes', () =>
-    removeDomainNodes(
+  steps.add('xenstore nodes', async () => {
+    await at('nodes');
+    await removeDomainNodes(
       xs,
       domid,
       uuid,
       devices.map(device => device.backend),
-    ),
-  );
+    );
+  });
   for (const device of devices) {
-    const name = `${device.type} ${device.devid}`;
-    steps.add(name, async () => {
+    const which = `${device.type} ${device.devid}`;
+    steps.add(which, async () => {
       if (!(await backendClosed(xs, device, BACKENDS_MS))) {
-        log.warn(`dom${domid}: ${name} is not closed after ${BACKENDS_MS / 1000} s, taken away`);
+        log.warn(`dom${domid}: ${which} is not closed after ${BACKENDS_MS / 1000} s, taken away`);
       }
       await removeDevice(parts, device);
     });
   }
-  steps.add('console', () => consoled.disconnect(domid));
+  steps.add('devices', () => at('devices'));
+  steps.add('console', async () => {
+    await at('console');
+    await consoled.disconnect(domid);
+  });
   steps.add(`dom${domid}`, async () => {
+    await at('domain');
     // order: the devices are told first, so that the domain's end finds them closing, not failing.
     await Promise.all(devices.map(device => unplug(xs, device)));
     endDomain(parts, domid);

@@ -4,6 +4,7 @@ import {
   type DiskConfig,
   type DomainConfig,
   type Domid,
+  type ToolstackStep,
   type VifConfig,
   XenError,
   type XenstoreClient,
@@ -55,11 +56,17 @@ export async function plug(parts: ToolstackParts, record: DomainRecord, { disk, 
   const release = records.claim(added);
   const undo = new Cleanup();
   try {
+    const at = (step: ToolstackStep<'attach'>): Promise<void> | undefined =>
+      parts.faults.at('attach', before.name, step);
+    await at('config');
     const { backendOf } = await checkDevices(added, records);
     const devices = devicesOf(added, backendOf);
     for (const device of devices) undo.add(device.type, () => removePlugged(parts, pathsOf(domid, device)));
+    await at('nodes');
     await addDevices(parts, domid, devices);
+    await at('backend');
     for (const device of devices) if (servedByUs(parts, device)) await backendReady(xs, domid, device);
+    await at('record');
     record.config = {
       ...record.config,
       disks: [...record.config.disks, ...added.disks],
@@ -87,13 +94,19 @@ export async function unplugDevice(
   const { domid } = record;
   const device = (await listDevices(xs, domid)).find(one => one.type === type && one.devid === devid);
   if (device === undefined) throw new XenError('ENOENT', `dom${domid} has no ${type} ${devid}`);
+  const at = (step: ToolstackStep<'detach'>): Promise<void> | undefined =>
+    parts.faults.at('detach', record.config.name, step);
+  await at('unplug');
   await unplug(xs, device);
+  await at('closed');
   if (!(await backendClosed(xs, device, CLOSED_MS)) && !force) {
     throw new XenError('ETIMEDOUT', `${type} ${devid} of dom${domid}: not closed after ${CLOSED_MS / 1000} s`);
   }
+  await at('nodes');
   await removePlugged(parts, device);
   await backendsSettled();
   await driverDomainsSettled(parts, [device]);
+  await at('record');
   const others = <T extends { devid: number }>(list: readonly T[]): T[] => list.filter(one => one.devid !== devid);
   const { config } = record;
   record.config =

@@ -4,6 +4,7 @@ import type { Consoled } from '../backends/consoled/device.ts';
 import type { DomainWatch } from '../domain-watch.ts';
 import type { ImageLoader } from './bundle-program.ts';
 import type { DomainRecords } from './domain-records.ts';
+import type { FaultPlans } from './faults/fault-plans.ts';
 import type { FreeMemory } from './free-memory.ts';
 import type { Order } from './order.ts';
 import type { Scheduling } from './scheduling.ts';
@@ -23,6 +24,8 @@ export interface ToolstackParts {
   readonly consoled: Consoled;
   readonly scheduling: Scheduling;
   readonly watch: DomainWatch;
+  /** What is to go wrong on purpose. */
+  readonly faults: Pick<FaultPlans, 'at' | 'nodesFor'>;
   /** Resolves when dom0's backends have acted on every change of xenstore up to now. */
   readonly backendsSettled: () => Promise<void>;
 }

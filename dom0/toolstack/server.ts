@@ -251,6 +251,14 @@ export class ToolstackServer {
       case 'noteTopology':
         toolstack.topologies.set(request.args);
         return null;
+      case 'addFaults':
+        await toolstack.faults.add(request.args.plan);
+        return null;
+      case 'removeFaults':
+        await toolstack.faults.remove(request.args.plan, request.args.fault);
+        return null;
+      case 'faults':
+        return toolstack.faults.list();
       case 'subscribe':
         connection.subscriptions.push(toolstack.subscribe(tell));
         return null;

@@ -10,6 +10,7 @@ import {
   type DomainInfo,
   type Domid,
   EVENT_HISTORY,
+  type HostEvent,
   type HostInfo,
   type Log,
   readKey,
@@ -32,6 +33,8 @@ import { DOM0_NAME, type DomainRecord, DomainRecords } from './domain-records.ts
 import { setVcpus } from './domain-vcpus.ts';
 import { driverDomainCounters, isOwnDriverDomain, mergedCounters } from './driver-domains.ts';
 import { dumpCore, dumpCoreTo } from './dump-core.ts';
+import { FaultPlans } from './faults/fault-plans.ts';
+import { strikesOf } from './faults/strikes.ts';
 import { FreeMemory } from './free-memory.ts';
 import { hostInfo } from './host-info.ts';
 import { freeVifNumber, type PluggableType, plug, recordOf, unplugDevice } from './hotplug.ts';
@@ -79,8 +82,10 @@ export class Toolstack {
   readonly #monitor: Monitor;
   readonly #locks = new Locks();
   readonly #waits = new Waits();
-  readonly #listeners = new Set<(event: DomainEvent) => void>();
-  readonly #history: DomainEvent[] = [];
+  readonly #listeners = new Set<(event: HostEvent) => void>();
+  readonly #history: HostEvent[] = [];
+  /** What is to go wrong on purpose. */
+  readonly faults: FaultPlans;
   /** What `xl up` wants remembered. */
   readonly topologies = new TopologyNotes();
   /** How often in a row the domain of a name was restarted, by whom that happened to. */
@@ -98,7 +103,23 @@ export class Toolstack {
     const memory = new FreeMemory({ xc, xs, records, log });
     this.scheduling = new Scheduling({ xc, xs, log }, domid => this.#nameOf(domid));
     const order = new Order();
-    this.#parts = { ...options, scheduling: this.scheduling, images: new ImageLoader(), records, memory, order, watch };
+    const faults = new FaultPlans({
+      ...{ xs, clock, log, strikes: strikesOf(xc, clock) },
+      domids: () => xc.domainInfoList().flatMap(({ domid }) => (domid === DOM0 ? [] : [domid])),
+      domidOf: name => this.domid(name),
+      tell: event => this.#tellAll(event),
+    });
+    this.faults = faults;
+    this.#parts = {
+      ...options,
+      scheduling: this.scheduling,
+      images: new ImageLoader(),
+      records,
+      memory,
+      order,
+      watch,
+      faults,
+    };
     this.#bridges = options.bridges;
     this.#counters = options.counters;
     this.tracing = new Tracing(xc, clock);
@@ -119,6 +140,7 @@ export class Toolstack {
 
   async start(): Promise<void> {
     await this.#parts.watch.start();
+    await this.faults.start();
   }
 
   // ---- life ----
@@ -297,13 +319,13 @@ export class Toolstack {
       return Promise.resolve({ what: 'shutdown', reason: info.shutdownReason });
     return this.#waits.wait(domid, until, abandoned);
   }
-  subscribe(listener: (event: DomainEvent) => void): () => void {
+  subscribe(listener: (event: HostEvent) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
   /** What was told to who subscribed, oldest first. */
-  history(): readonly DomainEvent[] {
+  history(): readonly HostEvent[] {
     return this.#history;
   }
   restarts(): { domid: Domid; restarts: number }[] {
@@ -325,6 +347,7 @@ export class Toolstack {
   /** No domain but dom0 is left, and none is made any more. */
   async destroyAll(): Promise<void> {
     this.#down = true;
+    this.faults.stop();
     this.#monitor.stop();
     const domids = this.#parts.xc.domainInfoList().map(info => info.domid);
     const guests = domids.filter(domid => domid !== DOM0);
@@ -429,7 +452,12 @@ export class Toolstack {
   #tell(what: DomainEvent['what'], domid: Domid, name: string | null, reason: number | null): void {
     const at = Math.floor(this.#parts.clock.wallMs());
     const event: DomainEvent = { event: 'domain', at, what, domid, name, reason };
-    if (this.#history.push(event) > EVENT_HISTORY) this.#history.shift();
+    this.#tellAll(event);
+  }
+  #tellAll(event: HostEvent): void {
+    const same =
+      this.#history.push(event) > EVENT_HISTORY ? this.#history.filter(one => one.event === event.event) : [];
+    if (same.length > EVENT_HISTORY) this.#history.splice(this.#history.indexOf(same[0]!), 1);
     for (const listener of this.#listeners) listener(event);
   }
 }

@@ -3,6 +3,7 @@
 import {
   __HYPERVISOR_event_channel_op,
   __HYPERVISOR_memory_op,
+  __HYPERVISOR_platform_op,
   __HYPERVISOR_sched_op,
   __HYPERVISOR_xen_version,
   __HYPERVISOR_xenolith_op,
@@ -56,6 +57,9 @@ import {
   XENOLITHOP_map_foreign,
   XENOLITHOP_pool_populate,
   XENOLITHOP_service,
+  XENOLITHOP_strike,
+  XENPF_INTERFACE_VERSION,
+  XENPF_settime64,
   XENVER_capabilities,
   XENVER_changeset,
   XENVER_commandline,
@@ -76,6 +80,7 @@ import {
   xen_domctl_settimeoffset,
   xen_domctl_vcpucontext,
   xen_memory_reservation,
+  xen_platform_op,
   xen_platform_parameters,
   xen_sysctl_debug_keys,
   xen_sysctl_getdomaininfolist,
@@ -85,6 +90,8 @@ import {
   xenolith_map_foreign,
   xenolith_pool_populate,
   xenolith_service,
+  xenolith_strike,
+  xenpf_settime64,
 } from '#pvbus';
 import { ControlCalls, get64, set64 } from './control-calls.ts';
 
@@ -185,6 +192,30 @@ export class Xc {
     view.setUint32(at + xenolith_service.at.service, service, true);
     const rc = this.vcpu.hypercall(__HYPERVISOR_xenolith_op, XENOLITHOP_service, at);
     this.calls.check(rc, `make dom${domid} a program of the host's`);
+  }
+  /** Kill the process of a vCPU, or stop it for so long. */
+  strike(domid: Domid, vcpu: number, stopMs: number): void {
+    const { view } = this.vcpu.scratch;
+    const at = this.vcpu.scratch.reset().alloc(xenolith_strike.size);
+    view.setUint16(at + xenolith_strike.at.domid, domid, true);
+    view.setUint16(at + xenolith_strike.at.vcpu, vcpu, true);
+    view.setUint32(at + xenolith_strike.at.stop_ms, stopMs, true);
+    const rc = this.vcpu.hypercall(__HYPERVISOR_xenolith_op, XENOLITHOP_strike, at);
+    this.calls.check(rc, `strike the process of dom${domid} vcpu ${vcpu}`);
+  }
+  /** The wall clock: `wallMs` is the time when the system time was `systemNs`. */
+  setWallClock(wallMs: number, systemNs: number): void {
+    const { view } = this.vcpu.scratch;
+    const at = this.vcpu.scratch.reset().alloc(xen_platform_op.size);
+    view.setUint32(at + xen_platform_op.at.cmd, XENPF_settime64, true);
+    view.setUint32(at + xen_platform_op.at.interface_version, XENPF_INTERFACE_VERSION, true);
+    const u = at + xen_platform_op.at.u;
+    view.setBigUint64(u + xenpf_settime64.at.secs, BigInt(Math.floor(wallMs / 1000)), true);
+    view.setUint32(u + xenpf_settime64.at.nsecs, Math.floor((wallMs % 1000) * 1e6), true);
+    view.setUint32(u + xenpf_settime64.at.mbz, 0, true);
+    view.setBigUint64(u + xenpf_settime64.at.system_time, BigInt(Math.floor(systemNs)), true);
+    const rc = this.vcpu.hypercall(__HYPERVISOR_platform_op, at);
+    this.calls.check(rc, 'set the wall clock');
   }
   /** The domain begins to die. ESRCH when it is gone. */
   destroyDomain(domid: Domid): void {

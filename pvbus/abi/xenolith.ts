@@ -34,6 +34,31 @@ export const XENOLITHOP_successor_waits = 6;
  * host's and not a kernel; the domain then outlives that process, as a control domain does.
  */
 export const XENOLITHOP_service = 7;
+/** No arg. Returns XENOLITH_LAYER_*: what confines the process of every domU of this host. For control domains. */
+export const XENOLITHOP_confinement = 8;
+
+/** No program it runs gains privileges. */
+export const XENOLITH_LAYER_no_new_privs = 1;
+/** A filter of system calls. */
+export const XENOLITH_LAYER_seccomp = 2;
+/** User, mount, network, pid, ipc, uts and cgroup namespaces of its own. */
+export const XENOLITH_LAYER_namespaces = 4;
+/** Landlock: no files but those it starts from. */
+export const XENOLITH_LAYER_landlock = 8;
+/** Limits of its memory, descriptors, processes and files. */
+export const XENOLITH_LAYER_limits = 16;
+
+/**
+ * arg: xenolith_strike. For control domains: the process that has a vCPU is killed, or stopped for a while, as a fault plan
+ * asks. What follows is what would follow anyhow.
+ */
+export const XENOLITHOP_strike = 16;
+
+export const xenolith_strike = struct('xenolith_strike', 8, {
+  domid: 'u16',
+  vcpu: 'u16',
+  stop_ms: 'u32', // 0: it is killed
+});
 
 export const XENOLITH_POOL_readonly = 1;
 

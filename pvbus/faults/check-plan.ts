@@ -66,7 +66,7 @@ const device: Reader = (value, problem) => {
 const nth: Reader = (value, problem) => {
   const list = typeof value === 'string' ? value.split(',') : Array.isArray(value) ? value : [value];
   const numbers = list.map(one => count(1)(one, () => undefined));
-  if (list.length === 0 || list.length > 1024 || numbers.includes(undefined))
+  if (list.length === 0 || list.length > 256 || numbers.includes(undefined))
     return problem('expected the number of an occurrence, from 1 on, or a list of them');
   return numbers;
 };

@@ -57,3 +57,12 @@ export function readPlanted(text: string): Planted {
     counts: { seen: whole(counts?.seen), injected: whole(counts?.injected) },
   };
 }
+
+/** What xenstored says of a fault of its requests. */
+export interface InjectedRequests extends TriggerCounts {
+  /** The last occurrences that were befallen. */
+  readonly last: readonly number[];
+  /** The last one of them. */
+  readonly where: string;
+  readonly domid: number;
+}

@@ -104,6 +104,9 @@ export class LineLog implements Log {
 
 /** What would be processes: only notes of what the core asked for. A killed one ends at the rig's next step. */
 export class NotedProcesses implements DomainProcesses {
+  strike(): number {
+    return 0;
+  }
   readonly asked: string[] = [];
   readonly killed: Domain[] = [];
   readonly cpu = new Map<string, number>();

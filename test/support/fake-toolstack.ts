@@ -17,6 +17,7 @@ import {
   type DomainShares,
   type DomainVcpus,
   encodeFrame,
+  type FaultPlan,
   FrameDecoder,
   type HostInfo,
   makeRunDir,
@@ -72,6 +73,7 @@ interface Wait {
 export class FakeToolstack {
   readonly dir: string;
   readonly domains = new Map<number, FakeDomain>([[0, { ...DOM0 }]]);
+  plans: FaultPlan[] = [];
   readonly bridges = new Set<string>();
   /** Every request that came, in order. */
   readonly requests: ToolstackRequest[] = [];
@@ -347,6 +349,14 @@ export class FakeToolstack {
       case 'subscribe':
         peer.subscriptions.push(id);
         return reply();
+      case 'addFaults':
+        this.plans.push(args.plan);
+        return reply();
+      case 'removeFaults':
+        this.plans = this.plans.filter(({ name }) => args.plan !== null && name !== args.plan);
+        return reply();
+      case 'faults':
+        return reply([]);
       case 'createBridge':
         this.bridges.add(args.name);
         return reply();

@@ -29,12 +29,22 @@ export const run: RunCommand = async (args, context) => {
     if (left) domains.push({ name, level: 0 });
   }
   await endDomains(client, domains, progress, GRACE_MS);
+  await removeFaults(client, plan);
   await client.call('noteTopology', { path: plan.path, domains: [] });
   const dir = runDir(context.io.env);
   if (ownerOf(dir) === plan.path) await progress.phase('end of the host', () => endHost(client, dir));
   else await deleteBridges(client, plan, progress);
   return 0;
 };
+
+async function removeFaults(client: ToolstackClient, { steps }: Plan): Promise<void> {
+  for (const step of steps) {
+    if (step.kind !== 'faults') continue;
+    await client.call('removeFaults', { plan: step.plan.name, fault: null }).catch(error => {
+      if (!(error instanceof XenError) || error.code !== 'ENOENT') throw error; // somebody has ended it
+    });
+  }
+}
 
 async function deleteBridges(client: ToolstackClient, { steps }: Plan, progress: Progress): Promise<void> {
   for (const step of steps) {

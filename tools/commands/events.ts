@@ -1,7 +1,8 @@
 // xl events: what happened to domains, and with -f what happens from now on.
 
-import type { DomainEvent, ToolstackEvent } from '#pvbus';
+import type { DomainEvent, HostEvent, ToolstackEvent } from '#pvbus';
 import { reasonWord } from '../domain-state.ts';
+import { faultEventJson, faultEventLine } from '../faults/fault-event.ts';
 import { escapeText } from '../store/escape.ts';
 import type { RunCommand } from './command.ts';
 import { printJson } from './json-output.ts';
@@ -11,7 +12,7 @@ export const run: RunCommand = async (args, context) => {
   const line = commandLine(args, context, 'f', [{ name: 'follow', as: 'f' }], 0);
   if (typeof line === 'number') return line;
   const json = line.options.has('json');
-  const print = (event: DomainEvent): void => {
+  const print = (event: HostEvent): void => {
     if (json) printJson(context, eventJson(event));
     else context.out(eventLine(event));
   };
@@ -22,10 +23,10 @@ export const run: RunCommand = async (args, context) => {
   }
   const signal = context.io.interrupted();
   // What comes before the history is here may be in it as well.
-  const early: DomainEvent[] = [];
-  let hear = (event: DomainEvent): void => void early.push(event);
+  const early: HostEvent[] = [];
+  let hear = (event: HostEvent): void => void early.push(event);
   await client.call('subscribe', {}, (event: ToolstackEvent) => {
-    if (event.event === 'domain') hear(event);
+    if (event.event === 'domain' || event.event === 'fault') hear(event);
   });
   const known = await client.call('history', {});
   const seen = new Set(known.map(event => JSON.stringify(event)));
@@ -41,12 +42,16 @@ export const run: RunCommand = async (args, context) => {
   });
 };
 
-const eventJson = ({ at, what, domid, name, reason }: DomainEvent) => ({
+const eventJson = (event: HostEvent) => (event.event === 'fault' ? faultEventJson(event) : domainEventJson(event));
+const eventLine = (event: HostEvent): string =>
+  event.event === 'fault' ? faultEventLine(event) : domainEventLine(event);
+
+const domainEventJson = ({ at, what, domid, name, reason }: DomainEvent) => ({
   ...{ time: new Date(at).toISOString(), time_ms: at, event: what, domid, name },
   reason: what === 'shutdown' ? reasonWord(reason) : null,
 });
 
-function eventLine({ at, what, domid, name, reason }: DomainEvent): string {
+function domainEventLine({ at, what, domid, name, reason }: DomainEvent): string {
   const why = what === 'shutdown' ? `: ${reasonWord(reason)}` : '';
   return `${new Date(at).toISOString()} ${escapeText(name ?? '(null)')} (${domid}) ${what}${why}`;
 }

@@ -459,6 +459,25 @@ Each prints more with -h. The daemon is that of XENSTORED_PATH, of XENSTORED_RUN
     load: () => import('./store.ts'),
   },
   {
+    name: 'fault',
+    modifies: true,
+    usage: '<add|list|remove|run> [options] ...',
+    description: 'Have disks, links, events, grants, xenstore, clocks and processes fail on purpose',
+    options: `add [-p Plan] [-s Seed] <File | Key=Value ...>
+                        Begin a plan, or one fault.
+list [--json]           List what is on, and how often it has happened.
+remove <all | Plan | Plan:Fault> ...
+                        End plans or faults.
+run [-s Seed] [--json] File
+                        Begin a plan, print what happens for its duration, end it and report.
+Each prints more with -h; docs/faults.md has the keys. What happens is in xl events as well.`,
+    examples: `xl fault add part=disk domain=web op=write nth=3 error=EIO
+xl fault add part=net domain=web op=rx probability=30% drop for=10s
+xl fault add part=process process=xenstored after=1s kill
+xl fault run examples/faults/dying-backend.yaml`,
+    load: () => import('./fault.ts'),
+  },
+  {
     name: 'up',
     modifies: true,
     dryRun: true,
@@ -513,10 +532,10 @@ A domain that is gone keeps its log under its name, and so does a host that has 
     modifies: false,
     json: true,
     usage: '[options]',
-    description: 'Print when domains were created, shut down and why, and were destroyed',
+    description: 'Print when domains were created, shut down and why, and were destroyed, and what faults did',
     options: `-h                      Print this help.
 -f, --follow            Go on with what happens, until Ctrl-C.
-The host remembers the last thousand. With --json each is a line of its own.`,
+The host remembers the last thousand of domains, and of faults. With --json each is a line of its own.`,
     examples: 'xl events\nxl events -f --json | jq -c \'select(.reason == "crash")\'',
     load: () => import('./events.ts'),
   },

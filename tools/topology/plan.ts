@@ -6,8 +6,9 @@ import type { Assignment, ParsedConfig } from '../config/parse.ts';
 import { keyPlaces, readConfig } from '../config/read-config.ts';
 import { ConfigError } from '../config/settings.ts';
 import { validateConfig } from '../config/validate.ts';
-import { dotted, type Topology, TopologyError } from './read-topology.ts';
+import { type Topology, TopologyError } from './read-topology.ts';
 import type { BridgeSpec, DomainEntry, ImageSpec } from './schema.ts';
+import { dotted } from './yaml-lines.ts';
 
 export interface ImageStep extends Omit<ImageSpec, 'files'> {
   readonly kind: 'image';

@@ -78,6 +78,3 @@ const EXPECTED: Readonly<Record<string, string>> = {
   number: 'a number',
   boolean: 'true or false',
 };
-
-/** `domains.web.disk[0]` */
-export

@@ -159,7 +159,7 @@ export function describePlan(
   const lines = has.newHost === null ? [] : [`+ host on ${has.newHost}`];
   for (const step of steps) {
     if (step.kind === 'image') lines.push(`${has.image(step) ? '=' : '+'} ${describeStep(step)}`);
-    if (step.kind === 'bridge') lines.push(`${known ? '=' : '+'} ${describeStep(step)}`);
+    if (step.kind === 'bridge' || step.kind === 'faults') lines.push(`${known ? '=' : '+'} ${describeStep(step)}`);
   }
   for (const action of domains) {
     if (action.kind === 'make') lines.push(`+ ${describeStep(action.step)}`);

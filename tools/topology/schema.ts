@@ -1,6 +1,7 @@
 // What a topology file may hold. Keys of a domain that are not ours are xl.cfg's.
 
 import { z } from 'zod';
+import { checkPlan, type FaultPlan } from '#pvbus';
 import { XL_KEYS } from '../config/keys.ts';
 
 /** An integer with b, k, m, g or t behind it, MiB without: as `xl mem-set` takes it. */
@@ -80,6 +81,18 @@ const domain = z
     keys: keys as Record<string, YamlValue>, // each was checked just above
   }));
 
+/** A plan, or only its faults; what is wrong with it is named by its own keys. */
+const faults = z
+  .unknown()
+  .optional()
+  .transform((value, context): FaultPlan | undefined => {
+    if (value === undefined) return undefined;
+    const checked = checkPlan(value, 'topology');
+    if ('plan' in checked) return checked.plan;
+    for (const { path, message } of checked.problems) context.addIssue({ code: 'custom', path: [...path], message });
+    return z.NEVER;
+  });
+
 export const topologySchema = z.strictObject({
   name: z.string().optional(),
   bridges: z.array(bridge).default([]),
@@ -87,6 +100,7 @@ export const topologySchema = z.strictObject({
   domains: z.record(z.string(), domain),
   host_ports: z.array(hostPort).default([]),
   hints: z.array(hint).default([]),
+  faults,
 });
 export type TopologyFile = z.output<typeof topologySchema>;
 export type ImageSpec = TopologyFile['images'][number];

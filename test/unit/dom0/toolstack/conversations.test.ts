@@ -15,7 +15,8 @@ import { requestShutdown } from '../../../../dom0/toolstack/shutdown-domain.ts';
 import { ListLog, rigTransport, XenstoreRig } from '../../../support/xenstore-rig.ts';
 import { disk } from './domain-config.ts';
 
-const scriptHost = (xs: XenstoreClient) => ({ xs, log: new ListLog(), runDir: '/nonexistent' });
+const faults = { nodesFor: async () => [] };
+const scriptHost = (xs: XenstoreClient) => ({ xs, log: new ListLog(), runDir: '/nonexistent', faults });
 const DOM = domid(5);
 const device = vbd(disk(), domid(0));
 const paths = pathsOf(DOM, device);

@@ -1,0 +1,29 @@
+// What is told of faults and of the reactions to them.
+import type { Clock, FaultEvent } from '#pvbus';
+import type { RunningFault } from './running-fault.ts';
+
+export type TellFault = (event: FaultEvent) => void;
+
+type Told = Partial<Pick<FaultEvent, 'occurrences' | 'count' | 'total' | 'domid'>>;
+
+export class FaultLog {
+  readonly #clock: Clock;
+  readonly #tell: TellFault;
+
+  constructor(clock: Clock, tell: TellFault) {
+    this.#clock = clock;
+    this.#tell = tell;
+  }
+
+  of({ node }: RunningFault, what: FaultEvent['what'], text: string, told: Told = {}): void {
+    const { plan, seed, fault } = node;
+    this.#write({ what, plan, fault: fault.name, seed, text, ...told });
+  }
+  reaction(domid: number | null, text: string): void {
+    this.#write({ what: 'reaction', plan: null, fault: null, seed: null, text, domid });
+  }
+  #write(event: Pick<FaultEvent, 'what' | 'plan' | 'fault' | 'seed' | 'text'> & Told): void {
+    const at = Math.floor(this.#clock.wallMs());
+    this.#tell({ event: 'fault', at, occurrences: [], count: 0, total: 0, domid: null, ...event });
+  }
+}

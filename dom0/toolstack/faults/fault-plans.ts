@@ -1,0 +1,316 @@
+// The plans of faults that are on. They are kept in xenstore, which outlives the process that this is part of: who comes
+// after it goes on with them, at the occurrences where it was.
+import {
+  type Clock,
+  describeFault,
+  type Fault,
+  type FaultPlan,
+  type FaultStatus,
+  isOfDevice,
+  isTimed,
+  type Log,
+  readKey,
+  readPlanted,
+  TOOLSTACK_STEPS,
+  type ToolstackOpName,
+  type ToolstackStep,
+  XenError,
+  type XenstoreClient,
+} from '#pvbus';
+import type { DeviceSpec } from '../devices.ts';
+import { writeNodes } from '../domain-nodes.ts';
+import { PRIVATE, type StoreNode } from '../xenstore-paths.ts';
+import { FaultLog, type TellFault } from './fault-log.ts';
+import { Planting } from './planting.ts';
+import { type FaultNode, RunningFault } from './running-fault.ts';
+import type { Steps } from './steps.ts';
+import { XenstoreFaults } from './xenstore-faults.ts';
+
+/** How a fault gets at processes and the wall clock. */
+export interface Strikes {
+  /** Domid 0 is the process of dom0 itself. */
+  domain(domid: number, how: Strike): void;
+  xenstored(how: Strike): void;
+  /** Move the wall clock. */
+  shiftClock(ms: number): void;
+  /** This very process, at once. */
+  self(): void;
+}
+export type Strike = { readonly kill: true } | { readonly stop: number };
+
+export interface FaultPlansOptions {
+  readonly xs: XenstoreClient;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly strikes: Strikes;
+  /** Every domain but dom0. */
+  readonly domids: () => readonly number[];
+  readonly domidOf: (name: string) => Promise<number>;
+  readonly tell: TellFault;
+}
+
+const ROOT = '/tool/xenolith/faults';
+/** Longer than any timer of Node's may be. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/** What a plan is beside its faults: a node above theirs. */
+interface PlanNode {
+  readonly seed: number;
+  readonly startedNs: number;
+  readonly duration: number | null;
+}
+
+export class FaultPlans implements Steps {
+  readonly #options: FaultPlansOptions;
+  readonly #log: FaultLog;
+  readonly #planting: Planting;
+  readonly #xenstore: XenstoreFaults;
+  #running: RunningFault[] = [];
+  readonly #ends = new Map<string, NodeJS.Timeout>();
+  #stopped = false;
+
+  constructor(options: FaultPlansOptions) {
+    this.#options = options;
+    const { xs, clock, strikes, domids } = options;
+    this.#log = new FaultLog(clock, options.tell);
+    this.#planting = new Planting({
+      ...{ xs, log: this.#log, domids },
+      running: () => this.#running,
+      strike: async (domid, process) => strikes.domain(domid, process),
+    });
+    this.#xenstore = new XenstoreFaults({ xs, log: this.#log, running: () => this.#running });
+  }
+
+  /** Go on with what another process of this kind has left. */
+  async start(): Promise<void> {
+    const { xs } = this.#options;
+    for (const plan of await this.#children(ROOT)) {
+      const { duration, startedNs } = JSON.parse((await readKey(xs, `${ROOT}/${plan}`)) ?? '{}') as PlanNode;
+      for (const name of await this.#children(`${ROOT}/${plan}`)) {
+        const text = (await readKey(xs, `${ROOT}/${plan}/${name}`)) ?? '';
+        const fault = new RunningFault({ ...readPlanted(text), order: (JSON.parse(text) as FaultNode).order });
+        this.#running.push(fault);
+        this.#log.of(fault, 'began', `again, after a restart of dom0: ${describeFault(fault.fault)}`);
+        await this.#begin(fault);
+      }
+      if (duration !== null && duration !== undefined) this.#endAt(plan, startedNs + duration * 1e6);
+    }
+  }
+  /** Nothing happens any more. */
+  stop(): void {
+    this.#stopped = true;
+    for (const { timer } of this.#running) clearTimeout(timer);
+    for (const timer of this.#ends.values()) clearTimeout(timer);
+    this.#xenstore.stop();
+  }
+
+  get isOn(): boolean {
+    return this.#running.length > 0;
+  }
+
+  async add(plan: FaultPlan): Promise<void> {
+    const { clock } = this.#options;
+    const { name, seed, duration } = plan;
+    const taken = plan.faults.find(fault =>
+      this.#running.some(({ node }) => node.plan === name && node.fault.name === fault.name),
+    );
+    if (taken) throw new XenError('EEXIST', `fault ${name}:${taken.name} is there already`);
+    const startedNs = clock.now();
+    const first = Math.max(-1, ...this.#running.map(({ node }) => node.order)) + 1;
+    const added = plan.faults.map(
+      (fault, i) => new RunningFault({ plan: name, seed, startedNs, fault, order: first + i }),
+    );
+    const planNode: PlanNode = { seed, startedNs, duration: duration ?? null };
+    await writeNodes(this.#options.xs, [
+      { path: `${ROOT}/${name}`, value: JSON.stringify(planNode), perms: PRIVATE },
+      ...added.map(({ node }) => ({ path: `${ROOT}/${name}/${node.fault.name}`, value: JSON.stringify(node) })),
+    ]);
+    for (const fault of added) {
+      this.#running.push(fault);
+      this.#log.of(fault, 'began', describeFault(fault.fault));
+      await this.#begin(fault);
+    }
+    if (duration !== undefined) this.#endAt(name, startedNs + duration * 1e6);
+  }
+
+  /** null: all. Throws ENOENT when there is none such. */
+  async remove(plan: string | null, fault: string | null): Promise<void> {
+    const chosen = this.#running.filter(
+      ({ node }) => (plan === null || node.plan === plan) && (fault === null || node.fault.name === fault),
+    );
+    const what = [plan, fault].filter(word => word !== null).join(':');
+    if (chosen.length === 0 && plan !== null) throw new XenError('ENOENT', `there is no fault ${what}`);
+    for (const one of chosen) await this.#end(one);
+  }
+
+  async list(): Promise<FaultStatus[]> {
+    await this.#planting.heard();
+    await this.#xenstore.look();
+    return this.#running.map(running => {
+      const { node, fault, devices, met, trigger } = running;
+      const own = !isOfDevice(fault) && fault.part !== 'xenstore';
+      const { seen, injected } = own ? trigger.counts : running;
+      const over = fault.times !== undefined && injected >= fault.times;
+      return {
+        ...{ plan: node.plan, seed: node.seed, fault: fault.name, part: fault.part, text: describeFault(fault) },
+        devices: isOfDevice(fault) ? devices.size : null,
+        ...{ seen, injected },
+        state: over ? 'over' : met ? 'on' : 'waits',
+      };
+    });
+  }
+
+  /** Of devices that are being made. */
+  nodesFor(domid: number, devices: readonly DeviceSpec[]): Promise<StoreNode[]> {
+    return this.#planting.nodesFor(domid, devices);
+  }
+  /** Something has changed that a fault may be the cause of. */
+  reaction(domid: number | null, text: string): void {
+    if (this.isOn) this.#log.reaction(domid, text);
+  }
+
+  // ---- steps of the toolstack ----
+
+  at<O extends ToolstackOpName>(op: O, domain: string | number, step: ToolstackStep<O>): Promise<void> | undefined {
+    if (this.#running.length === 0) return undefined;
+    const number = (TOOLSTACK_STEPS[op] as readonly string[]).indexOf(step) + 1;
+    const matches = ({ fault, met }: RunningFault): boolean =>
+      met &&
+      fault.part === 'toolstack' &&
+      (fault.op === undefined || fault.op === op) &&
+      (fault.domain === undefined || String(fault.domain) === String(domain)) &&
+      (fault.step === undefined || fault.step === step || fault.step === number);
+    const chosen = this.#running.filter(matches);
+    return chosen.length === 0 ? undefined : this.#step(chosen, `${op} of ${domain}, before step ${number}, ${step}`);
+  }
+  async #step(faults: readonly RunningFault[], where: string): Promise<void> {
+    const { clock, strikes } = this.#options;
+    for (const running of faults) {
+      if (!running.trigger.decide(clock.now())) continue;
+      await this.#count(running, where, null);
+      const { error, delay, kill, name } = running.fault;
+      if (kill !== undefined) strikes.self();
+      if (delay !== undefined) await new Promise(resolve => setTimeout(resolve, delay));
+      if (error !== undefined) throw new XenError(error, `injected: ${where} (fault ${name})`);
+    }
+  }
+
+  // ---- life of a fault ----
+
+  async #begin(running: RunningFault): Promise<void> {
+    const { fault } = running;
+    if (fault.while !== undefined) await this.#follow(running, fault.while);
+    else await this.#arm(running);
+  }
+  async #arm(running: RunningFault): Promise<void> {
+    const { fault } = running;
+    if (isOfDevice(fault)) await this.#planting.plant(running);
+    else if (fault.part === 'xenstore') await this.#xenstore.plant(running);
+    else if (isTimed(fault)) this.#schedule(running);
+  }
+  async #disarm(running: RunningFault): Promise<void> {
+    clearTimeout(running.timer);
+    if (isOfDevice(running.fault)) await this.#planting.uproot(running);
+    else if (running.fault.part === 'xenstore') await this.#xenstore.uproot(running);
+  }
+  async #end(running: RunningFault): Promise<void> {
+    const { xs } = this.#options;
+    const { plan } = running.node;
+    if (running.fault.while) await xs.unwatch(running.fault.while.path, conditionToken(running)).catch(() => {});
+    await this.#disarm(running);
+    const gone = this.#running.filter(other => other !== running);
+    this.#running = gone;
+    await this.#rm(`${ROOT}/${plan}/${running.fault.name}`);
+    if (!gone.some(({ node }) => node.plan === plan)) {
+      clearTimeout(this.#ends.get(plan));
+      this.#ends.delete(plan);
+      await this.#rm(`${ROOT}/${plan}`);
+    }
+    this.#log.of(running, 'ended', describeFault(running.fault));
+  }
+  async #rm(path: string): Promise<void> {
+    await this.#options.xs.rm(path).catch(error => {
+      if (!(error instanceof XenError && error.code === 'ENOENT')) throw error;
+    });
+  }
+
+  async #follow(running: RunningFault, { path, is }: NonNullable<Fault['while']>): Promise<void> {
+    const { xs } = this.#options;
+    let turn = Promise.resolve();
+    const look = async (): Promise<void> => {
+      if (!this.#running.includes(running)) return;
+      const value = await readKey(xs, path);
+      const met = value !== undefined && (is === undefined || value === is);
+      if (met === running.met) return;
+      running.met = met;
+      await (met ? this.#arm(running) : this.#disarm(running));
+    };
+    await xs.watch(path, conditionToken(running), () => {
+      turn = turn.then(look).catch(error => this.#options.log.error(`fault ${running.name}: ${error.message}`));
+    });
+    await look();
+  }
+
+  #endAt(plan: string, atNs: number): void {
+    const ms = Math.min(Math.max(0, (atNs - this.#options.clock.now()) / 1e6), MAX_TIMER_MS);
+    const end = (): void => {
+      this.remove(plan, null).catch(error => this.#options.log.error(`end of plan ${plan}: ${error.message}`));
+    };
+    clearTimeout(this.#ends.get(plan));
+    this.#ends.set(plan, setTimeout(end, ms));
+  }
+
+  // ---- faults that happen by time ----
+
+  #schedule(running: RunningFault): void {
+    const { nextNs } = running.trigger;
+    if (nextNs === undefined || this.#stopped) return;
+    const ms = Math.min(Math.max(0, (nextNs - this.#options.clock.now()) / 1e6), MAX_TIMER_MS);
+    running.timer = setTimeout(() => {
+      this.#happen(running).catch(error => this.#options.log.error(`fault ${running.name}: ${error.message}`));
+    }, ms);
+  }
+  async #happen(running: RunningFault): Promise<void> {
+    const { clock } = this.#options;
+    // A timer may be early by a part of a millisecond.
+    const now = Math.max(clock.now(), running.trigger.nextNs ?? 0);
+    if (running.met && this.#running.includes(running) && running.trigger.decide(now)) await this.#strike(running);
+    this.#schedule(running);
+  }
+  async #strike(running: RunningFault): Promise<void> {
+    const { strikes, domidOf } = this.#options;
+    const { process, domain, shift, stop } = running.fault;
+    const how: Strike = stop === undefined ? { kill: true } : { stop };
+    let domid: number | null = null;
+    if (domain !== undefined) {
+      domid = typeof domain === 'number' ? domain : await domidOf(domain).catch(() => null);
+      if (domid === null) return this.#log.of(running, 'missed', `there is no domain ${domain}`);
+    }
+    await this.#count(running, shift === undefined ? `process of ${domain ?? process}` : 'wall clock', domid);
+    try {
+      if (shift !== undefined) strikes.shiftClock(shift);
+      else if (domid !== null) strikes.domain(domid, how);
+      else if (process === 'xenstored') strikes.xenstored(how);
+      else strikes.domain(0, how);
+    } catch (error) {
+      this.#log.of(running, 'missed', error instanceof Error ? error.message : String(error), { domid });
+    }
+  }
+  /** Told, and kept for who comes after this process, which may be the one that it befalls. */
+  async #count(running: RunningFault, where: string, domid: number | null): Promise<void> {
+    const { node, trigger, fault } = running;
+    const { counts } = trigger;
+    this.#log.of(running, 'injected', where, { occurrences: [counts.seen], count: 1, total: counts.injected, domid });
+    const path = `${ROOT}/${node.plan}/${fault.name}`;
+    await this.#options.xs.write(path, JSON.stringify({ ...node, counts }));
+  }
+
+  async #children(path: string): Promise<string[]> {
+    return this.#options.xs.directory(path).catch((error): string[] => {
+      if (error instanceof XenError && error.code === 'ENOENT') return [];
+      throw error;
+    });
+  }
+}
+
+const conditionToken = ({ name }: RunningFault): string => `condition:${name}`;

@@ -1,0 +1,195 @@
+// Faults at devices: written below the backends of those that they are for, and heard of there. The backend, wherever it
+// runs, does the rest.
+import {
+  domid as asDomid,
+  deviceTypeOf,
+  type Fault,
+  isOfDevice,
+  MAX_OCCURRENCES,
+  readKey,
+  XenError,
+  type XenstoreClient,
+} from '#pvbus';
+import type { InjectedNode } from '../../backends/fault-nodes.ts';
+import { listDevices } from '../add-device.ts';
+import type { DeviceSpec } from '../devices.ts';
+import { backendPath, namePath, type StoreNode } from '../xenstore-paths.ts';
+import type { FaultLog } from './fault-log.ts';
+import type { RunningFault } from './running-fault.ts';
+
+export interface PlantingParts {
+  readonly xs: XenstoreClient;
+  readonly log: FaultLog;
+  readonly running: () => readonly RunningFault[];
+  /** Every domain but dom0. */
+  readonly domids: () => readonly number[];
+  /** The process that serves the backend is to be struck. */
+  readonly strike: (backendDomid: number, process: NonNullable<InjectedNode['process']>) => Promise<void>;
+}
+
+interface Device {
+  readonly domid: number;
+  /** Of the domain. */
+  readonly name: string;
+  readonly type: string;
+  readonly devid: number;
+  readonly backend: string;
+  /** Of a disk. */
+  readonly vdev: string | undefined;
+}
+
+const TOKEN = 'faults:';
+
+export class Planting {
+  readonly #parts: PlantingParts;
+  readonly #watched = new Set<string>();
+  /** One after the other: what was heard of a device is told in its order. */
+  #hearing: Promise<void> = Promise.resolve();
+
+  constructor(parts: PlantingParts) {
+    this.#parts = parts;
+  }
+
+  /** At all devices that there are. */
+  async plant(fault: RunningFault): Promise<void> {
+    if (!fault.met || !isOfDevice(fault.fault)) return;
+    for (const domid of this.#parts.domids()) {
+      for (const device of await this.#devicesOf(domid)) {
+        if (!(await this.#isFor(fault.fault, device))) continue;
+        const { path, value } = await this.#node(fault, device);
+        // A device that was unplugged meanwhile must not come back as this node alone.
+        if ((await readKey(this.#parts.xs, `${device.backend}/state`)) === undefined) continue;
+        await this.#watch(device.backend);
+        await this.#parts.xs.write(path, value);
+      }
+    }
+  }
+  /** For devices that are being made: nodes to be written with theirs. */
+  async nodesFor(domid: number, specs: readonly DeviceSpec[]): Promise<StoreNode[]> {
+    const faults = this.#parts.running().filter(({ met, fault }) => met && isOfDevice(fault));
+    if (faults.length === 0) return [];
+    const name = await this.#nameOf(domid);
+    const nodes: StoreNode[] = [];
+    for (const { type, devid, backendDomid, backend: keys } of specs) {
+      const backend = backendPath(backendDomid, type, asDomid(domid), devid);
+      const device = { ...{ domid, name, type, devid, backend }, vdev: keys.dev };
+      for (const fault of faults)
+        if (await this.#isFor(fault.fault, device)) nodes.push(await this.#node(fault, device));
+      if (nodes.length > 0) await this.#watch(backend);
+    }
+    return nodes;
+  }
+  /** From wherever it is planted. What it has done is told first. */
+  async uproot(fault: RunningFault): Promise<void> {
+    await this.heard();
+    for (const backend of [...fault.devices.keys()]) {
+      await this.#hear(backend);
+      fault.devices.delete(backend);
+      for (const under of ['faults', 'injected', 'struck']) await this.#remove(`${backend}/${under}/${fault.name}`);
+      if (this.#parts.running().some(({ devices }) => devices.has(backend))) continue;
+      this.#watched.delete(backend);
+      await this.#parts.xs.unwatch(`${backend}/injected`, TOKEN + backend).catch(() => {}); // it may be gone with its path
+    }
+  }
+  /** Resolves when all that was known up to now is told. */
+  async heard(): Promise<void> {
+    await this.#hearing;
+  }
+
+  async #devicesOf(domid: number): Promise<Device[]> {
+    const { xs } = this.#parts;
+    const name = await this.#nameOf(domid);
+    const devices = await listDevices(xs, asDomid(domid));
+    return Promise.all(
+      devices.map(async ({ type, devid, backend }) => ({
+        ...{ domid, name, type, devid, backend },
+        vdev: await readKey(xs, `${backend}/dev`),
+      })),
+    );
+  }
+  async #nameOf(domid: number): Promise<string> {
+    return (await readKey(this.#parts.xs, namePath(asDomid(domid)))) ?? '';
+  }
+
+  async #isFor(fault: Fault, { domid, name, type, devid, vdev }: Device): Promise<boolean> {
+    const class_ = deviceTypeOf(fault);
+    if (class_ === undefined ? type !== 'vbd' && type !== 'vif' : type !== class_) return false;
+    if (fault.domain !== undefined && fault.domain !== domid && fault.domain !== name) return false;
+    const { device } = fault;
+    if (device === undefined || device === devid) return true;
+    return device === (type === 'vif' ? `vif${devid}` : vdev);
+  }
+
+  async #node(fault: RunningFault, { backend }: Device): Promise<StoreNode> {
+    if (!fault.devices.has(backend)) fault.devices.set(backend, 0);
+    const { peer } = fault.fault;
+    let { node } = fault;
+    // A backend knows domids only.
+    if (typeof peer === 'string') {
+      const names = await Promise.all(this.#parts.domids().map(async domid => [await this.#nameOf(domid), domid]));
+      const found = names.find(([name]) => name === peer)?.[1];
+      node = { ...node, fault: { ...node.fault, peer: found ?? NO_DOMAIN } };
+    }
+    return { path: `${backend}/faults/${fault.name}`, value: JSON.stringify(node) };
+  }
+
+  async #watch(backend: string): Promise<void> {
+    if (this.#watched.has(backend)) return;
+    this.#watched.add(backend);
+    await this.#parts.xs.watch(`${backend}/injected`, TOKEN + backend, () => {
+      this.#hearing = this.#hearing.then(() => this.#hear(backend)).catch(() => {}); // xenstore is gone: so are we
+    });
+  }
+  async #hear(backend: string): Promise<void> {
+    const { running } = this.#parts;
+    for (const fault of running()) if (fault.devices.has(backend)) await this.#hearOf(fault, backend);
+  }
+  async #hearOf(fault: RunningFault, backend: string): Promise<void> {
+    const { xs, log, strike } = this.#parts;
+    const text = await readKey(xs, `${backend}/injected/${fault.name}`);
+    const node = text === undefined ? undefined : injectedNode(text);
+    if (node === undefined) return;
+    const known = fault.devices.get(backend) ?? 0;
+    const [, backendDomid, , , domid] = backend.slice('/local/'.length).split('/');
+    const count = node.injected - known;
+    if (count > 0) {
+      fault.devices.set(backend, node.injected);
+      fault.injected += count;
+      fault.seen = Math.max(fault.seen, node.seen);
+      const occurrences = node.last.slice(-Math.min(count, MAX_OCCURRENCES));
+      log.of(fault, 'injected', node.where, { occurrences, count, total: node.injected, domid: Number(domid) });
+    }
+    const { process } = node;
+    if (process === undefined) return;
+    const struck = Number((await readKey(xs, `${backend}/struck/${fault.name}`)) ?? 0);
+    if (process.injection <= struck) return;
+    // order: noted, then done: it may be this very process that ends, and the next one must not end for the same.
+    await xs.write(`${backend}/struck/${fault.name}`, String(process.injection));
+    await strike(Number(backendDomid), process);
+  }
+
+  async #remove(path: string): Promise<void> {
+    await this.#parts.xs.rm(path).catch(error => {
+      if (!(error instanceof XenError && error.code === 'ENOENT')) throw error;
+    });
+  }
+}
+
+/** Nobody has it. */
+const NO_DOMAIN = 0x7fef;
+
+/** untrusted: a driver domain writes it. */
+function injectedNode(text: string): InjectedNode | undefined {
+  try {
+    const { seen, injected, last, where, process } = JSON.parse(text) as InjectedNode;
+    const isCount = (n: unknown): n is number =>
+      Number.isSafeInteger(n) && (n as number) >= 0 && (n as number) < 2 ** 32;
+    if (!isCount(seen) || !isCount(injected) || !Array.isArray(last) || !last.every(isCount)) return undefined;
+    const known = { seen, injected, last, where: String(where).slice(0, 200) };
+    if (process === undefined || !isCount(process.injection)) return known;
+    if ('kill' in process) return { ...known, process: { kill: true, injection: process.injection } };
+    return isCount(process.stop) ? { ...known, process: { stop: process.stop, injection: process.injection } } : known;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,37 @@
+// A fault of a plan that is on, as the toolstack has it.
+import { type Fault, type Planted, plantedName, type Trigger, triggerOf } from '#pvbus';
+
+/** As it is written to xenstore: at the devices it is for, and where the toolstack finds it again. */
+export interface FaultNode extends Planted {
+  /** Its place in its plan, which decides between two that would befall the same. */
+  readonly order: number;
+}
+
+export class RunningFault {
+  readonly node: FaultNode;
+  /** Of a fault that the toolstack itself carries out. */
+  readonly trigger: Trigger;
+  /** Backends of the devices that it is planted at, and how often it has befallen something there. */
+  readonly devices = new Map<string, number>();
+  /** Of all its devices, as last heard; of the toolstack's own, the trigger knows. */
+  injected = 0;
+  seen = 0;
+  /** Its condition holds, or it has none. */
+  met: boolean;
+  timer: NodeJS.Timeout | undefined;
+
+  constructor(node: FaultNode) {
+    this.node = node;
+    this.trigger = triggerOf(node);
+    this.met = node.fault.while === undefined;
+    this.seen = node.counts?.seen ?? 0;
+    this.injected = node.counts?.injected ?? 0;
+  }
+  get fault(): Fault {
+    return this.node.fault;
+  }
+  /** The name of its nodes. */
+  get name(): string {
+    return plantedName(this.node);
+  }
+}

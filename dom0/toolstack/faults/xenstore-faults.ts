@@ -1,0 +1,65 @@
+// Faults of xenstore's requests: given to xenstored, which counts and carries them out, and asked what has come of them.
+import { type InjectedRequests, plantedName, type XenstoreClient } from '#pvbus';
+import type { FaultLog } from './fault-log.ts';
+import type { RunningFault } from './running-fault.ts';
+
+interface XenstoreFaultsParts {
+  readonly xs: XenstoreClient;
+  readonly log: FaultLog;
+  readonly running: () => readonly RunningFault[];
+}
+
+/** How often xenstored is asked while there are some. */
+const LOOK_MS = 250;
+
+export class XenstoreFaults {
+  readonly #parts: XenstoreFaultsParts;
+  readonly #planted = new Set<RunningFault>();
+  #timer: NodeJS.Timeout | undefined;
+  #looking: Promise<void> | undefined;
+
+  constructor(parts: XenstoreFaultsParts) {
+    this.#parts = parts;
+  }
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  async plant(fault: RunningFault): Promise<void> {
+    await this.#parts.xs.control('fault', 'add', fault.name, JSON.stringify(fault.node));
+    this.#planted.add(fault);
+    this.#timer ??= setInterval(() => void this.look().catch(() => {}), LOOK_MS); // xenstore is gone: so are we
+  }
+  async uproot(fault: RunningFault): Promise<void> {
+    if (!this.#planted.has(fault)) return;
+    await this.look();
+    this.#planted.delete(fault);
+    await this.#parts.xs.control('fault', 'remove', fault.name);
+    if (this.#planted.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** Tell what has happened since the last time. */
+  look(): Promise<void> {
+    if (this.#planted.size === 0) return Promise.resolve();
+    this.#looking ??= this.#look().finally(() => {
+      this.#looking = undefined;
+    });
+    return this.#looking;
+  }
+  async #look(): Promise<void> {
+    const { xs, log } = this.#parts;
+    const all = JSON.parse(await xs.control('fault', 'list')) as Record<string, InjectedRequests>;
+    for (const fault of this.#planted) {
+      const now = all[plantedName(fault.node)];
+      if (now === undefined) continue;
+      const count = now.injected - fault.injected;
+      fault.seen = now.seen;
+      fault.injected = now.injected;
+      if (count <= 0) continue;
+      const occurrences = now.last.slice(-count);
+      log.of(fault, 'injected', now.where, { occurrences, count, total: now.injected, domid: now.domid });
+    }
+  }
+}
