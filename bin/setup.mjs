@@ -4,7 +4,7 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
@@ -86,10 +86,11 @@ async function bundleInto(outdir, bundle) {
     logLevel: 'warning',
     sourcemap: 'linked',
     loader: { '.wasm': 'binary' },
+    metafile: true, // for the licences of what is in them
     // Threads are found beside the file that starts them; a CJS bundle starts none.
     logOverride: { 'empty-import-meta': 'silent' },
   };
-  await Promise.all([
+  const bundles = await Promise.all([
     bundle({
       ...common,
       format: 'esm',
@@ -129,6 +130,9 @@ async function bundleInto(outdir, bundle) {
       entryPoints: { 'domu-kernel': 'domu-kernel/main.ts' },
     }),
   ]);
+  const inputs = bundles.flatMap(({ metafile }) => Object.keys(metafile.inputs));
+  const { thirdPartyLicences } = await import('./third-party.mjs');
+  writeFileSync(at(`${outdir}/THIRD-PARTY-LICENSES.txt`), thirdPartyLicences(inputs.map(path => resolve(root, path))));
 }
 
 /**
@@ -172,6 +176,7 @@ async function buildCli(outdir, bundle, common) {
   for (const name of Object.keys(programs)) {
     writeFileSync(at(`${outdir}/${name}.js`), `#!/usr/bin/env node\nimport './cli/${name}.js';\n`);
   }
+  return split;
 }
 
 /**

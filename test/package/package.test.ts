@@ -63,6 +63,23 @@ describe.skipIf(at.unreachable !== undefined)(
       }
     });
 
+    it('has the licences of what others wrote of it', () => {
+      const text = readFileSync(at.path('app/node_modules/xenolith/dist/THIRD-PARTY-LICENSES.txt'), 'utf8');
+      const titles = [...text.matchAll(/^-{80}\n(\S+) \S+ \((.+)\)\n\n(.+)$/gm)];
+      const names = titles.map(([, name]) => name);
+      // Each command of xl is bundled with what it needs of these; koffi and node-ipc are dependencies.
+      expect(names).toEqual(expect.arrayContaining(['execa', 'fatfs-wasm', 'msgpackr', 'yaml', 'zod']));
+      expect(names).not.toContain('koffi');
+      expect(names).not.toContain('node-ipc');
+      for (const name of names) {
+        const { version, license } = JSON.parse(
+          readFileSync(join(root, 'node_modules', name!, 'package.json'), 'utf8'),
+        );
+        expect(text).toContain(`\n${name} ${version} (${license})\n`);
+      }
+      expect(text).toContain('Copyright (c) 2025 Colin McDonnell'); // zod's
+    });
+
     it('brings up a topology', async () => {
       await office(['npx', 'xl']);
     });
