@@ -38,6 +38,7 @@ import { Processors } from './smp/processors.ts';
 import { pressSysrq, type SysrqActions, watchSysrq } from './sysrq.ts';
 import { Tasks } from './tasks.ts';
 import { type Timers, vcpuTimers } from './timers.ts';
+import { Watchdog } from './watchdog.ts';
 
 export interface KernelOptions {
   readonly vcpu: Vcpu;
@@ -82,6 +83,7 @@ export class Kernel implements Blocking {
   /** With xen.fifo_events: what the other vCPUs begin to hear events with. */
   fifoDirectory: Gfn | undefined;
   private readonly balloon: Balloon;
+  private watchdog: Watchdog | undefined;
   private readonly store: RingTransport;
   private readonly fatFs: () => WasmModule;
   private readonly sleep: (deadline?: number) => void;
@@ -116,6 +118,8 @@ export class Kernel implements Blocking {
 
   /** The part that waits for xenstore and the backends. Resolves when a program can run. */
   async start(): Promise<void> {
+    const { watchdog } = this.args;
+    if (watchdog !== undefined) this.watchdog = new Watchdog(this.vcpu, this.clock, watchdog);
     if (isOn(this.args['xen.fifo_events'])) this.fifoDirectory = this.vcpu.events.useFifo();
     // Side by side: each costs a round trip, and none needs another.
     const [name] = await Promise.all([
@@ -194,6 +198,7 @@ export class Kernel implements Blocking {
   /** The part that runs none of the program's code. */
   private stepDrivers(): 'progress' | 'idle' {
     this.vcpu.yieldIfAsked();
+    this.watchdog?.step();
     const polled = this.vcpu.events.poll();
     if (this.timers.takeRung()) this.devices.tick(this.clock.now());
     let progress = this.store.step() === 'progress';
@@ -206,8 +211,13 @@ export class Kernel implements Blocking {
   }
   /** Have the hypervisor wake us at the next deadline. */
   arm(): void {
-    this.timers.arm(this.devices.deadline());
+    this.timers.arm(this.driversDeadline());
     this.armLook();
+  }
+  private driversDeadline(): number | undefined {
+    const devices = this.devices.deadline();
+    const poke = this.watchdog?.deadline;
+    return poke === undefined || (devices !== undefined && devices < poke) ? devices : poke;
   }
   /** A peer that does not notify, or a notification that is lost, costs a second and not the device. */
   private armLook(): void {
@@ -228,7 +238,7 @@ export class Kernel implements Blocking {
     while (!condition()) {
       if (this.stepDrivers() !== 'idle' || condition()) continue;
       // A timer that is due is nothing to wake for: it would be due again at once.
-      this.timers.armFor(this.devices.deadline());
+      this.timers.armFor(this.driversDeadline());
       this.armLook();
       this.rest();
     }

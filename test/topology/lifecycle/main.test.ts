@@ -6,7 +6,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { encodeFrame, runPaths, SHUTDOWN_crash, SHUTDOWN_poweroff, XenError } from '#pvbus';
+import { encodeFrame, runPaths, SHUTDOWN_crash, SHUTDOWN_poweroff, SHUTDOWN_watchdog, XenError } from '#pvbus';
 import { ToolstackClient } from '../../../tools/toolstack-client.ts';
 import { eventually, isAlive } from '../../support/processes.ts';
 import { disk, net } from '../../unit/dom0/toolstack/domain-config.ts';
@@ -156,6 +156,13 @@ describe('a domain', () => {
     await host.logged(`domain 'victim' (dom${domid}) has crashed: its process ended: killed by SIGKILL`);
     expect(await host.info(domid)).toMatchObject({ shutdown: true, shutdown_reason: SHUTDOWN_crash });
     expect(await host.info(other)).toMatchObject({ shutdown: false });
+  });
+
+  it('fault 39: that hangs is ended by its watchdog, and what its config says of that is done', async () => {
+    const config = host.config('hung', 'spin', { cmdline: 'doing=spin watchdog=1', on_watchdog: 'preserve' });
+    const domid = await host.create(config);
+    await host.logged(`domain 'hung' (dom${domid}) has`, 'on_watchdog=preserve');
+    expect(await host.info(domid)).toMatchObject({ shutdown: true, shutdown_reason: SHUTDOWN_watchdog });
   });
 
   it('that is destroyed twice at once is destroyed once', async () => {

@@ -65,6 +65,26 @@ describe('start of day', () => {
     expect(guest.console).not.toContain('never');
   });
 
+  it('with watchdog= pokes it, asleep as well', async () => {
+    const guest = await runs(
+      'poked',
+      `import { clock, console } from 'xenolith';
+       export default async () => {
+         await clock.sleep(60_000);
+         console.log('awake');
+         await new Promise(() => {});
+       }`,
+      'extra = "watchdog=2"',
+    );
+    await host.pass(61_000, 500);
+    await guest.says('awake');
+    expect((await host.toolstack.list(null)).map(info => info.shutdown)).toEqual([false, false]);
+  });
+  it.each(['watchdog', 'watchdog=0', 'watchdog=1.5', 'watchdog=soon'])('fails with the reason for %s', async words => {
+    const guest = await runs('bad', 'console.log("never")', `extra = "${words}"`, 'on_crash = "preserve"');
+    await guest.says('not a number of seconds');
+  });
+
   it('uses all of the memory that the builder left free, and reuses that of the program text', async () => {
     const guest = await runs('memory', `console.log('up', ${JSON.stringify('x'.repeat(100_000))}.length)`);
     await guest.says('up 100000');
