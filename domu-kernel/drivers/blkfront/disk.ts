@@ -130,6 +130,8 @@ export class Disk implements BlockDevice {
     let tail = -1;
     let failure = 0;
     while (done < issued || (issued < total && failure === 0)) {
+      // The disk went meanwhile, and its buffers with it.
+      if (worker.failed !== 0) failure ||= -worker.failed;
       while (issued < total && inFlight < PIPELINE && failure === 0) {
         const slot = worker.acquire(total - issued);
         if (slot < 0) break;

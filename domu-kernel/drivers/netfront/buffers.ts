@@ -35,7 +35,12 @@ export class NetBuffers {
     this.peer = peer;
     this.grants = grants;
     this.shared = grants.allocShared(peer, PAGES);
-    for (let i = 0; i < PAGES; i++) this.refs.push(grants.grantAccess(peer, this.shared.gfn + i));
+    try {
+      for (let i = 0; i < PAGES; i++) this.refs.push(grants.grantAccess(peer, this.shared.gfn + i));
+    } catch (error) {
+      this.release();
+      throw error;
+    }
   }
 
   get txRing(): Page {

@@ -4,7 +4,7 @@ import type { FrontendDevice, FrontendInstance, Keys } from '../frontend-device.
 import type { HostConnection } from './connection.ts';
 import type { HostListener } from './listener.ts';
 import { PvcallsFrontStats } from './stats.ts';
-import { PvcallsFront } from './worker.ts';
+import { MAX_QUARANTINED, PvcallsFront } from './worker.ts';
 
 const MAX_ORDER = 9; // Xen: more makes no ring that any backend maps
 
@@ -25,6 +25,9 @@ export class PvcallsDevice implements FrontendInstance {
   *setup(): Routine<Keys> {
     const { device } = this;
     this.front?.end(new XenError('ECONNRESET', `${device.label}: the backend was replaced`));
+    if (this.stats.quarantined >= MAX_QUARANTINED) {
+      throw new XenError('ENOMEM', `${device.label}: the backend keeps everything that was ever shared with it`);
+    }
     const versions = (yield* device.backendKey('versions')) ?? '';
     if (!versions.split(',').includes('1')) {
       throw new XenError(

@@ -28,11 +28,22 @@ const MAX_CONNECTIONS = 256;
 /** Each waits in a slot of the command ring for its next connection. */
 const MAX_LISTENERS = 16;
 const DEFAULT_BACKLOG = 64;
+/** Rings a backend may keep mapped although they are over. */
+export const MAX_QUARANTINED = 32;
 const INADDR_LOOPBACK = 0x7f000001;
 
 export interface Attachment {
   readonly ref: Gref;
   readonly port: EvtchnPort;
+}
+
+function grantOrRelease({ grants }: Vcpu, pages: SharedPages): Gref {
+  try {
+    return grants.grantAccess(pages.peer, pages.gfn);
+  } catch (error) {
+    pages.release();
+    throw error;
+  }
 }
 
 /** Everything that ends with one connection to a backend. */
@@ -68,9 +79,15 @@ export class PvcallsFront {
     this.log = log;
     this.stats = stats;
     this.onBroken = onBroken;
-    this.pages = vcpu.grants.allocShared(peer, 1);
-    this.ref = vcpu.grants.grantAccess(peer, this.pages.gfn);
+    // order: the port first. What can fail then leaves nothing but it.
     this.port = vcpu.events.allocUnbound(peer);
+    try {
+      this.pages = vcpu.grants.allocShared(peer, 1);
+      this.ref = grantOrRelease(vcpu, this.pages);
+    } catch (error) {
+      vcpu.events.close(this.port);
+      throw error;
+    }
     const page = this.pages.page(0);
     const ring = FrontRing.init(page, xen_pvcalls_sring_entry.size);
     this.commands = new CommandRing(ring, page.view, () => vcpu.events.notify(this.port));
@@ -203,6 +220,7 @@ export class PvcallsFront {
       if (!ring.free()) {
         this.stats.quarantined++;
         this.log.warn(`pvcalls: the backend keeps the pages of a closed socket; they are not used again`);
+        this.checkQuarantine();
       }
     };
     connection = new HostConnection(what, ring, this.stats, this.halfClose, async () => {
@@ -220,6 +238,15 @@ export class PvcallsFront {
       throw error;
     }
     return made;
+  }
+
+  /** untrusted: a backend that keeps what it is given would get all of this domain's memory in time. */
+  private checkQuarantine(): void {
+    if (this.stats.quarantined < MAX_QUARANTINED || this.ended || this.broken) return;
+    this.broken = true;
+    const error = new XenError('ENOMEM', `the backend keeps ${this.stats.quarantined} things that were shared with it`);
+    this.commands.end(error);
+    this.onBroken(error);
   }
 
   /** Let go of everything. Called when the backend has let go, or never will. */

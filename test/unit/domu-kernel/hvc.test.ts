@@ -46,7 +46,7 @@ describe('console driver', () => {
     expect(all).toBe(long);
   });
 
-  it('loses output that nobody reads, says how much, and never grows without bound', () => {
+  it('act 36: loses output that nobody reads, says how much, and never grows without bound', () => {
     const { worker, take, stats } = rig();
     for (let i = 0; i < 1000; i++) worker.write(new Uint8Array(1024).fill(120));
     expect(stats.bytesLost).toBeGreaterThan(500_000);
@@ -59,7 +59,7 @@ describe('console driver', () => {
     expect(all.length + stats.bytesLost).toBeGreaterThan(1_024_000);
   });
 
-  it('goes on without a console when the backend leaves impossible indices', () => {
+  it('act 30: goes on without a console when the backend leaves impossible indices', () => {
     const { page, worker } = rig();
     page.view.setUint32(xencons_interface.at.in_prod, 5000, true);
     expect(worker.step()).toBe('progress');

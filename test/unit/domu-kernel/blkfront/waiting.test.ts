@@ -115,6 +115,104 @@ describe('a call that waits for its disk', () => {
     expect(() => guest.disk.read(0, new Uint8Array(512))).toThrow(expect.objectContaining({ code: 'EIO' }));
   });
 
+  it('act 36: a backend that answers nothing is connected to anew after a minute, and then answers', async () => {
+    const { guest, backend } = await WaitingGuest.withDisk();
+    guest.medium.set(pattern(5, 1));
+    let seconds = 0;
+    guest.meanwhile = () => {
+      if (guest.state('frontend') === S.Connected) {
+        seconds++;
+        guest.second();
+        return;
+      }
+      backend.die();
+      if (backend.state === S.Connected) backend.state = S.Closed;
+      else successor(guest).state = S.InitWait;
+    };
+    const into = new Uint8Array(512);
+    guest.disk.read(0, into);
+    expect(into).toEqual(pattern(5, 1));
+    expect(seconds).toBe(60);
+    expect(guest.disk.worker.stats.replayed).toBe(1);
+    expect(guest.log.lines.filter(line => line.includes('does not answer'))).toHaveLength(2);
+  });
+
+  it.each([
+    ['does not react to being closed either', false, 120],
+    ['comes back each time and answers nothing', true, 180],
+  ])('act 36: a disk whose backend %s fails with EIO in the end', async (_, comesBack, after) => {
+    const { guest } = await WaitingGuest.withDisk();
+    let seconds = 0;
+    let now: MortalBackend | undefined;
+    guest.meanwhile = () => {
+      const state = guest.state('frontend');
+      if (comesBack && state === S.Closed) guest.store.write(`${guest.backend}/state`, S.InitWait);
+      else if (comesBack && state === S.Initialised) {
+        now?.die();
+        now = new MortalBackend(guest);
+        now.connect();
+      } else {
+        seconds++;
+        guest.second();
+      }
+    };
+    expect(() => guest.disk.read(0, new Uint8Array(512))).toThrow(expect.objectContaining({ code: 'EIO' }));
+    expect(seconds).toBe(after);
+    expect(guest.store.read(`/local/domain/1/error/device/vbd/51712/error`)).toMatch(/^ETIMEDOUT .*does not answer/);
+    expect(() => guest.disk.flush()).toThrow(expect.objectContaining({ code: 'EIO' }));
+  });
+
+  it('a backend that is slow but answers is waited for, however long it all takes', async () => {
+    const { guest, backend } = await WaitingGuest.withDisk();
+    guest.meanwhile = () => {
+      for (let i = 0; i < 50; i++) guest.second();
+      backend.take();
+      const [first] = backend.taken;
+      if (!first) return;
+      backend.perform(first);
+      backend.answer(first);
+    };
+    guest.disk.write(0, pattern(6, 256));
+    expect(Buffer.compare(guest.medium, pattern(6, 256))).toBe(0);
+    expect(guest.disk.worker.stats).toMatchObject({ replayed: 0, errors: 0 });
+  });
+
+  // faults.md, row 6: the notification is lost; the look of once a second finds the answer.
+  it('finds an answer that nobody notified of', async () => {
+    const { guest, backend } = await WaitingGuest.withDisk();
+    expect(guest.blkfront.frontend.waits()).toBe(false);
+    guest.meanwhile = () => {
+      expect(guest.blkfront.frontend.waits()).toBe(true); // so the kernel wakes once a second
+      backend.notify = () => {};
+      backend.serve();
+    };
+    guest.disk.read(0, new Uint8Array(512));
+    expect(guest.blkfront.frontend.waits()).toBe(false);
+  });
+
+  it('act 39: a backend that flaps and keeps what it has mapped costs neither memory nor ports', async () => {
+    const { guest } = await WaitingGuest.withDisk();
+    const { frames } = guest.vcpu;
+    const before = { frames: frames.available, ports: guest.guest.domain.ports.open };
+    let rounds = 0;
+    let now: MortalBackend | undefined;
+    guest.meanwhile = () => {
+      const state = guest.state('frontend');
+      if (rounds === 100 && state === S.Connected) return now!.serve();
+      if (state === S.Initialised && guest.state('backend') === S.InitWait) {
+        now = new MortalBackend(guest);
+        now.connect(); // the one before keeps its mapping
+        return;
+      }
+      if (state === S.Connected) rounds++;
+      if (state === S.Connected || state === S.Closed) guest.store.write(`${guest.backend}/state`, S.InitWait);
+    };
+    guest.disk.read(0, new Uint8Array(512));
+    expect(rounds).toBe(100);
+    expect({ frames: frames.available, ports: guest.guest.domain.ports.open }).toEqual(before);
+    expect(guest.log.lines.filter(line => line.startsWith('error'))).toEqual([]);
+  });
+
   // faults.md, row 36.
   it('survives backends that die in every state of the handshake', async () => {
     const { guest, backend } = await WaitingGuest.withDisk();

@@ -220,24 +220,33 @@ describe('a hostile backend', () => {
   });
 
   const acts: [string, (requests: SeenRequest[]) => void][] = [
-    ['answers more than was asked (act 30)', () => backend.setRspProd(3)],
-    ['answers 2^31 requests (act 30)', () => backend.setRspProd(2 ** 31)],
-    ['moves rsp_prod backwards (act 30)', () => backend.setRspProd(-1)],
-    ['answers an id out of range (act 31)', ([r]) => backend.answer({ ...r!, id_lo: 40 })],
-    ['answers id 2^32 - 1 (act 31)', ([r]) => backend.answer({ ...r!, id_lo: 0xffffffff })],
-    ['answers a slot that asked nothing (act 31)', ([r]) => backend.answer({ ...r!, id_lo: r!.id_lo ^ 16 })],
-    ['answers an older request of the slot (act 31)', ([r]) => backend.answer({ ...r!, id_hi: r!.id_hi - 1 })],
+    ['act 30: a disk backend that answers more than was asked', () => backend.setRspProd(3)],
+    ['act 30: a disk backend that answers 2^31 requests', () => backend.setRspProd(2 ** 31)],
+    ['act 30: a disk backend that moves rsp_prod backwards', () => backend.setRspProd(-1)],
+    ['act 31: a disk backend that answers an id out of range', ([r]) => backend.answer({ ...r!, id_lo: 40 })],
+    ['act 31: a disk backend that answers id 2^32 - 1', ([r]) => backend.answer({ ...r!, id_lo: 0xffffffff })],
     [
-      'answers twice (act 31)',
+      'act 31: a disk backend that answers a slot that asked nothing',
+      ([r]) => backend.answer({ ...r!, id_lo: r!.id_lo ^ 16 }),
+    ],
+    [
+      'act 31: a disk backend that answers an older request of the slot',
+      ([r]) => backend.answer({ ...r!, id_hi: r!.id_hi - 1 }),
+    ],
+    [
+      'act 31: a disk backend that answers twice',
       ([r]) => {
         backend.answer(r!);
         backend.answer(r!);
       },
     ],
-    ['answers with another operation (act 32)', ([r]) => backend.answer({ ...r!, operation: BLKIF_OP_WRITE })],
-    ['answers a read as indirect (act 32)', ([r]) => backend.answer({ ...r!, operation: 6 })],
+    [
+      'act 32: a disk backend that answers with another operation',
+      ([r]) => backend.answer({ ...r!, operation: BLKIF_OP_WRITE }),
+    ],
+    ['act 32: a disk backend that answers a read as indirect', ([r]) => backend.answer({ ...r!, operation: 6 })],
   ];
-  it.each(acts)('that %s: the disk is given up, the guest lives', (_, act) => {
+  it.each(acts)('%s: the disk is given up, the guest lives', (_, act) => {
     const requests = inFlight(2);
     act(requests);
     guest.step();
@@ -286,7 +295,7 @@ describe('a hostile backend', () => {
     expect(guest.log.lines.length).toBe(1);
   });
 
-  it('that keeps pages mapped after it left keeps them from being used again (act 33)', () => {
+  it('act 33: a disk backend that keeps pages mapped after it left keeps them from being used again, and they are counted', () => {
     const [request] = inFlight(1);
     backend.vcpu.grants.map(domid(guest.guest.domid), [request!.gref]);
     backend.answer(request!);
@@ -298,7 +307,7 @@ describe('a hostile backend', () => {
     expect(guest.vcpu.frames.available).toBe(before);
   });
 
-  it('that scribbles over requests and descriptors harms only what it is told itself (act 34)', () => {
+  it('act 34: a disk backend that scribbles over requests and descriptors harms only what it is told itself', () => {
     const requests = inFlight(2);
     backend.ring.page.bytes.fill(0xff, 64);
     for (const r of requests) backend.answer(r);
@@ -309,7 +318,7 @@ describe('a hostile backend', () => {
     expect(more.map(r => r.sector)).toEqual([0, 8]);
   });
 
-  it('sees nothing in the pages but zeros and what was written to the disk (act 40)', () => {
+  it('act 40: a disk backend sees nothing in the pages but zeros and what was written to the disk', () => {
     const data = new Uint8Array(512).fill(0x77);
     void guest.disk.submitWrite(9, data).catch(() => {});
     const [request] = backend.take();
@@ -318,7 +327,7 @@ describe('a hostile backend', () => {
     expect(mapping!.page.bytes.subarray(512).every(b => b === 0)).toBe(true);
   });
 
-  it('whose event storm says nothing new costs a turn each and no more (act 37)', () => {
+  it('act 37: the event storm of a disk backend costs a turn each and no more', () => {
     inFlight(1);
     for (let i = 0; i < 1000; i++) backend.vcpu.events.notify(backend.port);
     let turns = 0;

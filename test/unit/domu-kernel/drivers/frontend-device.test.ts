@@ -7,6 +7,7 @@ import {
   findDevices,
   type Keys,
 } from '../../../../domu-kernel/drivers/frontend-device.ts';
+import { StoppedClock } from '../../../support/core-rig.ts';
 import { type DeviceNodes, PaperToolstack, settle } from '../../../support/xenbus-device.ts';
 import { ListLog, XenstoreRig } from '../../../support/xenstore-rig.ts';
 
@@ -42,6 +43,7 @@ class Thing implements FrontendInstance {
 
 let tools: PaperToolstack;
 let log: ListLog;
+let clock: StoppedClock;
 let frontend: Frontend;
 let things: Map<number, Thing>;
 let find: () => Promise<void>;
@@ -72,9 +74,11 @@ beforeEach(async () => {
   things = new Map();
   const xs = tools.client(log);
   find = () => findDevices(xs, domid(1), [frontend]);
+  clock = new StoppedClock();
   frontend = new Frontend({
     xs,
     log,
+    clock,
     type: 'thing',
     domid: domid(1),
     create: device => {
@@ -215,8 +219,7 @@ describe('the life of a frontend device', () => {
     await settle(() => things.get(0)?.acts.at(-1) === 'release');
   });
 
-  // Act 39.
-  it('survives a backend whose state flaps', async () => {
+  it('act 39: survives a backend whose state flaps', async () => {
     await find();
     const nodes = await connected(0);
     for (let i = 0; i < 200; i++) {
@@ -230,8 +233,33 @@ describe('the life of a frontend device', () => {
     await becomes(nodes, S.Connected);
   });
 
-  // Act 38.
-  it('refuses a backend whose numbers are none', async () => {
+  it('act 39: is not kept busy by a backend that flaps for ever, and connects to it when it has calmed down', async () => {
+    await find();
+    const nodes = await connected(0);
+    const { acts } = things.get(0)!;
+    const before = acts.length;
+    // Each is seen: no time passes in which turns would be allowed again.
+    for (let i = 0; i < 500; i++) {
+      await back(nodes, i % 2 === 0 ? S.InitWait : S.Connected);
+      await frontend.settled();
+    }
+    // A turn connects, disconnects or sets up; 64 were free.
+    expect(acts.length - before).toBeGreaterThan(20);
+    expect(acts.length - before).toBeLessThanOrEqual(2 * 64);
+    expect(frontend.deadline()).toBeGreaterThan(clock.now());
+    await back(nodes, S.InitWait);
+    for (let i = 0; i < 5; i++) {
+      clock.ns += 1e9;
+      frontend.tick(clock.now());
+      await frontend.settled();
+    }
+    await becomes(nodes, S.Initialised);
+    await back(nodes, S.Connected);
+    await becomes(nodes, S.Connected);
+    expect(frontend.deadline()).toBeUndefined();
+  });
+
+  it('act 38: refuses a backend whose numbers are none', async () => {
     await find();
     const nodes = await tools.plug('thing', 1, 0, { 'feature-size': '12 apples' });
     await back(nodes, S.InitWait);

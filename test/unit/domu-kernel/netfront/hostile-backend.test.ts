@@ -44,7 +44,7 @@ describe('a backend that keeps to the protocol', () => {
     expect([got[0]!.flags, got[1]!.flags]).toEqual([FRAME_CHECKSUM_GOOD, 0]);
     expect(vif.stats).toMatchObject({ txFrames: 1000, rxFrames: 1000, txErrors: 0, rxErrors: 0 });
   });
-  it('but never answers: the ring fills, then send says so, and whoever waits for room hears of it (act 36)', async () => {
+  it('act 36: a net backend that never answers: the ring fills, then send says so, and whoever waits for room hears of it', async () => {
     const back = await HostileNetback.connect();
     const { vif } = back.guest;
     let sent = 0;
@@ -68,6 +68,15 @@ describe('a backend that keeps to the protocol', () => {
     back.answerTx(second!.id);
     back.go();
     expect(vif.send(frame, 60)).toBe(true);
+  });
+  it('act 40: a net backend finds zeros in its pages, and the frames it was sent', async () => {
+    const back = await HostileNetback.connect();
+    expect(back.guest.vif.send(new Uint8Array(60).fill(0x55), 60)).toBe(true);
+    const [request] = back.sent();
+    const { bytes } = back.map(request!.gref).page;
+    expect(bytes.subarray(0, 60).every(b => b === 0x55)).toBe(true);
+    expect(bytes.subarray(60).every(b => b === 0)).toBe(true);
+    expect(back.map(back.posted().gref).page.bytes.every(b => b === 0)).toBe(true);
   });
   it('and answers with errors is counted, nothing else', async () => {
     const back = await HostileNetback.connect();
@@ -129,12 +138,12 @@ describe('a backend that keeps to the protocol', () => {
   });
 });
 
-describe('a backend that breaks the protocol loses the device, is named once, and the guest lives (acts 30, 31, 35)', () => {
+describe('a net backend that breaks the protocol loses the device, is named once, and the guest lives', () => {
   const acts: [string, string, (back: HostileNetback) => void][] = [
-    ['tx responses to nothing', 'more tx responses', b => b.setTxProd(1)],
-    ['tx responses 2^31 ahead', 'more tx responses', b => b.setTxProd(2 ** 31)],
+    ['act 30: tx responses to nothing', 'more tx responses', b => b.setTxProd(1)],
+    ['act 30: tx responses 2^31 ahead', 'more tx responses', b => b.setTxProd(2 ** 31)],
     [
-      'a tx id out of range',
+      'act 31: a tx id out of range',
       'request 256, which is not in flight',
       b => {
         b.guest.vif.send(frame, 60);
@@ -142,7 +151,7 @@ describe('a backend that breaks the protocol loses the device, is named once, an
       },
     ],
     [
-      'a tx id twice',
+      'act 31: a tx id twice',
       'which is not in flight',
       b => {
         b.guest.vif.send(frame, 60);
@@ -152,39 +161,43 @@ describe('a backend that breaks the protocol loses the device, is named once, an
       },
     ],
     [
-      'a tx status of 7',
+      'act 35: a tx status of 7',
       'status 7',
       b => {
         b.guest.vif.send(frame, 60);
         b.answerTx(b.sent()[0]!.id, 7);
       },
     ],
-    ['rx responses beyond the ring', 'more rx responses', b => b.setRxProd(257)],
-    ['rx responses moved backwards', 'more rx responses', b => b.setRxProd(-1)],
+    ['act 30: rx responses beyond the ring', 'more rx responses', b => b.setRxProd(257)],
+    ['act 30: rx responses moved backwards', 'more rx responses', b => b.setRxProd(-1)],
     [
-      'a rx id of another page',
+      'act 31: a rx id of another page',
       'a rx response to page 9 in the slot of page 0',
       b => b.answerRx({ id: 9, status: 60 }),
     ],
-    ['a rx id out of range', 'a rx response to page 65535', b => b.answerRx({ id: 0xffff, status: 60 })],
-    ['a frame longer than its page', '4097 bytes', b => b.answerRx({ id: 0, status: 4097 })],
-    ['a frame beyond its page', 'from offset 4095', b => b.answerRx({ id: 0, offset: 4095, status: 60 })],
-    ['an unknown rx status', 'status -3', b => b.answerRx({ id: 0, status: -3 })],
-    ['an unknown rx status', 'status -32768', b => b.answerRx({ id: 0, status: -32768 })],
-    ['an extra info', 'never negotiated', b => b.answerRx({ id: 0, status: 60, flags: NETRXF_extra_info })],
-    ['a frame without an end', 'whose last page', b => b.answerRx({ id: 0, status: 60, flags: NETRXF_more_data })],
+    ['act 31: a rx id out of range', 'a rx response to page 65535', b => b.answerRx({ id: 0xffff, status: 60 })],
+    ['act 35: a frame longer than its page', '4097 bytes', b => b.answerRx({ id: 0, status: 4097 })],
+    ['act 35: a frame beyond its page', 'from offset 4095', b => b.answerRx({ id: 0, offset: 4095, status: 60 })],
+    ['act 35: a rx status of -3', 'status -3', b => b.answerRx({ id: 0, status: -3 })],
+    ['act 35: a rx status of -32768', 'status -32768', b => b.answerRx({ id: 0, status: -32768 })],
+    ['act 35: an extra info', 'never negotiated', b => b.answerRx({ id: 0, status: 60, flags: NETRXF_extra_info })],
     [
-      'a frame whose second page is wrong',
+      'act 35: a frame without an end',
+      'whose last page',
+      b => b.answerRx({ id: 0, status: 60, flags: NETRXF_more_data }),
+    ],
+    [
+      'act 35: a frame whose second page is wrong',
       'to page 7',
       b => b.answerRx({ id: 0, status: 60, flags: NETRXF_more_data }).answerRx({ id: 7, status: 60 }),
     ],
     [
-      'control answers to nothing',
+      'act 31: control answers to nothing',
       'control response',
       b => b.answerControl(0, { id: 77, type: 8, status: 0, data: 512 }),
     ],
     [
-      'a control answer of another type',
+      'act 32: a control answer of another type',
       'control response',
       b => b.answerControl(0, { id: b.asked()[0]!.id, type: 9, status: 0, data: 512 }),
     ],
@@ -263,12 +276,12 @@ describe('negotiation', () => {
     ['does not copy', { ...GOOD_FEATURES, 'feature-rx-copy': 0 }, /feature-rx-copy/],
     ['says nothing', {}, /feature-rx-copy/],
     ['says garbage', { ...GOOD_FEATURES, 'feature-ctrl-ring': '1e9; rm' }, /feature-ctrl-ring is "1e9; rm"/],
-  ])('a backend that %s is refused with a reason (act 38)', async (_how, features, why) => {
+  ])('act 38: a net backend that %s is refused with a reason', async (_how, features, why) => {
     const back = await HostileNetback.plug(features);
     await back.rig.until(async () => (await back.frontendState()) >= XenbusState.Closing);
     expect(back.guest.log.lines.some(line => why.test(line))).toBe(true);
   });
-  it('a backend that goes and comes back gets new rings in the old pages; frames flow again (act 39)', async () => {
+  it('act 39: a net backend that goes and comes back gets new rings in the old pages; frames flow again', async () => {
     const back = await HostileNetback.connect();
     const { vif } = back.guest;
     for (let round = 0; round < 10; round++) {

@@ -122,32 +122,32 @@ const codeOf = (work: Promise<unknown>): Promise<string> =>
 
 describe('a hostile pvcalls backend', () => {
   it.each<[string, (r: ReturnType<typeof rig>, seen: Seen) => void]>([
-    ['answers what was never asked', ({ back }, seen) => back.answer({ ...seen, req_id: 4242 })],
-    ['answers another command', ({ back }, seen) => back.answer({ ...seen, cmd: seen.cmd + 1 })],
-    ['answers for another socket', ({ back }, seen) => back.answer({ ...seen, id_lo: seen.id_lo + 1 })],
-    ['answers with a positive number', ({ back }, seen) => back.answer(seen, 1)],
+    ['act 31: that answers what was never asked', ({ back }, seen) => back.answer({ ...seen, req_id: 4242 })],
+    ['act 32: that answers another command', ({ back }, seen) => back.answer({ ...seen, cmd: seen.cmd + 1 })],
+    ['act 31: that answers for another socket', ({ back }, seen) => back.answer({ ...seen, id_lo: seen.id_lo + 1 })],
+    ['act 35: that answers with a positive number', ({ back }, seen) => back.answer(seen, 1)],
     [
-      'answers twice',
+      'act 31: that answers twice',
       ({ back }, seen) => {
         back.answer(seen);
         back.answer(seen);
       },
     ],
     [
-      'claims answers that nobody waits for',
+      'act 30: that claims answers that nobody waits for',
       ({ back }) => {
         back.page.words[sring.at.rsp_prod / 4] = 7;
         back.notify();
       },
     ],
     [
-      'moves its index backwards',
+      'act 30: that moves its index backwards',
       ({ back }) => {
         back.page.words[sring.at.rsp_prod / 4] = -1;
         back.notify();
       },
     ],
-  ])('that %s is given up once, and what waits fails', async (_what, act) => {
+  ])('%s is given up once, and what waits fails', async (_what, act) => {
     const r = rig();
     const work = codeOf(r.front.connect(80));
     act(r, await r.next());
@@ -159,7 +159,7 @@ describe('a hostile pvcalls backend', () => {
     expect(r.broken).toHaveLength(1);
   });
 
-  it('that leaves impossible indices in a data ring breaks that connection only', async () => {
+  it('act 30: that leaves impossible indices in a data ring breaks that connection only', async () => {
     const r = rig();
     for (const [word, value] of [
       [pvcalls_data_intf.at.in_prod, 1 << 20],
@@ -187,7 +187,7 @@ describe('a hostile pvcalls backend', () => {
     expect(await codeOf(connection.read())).not.toBe('nothing thrown');
   });
 
-  it('that keeps the pages of a closed socket never gets them used again', async () => {
+  it('act 33: that keeps the pages of a closed socket never gets them used again, and the device is given up in the end', async () => {
     const r = rig();
     const { connection } = await r.connected();
     const closing = connection.close();
@@ -196,9 +196,18 @@ describe('a hostile pvcalls backend', () => {
     await closing;
     expect(r.stats.quarantined).toBe(1);
     expect(r.log.lines.join()).toMatch(/keeps the pages/);
+    for (let i = 0; i < 40 && r.broken.length === 0; i++) {
+      const more = await r.connected();
+      const closed = more.connection.close();
+      r.back.answer(await r.next());
+      await r.turn();
+      await closed;
+    }
+    expect(r.stats.quarantined).toBe(32);
+    expect(r.broken.map(error => error.code)).toEqual(['ENOMEM']);
   });
 
-  it('that never answers leaves the guest able to do everything else, and to give up', async () => {
+  it('act 36: that never answers leaves the guest able to do everything else, and to give up', async () => {
     const r = rig();
     const works = Array.from({ length: 1200 }, () => codeOf(r.front.connect(80)));
     await r.turn();
@@ -208,7 +217,7 @@ describe('a hostile pvcalls backend', () => {
     expect([...codes].sort()).toEqual(['EBUSY', 'ECONNRESET']);
   });
 
-  it('sees nothing of earlier commands in the slots', async () => {
+  it('act 40: sees nothing of earlier commands in the slots', async () => {
     const r = rig();
     const work = codeOf(r.front.connect(0x1234));
     r.back.answer(await r.next());

@@ -341,14 +341,13 @@ describe('a vbd', () => {
     other.disk.flush();
   });
 
-  // Act 38.
   const claims: [string, Record<string, string>, RegExp][] = [
     ['no sectors', { sectors: '0' }, /claims "0" sectors/],
     ['2^63 sectors', { sectors: '9223372036854775808' }, /sectors/],
     ['sectors of 3 bytes', { 'sector-size': '3' }, /sectors of 3 bytes/],
     ['a size that is no number', { sectors: 'many' }, /claims "many" sectors/],
   ];
-  it.each(claims)('whose backend claims %s is refused by the guest', async (_, keys, message) => {
+  it.each(claims)('act 38: whose backend claims %s is refused by the guest', async (_, keys, message) => {
     await backend.stop();
     const machine = new Machine();
     const nodes = await plug(machine, newImage('a'), { 'feature-max-indirect-segments': 'garbage' });
