@@ -31,6 +31,7 @@ const invalid = (why: string): XenError => new XenError('EINVAL', why);
 
 const commands: Readonly<Record<string, Command>> = {
   check: { usage: '', run: check },
+  fault: { usage: 'add <json>|remove <name>|list', run: fault },
   log: { usage: '[on|off|+<switch>|-<switch>]', run: log },
   'live-update': { usage: '[-c <cmdline>] [-F] [-t <timeout>] <file>', run: liveUpdate },
   logfile: { usage: '<file>', run: logfile },
@@ -66,6 +67,21 @@ function check({ server }: Context, args: readonly string[]): Reply {
   if (wrong === undefined) return 'OK';
   server.log.error(`check: ${wrong}`);
   return wrong;
+}
+
+/** Ours: what `xl fault' of part xenstore becomes. */
+function fault({ server }: Context, args: readonly string[]): Reply {
+  const [what, about = ''] = args;
+  if (what === 'list') {
+    expect(args, 1);
+    return server.recorded(() => JSON.stringify(server.faults.list()));
+  }
+  expect(args, 2);
+  if (what === 'add') server.faults.add(about);
+  else if (what === 'remove') server.faults.remove(about);
+  else throw invalid('fault add JSON, fault remove NAME, or fault list');
+  server.faultsChanged();
+  return 'OK';
 }
 
 function print({ server, client }: Context, args: readonly string[]): Reply {

@@ -18,7 +18,6 @@ import { XENSTORE_SERVER_FEATURE_DOMID_ANY, XENSTORE_SERVER_FEATURE_WATCHDEPTH }
 import { INTRODUCE_DOMAIN, RELEASE_DOMAIN } from './path.ts';
 import type { RecordedDoor, StorePage } from './recorded-door.ts';
 import type { DomainSeen, Recorder } from './recorder.ts';
-import { answer, mayTake } from './requests.ts';
 import type { ClientState, Server } from './server.ts';
 import { specialPerms } from './store.ts';
 
@@ -124,9 +123,9 @@ export class IntroducedDomains {
       actor: { domid, privileged: domid === 0, target },
       limits: () => server.quotas.limits(domid, domid === 0),
       watchBytes: client => server.watches.bytes(client),
-      answer: (...message) => answer(server, ...message),
+      answer: (...message) => server.answer(...message),
       // What is repeated was taken.
-      mayTake: (...next) => server.replaying || mayTake(server, ...next),
+      mayTake: (...next) => server.replaying || server.mayTake(...next),
       clock,
       onOutput: wake,
     });

@@ -16,10 +16,11 @@ import {
   XS_WRITE,
 } from '#pvbus';
 import { Accounts } from './accounts.ts';
-import { Connection, type ConnectionState } from './connection.ts';
+import { Connection, type ConnectionParts, type ConnectionState } from './connection.ts';
 import { Contention } from './contention.ts';
 import type { ControlFiles } from './control-files.ts';
 import type { DomainDoor } from './domains.ts';
+import { type Answering, type RequestFaultState, RequestFaults } from './faults.ts';
 import { type DomainsState, IntroducedDomains } from './introduced-domains.ts';
 import type { LiveUpdate } from './live-update.ts';
 import { XS_SET_FEATURE, XS_SET_QUOTA } from './newer-wire.ts';
@@ -28,7 +29,7 @@ import { type QuotaState, Quotas, UNLIMITED } from './quota.ts';
 import { RecordedDoor } from './recorded-door.ts';
 import { noRecorder, type Outcome, type Recorder } from './recorder.ts';
 import { answer, mayTake } from './requests.ts';
-import { apply, type Change, type Node, type Operation, Store, type Tree, treeOf } from './store.ts';
+import { apply, type Change, find, type Node, type Operation, Store, type Tree, treeOf } from './store.ts';
 import { Trace } from './trace.ts';
 import { Transaction, type TransactionState, type View } from './transaction.ts';
 import { wrongIn } from './tree-check.ts';
@@ -93,6 +94,11 @@ export class Server {
   readonly accounts: Accounts;
   readonly domains: IntroducedDomains;
   readonly files: ControlFiles | undefined;
+  /** How requests are answered and when they are taken: plainly, or with faults before it. */
+  answer: Answering = (...message) => answer(this, ...message);
+  mayTake: ConnectionParts['mayTake'] = (...next) => mayTake(this, ...next);
+  readonly #plain = { answer: this.answer, mayTake: this.mayTake };
+  readonly faults: RequestFaults;
   /** Of a daemon that can start another one. */
   liveUpdate: LiveUpdate | undefined;
   readonly #parts: ServerParts;
@@ -117,6 +123,13 @@ export class Server {
     this.tracing = new Trace(this.log);
     this.accounts = new Accounts({ tree: () => this.store.tree, watches: this.watches, log: this.log });
     this.files = parts.files;
+    this.faults = new RequestFaults({
+      clock: parts.clock,
+      plain: this.answer,
+      isRing: client => this.domains.isRing(client),
+      nameOf: domid => this.#nameOf(domid),
+      recorded: body => this.#door.recorded(body),
+    });
     const { clock, log, onWork } = parts;
     this.domains = new IntroducedDomains(this, { clock, log, onWork, recorder: this.#recorder, door: this.#door });
     if (parts.door) this.domains.open(parts.door);
@@ -137,7 +150,7 @@ export class Server {
       limits: () => this.quotas.limits(0, true),
       watchBytes: client => this.watches.bytes(client),
       answer: this.#answerSocket.bind(this),
-      mayTake: mayTake.bind(undefined, this),
+      mayTake: (...next) => this.mayTake(...next),
       clock: this.#parts.clock,
       onOutput,
     });
@@ -154,12 +167,28 @@ export class Server {
     const ended = type === XS_TRANSACTION_END ? client.transactions.get(tx_id) : undefined;
     const { asked } = this.#door;
     const lasts = LASTING.has(type) || (tx_id === 0 && CHANGES_NODES.has(type));
-    const done = answer(this, client, type, req_id, tx_id, payload);
+    const done = this.answer(client, type, req_id, tx_id, payload);
     if (ended) {
       if (done && payload[0] === COMMIT) this.#recorder.commit(ended.state().operations);
     } else if ((done && lasts) || this.#door.asked !== asked) {
       this.#recorder.request(type, payload);
     }
+  }
+
+  /** The faults are others now. */
+  faultsChanged(): void {
+    const { answer, mayTake } = this.#plain;
+    const { faults } = this;
+    this.answer = faults.isEmpty ? answer : (...message) => faults.answer(...message);
+    this.mayTake = faults.isEmpty ? mayTake : (...next) => faults.mayTake(...next) && mayTake(...next);
+  }
+  /** What a replay must answer alike although it does not follow from the requests alone. */
+  recorded<T>(body: () => T): T {
+    return this.#door.recorded(body);
+  }
+  #nameOf(domid: number): string | undefined {
+    const value = find(this.store.tree, `/local/domain/${domid}/name`)?.value;
+    return value === undefined ? undefined : Buffer.from(value).toString();
   }
 
   /** Replies may be sent: what they tell is kept. */
@@ -176,6 +205,7 @@ export class Server {
   drop(connection: Connection): void {
     this.#connections.delete(connection);
     this.watches.removeAll(connection);
+    this.faults.forget(connection);
     connection.reset();
   }
 
@@ -201,12 +231,13 @@ export class Server {
     const rings = this.domains.step();
     const journal = this.#recorder.step();
     this.contention.step();
+    this.faults.step();
     return rings === 'progress' || journal === 'progress' ? 'progress' : 'idle';
   }
 
   /** When `step` is to be called although nothing has happened. */
   get deadline(): number {
-    return this.contention.deadline;
+    return Math.min(this.contention.deadline, this.faults.deadline);
   }
   /** True when `step` would find something to look at. */
   get hasWork(): boolean {
@@ -223,6 +254,7 @@ export class Server {
       special: [...tree.special.entries()],
       quotas: this.quotas.state(),
       tracing: this.tracing.on,
+      faults: this.faults.state(),
       nextWatch: this.watches.nextNr,
       ...this.domains.state(),
     };
@@ -260,6 +292,8 @@ export class Server {
     this.store.restore(treeOf(root, state.special), state.generation);
     this.quotas.restore(state.quotas);
     this.tracing.on = state.tracing;
+    this.faults.restore(state.faults ?? []);
+    this.faultsChanged();
     this.domains.restore(state, state.nextWatch);
   }
 
@@ -308,6 +342,8 @@ export interface ServerState extends DomainsState {
   readonly special: SpecialPermissions;
   readonly quotas: QuotaState;
   readonly tracing: boolean;
+  /** Absent in what a daemon without them has written. */
+  readonly faults?: readonly RequestFaultState[];
   readonly nextWatch: number;
 }
 type SpecialPermissions = readonly (readonly [string, Permissions])[];

@@ -248,6 +248,7 @@ test('help names every command', () => {
     .map(line => line.split('\t')[0]);
   expect(names).toEqual([
     'check',
+    'fault',
     'log',
     'live-update',
     'logfile',

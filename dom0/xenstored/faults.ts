@@ -1,0 +1,212 @@
+// Faults of requests: some are refused, some wait. They stand where a connection hands its requests to the store; while
+// there are none, nothing of this is there. That a domain's request was refused is on record like what the hypervisor
+// answers (RecordedDoor), for it depends on the clock; which requests it could be follows from the requests before.
+import {
+  type Clock,
+  type Fault,
+  type InjectedRequests,
+  type Planted,
+  plantedName,
+  readPlanted,
+  type Trigger,
+  triggerOf,
+  wholeFrame,
+  XenError,
+  XS_DIRECTORY,
+  XS_DIRECTORY_PART,
+  XS_ERROR,
+  XS_GET_PERMS,
+  XS_MKDIR,
+  XS_READ,
+  XS_RM,
+  XS_SET_PERMS,
+  XS_TRANSACTION_END,
+  XS_TRANSACTION_START,
+  XS_WATCH,
+  XS_WRITE,
+} from '#pvbus';
+import type { Answer, Connection } from './connection.ts';
+import { homeOf } from './path.ts';
+
+const OPS: Readonly<Record<number, string>> = {
+  [XS_READ]: 'read',
+  [XS_WRITE]: 'write',
+  [XS_RM]: 'rm',
+  [XS_MKDIR]: 'mkdir',
+  [XS_DIRECTORY]: 'directory',
+  [XS_DIRECTORY_PART]: 'directory',
+  [XS_GET_PERMS]: 'get-perms',
+  [XS_SET_PERMS]: 'set-perms',
+  [XS_WATCH]: 'watch',
+  [XS_TRANSACTION_START]: 'start',
+};
+/** What TRANSACTION_END begins with when it is to commit: T. */
+const COMMIT = 0x54;
+const MAX_FAULTS = 256;
+const MAX_LAST = 100;
+
+/** As an Answer, and says whether the request was done. */
+export type Answering = (...message: Parameters<Answer>) => boolean;
+
+export interface RequestFaultsParts {
+  readonly clock: Clock;
+  readonly plain: Answering;
+  /** A domain's ring, not a socket. */
+  readonly isRing: (client: Connection) => boolean;
+  readonly nameOf: (domid: number) => string | undefined;
+  /** On record for who repeats the request: `body` is asked only the first time. */
+  readonly recorded: <T>(body: () => T) => T;
+}
+
+interface Entry {
+  readonly planted: Planted;
+  readonly trigger: Trigger;
+  last: number[];
+  where: string;
+  domid: number;
+}
+
+/** As plain data. */
+export type RequestFaultState = Planted & Pick<Entry, 'last' | 'where' | 'domid'>;
+
+interface Asked {
+  readonly client: Connection;
+  readonly op: string;
+  readonly path: string;
+}
+
+export class RequestFaults {
+  readonly #parts: RequestFaultsParts;
+  readonly #entries = new Map<string, Entry>();
+  /** Clients whose next request waits, until when. */
+  readonly #waiting = new Map<Connection, number>();
+
+  constructor(parts: RequestFaultsParts) {
+    this.#parts = parts;
+  }
+  get isEmpty(): boolean {
+    return this.#entries.size === 0;
+  }
+
+  /** One that is there already goes on as it is. Throws EINVAL, ENOSPC. */
+  add(text: string): void {
+    const planted = readPlanted(text);
+    const name = plantedName(planted);
+    if (this.#entries.has(name)) return;
+    if (this.#entries.size >= MAX_FAULTS) throw new XenError('ENOSPC', `${MAX_FAULTS} faults already`);
+    if (planted.fault.part !== 'xenstore') throw new XenError('EINVAL', `a fault of ${planted.fault.part}`);
+    this.#entries.set(name, { planted, trigger: triggerOf(planted), last: [], where: '', domid: 0 });
+  }
+  remove(name: string): void {
+    if (!this.#entries.delete(name)) throw new XenError('ENOENT', `there is no fault ${name}`);
+    for (const client of this.#waiting.keys()) client.goOn();
+  }
+  list(): Record<string, InjectedRequests> {
+    const shown = [...this.#entries].map(([name, { trigger, last, where, domid }]): [string, InjectedRequests] => [
+      name,
+      { ...trigger.counts, last, where, domid },
+    ]);
+    return Object.fromEntries(shown);
+  }
+
+  // ---- refusing ----
+
+  answer(client: Connection, type: number, req_id: number, tx_id: number, payload: Uint8Array): boolean {
+    const asked = askedOf(client, type, payload);
+    const errors = asked && this.#matching(asked, fault => fault.error !== undefined);
+    if (!asked || !errors || errors.length === 0) return this.#parts.plain(client, type, req_id, tx_id, payload);
+    const decide = (): string | null => this.#decide(errors, asked)?.planted.fault.error ?? null;
+    // invariant: asked at a request of a ring whenever a fault could befall it, also when it is repeated.
+    const code = this.#parts.isRing(client) ? this.#parts.recorded(decide) : decide();
+    if (code === null) return this.#parts.plain(client, type, req_id, tx_id, payload);
+    // Xen: whatever comes of its end, a transaction is over.
+    if (asked.op === 'commit') client.transactions.delete(tx_id);
+    client.output.reply(XS_ERROR, req_id, tx_id, `${code}\0`);
+    return false;
+  }
+
+  // ---- waiting ----
+
+  /** Of the request at `at`. It changes nothing but when it is taken. */
+  mayTake(client: Connection, bytes: Uint8Array, at: number): boolean {
+    const now = this.#parts.clock.now();
+    const until = this.#waiting.get(client);
+    if (until !== undefined) {
+      if (until > now) return false;
+      this.#waiting.delete(client);
+      return true;
+    }
+    const frame = wholeFrame(bytes, at);
+    const asked = frame && askedOf(client, frame.type, frame.payload);
+    const hit =
+      asked &&
+      this.#decide(
+        this.#matching(asked, fault => fault.delay !== undefined),
+        asked,
+      );
+    if (!hit) return true;
+    this.#waiting.set(client, now + (hit.planted.fault.delay ?? 0) * 1e6);
+    return false;
+  }
+  /** When `step` has something to do, ns. */
+  get deadline(): number {
+    return Math.min(Number.POSITIVE_INFINITY, ...this.#waiting.values());
+  }
+  step(): void {
+    if (this.#waiting.size === 0) return;
+    const now = this.#parts.clock.now();
+    for (const [client, until] of this.#waiting) if (until <= now) client.goOn();
+  }
+  /** A client is gone. */
+  forget(client: Connection): void {
+    this.#waiting.delete(client);
+  }
+
+  #matching({ client, op, path }: Asked, isOne: (fault: Fault) => boolean): Entry[] {
+    const { domid } = client.actor;
+    return [...this.#entries.values()].filter(({ planted: { fault } }) => {
+      if (!isOne(fault) || (fault.op !== undefined && fault.op !== op)) return false;
+      if (fault.path !== undefined && path !== fault.path && !path.startsWith(`${fault.path}/`)) return false;
+      const { domain } = fault;
+      return domain === undefined || domain === domid || domain === this.#parts.nameOf(domid);
+    });
+  }
+  #decide(entries: readonly Entry[], { client, op, path }: Asked): Entry | undefined {
+    let chosen: Entry | undefined;
+    for (const entry of entries) {
+      const { trigger } = entry;
+      if (chosen !== undefined) trigger.counts.seen++;
+      else if (trigger.decide(this.#parts.clock.now())) {
+        chosen = entry;
+        entry.last = [...entry.last, trigger.counts.seen].slice(-MAX_LAST);
+        entry.where = `${op}${path === '' ? '' : ` ${path}`} by ${client.name}`;
+        entry.domid = client.actor.domid;
+      }
+    }
+    return chosen;
+  }
+
+  // ---- for a daemon that goes on where another has ended ----
+
+  state(): RequestFaultState[] {
+    return [...this.#entries.values()].map(({ planted, trigger, last, where, domid }) => ({
+      ...planted,
+      counts: { ...trigger.counts },
+      ...{ last, where, domid },
+    }));
+  }
+  restore(faults: readonly RequestFaultState[]): void {
+    for (const { last, where, domid, ...planted } of faults)
+      this.#entries.set(plantedName(planted), { planted, trigger: triggerOf(planted), last: [...last], where, domid });
+  }
+}
+
+/** undefined: no fault is for such a request. */
+function askedOf(client: Connection, type: number, payload: Uint8Array): Asked | undefined {
+  const op = type === XS_TRANSACTION_END && payload[0] === COMMIT ? 'commit' : OPS[type];
+  if (op === undefined) return undefined;
+  if (op === 'commit' || op === 'start') return { client, op, path: '' };
+  const end = payload.indexOf(0);
+  const path = Buffer.from(payload.subarray(0, end < 0 ? payload.length : end)).toString('latin1');
+  return { client, op, path: /^[/@]/.test(path) ? path : `${homeOf(client.actor.domid)}/${path}` };
+}
