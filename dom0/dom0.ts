@@ -9,6 +9,7 @@ import {
   type Vcpu,
   XenError,
   XenstoreClient,
+  type XenstoreTransport,
 } from '#pvbus';
 import type { Backend } from './backends/backend-device.ts';
 import { type BackendName, type BackendThread, startBackendThread } from './backends/backend-thread.ts';
@@ -18,11 +19,13 @@ import { deviceCounters } from './backends/device-counters.ts';
 import { createNetback } from './backends/netback/device.ts';
 import { pvcallsBackend } from './backends/pvcalls/device.ts';
 import { writeDom0Nodes } from './dom0-nodes.ts';
-import { connectStoreRing } from './store-ring.ts';
+import { FileDisk } from './journal-file.ts';
+import { connectStoreRing, goOnWithStoreRing } from './store-ring.ts';
 import { DEFAULT_BRIDGE } from './toolstack/devices.ts';
+import { Ledger } from './toolstack/ledger.ts';
 import { rehearseCreation } from './toolstack/rehearsal.ts';
 import { ToolstackServer } from './toolstack/server.ts';
-import { Toolstack } from './toolstack/toolstack.ts';
+import { BRIDGES, Toolstack } from './toolstack/toolstack.ts';
 import { Xc } from './toolstack/xc.ts';
 
 export interface Dom0Options {
@@ -31,6 +34,8 @@ export interface Dom0Options {
   /** Control sockets of this process's vCPUs, by vCPU. */
   readonly sockets: ReadonlyMap<number, number>;
   readonly runDir: string;
+  /** Another process has ended in whose place this one is. */
+  readonly successor: boolean;
   readonly log: Log;
   readonly clock: Clock;
 }
@@ -60,32 +65,39 @@ export class Dom0 {
 
   /** Resolves when tools are served. */
   async start(): Promise<void> {
-    const { vcpu, runDir, log, clock } = this.#options;
+    const { vcpu, runDir, successor, log, clock } = this.#options;
     new EventPump(vcpu); // lives as long as the process
-    const path = runPaths(runDir).xenstoredSocket;
-    const xs = new XenstoreClient(await connectStoreRing(vcpu, path, clock, clock.now() + XENSTORED_NS), log);
+    const blkback = this.#startThread('blkback');
+    const netback = this.#startThread('netback');
+    const pvcalls = this.#startThread('pvcalls');
+    const paths = runPaths(runDir);
+    const disk = new FileDisk(paths.toolstackJournal);
+    const ledger = successor ? Ledger.goOn(disk, log) : Ledger.begin(disk, log);
+    const ring = successor ? goOnWithStoreRing(vcpu) : undefined;
+    const connecting = (): Promise<XenstoreTransport> =>
+      connectStoreRing(vcpu, paths.xenstoredSocket, clock, clock.now() + XENSTORED_NS);
+    const xs = new XenstoreClient(ring ?? (await connecting()), log);
     xs.onClose(error => {
       // A daemon that dies comes back and goes on; one that gives up the ring does not.
       if (this.#going === undefined)
         throw new XenError('EPIPE', `dom0 has no xenstore any more: ${error.message}`, error);
     });
-    await writeDom0Nodes(xs, vcpu.layout.maxVcpus, (vcpu.layout.maxPages * PAGE_SIZE) / 1024);
+    if (ring === undefined) await writeDom0Nodes(xs, vcpu.layout.maxVcpus, (vcpu.layout.maxPages * PAGE_SIZE) / 1024);
 
     const wake = (): void => this.#wakeConsoled();
     this.#consoled = new Consoled({ vcpu, xs, log, clock, runDir, wake });
 
-    const blkback = this.#startThread('blkback');
-    const netback = this.#startThread('netback');
-    const pvcalls = this.#startThread('pvcalls');
-    const vbds = createBlkback({ xs, log, thread: blkback });
-    const vifs = createNetback({ xs, log, thread: netback });
-    this.#backends = [vbds, vifs, pvcallsBackend(xs, log, pvcalls)];
-    await Promise.all(this.#backends.map(backend => backend.start()));
     const bridges = {
       create: async (name: string, mtu: number) => void (await netback.call({ op: 'createBridge', name, mtu })),
       delete: async (name: string) => void (await netback.call({ op: 'deleteBridge', name })),
     };
-    await bridges.create(DEFAULT_BRIDGE, DEFAULT_MTU);
+    const others = ledger.table<number>(BRIDGES).entries();
+    for (const [name, mtu] of [[DEFAULT_BRIDGE, DEFAULT_MTU] as const, ...others])
+      await bridges.create(String(name), mtu);
+    const vbds = createBlkback({ xs, log, thread: blkback });
+    const vifs = createNetback({ xs, log, thread: netback });
+    this.#backends = [vbds, vifs, pvcallsBackend(xs, log, pvcalls)];
+    await Promise.all(this.#backends.map(backend => backend.start()));
 
     this.#toolstack = new Toolstack({
       xc: this.#xc,
@@ -94,15 +106,17 @@ export class Dom0 {
       clock,
       runDir,
       consoled: this.#consoled,
+      ledger,
       bridges,
       backendsSettled: async () => {
         await Promise.all(this.#backends.map(backend => backend.settled()));
       },
       counters: deviceCounters({ blkback, netback, vbds, vifs }),
     });
-    await this.#toolstack.start();
+    if (successor) await this.#toolstack.goOn();
+    else await this.#toolstack.start();
     const shutdown = (): void => void this.shutdownHost();
-    this.#server = await ToolstackServer.listen(runPaths(runDir).toolstackSocket, this.#toolstack, log, shutdown);
+    this.#server = await ToolstackServer.listen(paths.toolstackSocket, this.#toolstack, log, shutdown);
     rehearseCreation().catch(error => log.error(`the rehearsal failed: ${error.stack}`));
   }
 

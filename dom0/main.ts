@@ -1,5 +1,5 @@
-// The dom0 process: `dom0.js --run-dir DIR --parent PID`, its vCPUs in XENOLITH_VCPUS. Prints `ready` when
-// tools are served.
+// The dom0 process: `dom0.js --run-dir DIR --parent PID`, its vCPUs in XENOLITH_VCPUS, and --successor when it is to
+// go on where another has ended. Prints `ready` when tools are served.
 import { parseArgs } from 'node:util';
 import {
   attachVcpu,
@@ -13,7 +13,13 @@ import {
 } from '#pvbus';
 import { Dom0 } from './dom0.ts';
 
-const { values } = parseArgs({ options: { 'run-dir': { type: 'string' }, parent: { type: 'string' } } });
+const { values } = parseArgs({
+  options: {
+    'run-dir': { type: 'string' },
+    parent: { type: 'string' },
+    successor: { type: 'boolean', default: false },
+  },
+});
 const runDir = values['run-dir'];
 const sockets = vcpuSockets(process.env);
 const control = sockets.get(0);
@@ -27,7 +33,7 @@ const vcpu = attachVcpu(control);
 crashOnUncaught(vcpu);
 const log = streamLog(process.stderr, 'dom0', systemClock);
 
-const dom0 = new Dom0({ vcpu, sockets, runDir, log, clock: systemClock });
+const dom0 = new Dom0({ vcpu, sockets, runDir, successor: values.successor, log, clock: systemClock });
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.once(signal, () => {
     log.info(`${signal}: the host shuts down`);

@@ -3,7 +3,12 @@
 import {
   type Clock,
   domid,
+  dropInherited,
+  type EvtchnPort,
+  inherited,
+  type Page,
   RingTransport,
+  requestReconnect,
   socketTransport,
   type Vcpu,
   XenError,
@@ -45,6 +50,25 @@ export class EagerRing implements XenstoreTransport {
 }
 
 /**
+ * The ring of the process whose place this one takes, begun anew: its requests, watches and transactions are
+ * forgotten. The vCPU keeps nothing else of it. Undefined when it had none.
+ */
+export function goOnWithStoreRing(vcpu: Vcpu): XenstoreTransport | undefined {
+  const own = inherited(vcpu).ports.find(port => port.kind === 'interdomain' && port.remote === vcpu.domid);
+  dropInherited(vcpu, own === undefined ? [] : [own.port]);
+  if (own === undefined) return undefined;
+  // invariant: in every process of dom0 this is the first frame that vCPU 0 takes.
+  const page = vcpu.memory.page(vcpu.frames.alloc(1));
+  requestReconnect(page, () => vcpu.events.notify(own.port));
+  return ringAt(vcpu, page, own.port);
+}
+function ringAt(vcpu: Vcpu, page: Page, port: EvtchnPort): XenstoreTransport {
+  const ring = new EagerRing(new RingTransport(page, () => vcpu.events.notify(port)));
+  vcpu.events.on(port, () => ring.step());
+  return ring;
+}
+
+/**
  * Give the daemon behind the socket at `path` a page of `vcpu`'s memory and a port for the ring. Until
  * `deadlineNs` the daemon may not be there yet. The vCPU's events are polled by the caller.
  */
@@ -59,8 +83,7 @@ export async function connectStoreRing(
   const page = vcpu.memory.page(frame);
   page.bytes.fill(0);
   const port = vcpu.events.allocUnbound(domid(own));
-  const ring = new EagerRing(new RingTransport(page, () => vcpu.events.notify(port)));
-  vcpu.events.on(port, () => ring.step());
+  const ring = ringAt(vcpu, page, port);
   for (let pause = 2; ; pause = Math.min(pause * 2, 50)) {
     try {
       const socket = new XenstoreClient(await socketTransport(path));

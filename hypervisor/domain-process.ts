@@ -99,7 +99,9 @@ export const DOM0_VCPUS = 5;
 /** What a domain's process is when it is no kernel's. */
 const SERVICES: Readonly<Record<number, Program>> = { [XENOLITH_SERVICE_driver_domain]: 'driver-domain.js' };
 /** Another process may take the place of one of these: their domain outlives them. */
-const REPLACEABLE: ReadonlySet<Program> = new Set<Program>(['driver-domain.js', 'xenstored.js']);
+const REPLACEABLE: ReadonlySet<Program> = new Set<Program>(['dom0.js', 'driver-domain.js', 'xenstored.js']);
+/** These have another one take over while they live. */
+const HANDS_OVER: ReadonlySet<Program> = new Set<Program>(['xenstored.js']);
 /** Starting a shell takes a processor that the domain just created can use better for so long. */
 const SHELL_DELAY_NS = 100e6;
 /** After one that ended by itself. */
@@ -470,7 +472,7 @@ export class ProcessTable implements DomainProcesses {
 
   prepareSuccessor({ domain, id }: Vcpu): number {
     const process = this.of(domain).find(p => p.vcpus.includes(id));
-    if (!process || !REPLACEABLE.has(process.program)) return -XEN_EOPNOTSUPP;
+    if (!process || !HANDS_OVER.has(process.program)) return -XEN_EOPNOTSUPP;
     if (process.heir) return -XEN_EBUSY;
     const { program, vcpus } = process;
     let pairs: [number, number][];

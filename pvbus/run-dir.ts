@@ -54,11 +54,11 @@ export function makeRunDir(dir: string): void {
   checkRunDirVersion(dir, true);
 }
 
-/** Of a host that has ended: the sockets and the journal go, the logs stay. */
+/** Of a host that has ended: the sockets and the journals go, the logs stay. */
 export function removeSockets(dir: string): void {
   const sockets = ['xenstored.sock', 'xenstored-next.sock', 'toolstack.sock', 'console'];
-  for (const name of [...sockets, 'xenstored.journal', 'xenstored.journal.new'])
-    rmSync(join(dir, name), { recursive: true, force: true });
+  const journals = ['xenstored.journal', 'toolstack.journal'].flatMap(name => [name, `${name}.new`]);
+  for (const name of [...sockets, ...journals]) rmSync(join(dir, name), { recursive: true, force: true });
 }
 
 /** Throws unless `dir` carries our version; `create` writes it where there is none yet. */
@@ -87,6 +87,7 @@ export function runPaths(dir: string): {
   readonly takeOverSocket: string;
   readonly xenstoredJournal: string;
   readonly toolstackSocket: string;
+  readonly toolstackJournal: string;
   readonly hostLog: string;
   readonly version: string;
   consoleSocket(domid: number): string;
@@ -100,6 +101,7 @@ export function runPaths(dir: string): {
     takeOverSocket: join(dir, 'xenstored-next.sock'),
     xenstoredJournal: join(dir, 'xenstored.journal'),
     toolstackSocket: join(dir, 'toolstack.sock'),
+    toolstackJournal: join(dir, 'toolstack.journal'),
     hostLog: join(dir, 'host.log'),
     version: join(dir, 'version'),
     consoleSocket: domid => join(dir, 'console', `${domid}.sock`),

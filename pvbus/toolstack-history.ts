@@ -55,9 +55,22 @@ export const HISTORY_OPS = {
   restarts: op({}, listOf(record({ domid, restarts: integer() }), 65_536)),
 } as const;
 
+/** Where notes are kept: a Map is one. */
+export interface NoteKeeper {
+  readonly size: number;
+  has(path: string): boolean;
+  set(path: string, note: TopologyNote): unknown;
+  delete(path: string): unknown;
+  values(): Iterable<TopologyNote>;
+}
+
 /** The notes of `xl up`, by file. */
 export class TopologyNotes {
-  readonly #notes = new Map<string, TopologyNote>();
+  readonly #notes: NoteKeeper;
+
+  constructor(notes: NoteKeeper = new Map<string, TopologyNote>()) {
+    this.#notes = notes;
+  }
 
   all(): TopologyNote[] {
     return [...this.#notes.values()];

@@ -131,6 +131,7 @@ class Creation {
     await this.#phase('introduce', () => allOf(this.#introduced));
     await this.#phase('devices', () => this.#addDevices(domid, devices));
     this.#record(domid);
+    // Somebody else finishes it from here on, should we end.
     if (!this.#options.paused) await this.#phase('unpause', () => this.#parts.xc.unpauseDomain(domid));
     await this.#parts.faults.at('create', this.#config.name, 'created');
     this.#undo.disarm();
@@ -166,6 +167,9 @@ class Creation {
 
   async #makeDomain(nodes: NodeWriting, place: Place): Promise<Domid> {
     const { xc, scheduling } = this.#parts;
+    // order: noted first. Who takes our place knows by its uuid that it is ours to undo.
+    this.#parts.records.creations.set(this.#config.name, this.#config);
+    this.#undo.add('creation', () => this.#parts.records.creations.delete(this.#config.name));
     const { uuid, maxvcpus, memory, maxmem, max_grant_frames, max_maptrack_frames, max_event_channels } = this.#config;
     const domid = xc.createDomain({
       uuid,
@@ -261,7 +265,10 @@ class Creation {
       config: this.#config,
       monitor: this.#options.monitor,
       startedAt: clock.now(),
+      phase: 'built',
+      paused: this.#options.paused,
       ended: false,
+      acted: false,
     });
     // order: watched before it runs, so that no end is missed.
     watch.add(domid);

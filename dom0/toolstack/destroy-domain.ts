@@ -13,16 +13,13 @@ const BACKENDS_MS = 10_000;
 
 /** Resolves when the hypervisor has forgotten the domain and nothing is left of it. */
 export async function destroyDomain(parts: ToolstackParts, domid: Domid, uuid: string): Promise<void> {
-  const { xs, log, consoled, watch, records, backendsSettled } = parts;
+  const { xs, log, consoled, records, backendsSettled } = parts;
+  records.note(domid, { phase: 'going' });
   const devices = await listDevices(xs, domid);
   const name = records.get(domid)?.config.name ?? domid;
   const at = (step: ToolstackStep<'destroy'>): Promise<void> | undefined => parts.faults.at('destroy', name, step);
   const steps = new Cleanup(); // last in, first out
-  steps.add('records', async () => {
-    await at('records');
-    watch.remove(domid);
-    records.remove(domid);
-  });
+  steps.add('records', () => at('records'));
   steps.add(`the end of dom${domid}`, async () => {
     await at('gone');
     await waitUntilGone(parts, domid);

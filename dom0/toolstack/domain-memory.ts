@@ -35,13 +35,13 @@ export async function setMaxMemory(parts: Parts, domid: Domid, kib: number): Pro
     await xs.write(`${memoryPath(domid)}/static-max`, String(kib), tx);
   });
   const record = records.get(domid);
-  if (record !== undefined) record.config = { ...record.config, maxmem: inMib(kib) };
+  if (record !== undefined) records.change(domid, { config: { ...record.config, maxmem: inMib(kib) } });
 }
 
 /** What the person asked for is what the domain has when it comes again. */
 export function rememberTarget({ records }: Parts, domid: Domid, kib: number): void {
   const record = records.get(domid);
-  if (record !== undefined) record.config = { ...record.config, memory: inMib(kib) };
+  if (record !== undefined) records.change(domid, { config: { ...record.config, memory: inMib(kib) } });
 }
 
 /** What a domain's node says in KiB; undefined when it has none. */

@@ -1,23 +1,51 @@
 // What the toolstack knows of the domains it made, beyond what the hypervisor and xenstore know.
 import { type DomainConfig, type Domid, XenError } from '#pvbus';
+import type { Ledger, Table } from './ledger.ts';
 
+/** Changed by `DomainRecords.change` alone. */
 export interface DomainRecord {
   readonly domid: Domid;
   /** As it was created; the name may have been changed since. */
-  config: DomainConfig;
+  readonly config: DomainConfig;
   /** Act on its shutdown as the config says. */
   readonly monitor: boolean;
   /** Monotonic ns. */
   readonly startedAt: number;
-  /** Its shutdown has been seen and logged. */
-  ended: boolean;
+  /** 'built': only its last step is to come, which is to run unless it was asked to be paused. 'going': its end has begun. */
+  readonly phase: 'built' | 'there' | 'going';
+  readonly paused: boolean;
+  /** Its shutdown has been seen and logged, */
+  readonly ended: boolean;
+  /** and acted upon. */
+  readonly acted: boolean;
+}
+
+/** A domain that is to be made, without anybody asking for it again. */
+export interface Coming {
+  readonly config: DomainConfig;
+  /** Monotonic ns. */
+  readonly at: number;
 }
 
 /** Running and dying domains by domid, and what is taken: names, disks, ports; also by domains still being built. */
 export class DomainRecords {
+  readonly #ledger: Ledger;
+  readonly #table: Table<DomainRecord>;
   readonly #records = new Map<number, DomainRecord>();
   /** In the order in which their creation began. */
   readonly #building: DomainConfig[] = [];
+  /** What is being created, by name: its undoing, when nobody is left who could. */
+  readonly creations: Table<DomainConfig>;
+  /** What takes the place of domains that have ended, by name. */
+  readonly comings: Table<Coming>;
+
+  constructor(ledger: Ledger) {
+    this.#ledger = ledger;
+    this.#table = ledger.table('domains');
+    this.creations = ledger.table('creations');
+    this.comings = ledger.table('comings');
+    for (const record of this.#table.values()) this.#records.set(record.domid, { ...record });
+  }
 
   get(domid: Domid): DomainRecord | undefined {
     return this.#records.get(domid);
@@ -31,11 +59,38 @@ export class DomainRecords {
   all(): DomainRecord[] {
     return [...this.#records.values()];
   }
+  /** The domain is there: its creation, or its coming again, is over. Throws when that cannot be kept. */
   add(record: DomainRecord): void {
-    this.#records.set(record.domid, record);
+    const { name } = record.config;
+    this.#ledger.together(() => {
+      this.#table.set(record.domid, record);
+      this.creations.delete(name);
+      this.comings.delete(name);
+    });
+    this.#records.set(record.domid, { ...record });
   }
   remove(domid: Domid): void {
+    this.#table.delete(domid);
     this.#records.delete(domid);
+  }
+  /** Throws when it cannot be kept; then nothing has changed. */
+  change(domid: Domid, part: Partial<DomainRecord>): void {
+    this.#change(domid, part, changed => this.#table.set(domid, changed));
+  }
+  /** The same of what is so, kept or not. */
+  note(domid: Domid, part: Partial<DomainRecord>): void {
+    this.#change(domid, part, changed => this.#table.note(domid, changed));
+  }
+  /** Nothing of one that is gone. Whoever has the record sees the change. */
+  #change(domid: Domid, part: Partial<DomainRecord>, keep: (changed: DomainRecord) => void): void {
+    const record = this.#records.get(domid);
+    if (record === undefined) return;
+    keep({ ...record, ...part });
+    Object.assign(record, part);
+  }
+  /** See Ledger. */
+  together(body: () => void): void {
+    this.#ledger.together(body);
   }
   /** Nobody else gets this name until the returned function is called. Throws EEXIST. */
   reserve(config: DomainConfig): () => void {

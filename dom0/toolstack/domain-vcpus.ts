@@ -20,5 +20,5 @@ export async function setVcpus(
     await Promise.all(nodes);
   });
   const record = records.get(domid);
-  if (record !== undefined && count > 0) record.config = { ...record.config, vcpus: count };
+  if (record !== undefined && count > 0) records.change(domid, { config: { ...record.config, vcpus: count } });
 }

@@ -67,11 +67,9 @@ export async function plug(parts: ToolstackParts, record: DomainRecord, { disk, 
     await at('backend');
     for (const device of devices) if (servedByUs(parts, device)) await backendReady(xs, domid, device);
     await at('record');
-    record.config = {
-      ...record.config,
-      disks: [...record.config.disks, ...added.disks],
-      vifs: [...record.config.vifs, ...added.vifs],
-    };
+    const { config } = record;
+    const disks = [...config.disks, ...added.disks];
+    records.change(domid, { config: { ...config, disks, vifs: [...config.vifs, ...added.vifs] } });
     undo.disarm();
   } finally {
     await undo.run();
@@ -109,11 +107,11 @@ export async function unplugDevice(
   await at('record');
   const others = <T extends { devid: number }>(list: readonly T[]): T[] => list.filter(one => one.devid !== devid);
   const { config } = record;
-  record.config =
-    type === 'vbd' ? { ...config, disks: others(config.disks) } : { ...config, vifs: others(config.vifs) };
+  const rest = type === 'vbd' ? { disks: others(config.disks) } : { vifs: others(config.vifs) };
+  parts.records.note(domid, { config: { ...config, ...rest } });
 }
 
-async function removePlugged(parts: ToolstackParts, device: DevicePaths): Promise<void> {
+export async function removePlugged(parts: ToolstackParts, device: DevicePaths): Promise<void> {
   await removeDevice(parts, device);
   await removeIfEmpty(parts.xs, [device.backend, device.frontend, device.libxl].map(parentOf));
 }

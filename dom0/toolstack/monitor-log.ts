@@ -20,6 +20,10 @@ export class MonitorLog {
     monitorLog.#tried(() => rotate(path));
     return monitorLog;
   }
+  /** The one that is at `path`, as another process has left it. */
+  static goOn(path: string, log: Log): MonitorLog {
+    return new MonitorLog(path, log);
+  }
   line(text: string): void {
     this.#tried(() => appendFileSync(this.#path, `${text}\n`, { mode: 0o600 }));
   }

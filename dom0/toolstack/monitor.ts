@@ -12,7 +12,7 @@ import {
   SHUTDOWN_suspend,
   type ShutdownAction,
 } from '#pvbus';
-import type { DomainRecord } from './domain-records.ts';
+import type { Coming, DomainRecord } from './domain-records.ts';
 import { MonitorLog } from './monitor-log.ts';
 import { actionFor, reasonText } from './shutdown-reasons.ts';
 
@@ -22,13 +22,30 @@ export interface MonitorActions {
   crashMessage(record: DomainRecord): string | undefined;
   destroy(record: DomainRecord): Promise<void>;
   create(config: DomainConfig): Promise<unknown>;
-  /** Keep what is left of the domain under another name and uuid, without its devices. */
-  preserveAs(record: DomainRecord, name: string, uuid: string): Promise<void>;
+  /** Keep what is left of the domain under another name and uuid, without its devices; `coming` is to take its place. */
+  preserveAs(record: DomainRecord, name: string, uuid: string, coming: Coming): Promise<void>;
   /** Its memory as it is now, into the run directory's dump folder. */
   dumpCore(record: DomainRecord): Promise<void>;
 }
 
+/** What the monitor must not forget: what it has begun, another one brings to its end. */
+export interface MonitorNotes {
+  /** The domain's shutdown is acted upon; nothing is left to do. */
+  acted(record: DomainRecord): void;
+  /** When it is gone, `coming` is to take its place. */
+  comes(record: DomainRecord, coming: Coming): void;
+  /** Nothing takes the place of the domain of this name. */
+  gaveUp(name: string): void;
+  /** How often in a row a name's domain was restarted soon after its start. */
+  readonly shortLives: {
+    get(name: string): number | undefined;
+    note(name: string, count: number): void;
+    delete(name: string): void;
+  };
+}
+
 interface MonitorParts {
+  readonly notes: MonitorNotes;
   readonly log: Log;
   readonly clock: Clock;
   readonly paths: Pick<ReturnType<typeof runPaths>, 'monitorLog' | 'coreDump'>;
@@ -48,12 +65,12 @@ export class Monitor {
   readonly #logs = new Map<Domid, MonitorLog>();
   /** Of domains that come again, by name: who watched over the one before goes on. */
   readonly #goingOn = new Map<string, MonitorLog>();
-  /** How often in a row a name's domain was restarted soon after its start. */
-  readonly #shortLives = new Map<string, number>();
+  readonly #notes: MonitorNotes;
   readonly #waiting = new Set<NodeJS.Timeout>();
   #stopped = false;
 
-  constructor(actions: MonitorActions, { log, clock, paths }: MonitorParts) {
+  constructor(actions: MonitorActions, { log, clock, paths, notes }: MonitorParts) {
+    this.#notes = notes;
     this.#actions = actions;
     this.#log = log;
     this.#clock = clock;
@@ -66,8 +83,22 @@ export class Monitor {
     this.#goingOn.delete(name);
     if (!monitor) return;
     const log = before ?? MonitorLog.begin(this.#paths.monitorLog(name), this.#log);
+    this.#wait(domid, name, log);
+  }
+  #wait(domid: Domid, name: string, log: MonitorLog): void {
     this.#logs.set(domid, log);
     log.line(`Waiting for domain ${name} (domid ${domid}) to die [pid ${process.pid}]`);
+  }
+  /** The domain was watched over by one that has ended. */
+  goOn({ domid, config, monitor }: DomainRecord): void {
+    if (monitor) this.#wait(domid, config.name, MonitorLog.goOn(this.#paths.monitorLog(config.name), this.#log));
+  }
+  /** One that has ended was about to make this domain. */
+  expect({ config, at }: Coming): void {
+    const log = MonitorLog.goOn(this.#paths.monitorLog(config.name), this.#log);
+    void this.#comeAgain({ config, at }, log).catch(error =>
+      this.#log.error(`restarting '${config.name}': ${error.message}`),
+    );
   }
   /** Somebody else ended it. */
   destroyed(domid: Domid): void {
@@ -83,6 +114,7 @@ export class Monitor {
     const what = `domain '${config.name}' (dom${domid}) has ${reasonText(reason)}${message ? `: ${message}` : ''}`;
     if (!record.monitor) {
       this.#log.info(`${what}; nobody acts on it`);
+      this.#notes.acted(record);
       return;
     }
     this.#log.info(`${what}; ${key}=${action}`);
@@ -98,6 +130,7 @@ export class Monitor {
     }
     try {
       await this.#act(record, action, log);
+      this.#notes.acted(record);
     } catch (error) {
       const message = error instanceof Error ? error.message : error;
       this.#log.error(`domain '${config.name}' (dom${domid}): ${action}: ${message}`);
@@ -134,8 +167,9 @@ export class Monitor {
         const suffix = `-${stamp}Z`;
         const { config, domid } = record;
         log?.line(`Preserving domain ${domid} ${config.name} with suffix${suffix}`);
-        await this.#actions.preserveAs(record, `${config.name}${suffix}`, randomUUID());
-        return this.#start(record, this.#delay(record), log);
+        const coming = this.#coming(record);
+        await this.#actions.preserveAs(record, `${config.name}${suffix}`, randomUUID(), coming);
+        return this.#comeAgain(coming, log);
       }
     }
   }
@@ -146,24 +180,41 @@ export class Monitor {
     log?.line('Done. Exiting now');
   }
   async #restart(record: DomainRecord, log: MonitorLog | undefined): Promise<void> {
-    const delay = this.#delay(record);
+    const coming = this.#coming(record);
+    // order: noted before its predecessor goes; what has gone by then is known by that.
+    this.#notes.comes(record, coming);
     log?.line(`Domain ${record.domid} needs to be cleaned up: destroying the domain`);
-    await this.#actions.destroy(record);
-    await this.#start(record, delay, log);
+    try {
+      await this.#actions.destroy(record);
+    } catch (error) {
+      this.#notes.gaveUp(record.config.name);
+      throw error;
+    }
+    await this.#comeAgain(coming, log);
   }
-  async #start({ config }: DomainRecord, delayMs: number, log: MonitorLog | undefined): Promise<void> {
+  #coming(record: DomainRecord): Coming {
+    const { config } = record;
+    const delayMs = this.#delay(record);
+    if (delayMs > 0)
+      this.#log.warn(`domain '${config.name}' keeps ending soon after its start, next one in ${delayMs / 1000} s`);
+    return { config, at: this.#clock.now() + delayMs * 1e6 };
+  }
+  async #comeAgain({ config, at }: Coming, log: MonitorLog | undefined): Promise<void> {
     if (this.#stopped) return;
     log?.line('Done. Rebooting now');
     const create = async (): Promise<void> => {
       if (log !== undefined) this.#goingOn.set(config.name, log);
       try {
         await this.#actions.create(config);
+      } catch (error) {
+        this.#notes.gaveUp(config.name);
+        throw error;
       } finally {
         this.#goingOn.delete(config.name);
       }
     };
-    if (delayMs === 0) return create();
-    this.#log.warn(`domain '${config.name}' keeps ending soon after its start, next one in ${delayMs / 1000} s`);
+    const delayMs = (at - this.#clock.now()) / 1e6;
+    if (delayMs <= 0) return create();
     const timer = setTimeout(() => {
       this.#waiting.delete(timer);
       create().catch(error => {
@@ -188,11 +239,11 @@ export class Monitor {
   #delay(record: DomainRecord): number {
     const { name } = record.config;
     if ((this.#clock.now() - record.startedAt) / 1e6 >= SHORT_LIFE_MS) {
-      this.#shortLives.delete(name);
+      this.#notes.shortLives.delete(name);
       return 0;
     }
-    const before = this.#shortLives.get(name) ?? 0;
-    this.#shortLives.set(name, before + 1);
+    const before = this.#notes.shortLives.get(name) ?? 0;
+    this.#notes.shortLives.note(name, before + 1);
     return before === 0 ? 0 : Math.min(FIRST_DELAY_MS * 2 ** (before - 1), LONGEST_DELAY_MS);
   }
 

@@ -6,6 +6,7 @@ import type { ImageLoader } from './bundle-program.ts';
 import type { DomainRecords } from './domain-records.ts';
 import type { FaultPlans } from './faults/fault-plans.ts';
 import type { FreeMemory } from './free-memory.ts';
+import type { Ledger } from './ledger.ts';
 import type { Order } from './order.ts';
 import type { Scheduling } from './scheduling.ts';
 import type { Xc } from './xc.ts';
@@ -17,6 +18,7 @@ export interface ToolstackParts {
   readonly clock: Clock;
   readonly runDir: string;
   readonly images: ImageLoader;
+  readonly ledger: Ledger;
   readonly records: DomainRecords;
   readonly memory: FreeMemory;
   /** Of those that are being created. */

@@ -9,7 +9,6 @@ import {
   type DomainEvent,
   type DomainInfo,
   type Domid,
-  EVENT_HISTORY,
   type HostEvent,
   type HostInfo,
   type Log,
@@ -29,25 +28,32 @@ import { type CreateOptions, createDomain, type OnPhase } from './create-domain.
 import { destroyDomain } from './destroy-domain.ts';
 import { rememberTarget, setMaxMemory, setMemoryTarget } from './domain-memory.ts';
 import { writeNodes } from './domain-nodes.ts';
-import { DOM0_NAME, type DomainRecord, DomainRecords } from './domain-records.ts';
+import { type Coming, DOM0_NAME, type DomainRecord, DomainRecords } from './domain-records.ts';
 import { setVcpus } from './domain-vcpus.ts';
 import { driverDomainCounters, isOwnDriverDomain, mergedCounters } from './driver-domains.ts';
 import { dumpCore, dumpCoreTo } from './dump-core.ts';
+import { EventHistory } from './event-history.ts';
 import { FaultPlans } from './faults/fault-plans.ts';
 import { strikesOf } from './faults/strikes.ts';
 import { FreeMemory } from './free-memory.ts';
 import { hostInfo } from './host-info.ts';
 import { freeVifNumber, type PluggableType, plug, recordOf, unplugDevice } from './hotplug.ts';
+import type { Ledger, Table } from './ledger.ts';
 import { Locks } from './locks.ts';
-import { Monitor } from './monitor.ts';
+import { Monitor, type MonitorNotes } from './monitor.ts';
 import { Order } from './order.ts';
 import type { ToolstackParts } from './parts.ts';
+import { Recovery } from './recovery.ts';
 import { Scheduling } from './scheduling.ts';
 import { requestShutdown } from './shutdown-domain.ts';
 import { Tracing } from './trace.ts';
 import { Waits } from './waits.ts';
 import type { Xc, XcDomainInfo } from './xc.ts';
+import { XcTrace } from './xc-trace.ts';
 import { domainPath, namePath, readableBy, vmPath } from './xenstore-paths.ts';
+
+/** The ledger's table of bridges: their MTU, by name. */
+export const BRIDGES = 'bridges';
 
 /** dom0's bridges, which netback has. */
 export interface Bridges {
@@ -62,6 +68,8 @@ export interface ToolstackOptions {
   readonly clock: Clock;
   readonly runDir: string;
   readonly consoled: Consoled;
+  /** What it must not forget. */
+  readonly ledger: Ledger;
   readonly bridges: Bridges;
   /** Resolves when dom0's backends have acted on every change of xenstore up to now. */
   readonly backendsSettled: () => Promise<void>;
@@ -83,23 +91,28 @@ export class Toolstack {
   readonly #locks = new Locks();
   readonly #waits = new Waits();
   readonly #listeners = new Set<(event: HostEvent) => void>();
-  readonly #history: HostEvent[] = [];
+  readonly #history: EventHistory;
   /** What is to go wrong on purpose. */
   readonly faults: FaultPlans;
   /** What `xl up` wants remembered. */
-  readonly topologies = new TopologyNotes();
+  readonly topologies: TopologyNotes;
   /** How often in a row the domain of a name was restarted, by whom that happened to. */
-  readonly #restarts = new Map<string, number>();
+  readonly #restarts: Table<number>;
+  readonly #bridgeTable: Table<number>;
   #down = false;
 
   constructor(options: ToolstackOptions) {
-    const { xc, xs, log, clock, runDir } = options;
+    const { xc, xs, log, clock, runDir, ledger } = options;
     const paths = runPaths(runDir);
     const watch = new DomainWatch(xc, xs, log, {
       shutdown: info => this.#hasShutDown(info),
       gone: domid => this.#hasGone(domid),
     });
-    const records = new DomainRecords();
+    const records = new DomainRecords(ledger);
+    this.#history = new EventHistory(ledger);
+    this.topologies = new TopologyNotes(ledger.table('topologies'));
+    this.#restarts = ledger.table('restarts');
+    this.#bridgeTable = ledger.table(BRIDGES);
     const memory = new FreeMemory({ xc, xs, records, log });
     this.scheduling = new Scheduling({ xc, xs, log }, domid => this.#nameOf(domid));
     const order = new Order();
@@ -128,19 +141,45 @@ export class Toolstack {
         crashMessage: record => crashMessage(xc, record.domid),
         destroy: record => this.#destroy(record.domid),
         create: config => this.#restart(config),
-        preserveAs: (record, name, uuid) => this.#preserveAs(record, name, uuid),
+        preserveAs: (record, name, uuid, coming) => this.#preserveAs(record, name, uuid, coming),
         dumpCore: async record => {
           const path = paths.coreDump(record.config.name);
           await dumpCoreTo(xc, record.domid, path);
         },
       },
-      { log, clock, paths },
+      { log, clock, paths, notes: this.#monitorNotes() },
     );
+  }
+  #monitorNotes(): MonitorNotes {
+    const { records, ledger } = this.#parts;
+    return {
+      acted: ({ domid }) => records.note(domid, { acted: true }),
+      comes: ({ domid, config }, coming) =>
+        records.together(() => {
+          records.note(domid, { phase: 'going' });
+          records.comings.note(config.name, coming);
+        }),
+      gaveUp: name => records.comings.delete(name),
+      shortLives: ledger.table('shortLives'),
+    };
   }
 
   async start(): Promise<void> {
     await this.#parts.watch.start();
     await this.faults.start();
+  }
+  /** Instead of `start`, when another one has ended. Resolves when everything is as it should be, or will be soon. */
+  async goOn(): Promise<void> {
+    const { xc } = this.#parts;
+    const recovery = new Recovery(this.#parts, {
+      finish: record => this.#created(record),
+      destroy: domid => this.#destroy(domid),
+      monitor: this.#monitor,
+      hasShutDown: (record, reason) => this.#monitor.shutdown(record, reason),
+    });
+    new XcTrace(xc).disable(); // whoever read the trace has lost us
+    await recovery.run();
+    await this.start();
   }
 
   // ---- life ----
@@ -149,9 +188,16 @@ export class Toolstack {
     if (this.#down) throw new XenError('ECANCELED', 'the host is going down');
     const domid = await createDomain(this.#parts, config, options, onPhase);
     this.#monitor.watch(domid, config, options.monitor);
-    this.#restarts.delete(config.name);
-    this.#tell('created', domid, config.name, null);
+    this.#created(this.#parts.records.get(domid)!);
     return domid;
+  }
+  #created({ domid, config }: DomainRecord): void {
+    const { records, ledger } = this.#parts;
+    ledger.together(() => {
+      records.note(domid, { phase: 'there' });
+      this.#restarts.delete(config.name);
+      this.#tell('created', domid, config.name, null);
+    });
   }
 
   /** Resolves when the domain is gone. */
@@ -252,7 +298,7 @@ export class Toolstack {
         { path: namePath(domid), value: name },
         { path: `${vmPath(config.uuid)}/name`, value: name },
       ]);
-      record.config = config;
+      records.change(domid, { config });
     } finally {
       free();
     }
@@ -273,7 +319,7 @@ export class Toolstack {
       throw new XenError('EINVAL', `dom${domid}: driver_domain: a domain with a kernel does not become one without`);
     // Its devices are those that it has: another one comes by attaching it.
     const { disks, vifs, pvcalls } = record.config;
-    record.config = { ...config, name, uuid, disks, vifs, pvcalls };
+    this.#parts.records.change(domid, { config: { ...config, name, uuid, disks, vifs, pvcalls } });
   }
   /** The unix socket of a domain's console. */
   console(domid: Domid): string {
@@ -326,7 +372,7 @@ export class Toolstack {
 
   /** What was told to who subscribed, oldest first. */
   history(): readonly HostEvent[] {
-    return this.#history;
+    return this.#history.events();
   }
   restarts(): { domid: Domid; restarts: number }[] {
     const all = this.#parts.records.all();
@@ -335,11 +381,13 @@ export class Toolstack {
 
   // ---- bridges ----
 
-  createBridge(name: string, mtu: number): Promise<void> {
-    return this.#bridges.create(name, mtu);
+  async createBridge(name: string, mtu: number): Promise<void> {
+    await this.#bridges.create(name, mtu);
+    this.#bridgeTable.set(name, mtu);
   }
-  deleteBridge(name: string): Promise<void> {
-    return this.#bridges.delete(name);
+  async deleteBridge(name: string): Promise<void> {
+    await this.#bridges.delete(name);
+    this.#bridgeTable.delete(name);
   }
 
   // ---- the host ----
@@ -362,7 +410,7 @@ export class Toolstack {
   async #restart(config: DomainConfig): Promise<void> {
     const before = this.#restarts.get(config.name) ?? 0;
     await this.create(config, { paused: false, monitor: true });
-    this.#restarts.set(config.name, before + 1);
+    this.#restarts.note(config.name, before + 1);
   }
 
   /** Throws ESRCH when there is no such domain, EINVAL for domain 0. */
@@ -376,16 +424,19 @@ export class Toolstack {
   /** One at a time for each domain: a second one waits for the first and then has nothing to do. */
   #destroy(domid: Domid): Promise<void> {
     return this.#locks.run(domid, async () => {
-      const { xc, records } = this.#parts;
+      const { xc, records, ledger, watch } = this.#parts;
       const info = xc.domainInfo(domid);
       const record = records.get(domid);
       if (info === undefined && record === undefined) return;
       const uuid = record?.config.uuid ?? info!.uuid;
       const name = record?.config.name ?? null;
-      await destroyDomain(this.#parts, domid, uuid);
+      await destroyDomain(this.#parts, domid, uuid).finally(() => watch.remove(domid));
+      ledger.together(() => {
+        records.remove(domid);
+        this.#tell('destroyed', domid, name, null);
+      });
       this.#monitor.destroyed(domid);
       this.#waits.end(domid, 'destroyed', null);
-      this.#tell('destroyed', domid, name, null);
     });
   }
 
@@ -393,9 +444,11 @@ export class Toolstack {
     const { domid, shutdownReason: reason } = info;
     const record = this.#parts.records.get(domid);
     if (record === undefined || record.ended) return;
-    record.ended = true;
+    this.#parts.ledger.together(() => {
+      this.#parts.records.note(domid, { ended: true });
+      this.#tell('shutdown', domid, record.config.name, reason);
+    });
     this.#waits.end(domid, 'shutdown', reason);
-    this.#tell('shutdown', domid, record.config.name, reason);
     void this.#monitor.shutdown(record, reason); // never rejects
   }
   /** Gone without our doing: clear away what is left of it. */
@@ -403,7 +456,7 @@ export class Toolstack {
     this.#destroy(domid).catch(error => this.#parts.log.error(`clearing away dom${domid}: ${error.message}`));
   }
 
-  async #preserveAs(record: DomainRecord, name: string, uuid: string): Promise<void> {
+  async #preserveAs(record: DomainRecord, name: string, uuid: string, coming: Coming): Promise<void> {
     const { xc, xs, records, clock } = this.#parts;
     const { domid, config } = record;
     // Its disks and vifs are for the domain that takes its place.
@@ -421,7 +474,10 @@ export class Toolstack {
       { path: namePath(domid), value: name },
     ]);
     const preserved: DomainConfig = { ...config, name, uuid, disks: [], vifs: [], pvcalls: [] };
-    records.add({ ...record, config: preserved, startedAt: clock.now() });
+    records.together(() => {
+      records.note(domid, { config: preserved, startedAt: clock.now(), acted: true });
+      records.comings.note(coming.config.name, coming);
+    });
   }
 
   async #describe(info: XcDomainInfo, cpupool: string): Promise<DomainInfo> {
@@ -455,9 +511,7 @@ export class Toolstack {
     this.#tellAll(event);
   }
   #tellAll(event: HostEvent): void {
-    const same =
-      this.#history.push(event) > EVENT_HISTORY ? this.#history.filter(one => one.event === event.event) : [];
-    if (same.length > EVENT_HISTORY) this.#history.splice(this.#history.indexOf(same[0]!), 1);
+    this.#history.add(event);
     for (const listener of this.#listeners) listener(event);
   }
 }

@@ -1,6 +1,9 @@
 // What the records of the journal say, and how each becomes bytes.
 import { Packr } from 'msgpackr';
-import type { Batch } from './journal-file.ts';
+import type { Batch, JournalFormat } from '../journal-file.ts';
+
+/** "xsjournl" */
+export const FORMAT: JournalFormat = { owner: 'xenstored', magic: 0x6c6e72756f6a7378n, version: 1 };
 
 /** A domain's request bytes: u16 domid, i16 used, u32 all its output ever, the bytes. */
 export const RING = 1;

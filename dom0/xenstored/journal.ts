@@ -1,12 +1,13 @@
 // What a killed daemon leaves its successor: a snapshot, then every input since. The state of the daemon is the
 // fold of its inputs, so the successor does them again, and each has the effect and the reply it had before.
 import { type Clock, type Log, XenError } from '#pvbus';
+import { Batch, type JournalDisk, type JournalFile } from '../journal-file.ts';
 import type { Connection } from './connection.ts';
-import { Batch, type JournalDisk, type JournalFile } from './journal-file.ts';
 import {
   ASKED,
   COMMIT,
   DOMAINS,
+  FORMAT,
   GIVEN,
   NODES,
   putData,
@@ -231,7 +232,7 @@ export class Journal implements Recorder {
     try {
       const file = disk.create();
       const batch = new Batch();
-      batch.header();
+      batch.header(FORMAT);
       file.append(batch.bytes);
       this.#compaction = {
         file,

@@ -2,9 +2,9 @@
 // all that is left for the moment of the change is the end of it and the sockets (see succession.ts).
 import { rmSync } from 'node:fs';
 import { acceptSocket, closeFd, EPOLLIN, type Epoll, type Log, XenError, XS_CONTROL } from '#pvbus';
+import type { JournalDisk } from '../journal-file.ts';
 import type { Connection } from './connection.ts';
 import type { Journal } from './journal.ts';
-import type { JournalDisk } from './journal-file.ts';
 import { listenAt } from './listening-socket.ts';
 import type { Server } from './server.ts';
 import type { Sockets } from './sockets.ts';

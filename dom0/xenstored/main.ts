@@ -24,12 +24,12 @@ import {
   XenError,
   XS_CONTROL,
 } from '#pvbus';
+import { FileDisk, type JournalDisk } from '../journal-file.ts';
 import { ControlFiles } from './control-files.ts';
 import { Daemon } from './daemon.ts';
 import { DomainRehearsal } from './domain-rehearsal.ts';
 import type { DomainDoor } from './domains.ts';
 import { Journal } from './journal.ts';
-import { FileDisk, type JournalDisk } from './journal-file.ts';
 import { listenAt } from './listening-socket.ts';
 import { LiveUpdate } from './live-update.ts';
 import { noHypervisor } from './no-hypervisor.ts';

@@ -1,5 +1,5 @@
 // A journal in memory, of no longer than a rehearsal.
-import type { JournalDisk, JournalFile } from './journal-file.ts';
+import type { JournalDisk, JournalFile } from '../journal-file.ts';
 
 export class PlayDisk implements JournalDisk, JournalFile {
   readonly #written: Uint8Array[] = [];

@@ -1,10 +1,11 @@
 // The inputs of a journal, done again on a new daemon.
 import { domid, type Log, XenError } from '#pvbus';
-import { type JournalRecord, readHeader, recordsOf } from './journal-file.ts';
+import { type JournalRecord, readHeader, recordsOf } from '../journal-file.ts';
 import {
   ASKED,
   COMMIT,
   DOMAINS,
+  FORMAT,
   GIVEN,
   NODES,
   REQUEST,
@@ -50,7 +51,7 @@ export class Replay {
   /** `bytes`: of the journal, from `end` on. Throws EINVAL when it is none, or of another version. */
   take(bytes: Uint8Array): void {
     const start = this.#end;
-    if (start === 0) this.#end = readHeader(bytes);
+    if (start === 0) this.#end = readHeader(bytes, FORMAT);
     for (const record of recordsOf(bytes, this.#end - start)) {
       this.#end = start + record.end;
       if (this.#snapshotEnd > 0) {

@@ -1,6 +1,6 @@
 // Taking over from a daemon that serves (see succession.ts).
 import { connectSocket, ERRNO, errnoName, type Log, streamSocket, XenError } from '#pvbus';
-import type { JournalDisk } from './journal-file.ts';
+import type { JournalDisk } from '../journal-file.ts';
 import { Replay } from './replay.ts';
 import type { Server } from './server.ts';
 import { CLIENT, GO, HERE, JOURNAL, LISTENER, READ, READY, type SocketState, SuccessionLink } from './succession.ts';

@@ -1,6 +1,6 @@
 // A disk for a journal in memory, which can die with the daemon: what was appended is there afterwards, what
 // was about to be is not.
-import type { JournalDisk, JournalFile } from '../../dom0/xenstored/journal-file.ts';
+import type { JournalDisk, JournalFile } from '../../dom0/journal-file.ts';
 
 /** Thrown where the process is killed. */
 export class Killed extends Error {}

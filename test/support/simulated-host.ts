@@ -27,6 +27,8 @@ import { createNetback } from '../../dom0/backends/netback/device.ts';
 import { NetbackWorker } from '../../dom0/backends/netback/worker.ts';
 import { pvcallsBackend } from '../../dom0/backends/pvcalls/device.ts';
 import { PvcallsWorker } from '../../dom0/backends/pvcalls/worker.ts';
+import { FileDisk } from '../../dom0/journal-file.ts';
+import { Ledger } from '../../dom0/toolstack/ledger.ts';
 import { Toolstack } from '../../dom0/toolstack/toolstack.ts';
 import { Xc } from '../../dom0/toolstack/xc.ts';
 import { Server } from '../../dom0/xenstored/server.ts';
@@ -115,6 +117,7 @@ export class SimulatedHost {
       clock,
       runDir: this.dir,
       consoled: this.consoled,
+      ledger: Ledger.begin(new FileDisk(runPaths(this.dir).toolstackJournal), log),
       bridges: {
         create: async (name, mtu) => void (await netback.call({ op: 'createBridge', name, mtu })),
         delete: async name => void (await netback.call({ op: 'deleteBridge', name })),

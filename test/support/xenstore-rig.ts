@@ -17,11 +17,11 @@ import {
   xenstoreFrame,
   xenstoreRing,
 } from '#pvbus';
+import type { JournalDisk } from '../../dom0/journal-file.ts';
 import type { Connection } from '../../dom0/xenstored/connection.ts';
 import { ControlFiles } from '../../dom0/xenstored/control-files.ts';
 import type { DomainDoor, DomainInfo } from '../../dom0/xenstored/domains.ts';
 import { Journal } from '../../dom0/xenstored/journal.ts';
-import type { JournalDisk } from '../../dom0/xenstored/journal-file.ts';
 import { Server } from '../../dom0/xenstored/server.ts';
 
 /** A clock that stands until it is moved. */

@@ -18,6 +18,8 @@ export interface ConsoleClientsOptions {
   readonly stats: ConsoleStats;
   /** Take typed bytes; returns how many were taken. The rest is offered again after resume(). */
   type(bytes: Uint8Array): number;
+  /** What the guest said before. */
+  readonly past: Uint8Array;
 }
 
 interface Client {
@@ -35,6 +37,7 @@ export class ConsoleClients {
   private constructor(options: ConsoleClientsOptions, server: Server) {
     this.#options = options;
     this.#server = server;
+    this.#scrollback.append(options.past);
     server.on('connection', socket => this.#attach(socket));
   }
 

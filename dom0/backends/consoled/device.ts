@@ -16,7 +16,7 @@ import {
   type XenstoreClient,
 } from '#pvbus';
 import { ConsoleClients } from './console-clients.ts';
-import { LogFile } from './log-file.ts';
+import { endOf, LogFile } from './log-file.ts';
 import { ConsoleStats } from './stats.ts';
 import { ConsoleTerminal } from './terminal.ts';
 import { ConsoleWorker } from './worker.ts';
@@ -114,6 +114,8 @@ interface Parts {
   readonly terminal: ConsoleTerminal | undefined;
 }
 
+const NOTHING = new Uint8Array(0);
+
 export class Consoled {
   readonly #options: ConsoledOptions;
   readonly #devices = new Map<number, ConsoleDevice>();
@@ -122,13 +124,18 @@ export class Consoled {
     this.#options = options;
   }
 
-  /** Serve the console of a domain; its port is `remotePort`, or what xenstore says. Its log is named after `name`. */
+  /**
+   * Serve the console of a domain; its port is `remotePort`, or, when it is not a new domain, what xenstore says. Its
+   * log is named after `name`.
+   */
   async connect(domid: Domid, name: string, remotePort?: EvtchnPort): Promise<void> {
     const { vcpu, log } = this.#options;
     const stats = new ConsoleStats();
     const path = this.socketPath(domid);
     const type = (bytes: Uint8Array): number => this.#type(domid, bytes);
-    const opening = ConsoleClients.open({ path, label: `console of dom${domid}`, log, stats, type });
+    // Who attaches sees what the guest has said before, also when it was another process that heard it.
+    const past = remotePort === undefined ? endOf(runPaths(this.#options.runDir).consoleLog(name)) : NOTHING;
+    const opening = ConsoleClients.open({ path, label: `console of dom${domid}`, log, stats, type, past });
     const known = remotePort ?? this.#portOf(domid);
     Promise.resolve(known).catch(() => {}); // heard of below, unless the socket failed first
     const clients = await opening;

@@ -1,5 +1,6 @@
 // A console's log: appended to, never longer than its bound. A full one is kept once, as NAME.1.
-import { closeSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, renameSync, writeSync } from 'node:fs';
+import { SCROLLBACK_BYTES } from './scrollback.ts';
 
 export const MAX_LOG_BYTES = 1 << 20;
 
@@ -63,5 +64,22 @@ export class LogFile {
     this.close();
     this.#disk.rename(this.path, `${this.path}.1`);
     this.#size = 0;
+  }
+}
+
+/** The last bytes of a log, for a scrollback; none where there is no log. */
+export function endOf(path: string): Uint8Array {
+  let fd: number;
+  try {
+    fd = openSync(path, 'r');
+  } catch {
+    return new Uint8Array(0); // it could not be kept: then there is nothing to show
+  }
+  try {
+    const { size } = fstatSync(fd);
+    const bytes = new Uint8Array(Math.min(size, SCROLLBACK_BYTES));
+    return bytes.subarray(0, readSync(fd, bytes, 0, bytes.length, size - bytes.length));
+  } finally {
+    closeSync(fd);
   }
 }

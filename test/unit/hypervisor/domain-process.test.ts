@@ -191,7 +191,7 @@ describe('xenstored that ends', () => {
   });
 });
 
-it('the end of another process of dom0 is not made good', () => {
+it('the end of a process of dom0 that never served is not made good', () => {
   const dom0 = spawned().find(({ program }) => program === 'dom0.js')!;
   ends(dom0);
   expect(spawned().filter(({ program }) => program === 'dom0.js')).toHaveLength(1);
@@ -245,7 +245,7 @@ describe('a successor beside a process that lives', () => {
     expect(op(XENOLITHOP_successor_waits)).toBe(0);
   });
 
-  it('is not for a process that cannot be replaced', () => {
+  it('is not for a process that does not hand over', () => {
     expect(op(XENOLITHOP_successor, 0)).toBe(-XEN_EOPNOTSUPP);
     expect(op(XENOLITHOP_successor_waits, 0)).toBe(0);
     expect(op(XENOLITHOP_handover, 0)).toBe(-XEN_ENOENT);

@@ -13,7 +13,7 @@ import {
   SHUTDOWN_watchdog,
 } from '#pvbus';
 import type { DomainRecord } from '../../../../dom0/toolstack/domain-records.ts';
-import { Monitor } from '../../../../dom0/toolstack/monitor.ts';
+import { Monitor, type MonitorNotes } from '../../../../dom0/toolstack/monitor.ts';
 import { ListLog, StandingClock } from '../../../support/xenstore-rig.ts';
 import { domainConfig } from './domain-config.ts';
 
@@ -35,6 +35,19 @@ function rig(
   const log = new ListLog();
   const clock = new StandingClock();
   const done: string[] = [];
+  const noted: string[] = [];
+  const shortLives = new Map<string, number>();
+  const notes: MonitorNotes = {
+    acted: ({ domid }) => void noted.push(`dom${domid} acted upon`),
+    comes: ({ domid }, { config, at }) =>
+      void noted.push(`after dom${domid}, ${config.name} in ${(at - clock.now()) / 1e6} ms`),
+    gaveUp: name => void noted.push(`gave up ${name}`),
+    shortLives: {
+      get: name => shortLives.get(name),
+      note: (name, count) => void shortLives.set(name, count),
+      delete: name => void shortLives.delete(name),
+    },
+  };
   const monitor = new Monitor(
     {
       crashMessage: () => options.message,
@@ -50,17 +63,20 @@ function rig(
         if (options.noRoom) throw new Error('no room');
       },
     },
-    { log, clock, paths: runPaths(dir) },
+    { log, clock, paths: runPaths(dir), notes },
   );
   const record: DomainRecord = {
     domid: domid(3),
     config: domainConfig({ name: 'web', ...config }),
     monitor: options.monitor ?? true,
     startedAt: clock.now(),
+    phase: 'there',
+    paused: false,
     ended: true,
+    acted: false,
   };
   clock.advance(60e9);
-  return { log, clock, done, monitor, record };
+  return { log, clock, done, noted, monitor, record };
 }
 
 describe('a domain that has shut down', () => {

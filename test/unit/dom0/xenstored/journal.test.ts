@@ -250,7 +250,7 @@ describe('a journal', () => {
     expect(disk.file!.bytes.toString()).toBe('something else altogether');
     good.writeUInt32LE(99, 8);
     disk.file!.bytes = good;
-    expect(() => rig.restart()).toThrow('a journal of version 99; this xenstored reads version 1');
+    expect(() => rig.restart()).toThrow('a journal of version 99; xenstored reads version 1');
   });
 
   it('on a full disk is given up, said so, and kept again when there is room', () => {

@@ -24,6 +24,7 @@ async function serve(room = { bytes: 1 << 20 }) {
   const stats = new ConsoleStats();
   const typed: Buffer[] = [];
   open.clients = await ConsoleClients.open({
+    past: new Uint8Array(0),
     path,
     label: 'console of dom7',
     log,

@@ -16,9 +16,14 @@ import {
 import { crc32 } from 'node:zlib';
 import { XenError } from '#pvbus';
 
-/** "xsjournl", then the version of all that follows. */
-const MAGIC = 0x6c6e72756f6a7378n;
-export const JOURNAL_VERSION = 1;
+/** What a journal's header says of what follows: whose it is, and in which version. */
+export interface JournalFormat {
+  /** Whoever keeps it, as messages name it. */
+  readonly owner: string;
+  /** Eight characters. */
+  readonly magic: bigint;
+  readonly version: number;
+}
 const HEADER_BYTES = 16;
 const RECORD_HEADER = 8;
 /** No record is longer: a claim of more is damage. */
@@ -168,10 +173,10 @@ export class Batch {
   clear(): void {
     this.#length = 0;
   }
-  header(): void {
+  header({ magic, version }: JournalFormat): void {
     this.#room(HEADER_BYTES);
-    this.view.setBigUint64(this.#length, MAGIC, true);
-    this.view.setUint32(this.#length + 8, JOURNAL_VERSION, true);
+    this.view.setBigUint64(this.#length, magic, true);
+    this.view.setUint32(this.#length + 8, version, true);
     this.view.setUint32(this.#length + 12, 0, true);
     this.#length += HEADER_BYTES;
   }
@@ -211,16 +216,14 @@ export interface JournalRecord {
   readonly end: number;
 }
 
-/** The length of a journal's header. Throws EINVAL when this is not a journal, or one of another version. */
-export function readHeader(file: Uint8Array): number {
+/** The length of a journal's header. Throws EINVAL when this is another journal, or one of another version. */
+export function readHeader(file: Uint8Array, { owner, magic, version: ours }: JournalFormat): number {
   const view = new DataView(file.buffer, file.byteOffset, file.length);
-  if (file.length < HEADER_BYTES || view.getBigUint64(0, true) !== MAGIC) {
-    throw new XenError('EINVAL', 'this is not a journal of xenstored');
+  if (file.length < HEADER_BYTES || view.getBigUint64(0, true) !== magic) {
+    throw new XenError('EINVAL', `this is not a journal of ${owner}`);
   }
   const version = view.getUint32(8, true);
-  if (version !== JOURNAL_VERSION) {
-    throw new XenError('EINVAL', `a journal of version ${version}; this xenstored reads version ${JOURNAL_VERSION}`);
-  }
+  if (version !== ours) throw new XenError('EINVAL', `a journal of version ${version}; ${owner} reads version ${ours}`);
   return HEADER_BYTES;
 }
 

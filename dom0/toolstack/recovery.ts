@@ -1,0 +1,183 @@
+// A toolstack that takes the place of one that has ended: what that one left is compared with the domains that the
+// hypervisor has and the nodes that xenstore has, and what was half done is brought to its end, or undone.
+import { domid as asDomid, type Domid, readKey, XenbusState, XenError } from '#pvbus';
+import { type DevicePaths, listDevices, removeDevice } from './add-device.ts';
+import { destroyDomain } from './destroy-domain.ts';
+import { devicesOf } from './devices.ts';
+import { BACKEND_TYPES, removeDomainNodes } from './domain-nodes.ts';
+import type { DomainRecord } from './domain-records.ts';
+import { removePlugged } from './hotplug.ts';
+import type { Monitor } from './monitor.ts';
+import type { ToolstackParts } from './parts.ts';
+import type { XcDomainInfo } from './xc.ts';
+import { domainPath } from './xenstore-paths.ts';
+
+export interface RecoveryActions {
+  /** All that was left to do for it is done: it is told of. */
+  finish(record: DomainRecord): void;
+  destroy(domid: Domid): Promise<void>;
+  readonly monitor: Pick<Monitor, 'goOn' | 'expect'>;
+  /** Never rejects. */
+  hasShutDown(record: DomainRecord, reason: number): Promise<void>;
+}
+
+export class Recovery {
+  readonly #parts: ToolstackParts;
+  readonly #actions: RecoveryActions;
+
+  constructor(parts: ToolstackParts, actions: RecoveryActions) {
+    this.#parts = parts;
+    this.#actions = actions;
+  }
+
+  /** Resolves when what there is is known and served; ends that were begun come to theirs later. */
+  async run(): Promise<void> {
+    const { xc, records } = this.#parts;
+    const there = new Map(xc.domainInfoList().map(info => [info.domid, info]));
+    const { log } = this.#parts;
+    log.info(`the toolstack goes on where another process of dom0 has ended: ${records.all().length} domains`);
+    const undoing = this.#undoCreations([...there.values()]);
+    await this.#removeLeftNodes(new Set(there.keys()));
+    for (const record of records.all()) await this.#goOn(record, there.get(record.domid));
+    for (const coming of records.comings.values()) this.#expect(coming.config.name);
+    await undoing;
+  }
+  #expect(name: string): void {
+    const { records } = this.#parts;
+    const coming = records.comings.get(name)!;
+    // It comes when its predecessor is gone, whose end goes on by itself.
+    const before = records.byName(name);
+    if (before === undefined) this.#actions.monitor.expect(coming);
+    else
+      this.#background(`the end of dom${before.domid}`, async () => {
+        await this.#actions.destroy(before.domid);
+        this.#actions.monitor.expect(coming);
+      });
+  }
+
+  // ---- creations ----
+
+  /** Those that had no record yet. Resolves when nothing is left of them. */
+  async #undoCreations(infos: readonly XcDomainInfo[]): Promise<void> {
+    const { records, log } = this.#parts;
+    for (const [name, config] of records.creations.entries()) {
+      const known = infos.find(({ uuid, domid }) => uuid === config.uuid && records.get(domid) === undefined);
+      if (known === undefined) {
+        records.creations.delete(name);
+        continue;
+      }
+      const { domid, uuid } = known;
+      const release = records.claim(config);
+      log.warn(`dom${domid}, '${name}', was being created when dom0's process ended: undone`);
+      this.#background(`undoing dom${domid}`, async () => {
+        try {
+          await destroyDomain(this.#parts, domid, uuid);
+          records.creations.delete(String(name));
+        } finally {
+          release();
+        }
+      });
+    }
+  }
+
+  // ---- domains that are known ----
+
+  async #goOn(record: DomainRecord, info: XcDomainInfo | undefined): Promise<void> {
+    const { domid, config } = record;
+    const { xc, watch, log, records } = this.#parts;
+    const coming = records.comings.has(config.name);
+    if (info === undefined || info.dying || record.phase === 'going') {
+      log.warn(`dom${domid}, '${config.name}', was being destroyed, or ended meanwhile: cleared away`);
+      if (!coming) this.#background(`the end of dom${domid}`, () => this.#actions.destroy(domid));
+      return;
+    }
+    await this.#serveConsole(record);
+    this.#actions.monitor.goOn(record);
+    if (record.phase === 'built') {
+      if (!record.paused && info.paused) xc.unpauseDomain(domid);
+      log.info(`dom${domid}, '${config.name}', was all but created when dom0's process ended: finished`);
+      this.#actions.finish(record);
+    }
+    await this.#settleDevices(record);
+    if (record.ended && !record.acted && info.shutdown) void this.#actions.hasShutDown(record, info.shutdownReason);
+    else watch.add(domid);
+  }
+  async #serveConsole({ domid, config }: DomainRecord): Promise<void> {
+    const { consoled, log } = this.#parts;
+    await consoled
+      .connect(domid, config.name)
+      .catch(error => log.error(`console of dom${domid}: ${error instanceof Error ? error.message : error}`));
+  }
+
+  /** What was being plugged in goes; what was being unplugged has gone. */
+  async #settleDevices(record: DomainRecord): Promise<void> {
+    const { xs, log, records } = this.#parts;
+    const { domid, config } = record;
+    const wanted = new Set(devicesOf(config, () => asDomid(0)).map(({ type, devid }) => `${type} ${devid}`));
+    const there = new Set<string>();
+    for (const device of await listDevices(xs, domid)) {
+      const name = `${device.type} ${device.devid}`;
+      if (wanted.has(name) && (await this.#isWhole(device))) {
+        there.add(name);
+        continue;
+      }
+      log.warn(`dom${domid}: ${name} was being attached or detached when dom0's process ended: taken away`);
+      await removePlugged(this.#parts, device);
+    }
+    const left = <T extends { devid: number }>(type: string, devices: readonly T[]): T[] =>
+      devices.filter(({ devid }) => there.has(`${type} ${devid}`));
+    const [disks, vifs] = [left('vbd', config.disks), left('vif', config.vifs)];
+    if (disks.length < config.disks.length || vifs.length < config.vifs.length)
+      records.note(domid, { config: { ...config, disks, vifs } });
+  }
+  /** Its nodes are there, at both ends, and it is meant to stay. */
+  async #isWhole({ backend, frontend }: DevicePaths): Promise<boolean> {
+    const { xs } = this.#parts;
+    const [online, state, frontendState] = await Promise.all(
+      [`${backend}/online`, `${backend}/state`, `${frontend}/state`].map(path => readKey(xs, path)),
+    );
+    const closing = online === '0' && (state === String(XenbusState.Closing) || state === String(XenbusState.Closed));
+    return state !== undefined && frontendState !== undefined && !closing;
+  }
+
+  // ---- nodes of domains that are gone ----
+
+  async #removeLeftNodes(there: ReadonlySet<Domid>): Promise<void> {
+    const { xs, log, records } = this.#parts;
+    const left = new Set<number>();
+    const look = async (path: string): Promise<void> => {
+      for (const name of await this.#children(path)) {
+        const id = Number(name);
+        if (Number.isInteger(id) && !there.has(asDomid(id)) && records.get(asDomid(id)) === undefined) left.add(id);
+      }
+    };
+    await Promise.all(
+      ['/local/domain', '/libxl', ...BACKEND_TYPES.map(type => `${domainPath(0)}/backend/${type}`)].map(look),
+    );
+    for (const id of left) {
+      const domid = asDomid(id);
+      const vm = await readKey(xs, `${domainPath(id)}/vm`);
+      const devices = await listDevices(xs, domid);
+      for (const device of devices) await removeDevice(this.#parts, device);
+      await removeDomainNodes(
+        xs,
+        domid,
+        vm?.replace('/vm/', '') ?? 'none',
+        devices.map(({ backend }) => backend),
+      );
+      log.warn(`xenstore had nodes of dom${id}, which is gone: removed`);
+    }
+  }
+  async #children(path: string): Promise<string[]> {
+    try {
+      return await this.#parts.xs.directory(path);
+    } catch (error) {
+      if (error instanceof XenError && error.code === 'ENOENT') return [];
+      throw error;
+    }
+  }
+
+  #background(what: string, body: () => Promise<void>): void {
+    body().catch(error => this.#parts.log.error(`${what}: ${error instanceof Error ? error.message : error}`));
+  }
+}
