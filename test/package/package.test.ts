@@ -89,6 +89,16 @@ describe.skipIf(at.unreachable !== undefined)(
       copyFileSync(join(root, 'test/package/docker-seccomp.py'), filter);
       // The filter is there: what it denies fails.
       expect((await at.run('python3', filter, 'unshare', '--user', 'true')).exitCode).not.toBe(0);
+      const lacking = async (...filters: string[]): Promise<string[]> => {
+        const { stdout, exitCode } = await at.run('python3', filter, ...filters, 'npx', 'xl', 'doctor', '--json');
+        expect(exitCode).toBe(0);
+        const { checks } = JSON.parse(stdout) as { checks: { name: string; lost: string | null; advice: string }[] };
+        const lost = checks.filter(check => check.lost !== null);
+        expect(lost.find(({ name }) => name === 'user_namespaces')?.advice).toContain('seccomp=unconfined');
+        return lost.map(({ name }) => name);
+      };
+      expect(await lacking()).not.toContain('futex_waitv');
+      expect(await lacking('--podman')).toContain('futex_waitv');
       await office(['python3', filter, 'npx', 'xl']);
       await office(['python3', filter, '--podman', 'npx', 'xl']);
     });

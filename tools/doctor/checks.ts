@@ -60,13 +60,8 @@ export async function runChecks(machine: Machine, runDirectory: string): Promise
       : fail(`${runDirectory} cannot be written`, 'set XENOLITH_RUN_DIR to a directory of yours'),
     ptmx: ptmx(machine),
     nofile: limit(machine, 'Max open files', NOFILE, 'many domains', 'ulimit -n 65536'),
-    nproc: limit(
-      machine,
-      'Max processes',
-      NPROC,
-      'many domains: each is a process of about ten threads',
-      'ulimit -u 4096',
-    ),
+    nproc: limit(machine, 'Max processes', NPROC, THREADS, 'ulimit -u 4096'),
+    pids: pids(machine),
     max_map_count: mapCount(machine),
     memory: memory(machine),
     user_namespaces: userNamespaces(machine),
@@ -85,6 +80,7 @@ export async function runChecks(machine: Machine, runDirectory: string): Promise
   return Object.entries(outcomes).map(([name, outcome]) => ({ name, ...outcome }));
 }
 
+const THREADS = 'many domains: each is a process of about ten threads';
 const LATER = 'nothing yet: domains are not confined by it so far';
 
 const PACKAGES = [
@@ -123,7 +119,8 @@ function why(result: CallResult): string {
   if (result === 'EPERM' || result === 'EACCES') return `${result}: a seccomp filter forbids it`;
   return result === 'koffi' ? 'cannot be tried without koffi' : String(result);
 }
-const CONTAINER = 'a newer kernel, or a container without that filter (docker run --security-opt seccomp=unconfined)';
+const UNFILTERED = 'a container without that filter (docker run --security-opt seccomp=unconfined)';
+const CONTAINER = `a newer kernel, or ${UNFILTERED}`;
 
 function needed(result: CallResult, what: string): Outcome {
   return typeof result === 'number' ? ok('there') : fail(`${why(result)}; ${what}`, CONTAINER);
@@ -154,6 +151,13 @@ function limit({ readFile }: Machine, name: string, enough: number, lost: string
   return soft === 'unlimited' || Number(soft) >= enough ? ok(soft) : warn(soft, lost, advice);
 }
 
+/** Threads count as well. */
+function pids({ readFile }: Machine): Outcome {
+  const most = readFile('/sys/fs/cgroup/pids.max')?.trim();
+  if (most === undefined || most === 'max') return ok('as many as the limits above allow');
+  return Number(most) >= NPROC ? ok(most) : warn(`${most} in this cgroup`, THREADS, 'docker run --pids-limit 4096');
+}
+
 function mapCount({ readFile }: Machine): Outcome {
   const count = Number(readFile('/proc/sys/vm/max_map_count') ?? Number.NaN);
   if (Number.isNaN(count)) return ok('not told');
@@ -181,7 +185,8 @@ function userNamespaces(machine: Machine): Outcome {
   return warn(
     tried === null ? 'cannot be tried: no unshare' : 'cannot be made',
     LATER,
-    'sysctl kernel.unprivileged_userns_clone=1',
+    // A container's filter forbids them whatever the kernel's settings are.
+    filtered(machine) === '' ? 'sysctl kernel.unprivileged_userns_clone=1' : UNFILTERED,
   );
 }
 

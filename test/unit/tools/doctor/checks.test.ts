@@ -71,6 +71,7 @@ describe('xl doctor', () => {
       'many domains',
     ],
     ['nproc', withFile('/proc/self/limits', 'Max processes  64 64\nMax open files   4096 \n'), 'many domains'],
+    ['pids', withFile('/sys/fs/cgroup/pids.max', '100\n'), 'many domains'],
     ['max_map_count', withFile('/proc/sys/vm/max_map_count', '1000\n'), 'many domains'],
     ['memory', withFile('/sys/fs/cgroup/memory.max', '134217728\n'), 'small domains'],
     ['user_namespaces', { userNamespace: () => false }, 'nothing yet'],
@@ -89,6 +90,9 @@ describe('xl doctor', () => {
     expect((await found(failing('pidfd_open', 'EPERM')))[0]!.found).toContain('seccomp');
     const filtered = await runChecks({ ...good, ...withFile('/proc/self/status', 'Seccomp:\t2\n') }, '/run/x');
     expect(filtered.find(({ name }) => name === 'seccomp')?.found).toContain('filtered');
+    const container = { ...withFile('/proc/self/status', 'Seccomp:\t2\n'), userNamespace: () => false };
+    expect((await found(container))[0]!.advice).toContain('seccomp=unconfined');
+    expect((await found({ userNamespace: () => false }))[0]!.advice).toContain('sysctl');
   });
 
   it('runs here, as text and as JSON, with the exit code that it says', async () => {
