@@ -54,6 +54,7 @@ const LOGGED_FAILURES = 8;
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 const asXenError = (error: unknown): XenError =>
   error instanceof XenError ? error : new XenError('EIO', messageOf(error), error);
+const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/'));
 /** The device's nodes went away under a step of ours: being unplugged is no failure. */
 class Unplugged extends Error {}
 
@@ -191,9 +192,13 @@ export class BackendDevice {
   #connected = false;
   #probed = false;
   #domainInDoubt = false;
+  /** It has been introduced: before that the toolstack is making it, and it is not missing. */
+  #domainWasThere = false;
   #domainDead = false;
   #failure: XenError | undefined;
   #failures = 0;
+  /** There may be an error in xenstore: ours, or that of the backend before this one. */
+  #mayHaveFailed = false;
   readonly #faultNodes: FaultNodes;
   #faultsInDoubt = true;
   #hasFaults = false;
@@ -325,13 +330,14 @@ export class BackendDevice {
     ]);
     if (own === undefined) return this.#seen ? this.#vanish() : this.#neverWas();
     if (frontendPath === undefined) return; // the toolstack isn't done with this device
-    if (!introduced && !this.#domainDead) {
+    if (state > XenbusState.Initialising || (inDoubt && introduced)) this.#domainWasThere = true;
+    if (!introduced && this.#domainWasThere && !this.#domainDead) {
       this.#domainDead = true;
       this.#log.info(`${this.label}: its domain is gone`);
     }
     const frontend = this.#domainDead ? XenbusState.Unknown : state;
     this.#frontend = frontend;
-    if (!this.#seen) this.#firstLook(frontend);
+    if (!this.#seen) this.#firstLook(Number(own), frontend);
     if (frontend !== this.#stale) this.#stale = undefined;
     if (faults !== undefined && (faults.length > 0 || this.#hasFaults)) {
       this.#hasFaults = faults.length > 0;
@@ -349,8 +355,9 @@ export class BackendDevice {
    * A backend that died may have left any state behind, even a next one's InitWait that the frontend has not seen; the
    * rings of a frontend that is Connected are a dead one's, and not ours to use.
    */
-  #firstLook(frontend: XenbusState): void {
+  #firstLook(own: number, frontend: XenbusState): void {
     this.#seen = true;
+    if (own !== XenbusState.Initialising) this.#mayHaveFailed = true;
     if (frontend === XenbusState.Connected) this.#stale = frontend;
   }
 
@@ -422,6 +429,7 @@ export class BackendDevice {
   /** The device failed, by its frontend's doing or the world's: only this device goes to Closing. */
   async #giveUp(error: XenError): Promise<void> {
     const n = ++this.#failures;
+    this.#mayHaveFailed = true;
     const log = n <= LOGGED_FAILURES || (n & (n - 1)) === 0 ? this.#log : undefined;
     try {
       await this.#disconnect();
@@ -450,9 +458,20 @@ export class BackendDevice {
     if (this.#frontendPath !== undefined) {
       await this.#xs.unwatch(`${this.#frontendPath}/state`, this.#token).catch(() => {}); // xenstored may be gone
     }
-    if (this.#failures > 0) await this.#xs.rm(errorPath(this.path).replace(/\/error$/, '')).catch(() => {});
+    if (this.#mayHaveFailed) await this.#removeError();
     if (this.#probed) await this.#instance.remove?.();
     if (this.#hasFaults) await this.#instance.setFaults?.([]);
+  }
+
+  /** With the directory of the frontend's domain, when nothing else is in it. */
+  async #removeError(): Promise<void> {
+    const own = parentOf(errorPath(this.path));
+    try {
+      await this.#xs.rm(own);
+      if ((await this.#xs.directory(parentOf(own))).length === 0) await this.#xs.rm(parentOf(own));
+    } catch {
+      // There was none, or xenstored is gone.
+    }
   }
 
   async #frontendState(): Promise<XenbusState> {

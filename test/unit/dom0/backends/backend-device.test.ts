@@ -107,6 +107,25 @@ describe('the life of a backend device', () => {
     await becomes(nodes, S.InitWait);
   });
 
+  it.each([
+    ['Connected', S.Connected],
+    ["the next one's InitWait", S.InitWait],
+  ])('takes no rings of a frontend that is Connected to one that died and left %s', async (_what, left) => {
+    const nodes = await connected(1, 0);
+    await backend.stop();
+    await tools.xs.write(`${nodes.backend}/state`, String(left));
+    backend = newBackend();
+    await backend.start();
+    await becomes(nodes, S.InitWait);
+    await backend.settled();
+    expect(things.get('1/0')?.acts).toEqual(['probe']);
+    // It has seen that, and comes with new ones.
+    await front(nodes, S.Initialising);
+    await front(nodes, S.Initialised, { 'ring-ref': 6 });
+    await becomes(nodes, S.Connected);
+    expect(things.get('1/0')?.acts).toEqual(['probe', 'connect 6']);
+  });
+
   it('serves a frontend that is ahead of it', async () => {
     const nodes = await tools.plug('thing', 1, 0);
     await front(nodes, S.Initialised, { 'ring-ref': 9 });
@@ -200,6 +219,36 @@ describe('the life of a backend device', () => {
     expect(error).toMatch(/EINVAL thing 0 of dom1: the frontend's ring-ref is/);
     expect(log.lines.filter(line => line.includes('ring-ref')).length).toBe(1);
     expect(things.get('1/0')?.acts).toEqual(['probe', 'disconnect']);
+  });
+
+  it('whose domain is still being made does not take the end of another for its own', async () => {
+    const nodes = await tools.plug('thing', 3, 0);
+    await becomes(nodes, S.InitWait);
+    tools.destroy(2);
+    await backend.settled();
+    rig.domain(3);
+    await front(nodes, S.Initialised, { 'ring-ref': 5 });
+    await becomes(nodes, S.Connected);
+    tools.destroy(3);
+    await becomes(nodes, S.Closed);
+  });
+
+  it('leaves no error behind in xenstore when it goes, nor one of the backend before it', async () => {
+    const errors = async (): Promise<string[]> =>
+      await tools.xs.directory('/local/domain/0/error/backend/thing').catch(() => []);
+    for (const restart of [false, true]) {
+      const nodes = await connected(1, 0);
+      things.get('1/0')!.device.fail(new XenError('EIO', 'the act'));
+      await settle(async () => (await errors()).includes('1'));
+      await backend.settled();
+      if (restart) {
+        await backend.stop();
+        backend = newBackend();
+        await backend.start();
+      }
+      await tools.remove(nodes);
+      await settle(async () => (await errors()).length === 0);
+    }
   });
 
   it('that failed serves its frontend again after it has closed and come back', async () => {
