@@ -93,6 +93,13 @@ describe('a config', () => {
     });
   });
 
+  it('may leave the kernel to the host in a driver domain, which then has a vCPU for each of its threads', () => {
+    expect(with_('kernel=""\ndriver_domain=1').config).toMatchObject({
+      ...{ driver_domain: true, kernel: '', vcpus: 3, maxvcpus: 3 },
+    });
+    expect(with_('driver_domain=1').config).toMatchObject({ kernel: expect.stringMatching(/^\//), vcpus: 1 });
+  });
+
   it('has pvcalls with the ports it may use', () => {
     expect(with_('pvcalls=["backend=d, listen=8080:80,listen=9000, connect=5432", ""]').config.pvcalls).toEqual([
       {
