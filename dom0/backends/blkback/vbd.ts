@@ -100,6 +100,8 @@ export class Vbd {
   readonly #mapped: (GrantMapping | undefined)[] = new Array(MAX_INDIRECT_SEGMENTS).fill(undefined);
   /** Grants of requests that are done but not answered yet. */
   readonly #toUnmap: GrantMapping[] = [];
+  /** A flush has failed: Linux counts what it was to write as written, so that another one would say it is there. */
+  #lost = false;
   #unpushed = 0;
   /** When the first of them was staged. */
   #unpushedSince = 0;
@@ -291,10 +293,15 @@ export class Vbd {
   }
 
   #flush(): number {
+    if (this.#lost) {
+      this.#request.why = 'an earlier flush has failed';
+      return BLKIF_RSP_ERROR;
+    }
     try {
       this.#image.flush();
       return BLKIF_RSP_OKAY;
     } catch (error) {
+      if (!(error instanceof Later)) this.#lost = true;
       return this.#imageFailed(error);
     }
   }

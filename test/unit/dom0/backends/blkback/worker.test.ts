@@ -529,6 +529,27 @@ describe('an image that fails', () => {
     expect(read([hostile.refs[1]!], 0)).toBe(BLKIF_RSP_OKAY);
   });
 
+  it('fault 21: at a flush says so at each later one', () => {
+    let failing = true;
+    const plain = rig.openImage;
+    rig.openImage = connection => {
+      const file = plain(connection);
+      const flush = (): void => {
+        if (failing) throw Object.assign(new Error('injected'), { code: 'EIO' });
+        file.flush();
+      };
+      const { sizeBytes } = file;
+      return { sizeBytes, read: file.read.bind(file), write: file.write.bind(file), flush, discard: () => {} };
+    };
+    const guest = rig.guest().connect(newImage(0));
+    guest.disk.write(0, new Uint8Array(512).fill(1));
+    expect(() => guest.disk.flush()).toThrow(/EIO/);
+    failing = false;
+    expect(() => guest.disk.flush()).toThrow(/EIO/);
+    guest.disk.write(0, new Uint8Array(512).fill(2));
+    expect(() => guest.disk.flush()).toThrow(/EIO/);
+  });
+
   it('with every errno there is answers every request once', () => {
     const codes = ['EIO', 'ENOSPC', 'EROFS', 'EDQUOT', 'EBADF'];
     let n = 0;
