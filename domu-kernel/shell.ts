@@ -1,6 +1,9 @@
 // A domain's process before it has a domain. While it waits it loads the kernel that lies beside it and has that
 // rehearse. What it starts is what the domain builder has left in the domain's memory: the kernel that is loaded
-// already only if it is the same, byte for byte. Once it has its domain it opens no file.
+// already only if it is the same, byte for byte. Once it has its domain it opens no file, and from then on cannot.
+// `domain-shell.cjs PARENT LAYERS`: the pid that getppid says, and XENOLITH_LAYER_*. Prints `pid N` when it is there: N is
+// its number where /proc was mounted, which is not its own when it has a namespace for that.
+import { readlinkSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   bootMemory,
@@ -13,6 +16,7 @@ import {
   dupFd,
   EPOLLIN,
   Epoll,
+  exitProcess,
   FutexSet,
   getU64,
   mapShared,
@@ -20,6 +24,8 @@ import {
   receiveBoot,
   viewOf,
 } from '#pvbus';
+import { Confinement } from './confinement/confinement.ts';
+import { selfTest } from './confinement/self-test.ts';
 import { evaluateKernel, type GuestKernel, InstalledKernel, kernelImage } from './guest-kernel.ts';
 import { VcpuThreads } from './smp/vcpu-threads.ts';
 
@@ -77,11 +83,14 @@ function isTaken(): boolean {
 }
 
 async function main(): Promise<void> {
+  const confinement = new Confinement(Number(process.argv[3]));
   const installed = new InstalledKernel(join(__dirname, 'domu-kernel.js'), why =>
     console.error(`domain-shell: ${why}`),
   );
   if (!isTaken()) installed.load();
   if (!isTaken()) await installed.rehearse();
+  confinement.whileWaiting();
+  if (!isTaken()) await selfTest(collectGarbage);
   // What that left behind would be collected in the middle of the domain's start.
   if (!isTaken()) collectGarbage?.();
   // So would be acted upon what the collector has left to the event loop.
@@ -94,6 +103,7 @@ async function main(): Promise<void> {
   let kernel: GuestKernel;
   try {
     threads.awaitAll();
+    confinement.beforeItRuns(domainLayout(boot.b % 2 ** 32, Math.floor(boot.b / 2 ** 32)));
     const image = kernelImage(boot, entry, installed.room);
     kernel = installed.ifSame(image) ?? evaluateKernel(image);
   } catch (error) {
@@ -107,4 +117,8 @@ async function main(): Promise<void> {
 }
 
 dieWithParent(Number(process.argv[2]));
-void main();
+writeSync(1, `pid ${readlinkSync('/proc/self')}\n`);
+main().catch(error => {
+  writeSync(2, `domain-shell: ${error instanceof Error ? error.stack : error}\n`);
+  exitProcess(1);
+});

@@ -15,10 +15,8 @@ interface Callbacks {
 
 /** What a program prints when it serves. */
 const SERVES: ReadonlySet<string> = new Set(['ready', 'listening']);
-/** V8 in a domain: small heaps grow when needed; one helper thread is enough for a vCPU. */
+/** Small heaps grow when needed; one helper thread is enough. */
 const NODE_FLAGS = ['--v8-pool-size=1', '--no-warnings'];
-/** A shell collects its garbage while it waits, not when it is needed. */
-const SHELL_FLAGS = ['--expose-gc'];
 /** In dom0 a domain that is made leaves 2 MiB of garbage: with V8's least room, what lives is copied at each. */
 const DOM0_FLAGS = ['--min-semi-space-size=4'];
 
@@ -38,27 +36,24 @@ export class ChildProcesses {
   /** Start a program with `sockets` as its descriptors 3, 4, … */
   spawn({ id, program, sockets, vcpus, start, failures }: Extract<ToMain, { op: 'spawn' }>): void {
     const file = fileURLToPath(new URL(`./${program}`, import.meta.url));
-    const isShell = program === 'domain-shell.cjs';
-    const ofDom0 = !isShell && program !== 'driver-domain.js';
+    const ofDom0 = program !== 'driver-domain.js';
     const { runDir } = this.host;
-    const args = isShell ? [String(process.pid)] : ['--parent', String(process.pid)];
+    const args = ['--parent', String(process.pid)];
     if (ofDom0) args.push('--run-dir', runDir);
     if (start === 'successor') args.push('--successor');
     if (failures > 0 && program === 'driver-domain.js') args.push('--failures', String(failures));
     if (start === 'take-over') args.push('--take-over', runPaths(runDir).takeOverSocket);
     const options: Options = {
       // execa takes any descriptor; its types stop at 9.
-      stdio: ['ignore', isShell ? this.host.logFd : 'pipe', this.host.logFd, ...sockets] as unknown as NonNullable<
-        Options['stdio']
-      >,
+      stdio: ['ignore', 'pipe', this.host.logFd, ...sockets] as unknown as NonNullable<Options['stdio']>,
       // The process of any other domain sees nothing of the host's environment.
-      env: { ...(ofDom0 && process.env), ...(!isShell && { XENOLITH_VCPUS: vcpus }) },
+      env: { ...(ofDom0 && process.env), XENOLITH_VCPUS: vcpus },
       extendEnv: false,
       buffer: false,
       reject: false,
       forceKillAfterDelay: false,
     };
-    const flags = [...NODE_FLAGS, ...(isShell ? SHELL_FLAGS : DOM0_FLAGS)];
+    const flags = [...NODE_FLAGS, ...DOM0_FLAGS];
     let child: ResultPromise;
     try {
       child = execa(process.execPath, [...flags, file, ...args], options);

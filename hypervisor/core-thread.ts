@@ -27,13 +27,15 @@ export interface CoreThreadData {
   readonly mediated: boolean;
   /** Bytes that domains can have together. */
   readonly mem: number | undefined;
+  /** XENOLITH_LAYER_*: what confines domains' processes. */
+  readonly confinement: number;
 }
 /** dom0's memory in pages: grant mappings are elsewhere, so this is what its own drivers may share. */
 const DOM0_PAGES = 4096;
 /** So much of domains' memory is viewed in advance. */
 const VIEWED_BYTES = 2 ** 30;
 
-const { mailbox: seed, log: logFd, mediated, mem } = workerData as CoreThreadData;
+const { mailbox: seed, log: logFd, mediated, mem, confinement } = workerData as CoreThreadData;
 const log = streamLog({ write: text => writeSync(logFd, text) }, 'xen', systemClock);
 
 /** The engine collects garbage for views that are made; it is to do so now, not while a domain is being made. */
@@ -55,6 +57,7 @@ function run(): never {
     nrCpus: processes.cpus.length,
     idleNs: cpu => processes.idleNs(cpu),
     mediated,
+    confinement,
     filesAreExact: filesAreExact(),
     ...(mem !== undefined && { hostPages: Math.floor(mem / PAGE_SIZE), build: { commandLine: `mem=${mem / 1024}K` } }),
   });

@@ -25,6 +25,7 @@ import {
   XEN_ENOENT,
   XEN_ENOMEM,
   XEN_EOPNOTSUPP,
+  XEN_ESRCH,
   XENOLITH_SERVICE_driver_domain,
 } from '#pvbus';
 import { Comeback } from './comeback.ts';
@@ -44,8 +45,12 @@ interface Process {
   /** By SIGSTOP, and by SIGKILL: now, or once it is there. */
   stopped: boolean;
   killed: boolean;
+  /** By a fault, until then (monotonic ns). */
+  heldUntil: number | undefined;
   /** Of a domU with several vCPUs: their threads but the first. */
   readonly threads: Map<number, Thread>;
+  /** Linux's numbers of its threads, by those they have in its own namespace. */
+  readonly numbers: Map<number, number>;
   /** The pCPUs its vCPUs were put on. */
   readonly places: Map<number, readonly number[]>;
   exited: boolean;
@@ -157,6 +162,7 @@ export class ProcessTable implements DomainProcesses {
   get deadline(): number | undefined {
     let first = this.prepareAt;
     for (const { at } of this.vacancies) if (first === undefined || at < first) first = at;
+    for (const { heldUntil } of this.held) if (first === undefined || heldUntil! < first) first = heldUntil;
     return first;
   }
   /** Start what is due: true when a shell was. */
@@ -164,6 +170,7 @@ export class ProcessTable implements DomainProcesses {
     const due = this.vacancies.filter(({ at }) => at <= now);
     if (due.length > 0) this.vacancies = this.vacancies.filter(({ at }) => at > now);
     for (const vacancy of due) this.fill(vacancy);
+    for (const process of this.held.filter(one => one.heldUntil! <= now)) this.letGo(process);
     if (this.prepareAt === undefined || this.prepareAt > now) return false;
     this.prepare();
     return true;
@@ -183,8 +190,8 @@ export class ProcessTable implements DomainProcesses {
   ): Process {
     const id = this.nextId++;
     const cpuTimeNs = before;
-    const unborn = { firstNs: 0, pid: 0, pidfd: -1, stopped: false, killed: false, exited: false, heir: undefined };
-    const known = { places: new Map(), threads: new Map() };
+    const unborn = { firstNs: 0, pid: 0, pidfd: -1, stopped: false, killed: false, exited: false, heldUntil: undefined, heir: undefined };
+    const known = { places: new Map(), threads: new Map(), numbers: new Map() };
     const process: Process = { id, program, domain: undefined, vcpus, cpuTimeNs, before, ...known, ...unborn };
     this.processes.set(id, process);
     if (domain) this.belongs(process, domain);
@@ -268,8 +275,28 @@ export class ProcessTable implements DomainProcesses {
     for (const process of this.of(domain)) {
       if (!process.stopped) continue;
       process.stopped = false;
-      if (process.pidfd >= 0) this.signal(process.pidfd, signals.SIGCONT);
+      if (process.pidfd >= 0 && process.heldUntil === undefined) this.signal(process.pidfd, signals.SIGCONT);
     }
+  }
+  /** Stopped by a fault. */
+  private held: Process[] = [];
+
+  strike({ domain, id }: Vcpu, stopMs: number): number {
+    const process = this.of(domain).find(p => p.vcpus.includes(id));
+    if (process === undefined || process.pidfd < 0) return -XEN_ESRCH;
+    if (stopMs === 0) {
+      this.signal(process.pidfd, signals.SIGKILL);
+      return 0;
+    }
+    process.heldUntil = monotonicNow() + stopMs * 1e6;
+    this.held = [...this.held.filter(one => one !== process), process];
+    this.signal(process.pidfd, signals.SIGSTOP);
+    return 0;
+  }
+  private letGo(process: Process): void {
+    process.heldUntil = undefined;
+    this.held = this.held.filter(one => one !== process);
+    if (!process.stopped && process.pidfd >= 0) this.signal(process.pidfd, signals.SIGCONT);
   }
   private of(domain: Domain): readonly Process[] {
     return this.byDomain.get(domain) ?? [];
@@ -295,10 +322,15 @@ export class ProcessTable implements DomainProcesses {
       allowCpus(tid, cpus);
   }
   /** untrusted: the domain says which thread it is; it can say no other's than its own. */
-  private threadOf({ domain, pid }: Process, vcpu: number): number[] {
+  private threadOf({ domain, pid, numbers }: Process, vcpu: number): number[] {
     const page = vcpuFrame(domain!.layout, vcpu) * PAGE_SIZE;
     const tid = domain!.memory.view.getUint32(page + vcpu_page.at.tid, true);
-    return tid !== 0 && threadsOf(pid).includes(tid) ? [tid] : [];
+    if (tid === 0) return [];
+    const known = numbers.get(tid);
+    if (known !== undefined && threadsOf(pid).includes(known)) return [known];
+    const thread = threadNumbered(pid, tid);
+    if (thread !== undefined) numbers.set(tid, thread);
+    return thread === undefined ? [] : [thread];
   }
   /** A vCPU's CPU time; that of threads of its process that are no vCPU is the first vCPU's. */
   cpuTimeNs(domain: Domain, vcpu: number): number {
@@ -315,9 +347,10 @@ export class ProcessTable implements DomainProcesses {
   }
   sleeps(domain: Domain, vcpu: number): boolean {
     const process = this.of(domain).find(p => p.vcpus.includes(vcpu));
-    if (!process || process.pid === 0) return false;
+    // One that has ended, with another one to come; or a thread that is not there yet: it asks for a pCPU when it is.
+    if (!process || process.pid === 0) return true;
     const tid = vcpu === process.vcpus[0] ? process.pid : process.threads.get(vcpu)?.tid;
-    return tid !== undefined && !isRunnable(process.pid, tid);
+    return tid === undefined || !isRunnable(process.pid, tid);
   }
   /** dom0's threads are not told apart: theirs is the first one's. */
   private threadTimeNs(process: Process, vcpu: number): number {
@@ -352,7 +385,12 @@ export class ProcessTable implements DomainProcesses {
     if (!process) return;
     if (message.op === 'spawned') this.spawned(process, message.pid, message.pidfd);
     else if (message.op === 'exited') this.ended(process, message);
+    else if (message.op === 'said') this.said(process, message.line);
     else if (process.domain) this.comeback(process.domain, process.program).serves(monotonicNow());
+  }
+  /** untrusted: of a process that may have become a domain's; its length, and how many there are, have been bounded. */
+  private said({ domain, pid }: Process, line: string): void {
+    this.log.warn(`${domain ? `the process of dom${domain.domid}` : 'a shell'}, ${pid}, prints: ${line}`);
   }
   private spawned(process: Process, pid: number, pidfd: number): void {
     process.pid = pid;
@@ -529,6 +567,16 @@ function threadsOf(pid: number): number[] {
     return [];
   }
 }
+/** The thread of a process that has this number in the process's own namespace. */
+const threadNumbered = (pid: number, tid: number): number | undefined =>
+  threadsOf(pid).find(thread => {
+    try {
+      const numbers = /^NSpid:\t(.*)$/m.exec(readFileSync(`/proc/${pid}/task/${thread}/status`, 'latin1'))?.[1];
+      return Number(numbers?.split('\t').at(-1) ?? thread) === tid;
+    } catch {
+      return false; // it has ended
+    }
+  });
 /** ns; 0 of one that has ended. */
 function threadTime(pid: number, tid: number): number {
   try {

@@ -54,6 +54,8 @@ export interface DomainProcesses {
    * (Hypervisor.vacated), get their links, and are taken (Hypervisor.taken) before this returns.
    */
   handOver(vcpu: Vcpu): number;
+  /** Kill the process `vcpu` is a thread of, or stop it for so long. 0 or -errno. */
+  strike(vcpu: Vcpu, stopMs: number): number;
   /** What threads use that are no vCPU's, or one's that is down, is vCPU 0's. */
   cpuTimeNs(domain: Domain, vcpu: number): number;
   /** Does its thread want no CPU at this moment, as far as Linux knows? */

@@ -13,6 +13,7 @@ import {
   __HYPERVISOR_vcpu_op,
   __HYPERVISOR_xen_version,
   __HYPERVISOR_xenolith_op,
+  errnoName,
   XEN_ENOSYS,
 } from '#pvbus';
 import type { Continuations } from './continuations.ts';
@@ -31,6 +32,7 @@ import type { Sysctl } from './hypercalls/sysctl.ts';
 import type { VcpuOp } from './hypercalls/vcpu-op.ts';
 import type { XenVersion } from './hypercalls/xen-version.ts';
 import type { XenolithOp } from './hypercalls/xenolith-op.ts';
+import type { Refusals } from './refusals.ts';
 
 /** One hypercall with its five arguments, of which it takes what it has. */
 export type Handler = (caller: Vcpu, a0: number, a1: number, a2: number, a3: number, a4: number) => Result;
@@ -49,13 +51,19 @@ export interface Ops {
   readonly domctl: Domctl;
   readonly xenolith: XenolithOp;
   readonly continuations: Continuations;
+  readonly refusals: Refusals;
 }
+
+/** Above are addresses. */
+const COMMANDS = 4096;
 
 export class HypercallTable {
   private readonly handlers: (Handler | undefined)[] = [];
+  private readonly refusals: Refusals;
 
   constructor(ops: Ops) {
     const { handlers } = this;
+    this.refusals = ops.refusals;
     const multicall = new Multicall(
       __HYPERVISOR_multicall,
       (caller, nr, a0, a1, a2, a3, a4) => this.call(caller, nr, a0, a1, a2, a3, a4),
@@ -78,6 +86,12 @@ export class HypercallTable {
 
   call(caller: Vcpu, nr: number, a0: number, a1: number, a2: number, a3: number, a4: number): Result {
     const handler = this.handlers[nr];
-    return handler === undefined ? -XEN_ENOSYS : handler(caller, a0, a1, a2, a3, a4);
+    const result = handler === undefined ? -XEN_ENOSYS : handler(caller, a0, a1, a2, a3, a4);
+    if (typeof result === 'number' && result < 0) {
+      // domctl and its like have their command in the argument.
+      const cmd = a0 < COMMANDS ? a0 : undefined;
+      this.refusals.note(caller.domain, nr, cmd, () => errnoName(-result));
+    }
+    return result;
   }
 }

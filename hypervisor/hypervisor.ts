@@ -44,6 +44,7 @@ import { HostMemory } from './memory.ts';
 import { MemoryAudit } from './memory-audit.ts';
 import { makePolicy } from './policies/make-policy.ts';
 import { Pools } from './pools.ts';
+import { Refusals } from './refusals.ts';
 import { Cpupools } from './scheduling/cpupools.ts';
 import { Scheduler } from './scheduling/scheduler.ts';
 import { Succession } from './succession.ts';
@@ -69,6 +70,8 @@ export interface HypervisorOptions {
   readonly hostPages?: number;
   /** Files hold what was touched and no more; see memory-audit.ts. */
   readonly filesAreExact?: boolean;
+  /** XENOLITH_LAYER_*: what confines domains' processes. By default nothing does. */
+  readonly confinement?: number;
   readonly maxDomains?: number;
   /** Every send traps: for tracing, comparing, and hosts without futex_waitv. */
   readonly mediated?: boolean;
@@ -199,13 +202,14 @@ export class Hypervisor {
     const watchdogs = new Watchdogs(timers, clock, life, this.log);
     const say = (line: string): void => this.say(line);
     const schedulerOp = new SchedulerOp(scheduler, cpupools);
+    const refusals = new Refusals(this.log);
     this.hypercalls = new HypercallTable({
       memory: new MemoryOp(domains, host, continuations, audit),
       timer: new SetTimerOp(vcpuTimers, clock),
       version: new XenVersion({ ...ownBuild, ...options.build }),
       console: new ConsoleIo(),
       platform: new PlatformOp(guestClocks),
-      grants: new GrantTableOp(domains, grants, continuations, trace),
+      grants: new GrantTableOp(domains, grants, continuations, trace, refusals),
       vcpu: new VcpuOp(life, events, vcpuTimers, guestClocks),
       sched: new SchedOp(domains, life, watchdogs, timers, clock, nrCpus, scheduler),
       events: new EventChannelOp(domains, events, virqs, continuations),
@@ -238,8 +242,9 @@ export class Hypervisor {
         schedulerOp,
         say,
       }),
-      xenolith: new XenolithOp(domains, pools, this.succession, trace.buffers),
+      xenolith: new XenolithOp(domains, pools, this.succession, trace.buffers, options.confinement ?? 0),
       continuations,
+      refusals,
     });
     this.nrCpus = nrCpus;
   }

@@ -9,6 +9,7 @@ import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import {
   closeFd,
+  closeOnExec,
   dieWithParent,
   exitProcess,
   Mailbox,
@@ -16,14 +17,20 @@ import {
   openProcess,
   removeSockets,
   runPaths,
+  setLimit,
   streamLog,
   systemClock,
   threadFile,
 } from '#pvbus';
 import { ChildProcesses, isLostChild } from './child-processes.ts';
+import { takeLayers } from './confinement/layers.ts';
+import { ShellLauncher } from './confinement/shell-launcher.ts';
 import type { CoreThreadData } from './core-thread.ts';
 import type { ToMain } from './process-messages.ts';
 import { parseSize } from './size.ts';
+
+/** Of bytes of a core, which would hold the secrets of every domain; with 1 there is none through a pipe either. */
+const NO_CORE = 1;
 
 const { values } = parseArgs({
   options: {
@@ -45,6 +52,12 @@ makeRunDir(dir);
 const logFd = openSync(runPaths(dir).hostLog, 'a', 0o600);
 const log = streamLog({ write: text => writeSync(logFd, text) }, 'host', systemClock);
 
+// order: before any other thread or process is there, which has what this one has.
+closeOnExec(3);
+setLimit('core', NO_CORE);
+const layers = takeLayers();
+for (const [layer, why] of layers.missing) log.warn(`domains are not confined by ${layer}: ${why}`);
+
 const children = new ChildProcesses(
   { runDir: dir, logFd },
   {
@@ -54,10 +67,7 @@ const children = new ChildProcesses(
       if (pidfd < 0) children.kill(id);
       mailbox.post({ op: 'spawned', id, pid, pidfd });
     },
-    // What ends with the host is nothing to act upon.
-    exited: (id, code, signal, failure) => {
-      if (!ending) mailbox.post({ op: 'exited', id, code, signal, failure });
-    },
+    exited,
     serves: (id, program) => {
       mailbox.post({ op: 'served', id });
       if (program !== 'dom0.js' || ready) return;
@@ -67,11 +77,23 @@ const children = new ChildProcesses(
   },
 );
 
+// What ends with the host is nothing to act upon.
+function exited(id: number, code: number | undefined, signal: string | undefined, failure: string | undefined): void {
+  if (!ending) mailbox.post({ op: 'exited', id, code, signal, failure });
+}
+
 let ending = false;
 /** dom0 has served. */
 let ready = false;
 const mailbox = new Mailbox(message => hear(message as ToMain));
-const data: CoreThreadData = { mailbox: mailbox.seed, log: logFd, mediated: values.mediated, mem };
+const shells = new ShellLauncher(layers, {
+  spawned: (id, pid, pidfd) => mailbox.post({ op: 'spawned', id, pid, pidfd }),
+  said: (id, line) => mailbox.post({ op: 'said', id, line }),
+  exited,
+  failed: error => end(70, `the launching thread failed: ${error.stack ?? error.message}`),
+});
+const confinement = layers.bits;
+const data: CoreThreadData = { mailbox: mailbox.seed, log: logFd, mediated: values.mediated, mem, confinement };
 // order: before the core thread starts, which chooses when its garbage is collected.
 setFlagsFromString('--expose-gc');
 const core = new Worker(threadFile('hypervisor-core', import.meta.url), {
@@ -83,8 +105,13 @@ core.on('error', error => end(70, `the core thread failed: ${error.stack ?? erro
 function hear(message: ToMain): void {
   if (message.op === 'spawn') {
     // Whoever ends now is not replaced.
+    const { id, program, sockets } = message;
+    if (program === 'domain-shell.cjs' && !ending) {
+      shells.spawn(id, sockets[0]!);
+      return;
+    }
     if (!ending) children.spawn(message);
-    for (const socket of message.sockets) closeFd(socket);
+    for (const socket of sockets) closeFd(socket);
   } else end(message.status, message.why);
 }
 
@@ -98,7 +125,7 @@ function end(status: number, why: string): void {
   ending = true;
   log.info(`host ends: ${why}`);
   if (status !== 0) process.stderr.write(`xenolith host: ${why}\n`);
-  children.killAll().then(() => {
+  Promise.all([children.killAll(), shells.killAll()]).then(() => {
     removeSockets(dir);
     closeSync(logFd);
     // Not process.exit: the core thread sleeps in a system call, where Node would wait for it for ever.

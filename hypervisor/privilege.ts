@@ -33,6 +33,7 @@ const RULES = {
   pool: 'target',
   map_foreign: 'priv',
   service: 'priv',
+  confinement: 'priv',
   inherited: 'outlives',
   succession: 'priv',
 } as const satisfies Record<string, Rule>;

@@ -19,6 +19,8 @@ export type ToCore =
   | { readonly op: 'spawned'; readonly id: number; readonly pid: number; readonly pidfd: number }
   /** It has said that it serves. */
   | { readonly op: 'served'; readonly id: number }
+  /** A line that a shell has printed, or the domain it has become. */
+  | { readonly op: 'said'; readonly id: number; readonly line: string }
   | {
       readonly op: 'exited';
       readonly id: number;

@@ -104,6 +104,10 @@ export class Succession {
   waits(caller: Vcpu): number {
     return this.parts.processes.successorWaits(caller) ? 1 : 0;
   }
+  /** XENOLITHOP_strike: 0 or -errno. */
+  strike(vcpu: Vcpu, stopMs: number): number {
+    return this.parts.processes.strike(vcpu, stopMs);
+  }
   /** XENOLITHOP_handover: 0, and nobody is there to hear it, or -errno. */
   handOver(caller: Vcpu): number {
     return this.parts.processes.handOver(caller);

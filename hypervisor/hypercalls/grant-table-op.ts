@@ -1,5 +1,6 @@
 // grant_table_op(cmd, array of arguments, count). Xen: public/grant_table.h.
 import {
+  __HYPERVISOR_grant_table_op,
   GNTST_bad_domain,
   GNTST_general_error,
   GNTST_okay,
@@ -15,6 +16,7 @@ import {
   GNTTABOP_transfer,
   GNTTABOP_unmap_and_replace,
   GNTTABOP_unmap_grant_ref,
+  gntstName,
   gnttab_copy,
   gnttab_copy_ptr,
   gnttab_copy_ptr_u,
@@ -42,27 +44,36 @@ import type { DomainTable } from '../domain-table.ts';
 import type { CopySide, GrantTables } from '../grant-tables.ts';
 import { joinU64, readU64 } from '../guest-memory.ts';
 import { mayCall } from '../privilege.ts';
+import type { Refusals } from '../refusals.ts';
 import type { Trace } from '../trace.ts';
 
 /** Elements done before others get their turn. */
 const SLICE = 256;
 
-/** One element of a batch at `arg`, whose bytes are reachable. Writes its status. */
-type Element = (caller: Vcpu, view: DataView, arg: number) => void;
+/** One element of a batch at `arg`, whose bytes are reachable. Writes its status, and returns it. */
+type Element = (caller: Vcpu, view: DataView, arg: number) => number;
 
 export class GrantTableOp {
   private readonly domains: DomainTable;
   private readonly grants: GrantTables;
   private readonly continuations: Continuations;
   private readonly trace: Trace;
+  private readonly refusals: Refusals;
   private readonly source: CopySide = { domid: 0, offset: 0, ref: 0, gmfn: 0 };
   private readonly dest: CopySide = { domid: 0, offset: 0, ref: 0, gmfn: 0 };
 
-  constructor(domains: DomainTable, grants: GrantTables, continuations: Continuations, trace: Trace) {
+  constructor(
+    domains: DomainTable,
+    grants: GrantTables,
+    continuations: Continuations,
+    trace: Trace,
+    refusals: Refusals,
+  ) {
     this.domains = domains;
     this.grants = grants;
     this.continuations = continuations;
     this.trace = trace;
+    this.refusals = refusals;
   }
 
   call(caller: Vcpu, cmd: number, arg: number, count: number): Result {
@@ -104,12 +115,19 @@ export class GrantTableOp {
   private slice(caller: Vcpu, arg: number, count: number, size: number, element: Element): Result {
     const { view } = caller.domain.memory;
     const now = Math.min(count, SLICE);
-    for (let i = 0; i < now; i++) element(caller, view, arg + i * size);
+    for (let i = 0; i < now; i++) {
+      const status = element(caller, view, arg + i * size);
+      if (status !== GNTST_okay) this.refused(caller, status);
+    }
     if (now === count) return 0;
     return this.continuations.later(caller, () =>
       // The frames may have gone while others had their turn.
       this.batch(caller, arg + now * size, count - now, size, element),
     );
+  }
+
+  private refused(caller: Vcpu, status: number): void {
+    this.refusals.note(caller.domain, __HYPERVISOR_grant_table_op, undefined, () => gntstName(status));
   }
 
   private readonly map: Element = (caller, view, arg) => {
@@ -125,6 +143,7 @@ export class GrantTableOp {
       setU64(view, arg + at.dev_bus_addr, this.grants.place);
     }
     view.setInt16(arg + at.status, status, true);
+    return status;
   };
 
   private drop(caller: Vcpu, hostAddress: number, busAddress: number, handle: number): number {
@@ -139,7 +158,9 @@ export class GrantTableOp {
     const hostAddress = readU64(view, arg + at.host_addr);
     const busAddress = readU64(view, arg + at.dev_bus_addr);
     const handle = view.getUint32(arg + at.handle, true);
-    view.setInt16(arg + at.status, this.drop(caller, hostAddress, busAddress, handle), true);
+    const status = this.drop(caller, hostAddress, busAddress, handle);
+    view.setInt16(arg + at.status, status, true);
+    return status;
   };
 
   private readonly unmapAndReplace: Element = (caller, view, arg) => {
@@ -150,6 +171,7 @@ export class GrantTableOp {
     // Xen: the replacement is a page table entry, which a translated guest does not have.
     const status = newAddress === 0 ? this.drop(caller, hostAddress, 0, handle) : (GNTST_general_error as number);
     view.setInt16(arg + at.status, status, true);
+    return status;
   };
 
   private readonly copy: Element = (caller, view, arg) => {
@@ -162,13 +184,16 @@ export class GrantTableOp {
     const status = this.grants.copy(caller.domain, source, dest, length, flags);
     if (status === GNTST_okay) this.trace.grantCopied(caller, source.domid, dest.domid, length);
     view.setInt16(arg + at.status, status, true);
+    return status;
   };
 
   private readonly swap: Element = (caller, view, arg) => {
     const { at } = gnttab_swap_grant_ref;
     const a = view.getUint32(arg + at.ref_a, true);
     const b = view.getUint32(arg + at.ref_b, true);
-    view.setInt16(arg + at.status, this.grants.swap(caller.domain, a, b), true);
+    const status = this.grants.swap(caller.domain, a, b);
+    view.setInt16(arg + at.status, status, true);
+    return status;
   };
 
   private setupTable(caller: Domain, arg: number): number {

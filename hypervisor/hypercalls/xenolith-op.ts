@@ -12,12 +12,14 @@ import {
   XENOLITH_INHERITED_mappings,
   XENOLITH_INHERITED_ports,
   XENOLITH_SERVICE_driver_domain,
+  XENOLITHOP_confinement,
   XENOLITHOP_handover,
   XENOLITHOP_inherited,
   XENOLITHOP_map_foreign,
   XENOLITHOP_pool_populate,
   XENOLITHOP_pool_release,
   XENOLITHOP_service,
+  XENOLITHOP_strike,
   XENOLITHOP_successor,
   XENOLITHOP_successor_waits,
   xenolith_inherited,
@@ -26,6 +28,7 @@ import {
   xenolith_pool_populate,
   xenolith_port,
   xenolith_service,
+  xenolith_strike,
 } from '#pvbus';
 import { DEFERRED, type Result } from '../deferred.ts';
 import type { Domain, Vcpu } from '../domain.ts';
@@ -41,12 +44,15 @@ export class XenolithOp {
   private readonly pools: Pools;
   private readonly succession: Succession;
   private readonly trace: TraceBuffers;
+  private readonly confinement: number;
 
-  constructor(domains: DomainTable, pools: Pools, succession: Succession, trace: TraceBuffers) {
+  /** `confinement`: XENOLITH_LAYER_* */
+  constructor(domains: DomainTable, pools: Pools, succession: Succession, trace: TraceBuffers, confinement: number) {
     this.domains = domains;
     this.pools = pools;
     this.succession = succession;
     this.trace = trace;
+    this.confinement = confinement;
   }
 
   call(caller: Vcpu, cmd: number, arg: number): Result {
@@ -61,6 +67,10 @@ export class XenolithOp {
         return this.inherited(caller, arg);
       case XENOLITHOP_service:
         return this.service(caller.domain, arg);
+      case XENOLITHOP_confinement:
+        return mayCall('confinement', caller.domain, caller.domain) ? this.confinement : -XEN_EPERM;
+      case XENOLITHOP_strike:
+        return mayCall('domctl', caller.domain, caller.domain) ? this.strike(caller.domain, arg) : -XEN_EPERM;
       case XENOLITHOP_successor:
       case XENOLITHOP_successor_waits:
       case XENOLITHOP_handover:
@@ -117,6 +127,16 @@ export class XenolithOp {
     if (domain.hasMemory || domain.dying || service !== XENOLITH_SERVICE_driver_domain) return -XEN_EINVAL;
     domain.service = service;
     return 0;
+  }
+
+  private strike(caller: Domain, arg: number): number {
+    if (!caller.physmap.reachable(arg, xenolith_strike.size)) return -XEN_EFAULT;
+    const { view } = caller.memory;
+    const { at } = xenolith_strike;
+    const domain = this.domains.byId(view.getUint16(arg + at.domid, true));
+    const vcpu = domain?.vcpus[view.getUint16(arg + at.vcpu, true)];
+    if (vcpu === undefined) return -XEN_ESRCH;
+    return this.succession.strike(vcpu, view.getUint32(arg + at.stop_ms, true));
   }
 
   private inherited(vcpu: Vcpu, arg: number): number {

@@ -21,25 +21,25 @@ export interface Inventory {
 }
 
 /** As it is now. What ends by itself in a moment, such as a socket, may still be in it: see `settled`. */
-export async function takeInventory(host: HostRig): Promise<Inventory> {
+export async function takeInventory(host: HostRig, debugKeys = 'qegma'): Promise<Inventory> {
   const processes = host.processes().flatMap(pid => named(pid));
   const own = processes.filter(({ program }) => /^(hypervisor|xenstored|dom0)\.js$/.test(program));
   return {
     processes: processes.map(({ program }) => program).sort(),
     descriptors: own.flatMap(({ pid, program }) => counted(program, descriptorsOf(pid))),
     mappings: own.flatMap(({ pid, program }) => counted(program, mappingsOf(pid))),
-    hypervisor: await hypervisorState(host),
+    hypervisor: await hypervisorState(host, debugKeys),
     nodes: await withXenstore(host, async xs => (await nodesBelow(xs, '/')).sort()),
     files: host.files().filter(name => !name.startsWith('log/')),
   };
 }
 
 /** The inventory of a host that has come to rest: every vCPU of dom0 runs, and nothing changes any more. */
-export async function inventoryAtRest(host: HostRig): Promise<Inventory> {
-  let last = await takeInventory(host);
+export async function inventoryAtRest(host: HostRig, debugKeys?: string): Promise<Inventory> {
+  let last = await takeInventory(host, debugKeys);
   await eventually('the host is at rest', async () => {
     const before = JSON.stringify(last);
-    last = await takeInventory(host);
+    last = await takeInventory(host, debugKeys);
     const attached = last.mappings.includes(`dom0.js: ${DOM0_VCPUS} /memfd:xenolith-dom0`);
     return attached && JSON.stringify(last) === before;
   });
@@ -62,7 +62,8 @@ export async function settled(host: HostRig, expected: Inventory, timeoutMs = 15
 function named(pid: number): { pid: number; program: string }[] {
   try {
     const words = readFileSync(`/proc/${pid}/cmdline`, 'latin1').split('\0');
-    const program = words.find(word => /\.c?js$/.test(word)) ?? words[0] ?? '';
+    const isLauncher = /\/(setpriv|unshare)$/.test(words[0] ?? '');
+    const program = (isLauncher ? undefined : words.find(word => /\.c?js$/.test(word))) ?? words[0] ?? '';
     return program === '' ? [] : [{ pid, program: program.slice(program.lastIndexOf('/') + 1) }];
   } catch {
     return []; // it has ended meanwhile
@@ -92,11 +93,11 @@ function counted(program: string, things: readonly string[]): string[] {
 }
 
 /** The dump of `xl debug-keys`, without what changes from one moment to the next. */
-async function hypervisorState(host: HostRig): Promise<string[]> {
+async function hypervisorState(host: HostRig, keys: string): Promise<string[]> {
   const passing = /\[[p-][m-]\]|: (in a hypercall.*?|blocked|on line)(?=,)/g;
   const text = await withToolstack(host, async toolstack => {
     await toolstack.call('dmesg', { clear: true });
-    await toolstack.call('debugKeys', { keys: 'qegma' });
+    await toolstack.call('debugKeys', { keys });
     return (await toolstack.call('dmesg', { clear: true })).text;
   });
   return text.split('\n').map(line => line.replace(/^\(XEN\) /, '').replace(passing, ''));

@@ -68,6 +68,8 @@ export function commandLine(pid: number): string {
     return '';
   }
 }
+/** A domU's process, or one that waits to become it; not what has put it into namespaces of its own. */
+export const isShell = (pid: number): boolean => /^\S*node .*\/domain-shell\.cjs/.test(commandLine(pid));
 /** What a process has open, by what Linux calls it without its number. */
 export const openFiles = (pid: number): string[] =>
   readdirSync(`/proc/${pid}/fd`)

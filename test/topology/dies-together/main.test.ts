@@ -2,7 +2,7 @@
 // seconds later there is none left, nor a socket in the run directory. (But xenstored: see faults/xenstored-dies.)
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Office } from '../../support/office.ts';
-import { commandLine, eventually, isAlive, signalAll } from '../../support/processes.ts';
+import { commandLine, eventually, isAlive, isShell, signalAll } from '../../support/processes.ts';
 
 const WITHIN_MS = 2000;
 
@@ -38,7 +38,7 @@ describe('kill -9', () => {
     await office.start();
     const all = await eventually('four domains, and a shell that waits for the next', () => {
       const found = office.processes();
-      return found.filter(pid => commandLine(pid).includes('domain-shell')).length === 5 && found;
+      return found.filter(isShell).length === 5 && found;
     });
     expect(sockets().length).toBeGreaterThan(2);
     process.kill(victim(), 'SIGKILL');

@@ -8,15 +8,15 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { runPaths } from '#pvbus';
 import { ToolstackClient } from '../../../tools/toolstack-client.ts';
 import { dist, HostRig } from '../../support/host-rig.ts';
-import { eventually, openFiles as filesOf, isAlive, processOfDomain } from '../../support/processes.ts';
+import { eventually, openFiles as filesOf, isAlive, isShell, processOfDomain } from '../../support/processes.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'xenolith-smp-'));
 let host: HostRig;
 let unused: { files: string[]; processes: number };
 beforeAll(async () => {
   host = await HostRig.start();
-  await eventually('a shell waits', () => host.processes().length === 4);
-  unused = { files: openFiles(), processes: 4 };
+  await eventually('a shell waits', () => host.processes().filter(isShell).length === 1);
+  unused = { files: openFiles(), processes: host.processes().length };
 });
 afterEach(async () => {
   for (const { name, domid } of await host.domains()) if (domid !== 0) await host.xl('destroy', name);

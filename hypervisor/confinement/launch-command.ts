@@ -1,0 +1,46 @@
+// How a domain's process is started, without native code of our own: util-linux's setpriv(1) and unshare(1) make the
+// namespaces, and stay as the parent of the process in them.
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+
+export interface Command {
+  readonly file: string;
+  readonly args: readonly string[];
+}
+/** Where they are. */
+export interface Tools {
+  readonly setpriv: string;
+  readonly unshare: string;
+}
+
+/** Landlock forbids mounts: the copy of the mount table stays as it is. Nobody is mapped: no capability is left after exec. */
+const NAMESPACES = [
+  ...['--user', '--net', '--ipc', '--uts', '--cgroup', '--pid', '--mount', '--propagation', 'unchanged'],
+  ...['--fork', '--kill-child'],
+];
+const FOLDERS = ['/usr/bin', '/bin', '/usr/sbin', '/sbin', '/run/current-system/sw/bin'];
+const PROBE_MS = 5000;
+/** unshare(1) says this, and fails, where its child was killed by SIGKILL: the one signal that it cannot pass on. */
+const KILLED = /^unshare: sigprocmask unblock failed/;
+
+export const findTool = (name: string): string | undefined =>
+  FOLDERS.map(folder => `${folder}/${name}`).find(path => existsSync(path));
+
+/** `command` in namespaces of its own; all of it ends with the thread that starts it. */
+export const inNamespaces = ({ setpriv, unshare }: Tools, { file, args }: Command): Command => ({
+  file: setpriv,
+  args: ['--pdeathsig', 'KILL', '--', unshare, ...NAMESPACES, '--', file, ...args],
+});
+export const wasKilled = (line: string): boolean => KILLED.test(line);
+
+/** The tools, where this user can make namespaces with them here; else why not. */
+export function probeNamespaces(): Tools | string {
+  const [setpriv, unshare] = [findTool('setpriv'), findTool('unshare')];
+  if (setpriv === undefined || unshare === undefined)
+    return `${setpriv === undefined ? 'setpriv' : 'unshare'} (util-linux) is not there`;
+  const tools = { setpriv, unshare };
+  const { file, args } = inNamespaces(tools, { file: unshare, args: ['--version'] });
+  const { status, stderr, error } = spawnSync(file, args, { encoding: 'utf8', env: {}, timeout: PROBE_MS });
+  if (status === 0) return tools;
+  return stderr?.trim().split('\n')[0] || (error?.message ?? `unshare: status ${status}`);
+}

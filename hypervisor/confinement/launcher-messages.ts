@@ -1,0 +1,31 @@
+// What the hypervisor's main thread and the one that launches shells say to one another.
+
+export interface LauncherData {
+  /** The pid that a shell is to have for a parent, when it has no namespace for pids. */
+  readonly parent: number;
+  /** XENOLITH_LAYER_* */
+  readonly layers: number;
+  readonly tools: { readonly setpriv: string; readonly unshare: string } | undefined;
+  /** Where our built files are. */
+  readonly dist: string;
+}
+
+export type ToLauncher =
+  /** `socket` is the launcher's from here on. */
+  | { readonly op: 'spawn'; readonly id: number; readonly socket: number }
+  | { readonly op: 'kill'; readonly id: number }
+  | { readonly op: 'kill-all' };
+
+export type FromLauncher =
+  /** It is there. `launched` is what was started, which is its parent when it has namespaces, and else itself. */
+  | { readonly op: 'spawned'; readonly id: number; readonly pid: number; readonly launched: number }
+  | { readonly op: 'said'; readonly id: number; readonly line: string }
+  | {
+      readonly op: 'exited';
+      readonly id: number;
+      readonly code: number | undefined;
+      readonly signal: string | undefined;
+      /** Why it has not come to be. */
+      readonly failure?: string;
+    }
+  | { readonly op: 'all-killed' };

@@ -1,0 +1,95 @@
+// The thread that starts domains' processes. Landlock is a thread's and what it starts: this one gives up its rights to
+// files first, so that its children never have them. It lives as long as the hypervisor: they die with it.
+// By node:child_process: execa would take each start of a host 60 ms of processor to load once more.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { parentPort, workerData } from 'node:worker_threads';
+import {
+  closeFd,
+  restrictFiles,
+  setNoNewPrivileges,
+  XENOLITH_LAYER_landlock,
+  XENOLITH_LAYER_no_new_privs,
+} from '#pvbus';
+import { BoundedLines } from './bounded-lines.ts';
+import { type Command, inNamespaces, wasKilled } from './launch-command.ts';
+import type { FromLauncher, LauncherData, ToLauncher } from './launcher-messages.ts';
+import { readableFiles } from './readable-files.ts';
+
+/**
+ * V8 in a domain: small heaps grow when needed; one helper thread is enough for a vCPU. A shell collects its garbage while
+ * it waits, not when it is needed.
+ */
+const NODE_FLAGS = ['--v8-pool-size=1', '--no-warnings', '--expose-gc'];
+/** The first thing a shell prints. */
+const PID = /^pid ([0-9]+)$/;
+
+const { parent, layers, tools, dist } = workerData as LauncherData;
+const port = parentPort!;
+const post = (message: FromLauncher): void => port.postMessage(message);
+const running = new Map<number, ChildProcess>();
+
+if ((layers & XENOLITH_LAYER_no_new_privs) !== 0) setNoNewPrivileges();
+if ((layers & XENOLITH_LAYER_landlock) !== 0)
+  restrictFiles(readableFiles(dist, tools === undefined ? [] : [tools.setpriv, tools.unshare]));
+
+function command(): Command {
+  const shell = join(dist, 'domain-shell.cjs');
+  // In a namespace of its own it cannot see its parent, and its number is 0.
+  const expected = tools === undefined ? parent : 0;
+  const node = { file: process.execPath, args: [...NODE_FLAGS, shell, String(expected), String(layers)] };
+  return tools === undefined ? node : inNamespaces(tools, node);
+}
+
+function start(id: number, socket: number): void {
+  const { file, args } = command();
+  // It sees nothing of the host's environment, and has no descriptor but these.
+  const child = spawn(file, args, { env: {}, stdio: ['ignore', 'pipe', 'pipe', socket] });
+  closeFd(socket);
+  const { pid: launched } = child;
+  child.on('error', (error: NodeJS.ErrnoException) => {
+    if (launched !== undefined) return; // it could not be killed: it has ended
+    const failure = `its process cannot be started: ${error.code ?? error.message}`;
+    post({ op: 'exited', id, code: undefined, signal: undefined, failure });
+  });
+  if (launched === undefined) return;
+  running.set(id, child);
+  let isThere = false;
+  let killed = false;
+  const hear = (line: string): void => {
+    const pid = isThere ? undefined : PID.exec(line)?.[1];
+    if (wasKilled(line)) killed = true;
+    else if (pid === undefined) post({ op: 'said', id, line });
+    else {
+      isThere = true;
+      post({ op: 'spawned', id, pid: Number(pid), launched });
+    }
+  };
+  for (const stream of [child.stdout, child.stderr]) {
+    const lines = new BoundedLines(hear);
+    stream?.on('data', (chunk: Buffer) => {
+      if (!lines.take(chunk)) stream.destroy();
+    });
+    stream?.on('end', () => lines.end());
+    stream?.on('error', () => {}); // what ends it is heard below
+  }
+  child.on('close', (code, signal) => {
+    running.delete(id);
+    const how = killed ? 'SIGKILL' : (signal ?? undefined);
+    post({ op: 'exited', id, code: how === undefined ? (code ?? undefined) : undefined, signal: how });
+  });
+}
+
+async function killAll(): Promise<void> {
+  const ends = [...running.values()].map(child => once(child, 'exit'));
+  for (const child of running.values()) child.kill('SIGKILL');
+  await Promise.all(ends);
+  post({ op: 'all-killed' });
+}
+
+port.on('message', (message: ToLauncher) => {
+  if (message.op === 'spawn') start(message.id, message.socket);
+  else if (message.op === 'kill') running.get(message.id)?.kill('SIGKILL');
+  else void killAll();
+});

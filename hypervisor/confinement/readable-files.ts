@@ -1,0 +1,51 @@
+// What a domain's process has to read before it has a domain: its programs, the libraries they are made of, a few files
+// of the system. All of it is public; nothing of the host's user is there.
+import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import type { ReadableFile } from '#pvbus';
+
+/** Of the C library, of OpenSSL, which Node does not start without, of clocks. */
+const OF_THE_SYSTEM = [
+  ...['/etc/ld.so.cache', '/etc/ssl/openssl.cnf', '/etc/pki/tls/openssl.cnf', '/etc/crypto-policies/back-ends'],
+  ...['/etc/localtime', '/usr/share/zoneinfo', '/dev/null', '/proc/sys/vm/overcommit_memory', '/proc/meminfo'],
+];
+const OF_OURS = ['domain-shell.cjs', 'domain-vcpu.cjs', 'domu-kernel.js'];
+
+/** `dist`: the folder of our built files. `tools`: programs that start it. */
+export function readableFiles(dist: string, tools: readonly string[]): ReadableFile[] {
+  const paths = [
+    ...[process.execPath, ...tools],
+    ...libraryFolders(),
+    ...koffiFolders(),
+    ...OF_OURS.map(name => join(dist, name)),
+    ...OF_THE_SYSTEM,
+  ];
+  return [...new Set(paths.flatMap(realPath))].map(path => ({ path, isDirectory: statSync(path).isDirectory() }));
+}
+
+/** None where there is no such file. */
+function realPath(path: string): string[] {
+  try {
+    return [realpathSync(path)];
+  } catch {
+    return [];
+  }
+}
+/** Where the libraries lie that this process is made of: the same Node, the same C library. */
+function libraryFolders(): string[] {
+  const mapped = readFileSync('/proc/self/maps', 'latin1').matchAll(/ r-xp .* (\/.*\.so[.0-9]*)$/gm);
+  return [...mapped].map(([, path]) => dirname(path!));
+}
+/** Its JavaScript and its library are packages of their own. */
+function koffiFolders(): string[] {
+  const libraries = [...readFileSync('/proc/self/maps', 'latin1').matchAll(/ r-xp .* (\/.*\.node)$/gm)];
+  const main = createRequire(import.meta.url).resolve('koffi');
+  return [main, ...libraries.map(([, path]) => path!)].map(packageOf);
+}
+/** The folder of the package that a file is in. */
+function packageOf(file: string): string {
+  let folder = dirname(file);
+  while (folder !== '/' && !existsSync(join(folder, 'package.json'))) folder = dirname(folder);
+  return folder === '/' ? dirname(file) : folder;
+}

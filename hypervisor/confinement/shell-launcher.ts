@@ -1,0 +1,74 @@
+// The main thread's end of the thread that launches shells.
+import { readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
+import { openProcess, threadFile } from '#pvbus';
+import type { FromLauncher, LauncherData, ToLauncher } from './launcher-messages.ts';
+import type { Layers } from './layers.ts';
+
+interface Callbacks {
+  spawned(id: number, pid: number, pidfd: number): void;
+  said(id: number, line: string): void;
+  exited(id: number, code: number | undefined, signal: string | undefined, failure: string | undefined): void;
+  failed(error: Error): void;
+}
+
+export class ShellLauncher {
+  readonly #thread: Worker;
+  readonly #callbacks: Callbacks;
+  /** Those that are being killed because nothing can be done with them. */
+  readonly #lost = new Set<number>();
+  #allKilled = (): void => {};
+
+  constructor({ bits, tools }: Layers, callbacks: Callbacks) {
+    this.#callbacks = callbacks;
+    const file = threadFile('hypervisor-launcher', import.meta.url);
+    const workerData: LauncherData = { parent: process.pid, layers: bits, tools, dist: dirname(fileURLToPath(file)) };
+    this.#thread = new Worker(file, { workerData });
+    this.#thread.on('message', (message: FromLauncher) => this.#hear(message));
+    this.#thread.on('error', error => callbacks.failed(error));
+  }
+  /** A shell with `socket` as its descriptor 3; the socket is the launcher's from here on. */
+  spawn(id: number, socket: number): void {
+    this.#post({ op: 'spawn', id, socket });
+  }
+  /** SIGKILL to every shell; resolves when all have been reaped. */
+  async killAll(): Promise<void> {
+    await new Promise<void>(resolve => {
+      this.#allKilled = resolve;
+      this.#post({ op: 'kill-all' });
+    });
+  }
+  #post(message: ToLauncher): void {
+    this.#thread.postMessage(message);
+  }
+  #hear(message: FromLauncher): void {
+    if (message.op === 'spawned') this.#spawned(message.id, message.pid, message.launched);
+    else if (message.op === 'said') this.#callbacks.said(message.id, message.line);
+    else if (message.op === 'exited') {
+      const { id, code, signal, failure } = message;
+      const lost = this.#lost.delete(id) ? 'its process cannot be started: no descriptors left' : undefined;
+      this.#callbacks.exited(id, code, signal, failure ?? lost);
+    } else this.#allKilled();
+  }
+  #spawned(id: number, pid: number, launched: number): void {
+    const pidfd = openProcess(pid);
+    // order: the descriptor, then the look: as long as its parent has not reaped it, the number is nobody else's.
+    if (pidfd >= 0 && (pid === launched || parentOf(pid) === launched)) this.#callbacks.spawned(id, pid, pidfd);
+    // Nobody could stop or end it.
+    else {
+      this.#lost.add(id);
+      this.#post({ op: 'kill', id });
+    }
+  }
+}
+
+function parentOf(pid: number): number | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+  } catch {
+    return undefined; // it has ended
+  }
+}
