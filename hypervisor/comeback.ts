@@ -1,7 +1,9 @@
 // When a program that has ended is started again: at once, unless its processes keep ending without having served.
 
-/** A process serves once it has said so and has lived on for as long. */
-const SERVED_NS = 250e6;
+/** A process has served once it has said so and has lived on for as long: one that was killed, */
+const SERVED_NS = 50e6;
+/** and one that ended by itself, be it because of what it was asked. */
+const LASTED_NS = 1e9;
 /** So many in a row may end without having served before the next one has to wait, */
 export const MAX_ENDS = 5;
 /** first so long, then each time twice as long. */
@@ -20,11 +22,12 @@ export class Comeback {
     this.everServed = true;
     this.#servingSince = now;
   }
-  /** The process has ended: ns until the next one is due. */
-  ended(now: number): number {
+  /** The process has ended, by itself or killed: ns until the next one is due. */
+  ended(now: number, killed: boolean): number {
     const since = this.#servingSince;
     this.#servingSince = undefined;
-    this.failures = since !== undefined && now - since >= SERVED_NS ? 0 : this.failures + 1;
+    const served = since !== undefined && now - since >= (killed ? SERVED_NS : LASTED_NS);
+    this.failures = served ? 0 : this.failures + 1;
     if (this.failures < MAX_ENDS) return 0;
     return Math.min(FIRST_DELAY_NS * 2 ** (this.failures - MAX_ENDS), LONGEST_DELAY_NS);
   }

@@ -458,7 +458,7 @@ export class ProcessTable implements DomainProcesses {
       return;
     }
     const now = monotonicNow();
-    const delay = comeback.ended(now);
+    const delay = comeback.ended(now, end.signal === 'SIGKILL');
     const { failures } = comeback;
     if (delay === 0) this.log.warn(`${who}, has ended: ${how}; another one takes its place`);
     else if (comeback.worthSaying)
