@@ -44,6 +44,8 @@ class ConsoleDevice {
   readonly #terminal: ConsoleTerminal | undefined;
   readonly #logFile: LogFile;
   #logFailing = false;
+  /** It has been said. */
+  #throttled = false;
 
   constructor(options: ConsoledOptions, domid: Domid, name: string, parts: Parts) {
     this.#options = options;
@@ -71,8 +73,10 @@ class ConsoleDevice {
 
   step(): 'progress' | 'idle' {
     const result = this.worker.step();
-    if (this.worker.broken)
-      this.#options.log.error(`${this.#label}: its ring indices are impossible, no longer served`);
+    const { log } = this.#options;
+    if (this.worker.broken) log.error(`${this.#label}: its ring indices are impossible, no longer served`);
+    if (this.stats.throttled > 0 && !this.#throttled) log.warn(`${this.#label}: writes faster than it may, and waits`);
+    this.#throttled = this.stats.throttled > 0;
     return result;
   }
   async close(): Promise<void> {

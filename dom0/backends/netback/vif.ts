@@ -105,6 +105,7 @@ export class Vif implements BridgePort {
   private turnSlots = TURN_SLOTS;
   private isDelivered = false;
   private readonly onBroken: (vif: Vif, reason: string) => void;
+  private readonly onRefused: (vif: Vif, packet: TxPacket) => void;
 
   /** Throws XenError, with nothing left mapped or bound, when a gref or port is not what it should be. */
   constructor(
@@ -114,6 +115,7 @@ export class Vif implements BridgePort {
     shared: Turn,
     nowNs: number,
     onBroken: (vif: Vif, reason: string) => void,
+    onRefused: (vif: Vif, packet: TxPacket) => void,
   ) {
     this.domid = domid(connection.domid);
     this.handle = connection.handle;
@@ -124,6 +126,7 @@ export class Vif implements BridgePort {
     this.uplink = bridge;
     this.notifier = shared.vcpu.events;
     this.onBroken = onBroken;
+    this.onRefused = onRefused;
     this.maxFrame = connection.mtu + FRAME_OVERHEAD;
     this.scatterGather = connection.scatterGather;
     this.checksumOffload = connection.checksumOffload;
@@ -346,7 +349,10 @@ export class Vif implements BridgePort {
       this.rate?.spend(packet.length);
       copies = this.uplink.forward(frame, this.bridgePort);
     }
-    if (packet.status !== NETIF_RSP_OKAY) this.stats.txErrors++;
+    if (packet.status !== NETIF_RSP_OKAY) {
+      this.stats.txErrors++;
+      this.onRefused(this, packet);
+    }
     // order: the guest reuses its pages when it sees the responses; every copy out of them is made by now.
     this.respond(packet.ids[0]!, packet.status);
     for (let i = 0; i < packet.extras; i++) this.respond(0, NETIF_RSP_NULL);

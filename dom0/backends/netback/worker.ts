@@ -9,7 +9,11 @@ import { Copies } from './copies.ts';
 import { FaultyLink } from './faulty-link.ts';
 import { Frame } from './frame.ts';
 import type { NetbackEvent, NetbackMessage, NetbackReport, VifConnection } from './messages.ts';
+import type { TxPacket } from './request.ts';
 import { type Turn, turnPackets, Vif } from './vif.ts';
+
+/** Refused packets of one vif that are logged one by one. */
+const LOGGED_ERRORS = 4;
 
 const makeBridge = (name: string, mtu: number, random: () => number): Bridge => new Bridge(name, mtu, { random });
 
@@ -106,14 +110,26 @@ export class NetbackWorker implements BackendWorker {
       this.log.info(`bridge ${bridge.name}: made for vif${domid}.${handle}`);
     }
     const mac = Uint8Array.from(connection.mac.split(':'), octet => Number.parseInt(octet, 16));
-    const vif = new Vif(connection, mac, bridge, this.shared, this.clock.now(), (which, reason) => {
+    const onBroken = (which: Vif, reason: string): void => {
       this.log.error(`${which.name}: disabled: dom${which.domid} broke the protocol: ${reason}`);
       this.tell({ event: 'broken', domid: which.domid, handle: which.handle, reason });
-    });
+    };
+    const vif = new Vif(connection, mac, bridge, this.shared, this.clock.now(), onBroken, this.refused);
     this.vifs.push(vif);
     const faults = this.faults.get(`${domid}/${handle}`);
     if (faults) this.befall(vif, faults);
   }
+
+  /** Said of the first few, then of every doubling: a guest must not fill the log with them. */
+  private readonly refused = (
+    { name, domid, stats: { txErrors } }: Vif,
+    { multicast, parts, length }: TxPacket,
+  ): void => {
+    if (txErrors > LOGGED_ERRORS && (txErrors & (txErrors - 1)) !== 0) return;
+    const what =
+      multicast !== 0 ? 'a multicast group too many, or none' : `a packet of ${parts} slots and ${length} bytes`;
+    this.log.warn(`${name}: dom${domid} sent ${what} that cannot be taken (error ${txErrors})`);
+  };
 
   private disconnect(domid: number, handle: number): void {
     const vif = this.find(domid, handle);
