@@ -18,12 +18,18 @@ import {
   VCPU_CRASH_RECORD,
   vcpu_page,
   vcpuFrame,
+  XEN_DOMCTL_destroydomain,
+  XEN_DOMCTL_max_mem,
+  XEN_DOMCTL_max_vcpus,
   XEN_EBUSY,
   XEN_ENOENT,
   XEN_EOPNOTSUPP,
+  XENOLITH_SERVICE_driver_domain,
   XENOLITHOP_handover,
   XENOLITHOP_successor,
   XENOLITHOP_successor_waits,
+  xen_domctl_max_mem,
+  xen_domctl_max_vcpus,
 } from '#pvbus';
 import { MAX_ENDS } from '../../../hypervisor/comeback.ts';
 import { DOM0_VCPUS, ProcessTable } from '../../../hypervisor/domain-process.ts';
@@ -253,6 +259,62 @@ describe('a successor beside a process that lives', () => {
   });
 });
 
+describe('the process of a driver domain', () => {
+  const VCPUS = [0, 1, 2];
+  const driver = (): Spawn[] => spawned().filter(({ program }) => program === 'driver-domain.js');
+  const made = () => {
+    const domid = rig.createDomain({ vcpus: VCPUS.length });
+    const domain = rig.hypervisor.domains.byId(domid)!;
+    domain.service = XENOLITH_SERVICE_driver_domain;
+    rig.dom0.reset().domctl(XEN_DOMCTL_max_vcpus, domid, xen_domctl_max_vcpus, { max: VCPUS.length });
+    rig.dom0.reset().domctl(XEN_DOMCTL_max_mem, domid, xen_domctl_max_mem, { max_memkb: 256 });
+    return domain;
+  };
+  const bootOf = (socket: number): number[] => {
+    const { kind, a, fd } = receiveControl(socket)!;
+    closeFd(fd);
+    return [kind, a];
+  };
+
+  it('is a program with a socket for each of its vCPUs, and so is the one that takes its place', () => {
+    const domain = made();
+    const [first] = driver();
+    expect(first).toMatchObject({ vcpus: '0:3,1:4,2:5', start: 'first', failures: 0 });
+    const boots = VCPUS.map(vcpu => [KIND_BOOT, domain.domid | (vcpu << 16)]);
+    expect(first!.sockets.map(bootOf)).toEqual(boots);
+    serves(first!);
+    ends(first!);
+    const [, next] = driver();
+    expect(next).toMatchObject({ vcpus: '0:3,1:4,2:5', start: 'successor', failures: 0 });
+    expect(next!.sockets.map(bootOf)).toEqual(boots);
+    expect(log.lines.at(-1)).toMatch(
+      new RegExp(`^dom${domain.domid}: driver-domain\\.js, process 0, has ended: SIGKILL;`),
+    );
+    expect(exits).toEqual([]);
+  });
+
+  it('that has ended too often comes late, and is told how often', () => {
+    const domain = made();
+    for (let i = 0; i < MAX_ENDS; i++) ends(driver()[i]!);
+    expect(driver()).toHaveLength(MAX_ENDS);
+    expect(driver().map(({ failures }) => failures)).toEqual(new Array(MAX_ENDS).fill(0));
+    // Nobody is there who would use a pCPU.
+    expect(VCPUS.map(vcpu => table.sleeps(domain, vcpu))).toEqual([true, true, true]);
+    table.runDue(table.deadline!);
+    expect(driver()[MAX_ENDS]).toMatchObject({ start: 'successor', failures: MAX_ENDS });
+    expect(exits).toEqual([]);
+  });
+
+  it('is not replaced once the domain is to die', () => {
+    const domain = made();
+    rig.dom0.reset().domctl(XEN_DOMCTL_destroydomain, domain.domid);
+    expect(killed()).toContain(driver()[0]!.id);
+    ends(driver()[0]!);
+    expect(driver()).toHaveLength(1);
+    expect(exits).toEqual([`dom${domain.domid}: SIGKILL`]);
+  });
+});
+
 describe('the process of a domain', () => {
   const heard = (): number[] => signalled.map(({ signal }) => signal);
 
@@ -329,6 +391,16 @@ describe('the process of a domain', () => {
       rig.hypervisor.life.bringUp(second!);
       expect(computed()[1]).toBeGreaterThan(10e6);
     }
+    table.hear({ op: 'exited', id: shell.id, code: 0, signal: undefined });
+  });
+
+  it('has no thread that would use a pCPU before it is there', () => {
+    const { domain } = rig.guest({ vcpus: 2 });
+    const shell = spawned().findLast(({ program }) => program === 'domain-shell.cjs')!;
+    expect([0, 1].map(vcpu => table.sleeps(domain, vcpu))).toEqual([true, true]);
+    table.hear({ op: 'spawned', id: shell.id, pid: process.pid, pidfd: openProcess(process.pid) });
+    // This process runs; of the second vCPU no thread is known.
+    expect([0, 1].map(vcpu => table.sleeps(domain, vcpu))).toEqual([false, true]);
     table.hear({ op: 'exited', id: shell.id, code: 0, signal: undefined });
   });
 

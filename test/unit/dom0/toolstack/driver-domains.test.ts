@@ -12,6 +12,9 @@ import {
   mergedCounters,
   servedByUs,
 } from '../../../../dom0/toolstack/driver-domains.ts';
+import { Ledger } from '../../../../dom0/toolstack/ledger.ts';
+import { MemoryDisk } from '../../../support/memory-journal.ts';
+import { ListLog } from '../../../support/xenstore-rig.ts';
 import { disk, domainConfig, net } from './domain-config.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'xenolith-driver-domains-'));
@@ -27,7 +30,16 @@ writeFileSync(kernel, 'exports.start = () => {};');
 
 let records: DomainRecords;
 const add = (id: number, config: DomainConfig, ended = false): void =>
-  records.add({ domid: domid(id), config, monitor: true, startedAt: 0, ended });
+  records.add({
+    domid: domid(id),
+    config,
+    monitor: true,
+    startedAt: 0,
+    phase: 'there',
+    paused: false,
+    ended,
+    acted: ended,
+  });
 const driver = (over: Partial<DomainConfig> = {}): DomainConfig =>
   domainConfig({ name: 'storage', driver_domain: true, kernel: '', vcpus: 3, maxvcpus: 3, ...over });
 const user = (over: Partial<DomainConfig>): DomainConfig => domainConfig({ name: 'user', kernel, ...over });
@@ -38,7 +50,7 @@ const why = (config: DomainConfig): Promise<string> =>
   );
 
 beforeEach(() => {
-  records = new DomainRecords();
+  records = new DomainRecords(Ledger.begin(new MemoryDisk(), new ListLog()));
   add(1, driver());
   add(2, driver({ name: 'own-kernel', kernel }));
   add(3, domainConfig({ name: 'plain', kernel }));
