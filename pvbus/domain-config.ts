@@ -138,6 +138,8 @@ export const domainConfig = record({
   /** Of the domain's wall clock to the host's UTC, in seconds; on top of that, the host's time zone. */
   rtc_timeoffset: nullable(integer(-0x8000_0000, 0x7fff_ffff)),
   localtime: nullable(flag),
+  /** Ours. With 'strict' the domain runs only where every layer of confinement is; null and 'available': those there are. */
+  confine: nullable(oneOf('available', 'strict')),
   /** Keys of the file that nothing above stands for, kept as they were. */
   extra: mapOf(valueAt(0), 1024),
   /** Where it came from, for messages. */

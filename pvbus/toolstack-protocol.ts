@@ -120,6 +120,8 @@ export const hostInfo = record({
   cc_compile_domain: text(),
   cc_compile_date: text(),
   build_id: text(),
+  /** Ours: what confines the process of every domU (LAYERS). */
+  confinement: listOf(text(64), 32),
 });
 export type HostInfo = Shaped<typeof hostInfo>;
 

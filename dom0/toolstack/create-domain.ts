@@ -10,6 +10,7 @@ import {
 } from '#pvbus';
 import { addDevices, backendReady, listDevices, pathsOf, removeDevice } from './add-device.ts';
 import { checkConfig, withSource } from './check-config.ts';
+import { checkConfinement } from './check-confinement.ts';
 import { endDomain, releaseDomain, waitUntilGone } from './destroy-domain.ts';
 import { type DeviceSpec, devicesOf } from './devices.ts';
 import { checkImageFits, type DomainImage, type DomainRings, loadDomain, makeRings } from './domain-builder.ts';
@@ -156,6 +157,7 @@ class Creation {
     const { records, images } = this.#parts;
     const config = this.#config;
     const { backendOf } = await checkConfig(config, records);
+    checkConfinement(config, () => this.#parts.xc.confinement());
     const [kernel, ramdisk] = await Promise.all([
       isOwnDriverDomain(config) ? NO_KERNEL : images.load('kernel', config.kernel),
       config.ramdisk === null ? null : images.load('ramdisk', config.ramdisk),

@@ -1,6 +1,7 @@
 // What `xl info` shows of the hypervisor.
 import {
   type HostInfo,
+  layersOf,
   XEN_SYSCTL_PHYSCAP_gnttab_v1,
   XEN_SYSCTL_PHYSCAP_gnttab_v2,
   XEN_SYSCTL_PHYSCAP_hap,
@@ -51,5 +52,6 @@ export function hostInfo(xc: Xc): HostInfo {
     cc_compile_domain: version.compile_domain,
     cc_compile_date: version.compile_date,
     build_id: '',
+    confinement: layersOf(xc.confinement()),
   };
 }

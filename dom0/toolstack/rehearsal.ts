@@ -61,6 +61,7 @@ const CONFIG: DomainConfig = {
   max_event_channels: null,
   rtc_timeoffset: null,
   localtime: null,
+  confine: null,
   extra: {},
   source: '/nowhere/rehearsal.cfg',
 };

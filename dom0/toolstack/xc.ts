@@ -54,6 +54,7 @@ import {
   XEN_SYSCTL_readconsole,
   XEN_SYSCTL_sched_id,
   XENMEM_populate_physmap,
+  XENOLITHOP_confinement,
   XENOLITHOP_map_foreign,
   XENOLITHOP_pool_populate,
   XENOLITHOP_service,
@@ -192,6 +193,12 @@ export class Xc {
     view.setUint32(at + xenolith_service.at.service, service, true);
     const rc = this.vcpu.hypercall(__HYPERVISOR_xenolith_op, XENOLITHOP_service, at);
     this.calls.check(rc, `make dom${domid} a program of the host's`);
+  }
+  /** XENOLITH_LAYER_*: what confines the process of every domU. */
+  confinement(): number {
+    const layers = this.vcpu.hypercall(__HYPERVISOR_xenolith_op, XENOLITHOP_confinement);
+    this.calls.check(layers, 'ask what confines domains');
+    return layers;
   }
   /** Kill the process of a vCPU, or stop it for so long. */
   strike(domid: Domid, vcpu: number, stopMs: number): void {

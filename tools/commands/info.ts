@@ -63,6 +63,7 @@ function infoLines(info: HostInfo): (readonly [key: string, value: string])[] {
     ['cc_compile_domain', info.cc_compile_domain],
     ['cc_compile_date', info.cc_compile_date],
     ['build_id', info.build_id],
+    ['confinement', info.confinement.join(' ') || 'none'],
     ['xend_config_format', '4'],
   ];
 }
@@ -74,6 +75,7 @@ const NUMBERS =
 function infoJson(info: HostInfo, field = '', numa: boolean): Record<string, unknown> {
   const entries = infoLines(info).map(([key, value]): [string, unknown] => {
     if (key === 'virt_caps') return [key, info.virt_caps];
+    if (key === 'confinement') return [key, info.confinement];
     return [key, NUMBERS.test(key) ? Number(value) : value];
   });
   if (numa) {

@@ -78,6 +78,7 @@ export function validateConfig(parsed: ParsedConfig, options: ValidateOptions): 
     max_event_channels: within(settings, 'max_event_channels', 0, 0xffff_ffff),
     rtc_timeoffset: within(settings, 'rtc_timeoffset', -0x8000_0000, 0x7fff_ffff),
     localtime: settings.boolean('localtime') ?? null,
+    confine: confinement(settings),
   };
   const extra = settings.unread();
   const ignored = meaninglessKeys(Object.keys(extra));
@@ -158,6 +159,12 @@ function action(settings: Settings, key: ActionKey, byDefault: ShutdownAction): 
   const known = SHUTDOWN_ACTIONS.find(candidate => candidate === value);
   if (known === undefined) throw settings.xlError(key, `Unknown ${key} action "${value}" specified`);
   return known;
+}
+
+function confinement(settings: Settings): DomainConfig['confine'] {
+  const value = settings.text('confine');
+  if (value === undefined || value === 'available' || value === 'strict') return value ?? null;
+  throw settings.wrong('confine', `"${value}" is neither "available" nor "strict"`);
 }
 
 function commandLine(settings: Settings, warn: (line: string) => void): string {

@@ -67,12 +67,12 @@ export async function runChecks(machine: Machine, runDirectory: string): Promise
     user_namespaces: userNamespaces(machine),
     seccomp:
       machine.readFile('/proc/sys/kernel/seccomp/actions_avail') === null
-        ? warn('not there', LATER, 'a kernel with CONFIG_SECCOMP_FILTER')
+        ? warn('not there', without('seccomp'), 'a kernel with CONFIG_SECCOMP_FILTER')
         : ok(`there${filtered(machine)}`),
     landlock:
       typeof calls.landlock === 'number'
         ? ok(`ABI ${calls.landlock}`)
-        : warn(calls.landlock, LATER, 'a kernel with lsm=landlock in its command line'),
+        : warn(calls.landlock, without('landlock'), 'a kernel with lsm=landlock in its command line'),
   };
   for (const { name, program, lost } of PACKAGES) {
     outcomes[name] = machine.program(program) ? ok(program) : warn(`no ${program}`, lost, `apt-get install ${name}`);
@@ -81,7 +81,8 @@ export async function runChecks(machine: Machine, runDirectory: string): Promise
 }
 
 const THREADS = 'many domains: each is a process of about ten threads';
-const LATER = 'nothing yet: domains are not confined by it so far';
+/** Of domains' confinement. */
+const without = (layer: string): string => `domains run without ${layer}; with confine = "strict" they do not run`;
 
 const PACKAGES = [
   {
@@ -184,7 +185,7 @@ function userNamespaces(machine: Machine): Outcome {
   if (tried === true) return ok('can be made');
   return warn(
     tried === null ? 'cannot be tried: no unshare' : 'cannot be made',
-    LATER,
+    without('namespaces'),
     // A container's filter forbids them whatever the kernel's settings are.
     filtered(machine) === '' ? 'sysctl kernel.unprivileged_userns_clone=1' : UNFILTERED,
   );

@@ -76,7 +76,22 @@ export function thisMachine(env: NodeJS.ProcessEnv, kernel: string): Machine {
     },
     call: systemCall,
     userNamespace: () => {
-      const { status, error } = spawnSync('unshare', ['-U', 'true'], { stdio: 'ignore', timeout: 5000 });
+      // As the hypervisor starts a domain's process.
+      const args = [
+        '-U',
+        '-n',
+        '-i',
+        '-u',
+        '-C',
+        '-p',
+        '-m',
+        '--propagation',
+        'unchanged',
+        '-f',
+        '--kill-child',
+        'true',
+      ];
+      const { status, error } = spawnSync('unshare', args, { stdio: 'ignore', timeout: 5000 });
       return error === undefined ? status === 0 : null;
     },
   };

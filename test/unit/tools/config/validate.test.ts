@@ -49,7 +49,7 @@ describe('a config', () => {
           pool: null,
         },
         ...{ seclabel: null, max_grant_frames: null, max_maptrack_frames: null, max_event_channels: null },
-        ...{ rtc_timeoffset: null, localtime: null },
+        ...{ rtc_timeoffset: null, localtime: null, confine: null },
         ...{ extra: {}, source: 'g.cfg' },
       },
     });

@@ -63,7 +63,7 @@ describe('xl doctor', () => {
     ['kernel', { kernel: '5.10.0' }, 'speed'],
     ['esbuild', { packageError: async (name: string) => (name === 'esbuild' ? 'wrong platform' : null) }, 'TypeScript'],
     ['futex_waitv', failing('futex_waitv', 'EPERM'), 'speed'],
-    ['landlock', failing('landlock', 'EOPNOTSUPP'), 'nothing yet'],
+    ['landlock', failing('landlock', 'EOPNOTSUPP'), 'without landlock'],
     ['ptmx', { openError: () => 'ENOENT' }, 'xenconsole'],
     [
       'nofile',
@@ -74,7 +74,7 @@ describe('xl doctor', () => {
     ['pids', withFile('/sys/fs/cgroup/pids.max', '100\n'), 'many domains'],
     ['max_map_count', withFile('/proc/sys/vm/max_map_count', '1000\n'), 'many domains'],
     ['memory', withFile('/sys/fs/cgroup/memory.max', '134217728\n'), 'small domains'],
-    ['user_namespaces', { userNamespace: () => false }, 'nothing yet'],
+    ['user_namespaces', { userNamespace: () => false }, 'without namespaces'],
     ['qemu-utils', { program: (name: string) => name !== 'qemu-img' }, 'disk images'],
   ] as [string, Partial<Machine>, string][])(
     '%s missing: says what is lost, and what to do',
