@@ -130,6 +130,14 @@ export class HostileFrontend {
     discard.nr_sectors_hi = r.countHi;
   }
 
+  /** Have both indices begin there; before the backend has seen the ring. */
+  startAt(index: number): void {
+    for (const field of ['req_prod', 'rsp_prod'] as const)
+      Atomics.store(this.ring.words, sring.at[field] / 4, index | 0);
+    Atomics.store(this.ring.words, sring.at.req_event / 4, (index + 1) | 0);
+    this.prod = index;
+    this.cons = index;
+  }
   setReqProd(n: number): void {
     Atomics.store(this.ring.words, REQ_PROD, n | 0);
   }
@@ -143,14 +151,21 @@ export class HostileFrontend {
   /** Send what `fill` writes into the next slot as an honest frontend would. */
   send(fill: (index: number) => void): void {
     fill(this.prod);
-    this.prod++;
+    this.prod = (this.prod + 1) >>> 0;
     this.setReqProd(this.prod);
     this.notify();
+  }
+  /** Give everything back. Throws while the backend has something mapped. */
+  release(): void {
+    for (const ref of this.refs) this.vcpu.grants.endAccess(ref);
+    this.shared.release();
+    this.vcpu.events.close(this.port);
   }
   /** The next response, if there is one. */
   response(): RawResponse | undefined {
     if (this.rspProd() === this.cons) return undefined;
-    const response = new BlkifResponse(this.ring.view, this.slot(this.cons++));
+    const response = new BlkifResponse(this.ring.view, this.slot(this.cons));
+    this.cons = (this.cons + 1) >>> 0;
     return { id: response.id_lo, operation: response.operation, status: response.status };
   }
 }

@@ -1,0 +1,259 @@
+// Acts of a guest against the hypervisor, numbered as in docs/hostile-acts.md.
+import {
+  __HYPERVISOR_domctl,
+  __HYPERVISOR_event_channel_op,
+  __HYPERVISOR_grant_table_op,
+  __HYPERVISOR_memory_op,
+  __HYPERVISOR_platform_op,
+  __HYPERVISOR_sched_op,
+  __HYPERVISOR_sysctl,
+  __HYPERVISOR_xenolith_op,
+  DOMID_SELF,
+  domid,
+  EVTCHNOP_alloc_unbound,
+  EVTCHNOP_bind_interdomain,
+  EVTCHNOP_bind_virq,
+  EVTCHNOP_close,
+  EVTCHNOP_reset,
+  EVTCHNOP_send,
+  EVTCHNOP_status,
+  errnoName,
+  evtchn_alloc_unbound,
+  evtchn_bind_interdomain,
+  evtchn_bind_virq,
+  evtchn_close,
+  evtchn_reset,
+  evtchn_send,
+  evtchn_status,
+  GNTMAP_host_map,
+  GNTTABOP_map_grant_ref,
+  GNTTABOP_unmap_grant_ref,
+  gntstName,
+  gnttab_map_grant_ref,
+  gnttab_unmap_grant_ref,
+  gref,
+  koffi,
+  MEMOP_EXTENT_SHIFT,
+  PAGE_SIZE,
+  SCHEDOP_poll,
+  type Struct,
+  sched_poll,
+  shared_info,
+  type Vcpu,
+  VIRQ_DEBUG,
+  XEN_DOMCTL_INTERFACE_VERSION,
+  XEN_SYSCTL_INTERFACE_VERSION,
+  XENMEM_exchange,
+  XENMEM_populate_physmap,
+  XENOLITHOP_pool_populate,
+  xen_domctl,
+  xen_memory_exchange,
+  xen_memory_reservation,
+  xen_sysctl,
+  xenolith_pool_populate,
+} from '#pvbus';
+import type { Acts } from './mallory.ts';
+
+const errno = (rc: number): string => (rc < 0 ? errnoName(-rc) : 'ok');
+/** How often each of them came. */
+function tally(words: readonly string[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const word of words) counts[word] = (counts[word] ?? 0) + 1;
+  return counts;
+}
+
+/** A struct of scalars in argument memory. */
+function put(vcpu: Vcpu, s: Struct, fields: Record<string, number>): number {
+  const at = vcpu.scratch.alloc(s.size);
+  const { view } = vcpu.scratch;
+  for (const [field, value] of Object.entries(fields)) {
+    const where = at + s.at[field]!;
+    if (s.fields[field] === 'u64') view.setBigUint64(where, BigInt.asUintN(64, BigInt(value)), true);
+    else if (s.fields[field] === 'u16') view.setUint16(where, value, true);
+    else view.setUint32(where, value >>> 0, true);
+  }
+  return at;
+}
+const evtchn = (vcpu: Vcpu, cmd: number, s: Struct, fields: Record<string, number>): number => {
+  vcpu.scratch.reset();
+  return vcpu.hypercall(__HYPERVISOR_event_channel_op, cmd, put(vcpu, s, fields));
+};
+const DOMIDS = [0x7ff0, 0x7ff1, 0x7ff2, 0x7ff3, 0x7ff4, 65535, 4242];
+
+export const hypercallActs: Acts = {
+  42: ({ vcpu }) => {
+    const ports: number[] = [];
+    let rc = 0;
+    for (;;) {
+      vcpu.scratch.reset();
+      const at = put(vcpu, evtchn_alloc_unbound, { dom: DOMID_SELF, remote_dom: 0 });
+      rc = vcpu.hypercall(__HYPERVISOR_event_channel_op, EVTCHNOP_alloc_unbound, at);
+      if (rc < 0 || ports.length > 5000) break;
+      ports.push(vcpu.scratch.view.getUint32(at + evtchn_alloc_unbound.at.port, true));
+    }
+    const virq = evtchn(vcpu, EVTCHNOP_bind_virq, evtchn_bind_virq, { virq: VIRQ_DEBUG, vcpu: 0 });
+    for (let i = 0; i < 100; i++) evtchn(vcpu, EVTCHNOP_bind_virq, evtchn_bind_virq, { virq: VIRQ_DEBUG, vcpu: 0 });
+    for (const port of ports) evtchn(vcpu, EVTCHNOP_close, evtchn_close, { port });
+    return { alloc: errno(rc), virq: errno(virq), all: ports.length > 4000 };
+  },
+  /** Its console is gone with its other ports: nobody hears what came of it. */
+  43: ({ vcpu }) => {
+    for (let i = 0; i < 50; i++) evtchn(vcpu, EVTCHNOP_reset, evtchn_reset, { dom: DOMID_SELF });
+    return {};
+  },
+  44: ({ vcpu }) => {
+    const poll = (ports: readonly number[], timeout: number): string => {
+      const { scratch } = vcpu;
+      const list = scratch.reset().alloc(4 * Math.max(1, ports.length));
+      for (const [i, port] of ports.entries()) scratch.view.setUint32(list + 4 * i, port, true);
+      const at = put(vcpu, sched_poll, { ports: list, nr_ports: ports.length, timeout });
+      return errno(vcpu.hypercall(__HYPERVISOR_sched_op, SCHEDOP_poll, at));
+    };
+    const many = Array.from({ length: 129 }, () => 1);
+    for (let i = 0; i < 100; i++) poll(many, 1);
+    return { many: poll(many, 1), bad: poll([4096], 1), worst: poll([2 ** 32 - 1], 1), soon: poll([4000], 1) };
+  },
+  /** All of shared_info, the vcpu_info in it too: no word of this domain's events is right any more. */
+  45: ({ vcpu, kernel }) => {
+    kernel.console.write('scribbles\n');
+    kernel.step();
+    const { words } = vcpu.memory.page(vcpu.layout.sharedInfo);
+    for (let round = 0; round < 200; round++) {
+      for (let i = 0; i < shared_info.size / 4; i++) words[i] = Math.random() * 2 ** 32;
+      vcpu.events.notify(kernel.info.console.port);
+      vcpu.hypercall(__HYPERVISOR_sched_op, 0);
+    }
+    return {};
+  },
+  /** The grant table, under the console's and xenstore's mappings too. */
+  46: ({ vcpu, kernel }) => {
+    kernel.console.write('scribbles\n');
+    kernel.step();
+    const from = vcpu.layout.grantFrames * PAGE_SIZE;
+    for (let round = 0; round < 20; round++)
+      for (let at = from; at < from + PAGE_SIZE; at++) vcpu.memory.bytes[at] = Math.random() * 256;
+    return {};
+  },
+  48: ({ vcpu }) => {
+    const { scratch } = vcpu;
+    const handles = [0, 7, 2 ** 31, 2 ** 32 - 1];
+    const ask = (): string[] => {
+      const { size, at } = gnttab_unmap_grant_ref;
+      const base = scratch.reset().alloc(size * handles.length);
+      handles.forEach((handle, i) => {
+        scratch.view.setBigUint64(base + i * size + at.host_addr, 4096n, true);
+        scratch.view.setUint32(base + i * size + at.handle, handle, true);
+      });
+      vcpu.hypercall(__HYPERVISOR_grant_table_op, GNTTABOP_unmap_grant_ref, base, handles.length);
+      return handles.map((_, i) => gntstName(scratch.view.getInt16(base + i * size + at.status, true)));
+    };
+    for (let i = 0; i < 50; i++) ask();
+    return { statuses: tally(ask()) };
+  },
+  49: ({ vcpu }) => {
+    const own = { gfn: 1, offset: 0 };
+    const theirs = { domid: domid(0), ref: gref(600), offset: 0 };
+    const ops = [
+      { source: own, dest: { gfn: 2, offset: 0 }, length: 4097 },
+      { source: own, dest: { gfn: 2, offset: 1 }, length: 4096 },
+      { source: own, dest: { gfn: 2, offset: 0 }, length: 65535 },
+      { source: theirs, dest: { gfn: 2, offset: 0 }, length: 64 },
+      { source: { gfn: 2 ** 30, offset: 0 }, dest: { gfn: 2, offset: 0 }, length: 64 },
+    ];
+    for (let i = 0; i < 40; i++) vcpu.grants.copy(ops);
+    return { statuses: vcpu.grants.copy(ops).map(gntstName) };
+  },
+  51: ({ vcpu }) => {
+    const { scratch } = vcpu;
+    scratch.reset();
+    const forged = put(vcpu, xen_memory_reservation, { nr_extents: 4, domid: DOMID_SELF });
+    const start = vcpu.hypercall(__HYPERVISOR_memory_op, XENMEM_populate_physmap + (9 << MEMOP_EXTENT_SHIFT), forged);
+    scratch.reset();
+    const exchange = scratch.alloc(xen_memory_exchange.size);
+    for (const side of ['in', 'out'] as const) {
+      scratch.view.setBigUint64(
+        exchange + xen_memory_exchange.at[side] + xen_memory_reservation.at.nr_extents,
+        1n,
+        true,
+      );
+      scratch.view.setUint16(
+        exchange + xen_memory_exchange.at[side] + xen_memory_reservation.at.domid,
+        DOMID_SELF,
+        true,
+      );
+    }
+    scratch.view.setBigUint64(exchange + xen_memory_exchange.at.nr_exchanged, 2n ** 40n, true);
+    const ask = (): number => vcpu.hypercall(__HYPERVISOR_memory_op, XENMEM_exchange, exchange);
+    for (let i = 0; i < 100; i++) ask();
+    return { start, exchange: errno(ask()) };
+  },
+  52: ({ vcpu }) => {
+    const answers: string[] = [];
+    for (let cmd = 0; cmd < 256; cmd++) {
+      vcpu.scratch.reset();
+      const version = { interface_version: XEN_DOMCTL_INTERFACE_VERSION, cmd };
+      answers.push(errno(vcpu.hypercall(__HYPERVISOR_domctl, put(vcpu, xen_domctl, { ...version, domain: 0 }))));
+      vcpu.scratch.reset();
+      const asked = { interface_version: XEN_SYSCTL_INTERFACE_VERSION, cmd };
+      answers.push(errno(vcpu.hypercall(__HYPERVISOR_sysctl, put(vcpu, xen_sysctl, asked))));
+      answers.push(errno(vcpu.hypercall(__HYPERVISOR_platform_op, vcpu.scratch.reset().alloc(256))));
+    }
+    return { answers: tally(answers) };
+  },
+  53: ({ vcpu }) => {
+    const answers: string[] = [];
+    for (const id of DOMIDS) {
+      const self = id === DOMID_SELF;
+      const say = (rc: number): void => void answers.push(rc < 0 ? 'refused' : self ? 'itself' : `domid ${id}: ${rc}`);
+      say(evtchn(vcpu, EVTCHNOP_status, evtchn_status, { dom: id, port: 1 }));
+      say(evtchn(vcpu, EVTCHNOP_bind_interdomain, evtchn_bind_interdomain, { remote_dom: id, remote_port: 1 }));
+      if (!self) say(evtchn(vcpu, EVTCHNOP_reset, evtchn_reset, { dom: id }));
+      vcpu.scratch.reset();
+      const memory = put(vcpu, xen_memory_reservation, { nr_extents: 1, domid: id });
+      if (!self) say(vcpu.hypercall(__HYPERVISOR_memory_op, XENMEM_populate_physmap, memory) === 0 ? -1 : 1);
+      vcpu.scratch.reset();
+      const map = put(vcpu, gnttab_map_grant_ref, { host_addr: 4096, flags: GNTMAP_host_map, ref: 8, dom: id });
+      vcpu.hypercall(__HYPERVISOR_grant_table_op, GNTTABOP_map_grant_ref, map, 1);
+      say(vcpu.scratch.view.getInt16(map + gnttab_map_grant_ref.at.status, true));
+      vcpu.scratch.reset();
+      const pool = put(vcpu, xenolith_pool_populate, { domid: id, peer: id, gfn: 2 ** 31, nr_frames: 1 });
+      say(vcpu.hypercall(__HYPERVISOR_xenolith_op, XENOLITHOP_pool_populate, pool));
+    }
+    for (let i = 0; i < 100; i++) evtchn(vcpu, EVTCHNOP_send, evtchn_send, { port: 4095 });
+    return { strange: answers.filter(answer => answer.startsWith('domid')), refused: answers.includes('refused') };
+  },
+  /** Bytes and descriptors at the hypervisor's end of the control socket, until it takes no more. */
+  54: ({ vcpu, controlFd }) => {
+    const libc = koffi.load('libc.so.6');
+    const sendmsg = libc.func('long sendmsg(int, void *, int)');
+    const DONTWAIT = 0x40;
+    const NOSIGNAL = 0x4000;
+    const send = (bytes: number, fds: number): number => {
+      const control = Buffer.alloc(16 + 4 * Math.max(1, fds));
+      control.writeBigUInt64LE(BigInt(16 + 4 * fds), 0);
+      control.writeInt32LE(1, 8); // SOL_SOCKET
+      control.writeInt32LE(1, 12); // SCM_RIGHTS
+      for (let i = 0; i < fds; i++) control.writeInt32LE(controlFd, 16 + 4 * i);
+      const data = Buffer.alloc(Math.max(1, bytes), 0xff);
+      const iovec = Buffer.alloc(16);
+      iovec.writeBigUInt64LE(BigInt(koffi.address(data)), 0);
+      iovec.writeBigUInt64LE(BigInt(bytes), 8);
+      const header = Buffer.alloc(56);
+      header.writeBigUInt64LE(BigInt(koffi.address(iovec)), 16);
+      header.writeBigUInt64LE(1n, 24);
+      if (fds > 0) {
+        header.writeBigUInt64LE(BigInt(koffi.address(control)), 32);
+        header.writeBigUInt64LE(BigInt(control.length), 40);
+      }
+      return Number(sendmsg(controlFd, header, DONTWAIT | NOSIGNAL));
+    };
+    const lengths = [0, 1, 7, 23, 24, 25, 4096, 65536];
+    let taken = 0;
+    for (const length of lengths) if (send(length, 0) >= 0) taken++;
+    for (const fds of [1, 2, 64, 253, 254]) if (send(24, fds) >= 0) taken++;
+    for (let i = 0; i < 10_000 && send(24, 0) >= 0; i++) taken++;
+    // The hypervisor reads none of it, and serves this vCPU as before.
+    const rc = evtchn(vcpu, EVTCHNOP_status, evtchn_status, { dom: DOMID_SELF, port: 1 });
+    return { bounded: taken < 10_000, served: errno(rc) };
+  },
+};

@@ -1,0 +1,161 @@
+// One host with an innocent at work and offenders beside it: what every act is measured by.
+import { mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { build } from 'esbuild';
+import { expect } from 'vitest';
+import { BenchDomain } from '../../bench/bench-domain.ts';
+import { HostRig, root } from '../../support/host-rig.ts';
+import { type Inventory, inventoryAtRest, takeInventory } from '../../support/inventory.ts';
+import { commandLine, eventually, processOfDomain } from '../../support/processes.ts';
+
+export interface Progress {
+  readonly disk: number;
+  readonly net: number;
+  readonly store: number;
+  readonly lost: number;
+  readonly wrong: readonly string[];
+  readonly p50us: number;
+  readonly p99us: number;
+  readonly samples: number;
+}
+
+/** Without the grants one by one, which are more than the console ring holds; how many are in use the pools say. */
+const KEYS = 'qema';
+const SETTLE_MS = 5000;
+
+/** Timers are the innocent's, which is at work. A device's last error stays in xenstore, as with Linux. */
+function comparable(inventory: Inventory): Inventory {
+  return {
+    ...inventory,
+    hypervisor: inventory.hypervisor.filter(line => !line.endsWith('timers pending')),
+    nodes: inventory.nodes.filter(path => !path.startsWith('/local/domain/0/error/')),
+  };
+}
+
+export class Stage {
+  readonly host: HostRig;
+  readonly folder: string;
+  readonly innocent: BenchDomain;
+  /** Processes of the host and of the innocent. */
+  private readonly own: readonly number[];
+  private mark = 0;
+  /** Acts that were contained. */
+  contained = 0;
+
+  private constructor(host: HostRig, folder: string, innocent: BenchDomain, own: readonly number[]) {
+    this.host = host;
+    this.folder = folder;
+    this.innocent = innocent;
+    this.own = own;
+  }
+  static async start(): Promise<Stage> {
+    const folder = mkdtempSync(join(tmpdir(), 'xenolith-hostile-'));
+    await buildKernels(folder);
+    const host = await HostRig.start();
+    image(join(folder, 'innocent.img'), 1 << 20);
+    const config = [
+      `kernel = "${folder}/innocent.js"`,
+      `disk = ["${folder}/innocent.img,raw,xvda,w"]`,
+      'vif = ["bridge=xenbr0", "bridge=xenbr0"]',
+    ];
+    const innocent = await BenchDomain.create(host, folder, 'innocent', config.join('\n'));
+    const own = host.processes().filter(pid => /hypervisor|xenstored|dom0/.test(commandLine(pid)));
+    return new Stage(host, folder, innocent, [...own, processOfDomain(innocent.domid, host.processes())]);
+  }
+  async stop(): Promise<void> {
+    this.innocent.close();
+    try {
+      await this.host.stop();
+    } finally {
+      rmSync(this.folder, { recursive: true, force: true });
+    }
+  }
+
+  /** A domain that runs mallory's kernel, with a disk to write, one to read and two interfaces. */
+  async offender(name: string): Promise<BenchDomain> {
+    image(join(this.folder, `${name}.img`), 1 << 20);
+    image(join(this.folder, `${name}-ro.img`), 1 << 20);
+    const config = [
+      `kernel = "${this.folder}/mallory.js"`,
+      'on_crash = "destroy"',
+      `disk = ["${this.folder}/${name}.img,raw,xvda,w", "${this.folder}/${name}-ro.img,raw,xvdb,r"]`,
+      'vif = ["bridge=xenbr0", "bridge=xenbr0"]',
+    ];
+    const made = await BenchDomain.create(this.host, this.folder, name, config.join('\n'));
+    return made;
+  }
+  /** On its console. */
+  async says(domain: BenchDomain, what: string): Promise<void> {
+    await eventually(`${domain.name} says ${what}`, () => this.host.consoleLog(domain.name).includes(what));
+  }
+  processOf(domain: BenchDomain): number {
+    return processOfDomain(domain.domid, this.host.processes());
+  }
+  async destroy(domain: BenchDomain): Promise<void> {
+    domain.close();
+    const { exitCode, stderr } = await this.host.xl('destroy', domain.name);
+    // A domain that has crashed may be gone by itself.
+    if (exitCode !== 0) expect(stderr).toMatch(/is an invalid domain identifier|does not exist/);
+    await eventually(
+      `${domain.name} is gone`,
+      async () => !(await this.host.domains()).some(({ name }) => name === domain.name),
+    );
+  }
+
+  /** What there is, but for what changes by itself and what is kept on purpose. */
+  async inventory(): Promise<Inventory> {
+    return comparable(await inventoryAtRest(this.host, KEYS));
+  }
+  async leavesNothing(before: Inventory): Promise<void> {
+    let now = before;
+    const same = async (): Promise<boolean> => {
+      now = comparable(await takeInventory(this.host, KEYS));
+      return isDeepStrictEqual(now, before);
+    };
+    await eventually('the inventory is what it was', same, SETTLE_MS).catch(() => {}); // the difference says more
+    expect(now).toEqual(before);
+  }
+  /** What the host says from here on is about the next act. */
+  listen(): void {
+    this.mark = this.host.log().length;
+  }
+  /** The offender is named, with the reason. */
+  async names(pattern: RegExp): Promise<void> {
+    await eventually(`the log says ${pattern}`, () => pattern.test(this.host.log().slice(this.mark))).catch(error => {
+      throw new Error(`${error.message}; it says:\n${this.host.log().slice(this.mark)}`);
+    });
+  }
+  async progress(): Promise<Progress> {
+    return (await this.innocent.run('count')) as unknown as Progress;
+  }
+  /** The innocent has seen no error, and gets on. */
+  async othersGetOn(): Promise<void> {
+    const from = await this.progress();
+    let now = from;
+    await eventually('the innocent gets on', async () => {
+      now = await this.progress();
+      return now.disk > from.disk && now.net > from.net && now.store > from.store;
+    });
+    expect(now.wrong).toEqual([]);
+    expect(this.host.processes()).toEqual(expect.arrayContaining([...this.own]));
+  }
+}
+
+export function image(path: string, bytes: number): string {
+  writeFileSync(path, '');
+  truncateSync(path, bytes);
+  return path;
+}
+
+/** innocent.js and mallory.js. */
+export async function buildKernels(folder: string): Promise<void> {
+  const here = import.meta.dirname;
+  const names = readdirSync(here).filter(name => name === 'innocent.ts' || name === 'mallory.ts');
+  await build({
+    ...{ absWorkingDir: root, bundle: true, platform: 'node', target: 'node20', format: 'cjs', outdir: folder },
+    ...{ external: ['koffi'], loader: { '.wasm': 'binary' }, logOverride: { 'empty-import-meta': 'silent' } },
+    entryPoints: names.map(name => join(here, name)),
+  });
+}
