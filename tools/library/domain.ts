@@ -2,18 +2,18 @@
 
 import { fileURLToPath } from 'node:url';
 import { type DomainEnd, type DomainInfo, threadFile, XenError } from '#pvbus';
-import type { ToolstackClient } from '../toolstack-client.ts';
 import { DomainConsole } from './domain-console.ts';
+import type { LastingClient } from './lasting-client.ts';
 
 /** Keys of xl.cfg, and what a topology has besides. */
 export type DomainKeys = Readonly<Record<string, unknown>>;
 
 export class Domain {
   readonly name: string;
-  readonly #client: ToolstackClient;
+  readonly #client: LastingClient;
   readonly #up: (topology: object) => Promise<void>;
 
-  constructor(name: string, client: ToolstackClient, up: (topology: object) => Promise<void>) {
+  constructor(name: string, client: LastingClient, up: (topology: object) => Promise<void>) {
     this.name = name;
     this.#client = client;
     this.#up = up;
@@ -25,37 +25,37 @@ export class Domain {
     return this.#up({ domains: { [this.name]: 'config' in keys ? keys : { kernel, ...keys } } });
   }
   async domid(): Promise<number> {
-    return (await this.#client.call('domid', { name: this.name })).domid;
+    return (await (await this.#client.now()).call('domid', { name: this.name })).domid;
   }
   async info(): Promise<DomainInfo> {
-    const [info] = await this.#client.call('list', { domid: await this.domid() });
+    const [info] = await (await this.#client.now()).call('list', { domid: await this.domid() });
     return info!; // asked for one, the toolstack gives that or fails
   }
   async destroy(): Promise<void> {
-    await this.#client.call('destroy', { domid: await this.domid(), force: false });
+    await (await this.#client.now()).call('destroy', { domid: await this.domid(), force: false });
   }
   async shutdown(): Promise<void> {
-    await this.#client.call('shutdown', { domid: await this.domid() });
+    await (await this.#client.now()).call('shutdown', { domid: await this.domid() });
   }
   async reboot(): Promise<void> {
-    await this.#client.call('reboot', { domid: await this.domid() });
+    await (await this.#client.now()).call('reboot', { domid: await this.domid() });
   }
   async pause(): Promise<void> {
-    await this.#client.call('pause', { domid: await this.domid() });
+    await (await this.#client.now()).call('pause', { domid: await this.domid() });
   }
   async unpause(): Promise<void> {
-    await this.#client.call('unpause', { domid: await this.domid() });
+    await (await this.#client.now()).call('unpause', { domid: await this.domid() });
   }
   async wait(until: 'shutdown' | 'destroyed' = 'shutdown'): Promise<DomainEnd> {
     try {
-      return await this.#client.call('wait', { domid: await this.domid(), until });
+      return await (await this.#client.now()).call('wait', { domid: await this.domid(), until });
     } catch (error) {
       if (!(error instanceof XenError) || error.code !== 'ENOENT') throw error;
       return { what: 'destroyed', reason: null };
     }
   }
   async console(): Promise<DomainConsole> {
-    const { path } = await this.#client.call('console', { domid: await this.domid() });
+    const { path } = await (await this.#client.now()).call('console', { domid: await this.domid() });
     return DomainConsole.open(path);
   }
 }

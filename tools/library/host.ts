@@ -3,14 +3,15 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { Cleanup, type DomainInfo, runPaths, socketTransport, XenstoreClient } from '#pvbus';
-import { ToolstackClient } from '../toolstack-client.ts';
+import { Cleanup, type DomainInfo, type HostEvent, runPaths, socketTransport, XenstoreClient } from '#pvbus';
 import { bringUp, makeImages } from '../topology/bring-up.ts';
 import { checkHostPorts } from '../topology/host-ports.ts';
 import { HOST_PROGRAM, HostProcess } from '../topology/host-process.ts';
 import { Progress } from '../topology/progress.ts';
 import { GRACE_MS } from '../topology/take-down.ts';
 import { Domain } from './domain.ts';
+import { clients } from './faults.ts';
+import { LastingClient } from './lasting-client.ts';
 import { planOf } from './plan.ts';
 
 export interface HostOptions {
@@ -22,7 +23,7 @@ export interface HostOptions {
 interface HostParts {
   readonly runDir: string;
   readonly process: HostProcess;
-  readonly client: ToolstackClient;
+  readonly client: LastingClient;
   readonly xenstore: XenstoreClient;
   readonly log: (line: string) => void;
   /** What is left to remove once it has ended. */
@@ -39,6 +40,7 @@ export class Host implements AsyncDisposable {
     this.#parts = parts;
     this.runDir = parts.runDir;
     this.xenstore = parts.xenstore;
+    clients.set(this, parts.client);
   }
 
   static async start({ runDir: given, memory, log = () => {} }: HostOptions = {}): Promise<Host> {
@@ -50,7 +52,7 @@ export class Host implements AsyncDisposable {
       const process = await HostProcess.start(runDir, program, NEVER);
       undo.add('host', () => process.kill());
       const { toolstackSocket, xenstoredSocket } = runPaths(runDir);
-      const client = await ToolstackClient.connect(toolstackSocket);
+      const client = await LastingClient.connect(toolstackSocket);
       const xenstore = new XenstoreClient(await socketTransport(xenstoredSocket));
       return new Host({ runDir, process, client, xenstore, log, undo });
     } catch (error) {
@@ -60,7 +62,8 @@ export class Host implements AsyncDisposable {
   }
 
   async up(topology: string | object): Promise<void> {
-    const { client, log } = this.#parts;
+    const { log } = this.#parts;
+    const client = await this.#parts.client.now();
     const steps = planOf(topology, log);
     const progress = new Progress(log);
     const undo = new Cleanup();
@@ -78,8 +81,16 @@ export class Host implements AsyncDisposable {
     return new Domain(name, this.#parts.client, topology => this.up(topology));
   }
 
-  domains(): Promise<DomainInfo[]> {
-    return this.#parts.client.call('list', { domid: null });
+  async domains(): Promise<DomainInfo[]> {
+    return (await this.#parts.client.now()).call('list', { domid: null });
+  }
+
+  async events(): Promise<HostEvent[]> {
+    return (await this.#parts.client.now()).call('history', {});
+  }
+
+  get pid(): number {
+    return this.#parts.process.pid ?? 0; // started, or there would be no Host
   }
 
   log(): string {
@@ -97,7 +108,9 @@ export class Host implements AsyncDisposable {
 
   async #stop(): Promise<void> {
     const { client, process, undo } = this.#parts;
-    await client.call('shutdownHost', {}).catch(() => {}); // what does not end by itself is ended
+    // What does not end by itself is ended; what has ended is not asked.
+    const asked = client.now().then(now => now.call('shutdownHost', {}));
+    await Promise.race([asked.catch(() => {}), process.ended()]);
     this.xenstore.close();
     client.close();
     await process.stop();

@@ -2,13 +2,20 @@
 // is written by hand, held to what is here by the last line, and what people may rely on.
 
 import { fileURLToPath } from 'node:url';
-import { threadFile, XenError } from '#pvbus';
+import { TOOLSTACK_STEPS, threadFile, XenError } from '#pvbus';
+import { inject } from './faults.ts';
 import { Host } from './host.ts';
+import { baseline, expectInvariant, faultTrace } from './invariants.ts';
+import { withTopology } from './with-topology.ts';
 import type * as declared from './xenolith.d.ts';
 
 /** The kernel of guest programs, for the key `kernel`. */
 const guestKernel = fileURLToPath(threadFile('domu-kernel', import.meta.url));
 
-export { guestKernel, Host, XenError };
+const toolstackSteps = TOOLSTACK_STEPS;
 
-({ Host, XenError, guestKernel }) satisfies typeof declared;
+export { baseline, expectInvariant, faultTrace, guestKernel, Host, inject, toolstackSteps, withTopology, XenError };
+
+({
+  ...{ baseline, expectInvariant, faultTrace, guestKernel, Host, inject, toolstackSteps, withTopology, XenError },
+}) satisfies typeof declared;

@@ -24,6 +24,182 @@ export declare const Host: {
   start(options?: HostOptions): Promise<Host>;
 };
 
+// ---- faults: docs/faults.md has what each does, and what of it replays exactly ----
+
+/** A time: milliseconds, or '200ms', '5s', '2m', '1h'. */
+export type FaultTime = number | string;
+
+export interface Fault {
+  /** Its own in its plan. */
+  readonly name?: string;
+  readonly part: 'disk' | 'net' | 'event' | 'grant' | 'xenstore' | 'clock' | 'process' | 'toolstack';
+
+  // ---- what ----
+  /** By name or domid; without, any. */
+  readonly domain?: string | number;
+  /** 'xvda', 'vif0', or a number. */
+  readonly device?: string | number;
+  readonly type?: 'vbd' | 'vif';
+  readonly op?: string;
+  /** One, or '8-15', or the first and the last. */
+  readonly sectors?: number | string | readonly [number, number];
+  readonly gref?: number;
+  readonly path?: string;
+  readonly process?: 'dom0' | 'xenstored' | 'domain';
+  readonly step?: string | number;
+  readonly peer?: string | number;
+
+  // ---- when ----
+  readonly nth?: number | readonly number[];
+  /** Every so many occurrences; of `clock` and `process`, a time. */
+  readonly every?: FaultTime;
+  readonly from?: number;
+  readonly after?: FaultTime;
+  /** 0 to 1, or '30%'. */
+  readonly probability?: number | string;
+  readonly while?: string | { readonly path: string; readonly is?: string };
+  readonly times?: number;
+  readonly for?: FaultTime;
+
+  // ---- what happens: exactly one of these ----
+  readonly error?: string;
+  readonly drop?: true;
+  readonly delay?: FaultTime;
+  readonly duplicate?: number;
+  readonly reorder?: true;
+  readonly corrupt?: true | number;
+  readonly short?: number;
+  readonly torn?: number;
+  readonly cache?: true;
+  readonly lose?: true;
+  readonly truncate?: number;
+  readonly stall?: true;
+  readonly kill?: true | 'before' | 'after';
+  readonly stop?: FaultTime;
+  readonly shift?: FaultTime;
+}
+
+export interface FaultPlan {
+  readonly name?: string;
+  readonly seed?: number;
+  /** It is removed then. */
+  readonly duration?: FaultTime;
+  readonly faults: readonly Fault[];
+}
+
+/** A host with a topology (the path of its file, or the same as an object), for `body` alone. Nothing of it is left. */
+export declare function withTopology<T>(
+  topology: string | object,
+  options: HostOptions,
+  body: (host: Host) => Promise<T>,
+): Promise<T>;
+
+/** A fault, some, a plan, or the path of a plan's file. Resolves when they are on. EINVAL says which key is wrong. */
+export declare function inject(
+  host: Host,
+  what: Fault | readonly Fault[] | FaultPlan | string,
+  options?: { readonly plan?: string; readonly seed?: number },
+): Promise<Injection>;
+
+/** A plan that is on. */
+export interface Injection extends AsyncDisposable {
+  readonly plan: string;
+  readonly seed: number;
+  status(): Promise<FaultStatus[]>;
+  /** Resolves when each of its faults, or the one named, has happened so often. */
+  happened(times?: number, fault?: string): Promise<void>;
+  /** Of its faults, oldest first. */
+  events(): Promise<HostEvent[]>;
+  remove(): Promise<void>;
+}
+
+export interface FaultStatus {
+  readonly plan: string;
+  readonly seed: number;
+  readonly fault: string;
+  readonly part: string;
+  readonly text: string;
+  /** Where it is planted; null when it is of no device. */
+  readonly devices: number | null;
+  /** Occurrences up to the last that was befallen. */
+  readonly seen: number;
+  readonly injected: number;
+  readonly state: 'on' | 'waits' | 'over';
+}
+
+export type HostEvent =
+  | {
+      readonly event: 'domain';
+      /** Wall clock, ms. */
+      readonly at: number;
+      readonly what: 'created' | 'shutdown' | 'destroyed';
+      readonly domid: number;
+      readonly name: string | null;
+      readonly reason: number | null;
+    }
+  | {
+      readonly event: 'fault';
+      readonly at: number;
+      readonly what: 'began' | 'ended' | 'injected' | 'missed' | 'reaction';
+      readonly plan: string | null;
+      readonly fault: string | null;
+      readonly seed: number | null;
+      /** Numbers of the occurrences that were befallen. */
+      readonly occurrences: number[];
+      /** How many, and how many since the plan began. */
+      readonly count: number;
+      readonly total: number;
+      readonly domid: number | null;
+      readonly text: string;
+    };
+
+/** What must be so whatever fails, by its number in docs/faults.md, and what is needed to see it. */
+export interface Invariants {
+  /** Acknowledged and flushed writes are in the image. */
+  I1: { readonly image: string; readonly acknowledged: Iterable<{ sector: number; data: Uint8Array }> };
+  /** Each sector of a write that was not acknowledged is old or new. */
+  I2: {
+    readonly image: string;
+    readonly unacknowledged: Iterable<{ sector: number; data: Uint8Array; before: Uint8Array }>;
+  };
+  /** No request is completed twice, or was never submitted. */
+  I3: { readonly submitted: Iterable<string | number>; readonly completed: Iterable<string | number> };
+  /** Every packet was sent as it was received. */
+  I4: { readonly sent: Iterable<Uint8Array>; readonly received: Iterable<Uint8Array> };
+  /** Processes, event channels, grants, mappings and nodes are what `baseline` said. */
+  I5: Baseline;
+  /** xenstored's tree is whole: its own check. */
+  I7: Record<never, never>;
+  /** These domains run, and the log has no error or warning about them. */
+  I8: { readonly domains: readonly string[] };
+  /** Whatever was injected is in the events. */
+  I9: Record<never, never>;
+  /** The trace is that of another run. */
+  I10: { readonly trace: readonly string[] };
+}
+/** Rejects with an Error that begins with the number and says what is not so. */
+export declare function expectInvariant<N extends keyof Invariants>(
+  host: Host,
+  number: N,
+  what: Invariants[N],
+): Promise<void>;
+
+export interface Baseline {
+  readonly [what: string]: readonly string[];
+}
+/** What a host has now, for I5. */
+export declare function baseline(host: Host): Promise<Baseline>;
+/** What was befallen so far, for I10: `fault, occurrence, where`, in the order of each fault. */
+export declare function faultTrace(host: Host): Promise<string[]>;
+
+/** Names for `step` of part `toolstack`, in their order, by what the toolstack does. */
+export declare const toolstackSteps: {
+  readonly create: readonly string[];
+  readonly destroy: readonly string[];
+  readonly attach: readonly string[];
+  readonly detach: readonly string[];
+};
+
 /** Processes that live until `stop`, or until this process ends, however it does. */
 export interface Host extends AsyncDisposable {
   /** `XENOLITH_RUN_DIR` of xl and other tools that are to find this host. */
@@ -35,6 +211,10 @@ export interface Host extends AsyncDisposable {
   domain(name: string): Domain;
   /** All there are, dom0 the first. */
   domains(): Promise<DomainInfo[]>;
+  /** What happened to domains and what faults did, oldest first. */
+  events(): Promise<HostEvent[]>;
+  /** Its first process. */
+  readonly pid: number;
   /** What the host has written to its log. */
   log(): string;
   /** Ends its domains, then the host. Nothing of it is left but the logs in a `runDir` that was given. */
