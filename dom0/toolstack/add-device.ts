@@ -17,6 +17,8 @@ import { backendPath, frontendPath, libxlDevicePath, libxlPath } from './xenstor
 
 /** How long a backend may take to open what a device stands for. */
 const BACKEND_READY_MS = 20_000;
+/** So much of its reason for not doing so is quoted. */
+const MAX_SAID = 400;
 
 export interface DevicePaths {
   readonly type: string;
@@ -63,7 +65,7 @@ export async function addDevices(
 }
 
 /**
- * Wait until dom0's backend serves the device: it is in InitWait or beyond. Throws what the backend says is
+ * Wait until the device's backend serves it: it is in InitWait or beyond. Throws what the backend says is
  * wrong, ETIMEDOUT when it says nothing, e.g. because no such backend runs.
  */
 export async function backendReady(xs: XenstoreClient, domid: Domid, device: DeviceSpec): Promise<void> {
@@ -77,7 +79,8 @@ export async function backendReady(xs: XenstoreClient, domid: Domid, device: Dev
   );
   if (state === undefined) throw new XenError('ETIMEDOUT', `${name}: no backend has taken care of it`);
   if (state !== XenbusState.Closing && state !== XenbusState.Closed) return;
-  const said = await readKey(xs, errorPath(backend));
+  // untrusted: a driver domain's own words.
+  const said = (await readKey(xs, errorPath(backend)))?.slice(0, MAX_SAID).replace(/\p{Cc}/gu, '?');
   const [, code = 'EIO', why = said] = /^([A-Z0-9]+) (.*)$/s.exec(said ?? '') ?? [];
   throw new XenError(code, why ?? `${name}: its backend went to ${stateName(state)}`);
 }

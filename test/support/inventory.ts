@@ -23,7 +23,10 @@ export interface Inventory {
 /** As it is now. What ends by itself in a moment, such as a socket, may still be in it: see `settled`. */
 export async function takeInventory(host: HostRig, debugKeys = 'qegma'): Promise<Inventory> {
   const processes = host.processes().flatMap(pid => named(pid));
-  const own = processes.filter(({ program }) => /^(hypervisor|xenstored|dom0)\.js$/.test(program));
+  // By name: a process that was replaced may have a lower number than one that was not.
+  const own = processes
+    .filter(({ program }) => /^(hypervisor|xenstored|dom0)\.js$/.test(program))
+    .sort((a, b) => a.program.localeCompare(b.program));
   return {
     processes: processes.map(({ program }) => program).sort(),
     descriptors: own.flatMap(({ pid, program }) => counted(program, descriptorsOf(pid))),

@@ -1,20 +1,23 @@
-import { chmodSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
-import { type DomainConfig, domid } from '#pvbus';
+import { type DomainConfig, domid, XenstoreClient } from '#pvbus';
+import { addDevices, backendReady, pathsOf, removeDevice } from '../../../../dom0/toolstack/add-device.ts';
 import { checkConfig } from '../../../../dom0/toolstack/check-config.ts';
+import { vbd } from '../../../../dom0/toolstack/devices.ts';
 import { DomainRecords } from '../../../../dom0/toolstack/domain-records.ts';
 import {
   backendDomidOf,
   countersIn,
+  driverDomainCounters,
   isOwnDriverDomain,
   mergedCounters,
   servedByUs,
 } from '../../../../dom0/toolstack/driver-domains.ts';
 import { Ledger } from '../../../../dom0/toolstack/ledger.ts';
 import { MemoryDisk } from '../../../support/memory-journal.ts';
-import { ListLog } from '../../../support/xenstore-rig.ts';
+import { ListLog, rigTransport, XenstoreRig } from '../../../support/xenstore-rig.ts';
 import { disk, domainConfig, net } from './domain-config.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'xenolith-driver-domains-'));
@@ -119,6 +122,56 @@ describe('backend=', () => {
       servedByUs({ records }, { type: 'vbd', devid: 0, backendDomid: domid(backendDomid), frontend: {}, backend: {} });
     expect([0, 1, 2, 3, 9].map(served)).toEqual([true, true, false, false, false]);
     expect(backendDomidOf({ backend: '/local/domain/7/backend/vbd/1/51712' })).toBe(7);
+  });
+});
+
+describe('untrusted: a driver domain', () => {
+  const DRIVER = domid(1);
+  const USER = domid(5);
+  const device = vbd(disk({ target: image, backend: 'storage' }), DRIVER);
+  const paths = pathsOf(USER, device);
+  let xs: XenstoreClient;
+  let theirs: XenstoreClient;
+  const host = () => ({ xs, log: new ListLog(), runDir: dir, faults: { nodesFor: async () => [] } });
+  beforeEach(async () => {
+    const rig = new XenstoreRig();
+    xs = new XenstoreClient(rigTransport(rig));
+    theirs = new XenstoreClient(rigTransport(rig));
+    add(USER, user({ disks: [disk({ target: image, backend: 'storage' })] }));
+    await addDevices(host(), USER, [device]);
+  });
+  /** It answers whatever it is asked, after it has written what it likes. */
+  const answers = (statistics: string): Promise<void> =>
+    theirs.watch('/local/domain/1/data/asked', 'asked', async () => {
+      await theirs.write(`${paths.backend}/statistics`, statistics);
+      await theirs.write('/local/domain/1/data/answered', '4000000000');
+    });
+  const counted = async () => (await driverDomainCounters({ xs, records }))[0]?.vbds[0];
+
+  it('that counts is believed what it counts', async () => {
+    await answers('1 2 3 4 5');
+    expect(await counted()).toEqual({ devid: 51712, oo_req: 1, rd_req: 2, wr_req: 3, rd_sect: 4, wr_sect: 5 });
+  });
+  it('that writes something else counts nothing', async () => {
+    await answers('rm -rf /');
+    expect(await counted()).toEqual({ devid: 51712, oo_req: 0, rd_req: 0, wr_req: 0, rd_sect: 0, wr_sect: 0 });
+  });
+  it('that does not answer is not waited for long', async () => {
+    expect((await counted())?.wr_req).toBe(0);
+  });
+  it('that names a script has none run', async () => {
+    const trace = join(dir, 'it-ran');
+    writeFileSync(script, `#!/bin/sh\ntouch ${trace}\n`);
+    await theirs.write(`${paths.backend}/script`, script);
+    await removeDevice(host(), paths);
+    expect(existsSync(trace)).toBe(false);
+    expect(await xs.exists(paths.backend)).toBe(false);
+  });
+  it('that refuses a device is quoted in a line of letters', async () => {
+    await theirs.write('/local/domain/1/error/backend/vbd/5/51712/error', `EIO no\n\u001b[2J${'x'.repeat(3000)}`);
+    await theirs.write(`${paths.backend}/state`, '5');
+    const error = await backendReady(xs, USER, device).catch(error => error);
+    expect([error.code, error.message]).toEqual(['EIO', expect.stringMatching(/^no\?\?\[2Jx{380,400}$/)]);
   });
 });
 

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { ConfigError } from '../../../../tools/config/settings.ts';
 import { type DomainStep, describeStep, planTopology, type Step, sizeText } from '../../../../tools/topology/plan.ts';
@@ -101,6 +103,19 @@ describe('a plan', () => {
 
   it('leaves those inside an xl.cfg to mean what they mean to xl create', () => {
     expect(domain(plan(OFFICE).steps, 'db').config.kernel).toBe('/home/me/dist/k.js');
+  });
+
+  it('has the driver domain of the example before those it serves, and needs no kernel for it', () => {
+    const path = fileURLToPath(new URL('../../../../examples/driver-domain/topology.yaml', import.meta.url));
+    const { steps, warnings } = plan(readFileSync(path, 'utf8'));
+    expect(steps.map(describeStep)).toEqual([
+      'image diary.img (fat, 8 MiB)',
+      'domain storage',
+      'domain diary after storage',
+      'domain pinger after storage',
+    ]);
+    expect(domain(steps, 'storage').config).toMatchObject({ driver_domain: true, kernel: '', vcpus: 3 });
+    expect(warnings).toEqual([]);
   });
 
   it('makes a listen of each host port', () => {
