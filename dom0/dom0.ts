@@ -23,7 +23,6 @@ import { FileDisk } from './journal-file.ts';
 import { connectStoreRing, goOnWithStoreRing } from './store-ring.ts';
 import { DEFAULT_BRIDGE } from './toolstack/devices.ts';
 import { Ledger } from './toolstack/ledger.ts';
-import { rehearseCreation } from './toolstack/rehearsal.ts';
 import { ToolstackServer } from './toolstack/server.ts';
 import { BRIDGES, Toolstack } from './toolstack/toolstack.ts';
 import { Xc } from './toolstack/xc.ts';
@@ -117,7 +116,7 @@ export class Dom0 {
     else await this.#toolstack.start();
     const shutdown = (): void => void this.shutdownHost();
     this.#server = await ToolstackServer.listen(paths.toolstackSocket, this.#toolstack, log, shutdown);
-    rehearseCreation().catch(error => log.error(`the rehearsal failed: ${error.stack}`));
+    this.#toolstack.prepare().catch(error => log.error(`preparing for the first domain failed: ${error.stack}`));
   }
 
   /** End every domain, then dom0's parts, then the host: the hypervisor takes this process with it. */

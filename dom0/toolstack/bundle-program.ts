@@ -2,7 +2,7 @@
 // bundled with esbuild; the module 'xenolith' is left to the guest kernel, which provides it.
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, extname, isAbsolute, resolve } from 'node:path';
-import { build, type Message, stop } from 'esbuild';
+import type { Message } from 'esbuild';
 import { XenError } from '#pvbus';
 
 /**
@@ -38,6 +38,9 @@ interface Loaded {
   readonly inputs: ReadonlyMap<string, string>;
 }
 
+/** Takes as long to load as all the rest of dom0, which is not to wait for it. */
+const esbuild = () => import('esbuild');
+
 /** How long esbuild's process is kept after the last bundle. */
 const ESBUILD_IDLE_MS = 2000;
 
@@ -46,6 +49,7 @@ export class ImageLoader {
   readonly #kept = new Map<string, Loaded>();
   readonly #limit: number;
   #bundling = 0;
+  #bundled = false;
   #idle: NodeJS.Timeout | undefined;
 
   constructor(limit = 32) {
@@ -66,11 +70,15 @@ export class ImageLoader {
     return loaded.text;
   }
 
+  /** There is time: load what the first bundle needs. */
+  async prepare(): Promise<void> {
+    await esbuild();
+  }
   /** End esbuild's process now. */
   async close(): Promise<void> {
     clearTimeout(this.#idle);
     this.#kept.clear();
-    await stop();
+    if (this.#bundled) await (await esbuild()).stop();
   }
 
   async #make(key: ImageKey, path: string): Promise<Loaded> {
@@ -84,12 +92,13 @@ export class ImageLoader {
 
   async #bundle(key: ImageKey, path: string): Promise<Loaded> {
     clearTimeout(this.#idle);
+    this.#bundled = true;
     this.#bundling++;
     try {
       return await bundle(key, path);
     } finally {
       if (--this.#bundling === 0) {
-        this.#idle = setTimeout(() => void stop(), ESBUILD_IDLE_MS);
+        this.#idle = setTimeout(async () => (await esbuild()).stop(), ESBUILD_IDLE_MS);
         this.#idle.unref();
       }
     }
@@ -106,6 +115,7 @@ async function readWhole(key: ImageKey, path: string): Promise<Loaded> {
 
 async function bundle(key: ImageKey, path: string): Promise<Loaded> {
   const cwd = dirname(path);
+  const { build } = await esbuild();
   const result = await build({
     absWorkingDir: cwd,
     entryPoints: [path],

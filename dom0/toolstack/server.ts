@@ -37,7 +37,8 @@ interface Ipc {
   serve(path: string, started: () => void): void;
   server: IpcServer;
 }
-const { IPC } = createRequire(import.meta.url)('node-ipc') as { IPC: new () => Ipc };
+/** Loaded when it is needed: nobody's disk is to wait for it. */
+const newIpc = (): Ipc => new (createRequire(import.meta.url)('node-ipc') as { IPC: new () => Ipc }).IPC();
 
 const MAX_CONNECTIONS = 256;
 /** Requests of one connection that are being worked on. */
@@ -62,7 +63,7 @@ export class ToolstackServer {
   readonly #toolstack: Toolstack;
   readonly #log: Log;
   readonly #shutdownHost: () => void;
-  readonly #ipc = new IPC();
+  readonly #ipc = newIpc();
   readonly #connections = new Map<Socket, Connection>();
 
   private constructor(toolstack: Toolstack, log: Log, shutdownHost: () => void) {

@@ -44,6 +44,7 @@ import { Monitor, type MonitorNotes } from './monitor.ts';
 import { Order } from './order.ts';
 import type { ToolstackParts } from './parts.ts';
 import { Recovery } from './recovery.ts';
+import { rehearseCreation } from './rehearsal.ts';
 import { Scheduling } from './scheduling.ts';
 import { requestShutdown } from './shutdown-domain.ts';
 import { Tracing } from './trace.ts';
@@ -180,6 +181,12 @@ export class Toolstack {
     new XcTrace(xc).disable(); // whoever read the trace has lost us
     await recovery.run();
     await this.start();
+  }
+
+  /** Nobody waits for anything: get ready for the next domain. */
+  async prepare(): Promise<void> {
+    await rehearseCreation();
+    await this.#parts.images.prepare();
   }
 
   // ---- life ----
