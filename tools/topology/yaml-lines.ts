@@ -1,6 +1,6 @@
 // A YAML file, and where in it a key stands: what errors need.
 
-import { isNode, LineCounter, type Node, parseDocument } from 'yaml';
+import { type Document, isNode, LineCounter, type Node, parseDocument, visit } from 'yaml';
 
 export interface YamlFile {
   readonly value: unknown;
@@ -13,9 +13,11 @@ export interface YamlFile {
 /** `file` is what messages call it. */
 export function readYaml(text: string, file: string): YamlFile {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, strict: true });
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, strict: true, logLevel: 'error' });
   const at = (offset: number): number => lines.linePos(offset).line;
-  const errors = document.errors.map(({ pos, message }) => `${file}:${at(pos[0])}: ${message.replaceAll(/\s+/g, ' ')}`);
+  const errors: string[] = document.errors.map(
+    ({ pos, message }) => `${file}:${at(pos[0])}: ${message.replaceAll(/\s+/g, ' ')}`,
+  );
   const lineOf = (keys: readonly PropertyKey[]): number => {
     for (let depth = keys.length; depth > 0; depth--) {
       // A key's line is where the key stands, which is above the value when that is a map or a list.
@@ -25,7 +27,26 @@ export function readYaml(text: string, file: string): YamlFile {
     }
     return 1;
   };
-  return { value: errors.length > 0 ? undefined : document.toJS({ maxAliasCount: 100 }), errors, lineOf };
+  let value: unknown;
+  try {
+    if (errors.length === 0) value = document.toJS({ maxAliasCount: 100 });
+  } catch (error) {
+    // An alias of nothing, or one that stands for too much: the library finds them last, and does not say where.
+    errors.push(`${file}:${aliasLine(document, at)}: ${error instanceof Error ? error.message : error}`);
+  }
+  return { value, errors, lineOf };
+}
+
+/** Of the first alias. */
+function aliasLine(document: Document, at: (offset: number) => number): number {
+  let line = 1;
+  visit(document, {
+    Alias: (_key, { range }) => {
+      if (range) line = at(range[0]);
+      return visit.BREAK;
+    },
+  });
+  return line;
 }
 
 function keyNode(parent: unknown, key: PropertyKey | undefined): Node | undefined {

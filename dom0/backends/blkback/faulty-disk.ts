@@ -78,7 +78,7 @@ export class FaultyDisk implements DiskImage {
   }
 
   newRequest(limits: DiskLimits): BlkbackRequest {
-    return new AnnouncedRequest(limits, (op, sector, sectors) => this.#begin(op, sector, sectors));
+    return new AnnouncedRequest(limits, (op, sector, sectors) => this.announce(op, sector, sectors));
   }
 
   /** The plain image has everything from now on. */
@@ -92,7 +92,8 @@ export class FaultyDisk implements DiskImage {
     this.#untilNs = 0;
   }
 
-  #begin(op: string, sector: number, sectors: number): void {
+  /** A request is about to be done; `op` as faults name it. */
+  announce(op: string, sector: number, sectors: number): void {
     this.#done = 0;
     this.#length = sectors * SECTOR_SIZE;
     if (this.#putOff) {

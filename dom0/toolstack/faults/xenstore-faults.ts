@@ -26,7 +26,7 @@ export class XenstoreFaults {
   }
 
   async plant(fault: RunningFault): Promise<void> {
-    await this.#parts.xs.control('fault', 'add', fault.name, JSON.stringify(fault.node));
+    await this.#parts.xs.control('fault', 'add', JSON.stringify(fault.node));
     this.#planted.add(fault);
     this.#timer ??= setInterval(() => void this.look().catch(() => {}), LOOK_MS); // xenstore is gone: so are we
   }

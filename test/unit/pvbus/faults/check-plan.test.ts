@@ -1,0 +1,110 @@
+import { describe, expect, it } from 'vitest';
+import { ACTIONS, checkPlan, describeFault, milliseconds, PARTS, readPlanted, TOOLSTACK_STEPS } from '#pvbus';
+
+const good = (fault: object) => {
+  const checked = checkPlan([fault], 'p');
+  if ('problems' in checked) throw new Error(JSON.stringify(checked.problems));
+  return checked.plan.faults[0]!;
+};
+const wrong = (plan: unknown): string[] => {
+  const checked = checkPlan(plan, 'p');
+  return 'problems' in checked ? checked.problems.map(({ path, message }) => `${path.join('.')}: ${message}`) : [];
+};
+
+describe('a fault', () => {
+  it('is taken as YAML, a command line or a test writes it', () => {
+    expect(good({ part: 'disk', domain: 'web', device: 'xvda', op: 'write', nth: 3, error: 'EIO' })).toEqual({
+      ...{ name: 'fault-1', part: 'disk', domain: 'web', device: 'xvda', op: 'write', nth: [3], error: 'EIO' },
+    });
+    expect(good({ part: 'disk', domain: '4', sectors: '8-15', nth: '1,5', for: '2s', delay: '0.5s' })).toEqual({
+      ...{ name: 'fault-1', part: 'disk', domain: 4, sectors: [8, 15], nth: [1, 5], for: 2000, delay: 500 },
+    });
+    expect(good({ part: 'net', probability: '30%', drop: 'true' })).toMatchObject({ probability: 0.3, drop: true });
+    expect(good({ part: 'xenstore', path: '/local', while: '/a/b=1', error: 'EAGAIN' })).toMatchObject({
+      while: { path: '/a/b', is: '1' },
+    });
+    expect(good({ part: 'clock', shift: '-1h' })).toMatchObject({ shift: -3_600_000 });
+    expect(good({ part: 'process', domain: 'web', kill: true })).toMatchObject({ process: 'domain', times: 1 });
+    expect(good({ part: 'disk', kill: 'after' })).toMatchObject({ kill: 'after', times: 1 });
+  });
+  it('that was taken is taken again, also as a planted one', () => {
+    const fault = good({ part: 'net', domain: 'a.b', peer: 3, op: 'tx', every: 2, corrupt: 5, after: '1m' });
+    expect(good(fault)).toEqual(fault);
+    const planted = { plan: 'p', seed: 5, startedNs: 123, fault, counts: { seen: 4, injected: 2 } };
+    expect(readPlanted(JSON.stringify(planted))).toEqual(planted);
+    for (const text of ['', '{', '[]', 'null', '{"plan":"p"}', '{"plan":"p","seed":1,"fault":{"part":"disk"}}'])
+      expect(() => readPlanted(text), text).toThrow(/planted fault/);
+  });
+
+  const cases: [string, object, string][] = [
+    ['a key that is none', { part: 'disk', dommain: 'x', error: 'EIO' }, '0.dommain: a fault has no such key'],
+    ['no part', { error: 'EIO' }, '0: part is missing'],
+    ['a part that is none', { part: 'disc', error: 'EIO' }, '0.part: expected disk or net'],
+    ['nothing that happens', { part: 'disk' }, '0: what happens is one of error'],
+    ['two things that happen', { part: 'disk', error: 'EIO', delay: 5 }, '0: error and delay are two faults'],
+    ['what another part does', { part: 'disk', drop: true }, '0.drop: not of disk; that has error'],
+    ['a selector of another part', { part: 'clock', domain: 'x', shift: 1 }, '0.domain: not of clock; that has none'],
+    ['an op of another part', { part: 'net', op: 'write', drop: true }, '0.op: expected rx or tx'],
+    ['an error of another part', { part: 'grant', error: 'EIO' }, '0.error: expected no_space or eagain'],
+    ['a torn read', { part: 'disk', op: 'read', torn: 512 }, '0.torn: a read cannot be so'],
+    ['an occurrence 0', { part: 'disk', nth: 0, error: 'EIO' }, '0.nth: expected the number of an occurrence'],
+    ['sectors backwards', { part: 'disk', sectors: '9-8', error: 'EIO' }, '0.sectors: expected a sector'],
+    ['a probability above 1', { part: 'disk', probability: 2, error: 'EIO' }, '0.probability: expected a probability'],
+    [
+      'an occurrence of time',
+      { part: 'process', process: 'dom0', nth: 2, kill: true },
+      '0.nth: process counts nothing',
+    ],
+    ['a process and nothing of which', { part: 'process', process: 'domain', kill: true }, '0: domain is missing'],
+    ['no time', { part: 'disk', delay: 'soon' }, '0.delay: expected a time'],
+    ['a name with a slash', { name: 'a/b', part: 'disk', error: 'EIO' }, '0.name: expected a name'],
+    ['a path that is none', { part: 'xenstore', path: 'a', error: 'EIO' }, '0.path: expected a path'],
+  ];
+  it.each(cases)('with %s is refused by its key', (_, fault, message) => {
+    const found = wrong([fault]);
+    expect(found.length).toBe(1);
+    expect(found[0]).toContain(message);
+  });
+
+  it('says in one line what it is', () => {
+    expect(describeFault(good({ part: 'disk', domain: 'web', device: 'xvda', op: 'write', error: 'EIO' }))).toBe(
+      'disk write of web/xvda: error EIO',
+    );
+    expect(describeFault(good({ part: 'process', process: 'xenstored', stop: '2s' }))).toBe(
+      'process of xenstored: stop 2000 ms',
+    );
+  });
+});
+
+describe('a plan', () => {
+  it('is a map or a list, and is called as it says or as it is told', () => {
+    const faults = [{ part: 'clock', shift: '1h' }];
+    expect(checkPlan({ name: 'n', seed: 3, duration: '5s', faults }, 'p')).toMatchObject({
+      plan: { name: 'n', seed: 3, duration: 5000 },
+    });
+    expect(checkPlan(faults, 'p')).toMatchObject({ plan: { name: 'p', seed: 0 } });
+  });
+  it('names everything that is wrong at once', () => {
+    expect(wrong(3)).toEqual([expect.stringContaining(': expected a plan')]);
+    expect(wrong({ faults: 3, sede: 1 })).toEqual([
+      expect.stringContaining('sede: a plan has no such key'),
+      'faults: expected a list of faults',
+    ]);
+    const twice = { name: 'a', part: 'disk', error: 'EIO' };
+    expect(wrong([twice, twice])).toEqual(['1.name: two faults are called a']);
+    expect(wrong({ seed: -1, faults: [{ part: 'disk' }, null] }).length).toBe(3);
+  });
+});
+
+it('times are read with their units', () => {
+  expect(['5', '5ms', '1.5s', '2m', '1h', '1d', '-3s'].map(milliseconds)).toEqual([
+    ...[5, 5, 1500, 120_000, 3_600_000, 86_400_000, -3000],
+  ]);
+  expect(milliseconds('5 weeks')).toBeUndefined();
+});
+
+it('every action is some part’s, and every part has one', () => {
+  const all = new Set(Object.values(PARTS).flatMap(({ actions }) => actions as readonly string[]));
+  expect([...all].sort()).toEqual([...ACTIONS].sort());
+  expect(Object.keys(TOOLSTACK_STEPS)).toEqual([...PARTS.toolstack.ops]);
+});
