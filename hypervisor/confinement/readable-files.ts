@@ -19,10 +19,14 @@ export function readableFiles(dist: string, tools: readonly string[]): ReadableF
     ...libraryFolders(),
     ...koffiFolders(),
     ...OF_OURS.map(name => join(dist, name)),
+    ...above(dist).map(folder => join(folder, 'package.json')),
     ...OF_THE_SYSTEM,
   ];
   return [...new Set(paths.flatMap(realPath))].map(path => ({ path, isDirectory: statSync(path).isDirectory() }));
 }
+
+/** Newer versions of Node look for a package.json from a program's folder upwards, and fail where they may not read one. */
+const above = (folder: string): string[] => (folder === '/' ? [folder] : [folder, ...above(dirname(folder))]);
 
 /** None where there is no such file. */
 function realPath(path: string): string[] {

@@ -1,10 +1,10 @@
 // A real host on a run directory of its own: hypervisor, xenstored and dom0 as processes.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { chownSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { dist, HostView } from './host-view.ts';
+import { dist, HostView, root } from './host-view.ts';
 import { eventually, family, isAlive, signalAll } from './processes.ts';
 
 export { dist, root, type XlResult } from './host-view.ts';
@@ -13,6 +13,8 @@ export interface HostOptions {
   readonly mediated?: boolean;
   /** What its domains can have together, as hypervisor.js --mem takes it. */
   readonly mem?: string;
+  /** Who runs it, and its xl, when this is root. */
+  readonly user?: number;
   /** Another build than the checkout's. */
   readonly dist?: string;
 }
@@ -24,8 +26,8 @@ export class HostRig extends HostView {
   /** What the hypervisor process has printed as errors. */
   errors = '';
 
-  private constructor(runDir: string, pid: number, ended: Promise<number | null>) {
-    super(runDir);
+  private constructor(runDir: string, pid: number, ended: Promise<number | null>, user?: number) {
+    super(runDir, root, user);
     this.hypervisorPid = pid;
     this.ended = ended;
   }
@@ -41,9 +43,12 @@ export class HostRig extends HostView {
       ...(options.mediated ? ['--mediated'] : []),
       ...(options.mem === undefined ? [] : ['--mem', options.mem]),
     ];
-    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const { user } = options;
+    const identity = user === undefined ? {} : { uid: user, gid: user };
+    if (user !== undefined) chownSync(runDir, user, user);
+    const child = spawn(process.execPath, args, { ...identity, stdio: ['ignore', 'pipe', 'pipe'] });
     const ended = once(child, 'close').then(([code]) => code as number | null);
-    const rig = new HostRig(runDir, child.pid!, ended);
+    const rig = new HostRig(runDir, child.pid!, ended, user);
     child.stderr.on('data', chunk => {
       rig.errors += chunk;
     });

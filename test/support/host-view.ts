@@ -27,10 +27,13 @@ export class HostView {
   readonly runDir: string;
   readonly #cwd: string;
 
-  /** `cwd` is where xl runs. */
-  constructor(runDir: string, cwd = root) {
+  readonly #user: number | undefined;
+
+  /** `cwd` is where xl runs; as `user`, when this is root. */
+  constructor(runDir: string, cwd = root, user?: number) {
     this.runDir = runDir;
     this.#cwd = cwd;
+    this.#user = user;
   }
   get env(): Record<string, string> {
     return { XENOLITH_RUN_DIR: this.runDir };
@@ -46,6 +49,7 @@ export class HostView {
       cwd,
       reject: false,
       stdin: 'ignore',
+      ...(this.#user !== undefined && { uid: this.#user, gid: this.#user }),
       stripFinalNewline: false,
     });
     return { exitCode: result.exitCode, stdout: result.stdout, stderr: result.stderr };

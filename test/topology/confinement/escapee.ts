@@ -1,0 +1,184 @@
+// A guest that wants out: it has found Node's own modules and koffi behind the kernel's back, and tries everything a
+// process may ask of Linux. One line for each act: `denied` and how, or `GOT` and what.
+import { console, system } from 'xenolith';
+
+interface Koffi {
+  load(name: string): { func(prototype: string): (...args: unknown[]) => unknown };
+  errno(): number;
+}
+type Require = (name: string) => unknown;
+type Any = Record<string, (...args: unknown[]) => unknown>;
+const node = (globalThis as unknown as { process: { mainModule: { require: Require }; ppid: number; pid: number } })
+  .process;
+const load = (name: string): Any => node.mainModule.require(name) as Any;
+
+const report = (act: string, outcome: string): void => console.log(`${act}: ${outcome}`);
+const reason = (error: unknown): string => {
+  const { code, message } = error as { code?: string; message?: string };
+  return `denied ${code ?? message ?? error}`;
+};
+/** A call that gives back what it got, or throws. */
+function attempt(act: string, body: () => unknown): void {
+  try {
+    report(act, `GOT ${String(body()).slice(0, 40)}`);
+  } catch (error) {
+    report(act, reason(error));
+  }
+}
+
+function files(fs: Any): void {
+  attempt('read /etc/passwd', () => fs.readFileSync!('/etc/passwd'));
+  attempt('write a file', () => fs.writeFileSync!(`${system.args.folder}/escaped`, 'x'));
+  attempt('list /', () => fs.readdirSync!('/'));
+  attempt('list /proc', () => fs.readdirSync!('/proc'));
+  attempt('read its parent in /proc', () => fs.readFileSync!(`/proc/${node.ppid}/environ`));
+  attempt('read another process', () => fs.readFileSync!(`/proc/${system.args.other}/maps`));
+  attempt('open the memory of another process', () => fs.openSync!(`/proc/${system.args.other}/mem`, 'r+'));
+  attempt('open its own memory', () => fs.openSync!('/proc/self/mem', 'r+'));
+  attempt('look at a file', () => fs.statSync!('/etc/passwd'));
+  attempt('the run directory', () => fs.readdirSync!(system.args.folder));
+}
+function programs(): void {
+  const { spawnSync } = load('child_process');
+  attempt('run a program', () => {
+    const { error, status } = spawnSync!('/bin/true') as { error?: Error; status: number };
+    if (error) throw error;
+    return status;
+  });
+  attempt('signal its parent', () => (node as unknown as Any).kill!(node.ppid, 0));
+  attempt('signal another process', () => (node as unknown as Any).kill!(Number(system.args.other), 0));
+  attempt('signal everybody', () => (node as unknown as Any).kill!(-1, 0));
+  attempt('change directory', () => (node as unknown as Any).chdir!('/'));
+}
+
+/** Raw system calls, by number. */
+const CALLS: readonly (readonly [act: string, nr: number, ...args: number[]])[] = [
+  ['openat', 257, -100, 0, 0],
+  ['socket TCP', 41, 2, 1, 0],
+  ['socket unix', 41, 1, 1, 0],
+  ['socket netlink', 41, 16, 3, 0],
+  ['socketpair', 53, 1, 1, 0, 0],
+  ['fork', 57],
+  ['vfork', 58],
+  ['clone of a process', 56, 17, 0],
+  ['clone of a thread', 56, 0x3d0f00, 0],
+  ['clone3', 435, 0, 0],
+  ['execve', 59, 0, 0, 0],
+  ['execveat', 322, 3, 0, 0, 0, 0x1000],
+  ['ptrace', 101, 16, 1, 0, 0],
+  ['process_vm_readv', 310, 1, 0, 0, 0, 0, 0],
+  ['kill', 62, 1, 0],
+  ['tkill', 200, 1, 0],
+  ['tgkill of another', 234, 2, 2, 0],
+  ['pidfd_open', 434, 1, 0],
+  ['pidfd_getfd', 438, 3, 0, 0],
+  ['memfd_create', 319, 0, 0],
+  ['dup2', 33, 0, 100],
+  ['pipe2', 293, 0, 0],
+  ['sendmsg', 46, 3, 0, 0],
+  ['sendto', 44, 3, 0, 0, 0, 0, 0],
+  ['ftruncate', 77, 4, 0],
+  ['fallocate, a hole', 285, 4, 3, 0, 4096],
+  ['mount', 165, 0, 0, 0, 0, 0],
+  ['unshare', 272, 0x10000000],
+  ['setns', 308, 3, 0],
+  ['chroot', 161, 0],
+  ['bpf', 321, 0, 0, 0],
+  ['io_uring_setup', 425, 1, 0],
+  ['perf_event_open', 298, 0, 0, -1, -1, 0],
+  ['userfaultfd', 323, 0],
+  ['executable memory', 9, 0, 4096, 7, 0x22, -1, 0],
+  ['shmget', 29, 0, 4096, 0o1600],
+  ['inotify_init1', 294, 0],
+  ['setuid', 105, 0],
+  ['prlimit64', 302, 0, 7, 0, 0],
+  ['sched_setaffinity', 203, 0, 8, 0],
+  ['seccomp', 317, 0, 0, 0],
+  ['prctl, dumpable', 157, 4, 1, 0, 0],
+  ['TIOCSTI', 16, 0, 0x5412, 0],
+];
+function rawCalls(koffi: Koffi): void {
+  const syscall = koffi
+    .load('libc.so.6')
+    .func('int64_t syscall(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t)');
+  for (const [act, nr, ...args] of CALLS) {
+    const six = Array.from({ length: 6 }, (_, i) => args[i] ?? 0);
+    const result = Number(syscall(nr, ...six));
+    report(`call ${act}`, result === -1 ? `denied errno ${koffi.errno()}` : `GOT ${result}`);
+  }
+  // Descriptors can be multiplied, up to its own limit.
+  const F_DUPFD_CLOEXEC = 1030;
+  let most = -1;
+  for (let fd = 0; fd >= 0; most = Math.max(most, fd)) fd = Number(syscall(72, 0, F_DUPFD_CLOEXEC, 0, 0, 0, 0));
+  report('descriptors', most < 4096 ? `denied at ${most}` : `GOT ${most}`);
+  for (let fd = 64; fd <= most; fd++) syscall(3, fd, 0, 0, 0, 0, 0);
+}
+
+async function later(act: string, body: () => Promise<unknown>): Promise<void> {
+  try {
+    report(act, `GOT ${String(await body()).slice(0, 40)}`);
+  } catch (error) {
+    report(act, reason(error));
+  }
+}
+/** Node's own events need turns of its loop, which a guest has: the kernel gives one between two blocks. */
+async function network(): Promise<void> {
+  const net = load('net') as unknown as typeof import('node:net');
+  const connect = (to: object): Promise<unknown> =>
+    new Promise((resolve, reject) => {
+      const socket = net.connect(to as { port: number });
+      socket.on('error', reject);
+      socket.on('connect', resolve);
+    });
+  await later('connect to a port of the host', () => connect({ port: Number(system.args.port), host: '127.0.0.1' }));
+  await later('connect to the toolstack', () => connect({ path: `${system.args.folder}/toolstack.sock` }));
+  await later(
+    'listen',
+    () =>
+      new Promise((resolve, reject) =>
+        net
+          .createServer()
+          .on('error', reject)
+          .listen(0, () => resolve(0)),
+      ),
+  );
+  await later('a thread', async () => {
+    const { Worker } = load('worker_threads') as unknown as typeof import('node:worker_threads');
+    await new Promise((resolve, reject) => new Worker('1', { eval: true }).on('error', reject).on('online', resolve));
+  });
+  await later('import()', async () => {
+    const fs = (await new Function('return import("node:fs")')()) as Any;
+    return fs.readFileSync!('/etc/passwd');
+  });
+}
+
+/** In pieces that V8 asks Linux for each. */
+function memory(): void {
+  const kept: Uint8Array[] = [];
+  try {
+    while (kept.length < 128) kept.push(new Uint8Array(32 << 20));
+    report('memory', 'GOT 4 GiB');
+  } catch (error) {
+    report(
+      'memory',
+      `denied at ${kept.length < 40 ? 'its limit' : `${32 * kept.length} MiB`}, ${(error as Error).name}`,
+    );
+  }
+}
+
+export default async function main(): Promise<void> {
+  report('modules', `GOT ${typeof load('fs').readFileSync}`); // they are in reach: it is Linux that says no
+  files(load('fs'));
+  programs();
+  rawCalls(load('koffi') as unknown as Koffi);
+  await network();
+  memory();
+  console.log('tried everything');
+  for await (const line of console.lines()) {
+    // One that nobody needs: reboot(2).
+    if (line === 'die') {
+      const koffi = load('koffi') as unknown as Koffi;
+      koffi.load('libc.so.6').func('int64_t syscall(int64_t, int64_t)')(169, 0);
+    }
+  }
+}
