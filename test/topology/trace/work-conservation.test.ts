@@ -1,5 +1,8 @@
-// No pCPU idles while a vCPU waits for one, as the trace of a real run tells it: at each hypercall, when the hypervisor
-// has decided all that it had to decide, whoever waits does so because every pCPU is another's.
+// No pCPU idles while a vCPU waits for one, as the trace of a real run has it: of the time, next to nothing is between the
+// record that leaves a pCPU to nobody, or to one that sleeps, and the record that gives it to somebody. It is what the
+// hypervisor believes: a vCPU that sleeps and that it takes for one that runs is not seen here, but by the scheduler's
+// unit tests (stops-and-lies). Found by it when planted: a policy that gives a pCPU to nobody for 5 ms every now and then
+// (43 and 73 per cent of the time wasted), and a sleeper's pCPU that goes to the next one after 4 ms (18).
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,7 +15,6 @@ import {
   RUNSTATE_running,
   runstateChange,
   TRC_LOST_RECORDS,
-  TRC_PV_HYPERCALL_V2,
   TRC_SCHED_SWITCH,
 } from '#pvbus';
 import { cpuRecords, type TraceRecord } from '../../../tools/trace/records.ts';
@@ -91,44 +93,50 @@ async function trace(seconds: number): Promise<TraceRecord[]> {
 }
 
 interface Seen {
-  /** How often it was looked, and of these how often somebody waited. */
-  looks: number;
-  waited: number;
+  readonly ns: number;
+  /** Of these somebody waited while all pCPUs were others'. */
+  waitedNs: number;
+  /** And somebody waited while a pCPU that is allowed to it was nobody's, or a sleeper's. */
+  wastedNs: number;
   switches: number;
-  readonly violations: string[];
 }
 /** Follow the records; `mayRun` says where a domain's vCPUs may run. */
 function follow(records: readonly TraceRecord[], mayRun: (domid: number, cpu: number) => boolean): Seen {
   /** Who has a pCPU, and how vCPUs are: known once it has changed. */
   const owners = new Map<number, number>();
   const states = new Map<number, number>();
-  const seen: Seen = { looks: 0, waited: 0, switches: 0, violations: [] };
-  for (const { source, at, event, extra } of records) {
+  // A runnable one has just been given it: its record comes when Linux has let the hypervisor go on.
+  const isFree = (owner: number): boolean =>
+    owner >>> 16 === DOMID_IDLE || [RUNSTATE_blocked, RUNSTATE_offline].includes(states.get(owner) ?? RUNSTATE_running);
+  const seen: Seen = { ns: records.at(-1)!.at - records[0]!.at, waitedNs: 0, wastedNs: 0, switches: 0 };
+  for (const [i, { source, at, event, extra }] of records.entries()) {
     const to = CHANGES.get(event);
     if (to !== undefined) states.set(extra[0]!, to);
     if (event === TRC_SCHED_SWITCH && 'cpu' in source) {
       owners.set(source.cpu, (extra[2]! << 16) | extra[3]!);
       seen.switches++;
     }
-    if (event !== TRC_PV_HYPERCALL_V2) continue;
-    seen.looks++;
     const waiting = [...states].filter(([, state]) => state === RUNSTATE_runnable).map(([vcpu]) => vcpu);
-    if (waiting.length > 0) seen.waited++;
-    for (const vcpu of waiting)
-      for (const [cpu, owner] of owners)
-        if (owner >>> 16 === DOMID_IDLE || (states.get(owner) ?? RUNSTATE_running) !== RUNSTATE_running)
-          if (mayRun(vcpu >>> 16, cpu))
-            seen.violations.push(`${at}: pCPU ${cpu} idles, dom${vcpu >>> 16} v${vcpu & 0xffff} waits`);
+    if (waiting.length === 0) continue;
+    const ns = (records[i + 1]?.at ?? at) - at;
+    const free = [...owners].filter(([, owner]) => isFree(owner)).map(([cpu]) => cpu);
+    if (waiting.some(vcpu => free.some(cpu => mayRun(vcpu >>> 16, cpu)))) seen.wastedNs += ns;
+    else seen.waitedNs += ns;
   }
   return seen;
+}
+/** Between the two records of one decision there are microseconds, or as long as Linux has the hypervisor wait. */
+function expectNoWaste({ ns, waitedNs, wastedNs, switches }: Seen): void {
+  expect(switches).toBeGreaterThan(10);
+  expect(waitedNs).toBeGreaterThan(ns / 10);
+  expect(wastedNs).toBeLessThan(ns / 20);
 }
 const everywhere = (): boolean => true;
 
 it(`${CPUS + 1} vCPUs that compute, on ${CPUS} pCPUs`, async () => {
   for (let i = 0; i <= CPUS; i++) await create(`hog${i}`, HOG);
   const seen = follow(await trace(2), everywhere);
-  expect(seen.violations).toEqual([]);
-  expect(Math.min(seen.looks, seen.waited, seen.switches)).toBeGreaterThan(10);
+  expectNoWaste(seen);
 });
 
 it('one that never yields, some that sleep now and then, and one that is pinned', async () => {
@@ -138,6 +146,5 @@ it('one that never yields, some that sleep now and then, and one that is pinned'
   for (let i = 0; i < 3; i++) await create(`sleeper${i}`, SLEEPER);
   const pinned = Number((await host.xl('domid', 'pinned')).stdout);
   const seen = follow(await trace(2), (domid, cpu) => domid !== pinned || cpu === 0);
-  expect(seen.violations).toEqual([]);
-  expect(Math.min(seen.looks, seen.waited, seen.switches)).toBeGreaterThan(10);
+  expectNoWaste(seen);
 });
