@@ -138,6 +138,7 @@ describe('a plan', () => {
 
 describe('a topology that is wrong is refused with file, line and key', () => {
   it.each<[string, string]>([
+    ['domains: {}\n<<: *a\n', 'topology.yaml:2: Unresolved alias (the anchor must be set before the alias): a'],
     ['domains: {}\nbridge: [x]\n', 'topology.yaml:2: bridge: there is no such key; do you mean bridges?'],
     ['bridges: [a]\n', 'topology.yaml:1: domains: it is missing'],
     [
