@@ -1,0 +1,18 @@
+// A slice of what `npm run fuzz` does at length.
+import { describe, expect, it } from 'vitest';
+import { BACKENDS } from './backends/explore.ts';
+import { HYPERCALLS } from './hypercalls/explore.ts';
+import { INPUTS } from './inputs/explore.ts';
+import { explorePart } from './parts.ts';
+
+const seed = Number(process.env.XENOLITH_FUZZ_SEED ?? Date.now() % 2 ** 31);
+
+describe.each([
+  ['inputs', INPUTS, 150],
+  ['backends', BACKENDS, 100],
+  ['hypercalls', HYPERCALLS, 4],
+] as const)('arbitrary %s', (_, family, cases) => {
+  it.each(Object.keys(family))('do no harm: %s', async part => {
+    expect(await explorePart(family, part, seed, cases)).toBeUndefined();
+  });
+});
