@@ -30,7 +30,9 @@ export function readTopology(text: string, path: string, file: string): Topology
 }
 
 function fail(lines: readonly string[]): never {
-  throw new TopologyError([...new Set(lines)].slice(0, MAX_ERRORS).join('\n'));
+  // untrusted: a key may be a whole map, with its line ends.
+  const each = new Set(lines.map(line => line.replaceAll(/\s+/g, ' ')));
+  throw new TopologyError([...each].slice(0, MAX_ERRORS).join('\n'));
 }
 
 type Issue = z.core.$ZodIssue;

@@ -139,6 +139,7 @@ describe('a plan', () => {
 describe('a topology that is wrong is refused with file, line and key', () => {
   it.each<[string, string]>([
     ['domains: {}\n<<: *a\n', 'topology.yaml:2: Unresolved alias (the anchor must be set before the alias): a'],
+    ['? a:\n    b: 1\ndomains: {}\n', 'topology.yaml:1: { a: { b: 1 } }: there is no such key'],
     ['domains: {}\nbridge: [x]\n', 'topology.yaml:2: bridge: there is no such key; do you mean bridges?'],
     ['bridges: [a]\n', 'topology.yaml:1: domains: it is missing'],
     [
