@@ -18,7 +18,10 @@ const WIDTH = 1100;
 const LABELS = 230;
 const ROW = 24;
 const TOP = 30;
-const COLOURS = ['#4e79a7', '#f28e2b', '#59a14f', '#b07aa1', '#e15759', '#76b7b2', '#9c755f'];
+const COLOURS =
+  '#4e79a7 #f28e2b #59a14f #b07aa1 #e15759 #76b7b2 #9c755f #edc948 #ff9da7 #bab0ac #8cd17d #499894 #d37295 #a0a0a0'.split(
+    ' ',
+  );
 
 const [file = 'trace.json', fromText, lengthText] = process.argv.slice(2);
 const events: Event[] = JSON.parse(readFileSync(file, 'utf8')).traceEvents;
@@ -52,14 +55,20 @@ const row = new Map(tracks.map((track, i) => [key(track), i]));
 const x = (ts: number): number => LABELS + ((Math.min(Math.max(ts, from), to) - from) / length) * (WIDTH - LABELS - 10);
 const y = (event: Event): number => TOP + (row.get(key(event)) ?? 0) * ROW;
 const text = (s: string): string => s.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
-/** The same colour for what has the same name. */
-const colour = (name: string): string => {
-  let sum = 0;
-  for (const c of name) sum = (sum * 31 + c.charCodeAt(0)) % 997;
-  return COLOURS[sum % COLOURS.length] as string;
-};
+/** One for each vCPU that has a pCPU here, and for each kind of event, in the order in which they come. */
+const colours = new Map<string, string>();
+const isVcpu = (event: Event): boolean => / v\d+$/.test(event.name);
+function colour(event: Event): string {
+  const what = isVcpu(event) ? event.name : event.name.replace(/ (\d.*|of .*)$/, '');
+  if (!colours.has(what)) colours.set(what, COLOURS[colours.size % COLOURS.length] as string);
+  return colours.get(what) as string;
+}
+const inOrder = [...shown].sort((a, b) => Number(isVcpu(b)) - Number(isVcpu(a)) || a.ts - b.ts);
+for (const event of inOrder) colour(event);
 
-const height = TOP + tracks.length * ROW + 10;
+const LEGEND = 4;
+const bottom = TOP + tracks.length * ROW;
+const height = bottom + 12 + Math.ceil(colours.size / LEGEND) * 18;
 const out = [
   `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" font-size="11">`,
   `<rect width="${WIDTH}" height="${height}" fill="#fff"/>`,
@@ -68,8 +77,9 @@ const out = [
 ];
 for (let i = 0; i <= 8; i++) {
   const at = from + (length * i) / 8;
-  out.push(`<path d="M${x(at)} ${TOP - 8}V${height}" stroke="#ddd"/>`);
-  out.push(`<text x="${x(at)}" y="${TOP - 12}" text-anchor="middle" fill="#666">${Math.round(at - from)} µs</text>`);
+  out.push(`<path d="M${x(at)} ${TOP - 8}V${bottom}" stroke="#ddd"/>`);
+  const anchor = i === 8 ? 'end' : 'middle';
+  out.push(`<text x="${x(at)}" y="${TOP - 12}" text-anchor="${anchor}" fill="#666">${Math.round(at - from)} µs</text>`);
 }
 for (const track of tracks) {
   const name = `${label.get(`${track.pid}`)}: ${label.get(key(track))}`.replace('pCPUs: ', '');
@@ -77,12 +87,12 @@ for (const track of tracks) {
   out.push(`<path d="M0 ${y(track) + ROW - 1}H${WIDTH}" stroke="#eee"/>`);
 }
 for (const event of shown) {
-  const width = Math.max(2, x(event.ts + (event.dur ?? 0)) - x(event.ts));
+  const width = Math.max(3, x(event.ts + (event.dur ?? 0)) - x(event.ts));
   out.push(
     `<rect x="${x(event.ts).toFixed(1)}" y="${y(event) + 2}" width="${width.toFixed(1)}" height="${ROW - 6}" rx="1" ` +
-      `fill="${colour(event.name)}"><title>${text(event.name)}</title></rect>`,
+      `fill="${colour(event)}"><title>${text(event.name)}</title></rect>`,
   );
-  if (width > event.name.length * 6)
+  if (width > event.name.length * 6 + 6)
     out.push(`<text x="${(x(event.ts) + 3).toFixed(1)}" y="${y(event) + 15}" fill="#fff">${text(event.name)}</text>`);
 }
 for (const { from: a, to: b } of arrows) {
@@ -93,6 +103,11 @@ for (const { from: a, to: b } of arrows) {
     `<path d="M${x1.toFixed(1)} ${y1}C${(x1 + bend).toFixed(1)} ${y1} ${(x2 - bend).toFixed(1)} ${y2} ${x2.toFixed(1)} ${y2}" ` +
       'fill="none" stroke="#c33" stroke-width="1" marker-end="url(#a)"/>',
   );
+}
+for (const [i, [name, fill]] of [...colours].entries()) {
+  const [left, top] = [LABELS + (i % LEGEND) * ((WIDTH - LABELS) / LEGEND), bottom + 10 + Math.floor(i / LEGEND) * 18];
+  out.push(`<rect x="${left}" y="${top}" width="10" height="10" rx="1" fill="${fill}"/>`);
+  out.push(`<text x="${left + 15}" y="${top + 9}" fill="#444">${text(name)}</text>`);
 }
 out.push('</svg>');
 process.stdout.write(`${out.join('\n')}\n`);
