@@ -3,7 +3,9 @@
 //
 //   npm run fuzz -- --runs 1e7        so many requests; else XENOLITH_FUZZ_RUNS, else a million
 //   npm run fuzz -- --configs 1e5     so many files of xl.cfg; else ten thousand
-//   npm run fuzz -- --only config     or xenstored
+//   npm run fuzz -- --frontends 1e6   so many cases of backends against the guest's drivers; else a hundred thousand
+//   npm run fuzz -- --cases 1e6       so many each of inputs, backends and hypercalls; else two hundred thousand
+//   npm run fuzz -- --only config     or frontends, inputs, backends, hypercalls, xenstored
 //   npm run fuzz -- --seed 123        not a seed of its own
 //   npm run fuzz -- --replay FILE     what was found before
 import { randomInt } from 'node:crypto';
@@ -13,7 +15,13 @@ import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Libxlutil } from '../support/xlu-config.ts';
+import { BACKENDS } from './backends/explore.ts';
 import { exploreConfigs } from './config/explore.ts';
+import { exploreFrontends } from './frontends/explore.ts';
+import { HYPERCALLS } from './hypercalls/explore.ts';
+import { TRAPS_PER_HOST } from './hypercalls/traps.ts';
+import { INPUTS } from './inputs/explore.ts';
+import { exploreFamily, type Family } from './parts.ts';
 import { explore, replay } from './xenstored/explore.ts';
 import { parseSteps } from './xenstored/notation.ts';
 import { exploreWire, replayWire, WIRE_MARK } from './xenstored/wire.ts';
@@ -22,6 +30,8 @@ const { values } = parseArgs({
   options: {
     runs: { type: 'string' },
     configs: { type: 'string' },
+    frontends: { type: 'string' },
+    cases: { type: 'string' },
     only: { type: 'string' },
     seed: { type: 'string' },
     replay: { type: 'string' },
@@ -87,6 +97,43 @@ async function fuzzConfigs(first: number, wanted: number): Promise<string | unde
   return undefined;
 }
 
+/** Returns what went wrong. */
+async function fuzzFrontends(first: number, wanted: number): Promise<string | undefined> {
+  const began = performance.now();
+  const each = 10_000;
+  for (let done = 0, seed = first; done < wanted; done += each, seed = (seed + 1) % 2 ** 31) {
+    const failure = await exploreFrontends(seed, Math.min(each, wanted - done));
+    if (failure !== undefined) return `frontends, seed ${seed}: ${failure}`;
+  }
+  console.log(`fuzz: ${wanted} cases of hostile backends, every frontend stands, ${seconds(began)}`);
+  return undefined;
+}
+
+/** Each case with what it holds of what is counted. */
+const FAMILIES: Readonly<Record<string, { readonly family: Family; readonly holds: number }>> = {
+  inputs: { family: INPUTS, holds: 1 },
+  backends: { family: BACKENDS, holds: 1 },
+  hypercalls: { family: HYPERCALLS, holds: TRAPS_PER_HOST },
+};
+
+/** Files and frames, rings, hypercalls. Returns what went wrong. */
+async function fuzzFamily(name: string, first: number, wanted: number): Promise<string | undefined> {
+  const { family, holds } = FAMILIES[name]!;
+  const spent = new Map<string, { cases: number; ms: number }>();
+  const each = Math.min(5000, Math.ceil(wanted / holds));
+  for (let done = 0, seed = first; done * holds < wanted; done += each, seed = (seed + 1) % 2 ** 31) {
+    const failure = await exploreFamily(family, seed, each, (part, cases, ms) => {
+      const before = spent.get(part) ?? { cases: 0, ms: 0 };
+      spent.set(part, { cases: before.cases + cases * holds, ms: before.ms + ms });
+    });
+    if (failure !== undefined) return `${name}, seed ${seed}: ${failure}`;
+    await setImmediate();
+  }
+  for (const [part, { cases, ms }] of spent)
+    console.log(`fuzz: ${name}: ${part}: ${cases} cases, ${Math.round((cases * 1000) / ms)} a second`);
+  return undefined;
+}
+
 if (values.replay !== undefined) {
   if (replayFile(readFileSync(values.replay, 'utf8'))) process.exitCode = 1;
 } else {
@@ -95,14 +142,20 @@ if (values.replay !== undefined) {
   if (!(wanted > 0) || !Number.isInteger(seed)) throw new Error('--runs and --seed are numbers');
   console.log(`fuzz: ${wanted} requests, seed ${seed}`);
   const configs = Number(values.configs ?? process.env.XENOLITH_FUZZ_CONFIGS ?? 1e4);
-  if (values.only !== 'xenstored') {
-    const difference = await fuzzConfigs(seed, configs);
-    if (difference !== undefined) {
-      console.error(difference);
-      process.exitCode = 1;
-    }
+  const frontends = Number(values.frontends ?? process.env.XENOLITH_FUZZ_FRONTENDS ?? 1e5);
+  const want = (part: string): boolean => values.only === undefined || values.only === part;
+  const found = [
+    want('config') ? await fuzzConfigs(seed, configs) : undefined,
+    want('frontends') ? await fuzzFrontends(seed, frontends) : undefined,
+  ];
+  const cases = Number(values.cases ?? process.env.XENOLITH_FUZZ_CASES ?? 2e5);
+  for (const name of Object.keys(FAMILIES)) found.push(want(name) ? await fuzzFamily(name, seed, cases) : undefined);
+  for (const what of found) {
+    if (what === undefined) continue;
+    console.error(what);
+    process.exitCode = 1;
   }
-  const failure = values.only === 'config' ? undefined : await fuzz(seed, wanted);
+  const failure = want('xenstored') ? await fuzz(seed, wanted) : undefined;
   if (failure !== undefined) {
     const file = join(tmpdir(), `xenolith-fuzz-${seed}.txt`);
     writeFileSync(file, `${failure}\n`);

@@ -78,6 +78,7 @@ export class PairListener implements Listener {
   private readonly pending: PairEnd[] = [];
   private readonly waiting: ((end: PairEnd | undefined) => void)[] = [];
   private closed = false;
+  private lost = false;
 
   connect(): PairEnd {
     const [client, server] = connectionPair();
@@ -90,8 +91,13 @@ export class PairListener implements Listener {
     const next = this.closed
       ? undefined
       : (this.pending.shift() ?? (await new Promise<PairEnd | undefined>(resolve => this.waiting.push(resolve))));
-    if (!next) throw new XenError('ECANCELED', 'closed');
+    if (!next) throw new XenError(this.lost ? 'ECONNRESET' : 'ECANCELED', 'closed');
     return next;
+  }
+  /** Its backend is gone. */
+  lose(): void {
+    this.lost = true;
+    void this.close();
   }
   async close(): Promise<void> {
     this.closed = true;
@@ -100,8 +106,8 @@ export class PairListener implements Listener {
   async *[Symbol.asyncIterator](): AsyncIterator<Connection> {
     try {
       for (;;) yield await this.accept();
-    } catch {
-      // closed
+    } catch (error) {
+      if (this.lost) throw error;
     }
   }
 }

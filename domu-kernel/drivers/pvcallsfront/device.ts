@@ -13,8 +13,12 @@ export class PvcallsDevice implements FrontendInstance {
   private readonly device: FrontendDevice;
   private readonly vcpu: Vcpu;
   private readonly log: Log;
+  /** It will not come back. */
+  private gone: XenError | undefined;
   private front: PvcallsFront | undefined;
   private usable = false;
+  /** Who asks for sockets while there is no backend. */
+  private waiting: { resolve(front: PvcallsFront): void; reject(error: XenError): void }[] = [];
 
   constructor(device: FrontendDevice, vcpu: Vcpu, log: Log) {
     this.device = device;
@@ -48,6 +52,7 @@ export class PvcallsDevice implements FrontendInstance {
   *connected(): Routine<void> {
     this.front?.start((yield* this.device.backendNumber('feature-half-close', 1, 0)) === 1);
     this.usable = true;
+    for (const { resolve } of this.waiting.splice(0)) resolve(this.front!); // made by setup
   }
   disconnect(): void {
     this.usable = false;
@@ -58,6 +63,8 @@ export class PvcallsDevice implements FrontendInstance {
     this.usable = false;
     this.front?.end(reason);
     this.front = undefined;
+    this.gone = reason;
+    for (const { reject } of this.waiting.splice(0)) reject(reason);
   }
 
   get waits(): boolean {
@@ -80,10 +87,11 @@ export class PvcallsDevice implements FrontendInstance {
   async connect(port: number): Promise<HostConnection> {
     return (await this.ready()).connect(port);
   }
-  /** Programs may start before the backend is there. */
+  /** Programs may start before the backend is there, and outlive it. */
   private async ready(): Promise<PvcallsFront> {
-    if (!this.usable) await this.device.ready();
-    if (!this.front) throw new XenError('ENOTCONN', `${this.device.label}: no backend serves it`);
-    return this.front;
+    await this.device.ready();
+    if (this.gone) throw this.gone;
+    if (this.usable && this.front) return this.front;
+    return new Promise((resolve, reject) => this.waiting.push({ resolve, reject }));
   }
 }

@@ -26,13 +26,13 @@ const MAX_REQUESTS = 1000;
 export function httpApi(parts: HttpParts): typeof import('xenolith').http {
   return {
     async serve(port, handler, options = {}) {
-      const listener = await parts.listen(port);
-      const server = new Server(parts, handler, { ...DEFAULTS, ...options });
-      const accepting = server.accept(listener);
+      const server = new Server(parts, port, handler, { ...DEFAULTS, ...options });
+      await server.listen();
+      const accepting = server.accept().catch(error => parts.log.error(`http: port ${port}: ${error.message}`));
       return {
         port,
         async close() {
-          await listener.close();
+          await server.stop();
           await accepting;
           await server.finish();
         },
@@ -43,21 +43,44 @@ export function httpApi(parts: HttpParts): typeof import('xenolith').http {
 
 class Server {
   private readonly parts: HttpParts;
+  private readonly port: number;
   private readonly handler: HttpHandler;
   private readonly options: Required<HttpOptions>;
   private readonly serving = new Set<Promise<void>>();
   /** Connections between two requests. */
   private readonly resting = new Set<Connection>();
   private closing = false;
+  private listener: Listener | undefined;
 
-  constructor(parts: HttpParts, handler: HttpHandler, options: Required<HttpOptions>) {
+  constructor(parts: HttpParts, port: number, handler: HttpHandler, options: Required<HttpOptions>) {
     this.parts = parts;
+    this.port = port;
     this.handler = handler;
     this.options = options;
   }
 
-  /** Until the listener is closed. */
-  async accept(listener: Listener): Promise<void> {
+  async listen(): Promise<void> {
+    this.listener = await this.parts.listen(this.port);
+    if (this.closing) await this.listener.close();
+  }
+  /** No new connections. */
+  async stop(): Promise<void> {
+    this.closing = true;
+    await this.listener?.close();
+  }
+  /** Until `stop`. A backend that is started again has forgotten its sockets: the port is then opened anew. */
+  async accept(): Promise<void> {
+    while (!this.closing) {
+      try {
+        await this.acceptFrom(this.listener!); // there since listen
+      } catch (error) {
+        if (!(error instanceof XenError && error.code === 'ECONNRESET')) throw error;
+        this.listener = undefined;
+        await this.listen();
+      }
+    }
+  }
+  private async acceptFrom(listener: Listener): Promise<void> {
     for await (const connection of listener) {
       const served = this.serve(connection).finally(() => this.serving.delete(served));
       this.serving.add(served);
@@ -67,7 +90,6 @@ class Server {
   }
   /** No further request is answered on any connection. */
   async finish(): Promise<void> {
-    this.closing = true;
     for (const connection of this.resting) void connection.close().catch(() => {}); // serve() closes it too
     await Promise.all(this.serving);
   }

@@ -154,13 +154,18 @@ class HandClock implements Clock {
 }
 
 /** A server whose time stands still until it is moved. */
-async function serve(handler: HttpHandler, options?: HttpOptions) {
+async function serve(handler: HttpHandler, options?: HttpOptions, listeners = [new PairListener()]) {
   const clock = new HandClock();
   const timers = new Timers(clock, () => {});
-  const listener = new PairListener();
+  const [listener] = listeners as [PairListener];
+  let listens = 0;
   const logged: string[] = [];
   const log = { info() {}, warn() {}, error: (line: string) => void logged.push(line) };
-  const server = await httpApi({ clock, timers, log, listen: async () => listener }).serve(80, handler, options);
+  const server = await httpApi({ clock, timers, log, listen: async () => listeners[listens++]! }).serve(
+    80,
+    handler,
+    options,
+  );
   const settle = async (): Promise<void> => {
     for (let i = 0; i < 50; i++) await new Promise(resolve => setImmediate(resolve));
   };
@@ -317,6 +322,18 @@ describe('http server', () => {
     await settle();
     for (const client of clients) expect(text((await client.read())!)).toContain('done');
     expect(most).toBe(2);
+  });
+
+  it('opens its port anew when the backend of its sockets was started again', async () => {
+    const second = new PairListener();
+    const { listener, settle, server, logged } = await serve(() => 'up', {}, [new PairListener(), second]);
+    listener.lose();
+    await settle();
+    const client = second.connect();
+    await client.write('GET / HTTP/1.1\r\nHost: h\r\n\r\n');
+    expect(text((await client.read())!)).toContain('200 OK');
+    await server.close();
+    expect(logged).toEqual([]);
   });
 
   it('closes at once what only rests', async () => {

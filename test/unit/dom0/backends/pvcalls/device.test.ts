@@ -93,6 +93,29 @@ describe('a pvcalls device', () => {
     await settle(() => log.lines.some(line => line.includes('impossible indices')));
   });
 
+  it('whose backend is replaced ends its sockets with ECONNRESET, and opens others when it is back', async () => {
+    const { toolstack, nodes, both, front } = await rig();
+    await settle(both(XenbusState.Connected));
+    const sockets = front.find(0)!.instance as PvcallsDevice; // made by create above
+    const codeOf = (work: Promise<unknown>) => work.catch((error: { code: string }) => error.code);
+    const listening = codeOf(sockets.listen(80));
+    // Its predecessor's state is all that a process that died has left; the next one begins with InitWait.
+    await toolstack.xs.write(`${nodes.backend}/state`, String(XenbusState.InitWait));
+    expect(await listening).toBe('ECONNRESET');
+    let over = false;
+    const again = codeOf(sockets.listen(80)).finally(() => {
+      over = true;
+    });
+    await settle(async () => Number(await toolstack.state(nodes.frontend)) === XenbusState.Initialised);
+    expect(over).toBe(false);
+    await toolstack.xs.write(`${nodes.backend}/state`, String(XenbusState.Connected));
+    await settle(async () => Number(await toolstack.state(nodes.frontend)) === XenbusState.Connected);
+    expect(sockets.stats.commands).toBe(2);
+    await toolstack.remove(nodes);
+    expect(await again).toBe('ECONNRESET');
+    expect(await codeOf(sockets.connect(1))).toBe('ENODEV');
+  });
+
   it('refuses ports in its node that make no sense', async () => {
     const { nodes, log, toolstack } = await rig({ listen: 'everything' });
     await settle(async () => Number(await toolstack.state(nodes.backend)) === XenbusState.Closing);
