@@ -72,7 +72,8 @@ export class Guest {
     for (const line of this.#tail.lines()) {
       const [, what, gap, number] = /^(acked|heard) (gap )?([\d.]+)$/.exec(line) ?? [];
       if (what === undefined) {
-        if (line !== '' && line !== 'began' && !line.startsWith('[')) this.complaints.push(`${this.name}: ${line}`);
+        if (line !== '' && line !== 'began' && !line.startsWith('xenolith: warning:'))
+          this.complaints.push(`${this.name}: ${line}`);
       } else if (gap === undefined) {
         const n = Number(number);
         if (what === 'acked') this.acked = Math.max(this.acked, n);

@@ -12,7 +12,7 @@ import { ToolstackCalls } from './toolstack.ts';
 export const VICTIMS = ['guest', 'driver domain', 'dom0', 'xenstored'] as const;
 export type Victim = (typeof VICTIMS)[number];
 /** Longer than this is not recovered. */
-const WITHIN_MS = 10_000;
+const WITHIN_MS = 30_000;
 /** How long all is well between two kills at most, ms. */
 const PEACE_MS = 60;
 const STORAGE = 'storage';
@@ -44,7 +44,9 @@ export class KillRun {
     this.#rig = rig;
     const toolstack = new ToolstackCalls(rig.runDir);
     const withStorage = this.#victims.includes('driver domain');
-    if (withStorage) await toolstack.create(domainConfig({ name: STORAGE, uuid: randomUUID(), driver_domain: true }));
+    // vCPUs: xenbus, blkback, netback.
+    const storage = { name: STORAGE, uuid: randomUUID(), driver_domain: true, kernel: '', vcpus: 3 };
+    if (withStorage) await toolstack.create(domainConfig(storage));
     const backends = withStorage ? [null, null, STORAGE, STORAGE] : [null, null];
     this.#guests = backends.map((backend, n) => new Guest(rig, toolstack, this.#folder, n, backend));
     for (const guest of this.#guests) await guest.start();
@@ -54,9 +56,8 @@ export class KillRun {
     await this.#rig?.stop();
   }
 
-  /** Kill one, wait until all get on, and look at what they have. */
-  async kill(): Promise<void> {
-    const victim = this.#victims[Math.floor(this.#random() * this.#victims.length)]!;
+  /** Kill one, any of them when none is named, wait until all get on, and look at what they have. */
+  async kill(victim = this.#victims[Math.floor(this.#random() * this.#victims.length)]!): Promise<void> {
     const guest = this.#guests[Math.floor(this.#random() * this.#guests.length)]!;
     await sleep(this.#random() * PEACE_MS);
     for (const each of this.#guests) {
