@@ -1,7 +1,8 @@
 // A domain's process before it has a domain. While it waits it loads the kernel that lies beside it and has that
 // rehearse. What it starts is what the domain builder has left in the domain's memory: the kernel that is loaded
 // already only if it is the same, byte for byte. Once it has its domain it opens no file, and from then on cannot.
-// `domain-shell.cjs PARENT LAYERS`: the pid that getppid says, and XENOLITH_LAYER_*. Prints `pid N` when it is there: N is
+// `domain-shell.cjs PARENT LAYERS BYTES`: the pid that getppid says; XENOLITH_LAYER_*; what of its memory is none of a
+// domain's, as Linux counts. Prints `pid N` when it is there: N is
 // its number where /proc was mounted, which is not its own when it has a namespace for that.
 import { readlinkSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
@@ -83,7 +84,7 @@ function isTaken(): boolean {
 }
 
 async function main(): Promise<void> {
-  const confinement = new Confinement(Number(process.argv[3]));
+  const confinement = new Confinement(Number(process.argv[3]), Number(process.argv[4]));
   const installed = new InstalledKernel(join(__dirname, 'domu-kernel.js'), why =>
     console.error(`domain-shell: ${why}`),
   );

@@ -18,8 +18,8 @@ import { runningPolicy, waitingPolicy } from './policy.ts';
 
 /** Of a process that never has a domain as well. A core would hold the domain's secrets; 1: not even through a pipe. */
 const LIMITS: Partial<Record<Limit, number>> = { core: 1, fsize: 0, memlock: 0, msgqueue: 0, nofile: 4096 };
-/** What V8 takes of its own: code, young generations, stacks; and what a further vCPU's takes. */
-const ENGINE_BYTES = 768 * 2 ** 20;
+/** On top of what V8 begins with, and of the domain's memory: programs' JavaScript, address space kept ready, a vCPU's. */
+const MORE_BYTES = 512 * 2 ** 20;
 const THREAD_BYTES = 64 * 2 ** 20;
 
 export interface DomainSize {
@@ -30,11 +30,13 @@ export interface DomainSize {
 
 export class Confinement {
   readonly #layers: number;
+  readonly #engineBytes: number;
   readonly #last: (() => void) | undefined;
 
-  /** `layers`: XENOLITH_LAYER_*, as the host has them. Throws where one is missing that others were to have set. */
-  constructor(layers: number) {
+  /** `layers`: XENOLITH_LAYER_*, as the host has them; `engineBytes`: what V8 begins with, as Linux counts data. Throws where one is missing that others were to have set. */
+  constructor(layers: number, engineBytes: number) {
     this.#layers = layers;
+    this.#engineBytes = engineBytes;
     if (this.#has(XENOLITH_LAYER_no_new_privs) && !hasNoNewPrivileges()) throw missing('no_new_privs');
     // The first process of its namespace.
     if (this.#has(XENOLITH_LAYER_namespaces) && process.pid !== 1) throw missing('namespaces');
@@ -55,7 +57,9 @@ export class Confinement {
   /** The rest, for a domain of this size. */
   beforeItRuns({ maxPages, maxVcpus }: DomainSize): void {
     if (this.#has(XENOLITH_LAYER_limits)) {
-      setLimit('data', ENGINE_BYTES + maxPages * PAGE_SIZE + (maxVcpus - 1) * THREAD_BYTES);
+      // Each thread has a V8 of its own.
+      const engines = this.#engineBytes * maxVcpus + THREAD_BYTES * (maxVcpus - 1);
+      setLimit('data', engines + MORE_BYTES + maxPages * PAGE_SIZE);
       setLimit('nproc', 0);
     }
     this.#last?.();

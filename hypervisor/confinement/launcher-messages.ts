@@ -5,6 +5,8 @@ export interface LauncherData {
   readonly parent: number;
   /** XENOLITH_LAYER_* */
   readonly layers: number;
+  /** What Linux counts as data of a Node that has just started. */
+  readonly engineBytes: number;
   readonly tools: { readonly setpriv: string; readonly unshare: string } | undefined;
   /** Where our built files are. */
   readonly dist: string;

@@ -25,7 +25,7 @@ const NODE_FLAGS = ['--v8-pool-size=1', '--no-warnings', '--expose-gc'];
 /** The first thing a shell prints. */
 const PID = /^pid ([0-9]+)$/;
 
-const { parent, layers, tools, dist } = workerData as LauncherData;
+const { parent, layers, engineBytes, tools, dist } = workerData as LauncherData;
 const port = parentPort!;
 const post = (message: FromLauncher): void => port.postMessage(message);
 const running = new Map<number, ChildProcess>();
@@ -38,7 +38,7 @@ function command(): Command {
   const shell = join(dist, 'domain-shell.cjs');
   // In a namespace of its own it cannot see its parent, and its number is 0.
   const expected = tools === undefined ? parent : 0;
-  const node = { file: process.execPath, args: [...NODE_FLAGS, shell, String(expected), String(layers)] };
+  const node = { file: process.execPath, args: [...NODE_FLAGS, shell, ...[expected, layers, engineBytes].map(String)] };
   return tools === undefined ? node : inNamespaces(tools, node);
 }
 

@@ -21,10 +21,11 @@ export class ShellLauncher {
   readonly #lost = new Set<number>();
   #allKilled = (): void => {};
 
-  constructor({ bits, tools }: Layers, callbacks: Callbacks) {
+  constructor({ bits, engineBytes, tools }: Layers, callbacks: Callbacks) {
     this.#callbacks = callbacks;
     const file = threadFile('hypervisor-launcher', import.meta.url);
-    const workerData: LauncherData = { parent: process.pid, layers: bits, tools, dist: dirname(fileURLToPath(file)) };
+    const dist = dirname(fileURLToPath(file));
+    const workerData: LauncherData = { parent: process.pid, layers: bits, engineBytes, tools, dist };
     this.#thread = new Worker(file, { workerData });
     this.#thread.on('message', (message: FromLauncher) => this.#hear(message));
     this.#thread.on('error', error => callbacks.failed(error));

@@ -161,7 +161,7 @@ function memory(): void {
   } catch (error) {
     report(
       'memory',
-      `denied at ${kept.length < 40 ? 'its limit' : `${32 * kept.length} MiB`}, ${(error as Error).name}`,
+      `denied at ${kept.length < 100 ? 'its limit' : `${32 * kept.length} MiB`}, ${(error as Error).name}`,
     );
   }
 }
