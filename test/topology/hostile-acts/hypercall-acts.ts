@@ -78,6 +78,9 @@ const evtchn = (vcpu: Vcpu, cmd: number, s: Struct, fields: Record<string, numbe
   vcpu.scratch.reset();
   return vcpu.hypercall(__HYPERVISOR_event_channel_op, cmd, put(vcpu, s, fields));
 };
+const libc = () => koffi.load('libc.so.6');
+/** More than a domain's process has. */
+const DESCRIPTORS = 256;
 const DOMIDS = [0x7ff0, 0x7ff1, 0x7ff2, 0x7ff3, 0x7ff4, 65535, 4242];
 
 export const hypercallActs: Acts = {
@@ -224,8 +227,7 @@ export const hypercallActs: Acts = {
   },
   /** Bytes and descriptors at the hypervisor's end of the control socket, until it takes no more. */
   54: ({ vcpu, controlFd }) => {
-    const libc = koffi.load('libc.so.6');
-    const sendmsg = libc.func('long sendmsg(int, void *, int)');
+    const sendmsg = libc().func('long sendmsg(int, void *, int)');
     const DONTWAIT = 0x40;
     const NOSIGNAL = 0x4000;
     const send = (bytes: number, fds: number): number => {
@@ -255,5 +257,24 @@ export const hypercallActs: Acts = {
     // The hypervisor reads none of it, and serves this vCPU as before.
     const rc = evtchn(vcpu, EVTCHNOP_status, evtchn_status, { dom: DOMID_SELF, port: 1 });
     return { bounded: taken < 10_000, served: errno(rc) };
+  },
+  /** Whatever this process has open: smaller, and larger. */
+  55: () => {
+    const ftruncate = libc().func('int ftruncate(int, long)');
+    const lseek = libc().func('long lseek(int, long, int)');
+    let changed = 0;
+    for (let fd = 0; fd < DESCRIPTORS; fd++) {
+      const size = Number(lseek(fd, 0, 2));
+      if (size <= 0) continue;
+      for (const to of [0, 4096, size * 2]) if (ftruncate(fd, to) === 0) changed++;
+    }
+    return { changed };
+  },
+  /** The same anew, for writing. */
+  56: () => {
+    const open = libc().func('int open(const char *, int)');
+    let opened = 0;
+    for (let fd = 0; fd < DESCRIPTORS; fd++) if (open(`/proc/self/fd/${fd}`, 2) >= 0) opened++;
+    return { opened };
   },
 };

@@ -8,7 +8,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { BenchDomain } from '../../bench/bench-domain.ts';
 import type { XlResult } from '../../support/host-rig.ts';
 import type { Inventory } from '../../support/inventory.ts';
-import { image, Stage } from './stage.ts';
+import { image } from './kernels.ts';
+import { Stage } from './stage.ts';
 
 let stage: Stage;
 let acts = 0;
@@ -92,6 +93,8 @@ const HYPERCALLS: readonly Row[] = [
   [52, 'what only the control domain may', { answers: { EPERM: 512, EACCES: 256 } }, REFUSED],
   [53, 'reserved numbers of domains everywhere', { strange: [], refused: true }, REFUSED],
   [54, 'bytes and descriptors on its control socket', { bounded: true, served: 'ok' }, undefined],
+  [55, 'other sizes for what it has open', { changed: 0 }, undefined],
+  [56, 'to open anew for writing what it has open', { opened: 0 }, undefined],
 ];
 
 const IGNORED = 'domN: xenstore ring ignored, error';

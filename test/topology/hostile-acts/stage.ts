@@ -1,14 +1,14 @@
 // One host with an innocent at work and offenders beside it: what every act is measured by.
-import { mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { build } from 'esbuild';
 import { expect } from 'vitest';
-import { BenchDomain } from '../../bench/bench-domain.ts';
-import { HostRig, root } from '../../support/host-rig.ts';
+import type { BenchDomain } from '../../bench/bench-domain.ts';
+import { HostRig } from '../../support/host-rig.ts';
 import { type Inventory, inventoryAtRest, takeInventory } from '../../support/inventory.ts';
 import { commandLine, eventually, processOfDomain } from '../../support/processes.ts';
+import { buildKernels, createInnocent, createOffender } from './kernels.ts';
 
 export interface Progress {
   readonly disk: number;
@@ -54,13 +54,7 @@ export class Stage {
     const folder = mkdtempSync(join(tmpdir(), 'xenolith-hostile-'));
     await buildKernels(folder);
     const host = await HostRig.start();
-    image(join(folder, 'innocent.img'), 1 << 20);
-    const config = [
-      `kernel = "${folder}/innocent.js"`,
-      `disk = ["${folder}/innocent.img,raw,xvda,w"]`,
-      'vif = ["bridge=xenbr0", "bridge=xenbr0"]',
-    ];
-    const innocent = await BenchDomain.create(host, folder, 'innocent', config.join('\n'));
+    const innocent = await createInnocent(host, folder);
     const own = host.processes().filter(pid => /hypervisor|xenstored|dom0/.test(commandLine(pid)));
     return new Stage(host, folder, innocent, [...own, processOfDomain(innocent.domid, host.processes())]);
   }
@@ -73,18 +67,8 @@ export class Stage {
     }
   }
 
-  /** A domain that runs mallory's kernel, with a disk to write, one to read and two interfaces. */
-  async offender(name: string): Promise<BenchDomain> {
-    image(join(this.folder, `${name}.img`), 1 << 20);
-    image(join(this.folder, `${name}-ro.img`), 1 << 20);
-    const config = [
-      `kernel = "${this.folder}/mallory.js"`,
-      'on_crash = "destroy"',
-      `disk = ["${this.folder}/${name}.img,raw,xvda,w", "${this.folder}/${name}-ro.img,raw,xvdb,r"]`,
-      'vif = ["bridge=xenbr0", "bridge=xenbr0"]',
-    ];
-    const made = await BenchDomain.create(this.host, this.folder, name, config.join('\n'));
-    return made;
+  offender(name: string): Promise<BenchDomain> {
+    return createOffender(this.host, this.folder, name);
   }
   /** On its console. */
   async says(domain: BenchDomain, what: string): Promise<void> {
@@ -141,21 +125,4 @@ export class Stage {
     expect(now.wrong).toEqual([]);
     expect(this.host.processes()).toEqual(expect.arrayContaining([...this.own]));
   }
-}
-
-export function image(path: string, bytes: number): string {
-  writeFileSync(path, '');
-  truncateSync(path, bytes);
-  return path;
-}
-
-/** innocent.js and mallory.js. */
-export async function buildKernels(folder: string): Promise<void> {
-  const here = import.meta.dirname;
-  const names = readdirSync(here).filter(name => name === 'innocent.ts' || name === 'mallory.ts');
-  await build({
-    ...{ absWorkingDir: root, bundle: true, platform: 'node', target: 'node20', format: 'cjs', outdir: folder },
-    ...{ external: ['koffi'], loader: { '.wasm': 'binary' }, logOverride: { 'empty-import-meta': 'silent' } },
-    entryPoints: names.map(name => join(here, name)),
-  });
 }
