@@ -190,6 +190,32 @@ describe('a call that waits for its disk', () => {
     expect(guest.blkfront.frontend.waits()).toBe(false);
   });
 
+  // faults.md, rows 7 and 8: each answer is taken once, whenever and in whatever order it is announced.
+  it('bears notifications that come a hundred thousand times, late, and for answers in another order', async () => {
+    const { guest, backend } = await WaitingGuest.withDisk();
+    guest.medium.set(pattern(7, 256));
+    const notify = backend.notify.bind(backend);
+    backend.notify = () => {};
+    let turns = 0;
+    guest.meanwhile = () => {
+      backend.take();
+      for (const r of [...backend.taken].reverse()) {
+        backend.perform(r);
+        backend.answer(r);
+      }
+      // They are heard of many turns later, or much too often.
+      if (turns++ % 2 === 1) for (let i = 0; i < 40_000; i++) notify();
+    };
+    const into = new Uint8Array(256 * 512);
+    for (let i = 0; i < 6; i++) {
+      guest.disk.read(0, into.fill(0));
+      expect(Buffer.compare(into, pattern(7, 256))).toBe(0);
+    }
+    expect(turns).toBeGreaterThan(5);
+    const { requests, responses, replayed } = guest.disk.worker.stats;
+    expect({ responses, replayed }).toEqual({ responses: requests, replayed: 0 });
+  });
+
   it('act 39: a backend that flaps and keeps what it has mapped costs neither memory nor ports', async () => {
     const { guest } = await WaitingGuest.withDisk();
     const { frames } = guest.vcpu;
