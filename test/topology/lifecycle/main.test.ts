@@ -65,6 +65,15 @@ describe('a domain', () => {
     expect(phases).toEqual(['config', 'domain', 'memory', 'xenstore', 'introduce', 'devices', 'unpause']);
   });
 
+  it('has its domid by the order of asking among those that are made at once; one that fails holds nobody up', async () => {
+    const made = (name: string): Promise<number> => host.create(host.config(name, 'idle'), { paused: true });
+    const bad = host.create({ ...host.config('bad', 'idle'), kernel: '/nonexistent' });
+    const domids = ['first', 'second', 'third'].map(made);
+    await expect(bad).rejects.toMatchObject({ code: 'ENOENT' });
+    const [first, ...others] = await Promise.all(domids);
+    expect(others).toEqual([first! + 1, first! + 2]);
+  });
+
   it('that is created paused runs nothing until it is unpaused', async () => {
     const domid = await host.create(host.config('held', 'idle'), { paused: true });
     expect(await host.info(domid)).toMatchObject({ paused: true, running: false });
