@@ -137,7 +137,7 @@ describe('D1 every domctl', () => {
       expect(a.reset().domctl(XEN_DOMCTL_pausedomain, domid).rc).toBe(-XEN_EPERM);
     }
   });
-  it('D1 of every number by the unprivileged is EPERM, and changes nothing', () => {
+  it('D1 of every number by the unprivileged is EPERM, and changes nothing (act 52)', () => {
     const before = rig.hypervisor.dump();
     for (let cmd = 0; cmd < 256; cmd++) {
       expect(a.reset().domctl(cmd, b.domid).rc).toBe(-XEN_EPERM);

@@ -156,7 +156,7 @@ describe('bind_virq and bind_ipi', () => {
     expect(rig.dom0.bindVirq(VIRQ_TIMER, 0)).toBe(1);
     expect(rig.dom0.bindVirq(VIRQ_TIMER, 1)).toBe(2);
   });
-  it('E14 with no port left is ENOSPC and changes nothing for others', () => {
+  it('E14 with no port left is ENOSPC and changes nothing for others (act 42)', () => {
     const full = rig.guest({ maxEvtchnPort: 1 });
     full.allocUnbound(0);
     expect(full.bindVirq(VIRQ_TIMER)).toBe(-XEN_ENOSPC);
@@ -368,7 +368,7 @@ describe('2-level delivery', () => {
     expect(results).toEqual([0]);
     expect([to.pending(there), to.selected(there), to.upcallPending()]).toEqual([true, false, false]);
   });
-  it('a guest that scribbles on its bits loses only its own events', () => {
+  it('a guest that scribbles on its bits loses only its own events (act 45)', () => {
     const [h1, t1] = a.connect(b);
     const [h2, t2] = a.connect(rig.dom0);
     b.bytes.fill(0xff, b.domain.layout.sharedInfo * 4096, (b.domain.layout.sharedInfo + 1) * 4096);

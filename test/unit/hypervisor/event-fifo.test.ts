@@ -364,7 +364,7 @@ describe('reset', () => {
     expect([b.pending(there), b.selected(there), b.upcallPending()]).toEqual([true, true, true]);
     expect(fifo.init()).toEqual({ rc: 0, linkBits: 17 });
   });
-  it('E31 a second one while one is unfinished is EBUSY; E32 ports opened meanwhile make the first EAGAIN', () => {
+  it('E31 a second one while one is unfinished is EBUSY; E32 ports opened meanwhile make the first EAGAIN (act 43)', () => {
     useFifo();
     for (let i = 0; i < 3000; i++) b.allocUnbound(0);
     rig.dom0.reset().domctl(XEN_DOMCTL_pausedomain, b.domid);

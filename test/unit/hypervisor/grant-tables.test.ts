@@ -218,7 +218,7 @@ describe('map_grant_ref', () => {
     granter.grant(REF, mapper.domid, 0);
     expect(mapper.map(granter.domid, REF)).toMatchObject({ status: GNTST_okay, bus: reader.bus });
   });
-  it('G11 of an entry that changes at every try is given up after five', () => {
+  it('G11 of an entry that changes at every try is given up after five (act 47)', () => {
     type Exchange = (array: Int32Array, index: number, old: number, value: number) => number;
     const real = Atomics.compareExchange;
     let tries = 0;
@@ -254,7 +254,7 @@ describe('map_grant_ref', () => {
 });
 
 describe('unmap_grant_ref', () => {
-  it('G12 of a handle out of range, never used or unmapped already is bad_handle', () => {
+  it('G12 of a handle out of range, never used or unmapped already is bad_handle (act 48)', () => {
     for (const handle of [0, 1, 1 << 20, 0xffffffff]) expect(mapper.unmap(handle)).toBe(GNTST_bad_handle);
     const { handle } = mapper.map(granter.domid, REF);
     expect(other.unmap(handle)).toBe(GNTST_bad_handle);
@@ -294,7 +294,7 @@ describe('unmap_grant_ref', () => {
     mapper.unmap(r);
     expect(flags()).toBe(0);
   });
-  it('G16 only the two flags change in an entry the granter has scribbled on', () => {
+  it('G16 only the two flags change in an entry the granter has scribbled on (act 46)', () => {
     const { handle } = mapper.map(granter.domid, REF);
     granter.view.setUint32(granter.entryAt(REF), 0xffffffff, true);
     granter.view.setUint32(granter.entryAt(REF) + 4, 0xdeadbeef, true);
@@ -415,7 +415,7 @@ describe('copy', () => {
   it('G20 of no bytes is okay, whatever the rest says', () => {
     expect(copy(mapper, { gfn: 999, domid: NOBODY }, { gfn: 999, domid: 3 }, 0)).toBe(GNTST_okay);
   });
-  it('G21 from or to a frame of another domain without a gref is permission_denied', () => {
+  it('G21 from or to a frame of another domain without a gref is permission_denied (act 49)', () => {
     expect(copy(mapper, { gfn: 1, domid: granter.domid }, here(1), 8)).toBe(GNTST_permission_denied);
     expect(copy(mapper, here(1), { gfn: 1, domid: mapper.domid }, 8)).toBe(GNTST_permission_denied);
   });
@@ -424,7 +424,7 @@ describe('copy', () => {
     expect(copy(mapper, there(512), here(1), 8)).toBe(GNTST_bad_gntref);
     expect(copy(mapper, here(1), there(0xffffffff), 8)).toBe(GNTST_bad_gntref);
   });
-  it('G23 across the end of a page is bad_copy_arg', () => {
+  it('G23 across the end of a page is bad_copy_arg (act 49)', () => {
     expect(copy(mapper, there(REF, 4000), here(1), 97)).toBe(GNTST_bad_copy_arg);
     expect(copy(mapper, there(), here(1, 4095), 2)).toBe(GNTST_bad_copy_arg);
     expect(copy(mapper, there(), here(1), 65535)).toBe(GNTST_bad_copy_arg);

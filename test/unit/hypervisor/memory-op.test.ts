@@ -112,7 +112,7 @@ describe('increase, decrease and populate return the extents done, whatever went
     expect(small.hypervisor.host.freePages).toBe(0);
     expect(guest.domain.totPages).toBe(64);
   });
-  it('M2 more extents than a continuation can count, or a start beyond them: the start', () => {
+  it('M2 more extents than a continuation can count, or a start beyond them: the start (act 51)', () => {
     expect(reserve(a, XENMEM_populate_physmap, { list: [1], extents: (0xffffffff >>> 6) + 1 })).toBe(0);
     expect(reserve(a, XENMEM_populate_physmap, { list: [1], start: 1 })).toBe(1);
     expect(reserve(a, XENMEM_populate_physmap, { list: [1], start: 0x3ffffff })).toBe(0x3ffffff);
@@ -218,7 +218,7 @@ describe('M7 exchange, which only guests that know machine frames can use', () =
     expect(exchange(a, { extents: 2 }, { extents: 3 }, 0)).toBe(-XEN_EINVAL);
     expect(exchange(a, { extents: 2 ** 52, order: 9 }, { extents: 2 ** 52, order: 9 }, 0)).toBe(-XEN_EINVAL);
   });
-  it('M7 a forged nr_exchanged that starts outside the lists is EFAULT (XSA-212)', () => {
+  it('M7 a forged nr_exchanged that starts outside the lists is EFAULT (XSA-212, act 51)', () => {
     const at = 2 ** 45;
     expect(exchange(a, { extents: at, listAt: 8 }, { extents: at, listAt: 8 }, at - 1)).toBe(-XEN_EFAULT);
     expect(exchange(a, { listAt: 2 ** 44 }, {}, 0)).toBe(-XEN_EFAULT);

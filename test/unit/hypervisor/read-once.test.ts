@@ -61,7 +61,7 @@ const CALLS: readonly [name: string, nr: number, cmds: number, at: number, extra
 ];
 
 for (const [name, nr, cmds, at, extra] of CALLS) {
-  it(`${name} reads no byte of its argument twice`, () => {
+  it(`${name} reads no byte of its argument twice (act 50)`, () => {
     for (const fill of [0, 1, 2, 5]) {
       for (let cmd = 0; cmd < cmds; cmd++) {
         const rig = new CoreRig({ dom0Pages: 32, dom0Vcpus: 2, hostPages: 1000 });

@@ -171,14 +171,14 @@ describe('S3 shutdown', () => {
 });
 
 describe('S6 poll', () => {
-  it('S6 of more than 128 ports, or a port that cannot be, is EINVAL; an unreadable list EFAULT', () => {
+  it('S6 of more than 128 ports, or a port that cannot be, is EINVAL; an unreadable list EFAULT (act 44)', () => {
     expect(poll(a, [], 1, 129)).toBe(-XEN_EINVAL);
     expect(poll(a, [4096])).toBe(-XEN_EINVAL);
     expect(poll(a, [0xffffffff])).toBe(-XEN_EINVAL);
     expect(a.sched(SCHEDOP_poll, 2 ** 40)).toBe(-XEN_EFAULT);
     expect(a.sched(SCHEDOP_poll, a.reset().put(sched_poll, { ports: 2 ** 40, nr_ports: 1 }))).toBe(-XEN_EFAULT);
   });
-  it('S6 every port from 32 to 4095 with a time-out of 1 ns is harmless', () => {
+  it('S6 every port from 32 to 4095 with a time-out of 1 ns is harmless (act 44)', () => {
     for (let port = 32; port < 4096; port++) expect(poll(a, [port], 1)).toBe(0);
   });
   it('S6 returns 0 at once when a port is pending, even masked, and leaves it so', () => {

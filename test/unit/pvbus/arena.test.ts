@@ -20,7 +20,7 @@ describe('arenas', () => {
     pool.release();
   });
 
-  it('its size cannot be changed by whoever holds the descriptor', async () => {
+  it('its size cannot be changed by whoever holds the descriptor (act 55)', async () => {
     const { ftruncateSync } = await import('node:fs');
     const arena = Arena.create('sealed', PAGE_SIZE);
     expect(() => ftruncateSync(arena.fd, 0)).toThrow(/EPERM/);

@@ -180,7 +180,7 @@ describe('a client that begins a transaction and sits on it', () => {
     return { rig, sit, adder: goal => new Adder(rig, ['/n'], goal) };
   }
 
-  test('delays others by 5 ms, and not again', () => {
+  test('delays others by 5 ms, and not again (act 67)', () => {
     const { rig, sit, adder } = met();
     sit();
     const first = adder(1);

@@ -124,8 +124,7 @@ describe('input of every kind', () => {
 });
 
 describe('a ring', () => {
-  // 57
-  test.each([4097, 2 ** 31, 2 ** 32 - 1])('whose message claims %i bytes is marked and ignored', len => {
+  test.each([4097, 2 ** 31, 2 ** 32 - 1])('whose message claims %i bytes is marked and ignored (act 57)', len => {
     const { rig, guest, bystander, dom0 } = host();
     const bytes = xenstoreFrame(XS_READ, 1, 0, new Uint8Array(0));
     new DataView(bytes.buffer).setUint32(12, len, true);
@@ -137,13 +136,12 @@ describe('a ring', () => {
     expect(rig.log.lines.filter(line => line.includes('dom3') && line.includes('error 3'))).toHaveLength(1);
   });
 
-  // 58
   test.each([
     ['req_prod', 1025],
     ['req_prod', 2 ** 31],
     ['rsp_cons', 1],
     ['rsp_cons', 2 ** 31],
-  ] as const)('whose %s is moved by %i is marked and ignored', (index, by) => {
+  ] as const)('whose %s is moved by %i is marked and ignored (act 58)', (index, by) => {
     const { rig, guest, bystander, dom0 } = host();
     guest.page.view.setUint32(AT[index], (word(guest, AT[index]) + by) >>> 0, true);
     rig.door.fromDomain(3);
@@ -199,8 +197,7 @@ describe('a ring', () => {
 });
 
 describe('a client that does not read', () => {
-  // 64
-  test('is not served further once 20 replies wait, and all the others are', () => {
+  test('is not served further once 20 replies wait, and all the others are (act 64)', () => {
     const { rig, guest, bystander, dom0 } = host();
     const { writer } = xenstoreRing(guest.page, 'front');
     const request = xenstoreFrame(XS_READ, 1, 0, Buffer.from('/local/domain/3\0'));
@@ -221,8 +218,7 @@ describe('a client that does not read', () => {
     expect(replies).toBe(sent);
   });
 
-  // 65
-  test('costs bounded memory for its watch events, and is cut off after 20 seconds', () => {
+  test('costs bounded memory for its watch events, and is cut off after 20 seconds (act 65)', () => {
     const { rig, guest, bystander, dom0 } = host();
     guest.send(XS_WATCH, 'data\0t\0');
     guest.take();
@@ -284,8 +280,7 @@ describe('a client that does not read', () => {
 });
 
 describe('a guest', () => {
-  // 63
-  test('has 1000 nodes, 128 watches and 10 transactions, and no more', () => {
+  test('has 1000 nodes, 128 watches and 10 transactions, and no more (act 63)', () => {
     const { rig, guest, bystander, dom0 } = host();
     const ok = (type: number, payload: (i: number) => string, tries: number): number => {
       let n = 0;
@@ -304,8 +299,7 @@ describe('a guest', () => {
     servesOthers(rig, bystander, dom0);
   });
 
-  // 66
-  test('may make a tree as deep as a path can be, and dom0 can remove it', () => {
+  test('may make a tree as deep as a path can be, and dom0 can remove it (act 66)', () => {
     const { rig, guest, bystander, dom0 } = host();
     dom0.send(XS_WATCH, `/local/domain/3${'/d'.repeat(900)}\0t\0`);
     dom0.take();
@@ -342,8 +336,7 @@ describe('a guest', () => {
     servesOthers(rig, bystander, dom0);
   });
 
-  // 68
-  test('that is released by its own toolstack while it has a request under way harms nobody', () => {
+  test('that is released by its own toolstack while it has a request under way harms nobody (act 68)', () => {
     const { rig, guest, bystander, dom0 } = host();
     const { writer } = xenstoreRing(guest.page, 'front');
     writer.write(xenstoreFrame(XS_READ, 1, 0, Buffer.from('k\0')));

@@ -85,7 +85,7 @@ describe('a console', () => {
     expect(r.output).toBe('');
   });
 
-  it('is given up when the guest breaks the indices of its input', () => {
+  it('is given up when the guest breaks the indices of its input (act 25)', () => {
     const r = rig();
     r.page.view.setUint32(xencons_interface.at.in_cons, 5, true);
     r.worker.type(text('x'));
@@ -93,7 +93,7 @@ describe('a console', () => {
     expect(r.worker.broken).toBe(true);
   });
 
-  it('serves a guest that writes without pause at its rate, and no faster', () => {
+  it('serves a guest that writes without pause at its rate, and no faster (act 26)', () => {
     const r = rig();
     const fill = (): void => {
       r.guest.writer.write(new Uint8Array(XENCONS_OUT_SIZE));
