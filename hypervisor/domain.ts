@@ -17,6 +17,7 @@ import {
   vcpuFrame,
   wakeVcpu,
   XENOLITH_SLEEPS_poll,
+  XENOLITH_WANT_grant,
 } from '#pvbus';
 import { ConsoleLines } from './console-ring.ts';
 import { DEFERRED, type Result } from './deferred.ts';
@@ -199,7 +200,7 @@ export class Vcpu {
     this.forgetTrap();
     const { memory, layout } = this.domain;
     const page = (vcpuFrame(layout, this.id) * PAGE_SIZE) / 4;
-    for (const field of ['reply_sleeping', 'event_sleeping', 'crash_length'] as const)
+    for (const field of ['reply_sleeping', 'event_sleeping', 'crash_length', 'want'] as const)
       Atomics.store(memory.words, page + vcpu_page.at[field] / 4, 0);
   }
 
@@ -219,7 +220,10 @@ export class Vcpu {
     if (!domain.hasMemory) return false;
     // What the killed process last said: nothing sleeps there any more.
     if (domain.isShutDown && !domain.hasProcess) return false;
-    return Atomics.load(domain.memory.words, this.pageWord('event_sleeping')) !== 0;
+    const { words } = domain.memory;
+    if (Atomics.load(words, this.pageWord('event_sleeping')) === 0) return false;
+    // Another thread may sleep in its stead meanwhile; who waits for a pCPU is awake all the same.
+    return Atomics.load(words, this.pageWord('want')) !== XENOLITH_WANT_grant;
   }
   /** Does it sleep until some port is pending, masked or not? Its own words say so. */
   get polls(): boolean {

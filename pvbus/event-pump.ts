@@ -12,6 +12,8 @@ export class EventPump {
   private readonly kickAddress = mapPrivate(4096);
   private readonly kick = new Int32Array(viewOf(this.kickAddress, 4096));
   private readonly afterPoll: () => void;
+  private asleep = false;
+  private drowsy = false;
 
   /** Polls `vcpu.events` in this thread's event loop whenever there is something; then calls `afterPoll`. */
   constructor(vcpu: Vcpu, afterPoll: () => void = () => {}) {
@@ -29,6 +31,8 @@ export class EventPump {
   private turn(): void {
     const { vcpu } = this;
     vcpu.wakeWords.announce(0);
+    if (this.asleep) vcpu.wakeUp();
+    this.asleep = false;
     // Bounded, so that a storm of events leaves the event loop its turn.
     for (let i = 0; i < 8 && vcpu.events.poll(); i++);
     this.afterPoll();
@@ -45,6 +49,14 @@ export class EventPump {
     shared[PUMP_COUNT] = addresses.length;
     Atomics.store(shared, PUMP_STATE, PUMP_ARMED);
     Atomics.notify(shared, PUMP_STATE);
+    // What the events have led to, promises for the most part, is done first.
+    if (!this.drowsy) setImmediate(() => this.fallAsleep());
+    this.drowsy = true;
+  }
+  private fallAsleep(): void {
+    this.drowsy = false;
+    this.asleep = true;
+    this.vcpu.fallAsleep();
   }
   /** Have a turn soon: the words, or what there is to deliver, have changed from within. */
   poke(): void {

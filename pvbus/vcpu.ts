@@ -134,6 +134,15 @@ export class Vcpu {
   yieldIfAsked(): void {
     if (this.words[this.grantWord] === 0) this.machine.awaitGrant();
   }
+  /** For whoever sleeps in this vCPU's stead: it does from now on, and others may have its pCPU. */
+  fallAsleep(): void {
+    if (this.contended) this.machine.note(XENOLITH_WANT_nothing);
+  }
+  /** ... and no longer: returns when it has a pCPU. */
+  wakeUp(): void {
+    if (this.contended) this.machine.note(XENOLITH_WANT_run);
+    this.yieldIfAsked();
+  }
   private get contended(): boolean {
     return (this.words[this.grantWord]! & XENOLITH_GRANT_contended) !== 0;
   }

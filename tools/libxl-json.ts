@@ -80,7 +80,7 @@ function buildInfo(config: DomainConfig, shares: ScheduledBy | null, given: AsGi
   info.sched_params = shares === null ? schedGiven(config) : schedNow(shares);
   info.claim_mode = bool(given?.conf.claim_mode ?? true);
   if (config.max_event_channels !== null) info.event_channels = config.max_event_channels;
-  info.kernel = config.kernel;
+  if (config.kernel !== '') info.kernel = config.kernel;
   if (config.cmdline !== '') info.cmdline = config.cmdline;
   if (config.ramdisk !== null) info.ramdisk = config.ramdisk;
   const bootloader = given?.text('bootloader');

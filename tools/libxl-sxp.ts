@@ -45,7 +45,7 @@ const lines = (depth: number, list: Lines): string =>
 const image = ({ kernel, cmdline, ramdisk }: DomainConfig): Lines => [
   '(linux 0)',
   [
-    `(kernel ${kernel})`,
+    ...(kernel === '' ? [] : [`(kernel ${kernel})`]),
     `(cmdline ${cmdline || '(null)'})`,
     `(ramdisk ${ramdisk ?? '(null)'})`,
     '(e820_host <default>)',

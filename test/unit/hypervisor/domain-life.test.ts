@@ -8,6 +8,8 @@ import {
   PAGE_SIZE,
   SHUTDOWN_crash,
   VIRQ_DOM_EXC,
+  vcpu_page,
+  vcpuFrame,
   XEN_DOMCTL_destroydomain,
   XEN_DOMCTL_getdomaininfo,
   XEN_DOMCTL_max_mem,
@@ -15,6 +17,9 @@ import {
   XEN_EIO,
   XEN_ENOMEM,
   XEN_ESRCH,
+  XENOLITH_SLEEPS_block,
+  XENOLITH_WANT_grant,
+  XENOLITH_WANT_run,
   xen_domctl_getdomaininfo,
   xen_domctl_max_mem,
 } from '#pvbus';
@@ -145,4 +150,20 @@ it('a paused domain that is resumed or unpaused runs only when both are over', (
   expect(rig.processes.asked).toEqual([`stop ${a.domid}`]);
   rig.hypervisor.life.unpause(a.domain);
   expect(rig.processes.asked).toEqual([`stop ${a.domid}`, `cont ${a.domid}`]);
+});
+
+it('a vCPU that waits for a pCPU is awake, whoever sleeps in its stead; the next thread of it wants nothing yet', () => {
+  const { domain } = a;
+  const [vcpu] = domain.vcpus;
+  const set = (field: 'event_sleeping' | 'want', value: number): void => {
+    domain.memory.words[(vcpuFrame(domain.layout, 0) * PAGE_SIZE + vcpu_page.at[field]) / 4] = value;
+  };
+  set('event_sleeping', XENOLITH_SLEEPS_block);
+  set('want', XENOLITH_WANT_run);
+  expect(vcpu!.blocked).toBe(true);
+  set('want', XENOLITH_WANT_grant);
+  expect(vcpu!.blocked).toBe(false);
+  vcpu!.vacate();
+  set('event_sleeping', XENOLITH_SLEEPS_block);
+  expect(vcpu!.blocked).toBe(true);
 });
