@@ -128,7 +128,7 @@ it('serves the devices that name it, as dom0 serves its own', async () => {
   }
 });
 
-it('killed at five moments, also while it negotiates, costs its guests a pause and the others nothing', async () => {
+it('fault 35: killed at five moments, fault 36: also while it negotiates, costs its guests a pause and the others nothing', async () => {
   const { xs } = host;
   const state = (path: string) => xs.read(`${path}/state`).catch(() => '');
   const of = (name: string, type: string, devid: number) => ({
@@ -158,7 +158,7 @@ it('killed at five moments, also while it negotiates, costs its guests a pause a
   expect(host.rig.log(), `seed ${seed}`).not.toMatch(new RegExp(`vbd 51712 of dom${domids.get('own')}: disconnected`));
 });
 
-it('serves on while dom0 stands still, and is killed', async () => {
+it('fault 34: serves on while dom0 stands still, fault 33: and when that is killed', async () => {
   const pid = dom0Pid();
   const driver = driverPid();
   // What they say goes to dom0, so the images tell.
@@ -175,7 +175,7 @@ it('serves on while dom0 stands still, and is killed', async () => {
   expect(isAlive(driver!)).toBe(true);
 });
 
-it('that keeps ending comes back later and later, its devices say why, and the log is not flooded', async () => {
+it('fault 37: that keeps ending comes back later and later, its devices say why, and the log is not flooded', async () => {
   const error = `/local/domain/${storage}/error/backend/vbd/${domids.get('one')}/51712/error`;
   const why = () => host.xs.read(error).catch(() => undefined);
   await hasServed();
