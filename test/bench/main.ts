@@ -8,6 +8,7 @@ import { buildKernels } from './build-kernels.ts';
 import { createRows } from './rows-create.ts';
 import { diskRows } from './rows-disk.ts';
 import { eventRows } from './rows-events.ts';
+import { hostileRows } from './rows-hostile.ts';
 import { idleRows } from './rows-idle.ts';
 import { netRows } from './rows-net.ts';
 import { schedulerTable } from './rows-scheduler.ts';
@@ -33,6 +34,7 @@ const GROUPS: Record<string, (host: BenchHost) => Promise<Row[] | string>> = {
   net: netRows,
   create: createRows,
   idle: idleRows,
+  hostile: hostileRows,
   scheduler: schedulerTable,
   trace: traceTable,
   virt: virtTable,
