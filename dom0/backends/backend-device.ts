@@ -342,6 +342,7 @@ export class BackendDevice {
     if (faults !== undefined && (faults.length > 0 || this.#hasFaults)) {
       this.#hasFaults = faults.length > 0;
       await this.#instance.setFaults?.(faults);
+      await this.#faultNodes.written(); // what the faults before these have done
     }
     if (this.#failure) {
       const failure = this.#failure;

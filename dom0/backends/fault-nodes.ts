@@ -31,7 +31,7 @@ export class FaultNodes {
   readonly #told = new Map<string, InjectedNode>();
   /** Nodes that are older than what was told. */
   readonly #stale = new Set<string>();
-  #writing = false;
+  #writing: Promise<void> | undefined;
 
   constructor(xs: XenstoreClient, path: string, log: Log) {
     this.#xs = xs;
@@ -79,11 +79,13 @@ export class FaultNodes {
     const last = [...(before?.last ?? []), ...occurrences].slice(-MAX_LAST);
     this.#told.set(name, { ...counts, last, where, ...(asked && { process: asked }) });
     this.#stale.add(name);
-    void this.#write();
+    this.#writing ??= this.#write();
+  }
+  /** Resolves when all that was told is known to others. */
+  async written(): Promise<void> {
+    await this.#writing;
   }
   async #write(): Promise<void> {
-    if (this.#writing) return;
-    this.#writing = true;
     try {
       for (const name of this.#stale) {
         this.#stale.delete(name);
@@ -94,7 +96,7 @@ export class FaultNodes {
     } catch (error) {
       this.#log.error(`${this.#path}/injected: ${error instanceof Error ? error.message : error}`);
     } finally {
-      this.#writing = false;
+      this.#writing = undefined;
     }
   }
 }

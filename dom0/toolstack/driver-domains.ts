@@ -44,7 +44,10 @@ export function backendDomidOf({ backend }: Pick<DevicePaths, 'backend'>): Domid
 }
 
 /** Resolves when the driver domains of these devices have acted on every change of xenstore up to now. */
-export async function driverDomainsSettled(parts: DriverDomainParts, devices: readonly DevicePaths[]): Promise<void> {
+export async function driverDomainsSettled(
+  parts: DriverDomainParts,
+  devices: readonly Pick<DevicePaths, 'backend'>[],
+): Promise<void> {
   const domids = new Set(devices.map(backendDomidOf));
   await Promise.all([...domids].map(async domid => void (serves(parts, domid) && (await ask(parts.xs, domid)))));
 }

@@ -30,7 +30,7 @@ import { rememberTarget, setMaxMemory, setMemoryTarget } from './domain-memory.t
 import { writeNodes } from './domain-nodes.ts';
 import { type Coming, DOM0_NAME, type DomainRecord, DomainRecords } from './domain-records.ts';
 import { setVcpus } from './domain-vcpus.ts';
-import { driverDomainCounters, isOwnDriverDomain, mergedCounters } from './driver-domains.ts';
+import { driverDomainCounters, driverDomainsSettled, isOwnDriverDomain, mergedCounters } from './driver-domains.ts';
 import { dumpCore, dumpCoreTo } from './dump-core.ts';
 import { EventHistory } from './event-history.ts';
 import { FaultPlans } from './faults/fault-plans.ts';
@@ -122,6 +122,11 @@ export class Toolstack {
       domids: () => xc.domainInfoList().flatMap(({ domid }) => (domid === DOM0 ? [] : [domid])),
       domidOf: name => this.domid(name),
       tell: event => this.#tellAll(event),
+      settled: async backends => {
+        await options.backendsSettled();
+        // One that is away hears of it when it is back.
+        await driverDomainsSettled(this.#parts, backends).catch(() => {});
+      },
     });
     this.faults = faults;
     this.#parts = {

@@ -115,14 +115,29 @@ export class RequestFaults {
     const asked = askedOf(client, type, payload);
     const errors = asked && this.#matching(asked, fault => fault.error !== undefined);
     if (!asked || !errors || errors.length === 0) return this.#parts.plain(client, type, req_id, tx_id, payload);
-    const decide = (): string | null => this.#decide(errors, asked)?.planted.fault.error ?? null;
     // invariant: asked at a request of a ring whenever a fault could befall it, also when it is repeated.
-    const code = this.#parts.isRing(client) ? this.#parts.recorded(decide) : decide();
-    if (code === null) return this.#parts.plain(client, type, req_id, tx_id, payload);
+    const hit = this.#parts.isRing(client) ? this.#repeatable(errors, asked) : this.#decide(errors, asked);
+    const code = hit?.planted.fault.error;
+    if (code === undefined) return this.#parts.plain(client, type, req_id, tx_id, payload);
     // Xen: whatever comes of its end, a transaction is over.
     if (asked.op === 'commit') client.transactions.delete(tx_id);
     client.output.reply(XS_ERROR, req_id, tx_id, `${code}\0`);
     return false;
+  }
+
+  /** The decision is on record by the fault's name: who repeats it counts what has been counted. */
+  #repeatable(entries: readonly Entry[], asked: Asked): Entry | undefined {
+    let decided = false;
+    const name = this.#parts.recorded(() => {
+      decided = true;
+      const hit = this.#decide(entries, asked);
+      return hit === undefined ? null : plantedName(hit.planted);
+    });
+    const hit = name === null ? undefined : this.#entries.get(name);
+    if (decided) return hit;
+    for (const { trigger } of entries) trigger.counts.seen++;
+    if (hit !== undefined) this.#note(hit, asked);
+    return hit;
   }
 
   // ---- waiting ----
@@ -171,19 +186,25 @@ export class RequestFaults {
       return domain === undefined || domain === domid || domain === this.#parts.nameOf(domid);
     });
   }
-  #decide(entries: readonly Entry[], { client, op, path }: Asked): Entry | undefined {
+  #decide(entries: readonly Entry[], asked: Asked): Entry | undefined {
     let chosen: Entry | undefined;
     for (const entry of entries) {
       const { trigger } = entry;
       if (chosen !== undefined) trigger.counts.seen++;
       else if (trigger.decide(this.#parts.clock.now())) {
+        trigger.counts.injected--; // counted when it is noted
         chosen = entry;
-        entry.last = [...entry.last, trigger.counts.seen].slice(-MAX_LAST);
-        entry.where = `${op}${path === '' ? '' : ` ${path}`} by ${client.name}`;
-        entry.domid = client.actor.domid;
       }
     }
+    if (chosen !== undefined) this.#note(chosen, asked);
     return chosen;
+  }
+  #note(entry: Entry, { client, op, path }: Asked): void {
+    const { counts } = entry.trigger;
+    counts.injected++;
+    entry.last = [...entry.last, counts.seen].slice(-MAX_LAST);
+    entry.where = `${op}${path === '' ? '' : ` ${path}`} by ${client.name}`;
+    entry.domid = client.actor.domid;
   }
 
   // ---- for a daemon that goes on where another has ended ----

@@ -133,13 +133,13 @@ export class BlkbackWorker implements BackendWorker {
   #plant(key: string, label: string, planted: readonly Planted[]): void {
     const vbd = this.#vbds.get(key);
     const known = this.#faults.get(key);
+    known?.flush();
     if (known !== undefined && planted.length > 0) {
       known.plant(planted);
       this.#faultyDisks.get(key)?.reconsider();
       if (vbd) vbd.pending = true;
       return;
     }
-    known?.flush();
     this.#faults.delete(key);
     this.#endFaults(key);
     if (planted.length > 0) {

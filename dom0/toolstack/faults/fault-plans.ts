@@ -21,7 +21,7 @@ import type { DeviceSpec } from '../devices.ts';
 import { writeNodes } from '../domain-nodes.ts';
 import { PRIVATE, type StoreNode } from '../xenstore-paths.ts';
 import { FaultLog, type TellFault } from './fault-log.ts';
-import { Planting } from './planting.ts';
+import { Planting, type PlantingParts } from './planting.ts';
 import { type FaultNode, RunningFault } from './running-fault.ts';
 import type { Steps } from './steps.ts';
 import { XenstoreFaults } from './xenstore-faults.ts';
@@ -47,6 +47,8 @@ export interface FaultPlansOptions {
   readonly domids: () => readonly number[];
   readonly domidOf: (name: string) => Promise<number>;
   readonly tell: TellFault;
+  /** Resolves when these have acted on every change of xenstore up to now. */
+  readonly settled: PlantingParts['settled'];
 }
 
 const ROOT = '/tool/xenolith/faults';
@@ -74,7 +76,7 @@ export class FaultPlans implements Steps {
     const { xs, clock, strikes, domids } = options;
     this.#log = new FaultLog(clock, options.tell);
     this.#planting = new Planting({
-      ...{ xs, log: this.#log, domids },
+      ...{ xs, log: this.#log, domids, settled: options.settled },
       running: () => this.#running,
       strike: async (domid, process) => strikes.domain(domid, process),
     });

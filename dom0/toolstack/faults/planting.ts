@@ -23,6 +23,8 @@ export interface PlantingParts {
   readonly running: () => readonly RunningFault[];
   /** Every domain but dom0. */
   readonly domids: () => readonly number[];
+  /** Resolves when these backends have acted on every change of xenstore up to now. */
+  readonly settled: (backends: readonly { readonly backend: string }[]) => Promise<void>;
   /** The process that serves the backend is to be struck. */
   readonly strike: (backendDomid: number, process: NonNullable<InjectedNode['process']>) => Promise<void>;
 }
@@ -63,6 +65,10 @@ export class Planting {
         await this.#parts.xs.write(path, value);
       }
     }
+    await this.#settled(fault);
+  }
+  async #settled({ devices }: RunningFault): Promise<void> {
+    if (devices.size > 0) await this.#parts.settled([...devices.keys()].map(backend => ({ backend })));
   }
   /** For devices that are being made: nodes to be written with theirs. */
   async nodesFor(domid: number, specs: readonly DeviceSpec[]): Promise<StoreNode[]> {
@@ -81,8 +87,12 @@ export class Planting {
   }
   /** From wherever it is planted. What it has done is told first. */
   async uproot(fault: RunningFault): Promise<void> {
+    // Written again, it has the backend tell what it has not told yet.
+    for (const backend of fault.devices.keys()) await this.#again(`${backend}/faults/${fault.name}`);
+    await this.#settled(fault);
     await this.heard();
-    for (const backend of [...fault.devices.keys()]) {
+    const backends = [...fault.devices.keys()];
+    for (const backend of backends) {
       await this.#hear(backend);
       fault.devices.delete(backend);
       for (const under of ['faults', 'injected', 'struck']) await this.#remove(`${backend}/${under}/${fault.name}`);
@@ -90,6 +100,11 @@ export class Planting {
       this.#watched.delete(backend);
       await this.#parts.xs.unwatch(`${backend}/injected`, TOKEN + backend).catch(() => {}); // it may be gone with its path
     }
+    if (backends.length > 0) await this.#parts.settled(backends.map(backend => ({ backend })));
+  }
+  async #again(path: string): Promise<void> {
+    const value = await readKey(this.#parts.xs, path);
+    if (value !== undefined) await this.#parts.xs.write(path, value);
   }
   /** Resolves when all that was known up to now is told. */
   async heard(): Promise<void> {

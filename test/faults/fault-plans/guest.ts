@@ -1,0 +1,38 @@
+// Does to its disk what it is told on its console, a line each, and says what came of it.
+import { console, disks, system } from 'xenolith';
+
+const SECTORS = 8;
+
+async function doLine(line: string): Promise<string> {
+  const [what = '', sector = '0', value = '0'] = line.split(' ');
+  const disk = disks.get('xvda');
+  const buffer = new Uint8Array(SECTORS * disk.sectorSize);
+  switch (what) {
+    case 'write':
+      await disk.submitWrite(Number(sector), buffer.fill(Number(value)));
+      return 'ok';
+    case 'read': {
+      await disk.submitRead(Number(sector), buffer);
+      const odd = buffer.findIndex(byte => byte !== Number(value));
+      return odd < 0 ? 'same' : `other at ${odd}: ${buffer[odd]}`;
+    }
+    case 'flush':
+      await disk.submitFlush();
+      return 'ok';
+    case 'store':
+      await system.store.write('data/told', sector);
+      return `told ${await system.store.read('data/told')}`;
+    case 'time':
+      return String(Math.floor(Date.now() / 1000));
+    default:
+      return 'what?';
+  }
+}
+
+export default async function main(): Promise<void> {
+  console.log('ready');
+  for await (const line of console.lines()) {
+    const said = await doLine(line).catch((error: { code?: string }) => `failed ${error.code}`);
+    console.log(`> ${said} <`);
+  }
+}

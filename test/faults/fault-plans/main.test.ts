@@ -1,0 +1,351 @@
+// Each kind of fault on real processes: what the guest sees of it, what the one log says, and that the same plan over the
+// same work befalls the same occurrences again.
+import { closeSync, mkdtempSync, openSync, readSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type * as library from '../../../tools/library/xenolith.d.ts';
+import { dist, HostView } from '../../support/host-view.ts';
+import { eventually } from '../../support/processes.ts';
+
+// As whoever installs it has it: the built one.
+const { baseline, expectInvariant, faultTrace, guestKernel, Host, inject, toolstackSteps }: typeof library =
+  await import(dist('library.js'));
+
+const ramdisk = fileURLToPath(new URL('guest.ts', import.meta.url));
+const dir = mkdtempSync(join(tmpdir(), 'fault-plans-'));
+const image = join(dir, 'disk.img');
+/** For the domains that come and go beside. */
+const other = join(dir, 'other.img');
+const PAGE = 4096;
+
+let host: library.Host;
+let xl: HostView;
+let console_: library.DomainConsole;
+
+/** What the guest says of a line. */
+async function ask(line: string): Promise<string> {
+  console_.write(`${line}\n`);
+  const text = await console_.waitFor(/> .* </);
+  return /> (.*) </.exec(text)![1]!;
+}
+/** A fault that is there for `body`. */
+async function during<T>(fault: library.Fault | library.Fault[], body: () => Promise<T>, seed = 0): Promise<T> {
+  const injection = await inject(host, fault, { seed });
+  try {
+    return await body();
+  } finally {
+    await injection.remove();
+  }
+}
+function onImage(sector: number): Uint8Array {
+  const bytes = new Uint8Array(PAGE);
+  const fd = openSync(image, 'r');
+  readSync(fd, bytes, 0, PAGE, sector * 512);
+  closeSync(fd);
+  return bytes;
+}
+const page = (byte: number): Uint8Array => new Uint8Array(PAGE).fill(byte);
+
+beforeAll(async () => {
+  for (const path of [image, other]) {
+    writeFileSync(path, '');
+    truncateSync(path, 1 << 20);
+  }
+  host = await Host.start({ memory: '256M' });
+  xl = new HostView(host.runDir);
+  await host.domain('one').create({ ramdisk, memory: 16, disk: [`${image},raw,xvda,w`] });
+  console_ = await host.domain('one').console();
+  await console_.waitFor('ready');
+});
+afterAll(async () => {
+  await host.stop();
+  rmSync(dir, { recursive: true });
+});
+
+const OF = { domain: 'one', device: 'xvda' } as const;
+
+describe('a disk', () => {
+  it('fails the write that is chosen and no other', async () => {
+    const said = await during({ ...OF, part: 'disk', op: 'write', nth: 2, error: 'ENOSPC' }, async () => [
+      await ask('write 0 1'),
+      await ask('write 0 2'),
+      await ask('write 8 3'),
+    ]);
+    expect(said).toEqual(['ok', 'failed EIO', 'ok']);
+    expect([onImage(0), onImage(8)]).toEqual([page(1), page(3)]);
+  });
+  it('is read and written whole though system calls are short or interrupted', async () => {
+    const odd: library.Fault[] = [
+      { ...OF, part: 'disk', nth: [1, 2], short: 700 },
+      { ...OF, part: 'disk', nth: [3, 4], error: 'EINTR' },
+    ];
+    const said = await during(odd, async () => [
+      await ask('write 16 4'),
+      await ask('read 16 4'),
+      await ask('write 24 5'),
+      await ask('read 24 5'),
+    ]);
+    expect(said).toEqual(['ok', 'same', 'ok', 'same']);
+    expect([onImage(16), onImage(24)]).toEqual([page(4), page(5)]);
+  });
+  it('tears a write, of which each sector is then old or new', async () => {
+    expect(await ask('write 32 1')).toBe('ok');
+    expect(await during({ ...OF, part: 'disk', op: 'write', torn: 1024 }, () => ask('write 32 2'))).toBe('failed EIO');
+    expect([...onImage(32).subarray(0, 1024)].every(byte => byte === 2)).toBe(true);
+    const write = { sector: 32, data: page(2), before: page(1) };
+    await expectInvariant(host, 'I2', { image, unacknowledged: [write] });
+  });
+  it('reads one bit wrong, the same one from the same seed', async () => {
+    const fault: library.Fault = { ...OF, part: 'disk', op: 'read', nth: 1, corrupt: true };
+    await ask('write 40 0');
+    const first = await during(fault, () => ask('read 40 0'), 11);
+    expect(first).toMatch(/^other at \d+: (1|2|4|8|16|32|64|128)$/);
+    expect(await during(fault, () => ask('read 40 0'), 11)).toBe(first);
+    expect(await ask('read 40 0')).toBe('same');
+  });
+  it('loses what its cache had not flushed', async () => {
+    const faults: library.Fault[] = [
+      { ...OF, name: 'cache', part: 'disk', op: 'write', cache: true },
+      { ...OF, name: 'lose', part: 'disk', op: 'read', nth: 2, lose: true },
+    ];
+    const said = await during(faults, async () => {
+      const kept = [await ask('write 48 1'), await ask('flush'), await ask('write 48 2'), await ask('read 48 2')];
+      return [...kept, await ask('read 48 1')];
+    });
+    expect(said).toEqual(['ok', 'ok', 'ok', 'same', 'same']);
+    expect(onImage(48)).toEqual(page(1));
+  });
+  it('that stalls answers nothing until the fault is gone, and then the very request', async () => {
+    const stalled = await inject(host, { ...OF, part: 'disk', op: 'write', nth: 1, stall: true });
+    const answer = ask('write 56 9');
+    await stalled.happened();
+    expect(onImage(56)).toEqual(page(0));
+    await stalled.remove();
+    expect(await answer).toBe('ok');
+    expect(onImage(56)).toEqual(page(9));
+  });
+  it('that ends early has nothing behind its end', async () => {
+    const said = await during({ ...OF, part: 'disk', truncate: 64 * 512 }, async () => [
+      await ask('read 56 9'),
+      await ask('read 64 0'),
+    ]);
+    expect(said).toEqual(['same', 'failed EIO']);
+  });
+});
+
+describe('events and grants', () => {
+  it('notifications may come late, twice and in a storm', async () => {
+    const faults: library.Fault[] = [
+      { ...OF, part: 'event', op: 'send', nth: [1, 2], delay: 30 },
+      { ...OF, part: 'event', op: 'receive', every: 2, duplicate: 1000 },
+      { ...OF, part: 'event', op: 'send', every: 2, duplicate: 1000 },
+    ];
+    const said = await during(faults, async () => {
+      const all: string[] = [];
+      for (let i = 0; i < 6; i++) all.push(await ask(`write 72 ${i}`), await ask(`read 72 ${i}`));
+      return all;
+    });
+    expect(new Set(said)).toEqual(new Set(['ok', 'same']));
+  });
+  it('a grant that cannot be mapped fails its request, and the next one is served', async () => {
+    // A disk that is new maps what it is lent.
+    await host.domain('two').create({ ramdisk, memory: 16, disk: [`${other},raw,xvda,w`], paused: true });
+    const mapping = await inject(host, { domain: 'two', part: 'grant', nth: 2, error: 'no_space' });
+    const console2 = await host.domain('two').console();
+    await host.domain('two').unpause();
+    await console2.waitFor('ready');
+    const said: string[] = [];
+    for (let i = 0; i < 3; i++) {
+      console2.write('read 72 0\n');
+      said.push(/> (.*) </.exec(await console2.waitFor(/> .* </))![1]!);
+    }
+    await mapping.happened();
+    await mapping.remove();
+    expect(said).toContain('failed EIO');
+    expect(said.at(-1)).toBe('same');
+    await host.domain('two').destroy();
+  });
+});
+
+describe('xenstore', () => {
+  it('refuses the requests that are chosen, of sockets and of domains', async () => {
+    const path = '/tool/test';
+    const refused = await inject(host, { part: 'xenstore', domain: 0, path, op: 'write', nth: 2, error: 'EIO' });
+    await host.xenstore.write(path, '1');
+    await expect(host.xenstore.write(path, '2')).rejects.toMatchObject({ code: 'EIO' });
+    await host.xenstore.write(path, '3');
+    expect(await host.xenstore.read(path)).toBe('3');
+    await refused.happened();
+    await refused.remove();
+    const said = await during({ part: 'xenstore', domain: 'one', op: 'write', nth: 1, error: 'EIO' }, async () => [
+      await ask('store a'),
+      await ask('store b'),
+    ]);
+    expect(said).toEqual(['failed EIO', 'told b']);
+    await expectInvariant(host, 'I7', {});
+  });
+  it('ends a transaction with EAGAIN, which its client tries again', async () => {
+    let tries = 0;
+    await during({ part: 'xenstore', op: 'commit', domain: 0, nth: [1, 2], error: 'EAGAIN' }, () =>
+      host.xenstore.transaction(async tx => {
+        tries++;
+        await host.xenstore.write('/tool/test', String(tries), tx);
+      }),
+    );
+    expect(tries).toBeGreaterThan(1);
+    expect(await host.xenstore.read('/tool/test')).toBe(String(tries));
+  });
+  it('answers late', async () => {
+    const late = await inject(host, { part: 'xenstore', domain: 'one', op: 'write', nth: 1, delay: 50 });
+    expect(await ask('store c')).toBe('told c');
+    await late.happened();
+    await late.remove();
+  });
+});
+
+describe('processes and time', () => {
+  it('the wall clock steps, for guests too', async () => {
+    const before = Number(await ask('time'));
+    await during({ part: 'clock', shift: '1h' }, () =>
+      eventually('the guest has the new time', async () => Number(await ask('time')) >= before + 3600),
+    );
+    await during({ part: 'clock', shift: '-1h' }, () =>
+      eventually('and the old one', async () => Number(await ask('time')) < before + 3600),
+    );
+  });
+  it('a domain stops for a while and goes on', async () => {
+    const stopped = await inject(host, { part: 'process', domain: 'one', stop: 200 });
+    await stopped.happened();
+    expect(await ask('read 72 5')).toBe('same');
+    await stopped.remove();
+  });
+  it('xenstored is killed, comes back, and goes on with its faults where it was', async () => {
+    const refused = await inject(host, { part: 'xenstore', domain: 'one', op: 'write', nth: 3, error: 'ENOSPC' });
+    expect([await ask('store a'), await ask('store b')]).toEqual(['told a', 'told b']);
+    const killed = await inject(host, { part: 'process', process: 'xenstored', kill: true });
+    await killed.happened();
+    expect(await ask('store c')).toBe('failed ENOSPC');
+    expect(await ask('store d')).toBe('told d');
+    await refused.happened();
+    await refused.remove();
+    await killed.remove();
+    await expectInvariant(host, 'I7', {});
+  });
+  it('a domain is killed as if it had crashed', async () => {
+    await host.domain('two').create({ ramdisk, memory: 16 });
+    const end = host.domain('two').wait('destroyed');
+    await during({ part: 'process', domain: 'two', kill: true }, () => end);
+    expect((await host.domains()).map(({ name }) => name)).not.toContain('two');
+  });
+});
+
+describe('a step of the toolstack', () => {
+  it.each(toolstackSteps.create.map((step, i) => [i + 1, step] as const))(
+    '%i of create, %s, may fail, and nothing is left',
+    async step => {
+      const before = await baseline(host);
+      const fault: library.Fault = { part: 'toolstack', op: 'create', domain: 'two', step, error: 'EIO' };
+      await during(fault, () =>
+        expect(host.domain('two').create({ ramdisk, memory: 16, disk: [`${other},raw,xvda,w`] })).rejects.toThrow(
+          'injected: create of two',
+        ),
+      );
+      await expectInvariant(host, 'I5', before);
+    },
+  );
+});
+
+describe('the plan', () => {
+  it('befalls the same occurrences again from the same seed, and others from another', async () => {
+    const run = async (seed: number): Promise<string[]> => {
+      const chance = await inject(
+        host,
+        { ...OF, name: `s${seed}`, part: 'disk', op: 'write', probability: '30%', error: 'EIO' },
+        { seed },
+      );
+      const said: string[] = [];
+      for (let i = 0; i < 20; i++) said.push(await ask(`write 80 ${i}`));
+      await chance.remove();
+      return said;
+    };
+    const first = await run(5);
+    expect(first).toContain('failed EIO');
+    expect(first).toContain('ok');
+    expect(await run(5)).toEqual(first);
+    expect(await run(6)).not.toEqual(first);
+  });
+  it('is begun, listed, and ended by xl, and in the log with seed and occurrence', async () => {
+    const add = ['fault', 'add', '-p', 'shell', '-s', '9', 'part=disk', 'domain=one', 'op=write', 'nth=2', 'error=EIO'];
+    expect(await xl.xl(...add)).toMatchObject({ exitCode: 0, stdout: 'shell:fault-1\n' });
+    expect([await ask('write 88 1'), await ask('write 88 2')]).toEqual(['ok', 'failed EIO']);
+    await eventually('it is listed', async () => {
+      const [status] = JSON.parse((await xl.xl('fault', 'list', '--json')).stdout) as [{ injected: number }];
+      return status.injected === 1;
+    });
+    const listed = (await xl.xl('fault', 'list')).stdout;
+    expect(listed).toMatch(/shell:fault-1 +9 +2 +1 on +disk write of one: error EIO/);
+    expect((await xl.xl('fault', 'remove', 'shell')).exitCode).toBe(0);
+    expect((await xl.xl('fault', 'remove', 'shell')).exitCode).toBe(1);
+    const events = (await xl.xl('events', '--json')).stdout
+      .trim()
+      .split('\n')
+      .map(line => JSON.parse(line));
+    const ours = events.filter(({ plan }) => plan === 'shell');
+    expect(ours.map(({ event }) => event)).toEqual(['fault-began', 'fault-injected', 'fault-ended']);
+    expect(ours[1]).toMatchObject({ seed: 9, occurrences: [2], total: 1, text: 'vbd 51712 of dom1' });
+    expect((await xl.xl('events')).stdout).toContain(
+      'fault shell:fault-1 injected at 2 of vbd 51712 of dom1 (seed 9, 1 so far)',
+    );
+  });
+  it('runs for its duration, is reported, and is gone', async () => {
+    const file = join(dir, 'plan.yaml');
+    writeFileSync(file, 'duration: 600ms\nfaults:\n  - { name: x, part: disk, op: write, nth: 1, error: EIO }\n');
+    const running = xl.xl('fault', 'run', '--json', file);
+    await eventually('the plan is on', async () => (await xl.xl('fault', 'list')).stdout.includes('plan:x'));
+    expect(await ask('write 96 1')).toBe('failed EIO');
+    const { exitCode, stdout } = await running;
+    expect(exitCode).toBe(0);
+    const lines = stdout
+      .trim()
+      .split('\n')
+      .map(line => JSON.parse(line));
+    expect(lines.map(({ event }) => event)).toEqual(['fault-began', 'fault-injected', 'fault-ended', 'report']);
+    expect(lines[3].faults).toMatchObject([{ fault: 'x', injected: 1 }]);
+    expect((await xl.xl('fault', 'list', '--json')).stdout).toBe('[]\n');
+  });
+  it('that is wrong says where', async () => {
+    const file = join(dir, 'bad.yaml');
+    writeFileSync(file, 'seed: 1\nfaults:\n  - part: disk\n    errror: EIO\n');
+    const { exitCode, stderr } = await xl.xl('fault', 'add', file);
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain(`${file}:4: faults[0].errror: a fault has no such key`);
+    expect((await xl.xl('fault', 'add', 'part=disk', 'nth=x', 'error=EIO')).stderr).toContain(
+      'nth: expected the number',
+    );
+  });
+  it('waits for its condition, and has told everything that it did', async () => {
+    const waiting = await inject(host, { ...OF, part: 'disk', op: 'write', while: '/tool/bad=1', error: 'EIO' });
+    expect(await ask('write 104 1')).toBe('ok');
+    const xs = await xl.xl('store', 'write', '/tool/bad', '1');
+    expect(xs.exitCode).toBe(0);
+    await eventually('the condition holds', async () => (await ask('write 104 2')) === 'failed EIO');
+    await waiting.happened();
+    await expectInvariant(host, 'I9', {});
+    await expectInvariant(host, 'I10', { trace: await faultTrace(host) });
+    await waiting.remove();
+    expect(await ask('write 104 3')).toBe('ok');
+  });
+  it('of a topology is on before the first domain runs', async () => {
+    await host.up({
+      domains: { three: { kernel: guestKernel, ramdisk, memory: 16, disk: [`${other},raw,xvda,w`] } },
+      faults: [{ name: 'first', part: 'disk', domain: 'three', op: 'flush', nth: 1, error: 'EIO' }],
+    });
+    const console3 = await host.domain('three').console();
+    await console3.waitFor('ready');
+    console3.write('flush\n');
+    expect(await console3.waitFor(/> .* </)).toContain('failed EIO');
+    await host.domain('three').destroy();
+  });
+});
