@@ -10,6 +10,7 @@ import {
   ERROR_FAIL,
   encodeFrame,
   FrameDecoder,
+  runPaths,
   type ToolstackArgs,
   type ToolstackError,
   type ToolstackEvent,
@@ -97,11 +98,12 @@ export class ToolstackClient {
       this.#socket.on('data', bytes => this.#receive(bytes));
       this.#socket.on('error', error => {
         const code = (error as NodeJS.ErrnoException).code ?? 'EIO';
-        const why = ['ENOENT', 'ECONNREFUSED'].includes(code)
-          ? noHost(dir, error)
-          : new XenError(code, `the host on ${dir} cannot be reached: ${error.message}`, error);
+        // It ended with what it had not read.
+        if (connected && code === 'ECONNRESET') return;
+        const why = new XenError(code, `the host on ${dir} cannot be reached: ${error.message}`, error);
         if (connected) this.#end(why);
-        else reject(why);
+        else if (!['ENOENT', 'ECONNREFUSED'].includes(code)) reject(why);
+        else void nobodyListens(dir, error).then(reject);
       });
       this.#socket.on('close', () => this.#end(new XenError('EPIPE', `the host on ${dir} closed the connection`)));
     });
@@ -140,6 +142,16 @@ export class ToolstackClient {
   }
 }
 
+/** dom0's process may have ended, and another one be about to take its place: xenstored is there then. */
+async function nobodyListens(dir: string, cause: unknown): Promise<XenError> {
+  const store = connect({ path: runPaths(dir).xenstoredSocket });
+  const lives = await new Promise<boolean>(resolve => {
+    store.once('connect', () => resolve(true)).once('error', () => resolve(false));
+  });
+  store.destroy();
+  if (!lives) return noHost(dir, cause);
+  return new XenError('EAGAIN', `dom0 of the host on ${dir} is being started again, try again in a moment`, cause);
+}
 const noHost = (dir: string, cause: unknown): XenError =>
   new XenError('ENOENT', `no xenolith host runs on ${dir} (\`xl up FILE' starts one)`, cause);
 

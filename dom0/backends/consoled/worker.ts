@@ -79,13 +79,17 @@ export class ConsoleWorker {
     const { stats, output } = this.#ends;
     this.#refill();
     if (this.#allowance <= 0) return 0;
-    const n = this.#ring.reader.read(this.#chunk); // untrusted: copied out before anybody looks at it
+    const { reader } = this.#ring;
+    const from = reader.position;
+    const n = reader.peek(this.#chunk, from); // untrusted: copied out before anybody looks at it
     if (n < 0) return this.#violated();
     if (n === 0) return 0;
     this.#allowance -= n;
     if (this.#allowance <= 0) stats.throttled++;
     stats.outBytes += n;
     output(this.#chunk.subarray(0, n));
+    // order: kept, then taken. Who takes the place of this process finds in the ring what it did not keep.
+    reader.advance(from + n);
     return n;
   }
   #feed(): number {

@@ -4,28 +4,55 @@
 // why (D6). Before, the end of dom0's process was the end of the host.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
-import { type DomainInfo, runPaths } from '#pvbus';
+import { setTimeout as pause } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { runPaths } from '#pvbus';
 import { ToolstackClient } from '../../../tools/toolstack-client.ts';
 import { dist, root } from '../../support/host-rig.ts';
-import { commandLine, eventually, family, isAlive } from '../../support/processes.ts';
+import { type Inventory, inventoryAtRest, takeInventory } from '../../support/inventory.ts';
+import { commandLine, eventually, family, isAlive, processOfDomain } from '../../support/processes.ts';
+import { seededRandom } from '../../support/random.ts';
+import { xl } from '../../support/xl.ts';
 import { LifecycleHost } from '../../topology/lifecycle/host.ts';
+import { disk, net } from '../../unit/dom0/toolstack/domain-config.ts';
+import { BLOCK_BYTES, BLOCKS, fillBlock } from '../driver-domain/pattern.ts';
+
+const KILLS = 5;
 
 const pidOf = (program: string, pids: readonly number[]): number =>
   pids.find(pid => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(`/${program}`))!;
 
+/** libuv keeps a /dev/null open for each event loop that has ever had a socket: that of pvcalls has had some now. */
+const comparable = (inventory: Inventory): Inventory => ({
+  ...inventory,
+  descriptors: inventory.descriptors.filter(line => !line.endsWith('/dev/null')),
+});
+
+/** Nobody has it at this moment. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise(resolve => server.close(resolve));
+  return port;
+}
+
 /** A process that is not `old` serves tools: a connection to it, and what it knows. */
-async function another(host: LifecycleHost, old: number): Promise<{ toolstack: ToolstackClient; list: DomainInfo[] }> {
+async function another(host: LifecycleHost, old: number) {
   await eventually('it is gone', () => !isAlive(old));
+  const refusals = new Set<string>();
   return eventually('another one serves', async () => {
     try {
       // The last threads of the old one may still have its socket: then the question fails.
       const toolstack = await ToolstackClient.connect(runPaths(host.rig.runDir).toolstackSocket);
-      return { toolstack, list: await toolstack.call('list', { domid: null }) };
-    } catch {
+      return { toolstack, list: await toolstack.call('list', { domid: null }), refusals: [...refusals] };
+    } catch (error) {
+      refusals.add((error as Error).message.replaceAll(host.rig.runDir, 'DIR'));
       return false;
     }
   });
@@ -45,25 +72,142 @@ describe('kill -9 of the hypervisor', () => {
 });
 
 describe("kill -9 of dom0's process", () => {
-  it('leaves the domains alone, and who takes its place knows them', async () => {
-    const host = await LifecycleHost.start();
-    const domid = await host.create(host.config('guest', 'idle'));
-    await host.up('guest');
-    const all = host.rig.processes();
-    const dom0 = pidOf('dom0.js', all);
-    const others = all.filter(pid => /hypervisor\.js|xenstored\.js|domain-shell/.test(commandLine(pid)));
-    host.ending();
-    process.kill(dom0, 'SIGKILL');
-    const { toolstack, list } = await another(host, dom0);
-    expect(list.map(({ name }) => name)).toEqual(['Domain-0', 'guest']);
+  const dir = mkdtempSync(join(tmpdir(), 'xenolith-dom0-dies-'));
+  const { seed, random } = seededRandom();
+  const ports: number[] = [];
+  const domids: number[] = [];
+  let host: LifecycleHost;
+  let empty: Inventory;
+  let toolstack: ToolstackClient;
+
+  const on = (...argv: string[]) => xl(argv, { dir: host.rig.runDir, cwd: dir });
+  const dom0 = (): number => pidOf('dom0.js', host.rig.processes());
+  async function guest(who: number): Promise<void> {
+    const image = join(dir, `g${who}.img`);
+    writeFileSync(image, '');
+    truncateSync(image, BLOCKS * BLOCK_BYTES);
+    ports[who] = await freePort();
+    domids[who] = await host.create(
+      host.config(`g${who}`, '', {
+        ramdisk: fileURLToPath(new URL('guest.ts', import.meta.url)),
+        cmdline: `who=${who} peer=10.8.0.${3 - who} ip=10.8.0.${who}:::255.255.255.0`,
+        disks: [disk({ target: image })],
+        vifs: [net({ mac: `00:16:3e:00:08:0${who}`, bridge: 'theirs' })],
+        pvcalls: [{ devid: 0, backend: null, listen: [{ host: ports[who], guest: 80 }], connect: [] }],
+        on_reboot: 'restart',
+      }),
+    );
+  }
+  /** What the guest has said last. */
+  function said(who: number): { rounds: number; datagrams: number } {
+    const [, rounds, datagrams] = /.*\n\d+: (\d+) rounds, (\d+) datagrams/s.exec(host.rig.consoleLog(`g${who}`)) ?? [];
+    return { rounds: Number(rounds ?? 0), datagrams: Number(datagrams ?? 0) };
+  }
+  const answers = (who: number): Promise<boolean> =>
+    fetch(`http://127.0.0.1:${ports[who]}/`, { headers: { connection: 'close' } }).then(
+      async reply => (await reply.text()) === `guest ${who}`,
+      () => false,
+    );
+  /** Both go on with all that they do. */
+  async function goOn(): Promise<void> {
+    const then = [1, 2].map(said);
+    const goes = (who: number, i: number): boolean =>
+      said(who).rounds > then[i]!.rounds + 1 && said(who).datagrams > then[i]!.datagrams;
+    try {
+      await eventually('the guests go on', () => [1, 2].every(goes));
+      for (const who of [1, 2]) await eventually(`guest ${who} answers`, () => answers(who));
+    } catch (error) {
+      const logs = [1, 2].map(who => host.rig.consoleLog(`g${who}`).slice(-500));
+      throw new Error(`${(error as Error).message}; seed ${seed}\n${logs.join('\n')}\n${host.rig.log().slice(-3000)}`);
+    }
+  }
+  const names = async (): Promise<(string | null)[]> =>
+    (await toolstack.call('list', { domid: null })).map(({ name }) => name);
+
+  beforeAll(async () => {
+    host = await LifecycleHost.start();
+    host.ending(); // its connection is dom0's, and goes with it
+    toolstack = host.toolstack;
+    empty = await inventoryAtRest(host.rig);
+    await toolstack.call('createBridge', { name: 'theirs', mtu: 1500 });
+    await guest(1);
+    await guest(2);
+    await goOn();
+  });
+  afterAll(async () => {
+    toolstack?.close();
+    await host?.stop();
+    rmSync(dir, { recursive: true, force: true });
+  });
+
+  it(`${KILLS} times in a row costs the guests a pause and nobody anything else`, async () => {
+    const others = host.rig.processes().filter(pid => /hypervisor\.js|xenstored\.js|shell/.test(commandLine(pid)));
+    for (let i = 0; i < KILLS; i++) {
+      await pause(random() * 100);
+      const old = dom0();
+      process.kill(old, 'SIGKILL');
+      toolstack.close();
+      const next = await another(host, old);
+      toolstack = next.toolstack;
+      // Who asks meanwhile hears at once why there is no answer.
+      expect(next.refusals).toContain('dom0 of the host on DIR is being started again, try again in a moment');
+      expect(next.list.map(({ name }) => name)).toEqual(['Domain-0', 'g1', 'g2']);
+      await goOn();
+    }
     expect(others.filter(pid => !isAlive(pid))).toEqual([]);
-    const ended = toolstack.call('wait', { domid, until: 'destroyed' });
-    await toolstack.call('shutdown', { domid });
-    expect(await ended).toMatchObject({ what: 'destroyed' });
-    expect(host.rig.consoleLog('guest')).toContain('going down');
-    expect(host.rig.log()).toContain('has ended: SIGKILL; another one takes its place');
+    expect(await toolstack.call('config', { domid: domids[1]! })).toMatchObject({ name: 'g1', on_reboot: 'restart' });
+    expect((await toolstack.call('history', {})).map(event => event.event === 'domain' && event.what)).toEqual([
+      'created',
+      'created',
+    ]);
+    const rows = (await on('block-list', 'g1')).stdout.trim().split('\n');
+    expect(rows.at(-1)).toMatch(/^51712 0 +\d+ +4 /);
+    expect(host.rig.log()).toMatch(/dom0\.js, process \d+, has ended: SIGKILL; another one takes its place/);
+  });
+
+  it('lets what ends meanwhile be acted upon', async () => {
+    const old = dom0();
+    const shell = processOfDomain(domids[2]!, host.rig.processes());
+    process.kill(old, 'SIGKILL');
+    process.kill(shell, 'SIGKILL');
     toolstack.close();
-    await host.stop();
+    toolstack = (await another(host, old)).toolstack;
+    const ofG2 = async () =>
+      (await toolstack.call('history', {})).filter(event => 'name' in event && event.name === 'g2');
+    await eventually('its end was acted upon', async () => (await ofG2()).length > 2);
+    expect(await ofG2()).toMatchObject([{ what: 'created' }, { what: 'shutdown', reason: 3 }, { what: 'destroyed' }]);
+    expect(await names()).toEqual(['Domain-0', 'g1']);
+  });
+
+  it('has put on the image what was acknowledged, and on the log what was said', async () => {
+    const ended = toolstack.call('wait', { domid: domids[1]!, until: 'destroyed' });
+    await toolstack.call('shutdown', { domid: domids[1]! });
+    await ended;
+    const text = host.rig.consoleLog('g1');
+    const [, list = ''] = /final ([\d,]+)/.exec(text) ?? [];
+    const versions = list.split(',').map(Number);
+    expect(versions, `seed ${seed}`).toHaveLength(BLOCKS);
+    const bytes = readFileSync(join(dir, 'g1.img'));
+    const expected = new Uint8Array(BLOCK_BYTES);
+    const wrong = versions.flatMap((version, block) => {
+      fillBlock(expected, 1, block, version);
+      return bytes.subarray(block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES).equals(expected) ? [] : [block];
+    });
+    expect(wrong, `seed ${seed}`).toEqual([]);
+    const lines = text.split('\n').filter(line => /rounds/.test(line));
+    const broken = lines.findIndex((line, i) => !line.startsWith(`${i + 1}: `));
+    expect(broken < 0 ? [] : lines.slice(broken - 2, broken + 2)).toEqual([]);
+  });
+
+  it('leaves nothing', async () => {
+    await toolstack.call('deleteBridge', { name: 'theirs' });
+    let rest = comparable(await takeInventory(host.rig));
+    const same = async (): Promise<boolean> => {
+      rest = comparable(await takeInventory(host.rig));
+      return JSON.stringify(rest) === JSON.stringify(comparable(empty));
+    };
+    await eventually('all is as it was', same, 10_000).catch(() => {});
+    expect(rest).toEqual(comparable(empty));
   });
 });
 
