@@ -91,9 +91,10 @@ export class SeccompFilter {
     view.setBigUint64(8, BigInt(address + at), true);
     this.#fprog = address;
   }
-  /** On every thread of this process, from now on and beside those that are there. Needs no_new_privs. */
-  install(seccomp: number): void {
-    const result = call(seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, this.#fprog);
+  /** From now on and beside those that are there, on this thread or on every one of the process. Needs no_new_privs. */
+  install(seccomp: number, everyThread: boolean): void {
+    const flags = everyThread ? SECCOMP_FILTER_FLAG_TSYNC : 0;
+    const result = call(seccomp, SECCOMP_SET_MODE_FILTER, flags, this.#fprog);
     check('seccomp', result);
     if (result > 0) throw new Error(`seccomp: thread ${result} has a filter of its own`);
   }

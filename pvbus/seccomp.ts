@@ -95,8 +95,11 @@ export function whyNoSeccomp(): string | undefined {
   return whyNoFilter(SYSCALLS_X64.seccomp);
 }
 
-/** A policy that has been made ready; what it returns puts it in force, for the whole process and for good. */
-export function prepareFilter(policy: Policy): () => void {
+/**
+ * A policy that has been made ready; what it returns puts it in force, for good: for the whole process, or for this thread
+ * and what that starts.
+ */
+export function prepareFilter(policy: Policy): (whose?: 'process' | 'thread') => void {
   const filter = new SeccompFilter(assemble(policy));
-  return () => filter.install(SYSCALLS_X64.seccomp);
+  return (whose = 'process') => filter.install(SYSCALLS_X64.seccomp, whose === 'process');
 }

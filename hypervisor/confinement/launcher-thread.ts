@@ -7,10 +7,14 @@ import { join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import {
   closeFd,
+  type Policy,
+  prepareFilter,
   restrictFiles,
   setNoNewPrivileges,
+  XEN_ENOSYS,
   XENOLITH_LAYER_landlock,
   XENOLITH_LAYER_no_new_privs,
+  XENOLITH_LAYER_seccomp,
 } from '#pvbus';
 import { BoundedLines } from './bounded-lines.ts';
 import { type Command, inNamespaces, wasKilled } from './launch-command.ts';
@@ -22,6 +26,11 @@ import { readableFiles } from './readable-files.ts';
  * it waits, not when it is needed.
  */
 const NODE_FLAGS = ['--v8-pool-size=1', '--no-warnings', '--expose-gc'];
+/**
+ * What is asked for through an io_uring passes by every filter of system calls, and libuv has made one before a program of
+ * Node 24 could say no: a shell is not to have it in the first place.
+ */
+const LAUNCHING: Policy = { rules: { io_uring_setup: XEN_ENOSYS }, otherwise: 'allow' };
 /** The first thing a shell prints. */
 const PID = /^pid ([0-9]+)$/;
 
@@ -33,6 +42,8 @@ const running = new Map<number, ChildProcess>();
 if ((layers & XENOLITH_LAYER_no_new_privs) !== 0) setNoNewPrivileges();
 if ((layers & XENOLITH_LAYER_landlock) !== 0)
   restrictFiles(readableFiles(dist, tools === undefined ? [] : [tools.setpriv, tools.unshare]));
+
+if ((layers & XENOLITH_LAYER_seccomp) !== 0) prepareFilter(LAUNCHING)('thread');
 
 function command(): Command {
   const shell = join(dist, 'domain-shell.cjs');
