@@ -52,6 +52,7 @@ import {
   xen_sysctl,
   xenolith_pool_populate,
 } from '#pvbus';
+import { sendDescriptors } from './descriptors.ts';
 import type { Acts } from './mallory.ts';
 
 const errno = (rc: number): string => (rc < 0 ? errnoName(-rc) : 'ok');
@@ -227,28 +228,7 @@ export const hypercallActs: Acts = {
   },
   /** Bytes and descriptors at the hypervisor's end of the control socket, until it takes no more. */
   54: ({ vcpu, controlFd }) => {
-    const sendmsg = libc().func('long sendmsg(int, void *, int)');
-    const DONTWAIT = 0x40;
-    const NOSIGNAL = 0x4000;
-    const send = (bytes: number, fds: number): number => {
-      const control = Buffer.alloc(16 + 4 * Math.max(1, fds));
-      control.writeBigUInt64LE(BigInt(16 + 4 * fds), 0);
-      control.writeInt32LE(1, 8); // SOL_SOCKET
-      control.writeInt32LE(1, 12); // SCM_RIGHTS
-      for (let i = 0; i < fds; i++) control.writeInt32LE(controlFd, 16 + 4 * i);
-      const data = Buffer.alloc(Math.max(1, bytes), 0xff);
-      const iovec = Buffer.alloc(16);
-      iovec.writeBigUInt64LE(BigInt(koffi.address(data)), 0);
-      iovec.writeBigUInt64LE(BigInt(bytes), 8);
-      const header = Buffer.alloc(56);
-      header.writeBigUInt64LE(BigInt(koffi.address(iovec)), 16);
-      header.writeBigUInt64LE(1n, 24);
-      if (fds > 0) {
-        header.writeBigUInt64LE(BigInt(koffi.address(control)), 32);
-        header.writeBigUInt64LE(BigInt(control.length), 40);
-      }
-      return Number(sendmsg(controlFd, header, DONTWAIT | NOSIGNAL));
-    };
+    const send = (bytes: number, fds: number): number => sendDescriptors(controlFd, bytes, fds, controlFd);
     const lengths = [0, 1, 7, 23, 24, 25, 4096, 65536];
     let taken = 0;
     for (const length of lengths) if (send(length, 0) >= 0) taken++;

@@ -5,9 +5,11 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { closeFd, connectSocket, runPaths, streamSocket } from '#pvbus';
 import type { BenchDomain } from '../../bench/bench-domain.ts';
 import type { XlResult } from '../../support/host-rig.ts';
 import type { Inventory } from '../../support/inventory.ts';
+import { sendDescriptors } from './descriptors.ts';
 import { image } from './kernels.ts';
 import { Stage } from './stage.ts';
 
@@ -260,7 +262,7 @@ describe('a config', () => {
       name => `name = "k"\nmemory = 16\nkernel = "${stage.folder}/${name}"\n`,
     );
   });
-  acts += 2;
+  acts += 3;
   it('act 71: with a disk of 2^62 bytes, a link, one that looks like qcow2: all of them raw, none probed', async () => {
     const disks = ['huge', 'link', 'qcow'].map(name => join(stage.folder, `${name}.img`));
     const real = image(join(stage.folder, 'real.img'), 1 << 20);
@@ -277,6 +279,26 @@ describe('a config', () => {
     const { stdout } = await stage.host.xl('block-list', 'disks');
     expect(stdout.trim().split('\n')).toHaveLength(4);
     await stage.host.xl('destroy', 'disks');
+    await stage.leavesNothing(before);
+    await contained();
+  });
+  it('act 54: bytes and 253 descriptors at the sockets of tools: connections end, and no descriptor stays', async () => {
+    const { runDir } = stage.host;
+    const paths = runPaths(runDir);
+    for (const path of [paths.toolstackSocket, paths.xenstoredSocket, paths.consoleSocket(stage.innocent.domid)]) {
+      for (const [length, fds] of [
+        [1, 1],
+        [24, 253],
+        [4096, 253],
+        [16, 2],
+      ] as const) {
+        const socket = streamSocket();
+        expect(connectSocket(socket, path)).toBe(0);
+        expect(sendDescriptors(socket, length, fds, socket)).toBe(length);
+        closeFd(socket);
+      }
+    }
+    expect((await stage.host.domains()).length).toBeGreaterThan(1);
     await stage.leavesNothing(before);
     await contained();
   });
