@@ -50,14 +50,14 @@ export class EventPump {
     Atomics.store(shared, PUMP_STATE, PUMP_ARMED);
     Atomics.notify(shared, PUMP_STATE);
     // What the events have led to, promises for the most part, is done first.
-    if (!this.drowsy) setImmediate(() => this.fallAsleep());
+    if (!this.drowsy) setImmediate(this.fallAsleep);
     this.drowsy = true;
   }
-  private fallAsleep(): void {
+  private readonly fallAsleep = (): void => {
     this.drowsy = false;
     this.asleep = true;
     this.vcpu.fallAsleep();
-  }
+  };
   /** Have a turn soon: the words, or what there is to deliver, have changed from within. */
   poke(): void {
     Atomics.add(this.kick, 0, 1);

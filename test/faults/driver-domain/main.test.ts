@@ -228,6 +228,10 @@ it('destroyed under its guest is gone, the guest waits, and another one serves w
   expect(await on('block-detach', 'two', 'xvdb')).toEqual(fine);
   // At once: its image was let go of.
   expect(await attach()).toEqual(fine);
+  expect(await on('network-attach', 'two', 'mac=00:16:3e:00:00:77', 'backend=spare')).toEqual(fine);
+  const vif = new RegExp(`^1 +${spare} +00:16:3e:00:00:77 +1 +4 `, 'm');
+  await eventually('the vif is connected', async () => vif.test((await on('network-list', 'two')).stdout));
+  expect(await on('network-detach', 'two', '1')).toEqual(fine);
 });
 
 it('leaves nothing', async () => {
