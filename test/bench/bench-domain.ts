@@ -4,23 +4,23 @@ import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { runPaths } from '#pvbus';
 import type { HostRig } from '../support/host-rig.ts';
-import { eventually } from '../support/processes.ts';
+import { eventually, processOfDomain } from '../support/processes.ts';
 
 export type Answer = Record<string, number>;
 
 export class BenchDomain {
   readonly name: string;
   readonly domid: number;
-  /** Its process. */
+  /** Its process, by the host's number: to itself it is 1. */
   readonly pid: number;
   private readonly socket: Socket;
   private readonly lines: AsyncIterator<Answer>;
 
-  private constructor(name: string, socket: Socket, hello: Answer, lines: AsyncIterator<Answer>) {
+  private constructor(name: string, socket: Socket, domid: number, pid: number, lines: AsyncIterator<Answer>) {
     this.name = name;
     this.socket = socket;
-    this.domid = hello.domid!;
-    this.pid = hello.pid!;
+    this.domid = domid;
+    this.pid = pid;
     this.lines = lines;
   }
   /** Create it by `xl create`; `config` is more xl.cfg. */
@@ -33,7 +33,8 @@ export class BenchDomain {
     const path = runPaths(rig.runDir).consoleSocket(domid);
     const socket = await eventually(`the console of ${name}`, () => open(path));
     const lines = answers(socket);
-    return new BenchDomain(name, socket, (await lines.next()).value, lines);
+    await lines.next(); // it is ready
+    return new BenchDomain(name, socket, domid, processOfDomain(domid, rig.processes()), lines);
   }
   /** Have it do `command`, and wait for what it says. */
   async run(...command: (string | number)[]): Promise<Answer> {

@@ -121,7 +121,7 @@ export function start({ controlFd, boot }: Boot): void {
 
   const serve = async (): Promise<void> => {
     await Promise.all([blkfront.start(), netfront.start()]);
-    console.write(`${JSON.stringify({ pid: process.pid, domid: vcpu.domid })}\n`);
+    console.write(`${JSON.stringify({ domid: vcpu.domid })}\n`);
     for (;;) {
       const line = await console.readLine();
       const [name = '', ...words] = (line ?? '').trim().split(' ');

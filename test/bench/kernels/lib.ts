@@ -59,7 +59,7 @@ export function serve({ controlFd, boot }: Boot, commands: (vcpu: Vcpu, loop: Lo
     asked = line.includes('\n');
   };
   vcpu.events.on(consolePort, read);
-  print({ pid: process.pid, domid: vcpu.domid });
+  print({ domid: vcpu.domid });
   // A function of its own: what is compiled for it holds however often a command is carried out.
   const wait = (): void => {
     while (!asked) if (!vcpu.events.poll() && !loop.spin && !asked) vcpu.block();
