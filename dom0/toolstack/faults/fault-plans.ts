@@ -106,10 +106,6 @@ export class FaultPlans implements Steps {
     this.#xenstore.stop();
   }
 
-  get isOn(): boolean {
-    return this.#running.length > 0;
-  }
-
   async add(plan: FaultPlan): Promise<void> {
     const { clock } = this.#options;
     const { name, seed, duration } = plan;
@@ -165,10 +161,6 @@ export class FaultPlans implements Steps {
   /** Of devices that are being made. */
   nodesFor(domid: number, devices: readonly DeviceSpec[]): Promise<StoreNode[]> {
     return this.#planting.nodesFor(domid, devices);
-  }
-  /** Something has changed that a fault may be the cause of. */
-  reaction(domid: number | null, text: string): void {
-    if (this.isOn) this.#log.reaction(domid, text);
   }
 
   // ---- steps of the toolstack ----

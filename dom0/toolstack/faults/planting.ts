@@ -7,6 +7,8 @@ import {
   isOfDevice,
   MAX_OCCURRENCES,
   readKey,
+  stateName,
+  type XenbusState,
   XenError,
   type XenstoreClient,
 } from '#pvbus';
@@ -98,7 +100,8 @@ export class Planting {
       for (const under of ['faults', 'injected', 'struck']) await this.#remove(`${backend}/${under}/${fault.name}`);
       if (this.#parts.running().some(({ devices }) => devices.has(backend))) continue;
       this.#watched.delete(backend);
-      await this.#parts.xs.unwatch(`${backend}/injected`, TOKEN + backend).catch(() => {}); // it may be gone with its path
+      for (const key of ['injected', 'state'])
+        await this.#parts.xs.unwatch(`${backend}/${key}`, TOKEN + backend).catch(() => {}); // it may be gone with its path
     }
     if (backends.length > 0) await this.#parts.settled(backends.map(backend => ({ backend })));
   }
@@ -154,6 +157,22 @@ export class Planting {
     await this.#parts.xs.watch(`${backend}/injected`, TOKEN + backend, () => {
       this.#hearing = this.#hearing.then(() => this.#hear(backend)).catch(() => {}); // xenstore is gone: so are we
     });
+    let last = await this.#stateOf(backend);
+    await this.#parts.xs.watch(`${backend}/state`, TOKEN + backend, () => {
+      const look = async (): Promise<void> => {
+        const state = await this.#stateOf(backend);
+        if (state === last || !this.#watched.has(backend)) return;
+        last = state;
+        const [type, domid, devid] = backend.split('/').slice(-3);
+        const what = state === undefined ? 'gone' : stateName(state);
+        this.#parts.log.reaction(Number(domid), `${type} ${devid} of dom${domid}: its backend is ${what}`);
+      };
+      this.#hearing = this.#hearing.then(look).catch(() => {}); // as above
+    });
+  }
+  async #stateOf(backend: string): Promise<XenbusState | undefined> {
+    const text = await readKey(this.#parts.xs, `${backend}/state`);
+    return text === undefined ? undefined : (Number(text) as XenbusState); // one that is none has a name too
   }
   async #hear(backend: string): Promise<void> {
     const { running } = this.#parts;

@@ -301,10 +301,14 @@ describe('the plan', () => {
   });
   it('runs for its duration, is reported, and is gone', async () => {
     const file = join(dir, 'plan.yaml');
-    writeFileSync(file, 'duration: 600ms\nfaults:\n  - { name: x, part: disk, op: write, nth: 1, error: EIO }\n');
-    const running = xl.xl('fault', 'run', '--json', file);
-    await eventually('the plan is on', async () => (await xl.xl('fault', 'list')).stdout.includes('plan:x'));
-    expect(await ask('write 96 1')).toBe('failed EIO');
+    writeFileSync(file, 'duration: 1500ms\nfaults:\n  - { name: x, part: disk, op: write, nth: 1, error: EIO }\n');
+    let over = false;
+    const running = xl.xl('fault', 'run', '--json', file).finally(() => {
+      over = true;
+    });
+    const said: string[] = [];
+    while (!over) said.push(await ask('write 96 1'));
+    expect(said.filter(one => one !== 'ok')).toEqual(['failed EIO']);
     const { exitCode, stdout } = await running;
     expect(exitCode).toBe(0);
     const lines = stdout
@@ -314,6 +318,17 @@ describe('the plan', () => {
     expect(lines.map(({ event }) => event)).toEqual(['fault-began', 'fault-injected', 'fault-ended', 'report']);
     expect(lines[3].faults).toMatchObject([{ fault: 'x', injected: 1 }]);
     expect((await xl.xl('fault', 'list', '--json')).stdout).toBe('[]\n');
+  });
+  it('has the reactions of a backend in the log', async () => {
+    await host.domain('two').create({ ramdisk, memory: 16, disk: [`${other},raw,xvda,w`] });
+    const two = await host.domain('two').domid();
+    const watched = await inject(host, { part: 'disk', domain: 'two', op: 'flush', nth: 1, error: 'EIO' });
+    await host.domain('two').destroy();
+    await eventually('the end of the backend is in the log', async () => {
+      const said = (await host.events()).flatMap(one => (one.event === 'fault' && one.domid === two ? [one.text] : []));
+      return said.some(text => text.endsWith(`of dom${two}: its backend is gone`));
+    });
+    await watched.remove();
   });
   it('that is wrong says where', async () => {
     const file = join(dir, 'bad.yaml');
