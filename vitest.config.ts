@@ -4,8 +4,9 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/support/fresh-build.ts'],
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // Only for what hangs; `eventually` gives up first, with its reason.
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
     pool: 'forks',
     maxWorkers: 2,
   },

@@ -78,7 +78,7 @@ export class HostRig extends HostView {
     try {
       if (isAlive(this.hypervisorPid)) process.kill(this.hypervisorPid, 'SIGTERM');
       await this.ended;
-      await eventually('every process of the host has ended', () => !all.some(isAlive), 5000);
+      await eventually('every process of the host has ended', () => !all.some(isAlive));
     } finally {
       signalAll(all, 'SIGKILL');
       rmSync(this.runDir, { recursive: true, force: true });

@@ -52,7 +52,7 @@ export async function inventoryAtRest(host: HostRig, debugKeys?: string): Promis
 const DOM0_VCPUS = 4;
 
 /** The inventory once it equals `expected`, or as it is after `timeoutMs`: for the caller to compare. */
-export async function settled(host: HostRig, expected: Inventory, timeoutMs = 15_000): Promise<Inventory> {
+export async function settled(host: HostRig, expected: Inventory, timeoutMs = 30_000): Promise<Inventory> {
   let last = await takeInventory(host);
   const same = async (): Promise<boolean> => {
     last = await takeInventory(host);

@@ -87,7 +87,7 @@ type Truthy<T> = Exclude<T, false | null | undefined | 0 | ''>;
 export async function eventually<T>(
   what: string,
   condition: () => T | Promise<T>,
-  timeoutMs = 20_000,
+  timeoutMs = 60_000,
 ): Promise<Truthy<T>> {
   const end = Date.now() + timeoutMs;
   for (;;) {

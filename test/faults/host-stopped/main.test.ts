@@ -80,7 +80,7 @@ it.each([
     signalAll(processes, 'SIGSTOP');
     await new Promise(resolve => setTimeout(resolve, STOPPED_MS));
     signalAll(processes, 'SIGCONT');
-    await eventually('both are done', () => guests.every(name => said(name).includes('done')), 30_000).catch(error => {
+    await eventually('both are done', () => guests.every(name => said(name).includes('done'))).catch(error => {
       throw new Error(`${error.message}\n${guests.map(said).join('\n')}\n${rig.logToQuote()}`);
     });
     for (const name of guests) {

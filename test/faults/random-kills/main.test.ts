@@ -16,7 +16,7 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'xenolith-kills-'));
   run = new KillRun(folder, seed);
   await run.start();
-}, 60_000);
+});
 afterAll(async () => {
   await run?.stop();
   rmSync(folder, { recursive: true, force: true });
@@ -25,4 +25,4 @@ afterAll(async () => {
 it(`fault 27, fault 31, fault 33, fault 38: ${KILLS} kills lose nothing (XENOLITH_SEED=${seed})`, async () => {
   for (let i = 0; i < KILLS; i++) await run.kill(VICTIMS[i % VICTIMS.length]);
   expect(run.failed, run.report()).toBe(false);
-}, 120_000);
+});

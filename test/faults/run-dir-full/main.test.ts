@@ -19,7 +19,7 @@ afterAll(() => rmdirSync(folder));
 
 it.skipIf(why)(`fault 54: a full run directory costs a creation at most${why}`, async () => {
   const command = `${MOUNT} && TMPDIR="$1" exec "${process.execPath}" --import tsx "${inside}"`;
-  const { stdout } = await promisify(execFile)('unshare', unshared(folder, command), { timeout: 90_000 });
+  const { stdout } = await promisify(execFile)('unshare', unshared(folder, command), { timeout: 150_000 });
   const { full, list, again, alive, left, log } = JSON.parse(stdout);
   if (full === 'created') expect(list).toEqual(['Domain-0', 'bystander', 'late']);
   else {

@@ -17,7 +17,7 @@ let stage: Stage;
 let acts = 0;
 beforeAll(async () => {
   stage = await Stage.start();
-}, 60_000);
+});
 afterAll(async () => {
   await stage?.stop();
   console.log(`hostile acts: ${stage?.contained} of ${acts} contained`);
@@ -138,7 +138,7 @@ describe.each([
     mallory = await stage.offender(kind.replaceAll(' ', '-'));
     expect(await mallory.run('warm')).toEqual({ warm: true });
     before = await stage.inventory();
-  }, 30_000);
+  });
   afterAll(async () => {
     if (mallory) await stage.destroy(mallory);
   });

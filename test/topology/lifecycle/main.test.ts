@@ -470,7 +470,7 @@ describe('a host that is shut down', () => {
     other.ending();
     await other.toolstack.call('shutdownHost', {});
     expect(await other.rig.ended).toBe(0);
-    await eventually('every process has ended', () => !all.some(isAlive), 2000);
+    await eventually('every process has ended', () => !all.some(isAlive));
     expect(existsSync(runPaths(other.rig.runDir).toolstackSocket)).toBe(false);
     await other.stop();
   });

@@ -61,7 +61,7 @@ function image(i: number): string {
 async function create(one: DomainConfig): Promise<number> {
   const { domid } = await toolstack.call('create', { config: one, paused: false, monitor: true });
   const words = `dom${domid} has used its devices`;
-  await eventually(`${one.name}: ${words}`, () => host.consoleLog(one.name).includes(words), 60_000);
+  await eventually(`${one.name}: ${words}`, () => host.consoleLog(one.name).includes(words));
   return domid;
 }
 

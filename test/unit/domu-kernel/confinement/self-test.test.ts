@@ -10,7 +10,7 @@ const shell = fileURLToPath(new URL('filtered-shell.ts', import.meta.url));
 const run = (without: string): ReturnType<typeof spawnSync> =>
   spawnSync(process.execPath, ['--expose-gc', '--import', 'tsx', shell, without], {
     encoding: 'utf8',
-    timeout: 30_000,
+    timeout: 60_000,
   });
 
 describe.skipIf(whyNoSeccomp() !== undefined)('fault 56: a shell under its filter', () => {
