@@ -153,7 +153,7 @@ describe('a guest of 24 MiB', () => {
     expect(lines().filter(line => line.includes('wrong'))).toEqual([]);
     expect(host.rig.log()).not.toContain('beyond');
     expect((await host.rig.xl('destroy', 'busy')).exitCode).toBe(0);
-  }, 120_000);
+  });
 
   it('that touches what it gave back loses it, and the second time its life; others notice nothing', async () => {
     const domid = await host.up('hostile', { memory: 24, on_crash: '"destroy"' });
@@ -210,5 +210,5 @@ describe('a host of 128 MiB', () => {
     } finally {
       await host.stop();
     }
-  }, 60_000);
+  });
 });

@@ -440,7 +440,7 @@ describe('twenty domains', () => {
       await Promise.all(domids.map(domid => host.destroy(domid)));
       expect(await host.inventoryBecomes(empty)).toEqual(empty);
     }
-  }, 180_000);
+  });
 });
 
 describe('a host in mediated mode', () => {
