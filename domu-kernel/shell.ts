@@ -14,7 +14,6 @@ import {
   dieWithParent,
   domain_control,
   domainLayout,
-  dupFd,
   EPOLLIN,
   Epoll,
   exitProcess,
@@ -108,7 +107,7 @@ async function main(): Promise<void> {
     const image = kernelImage(boot, entry, installed.room);
     kernel = installed.ifSame(image) ?? evaluateKernel(image);
   } catch (error) {
-    const { memory, layout, vcpu } = bootMemory({ ...boot, fd: dupFd(boot.fd) });
+    const { memory, layout, vcpu } = bootMemory(boot);
     return crashExit({ memory, layout, id: vcpu }, error);
   }
   const handed = { controlFd: CONTROL_FD, boot };

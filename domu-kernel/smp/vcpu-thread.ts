@@ -1,7 +1,7 @@
 // The thread of a vCPU other than 0, before it runs anything of its domain: it is there before the domain's first
 // instruction, and sleeps until that brings the vCPU up. The kernel is what the vCPU's context says.
 import { workerData } from 'node:worker_threads';
-import { awaitStart, bootMemory, type ControlMessage, crashExit, dupFd, receiveBoot } from '#pvbus';
+import { awaitStart, bootMemory, type ControlMessage, crashExit, receiveBoot } from '#pvbus';
 import { evaluateKernel, kernelImage } from '../guest-kernel.ts';
 
 /** What the shell starts it with. */
@@ -28,7 +28,7 @@ function run({ controlFd, ready }: VcpuThreadData): void {
   }
 }
 function crash(boot: ControlMessage, error: unknown): never {
-  const { memory, layout, vcpu } = bootMemory({ ...boot, fd: dupFd(boot.fd) });
+  const { memory, layout, vcpu } = bootMemory(boot);
   return crashExit({ memory, layout, id: vcpu }, error);
 }
 
