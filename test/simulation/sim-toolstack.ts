@@ -189,6 +189,7 @@ export class SimToolstack implements Part {
   async #destroy(slot: number, { domid: id }: SimGuest): Promise<void> {
     const { core, dom0 } = this.#host;
     core.dom0.reset().domctl(XEN_DOMCTL_destroydomain, id);
+    this.#host.xen.poke();
     await this.#tell(xs =>
       xs.transaction(async tx => {
         for (const { backend } of devicesOf(id)) {

@@ -77,6 +77,7 @@ export class SimXenstored implements Part {
     const log = this.#host.logOf('xenstored', process);
     this.process = process;
     process.onDeath = () => this.#died();
+    process.onTrapped = () => this.#host.xen.poke();
     if (!first) core.replaceThread(core.dom0.domain.vcpus[VCPU]!);
     this.#vcpu = process.thread(core.dom0, VCPU);
     events.install(process, this.#vcpu, () => true);
