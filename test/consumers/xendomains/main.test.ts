@@ -49,7 +49,7 @@ describe.skipIf(reason !== undefined)(`xendomains${reason ? ` (skipped: ${reason
       exitCode: 0,
       stdout:
         'Starting Xen domain bad (from /etc/xen/auto/bad)...failed.\n' +
-        'libxl: error: /etc/xen/auto/bad: kernel: /nonexistent/vmlinuz does not exist\n' +
+        'libxl: error: /etc/xen/auto/bad:2: kernel: /nonexistent/vmlinuz does not exist\n' +
         'Xen domain db already running.\nStarting Xen domain web (from /etc/xen/auto/web)...done.\n',
       stderr: '',
     });

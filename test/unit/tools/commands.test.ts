@@ -261,20 +261,20 @@ describe('xl create', () => {
   });
 
   it.each([
-    ['ENOENT', 'pv.cfg: kernel: /nosuch does not exist', -3, 3],
-    ['EEXIST', "pv.cfg: name: 'pv1' is in use", -6, 6],
-  ])('that the host refuses with %s is one line and the exit code of libxl', async (code, message, rc, exit) => {
-    host.failures.set('create', { code, message, rc });
+    ['ENOENT', 4, 'kernel: /nosuch does not exist', -3, 3],
+    ['EEXIST', 1, "name: 'pv1' is in use", -6, 6],
+  ])('that the host refuses with %s is one line and the exit code of libxl', async (code, line, message, rc, exit) => {
+    host.failures.set('create', { code, message: `pv.cfg: ${message}`, rc });
     const run = await on(['create', '-q', 'pv.cfg']);
-    expect(run).toEqual({ code: exit, stdout: '', stderr: `libxl: error: ${message}\n` });
+    expect(run).toEqual({ code: exit, stdout: '', stderr: `libxl: error: pv.cfg:${line}: ${message}\n` });
     expect([...host.domains.keys()]).toEqual([0]);
   });
 
   it('that the host has no memory for says so as xl does', async () => {
-    const message = 'pv.cfg: memory: 64 MiB asked for, 3 MiB of this host are free';
-    host.failures.set('create', { code: 'ENOMEM', message, rc: -5 });
+    const message = 'memory: 64 MiB asked for, 3 MiB of this host are free';
+    host.failures.set('create', { code: 'ENOMEM', message: `pv.cfg: ${message}`, rc: -5 });
     const run = await on(['create', '-q', 'pv.cfg']);
-    const stderr = `libxl: error: ${message}\nfailed to free memory for the domain\n`;
+    const stderr = `libxl: error: pv.cfg:5: ${message}\nfailed to free memory for the domain\n`;
     expect(run).toEqual({ code: 3, stdout: '', stderr });
   });
 
