@@ -70,6 +70,8 @@ export interface HypervisorOptions {
   readonly hostPages?: number;
   /** Files hold what was touched and no more; see memory-audit.ts. */
   readonly filesAreExact?: boolean;
+  /** XENOLITH_LAYER_*: what confines domains' processes. By default nothing does. */
+  readonly confinement?: number;
   readonly maxDomains?: number;
   /** Every send traps: for tracing, comparing, and hosts without futex_waitv. */
   readonly mediated?: boolean;
@@ -240,7 +242,7 @@ export class Hypervisor {
         schedulerOp,
         say,
       }),
-      xenolith: new XenolithOp(domains, pools, this.succession, trace.buffers),
+      xenolith: new XenolithOp(domains, pools, this.succession, trace.buffers, options.confinement ?? 0),
       continuations,
       refusals,
     });
