@@ -19,6 +19,8 @@ export class SimDisk {
   readonly #dirty = new Set<number>();
   /** How many of the next calls of each kind fail. */
   readonly failing: Record<DiskOp, number> = { read: 0, write: 0, flush: 0 };
+  /** A flush has failed at some time. */
+  flushFailed = false;
   onFault: () => void = () => {};
 
   constructor(number: number, sectors: number) {
@@ -62,6 +64,7 @@ export class SimDisk {
   #mayFail(op: DiskOp): void {
     if (this.failing[op] === 0) return;
     this.failing[op]--;
+    if (op === 'flush') this.flushFailed = true;
     this.onFault();
     throw new XenError('EIO', `disk ${this.number}: a ${op} that was to fail`);
   }

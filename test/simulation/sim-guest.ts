@@ -226,8 +226,10 @@ export class SimGuest implements Part {
     this.#inFlight.delete(slot);
     const host = this.#host;
     const ok = status === 0;
-    if (!ok) host.diskErrorSeen(this);
     const { operation, sector, count, version, promise } = op;
+    // After a flush that failed no other one may promise anything.
+    const expected = promise !== undefined && host.disks[this.slot]!.flushFailed;
+    if (!ok && !expected) host.diskErrorSeen(this);
     if (ok) host.saw(ANSWERED[operation]!);
     let seen = 0;
     if (operation === BLKIF_OP_WRITE) this.#model.written(sector, count, version, ok);
