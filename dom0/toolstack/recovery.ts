@@ -34,8 +34,9 @@ export class Recovery {
   async run(): Promise<void> {
     const { xc, records } = this.#parts;
     const there = new Map(xc.domainInfoList().map(info => [info.domid, info]));
-    const { log } = this.#parts;
+    const { log, consoled } = this.#parts;
     log.info(`the toolstack goes on where another process of dom0 has ended: ${records.all().length} domains`);
+    consoled.forgetSockets();
     const undoing = this.#undoCreations([...there.values()]);
     await this.#removeLeftNodes(new Set(there.keys()));
     for (const record of records.all()) await this.#goOn(record, there.get(record.domid));

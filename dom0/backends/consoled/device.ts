@@ -1,4 +1,6 @@
 // Every domain's console: mapped and bound when the domain is introduced, let go when it is gone.
+import { readdirSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import {
   domid as asDomid,
   port as asPort,
@@ -196,6 +198,11 @@ export class Consoled {
   /** The unix socket that carries the console's bytes. */
   socketPath(domid: Domid): string {
     return runPaths(this.#options.runDir).consoleSocket(domid);
+  }
+  /** Those of a process that has ended; nobody listens to them. */
+  forgetSockets(): void {
+    const folder = dirname(this.socketPath(asDomid(0)));
+    for (const name of readdirSync(folder)) rmSync(join(folder, name), { force: true });
   }
   has(domid: Domid): boolean {
     return this.#devices.has(domid);
