@@ -161,6 +161,8 @@ export class SimToolstack implements Part {
     const home = `/local/domain/${id}`;
     return xs.transaction(async tx => {
       const write = (path: string, value: string | number): Promise<void> => xs.write(path, String(value), tx);
+      // The commit may have been done, though nobody was told: what the backend has written since is not to be undone.
+      if (await xs.exists(`${home}/name`, tx)) return;
       await xs.mkdir(home, tx);
       await xs.setPerms(home, ['n0', `r${id}`], tx);
       await xs.mkdir(`${home}/data`, tx);
