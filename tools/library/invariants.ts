@@ -6,8 +6,9 @@ import { clientOf, type WatchedHost } from './faults.ts';
 
 const SECTOR = 512;
 /** How long what ends by itself may take to. */
-const SETTLE_MS = 15_000;
+const SETTLE_MS = 30_000;
 const LOOK_MS = 50;
+const LOOKS_AT_REST = 4;
 
 interface Written {
   readonly sector: number;
@@ -149,7 +150,7 @@ export async function baseline(host: WatchedHost): Promise<Baseline> {
     return found ? [found[1]!.replace(/\d+ of \d+ grant frames, /, '')] : [];
   });
   return {
-    processes: programsBelow(host.pid),
+    processes: await programsAtRest(host.pid),
     hypervisor: counts,
     nodes: await withXenstore(host, xs => nodesBelow(xs, '/local/domain')),
   };
@@ -169,6 +170,19 @@ function difference(before: Baseline, after: Baseline): string | undefined {
   return undefined;
 }
 
+/** Names of what runs, once they stay the same: a shell for the next domain is a moment in coming. */
+async function programsAtRest(pid: number): Promise<string[]> {
+  const deadline = performance.now() + SETTLE_MS;
+  let programs = programsBelow(pid);
+  for (let same = 0; same < LOOKS_AT_REST && performance.now() < deadline; ) {
+    await new Promise(resolve => setTimeout(resolve, LOOK_MS));
+    const now = programsBelow(pid);
+    same = String(now) === String(programs) ? same + 1 : 0;
+    programs = now;
+  }
+  // It bundles guests' programs, and ends some time after the last one.
+  return programs.filter(program => program !== 'esbuild');
+}
 /** Names of what runs, children before and after their parents as /proc lists them. */
 function programsBelow(pid: number): string[] {
   try {
