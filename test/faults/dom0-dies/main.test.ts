@@ -59,7 +59,7 @@ async function another(host: LifecycleHost, old: number) {
 }
 
 describe('kill -9 of the hypervisor', () => {
-  it('ends the host and its domains', async () => {
+  it('fault 1: ends the host and its domains', async () => {
     const host = await LifecycleHost.start();
     await host.create(host.config('bystander', 'spin'));
     await host.up('bystander');
@@ -140,7 +140,7 @@ describe("kill -9 of dom0's process", () => {
     rmSync(dir, { recursive: true, force: true });
   });
 
-  it(`${KILLS} times in a row costs the guests a pause and nobody anything else`, async () => {
+  it(`fault 33: ${KILLS} times in a row costs the guests a pause and nobody anything else`, async () => {
     const others = host.rig.processes().filter(pid => /hypervisor\.js|xenstored\.js|shell/.test(commandLine(pid)));
     for (let i = 0; i < KILLS; i++) {
       await pause(random() * 100);

@@ -78,7 +78,7 @@ function fsck(image: string): string {
   }
 }
 
-it('keeps every note it answered for, and an image without a fault, when the guest is killed', async () => {
+it('fault 13: keeps every note it answered for, and an image without a fault, when the guest is killed', async () => {
   const image = join(dir, 'notes.img');
   writeFileSync(image, formattedDisk(8 << 20).bytes);
   const file = (name: string, text: string): string => {

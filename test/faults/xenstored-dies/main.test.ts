@@ -132,7 +132,7 @@ describe('kill -9 of xenstored', () => {
     await host.up('next');
   });
 
-  it(`${KILLS} times, while domains are made and destroyed, costs none of them anything`, async () => {
+  it(`fault 17: ${KILLS} times, while domains are made and destroyed, costs none of them anything`, async () => {
     await host.create(host.config('bystander', 'idle'));
     await host.up('bystander');
     const before = await stateAtRest();
@@ -163,7 +163,7 @@ describe('kill -9 of xenstored', () => {
     await isAgain(before);
   });
 
-  it('over and over has it come back later, and the host goes on', async () => {
+  it('fault 37: over and over has it come back later, and the host goes on', async () => {
     // The first one had served.
     for (let i = 0; i < 6; i++) {
       const old = await eventually('a xenstored to kill', xenstoredPid);

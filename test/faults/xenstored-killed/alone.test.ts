@@ -41,7 +41,7 @@ async function write(xs: XenstoreClient, name: string, told: Told): Promise<void
 }
 
 describe('a xenstored killed with -9', () => {
-  it('has lost nothing that was acknowledged, and has no transaction in half', async () => {
+  it('fault 16: has lost nothing that was acknowledged, and has no transaction in half', async () => {
     const { seed, random } = seededRandom();
     const told = Array.from({ length: WRITERS }, (): Told => ({ pair: 0, single: 0 }));
     for (let kill = 0; kill < KILLS; kill++) {
@@ -66,7 +66,7 @@ describe('a xenstored killed with -9', () => {
     expect(told.reduce((sum, { pair }) => sum + pair, 0)).toBeGreaterThan(KILLS);
   });
 
-  it('cuts off a torn end of its journal and says so', async () => {
+  it('fault 19: cuts off a torn end of its journal and says so', async () => {
     const xs = await daemon.connect();
     await xs.write('/a', '1');
     await xs.write('/b', '2');

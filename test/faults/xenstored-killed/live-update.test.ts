@@ -18,7 +18,7 @@ const update = (xs: XenstoreClient): Promise<string> => xs.control('live-update'
 
 describe('a live update', () => {
   it.each([{ kept: true }, { kept: false }])(
-    'goes unnoticed by clients at work, journal kept: $kept',
+    'fault 18: goes unnoticed by clients at work, journal kept: $kept',
     async ({ kept }) => {
       await daemon.start({ journal: kept });
       const stop = { now: false };
@@ -90,7 +90,7 @@ describe('a live update', () => {
     expect(daemon.processes()).toEqual([old]);
   });
 
-  it('refuses a second one meanwhile', async () => {
+  it('fault 18: refuses a second one meanwhile', async () => {
     await daemon.start({ journal: true });
     const admin = await daemon.connect();
     const other = await daemon.connect();

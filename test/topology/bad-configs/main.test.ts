@@ -89,7 +89,7 @@ describe('xl create of a config', () => {
       /^libxl: error: \S+\/bad\.cfg:3: ramdisk: \S+\/empty\.ts is empty$/,
     ],
     [
-      'whose disk is missing',
+      'fault 45: whose disk is missing',
       { disk: '["no.img,raw,xvda,w"]' },
       LIBXL_FAILED,
       /^libxl: error: \S+\/bad\.cfg:5: disk xvda: \S+\/no\.img does not exist$/,
@@ -180,7 +180,7 @@ describe('xl create of a config', () => {
     expect((await host.xl('list', 'good')).exitCode).toBe(0);
   });
 
-  it('whose disk another domain writes', async () => {
+  it('fault 45: whose disk another domain writes', async () => {
     expect(await create(cfg('good', { disk: '["disk.img,raw,xvda,w"]' }))).toMatchObject({ exitCode: 0 });
     const second = await create(cfg('bad', { disk: '["disk.img,raw,xvda,r"]' }));
     expect(second.complaint).toMatch(/disk xvda: \S+\/disk\.img is in use: domain 'good' writes it as xvda$/);

@@ -57,7 +57,7 @@ const progress = (): { done: number; stolen: number } => {
   return { done: Number(last?.[1] ?? -1), stolen: Number(last?.[2] ?? 0) };
 };
 
-it('both get on; who does not yield is stopped and continued, and the other one knows what it has lost', async () => {
+it('fault 42: both get on; who does not yield is stopped and continued, and the other one knows what it has lost', async () => {
   const hostile = await create('hostile', HOSTILE);
   const good = await create('good', GOOD);
   await eventually('both run', () => progress().done > 0 && host.consoleLog('hostile').includes('at work'));

@@ -156,7 +156,7 @@ describe('a domain', () => {
     expect((await host.list()).map(info => info.name).sort()).toEqual(['Domain-0', 'kept', name].sort());
   });
 
-  it('whose process is killed has crashed; the other domains did not notice', async () => {
+  it('fault 38: whose process is killed has crashed; the other domains did not notice', async () => {
     const other = await host.create(host.config('other', 'echo'));
     await host.up('other');
     const domid = await host.create(host.config('victim', 'idle', { on_crash: 'preserve' }));
@@ -174,7 +174,7 @@ describe('a domain', () => {
     expect(await host.info(domid)).toMatchObject({ shutdown: true, shutdown_reason: SHUTDOWN_watchdog });
   });
 
-  it('that is destroyed twice at once is destroyed once', async () => {
+  it('fault 44: that is destroyed twice at once is destroyed once', async () => {
     const domid = await host.create(host.config('twice', 'idle'));
     const [a, b] = await Promise.allSettled([host.destroy(domid), host.destroy(domid)]);
     expect([a.status, b.status]).toContain('fulfilled');
@@ -393,7 +393,7 @@ describe('a tool', () => {
 });
 
 describe('a name', () => {
-  it('belongs to one domain; who comes second is refused, also when both come at once', async () => {
+  it('fault 44: belongs to one domain; who comes second is refused, also when both come at once', async () => {
     const results = await Promise.allSettled([
       host.create(host.config('same', 'idle')),
       host.create(host.config('same', 'idle')),

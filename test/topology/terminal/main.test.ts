@@ -72,7 +72,7 @@ describe('a console', () => {
     await eventually('dom0 has closed it', () => terminals() === 0);
   });
 
-  it('whose terminal nobody reads holds nobody up', async () => {
+  it('fault 32: whose terminal nobody reads holds nobody up', async () => {
     const domid = await host.create(host.config('loud', 'echo'));
     await host.up('loud');
     const path = await terminalOf(domid);

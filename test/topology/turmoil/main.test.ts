@@ -16,7 +16,7 @@ beforeAll(async () => {
 });
 afterAll(() => host?.stop());
 
-it(`${OF_EACH} operations of each kind: no error, exact accounting, nothing left`, {
+it(`fault 40: ${OF_EACH} operations of each kind: no error, exact accounting, nothing left`, {
   timeout: 120_000 + OF_EACH * 4000,
 }, async () => {
   const { seed, random } = seededRandom();

@@ -65,7 +65,7 @@ async function create(one: DomainConfig): Promise<number> {
   return domid;
 }
 
-it(`${DOMAINS} domains at once, ${ROUNDS} times: nothing of them is left`, {
+it(`fault 40: ${DOMAINS} domains at once, ${ROUNDS} times: nothing of them is left`, {
   timeout: 120_000 + ROUNDS * 60_000,
 }, async () => {
   const before = await inventoryAtRest(host);

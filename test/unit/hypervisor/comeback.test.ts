@@ -6,7 +6,7 @@ const SECOND = 1e9;
 const delays = (comeback: Comeback, ends: number, now = 0): number[] =>
   Array.from({ length: ends }, () => comeback.ended(now, true) / SECOND);
 
-it('a program is started again at once the first times, then later and later, at most half a minute', () => {
+it('fault 37: a program is started again at once the first times, then later and later, at most half a minute', () => {
   expect(delays(new Comeback(), 14)).toEqual([0, 0, 0, 0, 0.25, 0.5, 1, 2, 4, 8, 16, 30, 30, 30]);
 });
 

@@ -90,7 +90,7 @@ it('teardown is done in slices, with others served in between', () => {
   expect(slices.length).toBeGreaterThan(5);
 });
 
-it('after many lives nothing is left behind', () => {
+it('fault 40: after many lives nothing is left behind', () => {
   const { hypervisor } = rig;
   const count = () => ({
     domains: hypervisor.domains.size,
@@ -119,7 +119,7 @@ it('after many lives nothing is left behind', () => {
   expect(count()).toEqual(before);
 });
 
-it('a bug of the hypervisor costs the caller its domain, and nobody else anything', () => {
+it('fault 5: a bug of the hypervisor costs the caller its domain, and nobody else anything', () => {
   const b = rig.guest();
   const broken = vi.spyOn(a.domain.physmap, 'reachable').mockImplementation(() => {
     throw new Error('an invariant is broken');

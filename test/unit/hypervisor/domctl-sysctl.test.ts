@@ -191,7 +191,7 @@ describe('createdomain', () => {
       -XEN_ENOMEM,
     );
   });
-  it('D3 gives the next id after the last, never 0, and none twice in a row', () => {
+  it('fault 38: D3 gives the next id after the last, never 0, and none twice in a row', () => {
     const first = create().domain;
     expect(op(XEN_DOMCTL_destroydomain, first)).toBe(0);
     rig.settle();

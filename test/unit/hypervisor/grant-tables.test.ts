@@ -482,7 +482,7 @@ describe('copy', () => {
 describe('the end of a domain', () => {
   const destroy = (guest: Guest) => rig.dom0.reset().domctl(XEN_DOMCTL_destroydomain, guest.domid);
 
-  it('G33 a mapper that dies releases every mapping and clears the flags', () => {
+  it('fault 12: G33 a mapper that dies releases every mapping and clears the flags', () => {
     for (let i = 0; i < 300; i++) {
       granter.grant(100 + i, mapper.domid, GFN + (i % 4));
       expect(mapper.map(granter.domid, 100 + i).status).toBe(GNTST_okay);
@@ -493,7 +493,7 @@ describe('the end of a domain', () => {
     expect(granter.domain.grants.pinned).toBe(0);
     for (let i = 0; i < 300; i++) expect(granter.entryFlags(100 + i)).toBe(GTF_permit_access);
   });
-  it('G34 a granter that dies while mapped stays until the last mapping goes', () => {
+  it('fault 13: G34 a granter that dies while mapped stays until the last mapping goes', () => {
     const free = rig.hypervisor.host.freePages;
     const { handle } = mapper.map(granter.domid, REF);
     const pool = granter.domain.pools.get(mapper.domain)!;

@@ -170,7 +170,7 @@ it('a pool frame is not given back as memory', () => {
   expect(a.domain.totPages).toBe(64);
 });
 
-it('a domain cannot cut its memory into more pieces than a process may map', () => {
+it('fault 4: a domain cannot cut its memory into more pieces than a process may map', () => {
   const big = rig.guest({ pages: 4000 });
   let made = 0;
   for (let gfn = 0; gfn < 4000; gfn += 2) {

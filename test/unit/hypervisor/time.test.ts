@@ -188,7 +188,7 @@ describe('the wall clock', () => {
     rig.dom0.reset().domctl(XEN_DOMCTL_settimeoffset, guest.domid, xen_domctl_settimeoffset, { time_offset_seconds })
       .rc;
 
-  it('is set by dom0 for all domains, those to come too, and leaves system time alone', () => {
+  it('fault 51: is set by dom0 for all domains, those to come too, and leaves system time alone', () => {
     const clock = new GuestClock(a.kernel(), rig.clock);
     expect(clock.wallMs()).toBeCloseTo(rig.clock.wallMs(), 0);
     const { version } = wall(a);
@@ -232,7 +232,7 @@ describe('the wall clock', () => {
     settime({ secs: 10, system_time: 0 });
     expect(wall(a)).toMatchObject({ sec: 0, nsec: 0 });
   });
-  it('follows a step of the host’s clock, and the time the machine slept, within a second', () => {
+  it('fault 51: follows a step of the host’s clock, and the time the machine slept, within a second', () => {
     rig = new CoreRig({ rawClock: () => rig.clock.now() });
     a = rig.guest();
     const clock = new GuestClock(a.kernel(), rig.clock);
@@ -312,7 +312,7 @@ describe('timers', () => {
     advance(1000e9);
     expect(results).toEqual([]);
   });
-  it('a host that stood still for an hour tells of every timer once, in the order of their deadlines', () => {
+  it('fault 52: a host that stood still for an hour tells of every timer once, in the order of their deadlines', () => {
     const guests = [a, rig.guest(), rig.guest()];
     const ports = [port, ...guests.slice(1).map(guest => guest.bindVirq(VIRQ_TIMER))];
     const told: number[] = [];

@@ -361,7 +361,7 @@ describe('against a plain queue', () => {
     );
   });
 
-  it('whatever a peer writes into the page, a count is -1 or within the ring and nothing throws', () => {
+  it('fault 14: whatever a peer writes into the page, a count is -1 or within the ring and nothing throws', () => {
     fc.assert(
       fc.property(
         start,

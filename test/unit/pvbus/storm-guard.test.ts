@@ -29,7 +29,7 @@ class Rig {
 }
 
 describe('act 37: a storm of events', () => {
-  it('that bring nothing wakes the vCPU 500 times a second and no more', () => {
+  it('fault 7: that bring nothing wakes the vCPU 500 times a second and no more', () => {
     const rig = new Rig();
     for (let i = 0; i < 64; i++) expect(rig.wake(1, false)).toBeUndefined();
     const from = rig.clock.now();

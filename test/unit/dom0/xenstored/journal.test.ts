@@ -213,7 +213,7 @@ describe('the successor of a daemon that ended between two turns', () => {
 });
 
 describe('a journal', () => {
-  it('is read up to where it is damaged', () => {
+  it('fault 19: is read up to where it is damaged', () => {
     const { rig, disk } = office();
     const dom0 = rig.dom0();
     const ends: number[] = [];
@@ -253,7 +253,7 @@ describe('a journal', () => {
     expect(() => rig.restart()).toThrow('a journal of version 99; xenstored reads version 1');
   });
 
-  it('on a full disk is given up, said so, and kept again when there is room', () => {
+  it('fault 20: on a full disk is given up, said so, and kept again when there is room', () => {
     const { rig, disk } = office();
     const dom0 = rig.dom0();
     ask(dom0, XS_WRITE, '/before\0x');
@@ -329,7 +329,7 @@ const acts: fc.Arbitrary<Act[]> = fc.array(fc.tuple(fc.nat(2), fc.constantFrom(.
 });
 
 describe('a daemon killed at any moment', () => {
-  it('is followed by one with the same state, and every request takes effect and is answered once', () => {
+  it('fault 16: is followed by one with the same state, and every request takes effect and is answered once', () => {
     fc.assert(
       fc.property(acts, fc.uniqueArray(fc.nat(60), { maxLength: 8 }), fc.boolean(), (script, kills, afterwards) => {
         const { rig, disk } = office();

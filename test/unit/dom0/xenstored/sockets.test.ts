@@ -273,7 +273,7 @@ describe('the socket', () => {
     run();
     expect(client.replies()).toEqual([WRITTEN]);
   });
-  test('of a daemon that was killed is replaced', () => {
+  test('fault 55: of a daemon that was killed is replaced', () => {
     const other = join(folder, 'other');
     closeFd(listenAt(other));
     expect(existsSync(other)).toBe(true);

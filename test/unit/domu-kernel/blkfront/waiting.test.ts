@@ -48,7 +48,7 @@ describe('a call that waits for its disk', () => {
     expect(guest.state('frontend')).toBe(S.Connected);
   });
 
-  it('replays exactly what was not answered, in its order, before what comes later', async () => {
+  it('fault 27: replays exactly what was not answered, in its order, before what comes later', async () => {
     const { guest, backend } = await WaitingGuest.withDisk();
     const data = pattern(2, 80);
     guest.meanwhile = () => {
@@ -177,8 +177,8 @@ describe('a call that waits for its disk', () => {
     expect(guest.disk.worker.stats).toMatchObject({ replayed: 0, errors: 0 });
   });
 
-  // faults.md, row 6: the notification is lost; the look of once a second finds the answer.
-  it('finds an answer that nobody notified of', async () => {
+  // The notification is lost; the look of once a second finds the answer.
+  it('fault 6: finds an answer that nobody notified of', async () => {
     const { guest, backend } = await WaitingGuest.withDisk();
     expect(guest.blkfront.frontend.waits()).toBe(false);
     guest.meanwhile = () => {
@@ -190,8 +190,8 @@ describe('a call that waits for its disk', () => {
     expect(guest.blkfront.frontend.waits()).toBe(false);
   });
 
-  // faults.md, rows 7 and 8: each answer is taken once, whenever and in whatever order it is announced.
-  it('bears notifications that come a hundred thousand times, late, and for answers in another order', async () => {
+  // Each answer is taken once, whenever and in whatever order it is announced.
+  it('fault 7, fault 8: bears notifications that come a hundred thousand times, late, and for answers in another order', async () => {
     const { guest, backend } = await WaitingGuest.withDisk();
     guest.medium.set(pattern(7, 256));
     const notify = backend.notify.bind(backend);
@@ -239,8 +239,7 @@ describe('a call that waits for its disk', () => {
     expect(guest.log.lines.filter(line => line.startsWith('error'))).toEqual([]);
   });
 
-  // faults.md, row 36.
-  it('survives backends that die in every state of the handshake', async () => {
+  it('fault 36: survives backends that die in every state of the handshake', async () => {
     const { guest, backend } = await WaitingGuest.withDisk();
     guest.medium.set(pattern(4, 1));
     backend.die();
@@ -268,8 +267,7 @@ describe('a call that waits for its disk', () => {
     expect(into).toEqual(pattern(4, 1));
   });
 
-  // faults.md, rows 27 and 28.
-  it('whatever the backends do and whenever they die, the disk is as the program made it', async () => {
+  it('fault 27, fault 28: whatever the backends do and whenever they die, the disk is as the program made it', async () => {
     const op = fc.oneof(
       fc.record({ op: fc.constant('write'), at: fc.nat(200), sectors: fc.integer({ min: 1, max: 50 }) }),
       fc.record({ op: fc.constant('read'), at: fc.nat(200), sectors: fc.integer({ min: 1, max: 50 }) }),

@@ -295,7 +295,7 @@ describe('a hostile backend', () => {
     expect(guest.log.lines.length).toBe(1);
   });
 
-  it('act 33: a disk backend that keeps pages mapped after it left keeps them from being used again, and they are counted', () => {
+  it('act 33, fault 11: a disk backend that keeps pages mapped after it left keeps them from being used again, and they are counted', () => {
     const [request] = inFlight(1);
     backend.vcpu.grants.map(domid(guest.guest.domid), [request!.gref]);
     backend.answer(request!);

@@ -149,7 +149,7 @@ describe('the life of a frontend device', () => {
     ]);
   });
 
-  it('is not stuck when the backend vanishes during the handshake', async () => {
+  it('fault 36: is not stuck when the backend vanishes during the handshake', async () => {
     await find();
     const nodes = await tools.plug('thing', 1, 0);
     await back(nodes, S.InitWait);

@@ -273,7 +273,7 @@ describe('a vbd', () => {
     expect(machine.log.lines.some(line => line.includes('connected again'))).toBe(true);
   });
 
-  it('of a domain that is gone lets go of its grants and image; another domain reads on', async () => {
+  it('fault 13: of a domain that is gone lets go of its grants and image; another domain reads on', async () => {
     const path = newImage('a');
     const [machine, nodes] = await withDisk(path);
     const [other] = await withDisk(newImage('b'));

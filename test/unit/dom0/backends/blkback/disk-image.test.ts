@@ -40,7 +40,7 @@ describe('a raw file', () => {
     image.flush();
   });
 
-  it('that became shorter than it was fails the read instead of inventing bytes', () => {
+  it('fault 26: that became shorter than it was fails the read instead of inventing bytes', () => {
     const image = new RawFile(fd, MIB);
     ftruncateSync(fd, 4096);
     expect(() => image.read(new Uint8Array(8192), 0, 8192, 0)).toThrow(/ends at 4096/);

@@ -194,7 +194,7 @@ describe('a ring that cannot be', () => {
       },
     ],
   ];
-  it.each(indices)('%s: the device is given up, once, with its name, and nothing is replayed', (_, act) => {
+  it.each(indices)('fault 14: %s: the device is given up, once, with its name, and nothing is replayed', (_, act) => {
     const before = rig.stats(key)!.rd_req;
     act(hostile);
     hostile.notify();
@@ -465,7 +465,7 @@ describe('persistent grants', () => {
     for (const ref of front.refs) expect(front.vcpu.grants.endAccess(ref)).toBe(true);
   });
 
-  it('cannot be ended while they are mapped; without them each request leaves nothing mapped (act 17)', () => {
+  it('fault 11: cannot be ended while they are mapped; without them each request leaves nothing mapped (act 17)', () => {
     expect(read([hostile.refs[1]!])).toBe(BLKIF_RSP_OKAY);
     expect(hostile.vcpu.grants.endAccess(hostile.refs[1]!)).toBe(false);
     const other = newHostile();
@@ -520,7 +520,7 @@ describe('a connection', () => {
 });
 
 describe('an image that fails', () => {
-  it('costs the request an error and a log line, and the device nothing', () => {
+  it('fault 26: costs the request an error and a log line, and the device nothing', () => {
     truncateSync(image.path, 8192);
     expect(read([hostile.refs[1]!], 100)).toBe(BLKIF_RSP_ERROR);
     expect(rig.log.lines).toEqual([

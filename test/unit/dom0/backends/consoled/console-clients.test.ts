@@ -86,7 +86,7 @@ describe('the clients of a console', () => {
     await eventually('all of it', () => typed() === 'hello world and more');
   });
 
-  it('are cut off when they do not read, and the guest never waits for them', async () => {
+  it('fault 32: are cut off when they do not read, and the guest never waits for them', async () => {
     const { clients, log, stats } = await serve();
     const a = await attach();
     await eventually('attached', () => clients.count === 1);

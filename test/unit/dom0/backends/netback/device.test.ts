@@ -183,7 +183,7 @@ describe('a vif', () => {
 });
 
 describe('a netback that starts anew', () => {
-  it('finds its vifs, and frames flow again between the guests it left', async () => {
+  it('fault 31: finds its vifs, and frames flow again between the guests it left', async () => {
     const a = await rig.guest();
     const b = await rig.guest();
     // The toolstack restarts the backend: the old one lets go, the new one finds the nodes as they are.
