@@ -22,6 +22,15 @@ function two(first: SimulatedThread['behaviour'], second: SimulatedThread['behav
   return [thread, machine.thread(thread.guest, 1, second)];
 }
 
+it('the pCPU of one that says it sleeps goes to who waits for it, and not only when somebody looks', () => {
+  const threads = [machine.guest(hog), machine.guest(hog)];
+  machine.run(100);
+  const [has, waits] = threads.sort((a, b) => b.grant - a.grant);
+  expect([has!.grant !== 0, waits!.grant]).toEqual([true, 0]);
+  machine.rig.hypervisor.noted(has!.guest.domid, 0, XENOLITH_WANT_nothing);
+  expect(waits!.grant).not.toBe(0);
+});
+
 it('one that says it sleeps at the moment it is stopped goes on to sleep, and is woken as ever', () => {
   machine.guest(hog);
   const late = machine.guest(hostile);
