@@ -14,6 +14,9 @@ import {
 } from './message-shape.ts';
 import { domid, op } from './toolstack-op.ts';
 
+/** Of what an event says, in characters. */
+export const MAX_FAULT_TEXT = 1024;
+
 /** Streamed to who subscribed, and remembered beside the events of domains. */
 export const faultEvent = record({
   event: oneOf('fault'),
@@ -32,7 +35,7 @@ export const faultEvent = record({
   /** The domain it befell, or whose device it was. */
   domid: nullable(domid),
   /** For a person. */
-  text: text(1024),
+  text: text(MAX_FAULT_TEXT),
 });
 export type FaultEvent = Shaped<typeof faultEvent>;
 

@@ -30,7 +30,7 @@ import { SCHEDULING_OPS } from './toolstack-scheduling.ts';
 
 export { checkDomainConfig, type DomainConfig } from './domain-config.ts';
 export type { DeviceCounters, VbdCounters, VifCounters } from './toolstack-counters.ts';
-export type { FaultEvent, FaultStatus } from './toolstack-faults.ts';
+export { type FaultEvent, type FaultStatus, MAX_FAULT_TEXT } from './toolstack-faults.ts';
 export { encodeFrame, FrameDecoder, MAX_FRAME, TOOLSTACK_VERSION } from './toolstack-frames.ts';
 export {
   type DomainEvent,

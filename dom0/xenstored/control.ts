@@ -31,7 +31,7 @@ const invalid = (why: string): XenError => new XenError('EINVAL', why);
 
 const commands: Readonly<Record<string, Command>> = {
   check: { usage: '', run: check },
-  fault: { usage: 'add <json>|remove <name>|list', run: fault },
+  fault: { usage: 'add <json>|remove <name>|show <name>', run: fault },
   log: { usage: '[on|off|+<switch>|-<switch>]', run: log },
   'live-update': { usage: '[-c <cmdline>] [-F] [-t <timeout>] <file>', run: liveUpdate },
   logfile: { usage: '<file>', run: logfile },
@@ -72,14 +72,11 @@ function check({ server }: Context, args: readonly string[]): Reply {
 /** Ours: what `xl fault' of part xenstore becomes. */
 function fault({ server }: Context, args: readonly string[]): Reply {
   const [what, about = ''] = args;
-  if (what === 'list') {
-    expect(args, 1);
-    return server.recorded(() => JSON.stringify(server.faults.list()));
-  }
   expect(args, 2);
+  if (what === 'show') return server.recorded(() => JSON.stringify(server.faults.injected(about)));
   if (what === 'add') server.faults.add(about);
   else if (what === 'remove') server.faults.remove(about);
-  else throw invalid('fault add JSON, fault remove NAME, or fault list');
+  else throw invalid('fault add JSON, fault remove NAME, or fault show NAME');
   server.faultsChanged();
   return 'OK';
 }

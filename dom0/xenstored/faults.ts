@@ -44,6 +44,8 @@ const OPS: Readonly<Record<number, string>> = {
 const COMMIT = 0x54;
 const MAX_FAULTS = 256;
 const MAX_LAST = 100;
+/** Of a path of a request that is shown. */
+const MAX_PATH = 200;
 
 /** As an Answer, and says whether the request was done. */
 export type Answering = (...message: Parameters<Answer>) => boolean;
@@ -101,12 +103,12 @@ export class RequestFaults {
     if (!this.#entries.delete(name)) throw new XenError('ENOENT', `there is no fault ${name}`);
     for (const client of this.#waiting.keys()) client.goOn();
   }
-  list(): Record<string, InjectedRequests> {
-    const shown = [...this.#entries].map(([name, { trigger, last, where, domid }]): [string, InjectedRequests] => [
-      name,
-      { ...trigger.counts, last, where, domid },
-    ]);
-    return Object.fromEntries(shown);
+  /** Of one: what is told of them all has no bound that a reply keeps. Throws ENOENT. */
+  injected(name: string): InjectedRequests {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) throw new XenError('ENOENT', `there is no fault ${name}`);
+    const { trigger, last, where, domid } = entry;
+    return { ...trigger.counts, last, where, domid };
   }
 
   // ---- refusing ----
@@ -203,7 +205,9 @@ export class RequestFaults {
     const { counts } = entry.trigger;
     counts.injected++;
     entry.last = [...entry.last, counts.seen].slice(-MAX_LAST);
-    entry.where = `${op}${path === '' ? '' : ` ${path}`} by ${client.name}`;
+    // untrusted: the path is as the client wrote it.
+    const about = path.slice(0, MAX_PATH).replace(/[^\x20-\x7e]/g, '?');
+    entry.where = `${op}${about === '' ? '' : ` ${about}`} by ${client.name}`;
     entry.domid = client.actor.domid;
   }
 

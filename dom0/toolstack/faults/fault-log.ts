@@ -1,5 +1,5 @@
 // What is told of faults and of the reactions to them.
-import type { Clock, FaultEvent } from '#pvbus';
+import { type Clock, type FaultEvent, MAX_FAULT_TEXT } from '#pvbus';
 import type { RunningFault } from './running-fault.ts';
 
 export type TellFault = (event: FaultEvent) => void;
@@ -24,6 +24,8 @@ export class FaultLog {
   }
   #write(event: Pick<FaultEvent, 'what' | 'plan' | 'fault' | 'seed' | 'text'> & Told): void {
     const at = Math.floor(this.#clock.wallMs());
-    this.#tell({ event: 'fault', at, occurrences: [], count: 0, total: 0, domid: null, ...event });
+    // untrusted: a driver domain, or a plan's own words, may be in it.
+    const text = event.text.slice(0, MAX_FAULT_TEXT).replace(/\p{Cc}/gu, '?');
+    this.#tell({ event: 'fault', at, occurrences: [], count: 0, total: 0, domid: null, ...event, text });
   }
 }

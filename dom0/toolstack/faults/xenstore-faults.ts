@@ -1,5 +1,5 @@
 // Faults of xenstore's requests: given to xenstored, which counts and carries them out, and asked what has come of them.
-import { type InjectedRequests, plantedName, type XenstoreClient } from '#pvbus';
+import type { InjectedRequests, XenstoreClient } from '#pvbus';
 import type { FaultLog } from './fault-log.ts';
 import type { RunningFault } from './running-fault.ts';
 
@@ -49,17 +49,16 @@ export class XenstoreFaults {
     return this.#looking;
   }
   async #look(): Promise<void> {
+    await Promise.all([...this.#planted].map(fault => this.#lookAt(fault)));
+  }
+  async #lookAt(fault: RunningFault): Promise<void> {
     const { xs, log } = this.#parts;
-    const all = JSON.parse(await xs.control('fault', 'list')) as Record<string, InjectedRequests>;
-    for (const fault of this.#planted) {
-      const now = all[plantedName(fault.node)];
-      if (now === undefined) continue;
-      const count = now.injected - fault.injected;
-      fault.seen = now.seen;
-      fault.injected = now.injected;
-      if (count <= 0) continue;
-      const occurrences = now.last.slice(-count);
-      log.of(fault, 'injected', now.where, { occurrences, count, total: now.injected, domid: now.domid });
-    }
+    const now = JSON.parse(await xs.control('fault', 'show', fault.name)) as InjectedRequests;
+    const count = now.injected - fault.injected;
+    fault.seen = now.seen;
+    fault.injected = now.injected;
+    if (count <= 0) return;
+    const occurrences = now.last.slice(-count);
+    log.of(fault, 'injected', now.where, { occurrences, count, total: now.injected, domid: now.domid });
   }
 }

@@ -106,6 +106,28 @@ describe('log', () => {
   });
 });
 
+describe('fault', () => {
+  const add = (fault: object): string =>
+    control(
+      'fault',
+      'add',
+      JSON.stringify({ plan: 'p', seed: 1, startedNs: 0, fault: { part: 'xenstore', ...fault } }),
+    );
+
+  test('is shown in one reply, however often it has befallen whatever a domain asked for', () => {
+    expect(add({ name: 'reads', op: 'read', error: 'EIO' })).toBe('OK');
+    expect(add({ name: 'writes', op: 'write', error: 'EIO' })).toBe('OK');
+    const path = `a\x1b[2J\xff${'"'.repeat(3000)}`;
+    for (let i = 0; i < 300; i++) expect(ask(dom3, XS_READ, `${path}\0`)).toBe('!EIO');
+    const shown = JSON.parse(control('fault', 'show', 'p@reads')) as { last: number[]; where: string };
+    expect(shown).toMatchObject({ seen: 300, injected: 300, domid: 3 });
+    expect(shown.last.slice(-2)).toEqual([299, 300]);
+    expect(shown.where).toMatch(/^read \/local\/domain\/3\/a\?\[2J\?"+ by dom3$/);
+    expect(JSON.parse(control('fault', 'show', 'p@writes'))).toMatchObject({ seen: 0, injected: 0 });
+    expect(control('fault', 'show', 'p@none')).toBe('!ENOENT');
+  });
+});
+
 describe('quota', () => {
   test('of a domain is what it has', () => {
     ask(dom3, XS_WRITE, 'a/b\0xyz');
