@@ -34,6 +34,7 @@ const RULES = {
   map_foreign: 'priv',
   service: 'priv',
   confinement: 'priv',
+  strike: 'priv',
   inherited: 'outlives',
   succession: 'priv',
 } as const satisfies Record<string, Rule>;

@@ -70,7 +70,7 @@ export class XenolithOp {
       case XENOLITHOP_confinement:
         return mayCall('confinement', caller.domain, caller.domain) ? this.confinement : -XEN_EPERM;
       case XENOLITHOP_strike:
-        return mayCall('domctl', caller.domain, caller.domain) ? this.strike(caller.domain, arg) : -XEN_EPERM;
+        return this.strike(caller.domain, arg);
       case XENOLITHOP_successor:
       case XENOLITHOP_successor_waits:
       case XENOLITHOP_handover:
@@ -133,6 +133,7 @@ export class XenolithOp {
     if (!caller.physmap.reachable(arg, xenolith_strike.size)) return -XEN_EFAULT;
     const { view } = caller.memory;
     const { at } = xenolith_strike;
+    if (!mayCall('strike', caller, caller)) return -XEN_EPERM;
     const domain = this.domains.byId(view.getUint16(arg + at.domid, true));
     const vcpu = domain?.vcpus[view.getUint16(arg + at.vcpu, true)];
     if (vcpu === undefined) return -XEN_ESRCH;

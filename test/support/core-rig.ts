@@ -104,7 +104,10 @@ export class LineLog implements Log {
 
 /** What would be processes: only notes of what the core asked for. A killed one ends at the rig's next step. */
 export class NotedProcesses implements DomainProcesses {
-  strike(): number {
+  /** Domid, vCPU, and for how many ms, of each. */
+  readonly struck: number[][] = [];
+  strike({ domain, id }: Vcpu, stopMs: number): number {
+    this.struck.push([domain.domid, id, stopMs]);
     return 0;
   }
   readonly asked: string[] = [];

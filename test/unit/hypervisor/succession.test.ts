@@ -35,14 +35,19 @@ import {
   XENOLITH_INHERITED_MAX,
   XENOLITH_INHERITED_mappings,
   XENOLITH_INHERITED_ports,
+  XENOLITH_LAYER_limits,
+  XENOLITH_LAYER_seccomp,
   XENOLITH_SERVICE_driver_domain,
+  XENOLITHOP_confinement,
   XENOLITHOP_handover,
   XENOLITHOP_inherited,
   XENOLITHOP_service,
+  XENOLITHOP_strike,
   XENOLITHOP_successor,
   XENOLITHOP_successor_waits,
   xenolith_inherited,
   xenolith_service,
+  xenolith_strike,
 } from '#pvbus';
 import { checkInvariants } from '../../support/core-invariants.ts';
 import { CoreRig, DEFERRED, type Guest } from '../../support/core-rig.ts';
@@ -406,6 +411,33 @@ describe('the hypercalls', () => {
     expect(at(ports[2]!, 2)).toEqual([0, 1, 0]);
     expect(at(0xffffffff, 2)).toEqual([0, 0, 0]);
     expect(at(0, 0xffffffff)).toEqual([0, 3, 0]);
+  });
+});
+
+describe('what only a control domain may ask of processes', () => {
+  it('is what confines them: the same answer for the whole host', () => {
+    const layers = XENOLITH_LAYER_seccomp | XENOLITH_LAYER_limits;
+    const confined = new CoreRig({ confinement: layers });
+    expect(confined.dom0.trap(__HYPERVISOR_xenolith_op, XENOLITHOP_confinement)).toBe(layers);
+    expect(confined.guest().trap(__HYPERVISOR_xenolith_op, XENOLITHOP_confinement)).toBe(-XEN_EPERM);
+    expect(rig.dom0.trap(__HYPERVISOR_xenolith_op, XENOLITHOP_confinement)).toBe(0);
+  });
+  it('is that one be struck, of a vCPU that there is', () => {
+    const strike = (from: Guest, fields: { domid: number; vcpu?: number; stop_ms?: number }): unknown =>
+      from.trap(
+        __HYPERVISOR_xenolith_op,
+        XENOLITHOP_strike,
+        from.reset().put(xenolith_strike, { vcpu: 0, stop_ms: 0, ...fields }),
+      );
+    const other = rig.guest();
+    expect(strike(guest, { domid: other.domid })).toBe(-XEN_EPERM);
+    expect(strike(guest, { domid: guest.domid })).toBe(-XEN_EPERM);
+    expect(strike(rig.dom0, { domid: 99 })).toBe(-XEN_ESRCH);
+    expect(strike(rig.dom0, { domid: guest.domid, vcpu: 7 })).toBe(-XEN_ESRCH);
+    expect(rig.dom0.trap(__HYPERVISOR_xenolith_op, XENOLITHOP_strike, 0xffff_fff0)).toBe(-XEN_EFAULT);
+    expect(rig.processes.struck).toEqual([]);
+    expect(strike(rig.dom0, { domid: guest.domid, stop_ms: 0xffff_ffff })).toBe(0);
+    expect(rig.processes.struck).toEqual([[guest.domid, 0, 0xffff_ffff]]);
   });
 });
 
