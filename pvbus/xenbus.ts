@@ -97,6 +97,16 @@ export async function readKey(xs: XenstoreClient, path: string, tx = 0): Promise
   }
 }
 
+/** The names of a node's children; none when it is missing. */
+export async function childrenOf(xs: XenstoreClient, path: string, tx = 0): Promise<string[]> {
+  try {
+    return await xs.directory(path, tx);
+  } catch (error) {
+    if (error instanceof XenError && error.code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
 /** Several keys below `path` as of one moment; missing ones are undefined. */
 export function readKeys<const K extends string>(
   xs: XenstoreClient,

@@ -2,6 +2,7 @@
 // through xenstore, and take each device down for itself. Xen: io/xenbus.h and the state diagrams of
 // io/blkif.h. Runs on promises in the main thread of the backend's domain; rings are a worker's business.
 import {
+  childrenOf,
   type Domid,
   domid,
   errorPath,
@@ -126,13 +127,8 @@ export class Backend {
 
   async #list(): Promise<void> {
     const { xs } = this.#options;
-    const children = (path: string): Promise<string[]> =>
-      xs.directory(path).catch(error => {
-        if (error instanceof XenError && error.code === 'ENOENT') return [];
-        throw error;
-      });
-    for (const frontend of await children(this.#root)) {
-      for (const devid of await children(`${this.#root}/${frontend}`)) {
+    for (const frontend of await childrenOf(xs, this.#root)) {
+      for (const devid of await childrenOf(xs, `${this.#root}/${frontend}`)) {
         if (!this.#devices.has(`${frontend}/${devid}`) && !this.#stopped) this.#add(frontend, devid)?.poke();
       }
     }

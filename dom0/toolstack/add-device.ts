@@ -1,5 +1,6 @@
 // Plug a device into a domain and unplug it again, by xenstore alone: the two ends do the rest.
 import {
+  childrenOf,
   type Domid,
   errorPath,
   readKey,
@@ -87,15 +88,10 @@ export async function backendReady(xs: XenstoreClient, domid: Domid, device: Dev
 
 /** Every device of the domain that is there, whoever added it. The primary console is not among them. */
 export async function listDevices(xs: XenstoreClient, domid: Domid): Promise<DevicePaths[]> {
-  const children = (path: string): Promise<string[]> =>
-    xs.directory(path).catch(error => {
-      if (error instanceof XenError && error.code === 'ENOENT') return [];
-      throw error;
-    });
   const devices: DevicePaths[] = [];
-  for (const type of await children(`${libxlPath(domid)}/device`)) {
+  for (const type of await childrenOf(xs, `${libxlPath(domid)}/device`)) {
     if (type === 'console') continue;
-    for (const devid of await children(`${libxlPath(domid)}/device/${type}`)) {
+    for (const devid of await childrenOf(xs, `${libxlPath(domid)}/device/${type}`)) {
       const libxl = libxlDevicePath(domid, type, Number(devid));
       const [backend, frontend] = await Promise.all([
         readKey(xs, `${libxl}/backend`),

@@ -1,6 +1,6 @@
 // A toolstack that takes the place of one that has ended: what that one left is compared with the domains that the
 // hypervisor has and the nodes that xenstore has, and what was half done is brought to its end, or undone.
-import { domid as asDomid, type Domid, readKey, XenbusState, XenError } from '#pvbus';
+import { domid as asDomid, childrenOf, type Domid, readKey, XenbusState } from '#pvbus';
 import { type DevicePaths, listDevices, removeDevice } from './add-device.ts';
 import { destroyDomain } from './destroy-domain.ts';
 import { devicesOf } from './devices.ts';
@@ -32,16 +32,14 @@ export class Recovery {
 
   /** Resolves when what there is is known and served; ends that were begun come to theirs later. */
   async run(): Promise<void> {
-    const { xc, records } = this.#parts;
+    const { xc, records, log, consoled } = this.#parts;
     const there = new Map(xc.domainInfoList().map(info => [info.domid, info]));
-    const { log, consoled } = this.#parts;
     log.info(`the toolstack goes on where another process of dom0 has ended: ${records.all().length} domains`);
     consoled.forgetSockets();
-    const undoing = this.#undoCreations([...there.values()]);
+    this.#undoCreations([...there.values()]);
     await this.#removeLeftNodes(new Set(there.keys()));
     for (const record of records.all()) await this.#goOn(record, there.get(record.domid));
     for (const coming of records.comings.values()) this.#expect(coming.config.name);
-    await undoing;
   }
   #expect(name: string): void {
     const { records } = this.#parts;
@@ -58,8 +56,8 @@ export class Recovery {
 
   // ---- creations ----
 
-  /** Those that had no record yet. Resolves when nothing is left of them. */
-  async #undoCreations(infos: readonly XcDomainInfo[]): Promise<void> {
+  /** Those that had no record yet. Their names stay taken until nothing is left of them. */
+  #undoCreations(infos: readonly XcDomainInfo[]): void {
     const { records, log } = this.#parts;
     for (const [name, config] of records.creations.entries()) {
       const known = infos.find(({ uuid, domid }) => uuid === config.uuid && records.get(domid) === undefined);
@@ -147,7 +145,7 @@ export class Recovery {
     const { xs, log, records } = this.#parts;
     const left = new Set<number>();
     const look = async (path: string): Promise<void> => {
-      for (const name of await this.#children(path)) {
+      for (const name of await childrenOf(xs, path)) {
         const id = Number(name);
         if (Number.isInteger(id) && !there.has(asDomid(id)) && records.get(asDomid(id)) === undefined) left.add(id);
       }
@@ -169,15 +167,6 @@ export class Recovery {
       log.warn(`xenstore had nodes of dom${id}, which is gone: removed`);
     }
   }
-  async #children(path: string): Promise<string[]> {
-    try {
-      return await this.#parts.xs.directory(path);
-    } catch (error) {
-      if (error instanceof XenError && error.code === 'ENOENT') return [];
-      throw error;
-    }
-  }
-
   #background(what: string, body: () => Promise<void>): void {
     body().catch(error => this.#parts.log.error(`${what}: ${error instanceof Error ? error.message : error}`));
   }

@@ -1,6 +1,6 @@
 // A domain's devices as the toolstack noted them in xenstore, with what both ends have written since.
 
-import { readKey, XenError, type XenstoreClient } from '#pvbus';
+import { childrenOf, readKey, type XenstoreClient } from '#pvbus';
 
 /** Keys of one end of a device. */
 export type DeviceKeys = (key: string) => Promise<string | undefined>;
@@ -17,7 +17,7 @@ export interface GuestDevice {
 /** In order of their numbers. */
 export async function guestDevices(store: XenstoreClient, domid: number, type: string): Promise<GuestDevice[]> {
   const directory = `/libxl/${domid}/device/${type}`;
-  const devids = (await namesIn(store, directory)).map(Number).filter(Number.isInteger);
+  const devids = (await childrenOf(store, directory)).map(Number).filter(Number.isInteger);
   const devices: GuestDevice[] = [];
   for (const devid of devids.sort((a, b) => a - b)) {
     const backend = await readKey(store, `${directory}/${devid}/backend`);
@@ -53,15 +53,6 @@ export const stateName = (state: number): string => STATES[state] ?? 'unknown';
 export async function numberOr(value: Promise<string | undefined>, otherwise = -1): Promise<number> {
   const text = await value;
   return text !== undefined && /^[0-9]+$/.test(text) ? Number(text) : otherwise;
-}
-
-async function namesIn(store: XenstoreClient, path: string): Promise<string[]> {
-  try {
-    return await store.directory(path);
-  } catch (error) {
-    if (error instanceof XenError && error.code === 'ENOENT') return [];
-    throw error;
-  }
 }
 
 /** What the frontend says, or the backend where the frontend has nothing yet. */

@@ -2,6 +2,7 @@
 // after it goes on with them, at the occurrences where it was.
 import {
   type Clock,
+  childrenOf,
   describeFault,
   type Fault,
   type FaultPlan,
@@ -52,7 +53,7 @@ export interface FaultPlansOptions {
 }
 
 const ROOT = '/tool/xenolith/faults';
-/** Longer than any timer of Node's may be. */
+/** The longest that a timer of Node's may be. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** What a plan is beside its faults: a node above theirs. */
@@ -86,9 +87,9 @@ export class FaultPlans implements Steps {
   /** Go on with what another process of this kind has left. */
   async start(): Promise<void> {
     const { xs } = this.#options;
-    for (const plan of await this.#children(ROOT)) {
+    for (const plan of await childrenOf(xs, ROOT)) {
       const { duration, startedNs } = JSON.parse((await readKey(xs, `${ROOT}/${plan}`)) ?? '{}') as PlanNode;
-      for (const name of await this.#children(`${ROOT}/${plan}`)) {
+      for (const name of await childrenOf(xs, `${ROOT}/${plan}`)) {
         const text = (await readKey(xs, `${ROOT}/${plan}/${name}`)) ?? '';
         const fault = new RunningFault({ ...readPlanted(text), order: (JSON.parse(text) as FaultNode).order });
         this.#running.push(fault);
@@ -297,13 +298,6 @@ export class FaultPlans implements Steps {
     this.#log.of(running, 'injected', where, { occurrences: [counts.seen], count: 1, total: counts.injected, domid });
     const path = `${ROOT}/${node.plan}/${fault.name}`;
     await this.#options.xs.write(path, JSON.stringify({ ...node, counts }));
-  }
-
-  async #children(path: string): Promise<string[]> {
-    return this.#options.xs.directory(path).catch((error): string[] => {
-      if (error instanceof XenError && error.code === 'ENOENT') return [];
-      throw error;
-    });
   }
 }
 
