@@ -1,4 +1,4 @@
-// Where images are found. A test may pass files that do not exist.
+// The files that images are: how they are found, and what is known of them.
 import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { discardGranularity } from './disk-image.ts';
 
