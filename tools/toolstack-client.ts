@@ -32,6 +32,9 @@ export function rcOf(error: unknown): number {
   return typeof cause?.rc === 'number' ? cause.rc : ERROR_FAIL;
 }
 
+/** What most of those need who ask a toolstack something. */
+export type ToolstackCalls = Pick<ToolstackClient, 'call' | 'close'>;
+
 export class ToolstackClient {
   readonly #path: string;
   readonly #socket: Socket;

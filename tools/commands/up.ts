@@ -2,8 +2,9 @@
 
 import { existsSync } from 'node:fs';
 import { Cleanup, runDir, runPaths, type ToolstackEvent, XenError } from '#pvbus';
+import { LastingClient } from '../library/lasting-client.ts';
 import { scriptParents, watchParents } from '../parent-watch.ts';
-import { ToolstackClient } from '../toolstack-client.ts';
+import type { ToolstackCalls, ToolstackClient } from '../toolstack-client.ts';
 import { bringUp, makeImages } from '../topology/bring-up.ts';
 import { forgetOwner, noteOwner } from '../topology/host-owner.ts';
 import { checkHostPorts } from '../topology/host-ports.ts';
@@ -97,6 +98,8 @@ class Up {
   readonly #undoImages = new Cleanup();
   readonly #orphaned = new AbortController();
   #host: HostProcess | null = null;
+  /** Of a host that is ours. */
+  #toolstack: LastingClient | undefined;
   /** Domains that are not what the file says, and why. */
   #unmet: string[] = [];
   /** What ends from now on ends because of us, and is told as such. */
@@ -123,12 +126,12 @@ class Up {
     const signal = AbortSignal.any([io.interrupted(), this.#orphaned.signal]);
     const stopWatching = watchParents(scriptParents(io.env), () => this.#orphaned.abort('SIGHUP'));
     try {
-      const client = await this.#bringUp(signal);
+      await this.#bringUp(signal);
       if (this.#host === null) {
         this.#undo.disarm(); // the host was there before us, and will be after us
         return this.#unmet.length === 0 ? 0 : this.#complain();
       }
-      return await this.#stay(this.#host, client, signal);
+      return await this.#stay(this.#host, this.#toolstack!, signal);
     } catch (error) {
       const ended = this.#host !== null && !signal.aborted ? await this.#host.hasEnded() : null;
       await this.#takeDown(ended !== null);
@@ -140,11 +143,12 @@ class Up {
       if (error instanceof XenError) throw new CommandFailure(`xl: ${error.message}`);
       throw error;
     } finally {
+      this.#toolstack?.close(); // it would wait for another dom0
       stopWatching();
     }
   }
 
-  async #bringUp(signal: AbortSignal): Promise<ToolstackClient> {
+  async #bringUp(signal: AbortSignal): Promise<ToolstackCalls> {
     const { steps, topology } = this.#plan;
     const { out, io } = this.#context;
     const progress = this.#progress;
@@ -179,7 +183,7 @@ class Up {
   }
 
   /** A domain that stays becomes what the file says, as far as that goes while it runs. */
-  async #adjust(client: ToolstackClient, action: DomainAction): Promise<void> {
+  async #adjust(client: ToolstackCalls, action: DomainAction): Promise<void> {
     if (action.kind === 'keep') await this.#progress.phase(`${describeStep(action.step)}: as it is`, async () => {});
     if (action.kind !== 'change') return;
     const { step, domid, changes, rest } = action;
@@ -196,14 +200,16 @@ class Up {
     return 1;
   }
 
-  async #startHost(signal: AbortSignal): Promise<ToolstackClient> {
+  async #startHost(signal: AbortSignal): Promise<ToolstackCalls> {
     const dir = runDir(this.#context.io.env);
     const host = await this.#progress.phase(`host on ${dir}`, () => HostProcess.start(dir, this.#hostProgram, signal));
     this.#host = host;
     this.#undo.add('host', () => host.kill());
     noteOwner(dir, this.#plan.path);
     this.#undo.add('note of the owner', () => forgetOwner(dir));
-    const client = await ToolstackClient.connect(runPaths(dir).toolstackSocket);
+    // dom0's process may be another one by the time that all of this ends.
+    const client = await LastingClient.connect(runPaths(dir).toolstackSocket);
+    this.#toolstack = client;
     this.#undo.add('host', async () => {
       await client.call('shutdownHost', {}).catch(() => {}); // what does not end by itself is ended
       client.close();
@@ -213,10 +219,10 @@ class Up {
   }
 
   /** Until interrupted, or until the host ends for another reason: `xl down`, a crash. */
-  async #stay(host: HostProcess, client: ToolstackClient, signal: AbortSignal): Promise<number> {
+  async #stay(host: HostProcess, client: LastingClient, signal: AbortSignal): Promise<number> {
     if (!this.#quiet) {
       this.#context.out('\nCtrl-C ends it.');
-      await this.#reportEvents(client);
+      void this.#reportEvents(client);
     }
     const interrupted = new Promise<'interrupted'>(resolve => {
       if (signal.aborted) resolve('interrupted');
@@ -239,7 +245,8 @@ class Up {
     return new CommandFailure(`the host ended by itself: ${how} (more in ${hostLog})`);
   }
 
-  async #reportEvents(client: ToolstackClient): Promise<void> {
+  /** Of each dom0 there is, one after the other. */
+  async #reportEvents(client: LastingClient): Promise<void> {
     const reasons = ['poweroff', 'reboot', 'suspend', 'crash', 'watchdog', 'soft reset'];
     const tell = (event: ToolstackEvent): void => {
       if (event.event !== 'domain' || this.#goingDown) return;
@@ -251,7 +258,15 @@ class Up {
       };
       this.#context.out(`${name ?? '(null)'}, domain ${domid}, ${did[what]}`);
     };
-    await client.call('subscribe', {}, tell);
+    try {
+      for (;;) {
+        const now = await client.now();
+        await now.call('subscribe', {}, tell).catch(() => {}); // it has just ended
+        await new Promise<void>(resolve => now.onClose(() => resolve()));
+      }
+    } catch {
+      // The host has ended, which is told elsewhere.
+    }
   }
 
   /** `hostIsGone`: its domains and bridges went with it. */

@@ -1,13 +1,13 @@
 // The toolstack of a host whose dom0 may be restarted: a connection, and another one when that has ended.
 
-import { XenError } from '#pvbus';
-import { ToolstackClient } from '../toolstack-client.ts';
+import { type ToolstackArgs, type ToolstackEvent, type ToolstackOp, type ToolstackResult, XenError } from '#pvbus';
+import { type ToolstackCalls, ToolstackClient } from '../toolstack-client.ts';
 
 /** A successor serves within seconds, or the host has ended. */
 const WAIT_MS = 20_000;
 const PAUSE_MS = 20;
 
-export class LastingClient {
+export class LastingClient implements ToolstackCalls {
   readonly #path: string;
   #current: Promise<ToolstackClient> | undefined;
   #closed = false;
@@ -26,6 +26,14 @@ export class LastingClient {
     if (this.#closed) return Promise.reject(new XenError('EPIPE', 'the host was stopped'));
     this.#current ??= this.#again();
     return this.#current;
+  }
+  /** As a ToolstackClient's, over the present connection or the next one. What is under way when one ends fails. */
+  async call<O extends ToolstackOp>(
+    op: O,
+    args: ToolstackArgs<O>,
+    onEvent?: (event: ToolstackEvent) => void,
+  ): Promise<ToolstackResult<O>> {
+    return (await this.now()).call(op, args, onEvent);
   }
   close(): void {
     this.#closed = true;

@@ -4,14 +4,14 @@ import { rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { type Cleanup, type ToolstackEvent, XenError } from '#pvbus';
 import { withLine } from '../config/with-line.ts';
-import type { ToolstackClient } from '../toolstack-client.ts';
+import type { ToolstackCalls } from '../toolstack-client.ts';
 import { type MadeImage, makeImage } from './make-image.ts';
 import { type BridgeStep, type DomainStep, describeStep, type FaultsStep, type ImageStep, type Step } from './plan.ts';
 import type { Progress } from './progress.ts';
 import { endDomains, type RunningDomain } from './take-down.ts';
 
 export interface BringUp {
-  readonly client: ToolstackClient;
+  readonly client: ToolstackCalls;
   readonly progress: Progress;
   /** Each step adds its undo here; the caller runs them when something goes wrong, and at the end. */
   readonly undo: Cleanup;

@@ -2,7 +2,7 @@
 
 import type { DomainConfig, DomainInfo } from '#pvbus';
 import { reasonWord } from '../domain-state.ts';
-import type { ToolstackClient } from '../toolstack-client.ts';
+import type { ToolstackCalls } from '../toolstack-client.ts';
 import { type DomainStep, describeStep, type ImageStep, type Step } from './plan.ts';
 
 /** Something of a running domain that can be another way without a restart. */
@@ -47,7 +47,7 @@ const domainSteps = (steps: readonly Step[]): DomainStep[] => steps.filter(step 
  * `twin` is the same topology planned again with other random numbers: what differs between the two is nobody's wish.
  */
 export async function reconcile(
-  client: ToolstackClient,
+  client: ToolstackCalls,
   path: string,
   steps: readonly Step[],
   twin: readonly Step[],
@@ -129,11 +129,7 @@ function alike(want: unknown, twin: unknown, have: unknown): boolean {
 }
 
 /** What is there of a change to do, in order. A domain gives up memory before its ceiling comes down. */
-export async function changeLive(
-  client: ToolstackClient,
-  domid: number,
-  changes: readonly LiveChange[],
-): Promise<void> {
+export async function changeLive(client: ToolstackCalls, domid: number, changes: readonly LiveChange[]): Promise<void> {
   for (const { what, to } of changes) {
     if (what === 'memory') await client.call('setMemoryTarget', { domid, kib: to * 1024 });
     else if (what === 'maxmem') await client.call('setMaxMemory', { domid, kib: to * 1024 });

@@ -1,7 +1,7 @@
 // Ends domains in the reverse of the order that brought them up: first those that nothing depends on.
 
 import { XenError } from '#pvbus';
-import type { ToolstackClient } from '../toolstack-client.ts';
+import type { ToolstackCalls } from '../toolstack-client.ts';
 import type { Progress } from './progress.ts';
 
 export interface RunningDomain {
@@ -17,7 +17,7 @@ const AT_ONCE = 24;
 
 /** Each is asked to shut down and destroyed when it does not, or when it has. None is left when this resolves. */
 export async function endDomains(
-  client: ToolstackClient,
+  client: ToolstackCalls,
   domains: readonly RunningDomain[],
   progress: Progress,
   graceMs: number,
@@ -41,7 +41,7 @@ export async function endDomains(
   if (failures.length > 0) throw failures[0];
 }
 
-async function endDomain(client: ToolstackClient, { name }: RunningDomain, graceMs: number): Promise<string> {
+async function endDomain(client: ToolstackCalls, { name }: RunningDomain, graceMs: number): Promise<string> {
   // By name: the domain may have rebooted, which gave it another domid.
   const domid = await domidOf(client, name);
   if (domid === null) return 'gone already';
@@ -53,7 +53,7 @@ async function endDomain(client: ToolstackClient, { name }: RunningDomain, grace
   return polite ? '' : 'destroyed';
 }
 
-async function shutsDown(client: ToolstackClient, domid: number, graceMs: number): Promise<boolean> {
+async function shutsDown(client: ToolstackCalls, domid: number, graceMs: number): Promise<boolean> {
   try {
     const [info] = await client.call('list', { domid });
     if (info === undefined || info.paused || info.shutdown || info.dying) return false;
@@ -77,7 +77,7 @@ async function shutsDown(client: ToolstackClient, domid: number, graceMs: number
   return result;
 }
 
-async function domidOf(client: ToolstackClient, name: string): Promise<number | null> {
+async function domidOf(client: ToolstackCalls, name: string): Promise<number | null> {
   try {
     return (await client.call('domid', { name })).domid;
   } catch (error) {
