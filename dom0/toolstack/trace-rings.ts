@@ -53,12 +53,12 @@ export class VcpuRing {
   /** Records of the last `take` that were written over before they were read. */
   lost = 0;
 
-  /** Begins with what is recorded from now on. */
-  constructor(fd: number, layout: DomainLayout, vcpu: number) {
+  /** Begins with what is recorded from now on, or, of a domain that is new, with all that has been. */
+  constructor(fd: number, layout: DomainLayout, vcpu: number, from: 'start' | 'now') {
     this.#fd = fd;
     this.#head = traceFrame(layout, vcpu) * PAGE_SIZE;
     this.#slots = this.#head + PAGE_SIZE;
-    this.#cons = this.#prod();
+    this.#cons = from === 'start' ? 0 : this.#prod();
   }
   /** A copy of what has come, slot by slot, at most a ring's worth; empty when nothing has. */
   take(): Uint8Array {

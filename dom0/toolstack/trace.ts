@@ -19,9 +19,9 @@ import { XcTrace } from './xc-trace.ts';
 
 /** Of each pCPU's buffer: 1 MiB. */
 const BUFFER_PAGES = 256;
-/** What is brief leaves rings nearly empty: no hurry, and every round costs something. */
-const READ_EVERY_MS = { brief: 100, full: 10 } as const;
-/** How often to look for domains that come and go. */
+/** Every round costs something, and what is brief takes 640 ms to fill a ring. */
+const READ_EVERY_MS = { brief: 250, full: 10 } as const;
+/** How often to look for domains that come and go; when it is brief, in each round. */
 const LOOK_EVERY_MS = 100;
 /** A message is sent when it has become so long. */
 const MESSAGE_BYTES = 1 << 19;
@@ -50,6 +50,7 @@ export class Tracing {
   #reader: TraceReader | undefined;
   #timer: NodeJS.Timeout | undefined;
   #looked = 0;
+  #brief = false;
 
   constructor(xc: Xc, clock: Clock) {
     this.#xc = xc;
@@ -66,13 +67,13 @@ export class Tracing {
     const { mfn } = calls.info();
     this.#cpus = cpuBuffers(this.#buffers, mfn, this.#xc.physinfo().nr_cpus).map(bytes => new CpuRing(bytes));
     // order: the rings as they are, then what is to be recorded in them.
-    this.#look();
+    this.#look('now');
     calls.setEventMask(evtMask);
     const since = this.#clock.now();
     calls.enable();
     this.#reader = reader;
-    const every = (evtMask & TRC_XENOLITH_BRIEF) !== 0 ? READ_EVERY_MS.brief : READ_EVERY_MS.full;
-    this.#timer = setInterval(() => this.#round(), every);
+    this.#brief = (evtMask & TRC_XENOLITH_BRIEF) !== 0;
+    this.#timer = setInterval(() => this.#round(), READ_EVERY_MS[this.#brief ? 'brief' : 'full']);
     return { cpus: this.#cpus.length, since, stop: () => this.#stop() };
   }
 
@@ -88,16 +89,18 @@ export class Tracing {
     return Arena.adopt(fd, fstatSync(fd).size);
   }
 
-  /** Begin with domains that are new, and end with those that are gone. */
-  #look(): void {
+  /** End with domains that are gone, and begin with those that are new, which are given back. */
+  #look(from: 'start' | 'now'): TracedDomain[] {
     const there = new Set(this.#xc.domainInfoList().map(({ domid }) => domid as number));
     for (const domid of [...this.#domains.keys()]) if (!there.has(domid)) this.#forget(domid);
-    for (const domid of there) if (!this.#domains.has(domid)) this.#begin(domid);
+    const fresh = [...there].filter(domid => !this.#domains.has(domid));
+    for (const domid of fresh) this.#begin(domid, from);
+    return fresh.flatMap(domid => this.#domains.get(domid) ?? []);
   }
-  #begin(domid: number): void {
+  #begin(domid: number, from: 'start' | 'now'): void {
     try {
       const { fd, layout } = this.#calls.mapForeign(domid);
-      const rings = Array.from({ length: layout.maxVcpus }, (_, vcpu) => new VcpuRing(fd, layout, vcpu));
+      const rings = Array.from({ length: layout.maxVcpus }, (_, vcpu) => new VcpuRing(fd, layout, vcpu, from));
       this.#domains.set(domid, { domid, fd, rings });
     } catch (error) {
       // It has no memory yet, or no longer.
@@ -129,16 +132,18 @@ export class Tracing {
     this.#cpus.forEach((ring, cpu) => {
       add({ cpu, domid: null, vcpu: null, lost: 0, records: ring.take() });
     });
-    for (const { domid, rings } of this.#domains.values()) {
+    const read = ({ domid, rings }: TracedDomain): void =>
       rings.forEach((ring, vcpu) => {
         const records = ring.take();
         add({ cpu: null, domid, vcpu, lost: ring.lost, records });
       });
-    }
+    for (const domain of this.#domains.values()) read(domain);
     // The domains that are gone were read a last time.
     if (until - this.#looked >= LOOK_EVERY_MS * 1e6) {
       this.#looked = until;
-      this.#look();
+      // order: who is new has no record from before the last look; but if there were rounds since, these have told of
+      // what is newer.
+      this.#look(this.#brief ? 'start' : 'now').forEach(read);
     }
     if (chunks.length > 0) reader.tell({ event: 'trace', until, chunks });
   }

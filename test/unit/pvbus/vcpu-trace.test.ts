@@ -80,7 +80,7 @@ describe('a vCPU’s trace', () => {
     setMask(TRC_ALL | TRC_XENOLITH_BRIEF);
     const step = TRACE_SPAN_NS / 1024;
     const trace = new VcpuTrace(arena, layout, 7, VCPU, { now: () => now, wallMs: () => 0 });
-    const reader = new VcpuRing(arena.fd, layout, VCPU);
+    const reader = new VcpuRing(arena.fd, layout, VCPU, 'now');
     now = 7 * TRACE_SPAN_NS;
     for (let i = 0; i < 2048; i++, now += step) if (trace.admits()) trace.record(TRC_XENOLITH_EVTCHN_SEND, 3, i);
     trace.tick(now);
@@ -95,9 +95,16 @@ describe('a vCPU’s trace', () => {
     for (let i = 0; i < 2048; i++) if (trace.admits()) trace.record(TRC_XENOLITH_EVTCHN_SEND, 3, i);
     expect(records(reader.take()).length).toBe(2048);
   });
+  it('is read from its first record on when its domain is new', () => {
+    const trace = new VcpuTrace(arena, layout, 7, VCPU, clock);
+    trace.record(TRC_XENOLITH_BLOCK, 0);
+    trace.record(TRC_XENOLITH_BLOCK, 0);
+    expect(new VcpuRing(arena.fd, layout, VCPU, 'now').take().length).toBe(0);
+    expect(new VcpuRing(arena.fd, layout, VCPU, 'start').take().length).toBe(2 * TRACE_SLOT_SIZE);
+  });
   it('of a ring says what is handed over, and only once what is looked at twice', () => {
     const trace = new VcpuTrace(arena, layout, 7, VCPU, clock);
-    const reader = new VcpuRing(arena.fd, layout, VCPU);
+    const reader = new VcpuRing(arena.fd, layout, VCPU, 'now');
     const blk = trace.ring(TRC_XENOLITH_BLK, 7, 8);
     blk.requestsPushed(0xfffffffe, 3);
     blk.responsesSeen(1, 2);
@@ -121,7 +128,7 @@ describe('the reader of a vCPU’s ring', () => {
   it.each([0, TRACE_SLOTS - 3, 2 ** 32 - 5])('takes every record once, in order, from %i records on', from => {
     setCount(from);
     const trace = new VcpuTrace(arena, layout, 7, VCPU, clock);
-    const reader = new VcpuRing(arena.fd, layout, VCPU);
+    const reader = new VcpuRing(arena.fd, layout, VCPU, 'now');
     let next = 0;
     let expected = 0;
     for (let round = 0; round < 300; round++) {
@@ -134,7 +141,7 @@ describe('the reader of a vCPU’s ring', () => {
   });
   it('that comes too late gets the newest, and knows how many it has lost', () => {
     const trace = new VcpuTrace(arena, layout, 7, VCPU, clock);
-    const reader = new VcpuRing(arena.fd, layout, VCPU);
+    const reader = new VcpuRing(arena.fd, layout, VCPU, 'now');
     for (let i = 0; i < TRACE_SLOTS + 100; i++) trace.record(TRC_XENOLITH_EVTCHN_SEND, 3, i);
     const got = records(reader.take()).map(({ extra }) => extra[0]!);
     // The slot after the newest may be in use at this moment.
@@ -143,7 +150,7 @@ describe('the reader of a vCPU’s ring', () => {
     expect(got.at(-1)).toBe(TRACE_SLOTS + 99);
   });
   it('gets no more than a ring’s worth of a domain that claims four thousand million', () => {
-    const reader = new VcpuRing(arena.fd, layout, VCPU);
+    const reader = new VcpuRing(arena.fd, layout, VCPU, 'now');
     setCount(0xffffffff);
     const got = reader.take();
     expect(got.length).toBeLessThanOrEqual(TRACE_SLOTS * TRACE_SLOT_SIZE);
@@ -156,7 +163,7 @@ describe('the reader of a vCPU’s ring', () => {
   });
   it('that is older than the count goes on with what comes', () => {
     setCount(5000);
-    const reader = new VcpuRing(arena.fd, layout, VCPU);
+    const reader = new VcpuRing(arena.fd, layout, VCPU, 'now');
     setCount(4990);
     reader.take();
     setCount(4991);
