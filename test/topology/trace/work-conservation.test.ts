@@ -1,8 +1,9 @@
 // No pCPU idles while a vCPU waits for one, as the trace of a real run has it: of the time, next to nothing is between the
 // record that leaves a pCPU to nobody, or to one that sleeps, and the record that gives it to somebody. It is what the
 // hypervisor believes: a vCPU that sleeps and that it takes for one that runs, or whose pCPU it does not give away, is not
-// seen here, but by the scheduler's unit tests (stops-and-lies), which fail when either is planted. Found by it when planted: a policy that gives a pCPU to nobody for 5 ms every now and then
-// (43 and 73 per cent of the time wasted), and a sleeper's pCPU that goes to the next one after 4 ms (18).
+// seen here, but by the scheduler's unit tests (stops-and-lies), which fail when either is planted. Found by it when
+// planted: a policy that gives a pCPU to nobody for 5 ms every now and then (43 and 73 per cent of the time wasted), and
+// a sleeper's pCPU that goes to the next one after 4 ms (18).
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
