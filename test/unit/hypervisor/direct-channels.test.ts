@@ -25,6 +25,7 @@ import {
   vcpu_register_vcpu_info,
   vcpuFrame,
   XEN_DOMCTL_destroydomain,
+  XEN_EINVAL,
   XEN_ENOSPC,
   XENOLITH_SLEEPS_poll,
 } from '#pvbus';
@@ -188,7 +189,7 @@ it('a vcpu leaves alone what another one of its domain has bound and will hear',
   }
 });
 
-it('a slot that is used again does not bring events of its past', () => {
+it('fault 9: a slot that is used again does not bring events of its past', () => {
   const [here, there] = a.connect(b);
   const pair = a.domain.doorbells.get(b.domain)!;
   const words = pair as unknown as { arena: { words: Int32Array } };
@@ -199,6 +200,30 @@ it('a slot that is used again does not bring events of its past', () => {
   const at = b.domain.layout.portTable * PAGE_SIZE + again * port_entry.size + port_entry.at.since;
   expect(b.view.getUint32(at, true)).toBe(5);
   expect(b.pending(again)).toBe(false);
+});
+
+it('fault 9: what is sent while the peer closes comes nowhere else, neither now nor to the next channel there', () => {
+  const other = rig.guest();
+  const [from, to] = [a.kernel(), b.kernel()];
+  const port = to.events.allocUnbound(from.domid);
+  const mine = from.events.bindInterdomain(to.domid, port);
+  to.events.poll();
+  b.takePending(port);
+  // It does not know yet: its next notification goes by the doorbell, or, asked, by a hypercall.
+  to.events.close(port);
+  from.events.notify(mine);
+  expect(a.send(mine)).toBe(0);
+  const [, again] = other.connect(b);
+  expect(again).toBe(port);
+  b.takePending(again);
+  from.events.notify(mine);
+  expect(a.send(mine)).toBe(0);
+  to.events.poll();
+  expect(b.pending(again)).toBe(false);
+  a.close(mine);
+  expect(a.send(mine)).toBe(-XEN_EINVAL);
+  expect(b.pending(again)).toBe(false);
+  checkInvariants(rig.hypervisor);
 });
 
 it('beyond the slots of a page channels are mediated, and work', () => {

@@ -13,8 +13,10 @@ import {
   BLKIF_RSP_ERROR,
   BLKIF_RSP_OKAY,
   blkif_sring_entry,
+  checkPlan,
   domid,
   PAGE_SIZE,
+  type Planted,
   sring,
 } from '#pvbus';
 import { RawFile } from '../../../../../dom0/backends/blkback/disk-image.ts';
@@ -48,6 +50,13 @@ const ringOf = (front: HostileFrontend) => ({
   ringRef: front.refs[0]!,
   eventChannel: front.port,
 });
+/** The device of `key` has this fault from its next connection on. */
+function plant(key: string, fault: object): void {
+  const checked = checkPlan([fault], 'p');
+  if ('problems' in checked) throw new Error(JSON.stringify(checked.problems));
+  const planted: Planted[] = checked.plan.faults.map(each => ({ plan: 'p', seed: 1, startedNs: 0, fault: each }));
+  rig.worker.handle({ op: 'faults', key, label: key, planted });
+}
 /** The neighbour does real I/O, and every byte is right. */
 function neighbourWorks(): void {
   const data = new Uint8Array(200 * 512).map((_, i) => i % 251);
@@ -249,6 +258,22 @@ describe('a ring that cannot be', () => {
     }
     expect(rig.failures).toEqual([]);
   });
+});
+
+it('fault 15: half a request in a slot is not looked at before its frontend says that it is there', () => {
+  const page = hostile.page(1).bytes.fill(0xee);
+  const write = { operation: BLKIF_OP_WRITE, segments: [{ gref: hostile.refs[1]! }], sector_lo: 8 };
+  // Its header, with the segment of nobody's page; then, after the backend has looked, the rest.
+  hostile.write(0, { ...write, segments: [{ gref: 4711 }], sector_lo: SECTORS + 1 });
+  hostile.notify();
+  rig.run();
+  expect(hostile.response()).toBeUndefined();
+  expect(rig.stats(key)).toMatchObject({ wr_req: 0 });
+  expect(ask(i => hostile.write(i, write))).toBe(BLKIF_RSP_OKAY);
+  const bytes = readFileSync(image.path);
+  expect(bytes.subarray(8 * 512, 8 * 512 + PAGE_SIZE).equals(page)).toBe(true);
+  expect(bytes.subarray(8 * 512 + PAGE_SIZE).every(byte => byte === 7)).toBe(true);
+  expect(rig.log.lines).toEqual([]);
 });
 
 describe('a request that cannot be', () => {
@@ -563,6 +588,47 @@ describe('an image that fails', () => {
     expect(() => guest.disk.flush()).toThrow(/EIO/);
     expect(() => guest.disk.discard(0, 8)).toThrow(/EIO/);
     expect(guest.worker.idle).toBe(true);
+  });
+});
+
+describe('with a fault planted', () => {
+  it.each(['no_space', 'eagain'])(
+    'fault 10: pages that cannot be mapped (%s) fail their request, and none stays mapped',
+    error => {
+      const front = newHostile();
+      // The first is the ring's own.
+      plant('unmappable', { part: 'grant', nth: 3, error });
+      rig.connect(ringOf(front), image, { key: 'unmappable', persistent: false });
+      const statuses = [0, 1, 2].map(() => {
+        const segments = [1, 2, 3].map(i => ({ gref: front.refs[i]! }));
+        front.send(i => front.write(i, { segments }));
+        rig.run();
+        for (const i of [1, 2, 3]) expect(front.vcpu.grants.endAccess(front.refs[i]!)).toBe(true);
+        for (const i of [1, 2, 3]) front.refs[i] = front.vcpu.grants.grantAccess(front.peer, front.shared.gfn + i);
+        return front.response()?.status;
+      });
+      expect(statuses).toEqual([BLKIF_RSP_OKAY, BLKIF_RSP_ERROR, BLKIF_RSP_OKAY]);
+      expect(front.response()).toBeUndefined();
+    },
+  );
+
+  it('fault 25: a disk that is to take ten seconds holds up nobody else, and no more than a ring of requests', () => {
+    const front = newHostile();
+    plant('slow', { part: 'disk', nth: 1, delay: '10s' });
+    rig.connect(ringOf(front), newImage(9), { key: 'slow' });
+    for (let i = 0; i < 32; i++) front.write(i, { segments: [{ gref: front.refs[1]! }] });
+    front.setReqProd(32);
+    front.notify();
+    for (let second = 0; second < 9; second++) {
+      rig.run();
+      neighbourWorks();
+      rig.core.clock.advance(1e9);
+    }
+    expect(front.response()).toBeUndefined();
+    rig.core.clock.advance(1e9);
+    rig.run();
+    for (let id = 0; id < 32; id++) expect(front.response()).toMatchObject({ id, status: BLKIF_RSP_OKAY });
+    expect(front.response()).toBeUndefined();
   });
 });
 
