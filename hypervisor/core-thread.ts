@@ -2,6 +2,7 @@
 import { writeSync } from 'node:fs';
 import { workerData } from 'node:worker_threads';
 import {
+  allowCpus,
   exitProcess,
   MailboxReader,
   type MailboxSeed,
@@ -73,6 +74,12 @@ function run(): never {
   };
   loop.onNote = (page, want) => hypervisor.noted(page.domid, page.vcpu, want);
   const { scheduler } = hypervisor;
+  const { cpus } = processes;
+  scheduler.onLeisurely = pcpus =>
+    void allowCpus(
+      0,
+      cpus.filter((_, id) => pcpus.includes(id)),
+    );
   hypervisor.onDomainGone = (domain: Domain) => loop.remove(domain.domid);
   hypervisor.onHostShutdown = reason => down(0, `dom0 shut the host down (reason ${reason})`);
   processes.onExit = (domain, end) => {

@@ -1,6 +1,6 @@
 // Which vCPU may run. The policies decide; this carries it out, with words in the vCPUs' pages, and with SIGSTOP for
 // those who do not yield. Truth is the CPU time Linux has counted: what a guest says of itself is a hint.
-import { XENOLITH_WANT_grant, XENOLITH_WANT_nothing } from '#pvbus';
+import { XEN_SCHEDULER_RTDS, XENOLITH_WANT_grant, XENOLITH_WANT_nothing } from '#pvbus';
 import type { Domain, Vcpu } from '../domain.ts';
 import { CpuSet } from '../policies/cpu-set.ts';
 import { Timer } from '../timers.ts';
@@ -18,6 +18,11 @@ export class Scheduler {
   private readonly members = new Map<Domain, Member>();
   private readonly pools = new Set<Cpupool>();
   private nextId = 0;
+  /**
+   * Called when the pCPUs change that nobody keeps deadlines on: all, when there are no others. Who carries out what this
+   * decides is to run there: beside a guest that computes, Linux lets it wait for milliseconds.
+   */
+  onLeisurely: (pcpus: readonly number[]) => void = () => {};
 
   constructor(parts: SchedulerParts) {
     this.parts = parts;
@@ -66,6 +71,7 @@ export class Scheduler {
     pool.policy.addCpu(cpu, now);
     this.dispatcher.settle(pool, now);
     this.allowAgain(pool);
+    this.tellLeisurely();
   }
   removeCpu(pool: Cpupool, cpu: number): void {
     const now = this.parts.clock.now();
@@ -80,6 +86,11 @@ export class Scheduler {
     slot.pool = undefined;
     this.dispatcher.settle(pool, now);
     this.allowAgain(pool);
+    this.tellLeisurely();
+  }
+  private tellLeisurely(): void {
+    const others = this.pcpus.filter(({ pool }) => pool?.policy.sched_id !== XEN_SCHEDULER_RTDS);
+    this.onLeisurely((others.length > 0 ? others : this.pcpus).map(({ id }) => id));
   }
   /** The pool's pCPUs are others now. */
   private allowAgain(pool: Cpupool): void {

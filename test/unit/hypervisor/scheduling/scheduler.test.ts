@@ -86,6 +86,20 @@ describe('a pool in which each who runs can have a pCPU of its own', () => {
   });
 });
 
+it('says which pCPUs nobody keeps deadlines on, and all when there are none', () => {
+  machine = new SimulatedCpus(2);
+  const { cpupools, scheduler } = machine.rig.hypervisor;
+  const said: (readonly number[])[] = [];
+  scheduler.onLeisurely = pcpus => said.push(pcpus);
+  expect([cpupools.removeCpu(0, 1), cpupools.create(1, XEN_SCHEDULER_RTDS), cpupools.addCpu(1, 1)]).toEqual([0, 1, 0]);
+  expect(said.splice(0).at(-1)).toEqual([0]);
+  scheduler.removeCpu(cpupools.byId(0)!, 0);
+  scheduler.addCpu(cpupools.byId(1)!, 0);
+  expect(said.splice(0).at(-1)).toEqual([0, 1]);
+  expect(cpupools.removeCpu(1, 1)).toBe(0);
+  expect(said.splice(0)).toEqual([[1]]);
+});
+
 describe('a contended pCPU', () => {
   it('is shared by weight, also by one that never yields', () => {
     const threads = [machine.guest(hog), machine.guest(hostile), machine.guest(hog)];
