@@ -7,12 +7,13 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { runPaths, socketTransport, XenstoreClient } from '#pvbus';
 import { formattedDisk, mounted } from '../../support/fatfs.ts';
 import { dist, HostRig } from '../../support/host-rig.ts';
 import { MemoryDisk } from '../../support/memory-disk.ts';
-import { eventually } from '../../support/processes.ts';
+import { eventually, processOfDomain } from '../../support/processes.ts';
 import { seededRandom } from '../../support/random.ts';
 
 const ROUNDS = 3;
@@ -24,12 +25,6 @@ import { files, http, system } from 'xenolith';
 export default async function main() {
   await http.serve(80, ({ method, text }) => {
     if (method !== 'POST') return 'up';
-    const [, delay] = /^die in (\\d+) ms$/.exec(text()) ?? [];
-    if (delay) {
-      // Not at once: in the middle of what comes next.
-      setTimeout(() => globalThis.process.kill(globalThis.process.pid, 'SIGKILL'), Number(delay));
-      return 'soon';
-    }
     files.appendFile('notes.txt', text() + '\\n', { sync: true });
     return { status: 201 };
   });
@@ -55,15 +50,15 @@ afterAll(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-function send(port: number, method: string, body = ''): Promise<number | string> {
+/** A guest that is dead and preserved answers no more; `signal` says so. */
+function send(port: number, method: string, body: string, signal: AbortSignal): Promise<number | string> {
   return new Promise(resolve => {
-    const outgoing = request({ port, method, path: '/', timeout: 30_000 }, response => {
+    const outgoing = request({ port, method, path: '/', signal }, response => {
       response.resume();
       response.on('end', () => resolve(response.statusCode ?? 0));
       response.on('error', error => resolve(error.message));
     });
     outgoing.on('error', error => resolve(error.message));
-    outgoing.on('timeout', () => outgoing.destroy(new Error('timeout')));
     outgoing.end(body);
   });
 }
@@ -120,17 +115,19 @@ it('fault 13: keeps every note it answered for, and an image without a fault, wh
     const key = `/local/domain/0/backend/pvcalls/${domid}/0/listening-80`;
     await eventually('the guest listens', () => xs.exists(key));
     const port = Number(await xs.read(key));
-    let dead = false;
+    const dead = new AbortController();
     const clients = Array.from({ length: CLIENTS }, async (_, client) => {
-      for (let i = 0; !dead; i++) {
+      for (let i = 0; !dead.signal.aborted; i++) {
         const note = `round ${round} client ${client} note ${i}`;
-        if ((await send(port, 'POST', note)) === 201) acknowledged.push(note);
+        if ((await send(port, 'POST', note, dead.signal)) === 201) acknowledged.push(note);
       }
     });
     await eventually('notes are taken', () => acknowledged.some(note => note.startsWith(`round ${round} `)));
-    await send(port, 'POST', `die in ${Math.round(20 + 60 * random())} ms`);
+    const victim = processOfDomain(Number(domid), rig.processes());
+    await pause(20 + 60 * random());
+    process.kill(victim, 'SIGKILL');
     await eventually('xl list shows the crash', async () => /^notes .*sc-/m.test((await rig.xl('list')).stdout));
-    dead = true;
+    dead.abort();
     await Promise.all(clients);
 
     const volume = mounted(new MemoryDisk(new Uint8Array(readFileSync(image))));

@@ -12,7 +12,7 @@ import {
   WakeWords,
 } from '#pvbus';
 
-const ROUNDS = 1_000_000;
+const ROUNDS = Number(process.env.XENOLITH_TEST_ROUNDS ?? 200_000);
 
 function sleeper(bell: Doorbell): { words: WakeWords; futexes: FutexSet } {
   const words = new WakeWords();
