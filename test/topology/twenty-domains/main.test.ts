@@ -1,5 +1,5 @@
-// Twenty domains at once, over and over (XENOLITH_TEST_ROUNDS). Each has what a domain can have: a disk, an interface, a port of
-// the host. Of all of them nothing is left: no process, descriptor, memfd, event channel, grant, pool,
+// Twenty domains at once, over and over (XENOLITH_TEST_ROUNDS). Each has what a domain can have: a disk, an interface,
+// a port of the host. Of all of them nothing is left: no process, descriptor, memfd, event channel, grant, pool,
 // xenstore node or file.
 import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
