@@ -96,7 +96,6 @@ export class Dom0 {
     const vbds = createBlkback({ xs, log, thread: blkback });
     const vifs = createNetback({ xs, log, thread: netback });
     this.#backends = [vbds, vifs, pvcallsBackend(xs, log, pvcalls)];
-    await Promise.all(this.#backends.map(backend => backend.start()));
 
     this.#toolstack = new Toolstack({
       xc: this.#xc,
@@ -112,6 +111,9 @@ export class Dom0 {
       },
       counters: deviceCounters({ blkback, netback, vbds, vifs }),
     });
+    // order: a device that ends its backend is not to do so again and again when its domain is dead already.
+    if (successor) await this.#toolstack.letGoOfTheDead();
+    await Promise.all(this.#backends.map(backend => backend.start()));
     if (successor) await this.#toolstack.goOn();
     else await this.#toolstack.start();
     const shutdown = (): void => void this.shutdownHost();

@@ -174,6 +174,14 @@ export class Toolstack {
     await this.#parts.watch.start();
     await this.faults.start();
   }
+  /** Before the backends look: the devices of domains that have ended, or are to, are taken down and not served again. */
+  async letGoOfTheDead(): Promise<void> {
+    const { xc, xs, records } = this.#parts;
+    for (const { domid, shutdown, dying } of xc.domainInfoList()) {
+      if (!shutdown && !dying && records.get(domid)?.phase !== 'going') continue;
+      for (const device of await listDevices(xs, domid)) await unplug(xs, device);
+    }
+  }
   /** Instead of `start`, when another one has ended. Resolves when everything is as it should be, or will be soon. */
   async goOn(): Promise<void> {
     const { xc } = this.#parts;
