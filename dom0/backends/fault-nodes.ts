@@ -89,9 +89,11 @@ export class FaultNodes {
     try {
       for (const name of this.#stale) {
         this.#stale.delete(name);
-        // A device that was unplugged meanwhile must not come back as this node alone.
-        if ((await readKey(this.#xs, `${this.#path}/faults/${name}`)) === undefined) continue;
-        await this.#xs.write(`${this.#path}/injected/${name}`, JSON.stringify(this.#told.get(name)));
+        await this.#xs.transaction(async tx => {
+          // A device that was unplugged meanwhile must not come back as this node alone.
+          if ((await readKey(this.#xs, `${this.#path}/faults/${name}`, tx)) === undefined) return;
+          await this.#xs.write(`${this.#path}/injected/${name}`, JSON.stringify(this.#told.get(name)), tx);
+        });
       }
     } catch (error) {
       this.#log.error(`${this.#path}/injected: ${error instanceof Error ? error.message : error}`);

@@ -112,7 +112,7 @@ function named(devid: number, keys: readonly string[], numbers: readonly number[
   return Object.fromEntries([['devid', devid], ...keys.map((key, i) => [key, numbers[i] ?? 0])]);
 }
 
-/** False when it does not answer in time. */
+/** False when it does not answer in time, or is gone. */
 async function ask(xs: XenstoreClient, domid: Domid): Promise<boolean> {
   const data = `${domainPath(domid)}/data`;
   // One more than any before, also than those of a toolstack before this one.
@@ -127,7 +127,13 @@ async function ask(xs: XenstoreClient, domid: Domid): Promise<boolean> {
   }, ANSWER_MS);
   await xs.watch(`${data}/answered`, token, () => changed());
   try {
-    await xs.write(`${data}/asked`, String(number));
+    const isThere = await xs.transaction(async tx => {
+      // One that is gone must not come back as this node alone.
+      if ((await readKey(xs, domainPath(domid), tx)) === undefined) return false;
+      await xs.write(`${data}/asked`, String(number), tx);
+      return true;
+    });
+    if (!isThere) return false;
     for (;;) {
       // order: listen, then look; a change in between is heard.
       const next = new Promise<void>(resolve => {

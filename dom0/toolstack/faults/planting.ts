@@ -61,10 +61,8 @@ export class Planting {
       for (const device of await this.#devicesOf(domid)) {
         if (!(await this.#isFor(fault.fault, device))) continue;
         const { path, value } = await this.#node(fault, device);
-        // A device that was unplugged meanwhile must not come back as this node alone.
-        if ((await readKey(this.#parts.xs, `${device.backend}/state`)) === undefined) continue;
         await this.#watch(device.backend);
-        await this.#parts.xs.write(path, value);
+        await this.#write(device.backend, path, value);
       }
     }
     await this.#settled(fault);
@@ -106,8 +104,18 @@ export class Planting {
     if (backends.length > 0) await this.#parts.settled(backends.map(backend => ({ backend })));
   }
   async #again(path: string): Promise<void> {
-    const value = await readKey(this.#parts.xs, path);
-    if (value !== undefined) await this.#parts.xs.write(path, value);
+    const { xs } = this.#parts;
+    await xs.transaction(async tx => {
+      const value = await readKey(xs, path, tx);
+      if (value !== undefined) await xs.write(path, value, tx);
+    });
+  }
+  /** Nothing below a device that was unplugged meanwhile: it must not come back as this node alone. */
+  async #write(backend: string, path: string, value: string): Promise<void> {
+    const { xs } = this.#parts;
+    await xs.transaction(async tx => {
+      if ((await readKey(xs, `${backend}/state`, tx)) !== undefined) await xs.write(path, value, tx);
+    });
   }
   /** Resolves when all that was known up to now is told. */
   async heard(): Promise<void> {
@@ -198,7 +206,7 @@ export class Planting {
     const struck = Number((await readKey(xs, `${backend}/struck/${fault.name}`)) ?? 0);
     if (process.injection <= struck) return;
     // order: noted, then done: it may be this very process that ends, and the next one must not end for the same.
-    await xs.write(`${backend}/struck/${fault.name}`, String(process.injection));
+    await this.#write(backend, `${backend}/struck/${fault.name}`, String(process.injection));
     await strike(Number(backendDomid), process);
   }
 

@@ -11,6 +11,7 @@ import {
   backendDomidOf,
   countersIn,
   driverDomainCounters,
+  driverDomainsSettled,
   isOwnDriverDomain,
   mergedCounters,
   servedByUs,
@@ -158,6 +159,11 @@ describe('untrusted: a driver domain', () => {
   });
   it('that does not answer is not waited for long', async () => {
     expect((await counted())?.wr_req).toBe(0);
+  });
+  it('that has gone meanwhile gets no node again by being asked', async () => {
+    await xs.rm('/local/domain/1');
+    await driverDomainsSettled({ xs, records }, [paths]);
+    expect(await xs.exists('/local/domain/1')).toBe(false);
   });
   it('that names a script has none run', async () => {
     const trace = join(dir, 'it-ran');
