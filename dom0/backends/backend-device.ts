@@ -462,10 +462,13 @@ export class BackendDevice {
 
   /** With the directory of the frontend's domain, when nothing else is in it. */
   async #removeError(): Promise<void> {
+    const xs = this.#xs;
     const own = parentOf(errorPath(this.path));
     try {
-      await this.#xs.rm(own);
-      if ((await this.#xs.directory(parentOf(own))).length === 0) await this.#xs.rm(parentOf(own));
+      await xs.transaction(async tx => {
+        await xs.rm(own, tx);
+        if ((await xs.directory(parentOf(own), tx)).length === 0) await xs.rm(parentOf(own), tx);
+      });
     } catch {
       // There was none, or xenstored is gone.
     }
