@@ -112,7 +112,7 @@ export class Ledger {
   }
   #append(changes: readonly Change[]): XenError | undefined {
     this.#batch.clear();
-    this.#put(changes);
+    put(this.#batch, changes);
     try {
       // What could not be kept before is in the tables: the file is to be written anew.
       if (this.#file === undefined) this.#compact();
@@ -138,11 +138,6 @@ export class Ledger {
     }
   }
 
-  #put(changes: readonly Change[]): void {
-    const bytes = packr.pack(changes);
-    this.#batch.put(this.#batch.begin(CHANGES, bytes.length), bytes);
-    this.#batch.end();
-  }
   #apply([table, key, value]: Change): void {
     if (value === undefined) this.#of(table).delete(key);
     else this.#of(table).set(key, value);
@@ -157,12 +152,8 @@ export class Ledger {
   #compact(): void {
     const batch = new Batch();
     batch.header(FORMAT);
-    for (const [table, entries] of this.#tables) {
-      if (entries.size === 0) continue;
-      const bytes = packr.pack([...entries].map(([key, value]): Change => [table, key, value]));
-      batch.put(batch.begin(CHANGES, bytes.length), bytes);
-      batch.end();
-    }
+    // One by one: a record has a longest length, a table has none.
+    for (const [table, entries] of this.#tables) for (const [key, value] of entries) put(batch, [[table, key, value]]);
     const file = this.#disk.create();
     try {
       file.append(batch.bytes);
@@ -176,6 +167,12 @@ export class Ledger {
     this.#length = batch.length;
     this.#compacted = batch.length;
   }
+}
+
+function put(batch: Batch, changes: readonly Change[]): void {
+  const bytes = packr.pack(changes);
+  batch.put(batch.begin(CHANGES, bytes.length), bytes);
+  batch.end();
 }
 
 /** What is in it is not to be changed in place. */

@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { recordsOf } from '../../../../dom0/journal-file.ts';
 import { Ledger } from '../../../../dom0/toolstack/ledger.ts';
 import { MemoryDisk } from '../../../support/memory-journal.ts';
 import { ListLog } from '../../../support/xenstore-rig.ts';
@@ -76,6 +77,15 @@ describe('what the toolstack notes', () => {
     for (let i = 0; i < 4000; i++) domains.set(1, 'x'.repeat(1000) + i);
     expect(disk.file!.bytes.length).toBeLessThan(1.2 * 2 ** 20);
     expect(found()).toEqual([[1, `${'x'.repeat(1000)}3999`]]);
+  });
+  it('is written anew in records of one entry each: a table may outgrow the longest record', () => {
+    const domains = Ledger.begin(disk, log).table<string>('domains');
+    for (let i = 0; i < 1100; i++) domains.set(i % 3, 'x'.repeat(1000));
+    const { bytes } = disk.file!;
+    const sizes = [...recordsOf(bytes, 16)].map(({ body }) => body.length);
+    expect(bytes.length).toBeLessThan(2 ** 20);
+    expect(Math.max(...sizes)).toBeLessThan(1100);
+    expect(found()).toHaveLength(3);
   });
 });
 
