@@ -10,9 +10,10 @@ export class LateWork {
 
   /** In the order in which they came, where times are equal. */
   add(atNs: number, run: () => void): void {
-    const behind = this.#late.findIndex(one => one.atNs > atNs);
-    if (behind < 0) this.#late.push({ atNs, run });
-    else this.#late.splice(behind, 0, { atNs, run });
+    // From the end: what comes last is nearly always due last.
+    let at = this.#late.length;
+    while (at > 0 && this.#late[at - 1]!.atNs > atNs) at--;
+    this.#late.splice(at, 0, { atNs, run });
   }
   get length(): number {
     return this.#late.length;

@@ -131,7 +131,7 @@ const FIELDS: Readonly<Record<keyof Fault, Reader>> = {
   shift: duration(-MAX_MS),
 };
 /** Every key of a fault. */
-export const FAULT_KEYS: readonly string[] = Object.keys(FIELDS);
+const FAULT_KEYS: readonly string[] = Object.keys(FIELDS);
 const EVERYWHERE = new Set(['name', 'part', 'op', ...'nth every from after probability while times for'.split(' ')]);
 
 const isMap = (value: unknown): value is Record<string, unknown> =>
