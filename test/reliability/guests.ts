@@ -105,6 +105,10 @@ export class Guest {
   /** What is wrong with its image, given what it has said. */
   check(): string[] {
     this.listen();
-    return checkImage(this.#image, this.acked).map(what => `${this.name}: ${what}`);
+    const { acked } = this;
+    const first = new Set(checkImage(this.#image, acked));
+    // Linux lets a reader see half of a write that is under way: what is wrong stays so.
+    const wrong = first.size === 0 ? [] : checkImage(this.#image, acked).filter(what => first.has(what));
+    return wrong.map(what => `${this.name}: ${what}`);
   }
 }
