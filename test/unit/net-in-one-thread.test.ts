@@ -177,6 +177,20 @@ describe('a guest that misbehaves', () => {
 });
 
 describe('a guest that writes senseless indices into its rings', () => {
+  it('and is unplugged later takes nobody off the bridge who has come since', async () => {
+    const a = await rig.guest();
+    const hostile = new HostileNetfront(rig).connectWithControl();
+    hostile.set('tx', 'req_prod', 257);
+    rig.settle();
+    const late = await rig.guest();
+    hostile.disconnect();
+    let got = 0;
+    late.vif.onFrame(() => got++);
+    a.vif.send(frameTo(late.vif.mac, a.vif.mac, 60), 60);
+    rig.settle();
+    expect(got).toBe(1);
+  });
+
   it.each([
     ['tx', 257],
     ['tx', 2 ** 31],

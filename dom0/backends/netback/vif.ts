@@ -160,7 +160,10 @@ export class Vif implements BridgePort {
       throw error;
     }
     this.bridgePort = bridge.attach(this, mac);
-    this.undo.push(() => bridge.detach(this.bridgePort));
+    this.undo.push(() => {
+      // One that was disabled has left the bridge already, and another one may have its number since.
+      if (this.broken === undefined) bridge.detach(this.bridgePort);
+    });
   }
 
   /** Is the address at byte `at` of a frame's header its guest's? */
