@@ -158,7 +158,8 @@ export class SimDom0 implements Part {
       if (!first) core.replaceThread(core.dom0.domain.vcpus[id]!);
       const vcpu = process.thread(core.dom0, id);
       if (!first) this.#closeInherited(vcpu);
-      events.install(process, vcpu, port => port === this.#storePort);
+      // A guest that waits for no answer, only for packets, does not look for itself.
+      events.install(process, vcpu, port => port === this.#storePort || id === NETBACK_VCPU);
       return vcpu;
     };
     const log = host.logOf('dom0', process);
