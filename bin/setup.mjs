@@ -100,6 +100,7 @@ async function bundleInto(outdir, bundle) {
         hypervisor: 'hypervisor/main.ts',
         'hypervisor-core': 'hypervisor/core-thread.ts',
         'hypervisor-launcher': 'hypervisor/confinement/launcher-thread.ts',
+        'shell-test': 'hypervisor/confinement/shell-test.ts',
         dom0: 'dom0/main.ts',
         'driver-domain': 'dom0/driver-domain/main.ts',
         'blkback-thread': 'dom0/backends/blkback/thread.ts',

@@ -2,11 +2,12 @@
 // rehearse. What it starts is what the domain builder has left in the domain's memory: the kernel that is loaded
 // already only if it is the same, byte for byte. Once it has its domain it opens no file, and from then on cannot.
 // `domain-shell.cjs PARENT LAYERS BYTES`: the pid that getppid says; XENOLITH_LAYER_*; what of its memory is none of a
-// domain's, as Linux counts. Prints `pid N` when it is there: N is
-// its number where /proc was mounted, which is not its own when it has a namespace for that.
+// domain's, as Linux counts. Prints `pid N` when it is there: N is its number where /proc was mounted, which is not its
+// own when it has a namespace for that; then what its self-test tries, and `fit` when all of that went well.
 import { readlinkSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import {
+  abortByExit,
   bootMemory,
   type ControlMessage,
   closeFd,
@@ -82,6 +83,8 @@ function isTaken(): boolean {
   return taken;
 }
 
+const say = (line: string): void => void writeSync(1, `${line}\n`);
+
 async function main(): Promise<void> {
   const confinement = new Confinement(Number(process.argv[3]), Number(process.argv[4]));
   const installed = new InstalledKernel(join(__dirname, 'domu-kernel.js'), why =>
@@ -90,7 +93,10 @@ async function main(): Promise<void> {
   if (!isTaken()) installed.load();
   if (!isTaken()) await installed.rehearse();
   confinement.whileWaiting();
-  if (!isTaken()) await selfTest(collectGarbage);
+  if (!isTaken()) {
+    await selfTest(collectGarbage, what => say(`tries ${what}`));
+    say('fit');
+  }
   // What that left behind would be collected in the middle of the domain's start.
   if (!isTaken()) collectGarbage?.();
   // So would be acted upon what the collector has left to the event loop.
@@ -117,7 +123,8 @@ async function main(): Promise<void> {
 }
 
 dieWithParent(Number(process.argv[2]));
-writeSync(1, `pid ${readlinkSync('/proc/self')}\n`);
+abortByExit();
+say(`pid ${readlinkSync('/proc/self')}`);
 main().catch(error => {
   writeSync(2, `domain-shell: ${error instanceof Error ? error.stack : error}\n`);
   exitProcess(1);

@@ -3,8 +3,15 @@
 import { fileURLToPath } from 'node:url';
 import { execa, type Options, type ResultPromise } from 'execa';
 import { runPaths } from '#pvbus';
+import { type Tools, withoutNetwork } from './confinement/launch-command.ts';
 import type { Program, ToMain } from './process-messages.ts';
 
+interface Host {
+  readonly runDir: string;
+  readonly logFd: number;
+  /** Where there are namespaces. */
+  readonly tools: Tools | undefined;
+}
 interface Callbacks {
   spawned(id: number, pid: number): void;
   /** `failure`: it has not come to be, and why. */
@@ -22,14 +29,14 @@ const DOM0_FLAGS = ['--min-semi-space-size=4'];
 
 /** Is it the 'error' of a child that `spawn` of ChildProcesses has never got hold of? Of that it has told. */
 export const isLostChild = (error: Error & { code?: string; syscall?: string }): boolean =>
-  (error.code === 'EMFILE' || error.code === 'ENFILE') && error.syscall === `spawn ${process.execPath}`;
+  (error.code === 'EMFILE' || error.code === 'ENFILE') && error.syscall?.startsWith('spawn ') === true;
 
 export class ChildProcesses {
-  private readonly host: { readonly runDir: string; readonly logFd: number };
+  private readonly host: Host;
   private readonly callbacks: Callbacks;
   private readonly running = new Map<number, ResultPromise>();
 
-  constructor(host: { readonly runDir: string; readonly logFd: number }, callbacks: Callbacks) {
+  constructor(host: Host, callbacks: Callbacks) {
     this.host = host;
     this.callbacks = callbacks;
   }
@@ -37,7 +44,7 @@ export class ChildProcesses {
   spawn({ id, program, sockets, vcpus, start, failures }: Extract<ToMain, { op: 'spawn' }>): void {
     const file = fileURLToPath(new URL(`./${program}`, import.meta.url));
     const ofDom0 = program !== 'driver-domain.js';
-    const { runDir } = this.host;
+    const { runDir, tools } = this.host;
     const args = ['--parent', String(process.pid)];
     if (ofDom0) args.push('--run-dir', runDir);
     if (start === 'successor') args.push('--successor');
@@ -53,10 +60,11 @@ export class ChildProcesses {
       reject: false,
       forceKillAfterDelay: false,
     };
-    const flags = [...NODE_FLAGS, ...DOM0_FLAGS];
+    const node = { file: process.execPath, args: [...NODE_FLAGS, ...DOM0_FLAGS, file, ...args] };
+    const command = ofDom0 || tools === undefined ? node : withoutNetwork(tools, node);
     let child: ResultPromise;
     try {
-      child = execa(process.execPath, [...flags, file, ...args], options);
+      child = execa(command.file, command.args, options);
     } catch (error) {
       // execa does not expect a child without streams, which is what Node makes of EMFILE (see isLostChild).
       const why = error instanceof Error ? error.message : String(error);

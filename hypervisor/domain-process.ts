@@ -23,6 +23,7 @@ import {
   vcpuFrame,
   XEN_EBUSY,
   XEN_ENOENT,
+  XEN_ENOEXEC,
   XEN_ENOMEM,
   XEN_EOPNOTSUPP,
   XEN_ESRCH,
@@ -133,6 +134,8 @@ export class ProcessTable implements DomainProcesses {
   private readonly comebacks = new WeakMap<Domain, Map<Program, Comeback>>();
   private vacancies: Vacancy[] = [];
   private shell: Shell | undefined;
+  /** How a shell that waited has ended; until another one's self-test goes well, no domain gets one. */
+  private unfit: string | undefined;
   private prepareAt: number | undefined;
   private nextId = 1;
 
@@ -190,7 +193,16 @@ export class ProcessTable implements DomainProcesses {
   ): Process {
     const id = this.nextId++;
     const cpuTimeNs = before;
-    const unborn = { firstNs: 0, pid: 0, pidfd: -1, stopped: false, killed: false, exited: false, heldUntil: undefined, heir: undefined };
+    const unborn = {
+      firstNs: 0,
+      pid: 0,
+      pidfd: -1,
+      stopped: false,
+      killed: false,
+      exited: false,
+      heldUntil: undefined,
+      heir: undefined,
+    };
     const known = { places: new Map(), threads: new Map(), numbers: new Map() };
     const process: Process = { id, program, domain: undefined, vcpus, cpuTimeNs, before, ...known, ...unborn };
     this.processes.set(id, process);
@@ -206,7 +218,10 @@ export class ProcessTable implements DomainProcesses {
     try {
       if (domain.domid === 0) for (const { program, vcpus } of DOM0) this.startProgram(domain, program, vcpus);
       else if (service !== undefined) this.startProgram(domain, service, numbersOf(domain.vcpus));
-      else this.takeShell(domain);
+      else if (this.unfit !== undefined) {
+        this.log.error(`dom${domain.domid} gets no process: shells end before they are a domain's: ${this.unfit}`);
+        return -XEN_ENOEXEC;
+      } else this.takeShell(domain);
       return 0;
     } catch (error) {
       return this.refused(`dom${domain.domid} gets no process`, error);
@@ -385,6 +400,7 @@ export class ProcessTable implements DomainProcesses {
     if (!process) return;
     if (message.op === 'spawned') this.spawned(process, message.pid, message.pidfd);
     else if (message.op === 'exited') this.ended(process, message);
+    else if (message.op === 'fit') this.unfit = undefined;
     else if (message.op === 'said') this.said(process, message.line);
     else if (process.domain) this.comeback(process.domain, process.program).serves(monotonicNow());
   }
@@ -400,7 +416,7 @@ export class ProcessTable implements DomainProcesses {
     else if (process.stopped && pidfd >= 0) this.signal(pidfd, signals.SIGSTOP);
     for (const [vcpu, pcpus] of process.places) this.allow(process, vcpu, pcpus);
   }
-  private ended(process: Process, { code, signal, failure }: Extract<ToCore, { op: 'exited' }>): void {
+  private ended(process: Process, { code, signal, failure, detail }: Extract<ToCore, { op: 'exited' }>): void {
     process.exited = true;
     this.processes.delete(process.id);
     if (process.pidfd >= 0) closeFd(process.pidfd);
@@ -408,9 +424,13 @@ export class ProcessTable implements DomainProcesses {
     const { domain } = process;
     this.belongs(process, undefined);
     if (!domain) {
-      this.unused(process, failure ?? signal ?? `exit code ${code}`);
+      const how = failure ?? signal ?? `exit code ${code}`;
+      const known = detail === undefined ? how : `${how}, ${detail}`;
+      if (process === this.shell?.process && failure === undefined && signal !== 'SIGKILL') this.isUnfit(known);
+      else this.unused(process, known);
       return;
     }
+    if (detail !== undefined) this.log.warn(`the process of dom${domain.domid} has ended: ${signal}, ${detail}`);
     this.spent.set(domain, new Map(this.spent.get(domain)).set(process.vcpus[0]!, process.cpuTimeNs));
     for (const vcpu of process.vcpus) (domain.vcpus[vcpu]!.link as SocketLink | undefined)?.close();
     const crash = failure ?? crashRecord(domain.memory, domain.layout, process.vcpus);
@@ -418,13 +438,20 @@ export class ProcessTable implements DomainProcesses {
     if (REPLACEABLE.has(process.program) && !domain.dying && !domain.isShutDown) this.replace(domain, process, end);
     else this.onExit(domain, end);
   }
+  /** A shell that waited has ended by itself: this Node, under this machine's filter, is none for a domain. */
+  private isUnfit(how: string): void {
+    if (how !== this.unfit) this.log.error(`a shell has ended before it was a domain's: ${how}; domains get none`);
+    this.unfit = how;
+    this.noShell();
+  }
+  private noShell(): void {
+    closeFd(this.shell!.socket);
+    this.shell = undefined;
+    this.prepareAt = monotonicNow() + SHELL_RETRY_NS;
+  }
   /** One that was no domain's has ended. */
   private unused(process: Process, how: string): void {
-    if (this.shell?.process === process) {
-      closeFd(this.shell.socket);
-      this.shell = undefined;
-      this.prepareAt = monotonicNow() + SHELL_RETRY_NS;
-    }
+    if (this.shell?.process === process) this.noShell();
     for (const other of this.processes.values()) {
       if (other.heir?.process !== process) continue;
       this.disinherit(other);

@@ -15,14 +15,17 @@ import {
   Mailbox,
   makeRunDir,
   openProcess,
+  prepareFilter,
   removeSockets,
   runPaths,
   setLimit,
   streamLog,
   systemClock,
   threadFile,
+  XENOLITH_LAYER_seccomp,
 } from '#pvbus';
 import { ChildProcesses, isLostChild } from './child-processes.ts';
+import { hostPolicy } from './confinement/host-policy.ts';
 import { takeLayers } from './confinement/layers.ts';
 import { ShellLauncher } from './confinement/shell-launcher.ts';
 import type { CoreThreadData } from './core-thread.ts';
@@ -58,8 +61,10 @@ setLimit('core', NO_CORE);
 const layers = takeLayers();
 for (const [layer, why] of layers.missing) log.warn(`domains are not confined by ${layer}: ${why}`);
 
+if ((layers.bits & XENOLITH_LAYER_seccomp) !== 0) prepareFilter(hostPolicy)();
+
 const children = new ChildProcesses(
-  { runDir: dir, logFd },
+  { runDir: dir, logFd, tools: layers.tools },
   {
     spawned: (id, pid) => {
       const pidfd = openProcess(pid);
@@ -78,8 +83,14 @@ const children = new ChildProcesses(
 );
 
 // What ends with the host is nothing to act upon.
-function exited(id: number, code: number | undefined, signal: string | undefined, failure: string | undefined): void {
-  if (!ending) mailbox.post({ op: 'exited', id, code, signal, failure });
+function exited(
+  id: number,
+  code: number | undefined,
+  signal: string | undefined,
+  failure: string | undefined,
+  detail?: string,
+): void {
+  if (!ending) mailbox.post({ op: 'exited', id, code, signal, failure, detail });
 }
 
 let ending = false;
@@ -88,6 +99,7 @@ let ready = false;
 const mailbox = new Mailbox(message => hear(message as ToMain));
 const shells = new ShellLauncher(layers, {
   spawned: (id, pid, pidfd) => mailbox.post({ op: 'spawned', id, pid, pidfd }),
+  fit: id => mailbox.post({ op: 'fit', id }),
   said: (id, line) => mailbox.post({ op: 'said', id, line }),
   exited,
   failed: error => end(70, `the launching thread failed: ${error.stack ?? error.message}`),

@@ -19,6 +19,8 @@ export type ToCore =
   | { readonly op: 'spawned'; readonly id: number; readonly pid: number; readonly pidfd: number }
   /** It has said that it serves. */
   | { readonly op: 'served'; readonly id: number }
+  /** The self-test of a shell went well. */
+  | { readonly op: 'fit'; readonly id: number }
   /** A line that a shell has printed, or the domain it has become. */
   | { readonly op: 'said'; readonly id: number; readonly line: string }
   | {
@@ -28,6 +30,8 @@ export type ToCore =
       readonly signal: string | undefined;
       /** Why it has not come to be. */
       readonly failure?: string | undefined;
+      /** What is known of how it came to that. */
+      readonly detail?: string | undefined;
     };
 
 /**

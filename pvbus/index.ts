@@ -33,6 +33,7 @@ export * from './control.ts';
 export * from './cpu-range.ts';
 export * from './domain-config.ts';
 export * from './doorbell.ts';
+export * from './engine-syscalls.ts';
 export * from './errors.ts';
 export * from './event-channel.ts';
 export * from './event-pump.ts';

@@ -27,6 +27,7 @@ const SECCOMP_SET_MODE_FILTER = 1;
 const SECCOMP_GET_ACTION_AVAIL = 2;
 const SECCOMP_RET_KILL_PROCESS = 0x8000_0000;
 const SECCOMP_FILTER_FLAG_TSYNC = 1;
+const SECCOMP_FILTER_FLAG_LOG = 2;
 const O_PATH_CLOEXEC = 0o10000000 | 0o2000000;
 
 /** Linux's number of each limit that is set here. */
@@ -92,8 +93,8 @@ export class SeccompFilter {
     this.#fprog = address;
   }
   /** From now on and beside those that are there, on this thread or on every one of the process. Needs no_new_privs. */
-  install(seccomp: number, everyThread: boolean): void {
-    const flags = everyThread ? SECCOMP_FILTER_FLAG_TSYNC : 0;
+  install(seccomp: number, everyThread: boolean, inLog: boolean): void {
+    const flags = (everyThread ? SECCOMP_FILTER_FLAG_TSYNC : 0) | (inLog ? SECCOMP_FILTER_FLAG_LOG : 0);
     const result = call(seccomp, SECCOMP_SET_MODE_FILTER, flags, this.#fprog);
     check('seccomp', result);
     if (result > 0) throw new Error(`seccomp: thread ${result} has a filter of its own`);

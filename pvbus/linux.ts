@@ -44,6 +44,7 @@ const f = {
   ioctl: libc.func('int ioctl(int fd, unsigned long request, intptr_t argument)'),
   getppid: libc.func('int getppid()'),
   exit_group: libc.func('void _exit(int status)'),
+  signal: libc.func('intptr_t signal(int signal, intptr_t handler)'),
   kill: libc.func('int kill(int pid, int signal)'),
   pidfd_open: libc.func(`int syscall(${long} nr, int pid, int flags)`),
   pidfd_send_signal: libc.func(`int syscall(${long} nr, int pidfd, int signal, intptr_t info, int flags)`),
@@ -442,6 +443,15 @@ export function nodeLoopFd(): number {
 export function dieWithParent(parent: number, signal = SIGKILL): void {
   f.prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0);
   if (f.getppid() !== parent) exitProcess(1);
+}
+/** The status of a process that has called abort(3) after `abortByExit`. */
+export const ABORTED = 6;
+/**
+ * The first process of a pid namespace does not die of SIGABRT: abort(3) would end it by SIGSEGV. From here on its handler
+ * is _exit(2) itself, which takes the signal's number for a status.
+ */
+export function abortByExit(): void {
+  f.signal(ABORTED, Number(koffi.address(libc.symbol('_exit', 'void'))));
 }
 /** End this process at once, also while its other threads are blocked in system calls. */
 export function exitProcess(status: number): never {

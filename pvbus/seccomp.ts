@@ -20,6 +20,8 @@ export interface Policy {
   readonly rules: Readonly<Partial<Record<SyscallName, Rule>>>;
   /** Of calls that are not in `rules`. */
   readonly otherwise: Verdict;
+  /** Linux's log (dmesg) is to name each call that fails. Not where the process may be hostile: it would fill that. */
+  readonly inLog?: boolean;
 }
 
 const AUDIT_ARCH_X86_64 = 0xc000_003e;
@@ -89,6 +91,10 @@ export function assemble({ rules, otherwise }: Policy): Uint8Array {
   return bytes;
 }
 
+/** Of a number, in which Linux's log names it. */
+export const syscallName = (nr: number): string =>
+  Object.entries(SYSCALLS_X64).find(([, number]) => number === nr)?.[0] ?? `system call ${nr}`;
+
 /** Why there can be no filter on this machine; undefined when there can. */
 export function whyNoSeccomp(): string | undefined {
   if (process.arch !== 'x64') return `no table of system calls for ${process.arch}`;
@@ -101,5 +107,5 @@ export function whyNoSeccomp(): string | undefined {
  */
 export function prepareFilter(policy: Policy): (whose?: 'process' | 'thread') => void {
   const filter = new SeccompFilter(assemble(policy));
-  return (whose = 'process') => filter.install(SYSCALLS_X64.seccomp, whose === 'process');
+  return (whose = 'process') => filter.install(SYSCALLS_X64.seccomp, whose === 'process', policy.inLog === true);
 }

@@ -13,6 +13,8 @@ import {
   systemClock,
   vcpuSockets,
 } from '#pvbus';
+import { confine } from '../confinement/confine.ts';
+import { driverDomainPolicy } from '../confinement/policies.ts';
 import { DriverDomain } from './driver-domain.ts';
 
 const { values } = parseArgs({
@@ -35,6 +37,7 @@ crashOnUncaught(vcpu);
 // order: nothing of the domain before it is unpaused; its builder is still at work.
 awaitRun(vcpu);
 const log = streamLog(process.stderr, `dom${vcpu.domid}`, systemClock);
+confine(driverDomainPolicy, log);
 const { successor } = values;
 const domain = new DriverDomain({ vcpu, sockets, log, successor, failures: Number(values.failures) });
 try {

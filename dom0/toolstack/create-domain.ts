@@ -193,7 +193,7 @@ class Creation {
     // order: before it has memory, with which its process comes.
     if (isOwnDriverDomain(this.#config)) xc.setService(domid, XENOLITH_SERVICE_driver_domain);
     // order: the first limit fixes where everything lies in the domain's memory; the second is what it may have now.
-    xc.maxMem(domid, maxmem * 1024);
+    withProcess(() => xc.maxMem(domid, maxmem * 1024));
     xc.maxMem(domid, memory * 1024 + MAXMEM_SLACK_KIB);
     claimPages(xc, domid, memory * PAGES_PER_MIB);
     this.#memoryKept();
@@ -286,4 +286,15 @@ async function allOf(promises: readonly Promise<unknown>[]): Promise<void> {
 export function timeOffset(config: Pick<DomainConfig, 'rtc_timeoffset' | 'localtime'>, clock: Clock): number {
   const zone = config.localtime ? -60 * new Date(clock.wallMs()).getTimezoneOffset() : 0;
   return (config.rtc_timeoffset ?? 0) + zone;
+}
+
+/** With its memory a domain gets its process. */
+function withProcess(call: () => void): void {
+  try {
+    call();
+  } catch (error) {
+    if (!(error instanceof XenError) || error.code !== 'ENOEXEC') throw error;
+    const why = "processes end in their self-test under this host's confinement (host.log and xl doctor say more)";
+    throw new XenError('ENOEXEC', `no process for a domain: ${why}`, error);
+  }
 }

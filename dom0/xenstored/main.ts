@@ -24,6 +24,8 @@ import {
   XenError,
   XS_CONTROL,
 } from '#pvbus';
+import { confine } from '../confinement/confine.ts';
+import { xenstoredPolicy } from '../confinement/policies.ts';
 import { FileDisk, type JournalDisk } from '../journal-file.ts';
 import { ControlFiles } from './control-files.ts';
 import { Daemon } from './daemon.ts';
@@ -185,6 +187,8 @@ const predecessor = values['take-over'];
 try {
   if (predecessor === undefined) start(path);
   else goOnAfter(predecessor);
+  // One that is by itself starts its successor, and keeps what that needs.
+  if (control !== undefined) confine(xenstoredPolicy, log);
 } catch (error) {
   log.error(error instanceof XenError ? error.message : String(error instanceof Error ? error.stack : error));
   exitProcess(1);

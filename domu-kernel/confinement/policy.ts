@@ -1,40 +1,24 @@
 // Which system calls a domain's process may make. What a running V8 does not need is not there; what code may well try
 // fails with EPERM, so that an exception says so; anything else ends the process.
-import { type Policy, type SyscallName, XEN_ENOSYS, XEN_EPERM } from '#pvbus';
-
-type Rules = Policy['rules'];
-const each = (names: readonly SyscallName[], rule: Rules[SyscallName]): Rules =>
-  Object.fromEntries(names.map(name => [name, rule]));
-const names = (text: string): SyscallName[] => text.trim().split(/\s+/) as SyscallName[]; // the test of this file looks
+import {
+  CLONE_THREAD,
+  ENGINE_FCNTL,
+  ENGINE_IOCTL,
+  ENGINE_PRCTL,
+  ENGINE_RUNS,
+  ENGINE_STARTS_THREADS,
+  eachSyscall,
+  type Policy,
+  syscallNames,
+  XEN_ENOSYS,
+  XEN_EPERM,
+} from '#pvbus';
 
 const PROT_EXEC = 4;
 const O_WRITE_OR_CREATE = 0o103;
-const CLONE_THREAD = 0x10000;
-// What V8 and libuv ask of a descriptor: F_GETFD to F_SETFL, F_DUPFD_CLOEXEC, F_GET_SEALS.
-const FCNTL = [1, 2, 3, 4, 1030, 1034];
-// FIONBIO, FIOCLEX, FIONREAD.
-const IOCTL = [0x5421, 0x5451, 0x541b];
-// PR_SET_PDEATHSIG, PR_SET_NAME, PR_GET_NAME, PR_GET_SECCOMP, PR_GET_NO_NEW_PRIVS, PR_SET_VMA.
-const PRCTL = [1, 15, 16, 21, 39, 0x53564d41];
 
-/** What a V8 that runs asks of Linux, and a vCPU of its descriptors and futex words. */
-const RUNNING = names(`
-  futex futex_waitv epoll_pwait epoll_wait epoll_ctl epoll_pwait2 poll ppoll
-  read write readv writev pread64 recvmsg close fstat lseek
-  mprotect pkey_mprotect munmap mremap madvise brk membarrier
-  getpid gettid getppid getuid geteuid getgid getegid getrandom
-  clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time restart_syscall
-  sched_yield sched_getaffinity getcpu getrusage times
-  rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack exit exit_group
-`);
-/** What the start of a thread of Node asks for on top of it. */
-const STARTING = names(`
-  access stat lstat newfstatat statx readlink getdents64 getcwd
-  epoll_create1 eventfd2 pipe2 prlimit64 set_robust_list rseq
-  sched_getparam sched_getscheduler sched_get_priority_max sched_get_priority_min
-`);
 /** What Node's own functions would do, and what people try first. */
-const TRIED = names(`
+const TRIED = syscallNames(`
   open openat openat2 creat mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat symlink symlinkat
   readlinkat chmod fchmod fchmodat chown fchown lchown fchownat utimensat futimesat mknod mknodat umask faccessat faccessat2
   truncate ftruncate fallocate fadvise64 copy_file_range sendfile splice tee vmsplice statfs fstatfs sync syncfs fsync fdatasync
@@ -56,17 +40,17 @@ const TRIED = names(`
 export function waitingPolicy(pid: number): Policy {
   return {
     rules: {
-      ...each(RUNNING, 'allow'),
-      ...each(STARTING, 'allow'),
-      ...each(TRIED, XEN_EPERM),
+      ...eachSyscall(ENGINE_RUNS, 'allow'),
+      ...eachSyscall(ENGINE_STARTS_THREADS, 'allow'),
+      ...eachSyscall(TRIED, XEN_EPERM),
       mmap: 'allow',
       openat: { arg: 2, without: O_WRITE_OR_CREATE, otherwise: XEN_EPERM },
       clone: { arg: 0, having: CLONE_THREAD, otherwise: XEN_EPERM },
       // Its flags are out of a filter's reach. glibc takes clone instead.
       clone3: XEN_ENOSYS,
-      fcntl: { arg: 1, oneOf: FCNTL, otherwise: XEN_EPERM },
-      ioctl: { arg: 1, oneOf: IOCTL, otherwise: XEN_EPERM },
-      prctl: { arg: 0, oneOf: PRCTL, otherwise: XEN_EPERM },
+      fcntl: { arg: 1, oneOf: ENGINE_FCNTL, otherwise: XEN_EPERM },
+      ioctl: { arg: 1, oneOf: ENGINE_IOCTL, otherwise: XEN_EPERM },
+      prctl: { arg: 0, oneOf: ENGINE_PRCTL, otherwise: XEN_EPERM },
       // abort(3), of this process alone.
       tgkill: { arg: 0, oneOf: [pid], otherwise: XEN_EPERM },
       // For `runningPolicy`.
@@ -79,8 +63,8 @@ export function waitingPolicy(pid: number): Policy {
 /** On top of that one, from the moment on that every thread of the domain is there: before anything of it runs. */
 export const runningPolicy: Policy = {
   rules: {
-    ...each(STARTING, XEN_EPERM),
-    ...each(names('openat clone seccomp'), XEN_EPERM),
+    ...eachSyscall(ENGINE_STARTS_THREADS, XEN_EPERM),
+    ...eachSyscall(syscallNames('openat clone seccomp'), XEN_EPERM),
     clone3: XEN_ENOSYS,
     mmap: { arg: 2, without: PROT_EXEC, otherwise: XEN_EPERM },
   },

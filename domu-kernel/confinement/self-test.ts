@@ -25,25 +25,33 @@ const MODULE = Uint8Array.of(
 const HOT = 60_000;
 const GARBAGE = 200;
 
-/** Rejects when something gives another result than without a filter. */
-export async function selfTest(collectGarbage: (() => void) | undefined): Promise<void> {
+/** Rejects when something gives another result than without a filter; `tries` hears of each thing before it is done. */
+export async function selfTest(collectGarbage: (() => void) | undefined, tries: (what: string) => void): Promise<void> {
+  tries('compiling JavaScript');
   const fresh = new Function('n', 'let a = 0; for (let i = 0; i < n; i++) a = (a * 31 + i) | 0; return a;');
   for (let i = 0; i < 50; i++) fresh(HOT / 50);
+  tries('WebAssembly');
   const instance = new wasm.Instance(new wasm.Module(MODULE));
   expect('WebAssembly', instance.exports.f(14), 42);
   expect('WebAssembly.compile', (await wasm.compile(MODULE)) instanceof wasm.Module, true);
   new wasm.Memory({ initial: 1, maximum: 8 }).grow(2);
+  tries('collecting garbage');
   const kept: Uint8Array[] = [];
   for (let i = 0; i < GARBAGE; i++) kept[i % 8] = new Uint8Array(65_536).fill(i);
   collectGarbage?.();
+  tries('mapping memory');
   expect('a view', new Uint8Array(viewOf(mapPrivate(4096), 4096))[4095], 0);
+  tries('text and time');
   expect('text', new TextDecoder().decode(new TextEncoder().encode('gär')), 'gär');
   expect('a regular expression', /(?<=a+)b{2}[^\s]/u.test('aabbc'), true);
   expect('serialization', (deserialize(serialize({ n: [1n] })) as { n: bigint[] }).n[0], 1n);
   expect('a time zone', Number.isNaN(new Date(2026, 0).getTimezoneOffset()), false);
+  tries('random numbers');
   crypto.getRandomValues(new Uint8Array(16));
+  tries('futexes');
   expect('a futex', futexWake(mapPrivate(4096)), 0);
   expect('Atomics.wait', Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1), 'timed-out');
+  tries('timers');
   await new Promise(resolve => setTimeout(resolve, 1));
   await new Promise(resolve => setImmediate(resolve));
 }

@@ -13,11 +13,10 @@ export interface Tools {
   readonly unshare: string;
 }
 
-/** Landlock forbids mounts: the copy of the mount table stays as it is. Nobody is mapped: no capability is left after exec. */
-const NAMESPACES = [
-  ...['--user', '--net', '--ipc', '--uts', '--cgroup', '--pid', '--mount', '--propagation', 'unchanged'],
-  ...['--fork', '--kill-child'],
-];
+/** Nobody is mapped: no capability is left after exec. */
+const OF_A_PROGRAM = ['--user', '--net', '--ipc', '--uts', '--cgroup'];
+/** Landlock forbids mounts: the copy of the mount table stays as it is. */
+const NAMESPACES = [...OF_A_PROGRAM, '--pid', '--mount', '--propagation', 'unchanged', '--fork', '--kill-child'];
 const FOLDERS = ['/usr/bin', '/bin', '/usr/sbin', '/sbin', '/run/current-system/sw/bin'];
 const PROBE_MS = 5000;
 /** unshare(1) says this, and fails, where its child was killed by SIGKILL: the one signal that it cannot pass on. */
@@ -30,6 +29,11 @@ export const findTool = (name: string): string | undefined =>
 export const inNamespaces = ({ setpriv, unshare }: Tools, { file, args }: Command): Command => ({
   file: setpriv,
   args: ['--pdeathsig', 'KILL', '--', unshare, ...NAMESPACES, '--', file, ...args],
+});
+/** `command` without network, IPC and capabilities, which has the number of the process that was started. */
+export const withoutNetwork = ({ unshare }: Tools, { file, args }: Command): Command => ({
+  file: unshare,
+  args: [...OF_A_PROGRAM, '--', file, ...args],
 });
 export const wasKilled = (line: string): boolean => KILLED.test(line);
 

@@ -21,6 +21,8 @@ export type ToLauncher =
 export type FromLauncher =
   /** It is there. `launched` is what was started, which is its parent when it has namespaces, and else itself. */
   | { readonly op: 'spawned'; readonly id: number; readonly pid: number; readonly launched: number }
+  /** Its self-test went well. */
+  | { readonly op: 'fit'; readonly id: number }
   | { readonly op: 'said'; readonly id: number; readonly line: string }
   | {
       readonly op: 'exited';
@@ -29,5 +31,7 @@ export type FromLauncher =
       readonly signal: string | undefined;
       /** Why it has not come to be. */
       readonly failure?: string;
+      /** What its self-test was at. */
+      readonly tried?: string | undefined;
     }
   | { readonly op: 'all-killed' };

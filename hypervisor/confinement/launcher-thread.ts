@@ -6,15 +6,12 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import {
+  ABORTED,
   closeFd,
-  type Policy,
-  prepareFilter,
   restrictFiles,
   setNoNewPrivileges,
-  XEN_ENOSYS,
   XENOLITH_LAYER_landlock,
   XENOLITH_LAYER_no_new_privs,
-  XENOLITH_LAYER_seccomp,
 } from '#pvbus';
 import { BoundedLines } from './bounded-lines.ts';
 import { type Command, inNamespaces, wasKilled } from './launch-command.ts';
@@ -26,13 +23,10 @@ import { readableFiles } from './readable-files.ts';
  * it waits, not when it is needed.
  */
 const NODE_FLAGS = ['--v8-pool-size=1', '--no-warnings', '--expose-gc'];
-/**
- * What is asked for through an io_uring passes by every filter of system calls, and libuv has made one before a program of
- * Node 24 could say no: a shell is not to have it in the first place.
- */
-const LAUNCHING: Policy = { rules: { io_uring_setup: XEN_ENOSYS }, otherwise: 'allow' };
 /** The first thing a shell prints. */
 const PID = /^pid ([0-9]+)$/;
+/** What it prints of its self-test, then. */
+const TRIES = /^tries (.*)$/;
 
 const { parent, layers, engineBytes, tools, dist } = workerData as LauncherData;
 const port = parentPort!;
@@ -42,8 +36,6 @@ const running = new Map<number, ChildProcess>();
 if ((layers & XENOLITH_LAYER_no_new_privs) !== 0) setNoNewPrivileges();
 if ((layers & XENOLITH_LAYER_landlock) !== 0)
   restrictFiles(readableFiles(dist, tools === undefined ? [] : [tools.setpriv, tools.unshare]));
-
-if ((layers & XENOLITH_LAYER_seccomp) !== 0) prepareFilter(LAUNCHING)('thread');
 
 function command(): Command {
   const shell = join(dist, 'domain-shell.cjs');
@@ -68,14 +60,21 @@ function start(id: number, socket: number): void {
   running.set(id, child);
   let isThere = false;
   let killed = false;
+  let isFit = false;
+  let tried: string | undefined;
   const hear = (line: string): void => {
     const pid = isThere ? undefined : PID.exec(line)?.[1];
+    const tries = isThere && !isFit ? TRIES.exec(line)?.[1] : undefined;
     if (wasKilled(line)) killed = true;
-    else if (pid === undefined) post({ op: 'said', id, line });
-    else {
+    else if (pid !== undefined) {
       isThere = true;
       post({ op: 'spawned', id, pid: Number(pid), launched });
-    }
+    } else if (tries !== undefined) tried = tries;
+    else if (tried !== undefined && line === 'fit') {
+      isFit = true;
+      tried = undefined;
+      post({ op: 'fit', id });
+    } else post({ op: 'said', id, line });
   };
   for (const stream of [child.stdout, child.stderr]) {
     const lines = new BoundedLines(hear);
@@ -87,8 +86,8 @@ function start(id: number, socket: number): void {
   }
   child.on('close', (code, signal) => {
     running.delete(id);
-    const how = killed ? 'SIGKILL' : (signal ?? undefined);
-    post({ op: 'exited', id, code: how === undefined ? (code ?? undefined) : undefined, signal: how });
+    const how = killed ? 'SIGKILL' : code === ABORTED ? 'SIGABRT' : (signal ?? undefined);
+    post({ op: 'exited', id, code: how === undefined ? (code ?? undefined) : undefined, signal: how, tried });
   });
 }
 

@@ -3,14 +3,23 @@ import { readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
-import { openProcess, threadFile } from '#pvbus';
+import { closeFd, openProcess, threadFile } from '#pvbus';
+import { deniedCall } from './denied-call.ts';
 import type { FromLauncher, LauncherData, ToLauncher } from './launcher-messages.ts';
 import type { Layers } from './layers.ts';
 
 interface Callbacks {
   spawned(id: number, pid: number, pidfd: number): void;
+  fit(id: number): void;
   said(id: number, line: string): void;
-  exited(id: number, code: number | undefined, signal: string | undefined, failure: string | undefined): void;
+  /** `detail`: what is known of how it came to that. */
+  exited(
+    id: number,
+    code: number | undefined,
+    signal: string | undefined,
+    failure: string | undefined,
+    detail: string | undefined,
+  ): void;
   failed(error: Error): void;
 }
 
@@ -19,7 +28,10 @@ export class ShellLauncher {
   readonly #callbacks: Callbacks;
   /** Those that are being killed because nothing can be done with them. */
   readonly #lost = new Set<number>();
+  readonly #pids = new Map<number, number>();
   #allKilled = (): void => {};
+  /** The thread has ended, and with it what it had launched. */
+  #ended = false;
 
   constructor({ bits, engineBytes, tools }: Layers, callbacks: Callbacks) {
     this.#callbacks = callbacks;
@@ -29,6 +41,10 @@ export class ShellLauncher {
     this.#thread = new Worker(file, { workerData });
     this.#thread.on('message', (message: FromLauncher) => this.#hear(message));
     this.#thread.on('error', error => callbacks.failed(error));
+    this.#thread.on('exit', () => {
+      this.#ended = true;
+      this.#allKilled();
+    });
   }
   /** A shell with `socket` as its descriptor 3; the socket is the launcher's from here on. */
   spawn(id: number, socket: number): void {
@@ -36,6 +52,7 @@ export class ShellLauncher {
   }
   /** SIGKILL to every shell; resolves when all have been reaped. */
   async killAll(): Promise<void> {
+    if (this.#ended) return;
     await new Promise<void>(resolve => {
       this.#allKilled = resolve;
       this.#post({ op: 'kill-all' });
@@ -47,21 +64,30 @@ export class ShellLauncher {
   #hear(message: FromLauncher): void {
     if (message.op === 'spawned') this.#spawned(message.id, message.pid, message.launched);
     else if (message.op === 'said') this.#callbacks.said(message.id, message.line);
+    else if (message.op === 'fit') this.#callbacks.fit(message.id);
     else if (message.op === 'exited') {
-      const { id, code, signal, failure } = message;
+      const { id, code, signal, failure, tried } = message;
       const lost = this.#lost.delete(id) ? 'its process cannot be started: no descriptors left' : undefined;
-      this.#callbacks.exited(id, code, signal, failure ?? lost);
+      const pid = this.#pids.get(id);
+      this.#pids.delete(id);
+      const denied = signal === 'SIGSYS' && pid !== undefined ? deniedCall(pid) : undefined;
+      const details = [denied && `by its filter, of ${denied}`, tried && `while it tried ${tried}`];
+      const detail = details.filter(text => text !== undefined).join(', ');
+      this.#callbacks.exited(id, code, signal, failure ?? lost, detail || undefined);
     } else this.#allKilled();
   }
   #spawned(id: number, pid: number, launched: number): void {
     const pidfd = openProcess(pid);
     // order: the descriptor, then the look: as long as its parent has not reaped it, the number is nobody else's.
-    if (pidfd >= 0 && (pid === launched || parentOf(pid) === launched)) this.#callbacks.spawned(id, pid, pidfd);
-    // Nobody could stop or end it.
-    else {
-      this.#lost.add(id);
-      this.#post({ op: 'kill', id });
+    if (pidfd >= 0 && (pid === launched || parentOf(pid) === launched)) {
+      this.#pids.set(id, pid);
+      this.#callbacks.spawned(id, pid, pidfd);
+      return;
     }
+    // Nobody could stop or end it; or it has ended, and the number may be another process's.
+    if (pidfd >= 0) closeFd(pidfd);
+    else this.#lost.add(id);
+    this.#post({ op: 'kill', id });
   }
 }
 

@@ -65,6 +65,7 @@ export async function runChecks(machine: Machine, runDirectory: string): Promise
     max_map_count: mapCount(machine),
     memory: memory(machine),
     user_namespaces: userNamespaces(machine),
+    shell: shell(machine),
     seccomp:
       machine.readFile('/proc/sys/kernel/seccomp/actions_avail') === null
         ? warn('not there', without('seccomp'), 'a kernel with CONFIG_SECCOMP_FILTER')
@@ -189,6 +190,13 @@ function userNamespaces(machine: Machine): Outcome {
     // A container's filter forbids them whatever the kernel's settings are.
     filtered(machine) === '' ? 'sysctl kernel.unprivileged_userns_clone=1' : UNFILTERED,
   );
+}
+
+/** Needs koffi, of which is told above. */
+function shell(machine: Machine): Outcome {
+  const verdict = machine.shell();
+  if (verdict === 'fit') return ok('does under its filter what a guest needs');
+  return { ...fail(verdict, 'another version of Node: 20, or 24'), lost: 'no domain runs' };
 }
 
 const filtered = ({ readFile }: Machine): string =>

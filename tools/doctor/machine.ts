@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { accessSync, closeSync, constants, existsSync, openSync, readFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 /** How a system call went: there (0 or more), or the name of its error. */
 export type CallResult = number | string;
@@ -24,9 +25,17 @@ export interface Machine {
   /** Why an npm package that is needed cannot be loaded; null when it can. */
   packageError(name: string): Promise<string | null>;
   call(name: 'futex_waitv' | 'pidfd_open' | 'memfd_seals' | 'landlock'): Promise<CallResult>;
+  /** `fit`, or why the process of a domain would not be. */
+  shell(): string;
   /** null: nothing is there to try it with. */
   userNamespace(): boolean | null;
 }
+
+/** Built beside us; started as a host would start it. */
+const SHELL_TEST = fileURLToPath(
+  new URL(import.meta.url.endsWith('.ts') ? '../../dist/shell-test.js' : './shell-test.js', import.meta.url),
+);
+const SHELL_MS = 30_000;
 
 const NUMBERS = { futex_waitv: 449, pidfd_open: 434, landlock: 444 } as const;
 const LANDLOCK_CREATE_RULESET_VERSION = 1;
@@ -75,6 +84,13 @@ export function thisMachine(env: NodeJS.ProcessEnv, kernel: string): Machine {
       }
     },
     call: systemCall,
+    shell: () => {
+      const { stdout, stderr, error } = spawnSync(process.execPath, [SHELL_TEST], {
+        encoding: 'utf8',
+        timeout: SHELL_MS,
+      });
+      return (stdout?.trim() || stderr?.trim().split('\n')[0]) ?? error?.message ?? 'it says nothing';
+    },
     userNamespace: () => {
       // As the hypervisor starts a domain's process.
       const args = [

@@ -26,6 +26,7 @@ const good: Machine = {
   packageError: async () => null,
   call: async name => (name === 'landlock' ? 3 : 0),
   userNamespace: () => true,
+  shell: () => 'fit',
 };
 const withFile = (path: string, text: string): Partial<Machine> => ({
   readFile: asked => (asked === path ? text : (FILES[asked] ?? null)),
