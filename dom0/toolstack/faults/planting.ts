@@ -6,6 +6,7 @@ import {
   type Fault,
   isOfDevice,
   MAX_OCCURRENCES,
+  parseDecimal,
   readKey,
   stateName,
   type XenbusState,
@@ -79,9 +80,10 @@ export class Planting {
     for (const { type, devid, backendDomid, backend: keys } of specs) {
       const backend = backendPath(backendDomid, type, asDomid(domid), devid);
       const device = { ...{ domid, name, type, devid, backend }, vdev: keys.dev };
-      for (const fault of faults)
-        if (await this.#isFor(fault.fault, device)) nodes.push(await this.#node(fault, device));
-      if (nodes.length > 0) await this.#watch(backend);
+      const own: StoreNode[] = [];
+      for (const fault of faults) if (await this.#isFor(fault.fault, device)) own.push(await this.#node(fault, device));
+      if (own.length > 0) await this.#watch(backend);
+      nodes.push(...own);
     }
     return nodes;
   }
@@ -95,7 +97,8 @@ export class Planting {
     for (const backend of backends) {
       await this.#hear(backend);
       fault.devices.delete(backend);
-      for (const under of ['faults', 'injected', 'struck']) await this.#remove(`${backend}/${under}/${fault.name}`);
+      for (const under of ['faults', 'injected', 'told', 'struck'])
+        await this.#remove(`${backend}/${under}/${fault.name}`);
       if (this.#parts.running().some(({ devices }) => devices.has(backend))) continue;
       this.#watched.delete(backend);
       for (const key of ['injected', 'state'])
@@ -147,7 +150,12 @@ export class Planting {
   }
 
   async #node(fault: RunningFault, { backend }: Device): Promise<StoreNode> {
-    if (!fault.devices.has(backend)) fault.devices.set(backend, 0);
+    // By a toolstack before this one.
+    const told = parseDecimal(await readKey(this.#parts.xs, `${backend}/told/${fault.name}`)) ?? 0;
+    if (!fault.devices.has(backend)) {
+      fault.devices.set(backend, told);
+      fault.injected += told;
+    }
     const { peer } = fault.fault;
     let { node } = fault;
     // A backend knows domids only.
@@ -191,15 +199,16 @@ export class Planting {
     const text = await readKey(xs, `${backend}/injected/${fault.name}`);
     const node = text === undefined ? undefined : injectedNode(text);
     if (node === undefined) return;
-    const known = fault.devices.get(backend) ?? 0;
+    const known = fault.devices.get(backend) || (fault.told.get(node.where) ?? 0);
     const [, backendDomid, , , domid] = backend.slice('/local/'.length).split('/');
     const count = node.injected - known;
+    fault.seen = Math.max(fault.seen, node.seen);
     if (count > 0) {
       fault.devices.set(backend, node.injected);
       fault.injected += count;
-      fault.seen = Math.max(fault.seen, node.seen);
       const occurrences = node.last.slice(-Math.min(count, MAX_OCCURRENCES));
       log.of(fault, 'injected', node.where, { occurrences, count, total: node.injected, domid: Number(domid) });
+      await this.#write(backend, `${backend}/told/${fault.name}`, String(node.injected));
     }
     const { process } = node;
     if (process === undefined) return;
