@@ -21,7 +21,7 @@ const F_ADD_SEALS = 1033;
 
 const FILES = syscallNames(`
   open openat creat readlinkat faccessat faccessat2 statfs fstatfs pwrite64 preadv pwritev ftruncate fallocate
-  capget fsync fdatasync sync_file_range flock rename renameat renameat2 unlink unlinkat fchmod umask dup dup2 dup3
+  capget uname fsync fdatasync sync_file_range flock rename renameat renameat2 unlink unlinkat fchmod umask dup dup2 dup3
 `);
 /** What libuv asks of a socket that is there: of what it prints to. */
 const SOCKETS = syscallNames('shutdown getsockopt setsockopt getsockname getpeername');
@@ -38,6 +38,7 @@ const programOf = (pid: number): Policy['rules'] => ({
   mmap: 'allow',
   // Threads, no processes and no programs. By clone3 nobody can (hypervisor/confinement/host-policy.ts).
   clone3: 'allow',
+  io_uring_setup: 'allow', // there as well
   clone: { arg: 0, having: CLONE_THREAD, otherwise: XEN_EPERM },
   fcntl: { arg: 1, oneOf: [...ENGINE_FCNTL, F_ADD_SEALS], otherwise: XEN_EPERM },
   ioctl: { arg: 1, oneOf: [...ENGINE_IOCTL, TCGETS], otherwise: XEN_EPERM },
