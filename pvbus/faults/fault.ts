@@ -18,7 +18,7 @@ export interface Fault {
   readonly domain?: string | number;
   /** A disk's vdev, or the number of a vbd or vif. */
   readonly device?: string | number;
-  /** Of `event`: the class of device. */
+  /** Of `event` and `grant`: the class of device. */
   readonly type?: 'vbd' | 'vif';
   readonly op?: string;
   /** Of the disk, the first and the last. */
@@ -128,10 +128,10 @@ export const PARTS = {
     actions: ['drop', 'delay', 'duplicate', 'kill', 'stop'],
     errors: [],
   },
-  /** Grants that blkback maps, by calls. */
+  /** Grants that a backend maps, by calls. */
   grant: {
     ops: ['map'],
-    selectors: [...DEVICE, 'gref'],
+    selectors: [...DEVICE, 'type', 'gref'],
     actions: ['error', 'kill', 'stop'],
     errors: GRANT_ERRORS,
   },
@@ -166,7 +166,8 @@ export const isTimed = ({ part }: Fault): boolean => (TIMED_PARTS as readonly st
 export const isOfDevice = ({ part }: Fault): boolean => (DEVICE_PARTS as readonly string[]).includes(part);
 /** The class of device a fault of a device is for; undefined: vbd and vif. */
 export function deviceTypeOf({ part, type }: Fault): 'vbd' | 'vif' | undefined {
-  return part === 'net' ? 'vif' : part === 'event' ? type : 'vbd';
+  if (part === 'event' || part === 'grant') return type;
+  return part === 'net' ? 'vif' : 'vbd';
 }
 
 /** `disk write of web/xvda: error EIO`. */

@@ -37,6 +37,13 @@ export class FaultyLink implements BridgePort, Pick<Bridge, 'forward'> {
     this.#parts = parts;
   }
 
+  /** Another plan, or none: what waits to be overtaken has waited for long enough. */
+  letGo(): void {
+    const overtaken = this.#overtaken;
+    this.#overtaken = [];
+    for (const run of overtaken) run();
+  }
+
   /** What the guest is to receive. */
   deliver(frame: Frame): boolean {
     this.#pass('rx', frame, one => void this.#port.deliver(one));

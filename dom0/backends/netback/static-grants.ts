@@ -1,5 +1,6 @@
 // The pages a frontend has asked to be kept mapped. Xen: io/netif.h, "Static Grants".
-import { type Domid, type GrantMapping, type GrantTable, XenError } from '#pvbus';
+import { type Domid, type GrantMapping, XenError } from '#pvbus';
+import type { GrantMaps } from '../../faults/faulty-grants.ts';
 import { SourcePage } from './frame.ts';
 
 /** Two full rings of pages (256 each) and as many again for a frontend that changes them while it runs. */
@@ -24,13 +25,18 @@ export interface GrefEntry {
 }
 
 export class StaticGrants {
-  private readonly grants: GrantTable;
+  private grants: GrantMaps;
   private readonly granter: Domid;
   private readonly byRef = new Map<number, StaticGrant>();
 
-  constructor(grants: GrantTable, granter: Domid) {
+  constructor(grants: GrantMaps, granter: Domid) {
     this.grants = grants;
     this.granter = granter;
+  }
+
+  /** From now on. */
+  mapBy(grants: GrantMaps): void {
+    this.grants = grants;
   }
 
   get size(): number {

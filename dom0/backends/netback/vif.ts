@@ -24,6 +24,7 @@ import {
   XenError,
   xen_netif_ctrl_sring_entry,
 } from '#pvbus';
+import type { GrantMaps } from '../../faults/faulty-grants.ts';
 import type { Notifier } from '../../faults/faulty-notifier.ts';
 import { type Bridge, type BridgePort, FRAME_OVERHEAD } from './bridge.ts';
 import { ControlRing } from './control-ring.ts';
@@ -62,6 +63,7 @@ export interface VifParts {
   readonly notifier: Notifier;
   /** What is done about an event of the frontend, `heard` when nothing else is to be. */
   readonly onEvent: (heard: () => void) => () => void;
+  readonly grants: GrantMaps;
 }
 
 export const turnPackets = (): TxPacket[] => Array.from({ length: TURN_SLOTS }, () => new TxPacket());
@@ -101,6 +103,7 @@ export class Vif implements BridgePort {
   private readonly bridgePort: number;
   private uplink: Pick<Bridge, 'forward'>;
   private notifier: Notifier;
+  private maps: GrantMaps;
   private readonly heard: EvtchnPort[] = [];
   private turnSlots = TURN_SLOTS;
   private isDelivered = false;
@@ -116,6 +119,7 @@ export class Vif implements BridgePort {
     nowNs: number,
     onBroken: (vif: Vif, reason: string) => void,
     onRefused: (vif: Vif, packet: TxPacket) => void,
+    grants: GrantMaps = shared.vcpu.grants,
   ) {
     this.domid = domid(connection.domid);
     this.handle = connection.handle;
@@ -133,7 +137,8 @@ export class Vif implements BridgePort {
     this.multicast = new MulticastFilter(connection.multicastControl);
     const { rate } = connection;
     this.rate = rate && new RateLimit(rate.bytes, rate.intervalUs * 1000, nowNs);
-    this.grants = new StaticGrants(shared.vcpu.grants, this.domid);
+    this.maps = grants;
+    this.grants = new StaticGrants(grants, this.domid);
     this.undo.push(() => this.grants.removeAll());
     try {
       const txPage = this.map(connection.txRingRef).page;
@@ -173,12 +178,20 @@ export class Vif implements BridgePort {
 
   /** The ones it begins with. */
   get plainParts(): VifParts {
-    return { uplink: this.bridge, port: this, notifier: this.shared.vcpu.events, onEvent: heard => heard };
+    return {
+      uplink: this.bridge,
+      port: this,
+      notifier: this.shared.vcpu.events,
+      onEvent: heard => heard,
+      grants: this.shared.vcpu.grants,
+    };
   }
   /** These in place of those that it had. */
-  use({ uplink, port: bridgePort, notifier, onEvent }: VifParts): void {
+  use({ uplink, port: bridgePort, notifier, onEvent, grants }: VifParts): void {
     this.uplink = uplink;
     this.notifier = notifier;
+    this.maps = grants;
+    this.grants.mapBy(grants);
     if (this.broken === undefined) this.bridge.replace(this.bridgePort, bridgePort);
     for (const channel of this.heard) this.shared.vcpu.events.on(channel, onEvent(this.onHeard));
     this.work = true;
@@ -397,8 +410,8 @@ export class Vif implements BridgePort {
   }
 
   private map(ref: number): GrantMapping {
-    const [mapping] = this.shared.vcpu.grants.map(this.domid, [ref]);
-    this.undo.push(() => this.shared.vcpu.grants.unmap([mapping!]));
+    const [mapping] = this.maps.map(this.domid, [ref]);
+    this.undo.push(() => this.maps.unmap([mapping!]));
     return mapping!;
   }
 

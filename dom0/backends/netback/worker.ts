@@ -1,6 +1,7 @@
 // All vifs and bridges of a backend domain, served by one thread: each vif gets a bounded turn.
 import { type Clock, type Log, type Planted, XenError } from '#pvbus';
 import { DeviceFaults } from '../../faults/device-faults.ts';
+import { FaultyGrants } from '../../faults/faulty-grants.ts';
 import { FaultyNotifier } from '../../faults/faulty-notifier.ts';
 import { LateWork } from '../../faults/late-work.ts';
 import type { BackendContext, BackendWorker } from '../backend-thread.ts';
@@ -28,6 +29,7 @@ export class NetbackWorker implements BackendWorker {
   private readonly vifs: Vif[] = [];
   /** By `domid/handle`. */
   private readonly faults = new Map<string, DeviceFaults>();
+  private readonly links = new Map<Vif, FaultyLink>();
   private readonly late = new LateWork();
 
   /** `newBridge`: a bridge that loses frames, for one. */
@@ -114,9 +116,11 @@ export class NetbackWorker implements BackendWorker {
       this.log.error(`${which.name}: disabled: dom${which.domid} broke the protocol: ${reason}`);
       this.tell({ event: 'broken', domid: which.domid, handle: which.handle, reason });
     };
-    const vif = new Vif(connection, mac, bridge, this.shared, this.clock.now(), onBroken, this.refused);
-    this.vifs.push(vif);
     const faults = this.faults.get(`${domid}/${handle}`);
+    const plain = this.shared.vcpu.grants;
+    const grants = faults === undefined ? plain : new FaultyGrants(plain, faults);
+    const vif = new Vif(connection, mac, bridge, this.shared, this.clock.now(), onBroken, this.refused, grants);
+    this.vifs.push(vif);
     if (faults) this.befall(vif, faults);
   }
 
@@ -135,6 +139,7 @@ export class NetbackWorker implements BackendWorker {
     const vif = this.find(domid, handle);
     if (!vif) return;
     this.vifs.splice(this.vifs.indexOf(vif), 1);
+    this.links.delete(vif);
     vif.release();
   }
 
@@ -142,13 +147,18 @@ export class NetbackWorker implements BackendWorker {
     const key = `${domid}/${handle}`;
     const known = this.faults.get(key);
     known?.flush();
+    const vif = this.find(domid, handle);
+    if (vif) {
+      this.links.get(vif)?.letGo();
+      this.publish();
+    }
     if (known !== undefined && planted.length > 0) {
       known.plant(planted);
       return;
     }
-    const vif = this.find(domid, handle);
     this.faults.delete(key);
     if (planted.length === 0) {
+      if (vif) this.links.delete(vif);
       vif?.use(vif.plainParts);
       return;
     }
@@ -167,7 +177,9 @@ export class NetbackWorker implements BackendWorker {
     const isOf = (header: Uint8Array, at: number, peer: string | number): boolean =>
       this.vifs.some(other => other.domid === peer && other.macIsAt(header, at));
     const link = new FaultyLink(plain, { faults, late, clock, isOf, isThere: () => this.vifs.includes(vif) });
-    vif.use({ uplink: link, port: link, notifier, onEvent: heard => notifier.hears(heard) });
+    this.links.set(vif, link);
+    const grants = new FaultyGrants(plain.grants, faults);
+    vif.use({ uplink: link, port: link, notifier, onEvent: heard => notifier.hears(heard), grants });
   }
 
   private createBridge(name: string, mtu: number): void {

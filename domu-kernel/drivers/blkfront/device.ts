@@ -132,6 +132,10 @@ class Vbd implements FrontendInstance {
   get waits(): boolean {
     return this.worker.inFlight > 0;
   }
+  /** Requests that are not answered: the notification may have been lost. */
+  look(): void {
+    this.worker.remind();
+  }
   get unanswered(): number {
     return this.worker.inFlight;
   }

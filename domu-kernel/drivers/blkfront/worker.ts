@@ -204,6 +204,10 @@ export class BlkfrontWorker {
     this.stats.notified++;
     this.#vcpu.events.notify(this.#port!);
   }
+  /** Notify a backend that owes answers and did not ask for it. */
+  remind(): void {
+    if (this.#sending && this.#inFlight > 0) this.#vcpu.events.notify(this.#port!);
+  }
   #stage(ring: FrontRing, slot: number): void {
     const stamp = (this.#stamp[slot]! + 1) >>> 0;
     this.#stamp[slot] = stamp;

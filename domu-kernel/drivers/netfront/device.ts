@@ -167,6 +167,10 @@ export class Vif implements FrontendInstance, NetDevice {
   get waits(): boolean {
     return this.worker.up;
   }
+  /** Frames that nobody has taken: the notification may have been lost. */
+  look(): void {
+    if (this.worker.inFlight > 0) this.worker.remind();
+  }
   get unanswered(): number {
     return this.worker.inFlight;
   }

@@ -124,6 +124,10 @@ export class NetfrontWorker {
     this.link?.notify();
     this.callWritable();
   }
+  /** Notify a backend that did not ask for it. */
+  remind(): void {
+    this.link?.notify();
+  }
   /** Send nothing more. What has come in may still be taken. */
   suspend(): void {
     this.sending = false;

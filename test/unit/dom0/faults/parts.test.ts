@@ -110,7 +110,7 @@ describe('a disk with a fault', () => {
     expect(() => write(0, page(2))).toThrow(expect.objectContaining({ code: 'EIO' }));
     expect(kept(0)).toEqual(new Uint8Array([...page(2, 3), ...page(1, 5)]));
   });
-  it('flips one bit, the same one from the same seed, and never in the page of the guest', () => {
+  it('fault 24: flips one bit, the same one from the same seed, and never in the page of the guest', () => {
     const flipped = (): number => {
       const { write, kept } = faultyDisk({ part: 'disk', op: 'write', corrupt: true });
       const bytes = page(0);
@@ -125,7 +125,7 @@ describe('a disk with a fault', () => {
     const { read } = faultyDisk({ part: 'disk', op: 'read', corrupt: 700 });
     expect(read(0).findIndex(byte => byte !== 0)).toBe(700);
   });
-  it('goes by other system calls where one is to be short or interrupted', () => {
+  it('fault 22: goes by other system calls where one is to be short or interrupted', () => {
     const { write, kept, pieces } = faultyDisk(
       { part: 'disk', op: 'write', nth: 1, short: 100 },
       { part: 'disk', op: 'write', nth: 2, error: 'EINTR' },
@@ -161,7 +161,7 @@ describe('a disk with a fault', () => {
     write(0, page(1));
     expect(kept(0)).toEqual(page(1));
   });
-  it('asks for the end of its process before it does the request, or when it has', () => {
+  it('fault 28: asks for the end of its process before it does the request, or when it has', () => {
     const before = faultyDisk({ part: 'disk', op: 'write', kill: 'before' });
     expect(() => before.write(0, page(1))).toThrow(Later);
     expect(before.kept(0)).toEqual(page(0));
@@ -171,7 +171,7 @@ describe('a disk with a fault', () => {
     expect(after.kept(0)).toEqual(page(1));
     expect(after.told).toMatchObject([{ process: { kill: true }, occurrences: [1] }]);
   });
-  it('with a cache shows what was written, keeps what was flushed, and loses the rest', () => {
+  it('fault 23: with a cache shows what was written, keeps what was flushed, and loses the rest', () => {
     const { write, read, flush, kept } = faultyDisk(
       { name: 'cache', part: 'disk', op: 'write', cache: true },
       { name: 'lose', part: 'disk', op: 'read', nth: 3, lose: true },
@@ -236,6 +236,15 @@ describe('a link with a fault', () => {
     link.deliver(frame(9));
     for (const n of [1, 2, 3]) link.forward(frame(n), 0);
     expect(numbers()).toEqual([9, 2, 1, 3]);
+  });
+  it('lets a frame that waits to be overtaken go when the plan is another', () => {
+    const { link, frame, numbers } = faultyLink({ part: 'net', op: 'rx', nth: [1, 2], reorder: true });
+    for (const n of [1, 2]) link.deliver(frame(n));
+    expect(numbers()).toEqual([]);
+    link.letGo();
+    expect(numbers()).toEqual([1, 2]);
+    link.deliver(frame(3));
+    expect(numbers()).toEqual([1, 2, 3]);
   });
   it('delays frames, which are copies: the sender may use its page again', () => {
     const { link, late, clock, passed } = faultyLink({ part: 'net', delay: 5 });
