@@ -70,6 +70,16 @@ describe('an exception of a guest', () => {
     await isReported('faulty', 'RangeError: Maximum call stack size exceeded');
   });
 
+  it('fault 41: that WebAssembly traps is its crash', async () => {
+    await create(host, cfg('faulty', { cmdline: '"fails=in-wasm"' }));
+    await isReported('faulty', 'RuntimeError: unreachable');
+  });
+
+  it('fault 41: that its heap is full is its crash', async () => {
+    await create(host, cfg('faulty', { cmdline: '"fails=by-hoarding"' }));
+    await isReported('faulty', 'its process ended: .*', { onConsole: false });
+  });
+
   it('while its kernel is loaded is its crash', async () => {
     writeFileSync(at('broken-kernel.js'), "throw new SyntaxError('a bug in the kernel');");
     await create(host, cfg('faulty', { kernel: `"${at('broken-kernel.js')}"` }));

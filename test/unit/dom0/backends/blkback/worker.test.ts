@@ -2,7 +2,7 @@
 // device or its request, is logged with its name, and the guest beside it reads on. Acts are numbered as in
 // the list of hostile acts.
 import { createHash } from 'node:crypto';
-import { readFileSync, truncateSync } from 'node:fs';
+import { readFileSync, rmSync, truncateSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   BLKIF_OP_FLUSH_DISKCACHE,
@@ -551,6 +551,8 @@ describe('an image that fails', () => {
     expect(rig.log.lines).toEqual([
       expect.stringMatching(/vbd 51712 of dom\d+: request op 0 failed: image, 8 sectors at 100: the image ends at/),
     ]);
+    expect(read([hostile.refs[1]!], 0)).toBe(BLKIF_RSP_OKAY);
+    rmSync(image.path); // it is there as long as somebody has it open
     expect(read([hostile.refs[1]!], 0)).toBe(BLKIF_RSP_OKAY);
   });
 
