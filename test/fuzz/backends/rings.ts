@@ -1,5 +1,7 @@
 // The backends' ring loops against whatever a frontend can write into its pages. It costs that frontend its device at
 // most; nothing of it stays mapped or bound.
+import { closeSync, rmSync } from 'node:fs';
+import { dirname } from 'node:path';
 import fc from 'fast-check';
 import { blkif_sring_entry, consoleRing, domid, PAGE_SIZE, privatePage, sring, xencons_interface } from '#pvbus';
 import { ConsoleStats } from '../../../dom0/backends/consoled/stats.ts';
@@ -34,6 +36,7 @@ class DiskUnderFire {
   cases = 0;
 
   constructor() {
+    rmSync(dirname(this.image.path), { recursive: true }); // nothing is left, whenever this process ends
     this.front = new HostileFrontend(this.rig.core.guest({ pages: 128 }).kernel(), domid(0));
     this.port = this.front.port;
   }
@@ -81,7 +84,7 @@ export const diskRing = fc.property(
     if (rig.core.dom0.domain.grants.mappings !== before) throw new Error('grants stay mapped');
     if (rig.core.dom0.domain.ports.open !== ports) throw new Error('ports stay bound');
     if (++disk.cases === CASES_PER_RIG) {
-      image.remove();
+      closeSync(image.fd);
       disk = undefined;
     }
   },
