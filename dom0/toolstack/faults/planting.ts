@@ -199,7 +199,7 @@ export class Planting {
     const text = await readKey(xs, `${backend}/injected/${fault.name}`);
     const node = text === undefined ? undefined : injectedNode(text);
     if (node === undefined) return;
-    const known = fault.devices.get(backend) || (fault.told.get(node.where) ?? 0);
+    const known = fault.devices.get(backend) ?? 0;
     const [, backendDomid, , , domid] = backend.slice('/local/'.length).split('/');
     const count = node.injected - known;
     fault.seen = Math.max(fault.seen, node.seen);
