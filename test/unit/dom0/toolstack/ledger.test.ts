@@ -28,7 +28,7 @@ describe('what the toolstack notes', () => {
     expect(found('events')).toEqual([]);
   });
 
-  it('together happens wholly or not at all', () => {
+  it('fault 43: together happens wholly or not at all', () => {
     const ledger = Ledger.begin(disk, log);
     const domains = ledger.table<string>('domains');
     const comings = ledger.table<string>('comings');
