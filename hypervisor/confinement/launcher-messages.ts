@@ -1,4 +1,5 @@
 // What the hypervisor's main thread and the one that launches shells say to one another.
+import type { Tools } from './launch-command.ts';
 
 export interface LauncherData {
   /** The pid that a shell is to have for a parent, when it has no namespace for pids. */
@@ -7,7 +8,7 @@ export interface LauncherData {
   readonly layers: number;
   /** What Linux counts as data of a Node that has just started. */
   readonly engineBytes: number;
-  readonly tools: { readonly setpriv: string; readonly unshare: string } | undefined;
+  readonly tools: Tools | undefined;
   /** Where our built files are. */
   readonly dist: string;
 }

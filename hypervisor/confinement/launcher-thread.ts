@@ -48,13 +48,23 @@ function command(): Command {
 function start(id: number, socket: number): void {
   const { file, args } = command();
   // It sees nothing of the host's environment, and has no descriptor but these.
-  const child = spawn(file, args, { env: {}, stdio: ['ignore', 'pipe', 'pipe', socket] });
-  closeFd(socket);
+  const failed = ({ code, message }: NodeJS.ErrnoException): void => {
+    const failure = `its process cannot be started: ${code ?? message}`;
+    post({ op: 'exited', id, code: undefined, signal: undefined, failure });
+  };
+  let child: ChildProcess;
+  try {
+    child = spawn(file, args, { env: {}, stdio: ['ignore', 'pipe', 'pipe', socket] });
+  } catch (error) {
+    // What Node does not expect, such as ENOMEM: this one has no process, the others go on.
+    failed(error as NodeJS.ErrnoException);
+    return;
+  } finally {
+    closeFd(socket);
+  }
   const { pid: launched } = child;
   child.on('error', (error: NodeJS.ErrnoException) => {
-    if (launched !== undefined) return; // it could not be killed: it has ended
-    const failure = `its process cannot be started: ${error.code ?? error.message}`;
-    post({ op: 'exited', id, code: undefined, signal: undefined, failure });
+    if (launched === undefined) failed(error); // else it could not be killed: it has ended
   });
   if (launched === undefined) return;
   running.set(id, child);
@@ -92,8 +102,10 @@ function start(id: number, socket: number): void {
 }
 
 async function killAll(): Promise<void> {
-  const ends = [...running.values()].map(child => once(child, 'exit'));
-  for (const child of running.values()) child.kill('SIGKILL');
+  // One that has ended is still there while its last words are heard.
+  const alive = [...running.values()].filter(({ exitCode, signalCode }) => exitCode === null && signalCode === null);
+  const ends = alive.map(child => once(child, 'exit'));
+  for (const child of alive) child.kill('SIGKILL');
   await Promise.all(ends);
   post({ op: 'all-killed' });
 }
