@@ -148,15 +148,20 @@ export function restrictFiles(readable: readonly ReadableFile[]): void {
   view.setBigUint64(16, version >= SCOPE_SINCE ? 3n : 0n, true);
   const size = version >= SCOPE_SINCE ? 24 : version >= NET_SINCE ? 16 : 8;
   const ruleset = check('landlock_create_ruleset', call(SYS_landlock_create_ruleset, address, size, 0));
-  for (const { path, isDirectory } of readable) {
-    const file = check(`open ${path}`, f.open(path, O_PATH_CLOEXEC));
-    const read = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE;
-    view.setBigUint64(0, BigInt(isDirectory ? read | LANDLOCK_ACCESS_FS_READ_DIR : read), true);
-    view.setInt32(8, file, true);
-    const added = call(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, address, 0);
-    closeFd(file);
-    check(`landlock_add_rule ${path}`, added);
+  try {
+    for (const one of readable) addRule(ruleset, one);
+    check('landlock_restrict_self', call(SYS_landlock_restrict_self, ruleset, 0));
+  } finally {
+    closeFd(ruleset);
   }
-  check('landlock_restrict_self', call(SYS_landlock_restrict_self, ruleset, 0));
-  closeFd(ruleset);
+}
+function addRule(ruleset: number, { path, isDirectory }: ReadableFile): void {
+  const { address, view } = scratchPage();
+  const file = check(`open ${path}`, f.open(path, O_PATH_CLOEXEC));
+  const read = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE;
+  view.setBigUint64(0, BigInt(isDirectory ? read | LANDLOCK_ACCESS_FS_READ_DIR : read), true);
+  view.setInt32(8, file, true);
+  const added = call(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, address, 0);
+  closeFd(file);
+  check(`landlock_add_rule ${path}`, added);
 }

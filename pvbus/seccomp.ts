@@ -36,6 +36,8 @@ const JUMP_EQUAL = 0x15;
 const JUMP_AT_LEAST = 0x35;
 const JUMP_ANY_BIT = 0x45;
 const RETURN = 0x06;
+/** A jump has a byte for how far. */
+const LONGEST_JUMP = 0xff;
 const NR = 0;
 const ARCH = 4;
 const argument = (n: number): number => 16 + 8 * n;
@@ -77,6 +79,7 @@ export function assemble({ rules, otherwise }: Policy): Uint8Array {
   ];
   for (const [name, rule] of Object.entries(rules) as [SyscallName, Rule][]) {
     const then = body(rule);
+    if (then.length > LONGEST_JUMP) throw new Error(`seccomp: the rule of ${name} has ${then.length} instructions`);
     program.push(instruction(JUMP_EQUAL, SYSCALLS_X64[name], 0, then.length), ...then);
   }
   program.push(verdict(otherwise));

@@ -66,6 +66,14 @@ describe('a filter', () => {
     expect(judge(policy, fcntl, [3, 2 ** 32 + 1])).toBe(ALLOW); // fcntl's cmd is an int: this is F_GETFD
     expect(judge(policy, mmap, [0, 4096, 2 ** 40 + 4])).toBe(errno(1));
   });
+  it('is not made where a list is longer than a jump', () => {
+    const listOf = (length: number): Policy => ({
+      rules: { fcntl: { arg: 1, oneOf: Array.from({ length }, (_, i) => i), otherwise: 1 } },
+      otherwise: 'kill',
+    });
+    expect(judge(listOf(126), fcntl, [3, 125])).toBe(ALLOW);
+    expect(() => judge(listOf(127), fcntl, [3, 125])).toThrow('the rule of fcntl has 256 instructions');
+  });
   it('ends who calls by the numbers of another ABI', () => {
     expect(judge(policy, read, [], 0x4000_0003)).toBe(KILL); // i386
     expect(judge(policy, 0x4000_0000 + read)).toBe(KILL); // x32
