@@ -70,5 +70,4 @@ export * from './xenbus.ts';
 export * from './xenstore-client.ts';
 export * from './xenstore-frame.ts';
 export * from './xenstore-ring-transport.ts';
-export * from './xenstore-routines.ts';
 export * from './xenstore-socket.ts';
