@@ -114,7 +114,11 @@ export class Recovery {
     const { domid, config } = record;
     const wanted = new Set(devicesOf(config, () => asDomid(0)).map(({ type, devid }) => `${type} ${devid}`));
     const there = new Set<string>();
-    for (const device of await listDevices(xs, domid)) {
+    const devices = await listDevices(xs, domid);
+    const nodes = new Set(devices.map(({ type, devid }) => `${type} ${devid}`));
+    for (const name of wanted)
+      if (!nodes.has(name)) log.warn(`dom${domid}: ${name} was being detached when dom0's process ended: it has gone`);
+    for (const device of devices) {
       const name = `${device.type} ${device.devid}`;
       if (wanted.has(name) && (await this.#isWhole(device))) {
         there.add(name);
