@@ -76,7 +76,7 @@ describe('a disk', () => {
     expect(said).toEqual(['ok', 'failed EIO', 'ok']);
     expect([onImage(0), onImage(8)]).toEqual([page(1), page(3)]);
   });
-  it('is read and written whole though system calls are short or interrupted', async () => {
+  it('fault 22: is read and written whole though system calls are short or interrupted', async () => {
     const odd: library.Fault[] = [
       { ...OF, part: 'disk', nth: [1, 2], short: 700 },
       { ...OF, part: 'disk', nth: [3, 4], error: 'EINTR' },
@@ -97,7 +97,7 @@ describe('a disk', () => {
     const write = { sector: 32, data: page(2), before: page(1) };
     await expectInvariant(host, 'I2', { image, unacknowledged: [write] });
   });
-  it('reads one bit wrong, the same one from the same seed', async () => {
+  it('fault 24: reads one bit wrong, the same one from the same seed', async () => {
     const fault: library.Fault = { ...OF, part: 'disk', op: 'read', nth: 1, corrupt: true };
     await ask('write 40 0');
     const first = await during(fault, () => ask('read 40 0'), 11);
@@ -105,7 +105,7 @@ describe('a disk', () => {
     expect(await during(fault, () => ask('read 40 0'), 11)).toBe(first);
     expect(await ask('read 40 0')).toBe('same');
   });
-  it('loses what its cache had not flushed', async () => {
+  it('fault 23: loses what its cache had not flushed', async () => {
     const faults: library.Fault[] = [
       { ...OF, name: 'cache', part: 'disk', op: 'write', cache: true },
       { ...OF, name: 'lose', part: 'disk', op: 'read', nth: 2, lose: true },
@@ -126,7 +126,7 @@ describe('a disk', () => {
     expect(await answer).toBe('ok');
     expect(onImage(56)).toEqual(page(9));
   });
-  it('that ends early has nothing behind its end', async () => {
+  it('fault 26: that ends early has nothing behind its end', async () => {
     const said = await during({ ...OF, part: 'disk', truncate: 64 * 512 }, async () => [
       await ask('read 56 9'),
       await ask('read 64 0'),
@@ -149,7 +149,7 @@ describe('events and grants', () => {
     });
     expect(new Set(said)).toEqual(new Set(['ok', 'same']));
   });
-  it('a grant that cannot be mapped fails its request, and the next one is served', async () => {
+  it('fault 10: a grant that cannot be mapped fails its request, and the next one is served', async () => {
     // A disk that is new maps what it is lent.
     await host.domain('two').create({ ramdisk, memory: 16, disk: [`${other},raw,xvda,w`], paused: true });
     const mapping = await inject(host, { domain: 'two', part: 'grant', nth: 2, error: 'no_space' });
@@ -206,7 +206,7 @@ describe('xenstore', () => {
 });
 
 describe('processes and time', () => {
-  it('the wall clock steps, for guests too', async () => {
+  it('fault 51: the wall clock steps, for guests too', async () => {
     const before = Number(await ask('time'));
     await during({ part: 'clock', shift: '1h' }, () =>
       eventually('the guest has the new time', async () => Number(await ask('time')) >= before + 3600),
@@ -232,6 +232,51 @@ describe('processes and time', () => {
     await refused.remove();
     await killed.remove();
     await expectInvariant(host, 'I7', {});
+  });
+  it("dom0's process is killed; its plans go on where they were, and each injection is told once", async () => {
+    const refused = await inject(host, { ...OF, part: 'disk', op: 'write', nth: [2, 4], error: 'EIO' });
+    expect([await ask('write 112 1'), await ask('write 112 2')]).toEqual(['ok', 'failed EIO']);
+    await refused.happened(1);
+    // Not before it has said that the plan is on.
+    const killed = await inject(host, { part: 'process', process: 'dom0', kill: true, after: 200 });
+    await killed.happened();
+    await eventually('another one has told that they go on', async () =>
+      (await refused.events().catch(() => [])).some(one => one.event === 'fault' && /again/.test(one.text)),
+    );
+    console_.close();
+    console_ = await host.domain('one').console();
+    console_.write('store hello\n');
+    await console_.waitFor('> told hello <');
+    expect([await ask('write 112 3'), await ask('write 112 4')]).toEqual(['ok', 'failed EIO']);
+    await refused.happened(2);
+    const injected = (events: library.HostEvent[]) =>
+      events.flatMap(one => (one.event === 'fault' && one.what === 'injected' ? [one.occurrences] : []));
+    expect(injected(await refused.events())).toEqual([[2], [4]]);
+    expect(injected(await killed.events())).toEqual([[1]]);
+    expect(await killed.status()).toMatchObject([{ injected: 1, state: 'over' }]);
+    await refused.remove();
+    await killed.remove();
+  });
+  it('all that serve it stop for a second, and go on', async () => {
+    await host.domain('served').create({ driver_domain: true, kernel: '', memory: 64 });
+    await host.domain('two').create({ ramdisk, memory: 16, disk: [`${other},raw,xvda,w,backend=served`] });
+    const console2 = await host.domain('two').console();
+    await console2.waitFor('ready');
+    const stop = '1s' as const;
+    const stopped = await inject(host, [
+      { name: 'one', part: 'process', domain: 'one', stop },
+      { name: 'served', part: 'process', domain: 'served', stop },
+      { name: 'xenstored', part: 'process', process: 'xenstored', stop, after: 100 },
+      { name: 'dom0', part: 'process', process: 'dom0', stop, after: 200 },
+    ]);
+    console2.write('write 0 3\n');
+    const answer = console2.waitFor('> ok <');
+    expect(await ask('write 112 5')).toBe('ok');
+    await answer;
+    await stopped.happened();
+    await stopped.remove();
+    await host.domain('two').destroy();
+    await host.domain('served').destroy();
   });
   it('a domain is killed as if it had crashed', async () => {
     await host.domain('two').create({ ramdisk, memory: 16 });
@@ -352,13 +397,16 @@ describe('the plan', () => {
     await waiting.remove();
     expect(await ask('write 104 3')).toBe('ok');
   });
-  it('of a topology is on before the first domain runs', async () => {
+  it('fault 21: of a topology is on before the first domain runs; a flush that failed is not made good by the next', async () => {
     await host.up({
       domains: { three: { kernel: guestKernel, ramdisk, memory: 16, disk: [`${other},raw,xvda,w`] } },
       faults: [{ name: 'first', part: 'disk', domain: 'three', op: 'flush', nth: 1, error: 'EIO' }],
     });
     const console3 = await host.domain('three').console();
     await console3.waitFor('ready');
+    console3.write('flush\n');
+    expect(await console3.waitFor(/> .* </)).toContain('failed EIO');
+    // fault 21: what was lost is not there though the next flush finds nothing wrong.
     console3.write('flush\n');
     expect(await console3.waitFor(/> .* </)).toContain('failed EIO');
     await host.domain('three').destroy();
