@@ -490,7 +490,7 @@ export class ProcessTable implements DomainProcesses {
     if (delay === 0) this.log.warn(`${who}, has ended: ${how}; another one takes its place`);
     else if (comeback.worthSaying)
       this.log.error(
-        `${who}, has ended: ${how}; ${failures} in a row did not serve, ` + `another one comes in ${delay / 1e9} s`,
+        `${who}, has ended: ${how}; ${failures} in a row did not serve, another one comes in ${delay / 1e9} s`,
       );
     // It waits for what the one that has ended was to tell it.
     if (process.heir) this.disinherit(process);
