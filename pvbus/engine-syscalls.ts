@@ -8,7 +8,10 @@ export const syscallNames = (text: string): SyscallName[] => text.trim().split(/
 export const eachSyscall = (names: readonly SyscallName[], rule: Rules[SyscallName]): Rules =>
   Object.fromEntries(names.map(name => [name, rule]));
 
-/** What a V8 that runs asks of Linux, and a vCPU of its descriptors and futex words. */
+/**
+ * What a V8 that runs asks of Linux, and a vCPU of its descriptors and futex words. The last two are the first that glibc
+ * asks for on a thread, and it ends the process that may not: a thread may have been made and not have run yet.
+ */
 export const ENGINE_RUNS = /* @__PURE__ */ syscallNames(`
   futex futex_waitv epoll_pwait epoll_wait epoll_ctl epoll_pwait2 poll ppoll
   read write readv writev pread64 recvmsg close fstat lseek
@@ -17,11 +20,12 @@ export const ENGINE_RUNS = /* @__PURE__ */ syscallNames(`
   clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time restart_syscall
   sched_yield sched_getaffinity getcpu getrusage times
   rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack exit exit_group
+  set_robust_list rseq
 `);
 /** What the start of a thread of Node asks for on top of it. */
 export const ENGINE_STARTS_THREADS = /* @__PURE__ */ syscallNames(`
   access stat lstat newfstatat statx readlink getdents64 getcwd
-  epoll_create1 eventfd2 pipe2 prlimit64 set_robust_list rseq
+  epoll_create1 eventfd2 pipe2 prlimit64
   sched_getparam sched_getscheduler sched_get_priority_max sched_get_priority_min
 `);
 /** What V8 and libuv ask of a descriptor: F_GETFD to F_SETFL, F_DUPFD_CLOEXEC, F_GET_SEALS. */
