@@ -1,5 +1,12 @@
 // What an event pump and its helper thread share.
 
+/** What the thread is started with. */
+export interface EventPumpData {
+  readonly shared: Int32Array;
+  /** How its lines in the log begin. */
+  readonly who: string;
+}
+
 export const PUMP_STATE = 0;
 export const PUMP_COUNT = 1;
 export const PUMP_FIRST = 2;

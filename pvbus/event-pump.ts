@@ -1,6 +1,13 @@
 // Events for a thread with an event loop: a helper thread sleeps on the vCPU's words in its stead.
 import { Worker } from 'node:worker_threads';
-import { PUMP_ARMED, PUMP_COUNT, PUMP_ENTRY_WORDS, PUMP_FIRST, PUMP_STATE } from './event-pump-words.ts';
+import {
+  type EventPumpData,
+  PUMP_ARMED,
+  PUMP_COUNT,
+  PUMP_ENTRY_WORDS,
+  PUMP_FIRST,
+  PUMP_STATE,
+} from './event-pump-words.ts';
 import { futexWake, mapPrivate, viewOf } from './linux.ts';
 import { threadFile } from './thread-file.ts';
 import type { Vcpu } from './vcpu.ts';
@@ -21,7 +28,8 @@ export class EventPump {
     this.afterPoll = afterPoll;
     vcpu.wakeWords.add(this.kick, this.kickAddress, 0);
     vcpu.wakeWords.onChange = () => this.poke();
-    this.worker = new Worker(threadFile('event-pump-thread', import.meta.url), { workerData: this.shared });
+    const data: EventPumpData = { shared: this.shared, who: `dom${vcpu.domid} vcpu${vcpu.id}` };
+    this.worker = new Worker(threadFile('event-pump-thread', import.meta.url), { workerData: data });
     this.worker.on('error', error => {
       throw error;
     });

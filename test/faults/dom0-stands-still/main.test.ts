@@ -1,0 +1,53 @@
+// What breaks: dom0's event loop stands still, in a build that has a signal for that and looks more often. What must be:
+// the log says so and that it goes on, guests live, and the toolstack is as it was.
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { dist, HostRig, root } from '../../support/host-rig.ts';
+import { commandLine, eventually } from '../../support/processes.ts';
+
+const LOOK = 'var LOOK_MS = 1e3;';
+const STAND = `process.on('SIGUSR2', () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2000));\n`;
+const GUEST = `
+import { clock } from 'xenolith';
+export default async function main() {
+  for await (const n of clock.every(50)) console.log('beat', n);
+}`;
+let dir: string;
+let host: HostRig;
+beforeAll(async () => {
+  const cache = join(root, 'node_modules/.cache');
+  mkdirSync(cache, { recursive: true });
+  dir = mkdtempSync(join(cache, 'stands-still-'));
+  cpSync(dist('.'), join(dir, 'dist'), { recursive: true });
+  writeFileSync(join(dir, 'package.json'), '{ "type": "module" }');
+  const change = (file: string, how: (text: string) => string): void => {
+    const path = join(dir, 'dist', file);
+    writeFileSync(path, how(readFileSync(path, 'utf8')));
+  };
+  change('event-pump-thread.js', text => {
+    expect(text).toContain(LOOK);
+    return text.replace(LOOK, 'var LOOK_MS = 50;');
+  });
+  change('dom0.js', text => text + STAND);
+  host = await HostRig.start({ dist: join(dir, 'dist') });
+});
+afterAll(async () => {
+  await host?.stop();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+it('fault 34: an event loop of dom0 that stands still is named in the log, and everything goes on', async () => {
+  const [program, file] = ['guest.ts', 'beats.cfg'].map(name => join(dir, name)) as [string, string];
+  writeFileSync(program, GUEST);
+  writeFileSync(file, `name = "beats"\nkernel = "${dist('domu-kernel.js')}"\nramdisk = "${program}"\nmemory = 16\n`);
+  expect(await host.xl('create', '-q', file)).toMatchObject({ exitCode: 0 });
+  await eventually('it beats', () => host.consoleLog('beats').includes('beat'));
+  const dom0 = host.processes().find(pid => commandLine(pid).includes('/dom0.js'))!;
+  process.kill(dom0, 'SIGUSR2');
+  await eventually('the log says so', () => /dom0 vcpu0: error: the event loop has stood still/.test(host.log()));
+  await eventually('and that it goes on', () => /dom0 vcpu0: warning: the event loop goes on/.test(host.log()));
+  expect((await host.domains()).map(({ name }) => name)).toEqual(['Domain-0', 'beats']);
+  const said = host.consoleLog('beats').length;
+  await eventually('it still beats', () => host.consoleLog('beats').length > said);
+});
