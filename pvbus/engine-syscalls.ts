@@ -9,7 +9,8 @@ export const eachSyscall = (names: readonly SyscallName[], rule: Rules[SyscallNa
   Object.fromEntries(names.map(name => [name, rule]));
 
 /**
- * What a V8 that runs asks of Linux, and a vCPU of its descriptors and futex words. The last two are the first that glibc
+ * What a V8 that runs asks of Linux, and a vCPU of its descriptors and futex words. How a thread is scheduled is asked by
+ * the mutexes of newer ones, which write to stderr when they may not. The last two are the first that glibc
  * asks for on a thread, and it ends the process that may not: a thread may have been made and not have run yet.
  */
 export const ENGINE_RUNS = /* @__PURE__ */ syscallNames(`
@@ -18,7 +19,7 @@ export const ENGINE_RUNS = /* @__PURE__ */ syscallNames(`
   mprotect pkey_mprotect munmap mremap madvise brk membarrier
   getpid gettid getppid getuid geteuid getgid getegid getrandom
   clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time restart_syscall
-  sched_yield sched_getaffinity getcpu getrusage times
+  sched_yield sched_getaffinity sched_getparam sched_getscheduler getcpu getrusage times
   rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack exit exit_group
   set_robust_list rseq
 `);
@@ -26,7 +27,7 @@ export const ENGINE_RUNS = /* @__PURE__ */ syscallNames(`
 export const ENGINE_STARTS_THREADS = /* @__PURE__ */ syscallNames(`
   access stat lstat newfstatat statx readlink getdents64 getcwd
   epoll_create1 eventfd2 pipe2 prlimit64
-  sched_getparam sched_getscheduler sched_get_priority_max sched_get_priority_min
+  sched_get_priority_max sched_get_priority_min
 `);
 /** What V8 and libuv ask of a descriptor: F_GETFD to F_SETFL, F_DUPFD_CLOEXEC, F_GET_SEALS. */
 export const ENGINE_FCNTL = [1, 2, 3, 4, 1030, 1034] as const;
