@@ -17,11 +17,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runPaths } from '#pvbus';
 import { dist, type HostOptions, HostRig } from '../../support/host-rig.ts';
+import { NOBODY, whyNotAsNobody } from '../../support/nobody.ts';
 import { eventually, isShell, processOfDomain } from '../../support/processes.ts';
 
-const NOBODY = 65_534;
 const users: [string, HostOptions][] = [['the user who runs this', {}]];
-if (process.getuid?.() === 0) users.push(['a user without privileges', { user: NOBODY }]);
+if (whyNotAsNobody() === undefined) users.push(['a user without privileges', { user: NOBODY }]);
 
 describe.each(users)('on a host of %s', (_who, options) => {
   let host: HostRig;

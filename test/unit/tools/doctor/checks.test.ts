@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type Check, runChecks } from '../../../../tools/doctor/checks.ts';
 import type { Machine } from '../../../../tools/doctor/machine.ts';
+import { NOBODY, whyNotAsNobody } from '../../../support/nobody.ts';
 import { xl } from '../../../support/xl.ts';
 
 const FILES: Record<string, string> = {
@@ -108,10 +109,11 @@ describe('xl doctor', () => {
     expect(text.stdout.trimEnd()).toMatch(/\nA host runs here[^\n]*\.$/);
   });
 
-  it.skipIf(process.getuid?.() !== 0)('runs as a user who may do nothing (skipped unless root)', () => {
+  const why = whyNotAsNobody();
+  it.skipIf(why)(`runs as a user who may do nothing${why ? `: ${why}` : ''}`, () => {
     const program = join(import.meta.dirname, '../../../../dist/xl.js');
     const run = spawnSync(process.execPath, [program, 'doctor', '--json'], {
-      ...{ uid: 65534, gid: 65534, encoding: 'utf8' },
+      ...{ uid: NOBODY, gid: NOBODY, encoding: 'utf8' },
       env: { PATH: process.env.PATH, XENOLITH_RUN_DIR: '/proc/none' },
     });
     expect(run.stderr).toBe('');
