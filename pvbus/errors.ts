@@ -65,3 +65,6 @@ for (const [name, value] of Object.entries(xenStoreWire)) {
 export function xsTypeName(type: number): string {
   return nameOfXsType.get(type) ?? `XS ${type}`;
 }
+
+/** What an error says, whatever was thrown. */
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -1,6 +1,6 @@
 // One call of xl: global options, the command, what its failures look like.
 
-import { runDir, runPaths, XenError } from '#pvbus';
+import { messageOf, runDir, runPaths, XenError } from '#pvbus';
 import {
   type CommandContext,
   CommandFailure,
@@ -104,5 +104,3 @@ export async function runCommand(
     for (const client of clients) client.close();
   }
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -8,6 +8,7 @@ import {
   errorPath,
   type Injected,
   type Log,
+  messageOf,
   type Planted,
   parseDecimal,
   Reconciler,
@@ -52,7 +53,6 @@ export interface BackendOptions {
 /** A device that keeps failing is logged this often, then at every power of two. */
 const LOGGED_FAILURES = 8;
 
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 const asXenError = (error: unknown): XenError =>
   error instanceof XenError ? error : new XenError('EIO', messageOf(error), error);
 const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/'));

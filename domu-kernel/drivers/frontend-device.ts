@@ -10,6 +10,7 @@ import {
   domid,
   errorPath,
   type Log,
+  messageOf,
   parseDecimal,
   type Routine,
   stateName,
@@ -70,7 +71,6 @@ const MAX_RETRIES = 3;
 /** And one that answers nothing is closed by us this often. */
 const MAX_RESETS = 2;
 
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 const asXenError = (error: unknown): XenError =>
   error instanceof XenError ? error : new XenError('EIO', messageOf(error), error);
 /** The device's nodes went away under a step of ours: being unplugged is no failure. */

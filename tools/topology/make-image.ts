@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { FatFsDisk } from 'fatfs-wasm';
-import { XenError } from '#pvbus';
+import { messageOf, XenError } from '#pvbus';
 import { type ImageStep, sizeText } from './plan.ts';
 
 /** A FAT image is put together in memory. */
@@ -47,8 +47,6 @@ export async function makeImage(image: ImageStep): Promise<MadeImage> {
     );
   }
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 function exists(path: string): boolean {
   const info = statSync(path, { throwIfNoEntry: false });

@@ -1,6 +1,6 @@
 // One call of xentop.
 
-import { runDir, runPaths } from '#pvbus';
+import { messageOf, runDir, runPaths } from '#pvbus';
 import type { XlIo } from '../commands/command.ts';
 import { ToolstackClient } from '../toolstack-client.ts';
 import { HELP, type XentopOptions, xentopOptions } from './options.ts';
@@ -91,5 +91,3 @@ function sleepFor(ms: number, interrupted: AbortSignal): Promise<void> {
     if (interrupted.aborted) done();
   });
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
