@@ -1,0 +1,100 @@
+// A process of a guest: a WASI program, or a routine of the kernel's own such as the shell.
+import { WaitQueue } from '../wait-queue.ts';
+import { SIGNALS, type SignalName } from './signals.ts';
+import type { WasmMemory } from './web-assembly.ts';
+
+/** Either a code of the program's own, or the signal that ended it. */
+export interface ExitStatus {
+  readonly code: number;
+  readonly signal?: SignalName;
+}
+/** As a shell says it: 128 and the signal's number for who was killed. */
+export const exitNumber = ({ code, signal }: ExitStatus): number => (signal ? 128 + SIGNALS[signal] : code & 0xff);
+
+/** Thrown by a call after which the process that made it does not go on. */
+export class ProcessExit extends Error {
+  override readonly name = 'ProcessExit';
+  readonly status: ExitStatus;
+  constructor(status: ExitStatus) {
+    super(`exit ${exitNumber(status)}`);
+    this.status = status;
+  }
+}
+
+/** What a process has open, by number: wasi/fd-table.ts. */
+export interface Descriptors {
+  closeAll(): void;
+}
+
+export type ProcessState = 'ready' | 'waits' | 'stopped' | 'zombie';
+
+export interface ProcessParts {
+  readonly pid: number;
+  readonly parent: Process | undefined;
+  /** Process group. */
+  readonly pgid: number;
+  readonly argv: readonly string[];
+  readonly env: ReadonlyMap<string, string>;
+  /** Absolute. */
+  readonly cwd: string;
+  readonly fds: Descriptors;
+}
+
+export class Process {
+  readonly pid: number;
+  parent: Process | undefined;
+  pgid: number;
+  argv: readonly string[];
+  readonly env: ReadonlyMap<string, string>;
+  readonly cwd: string;
+  readonly fds: Descriptors;
+  state: ProcessState = 'ready';
+  /** Once it is a zombie. */
+  status: ExitStatus | undefined;
+  readonly children = new Set<Process>();
+  /** Wakes when a child has ended, stopped or gone on. */
+  readonly childChanged = new WaitQueue();
+  /** Of the call under way, whatever must survive until it is made again; cleared when the call ends. */
+  call: object | undefined;
+  #memory: WasmMemory | undefined;
+  #bytes = new Uint8Array();
+  #view = new DataView(new ArrayBuffer(0));
+
+  constructor(parts: ProcessParts) {
+    this.pid = parts.pid;
+    this.parent = parts.parent;
+    this.pgid = parts.pgid;
+    this.argv = parts.argv;
+    this.env = parts.env;
+    this.cwd = parts.cwd;
+    this.fds = parts.fds;
+  }
+
+  /** Of a WASI program, all of it, from its start to its end. */
+  get memory(): WasmMemory | undefined {
+    return this.#memory;
+  }
+  set memory(memory: WasmMemory | undefined) {
+    this.#memory = memory;
+    this.#look();
+  }
+  /** Of its memory as it is now: not to be kept over a call in which it might grow. */
+  get bytes(): Uint8Array {
+    if (this.#bytes.buffer !== this.#memory?.buffer) this.#look();
+    return this.#bytes;
+  }
+  get view(): DataView {
+    if (this.#view.buffer !== this.#memory?.buffer) this.#look();
+    return this.#view;
+  }
+  #look(): void {
+    const buffer = this.#memory?.buffer ?? new ArrayBuffer(0);
+    this.#bytes = new Uint8Array(buffer);
+    this.#view = new DataView(buffer);
+  }
+
+  /** Does not return: the process ends with that code. */
+  exit(code: number): never {
+    throw new ProcessExit({ code });
+  }
+}

@@ -1,0 +1,14 @@
+// What a process waits for. A call that cannot be done now returns one, and is made again from the start when one of
+// the queues wakes or the deadline has passed.
+import type { WaitQueue } from '../wait-queue.ts';
+
+export class Wait {
+  readonly queues: readonly WaitQueue[];
+  /** System time, ns: it is over then whatever the queues say. */
+  readonly deadlineNs: number | undefined;
+
+  constructor(queues: readonly WaitQueue[], deadlineNs?: number) {
+    this.queues = queues;
+    this.deadlineNs = deadlineNs;
+  }
+}
