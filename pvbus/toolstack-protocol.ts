@@ -51,16 +51,11 @@ export {
 } from './toolstack-scheduling.ts';
 
 /** libxl's return codes, which `xl create` turns into its exit code. Xen: libxl_types.idl, libxl_error. */
-export const ERROR_NONSPECIFIC = -1;
-export const ERROR_VERSION = -2;
 export const ERROR_FAIL = -3;
 export const ERROR_NI = -4;
 export const ERROR_NOMEM = -5;
 export const ERROR_INVAL = -6;
-export const ERROR_BADFAIL = -7;
-export const ERROR_GUEST_TIMEDOUT = -8;
 export const ERROR_TIMEDOUT = -9;
-export const ERROR_NOT_READY = -11;
 export const ERROR_DOMAIN_NOTFOUND = -22;
 
 /** A domain as `xl list` shows it. */

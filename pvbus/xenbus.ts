@@ -1,5 +1,5 @@
-// What both ends of a xenbus device share: the state machine's words, reading and switching states,
-// watching the other end, and saying in `error/` why a device was given up.
+// What both ends of a xenbus device share: the state machine's words, reading and switching states, and saying in
+// `error/` why a device was given up.
 import { XenbusState } from './abi/xenbus.ts';
 import { XenError } from './errors.ts';
 import type { Log } from './log.ts';
@@ -45,48 +45,6 @@ export async function switchState(xs: XenstoreClient, path: string, state: Xenbu
   });
 }
 
-/**
- * Follow the state of the other end below `path`: once at once, then whenever it is another one. States that
- * came and went while one was being read are skipped; the last one never is. Returns how to stop.
- */
-export async function watchOtherend(
-  xs: XenstoreClient,
-  path: string,
-  cb: (state: XenbusState) => void,
-  log?: Log,
-): Promise<() => Promise<void>> {
-  let last: XenbusState | undefined;
-  let stopped = false;
-  let reading = false;
-  let again = false;
-  const look = async (): Promise<void> => {
-    again = true;
-    if (reading) return; // one reader at a time, so that callbacks come in the order of the states
-    reading = true;
-    try {
-      while (again && !stopped) {
-        again = false;
-        const state = await readState(xs, path);
-        if (stopped || state === last) continue;
-        last = state;
-        cb(state);
-      }
-    } catch (error) {
-      if (!stopped) log?.error(`watching ${path}/state: ${error instanceof Error ? error.message : error}`);
-    } finally {
-      reading = false;
-    }
-  };
-  const token = `otherend:${nextToken++}`;
-  await xs.watch(`${path}/state`, token, () => void look());
-  return async () => {
-    if (stopped) return;
-    stopped = true;
-    await xs.unwatch(`${path}/state`, token);
-  };
-}
-let nextToken = 1;
-
 /** One key; undefined when it is missing. */
 export async function readKey(xs: XenstoreClient, path: string, tx = 0): Promise<string | undefined> {
   try {
@@ -105,29 +63,6 @@ export async function childrenOf(xs: XenstoreClient, path: string, tx = 0): Prom
     if (error instanceof XenError && error.code === 'ENOENT') return [];
     throw error;
   }
-}
-
-/** Several keys below `path` as of one moment; missing ones are undefined. */
-export function readKeys<const K extends string>(
-  xs: XenstoreClient,
-  path: string,
-  keys: readonly K[],
-): Promise<{ [key in K]: string | undefined }> {
-  return xs.transaction(async tx => {
-    const values = await Promise.all(keys.map(key => readKey(xs, `${path}/${key}`, tx)));
-    return Object.fromEntries(keys.map((key, i) => [key, values[i]])) as { [key in K]: string | undefined };
-  });
-}
-
-/** Several keys below `path` in one transaction: a watcher sees all of them or none. */
-export async function writeKeys(
-  xs: XenstoreClient,
-  path: string,
-  values: Readonly<Record<string, string | number>>,
-): Promise<void> {
-  await xs.transaction(async tx => {
-    await Promise.all(Object.entries(values).map(([key, value]) => xs.write(`${path}/${key}`, String(value), tx)));
-  });
 }
 
 /** Where the reason of a device's failure is kept: `error/<device>/error` in the home of its domain. */

@@ -21,3 +21,6 @@ export function split(payload: Uint8Array): string[] {
   if (parts.at(-1) === '') parts.pop();
   return parts;
 }
+
+/** The path of the node above; the root is its own. */
+export const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/')) || '/';

@@ -10,6 +10,7 @@ import {
   type Log,
   messageOf,
   type Planted,
+  parentOf,
   parseDecimal,
   Reconciler,
   readKey,
@@ -55,7 +56,6 @@ const LOGGED_FAILURES = 8;
 
 const asXenError = (error: unknown): XenError =>
   error instanceof XenError ? error : new XenError('EIO', messageOf(error), error);
-const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/'));
 /** The device's nodes went away under a step of ours: being unplugged is no failure. */
 class Unplugged extends Error {}
 

@@ -1,7 +1,7 @@
 // The xenstore nodes of a domain: what the toolstack writes before it runs, and takes away after its end.
 // Xen: docs/misc/xenstore-paths; the order and the permissions are those of a domain libxl made.
 
-import { type DomainConfig, type Domid, errorPath, type XenstoreClient } from '#pvbus';
+import { type DomainConfig, type Domid, errorPath, parentOf, type XenstoreClient } from '#pvbus';
 import type { DomainRings } from './domain-builder.ts';
 import {
   availabilityPath,
@@ -223,4 +223,3 @@ export async function removeDomainNodes(
   await removeNodes(xs, [...perDomain, ...errors, domainPath(domid), vmPath(uuid), libxlPath(domid)]);
 }
 /** /local/domain/0/backend/vbd/3/51712 -> /local/domain/0/backend/vbd/3 */
-const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/'));

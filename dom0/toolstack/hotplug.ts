@@ -4,6 +4,7 @@ import {
   type DiskConfig,
   type DomainConfig,
   type Domid,
+  parentOf,
   type ToolstackStep,
   type VifConfig,
   XenError,
@@ -115,7 +116,6 @@ export async function removePlugged(parts: ToolstackParts, device: DevicePaths):
   await removeDevice(parts, device);
   await removeIfEmpty(parts.xs, [device.backend, device.frontend, device.libxl].map(parentOf));
 }
-const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/'));
 
 /** Xen: libxl leaves no empty directories of a class of devices. */
 async function removeIfEmpty(xs: XenstoreClient, directories: readonly string[]): Promise<void> {

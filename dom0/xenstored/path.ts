@@ -81,6 +81,3 @@ export function domidOf(value: string | undefined): number {
   if (n === undefined) throw new Refusal('EINVAL', `${JSON.stringify(value)} is no domain id`);
   return n;
 }
-
-/** The root is its own. */
-export const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/')) || '/';

@@ -2,8 +2,8 @@
 // happened at that moment: when everything it saw still holds, its operations are done again on the tree
 // of then, so that two which do not touch what the other saw both commit. Otherwise EAGAIN.
 // The snapshot is that of its first request: until then it has asked for nothing that could be outdated.
-import { XenError } from '#pvbus';
-import { parentOf, segmentsOf } from './path.ts';
+import { parentOf, XenError } from '#pvbus';
+import { segmentsOf } from './path.ts';
 import { type Actor, DOM0, samePermissions } from './permissions.ts';
 import { type Limits, UNLIMITED } from './quota.ts';
 import { Refusal } from './refusal.ts';

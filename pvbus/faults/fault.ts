@@ -2,11 +2,11 @@
 // command line, in the library, and between processes. docs/faults.md is the reference.
 
 /** Errors that a disk's image may give. */
-export const DISK_ERRORS = ['EIO', 'ENOSPC', 'ENOMEM', 'EROFS', 'ETIMEDOUT', 'EINTR', 'EAGAIN'] as const;
+const DISK_ERRORS = ['EIO', 'ENOSPC', 'ENOMEM', 'EROFS', 'ETIMEDOUT', 'EINTR', 'EAGAIN'] as const;
 /** GNTST_ codes that a map may give. */
-export const GRANT_ERRORS = ['no_space', 'eagain', 'bad_gntref', 'permission_denied', 'general_error'] as const;
+const GRANT_ERRORS = ['no_space', 'eagain', 'bad_gntref', 'permission_denied', 'general_error'] as const;
 /** What xenstored may answer. */
-export const XENSTORE_ERRORS = ['EAGAIN', 'EIO', 'ENOSPC', 'ENOMEM', 'EBUSY', 'EACCES', 'EINVAL', 'ENOENT'] as const;
+const XENSTORE_ERRORS = ['EAGAIN', 'EIO', 'ENOSPC', 'ENOMEM', 'EBUSY', 'EACCES', 'EINVAL', 'ENOENT'] as const;
 
 export interface Fault {
   /** Its own in its plan. */
@@ -89,7 +89,7 @@ export const ACTIONS = [
   ...['error', 'drop', 'delay', 'duplicate', 'reorder', 'corrupt', 'short', 'torn', 'cache', 'lose', 'truncate'],
   ...['stall', 'kill', 'stop', 'shift'],
 ] as const;
-export type ActionName = (typeof ACTIONS)[number];
+type ActionName = (typeof ACTIONS)[number];
 
 export interface Part {
   /** What it does that can be chosen by `op`; without, each of them. */
@@ -157,9 +157,9 @@ export const PARTS = {
 export type PartName = keyof typeof PARTS;
 
 /** Parts whose faults are carried out beside a device's rings. */
-export const DEVICE_PARTS = ['disk', 'net', 'event', 'grant'] as const satisfies readonly PartName[];
+const DEVICE_PARTS = ['disk', 'net', 'event', 'grant'] as const satisfies readonly PartName[];
 /** Parts where nothing is counted: their faults happen by time alone. */
-export const TIMED_PARTS = ['clock', 'process'] as const satisfies readonly PartName[];
+const TIMED_PARTS = ['clock', 'process'] as const satisfies readonly PartName[];
 
 export const actionOf = (fault: Fault): ActionName => ACTIONS.find(action => fault[action] !== undefined)!; // checked
 export const isTimed = ({ part }: Fault): boolean => (TIMED_PARTS as readonly string[]).includes(part);

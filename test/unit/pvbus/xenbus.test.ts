@@ -2,13 +2,10 @@ import { describe, expect, test } from 'vitest';
 import {
   errorPath,
   parseDecimal,
-  readKeys,
   readState,
   reportFatal,
   stateName,
   switchState,
-  watchOtherend,
-  writeKeys,
   XenbusState,
   XenError,
   XenstoreClient,
@@ -61,48 +58,6 @@ describe('xenbus', () => {
     await switchState(xs, PATH, XenbusState.Connected);
     await xs.read('/');
     expect(events).toBe(1);
-  });
-
-  test('follows the other end: every last state, in order, and nothing after the end', async () => {
-    const { xs, other } = host();
-    await other.write(`${PATH}/state`, '1');
-    const seen: XenbusState[] = [];
-    const settled = async (): Promise<void> => {
-      for (let i = 0; i < 5; i++) await xs.read('/');
-    };
-    const stop = await watchOtherend(xs, PATH, state => seen.push(state));
-    await settled();
-    expect(seen.splice(0)).toEqual([XenbusState.Initialising]);
-    for (const state of [2, 4, 5, 6]) {
-      await other.write(`${PATH}/state`, String(state));
-      await settled();
-    }
-    expect(seen.splice(0)).toEqual([2, 4, 5, 6]);
-    await Promise.all([1, 2, 3, 4].map(state => other.write(`${PATH}/state`, String(state))));
-    await settled();
-    expect(seen.splice(0).at(-1)).toBe(4);
-    await other.rm(PATH);
-    await settled();
-    expect(seen.splice(0)).toEqual([XenbusState.Unknown]);
-    await stop();
-    await stop();
-    await other.write(`${PATH}/state`, '1');
-    await settled();
-    expect(seen).toEqual([]);
-  });
-
-  test('reads several keys of one moment and writes several at once', async () => {
-    const { xs, other } = host();
-    const heard: string[] = [];
-    await other.watch(PATH, 't', path => heard.push(path));
-    await writeKeys(xs, PATH, { 'ring-ref': 8, 'event-channel': 12, protocol: 'x86_64-abi' });
-    expect(await readKeys(xs, PATH, ['ring-ref', 'event-channel', 'feature-persistent'])).toEqual({
-      'ring-ref': '8',
-      'event-channel': '12',
-      'feature-persistent': undefined,
-    });
-    await other.read('/');
-    expect(heard).toEqual([PATH, `${PATH}/ring-ref`, `${PATH}/event-channel`, `${PATH}/protocol`]);
   });
 
   test('says why a device was given up, and takes it to Closing', async () => {
