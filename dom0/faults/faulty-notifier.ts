@@ -3,6 +3,9 @@ import type { Clock, EvtchnPort } from '#pvbus';
 import type { DeviceFaults } from './device-faults.ts';
 import type { LateWork } from './late-work.ts';
 
+/** Events that are held back at once; what is more comes at once. */
+const MAX_HELD = 256;
+
 /** How a backend tells its frontend: its event channels, or what stands before them. */
 export interface Notifier {
   notify(port: EvtchnPort): void;
@@ -17,35 +20,39 @@ export interface NotifierParts {
 export class FaultyNotifier implements Notifier {
   readonly #plain: Notifier;
   readonly #parts: NotifierParts;
+  #held = 0;
 
   constructor(plain: Notifier, parts: NotifierParts) {
     this.#plain = plain;
     this.#parts = parts;
   }
   notify(port: EvtchnPort): void {
-    befall('send', this.#parts, () => this.#plain.notify(port));
+    this.#befall('send', () => this.#plain.notify(port));
   }
   /** The same for what is heard: `handler` with the faults before it. */
   hears(handler: () => void): () => void {
-    return () => befall('receive', this.#parts, handler);
+    return () => this.#befall('receive', handler);
   }
-}
 
-function befall(op: 'send' | 'receive', { faults, late, clock }: NotifierParts, event: () => void): void {
-  const hit = faults.befalls('event', op);
-  const { drop, delay, duplicate, kill, stop } = hit?.fault ?? {};
-  if (drop) return;
-  if (delay !== undefined) {
-    late.add(clock.now() + delay * 1e6, () => {
-      try {
-        event();
-      } catch {
-        // The channel was closed meanwhile: an event that comes too late for it is lost.
-      }
-    });
-    return;
+  #befall(op: 'send' | 'receive', event: () => void): void {
+    const { faults, late, clock } = this.#parts;
+    const hit = faults.befalls('event', op);
+    const { drop, delay, duplicate, kill, stop } = hit?.fault ?? {};
+    if (drop) return;
+    if (delay !== undefined && this.#held < MAX_HELD) {
+      this.#held++;
+      late.add(clock.now() + delay * 1e6, () => {
+        this.#held--;
+        try {
+          event();
+        } catch {
+          // The channel was closed meanwhile: an event that comes too late for it is lost.
+        }
+      });
+      return;
+    }
+    if (hit !== undefined && (kill !== undefined || stop !== undefined)) faults.strike(hit);
+    if (kill === 'before') return;
+    for (let i = 0; i <= (duplicate ?? 0); i++) event();
   }
-  if (hit !== undefined && (kill !== undefined || stop !== undefined)) faults.strike(hit);
-  if (kill === 'before') return;
-  for (let i = 0; i <= (duplicate ?? 0); i++) event();
 }

@@ -311,4 +311,12 @@ describe('notifications with a fault', () => {
     late.step(clock.ns + 20e6);
     expect([sent.length, heard, late.length]).toEqual([1, 1, 0]);
   });
+  it('are held back 256 at a time, and not at all beyond that', () => {
+    const { faulty, late, clock, sent } = notifier({ part: 'event', delay: 20 });
+    for (let i = 0; i < 1000; i++) faulty.notify(port(4));
+    expect([sent.length, late.length]).toEqual([744, 256]);
+    late.step(clock.ns + 20e6);
+    faulty.notify(port(4));
+    expect([sent.length, late.length]).toEqual([1000, 1]);
+  });
 });
