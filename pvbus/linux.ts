@@ -27,9 +27,11 @@ const f = {
   connect: libc.func('int connect(int fd, intptr_t address, uint32_t length)'),
   listen: libc.func('int listen(int fd, int backlog)'),
   accept4: libc.func('int accept4(int fd, intptr_t address, intptr_t length, int flags)'),
-  // Both return an ssize_t of which our counts need 32 bits.
+  // These return an ssize_t of which our counts need 32 bits.
   recv: libc.func('int recv(int fd, intptr_t to, size_t count, int flags)'),
   send: libc.func('int send(int fd, intptr_t from, size_t count, int flags)'),
+  read: libc.func('int read(int fd, intptr_t to, size_t count)'),
+  write: libc.func('int write(int fd, intptr_t from, size_t count)'),
   epoll_create1: libc.func('int epoll_create1(int flags)'),
   epoll_ctl: libc.func('int epoll_ctl(int epoll, int op, int fd, intptr_t event)'),
   epoll_wait: libc.func('int epoll_wait(int epoll, intptr_t events, int count, int timeout)'),
@@ -376,6 +378,26 @@ export const sendBytes = (fd: number, address: number, bytes: number): number =>
   return n < 0 ? -koffi.errno() : n;
 };
 
+// ---- network interfaces ----
+
+const TUNSETIFF = 0x400454ca;
+const IFF_TAP = 2;
+const IFF_NO_PI = 0x1000;
+/** IFNAMSIZ: a name and its NUL must fit. */
+const IF_NAME = 16;
+/** Have a fresh /dev/net/tun be the TAP interface of that name, which is made where there is none. Throws SystemCallError. */
+export function attachTap(fd: number, name: string): void {
+  const bytes = Buffer.from(name);
+  if (bytes.length >= IF_NAME) throw new SystemCallError(`an interface called ${name}`, koffi.os.errno.ENAMETOOLONG!);
+  for (let i = 0; i < 40; i++) scratchView.setUint8(i, bytes[i] ?? 0);
+  scratchView.setUint16(IF_NAME, IFF_TAP | IFF_NO_PI, true);
+  check(`ioctl(TUNSETIFF) of ${name}`, f.ioctl(fd, TUNSETIFF, scratch));
+}
+/** read(2) to mapped memory, of a descriptor that does not wait: bytes, or -errno. */
+export const readBytes = (fd: number, address: number, bytes: number): number => orErrno(f.read(fd, address, bytes));
+/** write(2) from mapped memory, likewise. */
+export const writeBytes = (fd: number, address: number, bytes: number): number => orErrno(f.write(fd, address, bytes));
+
 /** x86-64 packs it: u32 events, u64 data. */
 const EPOLL_EVENT_BYTES = 12;
 const EPOLL_EVENTS = 128;
@@ -467,8 +489,8 @@ export function processCpuTime(pid: number): number | undefined {
   return Number(scratchView.getBigInt64(0, true)) * 1e9 + Number(scratchView.getBigInt64(8, true));
 }
 
-/** A descriptor of a child that has not been reaped; -1 when there is none. */
-export const openProcess = (pid: number): number => f.pidfd_open(SYS_pidfd_open, pid, 0);
+/** A descriptor of a child that has not been reaped; -errno when there is none. */
+export const openProcess = (pid: number): number => orErrno(f.pidfd_open(SYS_pidfd_open, pid, 0));
 /** A signal's number to a process of `openProcess`. One that has ended hears nothing. */
 export const signalProcess = (pidfd: number, signal: number): void =>
   void f.pidfd_send_signal(SYS_pidfd_send_signal, pidfd, signal, 0, 0);

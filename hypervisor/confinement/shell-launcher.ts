@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
-import { closeFd, openProcess, threadFile } from '#pvbus';
+import { closeFd, openProcess, threadFile, XEN_ESRCH } from '#pvbus';
 import { deniedCall } from './denied-call.ts';
 import type { FromLauncher, LauncherData, ToLauncher } from './launcher-messages.ts';
 import type { Layers } from './layers.ts';
@@ -79,23 +79,28 @@ export class ShellLauncher {
   #spawned(id: number, pid: number, launched: number): void {
     const pidfd = openProcess(pid);
     // order: the descriptor, then the look: as long as its parent has not reaped it, the number is nobody else's.
-    if (pidfd >= 0 && (pid === launched || parentOf(pid) === launched)) {
+    const parent = pidfd < 0 || pid === launched ? launched : parentOf(pid);
+    if (pidfd >= 0 && parent === launched) {
       this.#pids.set(id, pid);
       this.#callbacks.spawned(id, pid, pidfd);
       return;
     }
     // Nobody could stop or end it; or it has ended, and the number may be another process's.
     if (pidfd >= 0) closeFd(pidfd);
-    else this.#lost.add(id);
+    if (parent === UNSEEN || (pidfd < 0 && pidfd !== -XEN_ESRCH)) this.#lost.add(id);
     this.#post({ op: 'kill', id });
   }
 }
+
+/** Of a process that may be there: nobody can look. */
+const UNSEEN = -1;
 
 function parentOf(pid: number): number | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
     return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
-  } catch {
-    return undefined; // it has ended
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return code === 'ENOENT' || code === 'ESRCH' ? undefined : UNSEEN;
   }
 }
