@@ -1,4 +1,6 @@
 // What every file system of a guest gives: FAT, tmpfs, an archive in memory, a folder of the host.
+import { XenError } from '#pvbus';
+import type { WaitQueue } from '../wait-queue.ts';
 
 export type FileType = 'file' | 'directory' | 'symlink' | 'character';
 
@@ -27,12 +29,13 @@ export interface Times {
 }
 
 /**
- * A file, directory or symlink that is in use, from `lookup`, `create` or `symlink` until `release`. It goes on under
- * another name after a rename, and without one after its last unlink.
+ * A file, directory or symlink that is in use, from `lookup`, `create`, `symlink` or `hold` until `release`, each of the
+ * one for one of the other. Who asks for what is in use already gets the same object. It goes on under another name after a
+ * rename, and without one after its last unlink.
  *
  * Every call returns when it is done and throws a XenError otherwise: ENOENT, EEXIST, ENOTDIR, EISDIR, ENOTEMPTY, ENOSPC,
- * EIO, EROFS, ENAMETOOLONG, EINVAL for a name that cannot be, EPERM for what this kind of file system never does. Names are
- * single ones: never empty, '.', '..', or with a '/'.
+ * EIO, EROFS, ENAMETOOLONG, EINVAL for a name that cannot be, EPERM for what this kind of file system never does; or
+ * FileSystemBusy, having done nothing. Names are single ones: never empty, '.', '..', or with a '/'.
  */
 export interface Vnode {
   readonly fs: FileSystem;
@@ -52,7 +55,7 @@ export interface Vnode {
   rmdir(name: string): void;
   /** As rename(2): what `to` names in `directory` is replaced. EXDEV across file systems. */
   rename(name: string, directory: Vnode, to: string): void;
-  /** Without '.' and '..'; those there all the time of a walk come once each. */
+  /** Without '.' and '..'. */
   entries(): readonly DirectoryEntry[];
 
   // Of a symlink.
@@ -68,6 +71,8 @@ export interface Vnode {
   /** On the medium when this returns; with `dataOnly` as fdatasync(2). */
   sync(dataOnly: boolean): void;
 
+  /** In use once more. */
+  hold(): this;
   release(): void;
 }
 
@@ -77,8 +82,39 @@ export interface FileSystem {
   readonly readOnly: boolean;
   /** Always in use. */
   readonly root: Vnode;
+  /** Something besides the root is in use, or the root by others. */
+  readonly inUse: boolean;
   /** All of it on the medium when this returns. */
   sync(): void;
   /** Bytes. */
   space(): { readonly free: number; readonly total: number };
+  /** The end: nothing is in use, and nothing is called any more. */
+  close(): void;
+}
+
+/** A call of another process is under way in this file system and waits for its disk. Try again when `idle` wakes. */
+export class FileSystemBusy extends XenError {
+  readonly idle: WaitQueue;
+  constructor(what: string, idle: WaitQueue) {
+    super('EAGAIN', `${what}: another call is under way`);
+    this.idle = idle;
+  }
+}
+
+export const MAX_NAME_BYTES = 255;
+
+/** The name, if a file can have it. */
+export function checkedName(name: string): string {
+  if (name === '' || name === '.' || name === '..') throw new XenError('EINVAL', `'${name}' is no name of a file`);
+  if (/[/\0]/.test(name)) throw new XenError('EINVAL', `'${name}' is no name of a file`);
+  if (name.length > MAX_NAME_BYTES || Buffer.byteLength(name) > MAX_NAME_BYTES) {
+    throw new XenError('ENAMETOOLONG', `'${name.slice(0, 40)}…' is longer than ${MAX_NAME_BYTES} bytes`);
+  }
+  return name;
+}
+
+/** Offset and length of a transfer as a program gave them. */
+export function checkRange(what: string, offset: number, length: number, maxSize: number): void {
+  if (!Number.isSafeInteger(offset) || offset < 0) throw new XenError('EINVAL', `${what}: offset ${offset}`);
+  if (offset + length > maxSize) throw new XenError('EFBIG', `${what}: a file ends at ${maxSize} bytes`);
 }

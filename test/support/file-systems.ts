@@ -1,0 +1,40 @@
+// Every file system of a guest, empty and writable, for tests that hold for all of them.
+import type { FileSystem } from '../../domu-kernel/fs/file-system.ts';
+import { type PageCounter, Tmpfs } from '../../domu-kernel/fs/tmpfs.ts';
+import { TEST_TIME } from './fatfs.ts';
+
+export interface Made {
+  readonly fs: FileSystem;
+  /** As after a restart of the guest; undefined where nothing outlives it. */
+  readonly remount?: () => FileSystem;
+}
+export interface Kind {
+  readonly name: string;
+  readonly make: () => Made;
+  readonly symlinks: boolean;
+  readonly links: boolean;
+  readonly foldsCase: boolean;
+  /** What times are kept in. */
+  readonly mtimeUnitNs: bigint;
+}
+
+/** A counter that has `pages`. */
+export function pageCounter(pages: number): PageCounter & { left: number } {
+  return {
+    left: pages,
+    take(count) {
+      if (count > this.left) return false;
+      this.left -= count;
+      return true;
+    },
+    give(count) {
+      this.left += count;
+    },
+  };
+}
+export const wallNs = (): bigint => BigInt(TEST_TIME) * 1_000_000n;
+export const tmpfs = (limit = 1 << 20): Tmpfs => new Tmpfs({ pages: pageCounter(4096), limit, wallNs });
+
+export const kinds: readonly Kind[] = [
+  { name: 'tmpfs', make: () => ({ fs: tmpfs() }), symlinks: true, links: true, foldsCase: false, mtimeUnitNs: 1n },
+];
