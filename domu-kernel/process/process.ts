@@ -1,6 +1,8 @@
 // A process of a guest: a WASI program, or a routine of the kernel's own such as the shell.
 import { WaitQueue } from '../wait-queue.ts';
-import { SIGNALS, type SignalName } from './signals.ts';
+import type { Body } from './body.ts';
+import { actionOf, SIGNALS, type SignalName } from './signals.ts';
+import { Wait } from './wait.ts';
 import type { WasmMemory } from './web-assembly.ts';
 
 /** Either a code of the program's own, or the signal that ended it. */
@@ -26,8 +28,6 @@ export interface Descriptors {
   closeAll(): void;
 }
 
-export type ProcessState = 'ready' | 'waits' | 'stopped' | 'zombie';
-
 export interface ProcessParts {
   readonly pid: number;
   readonly parent: Process | undefined;
@@ -42,25 +42,45 @@ export interface ProcessParts {
 
 export class Process {
   readonly pid: number;
+  /** None: nobody waits for it, it is forgotten when it ends. */
   parent: Process | undefined;
   pgid: number;
   argv: readonly string[];
   readonly env: ReadonlyMap<string, string>;
   readonly cwd: string;
   readonly fds: Descriptors;
-  state: ProcessState = 'ready';
-  /** Once it is a zombie. */
-  status: ExitStatus | undefined;
   readonly children = new Set<Process>();
   /** Wakes when a child has ended, stopped or gone on. */
   readonly childChanged = new WaitQueue();
   /** Of the call under way, whatever must survive until it is made again; cleared when the call ends. */
   call: object | undefined;
+
+  // ---- the scheduler's ----
+  body: Body | undefined;
+  state: 'ready' | 'waits' | 'zombie' = 'ready';
+  /** By a signal; whatever its state says waits until it may go on. */
+  stopped = false;
+  /** Once it is a zombie. */
+  status: ExitStatus | undefined;
+  /** Signals that came while it ran. */
+  readonly pending: SignalName[] = [];
+  /** Takes a signal in place of what that does by default: true when it was taken. SIGKILL and SIGSTOP are not asked about. */
+  catches: ((signal: SignalName) => boolean) | undefined;
+  /** ns of this vCPU, without those of processes that ran while it waited for a disk. */
+  cpuNs = 0;
+  /** Charged to the domain, in bytes; and what tells of it. */
+  memoryBytes = 0;
+  /** WebAssembly pages at most. */
+  memoryLimit = Number.POSITIVE_INFINITY;
+  readonly startedNs: number;
+  /** Called once, when it has ended. */
+  onEnd: ((status: ExitStatus) => void) | undefined;
+
   #memory: WasmMemory | undefined;
   #bytes = new Uint8Array();
   #view = new DataView(new ArrayBuffer(0));
 
-  constructor(parts: ProcessParts) {
+  constructor(parts: ProcessParts, startedNs = 0) {
     this.pid = parts.pid;
     this.parent = parts.parent;
     this.pgid = parts.pgid;
@@ -68,6 +88,7 @@ export class Process {
     this.env = parts.env;
     this.cwd = parts.cwd;
     this.fds = parts.fds;
+    this.startedNs = startedNs;
   }
 
   /** Of a WASI program, all of it, from its start to its end. */
@@ -97,4 +118,22 @@ export class Process {
   exit(code: number): never {
     throw new ProcessExit({ code });
   }
+  /** Throws when a signal has come meanwhile after which it does not go on. */
+  endIfKilled(): void {
+    const signal = this.pending.find(name => actionOf(name) === 'end' && !this.catches);
+    if (signal) throw new ProcessExit({ code: 0, signal });
+  }
+  /** A signal to itself, within a call of its own. A Wait when it has stopped: what follows comes after it. */
+  raise(signal: SignalName): Wait | undefined {
+    if (this.call === RAISED) return undefined;
+    const action = actionOf(signal);
+    if (action === 'end') throw new ProcessExit({ code: 0, signal });
+    if (action !== 'stop') return undefined;
+    this.call = RAISED;
+    this.pending.push(signal);
+    return new Wait([], 0);
+  }
 }
+
+/** The state of a raise that has stopped its process already. */
+const RAISED = {};

@@ -12,3 +12,6 @@ export class Wait {
     this.deadlineNs = deadlineNs;
   }
 }
+
+/** Waits for nothing: everybody else who is ready has a turn before. */
+export const YIELD = new Wait([], 0);
