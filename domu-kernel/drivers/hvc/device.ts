@@ -33,6 +33,18 @@ export class Hvc {
   write(text: string): void {
     this.worker.write(encoder.encode(text.replace(/\r?\n/g, '\r\n')));
   }
+  /** As they are. */
+  writeBytes(bytes: Uint8Array): void {
+    this.worker.write(bytes);
+  }
+  /** Bytes that wait for somebody to read the console. */
+  get waiting(): number {
+    return this.worker.waiting;
+  }
+  /** What is typed goes to `input` from here on, and to no `readLine`. */
+  takeInput(input: (bytes: Uint8Array) => void): void {
+    this.worker.onInput = input;
+  }
   readLine(): Promise<string | null> {
     return this.editor.read();
   }

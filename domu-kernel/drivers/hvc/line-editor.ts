@@ -13,6 +13,8 @@ export class LineEditor {
   private readonly decoder = new TextDecoder();
   private line: string[] = [];
   private afterReturn = false;
+  /** Takes lines in place of `read`. */
+  onLine: ((line: string | null) => void) | undefined;
 
   constructor(echo: (text: string) => void, onLost: (bytes: number) => void) {
     this.echo = echo;
@@ -29,6 +31,11 @@ export class LineEditor {
     return new Promise(resolve => {
       this.waiting.push(resolve);
     });
+  }
+
+  /** What was typed since the last Enter is forgotten. */
+  discard(): void {
+    this.line = [];
   }
 
   private key(c: string): void {
@@ -56,6 +63,10 @@ export class LineEditor {
     this.echo('\b \b'.repeat(gone));
   }
   private deliver(line: string | null): void {
+    if (this.onLine) {
+      this.onLine(line);
+      return;
+    }
     const resolve = this.waiting.shift();
     if (resolve) resolve(line);
     else if (this.ready.length < MAX_LINES) this.ready.push(line);

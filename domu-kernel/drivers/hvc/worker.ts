@@ -46,6 +46,10 @@ export class HvcWorker {
     this.queue.push(bytes);
     this.queued += bytes.length;
   }
+  /** Bytes that wait for room in the ring. */
+  get waiting(): number {
+    return this.broken ? 0 : this.queued;
+  }
   /** Nothing waits for room in the ring. */
   get drained(): boolean {
     return this.queue.length === 0 || this.broken;

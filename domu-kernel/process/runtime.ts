@@ -1,0 +1,251 @@
+// A WASI program that runs: an instance of its prepared module, which unwinds into its own memory when a call has to
+// wait or its slice is over, and is rewound to the same call later. pvbus/wasm/prepared.ts says how.
+import {
+  type Clock,
+  type FrameAllocator,
+  type Log,
+  PREPARED_MODULE,
+  type PreparedLayout,
+  REWINDING_FUEL,
+  REWINDS,
+  RUNS,
+  UNWINDS,
+  XenError,
+} from '#pvbus';
+import type { Body } from './body.ts';
+import { MemoryCharge } from './memory-charge.ts';
+import { type Process, ProcessExit } from './process.ts';
+import type { SignalName } from './signals.ts';
+import type { Wait } from './wait.ts';
+import {
+  WebAssemblyEngine as engine,
+  WASM_PAGE,
+  type WasmGlobal,
+  type WasmInstance,
+  type WasmMemory,
+  type WasmModule,
+} from './web-assembly.ts';
+
+/** What a call that a program imports does: its result, or what it has to wait for before it is made again. */
+export type Call = (process: Process, ...args: never[]) => number | Wait;
+/** By import module and name. */
+export type Imports = Readonly<Record<string, Readonly<Record<string, Call>>>>;
+
+export interface RuntimeParts {
+  readonly clock: Clock;
+  readonly frames: FrameAllocator;
+  readonly imports: Imports;
+  /** Why a program was ended that did something it must not. */
+  readonly say: (process: Process, why: string) => void;
+  readonly log: Log;
+}
+
+/** Loop heads until the first look at the clock; and how long those of the later ones are to take. */
+const FIRST_FUEL = 20_000;
+const MAX_FUEL = 0x7fffffff;
+const LOOK_NS = 1e6;
+/** Addresses are 32 bits, and the end of the save area is one. */
+const MAX_PAGES = 0xffff;
+
+/** A prepared program. */
+export interface Program {
+  readonly module: WasmModule;
+  readonly layout: PreparedLayout;
+}
+
+export class Runtime implements Body {
+  readonly #process: Process;
+  readonly #parts: RuntimeParts;
+  readonly #charge: MemoryCharge;
+  readonly #maxPages: number;
+  readonly #start: () => void;
+  readonly #memory: WasmMemory;
+  readonly #state: WasmGlobal;
+  readonly #fuel: WasmGlobal;
+  readonly #sp: WasmGlobal;
+  readonly #end: WasmGlobal;
+  readonly #pages: WasmGlobal;
+  /** What it waits for; undefined when its fuel ran out. */
+  #outcome: Wait | undefined;
+  /** Of the stretch that runs now. */
+  #fuelled = FIRST_FUEL;
+  #suspended = false;
+
+  /** Throws ENOEXEC for a module that is no program, or asks for what there is not; ENOMEM. */
+  constructor(process: Process, { module, layout }: Program, parts: RuntimeParts) {
+    this.#process = process;
+    this.#parts = parts;
+    this.#maxPages = layout.maxPages;
+    this.#charge = new MemoryCharge(parts.frames, process.memoryLimit);
+    const pages = layout.minPages + layout.savePages;
+    if (!this.#charge.take(pages)) throw new XenError('ENOMEM', `${pages * 64} KiB of memory are not free`);
+    try {
+      const { exports } = this.#instantiate(module);
+      this.#start = exported(exports, '_start', 'function');
+      this.#memory = exported(exports, 'memory', 'object');
+      this.#state = exported(exports, 'xenolith_state', 'object');
+      this.#fuel = exported(exports, 'xenolith_fuel', 'object');
+      this.#sp = exported(exports, 'xenolith_sp', 'object');
+      this.#end = exported(exports, 'xenolith_end', 'object');
+      this.#pages = exported(exports, 'xenolith_pages', 'object');
+      // untrusted: a file may say that it is prepared, and lie about its size.
+      if (this.#memory.buffer.byteLength !== pages * WASM_PAGE) throw new XenError('ENOEXEC', 'not as it was prepared');
+    } catch (error) {
+      this.#charge.release();
+      throw error;
+    }
+    process.memory = this.#memory;
+    this.#count();
+  }
+  #instantiate(module: WasmModule): WasmInstance {
+    const imports: Record<string, Record<string, unknown>> = {};
+    for (const { module: from, name, kind } of engine.Module.imports(module)) {
+      const call = from === PREPARED_MODULE ? this.#ours(name) : this.#wrapped(from, name);
+      if (kind !== 'function' || call === undefined)
+        throw new XenError('ENOEXEC', `it imports ${from}.${name}, which there is not`);
+      imports[from] ??= {};
+      imports[from][name] = call;
+    }
+    try {
+      return new engine.Instance(module, imports);
+    } catch (error) {
+      // No address space is left, or a segment does not fit.
+      if (error instanceof RangeError) throw new XenError('ENOMEM', error.message, error);
+      if (error instanceof engine.LinkError || error instanceof engine.RuntimeError)
+        throw new XenError('ENOEXEC', error.message, error);
+      throw error;
+    }
+  }
+
+  // ---- what it imports ----
+
+  #wrapped(from: string, name: string): ((...args: never[]) => unknown) | undefined {
+    const calls = this.#parts.imports[from];
+    const call = calls !== undefined && Object.hasOwn(calls, name) ? calls[name] : undefined;
+    if (call === undefined) return undefined;
+    const process = this.#process;
+    return (...args) => {
+      if (this.#state.value === REWINDS) {
+        this.#state.value = RUNS;
+        this.#fuel.value = this.#fuelled;
+      }
+      const outcome = call(process, ...args);
+      if (typeof outcome !== 'number') {
+        this.#outcome = outcome;
+        this.#state.value = UNWINDS;
+        return 0;
+      }
+      process.call = undefined;
+      if (process.pending.length > 0) this.#interrupted();
+      return outcome;
+    };
+  }
+  /** A call is over in which a signal came: it must not be made again, so what only stops does so at a loop head. */
+  #interrupted(): void {
+    this.#process.endIfKilled();
+    this.#fuel.value = 0;
+  }
+  #ours(name: string): ((n: number) => unknown) | undefined {
+    if (name === 'grow') return pages => this.#grow(pages >>> 0);
+    if (name === 'room') return bytes => this.#room(bytes >>> 0);
+    return undefined;
+  }
+  /** In place of memory.grow. */
+  #grow(pages: number): number {
+    const old = this.#pages.value;
+    if (pages === 0) return old;
+    if (old + pages > this.#maxPages) return -1;
+    const [area, end] = [old * WASM_PAGE, this.#end.value >>> 0];
+    if (!this.#add(pages)) return -1;
+    this.#process.bytes.fill(0, area, end);
+    const more = pages * WASM_PAGE;
+    this.#pages.value = old + pages;
+    this.#sp.value = area + more;
+    this.#end.value = end + more;
+    return old;
+  }
+  /** A frame does not fit into the save area. */
+  #room(bytes: number): void {
+    const pages = Math.ceil(bytes / WASM_PAGE);
+    if (!this.#add(pages)) throw new ProcessExit({ code: 0, signal: 'SIGKILL' });
+    this.#end.value = (this.#end.value >>> 0) + pages * WASM_PAGE;
+  }
+  #add(pages: number): boolean {
+    if (this.#charge.pages + pages > MAX_PAGES || !this.#charge.take(pages)) return false;
+    try {
+      this.#memory.grow(pages);
+    } catch {
+      this.#charge.giveBack(pages); // the module's own maximum, or no address space is left
+      return false;
+    }
+    this.#count();
+    return true;
+  }
+  #count(): void {
+    this.#process.memoryBytes = this.#charge.pages * WASM_PAGE;
+  }
+
+  // ---- running ----
+
+  run(untilNs: number): Wait | undefined {
+    const { clock } = this.#parts;
+    for (let from = clock.now(); ; ) {
+      this.#goOn();
+      if (this.#outcome !== undefined) {
+        const outcome = this.#outcome;
+        this.#outcome = undefined;
+        return outcome;
+      }
+      const now = clock.now();
+      this.#adapt(now - from);
+      if (now >= untilNs || this.#process.pending.length > 0) return undefined;
+      from = now;
+    }
+  }
+  /** Fuel for about LOOK_NS, by what the last stretch took, calls included. */
+  #adapt(took: number): void {
+    const factor = Math.min(4, Math.max(1 / 16, LOOK_NS / Math.max(took, 1)));
+    this.#fuelled = Math.min(MAX_FUEL, Math.max(1, Math.round(this.#fuelled * factor)));
+  }
+  #goOn(): void {
+    if (this.#suspended) {
+      this.#state.value = REWINDS;
+      this.#fuel.value = REWINDING_FUEL | this.#fuelled;
+    } else this.#fuel.value = this.#fuelled;
+    try {
+      this.#start();
+    } catch (error) {
+      this.#trapped(error);
+    }
+    if (this.#state.value !== UNWINDS) throw new ProcessExit({ code: 0 });
+    this.#suspended = true;
+  }
+  #trapped(error: unknown): never {
+    const signal = signalOf(error);
+    if (signal === undefined) throw error;
+    const { message, stack } = error as Error; // signalOf knows it
+    this.#parts.say(this.#process, message);
+    this.#parts.log.info(`pid ${this.#process.pid}: ${stack}`);
+    throw new ProcessExit({ code: 0, signal });
+  }
+  release(): void {
+    this.#charge.release();
+    this.#count();
+  }
+}
+
+/** What Linux would have sent a program that was trapped. */
+function signalOf(error: unknown): SignalName | undefined {
+  if (error instanceof RangeError) return 'SIGSEGV'; // its stack is used up
+  if (!(error instanceof engine.RuntimeError)) return undefined;
+  if (/unreachable/.test(error.message)) return 'SIGABRT';
+  if (/divide|remainder|unrepresentable|overflow/.test(error.message)) return 'SIGFPE';
+  return /memory|table index is out/.test(error.message) ? 'SIGSEGV' : 'SIGILL';
+}
+
+function exported<T>(exports: WasmInstance['exports'], name: string, type: 'function' | 'object'): T {
+  const value = exports[name];
+  const found = type === 'function' ? typeof value === 'function' : typeof value === 'object' && value !== null;
+  if (found) return value as T; // a module can export nothing else of that type under this name that would be taken for it
+  throw new XenError('ENOEXEC', `it exports no ${name}`);
+}
