@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { lua } from '../support/programs/lua.ts';
 import { python } from '../support/programs/python.ts';
+import { quickjs } from '../support/programs/quickjs.ts';
 import { runOnNode } from '../support/programs/run-on-node.ts';
 import { sqlite } from '../support/programs/sqlite.ts';
 import { orSkip } from '../support/programs/unavailable.ts';
@@ -36,6 +37,23 @@ test('SQLite writes a database that its own integrity check finds sound', { time
   const run = await runOnNode(await orSkip(context, sqlite), ['/t.db', sql, 'select count(*) from t'], dir);
   expect(run).toEqual({ stdout: 'ok\n2\n', stderr: '', code: 0 });
   expect(readFileSync(join(dir, 't.db')).subarray(0, 15).toString()).toBe('SQLite format 3');
+});
+
+test('QuickJS reads and writes files, sees the end of its stack, waits for a timer and exits with its code', {
+  timeout: BUILD_MS,
+}, async context => {
+  const script = [
+    "const f = std.open('/q.json', 'w'); f.puts(JSON.stringify({ a: [1, /x+/.exec('axx')[0]] })); f.close();",
+    "print(std.loadFile('/q.json'));",
+    'const deep = () => deep(); try { deep(); } catch (error) { print(error.message); }',
+    "os.setTimeout(() => { print('later'); std.exit(3); }, 10);",
+  ];
+  const run = await runOnNode(
+    await orSkip(context, quickjs),
+    ['--std', '--stack-size', '32k', '-e', script.join('\n')],
+    dir,
+  );
+  expect(run).toEqual({ stdout: '{"a":[1,"xx"]}\nstack overflow\nlater\n', stderr: '', code: 3 });
 });
 
 test('CPython has its library inside, reads and writes files and exits with its code', async () => {

@@ -16,6 +16,13 @@
 #define L_tmpnam 20
 #endif
 
+#ifndef TIOCGWINSZ
+#define TIOCGWINSZ 0x5413
+struct winsize {
+  unsigned short ws_row, ws_col, ws_xpixel, ws_ypixel;
+};
+#endif
+
 int fchmod(int fd, mode_t mode);
 int chmod(const char *path, mode_t mode);
 int fchown(int fd, uid_t owner, gid_t group);
@@ -24,3 +31,14 @@ uid_t getuid(void);
 FILE *popen(const char *command, const char *mode);
 int pclose(FILE *stream);
 int system(const char *command);
+char *realpath(const char *path, char *resolved);
+
+/* Other processes. */
+pid_t fork(void);
+int execve(const char *file, char *const argv[], char *const env[]);
+int kill(pid_t pid, int signal);
+int pipe(int ends[2]);
+int dup(int fd);
+int dup2(int fd, int to);
+int setuid(uid_t uid);
+int setgid(gid_t gid);
