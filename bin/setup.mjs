@@ -108,7 +108,7 @@ async function bundleInto(outdir, bundle) {
         'pvcalls-thread': 'dom0/backends/pvcalls/thread.ts',
         xenstored: 'dom0/xenstored/main.ts',
         'event-pump-thread': 'pvbus/event-pump-thread.ts',
-        'socket-watch-thread': 'dom0/xenstored/socket-watch-thread.ts',
+        'socket-watch-thread': 'dom0/socket-watch-thread.ts',
         library: 'tools/library/index.ts',
       },
     }),

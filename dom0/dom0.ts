@@ -16,6 +16,7 @@ import { type BackendName, type BackendThread, startBackendThread } from './back
 import { createBlkback } from './backends/blkback/device.ts';
 import { Consoled } from './backends/consoled/device.ts';
 import { deviceCounters } from './backends/device-counters.ts';
+import { bridgesOf } from './backends/netback/bridges.ts';
 import { createNetback } from './backends/netback/device.ts';
 import { pvcallsBackend } from './backends/pvcalls/device.ts';
 import { writeDom0Nodes } from './dom0-nodes.ts';
@@ -24,7 +25,7 @@ import { connectStoreRing, goOnWithStoreRing } from './store-ring.ts';
 import { DEFAULT_BRIDGE } from './toolstack/devices.ts';
 import { Ledger } from './toolstack/ledger.ts';
 import { ToolstackServer } from './toolstack/server.ts';
-import { BRIDGES, Toolstack } from './toolstack/toolstack.ts';
+import { BRIDGE_PORTS, BRIDGES, Toolstack } from './toolstack/toolstack.ts';
 import { Xc } from './toolstack/xc.ts';
 
 export interface Dom0Options {
@@ -86,13 +87,12 @@ export class Dom0 {
     const wake = (): void => this.#wakeConsoled();
     this.#consoled = new Consoled({ vcpu, xs, log, clock, runDir, wake });
 
-    const bridges = {
-      create: async (name: string, mtu: number) => void (await netback.call({ op: 'createBridge', name, mtu })),
-      delete: async (name: string) => void (await netback.call({ op: 'deleteBridge', name })),
-    };
+    const bridges = bridgesOf(netback);
     const others = ledger.table<number>(BRIDGES).entries();
     for (const [name, mtu] of [[DEFAULT_BRIDGE, DEFAULT_MTU] as const, ...others])
       await bridges.create(String(name), mtu);
+    for (const [bridge, ports] of ledger.table<readonly string[]>(BRIDGE_PORTS).entries())
+      for (const port of ports) await bridges.addPort(String(bridge), port, true);
     const vbds = createBlkback({ xs, log, thread: blkback });
     const vifs = createNetback({ xs, log, thread: netback });
     this.#backends = [vbds, vifs, pvcallsBackend(xs, log, pvcalls)];

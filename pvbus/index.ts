@@ -47,6 +47,7 @@ export * from './linux.ts';
 export * from './linux-confinement.ts';
 export * from './log.ts';
 export * from './mailbox.ts';
+export * from './nbd-target.ts';
 export * from './page.ts';
 export * from './reconciler.ts';
 export * from './ring.ts';

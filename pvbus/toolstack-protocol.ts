@@ -25,6 +25,7 @@ import {
 import { COUNTER_OPS } from './toolstack-counters.ts';
 import { FAULT_OPS } from './toolstack-faults.ts';
 import { HISTORY_OPS, type HostEvent, hostEvent } from './toolstack-history.ts';
+import { NETWORK_OPS } from './toolstack-network.ts';
 import { anyName, domid, op } from './toolstack-op.ts';
 import { SCHEDULING_OPS } from './toolstack-scheduling.ts';
 
@@ -184,10 +185,7 @@ export const TOOLSTACK_OPS = {
    * does. Nothing in them is older than `since`, in ns of the monotonic clock.
    */
   trace: op({ events: integer() }, record({ cpus: integer(), since: quantity })),
-  /** Idempotent for equal arguments; EEXIST when a bridge of that name differs. */
-  createBridge: op({ name: text(64), mtu: integer(68, 65_535) }, nothing),
-  /** EBUSY while vifs are connected, ENOENT when there is none. */
-  deleteBridge: op({ name: text(64) }, nothing),
+  ...NETWORK_OPS,
   ...SCHEDULING_OPS,
   ...COUNTER_OPS,
   ...HISTORY_OPS,

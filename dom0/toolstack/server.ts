@@ -269,6 +269,14 @@ export class ToolstackServer {
       case 'deleteBridge':
         await toolstack.deleteBridge(request.args.name);
         return null;
+      case 'bridges':
+        return toolstack.bridges();
+      case 'addBridgePort':
+        await toolstack.addBridgePort(request.args.bridge, request.args.port);
+        return null;
+      case 'removeBridgePort':
+        await toolstack.removeBridgePort(request.args.bridge, request.args.port);
+        return null;
       case 'vcpus':
         return toolstack.scheduling.vcpus(request.args.domid === null ? null : asDomid(request.args.domid));
       case 'pinVcpu':

@@ -1,6 +1,8 @@
 // The toolstack's service: what tools ask of it, as functions. Works through hypercalls and xenstore only.
+import { isAbsolute } from 'node:path';
 import {
   domid as asDomid,
+  type BridgeInfo,
   type Clock,
   type DeviceCounters,
   type DiskConfig,
@@ -12,6 +14,7 @@ import {
   type HostEvent,
   type HostInfo,
   type Log,
+  parseBridgePort,
   readKey,
   runPaths,
   TopologyNotes,
@@ -20,6 +23,7 @@ import {
   type XenstoreClient,
 } from '#pvbus';
 import type { Consoled } from '../backends/consoled/device.ts';
+import type { Bridges } from '../backends/netback/bridges.ts';
 import { DomainWatch } from '../domain-watch.ts';
 import { listDevices, removeDevice, unplug } from './add-device.ts';
 import { ImageLoader } from './bundle-program.ts';
@@ -55,12 +59,8 @@ import { domainPath, namePath, readableBy, vmPath } from './xenstore-paths.ts';
 
 /** The ledger's table of bridges: their MTU, by name. */
 export const BRIDGES = 'bridges';
-
-/** dom0's bridges, which netback has. */
-export interface Bridges {
-  create(name: string, mtu: number): Promise<void>;
-  delete(name: string): Promise<void>;
-}
+/** And of their ports of the host, by name. */
+export const BRIDGE_PORTS = 'bridge ports';
 
 export interface ToolstackOptions {
   readonly xc: Xc;
@@ -71,6 +71,7 @@ export interface ToolstackOptions {
   readonly consoled: Consoled;
   /** What it must not forget. */
   readonly ledger: Ledger;
+  /** dom0's, which netback has. */
   readonly bridges: Bridges;
   /** Resolves when dom0's backends have acted on every change of xenstore up to now. */
   readonly backendsSettled: () => Promise<void>;
@@ -100,6 +101,7 @@ export class Toolstack {
   /** How often in a row the domain of a name was restarted, by whom that happened to. */
   readonly #restarts: Table<number>;
   readonly #bridgeTable: Table<number>;
+  readonly #portTable: Table<readonly string[]>;
   #down = false;
 
   constructor(options: ToolstackOptions) {
@@ -114,6 +116,7 @@ export class Toolstack {
     this.topologies = new TopologyNotes(ledger.table('topologies'));
     this.#restarts = ledger.table('restarts');
     this.#bridgeTable = ledger.table(BRIDGES);
+    this.#portTable = ledger.table(BRIDGE_PORTS);
     const memory = new FreeMemory({ xc, xs, records, log });
     this.scheduling = new Scheduling({ xc, xs, log }, domid => this.#nameOf(domid));
     const order = new Order();
@@ -408,6 +411,23 @@ export class Toolstack {
   async deleteBridge(name: string): Promise<void> {
     await this.#bridges.delete(name);
     this.#bridgeTable.delete(name);
+    this.#portTable.delete(name);
+  }
+  bridges(): Promise<BridgeInfo[]> {
+    return this.#bridges.list();
+  }
+  async addBridgePort(bridge: string, port: string): Promise<void> {
+    const { kind, where } = parseBridgePort(port);
+    if (kind !== 'tap' && !isAbsolute(where)) throw new XenError('EINVAL', `bridge port ${port}: no absolute path`);
+    await this.#bridges.addPort(bridge, port);
+    const known = this.#portTable.get(bridge) ?? [];
+    if (!known.includes(port)) this.#portTable.set(bridge, [...known, port]);
+  }
+  async removeBridgePort(bridge: string, port: string): Promise<void> {
+    await this.#bridges.removePort(bridge, port);
+    const left = (this.#portTable.get(bridge) ?? []).filter(one => one !== port);
+    if (left.length > 0) this.#portTable.set(bridge, left);
+    else this.#portTable.delete(bridge);
   }
 
   // ---- the host ----

@@ -3,9 +3,9 @@
 import { rmSync } from 'node:fs';
 import { acceptSocket, closeFd, EPOLLIN, type Epoll, type Log, XenError, XS_CONTROL } from '#pvbus';
 import type { JournalDisk } from '../journal-file.ts';
+import { listenAt } from '../listening-socket.ts';
 import type { Connection } from './connection.ts';
 import type { Journal } from './journal.ts';
-import { listenAt } from './listening-socket.ts';
 import type { Server } from './server.ts';
 import type { Sockets } from './sockets.ts';
 import { type Asked, CLIENT, GO, HERE, JOURNAL, LISTENER, READ, READY, SuccessionLink } from './succession.ts';

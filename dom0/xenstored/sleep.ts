@@ -1,16 +1,6 @@
 // How the daemon's thread sleeps until there is something to do: the two ways, behind one interface.
-import { Worker } from 'node:worker_threads';
-import {
-  EPOLLIN,
-  EPOLLONESHOT,
-  Epoll,
-  FutexSet,
-  mapPrivate,
-  monotonicNow,
-  threadFile,
-  type Vcpu,
-  viewOf,
-} from '#pvbus';
+import { EPOLLIN, EPOLLONESHOT, type Epoll, FutexSet, monotonicNow, type Vcpu } from '#pvbus';
+import type { SocketWatch } from '../socket-watch.ts';
 
 export interface Sleep {
   /** Until something has come since it was last looked for, or the deadline (monotonic ns) has passed. */
@@ -26,30 +16,6 @@ export class EpollSleep implements Sleep {
   }
   until(deadlineNs: number): void {
     this.#sockets.wait(Math.max(0, Math.ceil((deadlineNs - monotonicNow()) / 1e6)));
-  }
-}
-
-/** For the helper thread: the epoll it sleeps in, the address of the word it bumps. */
-export interface SocketWatchData {
-  readonly epoll: number;
-  readonly word: number;
-}
-
-/**
- * A helper thread, asleep on an epoll of its own with one entry, the daemon's epoll, which tells it once. It takes
- * longer to start than a client is to wait: a daemon has it before it serves.
- */
-export class SocketWatch {
-  readonly epoll = new Epoll();
-  readonly address = mapPrivate(4096);
-  /** Bumped when something is ready. */
-  readonly word = new Int32Array(viewOf(this.address, 4));
-
-  constructor() {
-    const workerData: SocketWatchData = { epoll: this.epoll.fd, word: this.address };
-    new Worker(threadFile('socket-watch-thread', import.meta.url), { workerData }).on('error', error => {
-      throw error;
-    });
   }
 }
 

@@ -76,6 +76,7 @@ export class FakeToolstack {
   readonly domains = new Map<number, FakeDomain>([[0, { ...DOM0 }]]);
   plans: FaultPlan[] = [];
   readonly bridges = new Set<string>();
+  bridgePorts: string[] = [];
   /** Every request that came, in order. */
   readonly requests: ToolstackRequest[] = [];
   /** The next request of an op fails like this, and each later one too. */
@@ -363,6 +364,14 @@ export class FakeToolstack {
         return reply();
       case 'deleteBridge':
         if (!this.bridges.delete(args.name)) throw new XenError('ENOENT', `there is no bridge '${args.name}'`);
+        return reply();
+      case 'bridges':
+        return reply([...this.bridges].map(name => ({ name, mtu: 1500, ports: [], vifs: [] })));
+      case 'addBridgePort':
+        this.bridgePorts.push(`${args.bridge} ${args.port}`);
+        return reply();
+      case 'removeBridgePort':
+        this.bridgePorts = this.bridgePorts.filter(one => one !== `${args.bridge} ${args.port}`);
         return reply();
       case 'vcpus':
       case 'shares': {

@@ -23,6 +23,7 @@ import { createBlkback } from '../../dom0/backends/blkback/device.ts';
 import { BlkbackWorker } from '../../dom0/backends/blkback/worker.ts';
 import { Consoled } from '../../dom0/backends/consoled/device.ts';
 import { deviceCounters } from '../../dom0/backends/device-counters.ts';
+import { bridgesOf } from '../../dom0/backends/netback/bridges.ts';
 import { createNetback } from '../../dom0/backends/netback/device.ts';
 import { NetbackWorker } from '../../dom0/backends/netback/worker.ts';
 import { pvcallsBackend } from '../../dom0/backends/pvcalls/device.ts';
@@ -118,10 +119,7 @@ export class SimulatedHost {
       runDir: this.dir,
       consoled: this.consoled,
       ledger: Ledger.begin(new FileDisk(runPaths(this.dir).toolstackJournal), log),
-      bridges: {
-        create: async (name, mtu) => void (await netback.call({ op: 'createBridge', name, mtu })),
-        delete: async name => void (await netback.call({ op: 'deleteBridge', name })),
-      },
+      bridges: bridgesOf(netback),
       backendsSettled: async () => void (await Promise.all(this.backends.map(backend => backend.settled()))),
       counters: deviceCounters({ blkback, netback, vbds, vifs }),
     });

@@ -459,6 +459,19 @@ Each prints more with -h. The daemon is that of XENSTORED_PATH, of XENSTORED_RUN
     load: () => import('./store.ts'),
   },
   {
+    name: 'bridge-port',
+    modifies: true,
+    usage: '<add|remove|list> [Bridge] [Port]',
+    description: 'Join a bridge with an interface of the host, passt, QEMU or the bridge of another host',
+    options: `add <Bridge> <Port>     Port is tap:NAME, listen:PATH or connect:PATH of a unix socket.
+remove <Bridge> <Port>  Take it away again.
+list [Bridge]           List the ports, whether frames pass, and how many did.`,
+    json: true,
+    examples: `passt --socket /tmp/passt.sock && xl bridge-port add xenbr0 connect:/tmp/passt.sock
+ip tuntap add tap0 mode tap user $USER && ip link set tap0 up && xl bridge-port add xenbr0 tap:tap0`,
+    load: () => import('./bridge-port.ts'),
+  },
+  {
     name: 'fault',
     modifies: true,
     usage: '<add|list|remove|run> [options] ...',

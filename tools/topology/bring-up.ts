@@ -117,7 +117,7 @@ async function addFaults({ plan }: FaultsStep, { client, undo }: BringUp): Promi
   return '';
 }
 
-async function makeBridge({ name, mtu }: BridgeStep, { client, undo }: BringUp): Promise<void> {
+async function makeBridge({ name, mtu, ports }: BridgeStep, { client, undo }: BringUp): Promise<void> {
   await client.call('createBridge', { name, mtu });
   undo.add(`bridge ${name}`, async () => {
     await client.call('deleteBridge', { name }).catch(error => {
@@ -125,6 +125,7 @@ async function makeBridge({ name, mtu }: BridgeStep, { client, undo }: BringUp):
       if (!(error instanceof XenError) || !['EBUSY', 'ENOENT'].includes(error.code)) throw error;
     });
   });
+  for (const port of ports) await client.call('addBridgePort', { bridge: name, port });
 }
 
 /** Resolves with its phases and their milliseconds. */

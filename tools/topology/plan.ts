@@ -1,7 +1,7 @@
 // A topology -> the steps that bring it up, in order. Pure but for reading the xl.cfg files it names.
 
 import { isAbsolute, resolve } from 'node:path';
-import type { ConfigValue, DomainConfig, FaultPlan } from '#pvbus';
+import { type ConfigValue, type DomainConfig, type FaultPlan, messageOf, resolveBridgePort } from '#pvbus';
 import type { Assignment, ParsedConfig } from '../config/parse.ts';
 import { keyPlaces, readConfig } from '../config/read-config.ts';
 import { ConfigError } from '../config/settings.ts';
@@ -53,7 +53,7 @@ export interface PlanOptions {
 export function planTopology(topology: Topology, options: PlanOptions): Step[] {
   const images = topology.images.map((image): ImageStep => imageStep(image, topology.dir));
   unique(topology, 'images', images, image => image.path);
-  const bridges = topology.bridges.map((bridge): BridgeStep => ({ kind: 'bridge', ...bridge }));
+  const bridges = topology.bridges.map((bridge, i): BridgeStep => bridgeStep(topology, bridge, i));
   unique(topology, 'bridges', bridges, bridge => bridge.name);
   const domains = Object.entries(topology.domains).map(([name, entry]) => ({
     ...{ entry, name },
@@ -81,6 +81,17 @@ function imageStep(image: ImageSpec, dir: string): ImageStep {
     shown: image.path,
     files: Object.fromEntries(files),
   };
+}
+
+function bridgeStep(topology: Topology, bridge: BridgeSpec, i: number): BridgeStep {
+  const ports = bridge.ports.map((port, j) => {
+    try {
+      return resolveBridgePort(port, path => resolve(topology.dir, path));
+    } catch (error) {
+      throw problem(topology, ['bridges', i, 'ports', j], messageOf(error));
+    }
+  });
+  return { kind: 'bridge', ...bridge, ports };
 }
 
 const problem = (topology: Topology, keys: readonly PropertyKey[], message: string): TopologyError =>
@@ -212,7 +223,7 @@ function inOrder(topology: Topology, domains: readonly Named[]): DomainStep[] {
 /** One line a step, for `xl up -n`. */
 export function describeStep(step: Step): string {
   if (step.kind === 'image') return `image ${step.shown} (${step.format}, ${sizeText(step.size)})`;
-  if (step.kind === 'bridge') return `bridge ${step.name}`;
+  if (step.kind === 'bridge') return [`bridge ${step.name}`, ...step.ports].join(' ');
   if (step.kind === 'faults') return `faults of plan ${step.plan.name}: ${step.plan.faults.length}`;
   const after = step.after.length === 0 ? '' : ` after ${step.after.join(', ')}`;
   return `domain ${step.config.name}${after}${step.paused ? ', paused' : ''}`;

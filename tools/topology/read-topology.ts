@@ -59,7 +59,7 @@ function issueLines(issues: readonly Issue[], under: readonly PropertyKey[] = []
 }
 
 const OUR_KEYS =
-  `name bridges images domains host_ports hints faults path size format label files recreate mtu host domain guest
+  `name bridges images domains host_ports hints faults path size format label files recreate mtu ports host domain guest
   url try`.split(/\s+/);
 
 function message(issue: Issue): string {

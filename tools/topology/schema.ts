@@ -1,7 +1,7 @@
 // What a topology file may hold. Keys of a domain that are not ours are xl.cfg's.
 
 import { z } from 'zod';
-import { checkPlan, type FaultPlan } from '#pvbus';
+import { checkPlan, type FaultPlan, messageOf, parseBridgePort } from '#pvbus';
 import { XL_KEYS } from '../config/keys.ts';
 
 /** An integer with b, k, m, g or t behind it, MiB without: as `xl mem-set` takes it. */
@@ -16,11 +16,28 @@ const size = z
 const port = z.int().min(1).max(65_535);
 const path = z.string().min(1);
 
+const bridgePort = z.string().superRefine((value, context) => {
+  try {
+    parseBridgePort(value);
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: messageOf(error) });
+  }
+});
+
 const bridge = z
-  .union([z.string(), z.strictObject({ name: z.string(), mtu: z.int().min(68).max(65_535).optional() })])
-  .transform(value => (typeof value === 'string' ? { name: value } : value))
+  .union([
+    z.string(),
+    z.strictObject({
+      name: z.string(),
+      mtu: z.int().min(68).max(65_535).optional(),
+      ports: z.array(bridgePort).optional(),
+    }),
+  ])
+  .transform((value): { name: string; mtu?: number | undefined; ports?: string[] | undefined } =>
+    typeof value === 'string' ? { name: value } : value,
+  )
   .refine(({ name }) => /^[A-Za-z0-9_.-]{1,15}$/.test(name), 'expected a bridge name of at most 15 characters')
-  .transform(({ name, mtu }: { name: string; mtu?: number | undefined }) => ({ name, mtu: mtu ?? 1500 }));
+  .transform(({ name, mtu, ports }) => ({ name, mtu: mtu ?? 1500, ports: ports ?? [] }));
 
 /** From the image's path to the host's; a directory stands for what is in it. */
 const files = z.union([path, z.array(path), z.record(path, path)]).transform((value): Record<string, string[]> => {

@@ -1,4 +1,4 @@
-// A learning bridge between vifs, as 802.1D has it without its spanning tree: a named switch that exists only in
+// A learning bridge between vifs and the host's own ports, as 802.1D has it without its spanning tree: a named switch that exists only in
 // the netback thread. It forwards a frame while its sender's page is at hand and keeps none.
 import type { Frame } from './frame.ts';
 import { MacTable, type MacTableOptions } from './mac-table.ts';
@@ -27,14 +27,14 @@ export class Bridge {
   }
 
   /**
-   * The number of the new port. `mac` is the address the toolstack gave its guest: nobody else's frames can take
-   * it away. Where two ports have the same one (a guest that moves from one domain to another) the later has it.
+   * The number of the new port. `mac` is the address the toolstack gave its guest, if it is one's: nobody else's frames
+   * can take it away. Where two ports have the same one (a guest that moves from one domain to another) the later has it.
    */
-  attach(port: BridgePort, mac: Uint8Array): number {
+  attach(port: BridgePort, mac?: Uint8Array): number {
     let index = this.ports.indexOf(undefined);
     if (index < 0) index = this.ports.length;
     this.ports[index] = port;
-    this.table.pin(macHigh(mac, 0), macLow(mac, 0), index);
+    if (mac) this.table.pin(macHigh(mac, 0), macLow(mac, 0), index);
     return index;
   }
   /** Another one in the place of a port, with its number and addresses. */

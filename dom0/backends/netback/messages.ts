@@ -1,6 +1,7 @@
 // What dom0's main thread asks of the netback thread, and what that tells unasked. Both are ours: plain data, not
 // checked again. What a frontend wrote was checked by device.ts.
 import type { Injected, Planted } from '#pvbus';
+import type { PortStats } from './ports/external-port.ts';
 import type { Rate } from './rate-limit.ts';
 import type { BridgeStats, VifStats } from './stats.ts';
 
@@ -40,12 +41,29 @@ export type NetbackMessage =
       readonly planted: readonly Planted[];
     }
   | { readonly op: 'createBridge'; readonly name: string; readonly mtu: number }
+  /** With its ports of the host. */
   | { readonly op: 'deleteBridge'; readonly name: string }
+  /** `patient`: one that cannot be had now is there all the same, down, and tried again. */
+  | { readonly op: 'addPort'; readonly bridge: string; readonly port: string; readonly patient: boolean }
+  | { readonly op: 'removePort'; readonly bridge: string; readonly port: string }
   /** Answers a NetbackReport. */
   | { readonly op: 'report' };
 
+/** A port of the host. */
+export interface PortReport {
+  readonly port: string;
+  /** Why no frames pass; undefined while they do. */
+  readonly down: string | undefined;
+  readonly stats: PortStats;
+}
+
 export interface NetbackReport {
-  readonly bridges: readonly { readonly name: string; readonly mtu: number; readonly stats: BridgeStats }[];
+  readonly bridges: readonly {
+    readonly name: string;
+    readonly mtu: number;
+    readonly stats: BridgeStats;
+    readonly ports: readonly PortReport[];
+  }[];
   readonly vifs: readonly {
     readonly name: string;
     readonly domid: number;

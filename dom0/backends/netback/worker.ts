@@ -1,5 +1,5 @@
 // All vifs and bridges of a backend domain, served by one thread: each vif gets a bounded turn.
-import { type Clock, type Log, type Planted, XenError } from '#pvbus';
+import { type Clock, type Epoll, type Log, type Planted, XenError } from '#pvbus';
 import { DeviceFaults } from '../../faults/device-faults.ts';
 import { FaultyGrants } from '../../faults/faulty-grants.ts';
 import { FaultyNotifier } from '../../faults/faulty-notifier.ts';
@@ -10,6 +10,8 @@ import { Copies } from './copies.ts';
 import { FaultyLink } from './faulty-link.ts';
 import { Frame } from './frame.ts';
 import type { NetbackEvent, NetbackMessage, NetbackReport, VifConnection } from './messages.ts';
+import { ExternalPorts } from './ports/external-ports.ts';
+import { HelperReadiness, type Readiness } from './ports/readiness.ts';
 import type { TxPacket } from './request.ts';
 import { type Turn, turnPackets, Vif } from './vif.ts';
 
@@ -31,10 +33,19 @@ export class NetbackWorker implements BackendWorker {
   private readonly faults = new Map<string, DeviceFaults>();
   private readonly links = new Map<Vif, FaultyLink>();
   private readonly late = new LateWork();
+  /** Once there is one. */
+  private external: ExternalPorts | undefined;
+  private readonly readinessOf: (epoll: Epoll) => Readiness;
 
-  /** `newBridge`: a bridge that loses frames, for one. */
-  constructor(context: BackendContext, random: () => number = Math.random, newBridge = makeBridge) {
+  /** `newBridge`: a bridge that loses frames, for one. `readinessOf`: how it hears of the host's descriptors. */
+  constructor(
+    context: BackendContext,
+    random: () => number = Math.random,
+    newBridge = makeBridge,
+    readinessOf?: (epoll: Epoll) => Readiness,
+  ) {
     const { vcpu } = context;
+    this.readinessOf = readinessOf ?? (epoll => new HelperReadiness(epoll, vcpu.wakeWords));
     this.clock = context.clock;
     this.log = context.log;
     this.tell = event => context.tell(event);
@@ -63,6 +74,10 @@ export class NetbackWorker implements BackendWorker {
         return this.createBridge(m.name, m.mtu);
       case 'deleteBridge':
         return this.deleteBridge(m.name);
+      case 'addPort':
+        return this.addPort(m.bridge, m.port, m.patient);
+      case 'removePort':
+        return this.removePort(m.bridge, m.port);
       case 'report':
         return this.report();
     }
@@ -80,6 +95,10 @@ export class NetbackWorker implements BackendWorker {
       result = 'progress';
       this.publish();
     }
+    if (this.external?.turn(now)) {
+      result = 'progress';
+      this.publish();
+    }
     if (this.faults.size > 0) for (const faults of this.faults.values()) faults.flush();
     return result;
   }
@@ -88,6 +107,8 @@ export class NetbackWorker implements BackendWorker {
   deadline(): number | undefined {
     const now = this.clock.now();
     let earliest = this.late.deadline;
+    const retry = this.external?.deadline();
+    if (retry !== undefined && (earliest === undefined || retry < earliest)) earliest = retry;
     for (const vif of this.vifs) {
       const own = vif.deadline(now);
       if (own !== undefined && (earliest === undefined || own < earliest)) earliest = own;
@@ -101,6 +122,7 @@ export class NetbackWorker implements BackendWorker {
     copies.runOut();
     for (const vif of delivered) vif.publishRx();
     delivered.length = 0;
+    this.external?.flush(this.clock.now());
   }
 
   private connect(connection: VifConnection): void {
@@ -189,11 +211,26 @@ export class NetbackWorker implements BackendWorker {
   }
 
   private deleteBridge(name: string): void {
-    const bridge = this.bridges.get(name);
-    if (bridge === undefined) throw new XenError('ENOENT', `there is no bridge ${name}`);
+    const bridge = this.bridge(name);
     const user = this.vifs.find(vif => vif.bridge === bridge);
     if (user) throw new XenError('EBUSY', `bridge ${name} is in use by ${user.name}`);
+    this.external?.removeAll(bridge);
     this.bridges.delete(name);
+  }
+
+  private addPort(name: string, spec: string, patient: boolean): void {
+    this.external ??= new ExternalPorts(this.readinessOf, this.shared.frame, this.log);
+    this.external.add(this.bridge(name), spec, patient, this.clock.now());
+  }
+  private removePort(name: string, spec: string): void {
+    const bridge = this.bridge(name);
+    if (this.external === undefined) throw new XenError('ENOENT', `bridge ${name} has no port ${spec}`);
+    this.external.remove(bridge, spec);
+  }
+  private bridge(name: string): Bridge {
+    const bridge = this.bridges.get(name);
+    if (bridge === undefined) throw new XenError('ENOENT', `there is no bridge ${name}`);
+    return bridge;
   }
 
   private makeBridge(name: string, mtu: number): Bridge {
@@ -208,7 +245,14 @@ export class NetbackWorker implements BackendWorker {
 
   private report(): NetbackReport {
     return {
-      bridges: [...this.bridges.values()].map(({ name, mtu, stats }) => ({ name, mtu, stats: structuredClone(stats) })),
+      bridges: [...this.bridges.values()].map(bridge => ({
+        name: bridge.name,
+        mtu: bridge.mtu,
+        stats: structuredClone(bridge.stats),
+        ports: (this.external?.of(bridge) ?? []).map(({ name, down, stats }) => ({
+          ...{ port: name, down, stats: { ...stats } },
+        })),
+      })),
       vifs: this.vifs.map(vif => ({
         name: vif.name,
         domid: vif.domid,

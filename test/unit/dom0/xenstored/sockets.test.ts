@@ -23,8 +23,8 @@ import {
   XS_WRITE,
   xenstoreFrame,
 } from '#pvbus';
+import { listenAt } from '../../../../dom0/listening-socket.ts';
 import { Daemon } from '../../../../dom0/xenstored/daemon.ts';
-import { listenAt } from '../../../../dom0/xenstored/listening-socket.ts';
 import { EpollSleep } from '../../../../dom0/xenstored/sleep.ts';
 import { Sockets } from '../../../../dom0/xenstored/sockets.ts';
 import { TurnClock } from '../../../../dom0/xenstored/turn-clock.ts';
@@ -267,7 +267,7 @@ describe('the socket', () => {
     expect(statSync(path).mode & 0o777).toBe(0o600);
   });
   test('is not taken from a daemon that lives', () => {
-    expect(() => listenAt(path)).toThrow(`a daemon is served at ${path} already`);
+    expect(() => listenAt(path)).toThrow(`somebody serves ${path} already`);
     const client = connected();
     client.request(XS_WRITE, '/a\0one');
     run();

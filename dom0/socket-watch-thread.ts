@@ -1,7 +1,7 @@
-// The helper thread of a daemon that sleeps as a vCPU: sleeps on its sockets, and bumps a word the vCPU sleeps on.
+// The helper thread of a thread that sleeps as a vCPU: sleeps on its descriptors, and bumps a word the vCPU sleeps on.
 import { workerData } from 'node:worker_threads';
 import { Epoll, futexWake, viewOf } from '#pvbus';
-import type { SocketWatchData } from './sleep.ts';
+import type { SocketWatchData } from './socket-watch.ts';
 
 const { epoll, word } = workerData as SocketWatchData;
 const sockets = new Epoll(epoll);

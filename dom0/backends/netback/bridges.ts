@@ -1,0 +1,37 @@
+// The bridges of a netback thread, as its domain's toolstack deals with them.
+import type { BridgeInfo } from '#pvbus';
+import type { BackendThread } from '../backend-thread.ts';
+import type { NetbackMessage, NetbackReport } from './messages.ts';
+
+/** Each resolves when it is done, and rejects with what the thread says. */
+export interface Bridges {
+  create(name: string, mtu: number): Promise<void>;
+  /** With its ports of the host. */
+  delete(name: string): Promise<void>;
+  /** `patient`: one that cannot be had now is there all the same, down, and tried again. */
+  addPort(bridge: string, port: string, patient?: boolean): Promise<void>;
+  removePort(bridge: string, port: string): Promise<void>;
+  list(): Promise<BridgeInfo[]>;
+}
+
+export function bridgesOf(thread: Pick<BackendThread, 'call'>): Bridges {
+  const call = async (message: NetbackMessage): Promise<void> => void (await thread.call(message));
+  return {
+    create: (name, mtu) => call({ op: 'createBridge', name, mtu }),
+    delete: name => call({ op: 'deleteBridge', name }),
+    addPort: (bridge, port, patient = false) => call({ op: 'addPort', bridge, port, patient }),
+    removePort: (bridge, port) => call({ op: 'removePort', bridge, port }),
+    list: async () => bridgeInfos((await thread.call({ op: 'report' })) as NetbackReport), // our own thread's
+  };
+}
+
+const bridgeInfos = ({ bridges, vifs }: NetbackReport): BridgeInfo[] =>
+  bridges.map(({ name, mtu, ports }) => ({
+    ...{ name, mtu },
+    ports: ports.map(({ port, down, stats }) => ({
+      ...{ port, up: down === undefined, reason: down ?? null },
+      ...{ received: stats.received, received_bytes: stats.receivedBytes, refused: stats.refused },
+      ...{ sent: stats.sent, sent_bytes: stats.sentBytes, dropped: stats.dropped },
+    })),
+    vifs: vifs.filter(vif => vif.bridge === name).map(vif => vif.name),
+  }));

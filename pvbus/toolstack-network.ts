@@ -1,0 +1,43 @@
+// Bridges and what is behind their ports: requests of toolstack-protocol.ts.
+import { flag, integer, listOf, nothing, nullable, quantity, record, type Shaped, text } from './message-shape.ts';
+import { op } from './toolstack-op.ts';
+
+const bridgeName = text(64);
+/** tap:NAME, listen:PATH, connect:PATH; absolute paths. */
+const portSpec = text(256);
+
+const bridgePortInfo = record({
+  port: portSpec,
+  up: flag,
+  /** Why it is not. */
+  reason: nullable(text(1024)),
+  /** From the bridge's side: what came in, and what went out. */
+  received: quantity,
+  received_bytes: quantity,
+  refused: quantity,
+  sent: quantity,
+  sent_bytes: quantity,
+  dropped: quantity,
+});
+export type BridgePortInfo = Shaped<typeof bridgePortInfo>;
+
+const bridgeInfo = record({
+  name: bridgeName,
+  mtu: integer(),
+  /** Its ports that end in a descriptor of the host. */
+  ports: listOf(bridgePortInfo, 4096),
+  vifs: listOf(text(64), 65_536),
+});
+export type BridgeInfo = Shaped<typeof bridgeInfo>;
+
+export const NETWORK_OPS = {
+  /** Idempotent for equal arguments; EEXIST when a bridge of that name differs. */
+  createBridge: op({ name: bridgeName, mtu: integer(68, 65_535) }, nothing),
+  /** With its ports. EBUSY while vifs are connected, ENOENT when there is none. */
+  deleteBridge: op({ name: bridgeName }, nothing),
+  /** dom0's. */
+  bridges: op({}, listOf(bridgeInfo, 65_536)),
+  /** Idempotent. EEXIST when another bridge has it; ENOENT, EPERM, EADDRINUSE, ... when it cannot be had. */
+  addBridgePort: op({ bridge: bridgeName, port: portSpec }, nothing),
+  removeBridgePort: op({ bridge: bridgeName, port: portSpec }, nothing),
+} as const;

@@ -1,0 +1,122 @@
+// Bridges that end in the host: two hosts joined by a socket, one of which loses its dom0, and a TAP that Linux pings.
+import { execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { HostRig } from '../../support/host-rig.ts';
+import { commandLine, eventually } from '../../support/processes.ts';
+import { xl } from '../../support/xl.ts';
+import { KERNEL } from '../lifecycle/host.ts';
+
+const GUEST = fileURLToPath(new URL('answers.ts', import.meta.url));
+const dir = mkdtempSync(join(tmpdir(), 'xenolith-ports-'));
+const hosts: HostRig[] = [];
+
+beforeAll(async () => {
+  hosts.push(...(await Promise.all([HostRig.start(), HostRig.start()])));
+});
+afterAll(async () => {
+  await Promise.all(hosts.map(host => host.stop()));
+  rmSync(dir, { recursive: true, force: true });
+});
+const on = (host: number, ...argv: string[]) => xl(argv, { dir: hosts[host]!.runDir, cwd: dir });
+const fine = { code: 0, stdout: '', stderr: '' };
+async function guest(host: number, name: string, address: string, target = ''): Promise<void> {
+  const text = `name = "${name}"\nkernel = "${KERNEL}"\nramdisk = "${GUEST}"\nmemory = 16\nvif = [ "bridge=xenbr0" ]
+cmdline = "ip=${address}:::255.255.255.0 ${target}"\n`;
+  writeFileSync(join(dir, `${name}.cfg`), text);
+  expect(await on(host, 'create', `${name}.cfg`)).toMatchObject({ code: 0 });
+}
+/** It answers from now on. */
+const answers = async (host: number, name: string, address: string): Promise<void> => {
+  const before = hosts[host]!.consoleLog(name).length;
+  await eventually(`${address} answers ${name}`, () =>
+    hosts[host]!.consoleLog(name).slice(before).includes(`${address} answers`),
+  );
+};
+async function ports(host: number): Promise<{ port: string; up: boolean; reason: string | null }[]> {
+  const { code, stdout, stderr } = await on(host, 'bridge-port', 'list', '--json');
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  return JSON.parse(stdout);
+}
+
+describe('two hosts', () => {
+  it('are one network when a socket joins their bridges', async () => {
+    await Promise.all([guest(0, 'asks', '10.9.0.1', 'target=10.9.0.2'), guest(1, 'is-asked', '10.9.0.2')]);
+    expect(await on(0, 'bridge-port', 'add', 'xenbr0', 'connect:link.sock')).toEqual(fine);
+    expect(await ports(0)).toMatchObject([{ bridge: 'xenbr0', up: false, reason: `${dir}/link.sock: ENOENT` }]);
+    expect(await on(1, 'bridge-port', 'add', 'xenbr0', 'listen:link.sock')).toEqual(fine);
+    await answers(0, 'asks', '10.9.0.2');
+    const { stdout } = await on(0, 'bridge-port', 'list', 'xenbr0');
+    expect(stdout).toMatch(
+      /^Bridge +State +Received +Sent +Dropped Port\nxenbr0 +up +\d+ +\d+ +\d+ connect:.*link\.sock\n$/,
+    );
+  });
+  it('are so again when the dom0 of one has died', async () => {
+    const dom0 = hosts[1]!.processes().find(pid => commandLine(pid).includes('/dom0.js'))!;
+    process.kill(dom0, 'SIGKILL');
+    await eventually('the port is there again', async () => {
+      const { stdout, code } = await on(1, 'bridge-port', 'list', '--json');
+      return code === 0 && (JSON.parse(stdout) as { up: boolean }[])[0]?.up;
+    });
+    await answers(0, 'asks', '10.9.0.2');
+  });
+  it('are two again when the port is taken away, and a port that cannot be is an error in a line', async () => {
+    expect(await on(1, 'bridge-port', 'remove', 'xenbr0', 'listen:link.sock')).toEqual(fine);
+    await eventually('the other end has noticed', async () => (await ports(0))[0]?.up === false);
+    const refused = async (...args: string[]): Promise<string> => {
+      const { code, stderr } = await on(0, 'bridge-port', ...args);
+      expect({ args, code: code !== 0 }).toEqual({ args, code: true });
+      return stderr.replaceAll(dir, 'DIR');
+    };
+    expect(await refused('add', 'xenbr0', 'bridge:x')).toBe(
+      "xl bridge port 'bridge:x': expected tap:NAME, listen:PATH or connect:PATH\n",
+    );
+    expect(await refused('add', 'nowhere', 'listen:a.sock')).toContain('there is no bridge nowhere\n');
+    expect(await refused('add', 'xenbr0', 'listen:asks.cfg')).toContain('bridge port listen:DIR/asks.cfg: ');
+    expect(await refused('remove', 'xenbr0', 'listen:a.sock')).toContain('bridge xenbr0 has no port listen:DIR/a.sock');
+    expect(await on(0, 'bridge-port', 'remove', 'xenbr0', 'connect:link.sock')).toEqual(fine);
+    expect(await ports(0)).toEqual([]);
+  });
+});
+
+const run = (...args: string[]): string => execFileSync(args[0]!, args.slice(1), { encoding: 'utf8', stdio: 'pipe' });
+function whyNoTap(): string | undefined {
+  if (process.getuid?.() !== 0) return 'not root';
+  try {
+    run('unshare', '-n', 'ip', 'tuntap', 'add', 'xltap0', 'mode', 'tap');
+    run('ping', '-V');
+    return undefined;
+  } catch (error) {
+    return `no TAP or ping here: ${(error as Error).message.split('\n')[0]}`;
+  }
+}
+const noTap = whyNoTap();
+
+describe.skipIf(noTap !== undefined)(`a TAP (skipped: ${noTap})`, () => {
+  it('lets the stack of Linux ping a guest', async () => {
+    const tap = `xl${process.pid}`;
+    run('ip', 'tuntap', 'add', tap, 'mode', 'tap');
+    const other = spawn('unshare', ['-n', 'sleep', '60'], { stdio: 'ignore' });
+    try {
+      expect(await on(0, 'bridge-port', 'add', 'xenbr0', `tap:${tap}`)).toEqual(fine);
+      const pid = String(other.pid);
+      const there = (...args: string[]): string => run('nsenter', '-t', pid, '-n', ...args);
+      await eventually(
+        'a namespace of its own',
+        () => run('readlink', `/proc/${pid}/ns/net`) !== run('readlink', '/proc/self/ns/net'),
+      );
+      run('ip', 'link', 'set', tap, 'netns', pid);
+      there('ip', 'addr', 'add', '10.9.0.7/24', 'dev', tap);
+      there('ip', 'link', 'set', tap, 'up');
+      expect(there('ping', '-c', '3', '-i', '0.05', '-W', '5', '-s', '1400', '10.9.0.1')).toContain(' 3 received');
+      expect((await ports(0))[0]).toMatchObject({ port: `tap:${tap}`, up: true });
+    } finally {
+      other.kill('SIGKILL');
+    }
+    await eventually('the port is down: its interface has gone', async () => (await ports(0))[0]?.up === false);
+    expect(await on(0, 'bridge-port', 'remove', 'xenbr0', `tap:${tap}`)).toEqual(fine);
+  });
+});
