@@ -1,0 +1,74 @@
+// A socket as a descriptor refers to it.
+import { XenError } from '#pvbus';
+import type { OpenFile } from '../process/open-file.ts';
+import { Wait } from '../process/wait.ts';
+import type { WaitQueue } from '../wait-queue.ts';
+import { AGAIN, type SocketAddress, type StreamSocket } from './socket.ts';
+
+export class OpenSocket implements OpenFile {
+  readonly kind = 'socket';
+  readonly socket: StreamSocket;
+  readonly family: 4 | 6;
+  private readonly wait: Wait;
+  private references = 1;
+  private connected = false;
+  private tries = 0;
+
+  /** Closes `socket` with its last reference. */
+  constructor(socket: StreamSocket, family: 4 | 6) {
+    this.socket = socket;
+    this.family = family;
+    this.wait = new Wait([socket.queue]);
+  }
+  get queue(): WaitQueue {
+    return this.socket.queue;
+  }
+  retain(): void {
+    this.references++;
+  }
+  release(): void {
+    if (--this.references === 0) this.socket.close();
+  }
+  read(into: Uint8Array): number | Wait {
+    return this.recv(into, false);
+  }
+  recv(into: Uint8Array, peek: boolean): number | Wait {
+    const n = this.socket.recv(into, peek);
+    return n === AGAIN ? this.wait : n;
+  }
+  write(from: Uint8Array): number | Wait {
+    const n = this.socket.send(from);
+    return n === AGAIN ? this.wait : n;
+  }
+  accept(): OpenSocket | Wait {
+    const accepted = this.socket.accept();
+    return accepted ? new OpenSocket(accepted, this.family) : this.wait;
+  }
+  /** Also what to wait for before it is asked again, with the same address. */
+  connect(to: SocketAddress): 0 | Wait {
+    if (this.connected) throw new XenError('EISCONN', 'the socket is connected');
+    this.tries++;
+    if (this.socket.connect(to) === AGAIN) return this.wait;
+    this.connected = true;
+    return 0;
+  }
+  /** Another `connect` came before the last one. */
+  hasBegun(): boolean {
+    return this.tries > 1;
+  }
+  readable(): number {
+    return this.socket.readable();
+  }
+  writable(): number {
+    return this.socket.writable();
+  }
+  hungUp(): boolean {
+    return this.socket.hungUp();
+  }
+}
+
+/** The socket a descriptor refers to; ENOTSOCK. */
+export function socketOf(file: OpenFile): OpenSocket {
+  if (file instanceof OpenSocket) return file;
+  throw new XenError('ENOTSOCK', `a ${file.kind} is no socket`);
+}

@@ -1,0 +1,126 @@
+// sock_accept, sock_recv, sock_send, sock_shutdown.
+import { XenError } from '#pvbus';
+import type { Process } from '../process/process.ts';
+import { Wait } from '../process/wait.ts';
+import {
+  FDFLAGS_NONBLOCK,
+  RIFLAGS_RECV_PEEK,
+  RIFLAGS_RECV_WAITALL,
+  RIGHTS_FD_READ,
+  RIGHTS_FD_WRITE,
+  RIGHTS_SOCK_ACCEPT,
+  RIGHTS_SOCK_SHUTDOWN,
+  SDFLAGS_RD,
+  SDFLAGS_WR,
+} from './abi.ts';
+import { descriptorOf, fdsOf } from './fd.ts';
+import { Descriptor } from './fd-table.ts';
+import type { Outcome } from './kernel.ts';
+import { at, Buffers } from './memory.ts';
+import { type OpenSocket, socketOf } from './open-socket.ts';
+import { readInto, writeFrom } from './read-write.ts';
+
+/** Of a peek, bytes at most. */
+const MAX_PEEK = 65536;
+
+/** What a call with WAITALL has received before it had to wait. */
+class Received {
+  bytes = 0;
+}
+
+/** The bytes that come next, which stay; in the first buffers that hold them. */
+function peek(socket: OpenSocket, buffers: Buffers): number | Wait {
+  const bytes = new Uint8Array(Math.min(buffers.total, MAX_PEEK));
+  const n = socket.recv(bytes, true);
+  if (n instanceof Wait) return n;
+  let done = 0;
+  for (const into of buffers.from()) {
+    const part = bytes.subarray(done, Math.min(n, done + into.length));
+    into.set(part);
+    done += part.length;
+    if (done === n) break;
+  }
+  return n;
+}
+
+function receiveAll(process: Process, nonblock: boolean, buffers: Buffers, socket: OpenSocket): number | Wait {
+  const received = process.call instanceof Received ? process.call : new Received();
+  for (const buffer of buffers.from(received.bytes)) {
+    for (let into = buffer; into.length > 0; ) {
+      const n = socket.recv(into, false);
+      if (n instanceof Wait) {
+        if (nonblock && received.bytes > 0) return received.bytes;
+        process.call = received;
+        return n;
+      }
+      if (n === 0) return received.bytes;
+      received.bytes += n;
+      into = into.subarray(n);
+    }
+  }
+  return received.bytes;
+}
+
+export const sockCalls = {
+  sock_accept(process: Process, fd: number, flags: number, result: number): Outcome {
+    const descriptor = descriptorOf(process, fd);
+    const socket = socketOf(descriptor.file);
+    descriptor.need(RIGHTS_SOCK_ACCEPT);
+    if (flags & ~FDFLAGS_NONBLOCK) throw new XenError('EINVAL', `flags ${flags} of an accepted socket`);
+    const resultAt = at(process, result, 4);
+    const fds = fdsOf(process);
+    fds.checkRoom();
+    const accepted = socket.accept();
+    if (accepted instanceof Wait) {
+      if (descriptor.nonblock) throw new XenError('EAGAIN', 'no connection is there');
+      return accepted;
+    }
+    const made = new Descriptor(accepted, descriptor.inheriting, descriptor.inheriting);
+    made.nonblock = (flags & FDFLAGS_NONBLOCK) !== 0;
+    process.view.setUint32(resultAt, fds.add(made), true);
+    return 0;
+  },
+  sock_recv(
+    process: Process,
+    fd: number,
+    iovs: number,
+    count: number,
+    riFlags: number,
+    result: number,
+    roFlags: number,
+  ): Outcome {
+    const { file, nonblock } = descriptorOf(process, fd);
+    const socket = socketOf(file);
+    descriptorOf(process, fd).need(RIGHTS_FD_READ);
+    if (riFlags & ~(RIFLAGS_RECV_PEEK | RIFLAGS_RECV_WAITALL)) throw new XenError('EINVAL', `recv flags ${riFlags}`);
+    const buffers = new Buffers(process, iovs, count);
+    const resultAt = at(process, result, 4);
+    const flagsAt = at(process, roFlags, 2);
+    // A stream is never cut off.
+    process.view.setUint16(flagsAt, 0, true);
+    if (riFlags === 0) return readInto(process, nonblock, buffers, resultAt, into => socket.recv(into, false));
+    const n = riFlags & RIFLAGS_RECV_PEEK ? peek(socket, buffers) : receiveAll(process, nonblock, buffers, socket);
+    if (n instanceof Wait) {
+      if (nonblock) throw new XenError('EAGAIN', 'nothing is there yet');
+      return n;
+    }
+    process.view.setUint32(resultAt, n, true);
+    return 0;
+  },
+  sock_send(process: Process, fd: number, iovs: number, count: number, siFlags: number, result: number): Outcome {
+    const { file, nonblock } = descriptorOf(process, fd);
+    const socket = socketOf(file);
+    descriptorOf(process, fd).need(RIGHTS_FD_WRITE);
+    if (siFlags !== 0) throw new XenError('EINVAL', `send flags ${siFlags}`);
+    const buffers = new Buffers(process, iovs, count);
+    return writeFrom(process, nonblock, buffers, at(process, result, 4), from => socket.write(from));
+  },
+  sock_shutdown(process: Process, fd: number, how: number): number {
+    const descriptor = descriptorOf(process, fd);
+    const { socket } = socketOf(descriptor.file);
+    descriptor.need(RIGHTS_SOCK_SHUTDOWN);
+    if (how === 0 || how & ~(SDFLAGS_RD | SDFLAGS_WR)) throw new XenError('EINVAL', `shutdown ${how}`);
+    socket.shutdown((how & SDFLAGS_RD) !== 0, (how & SDFLAGS_WR) !== 0);
+    return 0;
+  },
+};

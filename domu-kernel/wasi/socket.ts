@@ -1,0 +1,53 @@
+// What a program's sockets need of whoever makes connections: the guest's own TCP, or the host's by pvcalls.
+import type { WaitQueue } from '../wait-queue.ts';
+
+/** An IPv4 or IPv6 address and a port; `address` has 4 or 16 bytes. */
+export interface SocketAddress {
+  readonly address: Uint8Array;
+  readonly port: number;
+}
+
+/** Not possible now: wait for `queue`, then try again. */
+export const AGAIN = -1;
+
+/**
+ * A stream socket that never blocks. Failures are XenErrors with the names of errno: ECONNREFUSED, ECONNRESET,
+ * EADDRINUSE, ENOTCONN, EINVAL and so on. What was not possible (AGAIN, undefined) may be once `queue` has woken.
+ */
+export interface StreamSocket {
+  readonly queue: WaitQueue;
+  bind(at: SocketAddress): void;
+  listen(backlog: number): void;
+  /** Begins to connect when called first. AGAIN until it is connected, then 0; the failure, once, when it failed. */
+  connect(to: SocketAddress): 0 | typeof AGAIN;
+  /** A connection that has come; undefined: none is there. */
+  accept(): StreamSocket | undefined;
+  /** Bytes, 0 at the end of the stream. `peek`: they stay. */
+  recv(into: Uint8Array, peek: boolean): number;
+  /** How many bytes were taken, at least one. EPIPE when nothing more can be sent. */
+  send(from: Uint8Array): number;
+  shutdown(read: boolean, write: boolean): void;
+  /** Of a listener, of one that connects, and of a connection; undefined while it has none. */
+  local(): SocketAddress | undefined;
+  remote(): SocketAddress | undefined;
+  /** Bytes that `recv` would bring, 1 for an end, an error or a connection to accept. */
+  readable(): number;
+  /** Bytes that `send` would take, 1 for an error; 0 while it connects. */
+  writable(): number;
+  hungUp(): boolean;
+  /** Nobody uses it any more; what was sent is still delivered. */
+  close(): void;
+}
+
+/** A name that is being looked up. */
+export interface Lookup {
+  readonly queue: WaitQueue;
+  /** Undefined while it is not known; the failure is thrown: ENOENT for a name that does not exist. */
+  addresses(): readonly Uint8Array[] | undefined;
+}
+
+export interface SocketStack {
+  /** A TCP socket for addresses of 4 or 16 bytes; throws EAFNOSUPPORT where there is none of that family. */
+  stream(family: 4 | 6): StreamSocket;
+  resolve(name: string): Lookup;
+}

@@ -1,0 +1,115 @@
+// The import module xenolith_sock: what preview1 lacks to make connections. xenolith_sock.h is its C side.
+import { struct, XenError } from '#pvbus';
+import type { Process } from '../process/process.ts';
+import { Wait } from '../process/wait.ts';
+import { descriptorOf, fdsOf } from './fd.ts';
+import { Descriptor } from './fd-table.ts';
+import type { Outcome, WasiKernel } from './kernel.ts';
+import { at, textAt } from './memory.ts';
+import { OpenSocket, socketOf } from './open-socket.ts';
+import { ALL_RIGHTS } from './rights.ts';
+import type { Lookup, SocketAddress } from './socket.ts';
+
+/** struct xenolith_sockaddr: family is 4 or 6; the port is in the machine's order, the address in the network's. */
+export const xenolith_sockaddr = struct('xenolith_sockaddr', 20, {
+  family: 'u16',
+  port: 'u16',
+  addr: { of: 'u8', count: 16 },
+});
+const MAX_NAME = 255;
+const MAX_BACKLOG = 4096;
+
+const bytesOf = (family: number): number => (family === 4 ? 4 : 16);
+
+function addressAt(process: Process, pointer: number, family: 4 | 6): SocketAddress {
+  const base = at(process, pointer, xenolith_sockaddr.size);
+  const { view } = process;
+  const given = view.getUint16(base + xenolith_sockaddr.at.family, true);
+  if (given !== family) throw new XenError('EAFNOSUPPORT', `an address of family ${given} for a socket of ${family}`);
+  const from = base + xenolith_sockaddr.at.addr;
+  return {
+    address: process.bytes.slice(from, from + bytesOf(family)),
+    port: view.getUint16(base + xenolith_sockaddr.at.port, true),
+  };
+}
+function storeAddress(process: Process, base: number, { address, port }: SocketAddress): void {
+  const { view } = process;
+  const from = base + xenolith_sockaddr.at.addr;
+  process.bytes.fill(0, from, from + 16);
+  process.bytes.set(address, from);
+  view.setUint16(base + xenolith_sockaddr.at.family, address.length === 4 ? 4 : 6, true);
+  view.setUint16(base + xenolith_sockaddr.at.port, port, true);
+}
+const openSocketOf = (process: Process, fd: number): OpenSocket => socketOf(descriptorOf(process, fd).file);
+
+/** A name that a call looks up, until the addresses are there. */
+class Resolving {
+  readonly lookup: Lookup;
+  constructor(lookup: Lookup) {
+    this.lookup = lookup;
+  }
+}
+
+export const xenolithSockCalls = ({ sockets }: Pick<WasiKernel, 'sockets'>) => ({
+  /** A TCP socket; family 4 or 6. */
+  socket(process: Process, family: number, result: number): number {
+    const resultAt = at(process, result, 4);
+    const fds = fdsOf(process);
+    fds.checkRoom();
+    if (!sockets || (family !== 4 && family !== 6)) throw new XenError('EAFNOSUPPORT', `sockets of family ${family}`);
+    const file = new OpenSocket(sockets.stream(family), family);
+    process.view.setUint32(resultAt, fds.add(new Descriptor(file, ALL_RIGHTS, ALL_RIGHTS)), true);
+    return 0;
+  },
+  bind(process: Process, fd: number, address: number): number {
+    const { socket, family } = openSocketOf(process, fd);
+    socket.bind(addressAt(process, address, family));
+    return 0;
+  },
+  listen(process: Process, fd: number, backlog: number): number {
+    openSocketOf(process, fd).socket.listen(Math.min(MAX_BACKLOG, Math.max(1, backlog)));
+    return 0;
+  },
+  /** EINPROGRESS, then EALREADY, for a socket with NONBLOCK; 0 when it is connected, EISCONN ever after. */
+  connect(process: Process, fd: number, address: number): Outcome {
+    const { nonblock, file } = descriptorOf(process, fd);
+    const socket = socketOf(file);
+    const outcome = socket.connect(addressAt(process, address, socket.family));
+    if (outcome === 0 || !nonblock) return outcome;
+    throw new XenError(socket.hasBegun() ? 'EALREADY' : 'EINPROGRESS', 'the connection is not there yet');
+  },
+  getsockname(process: Process, fd: number, address: number): number {
+    const { socket, family } = openSocketOf(process, fd);
+    const base = at(process, address, xenolith_sockaddr.size);
+    storeAddress(process, base, socket.local() ?? { address: new Uint8Array(bytesOf(family)), port: 0 });
+    return 0;
+  },
+  getpeername(process: Process, fd: number, address: number): number {
+    const { socket } = openSocketOf(process, fd);
+    const base = at(process, address, xenolith_sockaddr.size);
+    const remote = socket.remote();
+    if (!remote) throw new XenError('ENOTCONN', 'a socket without a peer');
+    storeAddress(process, base, remote);
+    return 0;
+  },
+  /** At most `max` addresses, their ports 0. ENOENT: there is no such name. */
+  resolve(process: Process, name: number, length: number, addresses: number, max: number, result: number): Outcome {
+    if (length >>> 0 > MAX_NAME) throw new XenError('ENAMETOOLONG', `a name of ${length >>> 0} bytes`);
+    const text = textAt(process, name, length >>> 0);
+    const base = at(process, addresses, (max >>> 0) * xenolith_sockaddr.size);
+    const resultAt = at(process, result, 4);
+    if (!sockets) throw new XenError('ENETDOWN', `to look up ${text}`);
+    const resolving = process.call instanceof Resolving ? process.call : new Resolving(sockets.resolve(text));
+    const found = resolving.lookup.addresses();
+    if (!found) {
+      process.call = resolving;
+      return new Wait([resolving.lookup.queue]);
+    }
+    const some = found.slice(0, max >>> 0);
+    for (const [i, address] of some.entries()) {
+      storeAddress(process, base + i * xenolith_sockaddr.size, { address, port: 0 });
+    }
+    process.view.setUint32(resultAt, some.length, true);
+    return 0;
+  },
+});
