@@ -16,6 +16,8 @@ export const PORT_UNREACHABLE = 3;
 const HEADER = 8;
 /** Of the packet an error is about, RFC 792 quotes the header and this much. */
 const QUOTED = 8;
+/** Routers of before RFC 1191 say 0. */
+const MIN_PATH_MTU = 576;
 const ERROR_INTERVAL_NS = 100e6;
 const ERROR_BURST = 10;
 export const MAX_PINGS = 1024;
@@ -35,8 +37,11 @@ interface Ping {
   reject(error: XenError): void;
 }
 
-/** An error some host sent about a packet of ours; `view` holds that packet's quoted header and 8 bytes. */
-export type IcmpErrorHandler = (code: string, header: Ipv4Header, view: DataView) => void;
+/**
+ * An error some host sent about a packet of ours; `view` holds that packet's quoted header and 8 bytes. `mtu`: of an
+ * EMSGSIZE, what the path carries (RFC 1191).
+ */
+export type IcmpErrorHandler = (code: string, header: Ipv4Header, view: DataView, mtu: number) => void;
 
 export class Icmp {
   readonly stats = { echoes: 0, replies: 0, errorsIn: 0, errorsOut: 0, errorsSuppressed: 0, bad: 0 };
@@ -178,7 +183,7 @@ export class Icmp {
     this.stats.errorsIn++;
     const name = type === UNREACHABLE ? (UNREACHABLE_CODES[code] ?? 'EHOSTUNREACH') : 'EHOSTUNREACH';
     if (header.protocol === PROTOCOL_ICMP) this.undeliverable(name, `ICMP type ${type}, code ${code}`, header, view);
-    else this.onError(name, header, view);
+    else this.onError(name, header, view, Math.max(MIN_PATH_MTU, view.getUint16(at - 2)));
   }
 
   private fail(seq: number, code: string, message: string): void {

@@ -16,6 +16,7 @@ import {
   writeEthernet,
 } from './ethernet.ts';
 import { Icmp, type PingReply, PORT_UNREACHABLE, PROTOCOL_UNREACHABLE } from './icmp.ts';
+import { IpAddress } from './ip-address.ts';
 import type { IpConfig } from './ip-config.ts';
 import type { IpOutput, SendResult } from './ip-output.ts';
 import {
@@ -23,16 +24,21 @@ import {
   IPV4_HLEN,
   Ipv4Header,
   PROTOCOL_ICMP,
+  PROTOCOL_TCP,
   PROTOCOL_UDP,
   readIpv4,
   readQuotedIpv4,
   writeIpv4,
 } from './ipv4.ts';
+import type { TcpLink } from './tcp/link.ts';
+import { Tcp, type TcpLimits } from './tcp/tcp.ts';
 import { Udp } from './udp.ts';
 
 /** Packets to ourselves that wait for the next step. */
 const LOOPBACK_PACKETS = 64;
 const PAGE_SIZE = 4096;
+/** Of a packet to ourselves: nothing cuts it. */
+const LARGEST_PACKET = 0xffff;
 
 export interface NetInterfaceParts {
   readonly device: NetDevice;
@@ -41,6 +47,7 @@ export interface NetInterfaceParts {
   /** In [0, 1). */
   readonly random: () => number;
   readonly log?: Log;
+  readonly tcp?: Partial<TcpLimits>;
 }
 
 export class NetInterface implements IpOutput {
@@ -51,6 +58,7 @@ export class NetInterface implements IpOutput {
   readonly arp: Arp;
   readonly icmp: Icmp;
   readonly udp: Udp;
+  readonly tcp: Tcp;
   /** Received packets by what became of them; every frame is counted once. */
   readonly stats = {
     delivered: 0,
@@ -67,6 +75,12 @@ export class NetInterface implements IpOutput {
   private readonly header = new Ipv4Header();
   private readonly multicastMac = new Uint8Array([0x01, 0x00, 0x5e, 0, 0, 0]);
   private readonly loopback: Uint8Array[] = [];
+  /** Who waits for room in it. */
+  private loopbackWriters: (() => void)[] = [];
+  private readonly own: IpAddress;
+  // Of the packet in hand.
+  private readonly source = new IpAddress();
+  private readonly destination = new IpAddress();
   private nextId: number;
 
   constructor(parts: NetInterfaceParts) {
@@ -76,11 +90,19 @@ export class NetInterface implements IpOutput {
     this.netmask = config.netmask;
     this.gateway = config.gateway;
     this.nextId = Math.floor(random() * 0x10000);
-    const size = Math.max(PAGE_SIZE, ETH_HLEN + device.mtu);
+    this.own = IpAddress.v4(config.address);
+    const size = ETH_HLEN + LARGEST_PACKET;
     this.rx = buffer(size);
     this.tx = { ...buffer(size), payloadAt: ETH_HLEN + IPV4_HLEN };
-    this.icmp = new Icmp(this, clock, random, (code, header, view) => this.udp.undeliverable(code, header, view));
+    this.icmp = new Icmp(this, clock, random, (code, header, view, mtu) => this.lost(code, header, view, mtu));
     this.udp = new Udp(this, clock, random);
+    this.tcp = new Tcp({
+      link: this.tcpLink(),
+      clock,
+      random,
+      log,
+      ...(parts.tcp === undefined ? {} : { limits: parts.tcp }),
+    });
     this.arp = new Arp(
       {
         mac: device.mac,
@@ -121,7 +143,7 @@ export class NetInterface implements IpOutput {
       return;
     }
     // untrusted: one copy of the frame; whole pages go without making a view.
-    if (offset === 0 && bytes.length <= rx.bytes.length) rx.bytes.set(bytes);
+    if (offset === 0 && bytes.length <= PAGE_SIZE) rx.bytes.set(bytes);
     else rx.bytes.set(bytes.subarray(offset, offset + length));
     if (!isGroupMac(rx.bytes) && !equalMac(rx.bytes, 0, this.device.mac)) {
       this.stats.notForUs++; // a bridge floods what it has not learnt yet
@@ -142,10 +164,12 @@ export class NetInterface implements IpOutput {
       this.rx.bytes.set(packet);
       this.ipv4(packet.length, FRAME_CHECKSUM_GOOD, true);
     }
+    if (this.loopbackWriters.length > 0) for (const ready of this.loopbackWriters.splice(0)) ready();
     const arp = this.arp.step();
     const icmp = this.icmp.step();
     const udp = this.udp.step();
-    const idle = now.length === 0 && arp === 'idle' && icmp === 'idle' && udp === 'idle';
+    const tcp = this.tcp.step();
+    const idle = now.length === 0 && arp === 'idle' && icmp === 'idle' && udp === 'idle' && tcp === 'idle';
     return idle ? 'idle' : 'progress';
   }
 
@@ -153,7 +177,7 @@ export class NetInterface implements IpOutput {
   deadline(): number | undefined {
     if (this.loopback.length > 0) return 0;
     let earliest = this.arp.deadline();
-    for (const other of [this.icmp.deadline(), this.udp.deadline()]) {
+    for (const other of [this.icmp.deadline(), this.udp.deadline(), this.tcp.deadline()]) {
       if (other !== undefined && (earliest === undefined || other < earliest)) earliest = other;
     }
     return earliest;
@@ -245,6 +269,14 @@ export class NetInterface implements IpOutput {
       if (!this.udp.input(rx.bytes, rx.view, header, good) && unicast) {
         this.icmp.unreachable(rx.bytes, header, PORT_UNREACHABLE);
       }
+    } else if (header.protocol === PROTOCOL_TCP) {
+      // RFC 9293, 3.9.2.3: nothing but a packet from one host to another is part of a connection.
+      if (!unicast) return;
+      const good = (flags & (FRAME_CHECKSUM_GOOD | FRAME_CHECKSUM_BLANK)) !== 0;
+      this.source.setV4(source);
+      this.destination.setV4(destination);
+      const { payloadAt, payloadLength } = header;
+      this.tcp.input(rx.bytes, rx.view, payloadAt, payloadLength, this.source, this.destination, good);
     } else {
       stats.noProtocol++;
       if (unicast) this.icmp.unreachable(rx.bytes, header, PROTOCOL_UNREACHABLE);
@@ -258,8 +290,39 @@ export class NetInterface implements IpOutput {
       if (!readQuotedIpv4(view, ETH_HLEN, frame.length - ETH_HLEN, header)) continue;
       if (header.protocol === PROTOCOL_ICMP) {
         this.icmp.undeliverable('EHOSTUNREACH', 'nobody on the link answers for it', header, view);
-      } else this.udp.undeliverable('EHOSTUNREACH', header, view);
+      } else this.lost('EHOSTUNREACH', header, view, 0);
     }
+  }
+
+  /** A packet of ours did not arrive. */
+  private lost(code: string, header: Ipv4Header, view: DataView, mtu: number): void {
+    if (header.protocol !== PROTOCOL_TCP) {
+      this.udp.undeliverable(code, header, view);
+      return;
+    }
+    const local = IpAddress.v4(header.source);
+    this.tcp.undeliverable(code, view, header.payloadAt, local, IpAddress.v4(header.destination), mtu);
+  }
+
+  private tcpLink(): TcpLink {
+    const room = (packet: number): number => packet - IPV4_HLEN;
+    return {
+      tx: this.tx,
+      headerAt: () => ETH_HLEN + IPV4_HLEN,
+      room: () => room(this.mtu),
+      largeRoom: remote => (this.isLocal(remote.d) ? room(LARGEST_PACKET) : 0),
+      leavesChecksum: remote => this.checksumOffload && !this.isLocal(remote.d),
+      sourceFor: remote => {
+        if (!remote.isV4 || (!this.isLocal(remote.d) && this.nextHop(remote.d) === undefined)) return undefined;
+        return isLoopback(remote.d) ? remote : this.own;
+      },
+      send: (_source, remote, length, blank) =>
+        this.send(PROTOCOL_TCP, remote.d, length, blank ? FRAME_CHECKSUM_BLANK : 0),
+      whenWritable: ready => {
+        if (this.loopback.length >= LOOPBACK_PACKETS) this.loopbackWriters.push(ready);
+        else this.device.whenWritable(ready);
+      },
+    };
   }
 }
 

@@ -4,9 +4,11 @@ import { parseIpv4 } from '../../../../domu-kernel/net/address.ts';
 import { addBytes, finish } from '../../../../domu-kernel/net/checksum.ts';
 import { NetInterface } from '../../../../domu-kernel/net/interface.ts';
 import { parseIpParameter } from '../../../../domu-kernel/net/ip-config.ts';
-import { PROTOCOL_TCP, PROTOCOL_UDP, writeIpv4 } from '../../../../domu-kernel/net/ipv4.ts';
+import { PROTOCOL_UDP, writeIpv4 } from '../../../../domu-kernel/net/ipv4.ts';
 import { UDP_QUEUE_DATAGRAMS } from '../../../../domu-kernel/net/udp.ts';
 import { ManualClock, type WireEnd, wire } from './wire.ts';
+
+const PROTOCOL_SCTP = 132;
 
 interface Host {
   readonly end: WireEnd;
@@ -328,13 +330,13 @@ describe('what comes in', () => {
     settle();
     const before = b.end.sent.length;
     for (let i = 0; i < 1000; i++) {
-      b.end.arriving.push({ bytes: frame(PROTOCOL_TCP, bytes(20)), flags: 0 });
+      b.end.arriving.push({ bytes: frame(PROTOCOL_SCTP, bytes(20)), flags: 0 });
       settle();
     }
     expect(b.net.icmp.stats.errorsOut).toBe(10);
     expect(b.net.icmp.stats.errorsSuppressed).toBe(990);
     clock.advanceMs(1000);
-    b.end.arriving.push({ bytes: frame(PROTOCOL_TCP, bytes(20)), flags: 0 });
+    b.end.arriving.push({ bytes: frame(PROTOCOL_SCTP, bytes(20)), flags: 0 });
     settle();
     expect(b.net.icmp.stats.errorsOut).toBe(11);
     expect(b.end.sent.length - before).toBe(12); // one of them asks where a is
