@@ -1,0 +1,46 @@
+// /etc/init.json of a root file system in memory: which program the guest runs first, and with what. Who makes the
+// domain writes it (ramdisk="prog.wasm", xl run), the guest's init reads it. All but argv may be absent. When the
+// program has ended, its exit status (128 and the signal's number for one that was killed) goes to data/exit-code, and
+// the domain powers off.
+import { XenError } from './errors.ts';
+import { integer, listOf, mapOf, nullable, record, type Shaped, text } from './message-shape.ts';
+
+export const INIT_CONFIG_PATH = '/etc/init.json';
+/** Bytes of the file, at most. */
+export const MAX_INIT_CONFIG = 1 << 20;
+
+const word = text(1 << 17);
+/** A disk of the guest that init mounts before the program runs; failing that, the program does not run (exit 125). */
+export const initMount = record({
+  /** As the guest calls it: xvda. */
+  disk: text(64),
+  /** Absolute; made when it is not there. */
+  path: text(1024),
+});
+export type InitMount = Shaped<typeof initMount>;
+
+export const initConfig = record({
+  /** argv[0] is the program: a path, or a name that is looked up in PATH. */
+  argv: listOf(word, 4096),
+  env: mapOf(word, 4096),
+  /** Absolute; null: /. */
+  cwd: nullable(text(4096)),
+  mounts: nullable(listOf(initMount, 64)),
+  /**
+   * Descriptors 0, 1 and 2. `console`, or null: the terminal that the console is. Else streams by pvcalls: three ports of
+   * 127.0.0.1, each connected to once. They carry the program's bytes as they are; the end of a stream is its half close.
+   */
+  stdio: nullable(record({ stdin: integer(1, 65_535), stdout: integer(1, 65_535), stderr: integer(1, 65_535) })),
+});
+export type InitConfig = Shaped<typeof initConfig>;
+
+/** untrusted: what the file says. Throws EINVAL naming the field. */
+export function parseInitConfig(json: string): InitConfig {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch (error) {
+    throw new XenError('EINVAL', `${INIT_CONFIG_PATH}: ${(error as Error).message}`);
+  }
+  return initConfig({ env: {}, ...(typeof value === 'object' ? value : {}) }, INIT_CONFIG_PATH);
+}
