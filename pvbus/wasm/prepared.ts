@@ -31,6 +31,9 @@
 //   room(bytes)          a frame of so many bytes does not fit below xenolith_end while UNWINDS: the kernel grows the
 //                        memory and moves xenolith_end up (xenolith_sp stays), or throws
 //
+// Mutable globals of the program are exported as xenolith_global_<index>: with them and the memory, a suspended program
+// goes on in another instance of the same module (unless it has changed its tables, as none compiled from C does).
+//
 // The memory is exported as `memory` and its declared maximum leaves room for a save area; the program's own maximum
 // is in the custom section, and is the kernel's to keep.
 import { Reader } from './reader.ts';
@@ -56,6 +59,9 @@ export const PREPARED_GLOBALS = [
   'xenolith_end',
   'xenolith_pages',
 ] as const;
+
+/** Before the index of a mutable global of the program. */
+export const PREPARED_GLOBAL = 'xenolith_global_';
 
 /** What the custom section says: version byte, then four LEB128 numbers. */
 export interface PreparedLayout {

@@ -1,0 +1,139 @@
+// The outline of one function that may suspend: its suspension points, and the constructs that have some within.
+//
+// A point is numbered in the order of the code; number 0 is the head of the function. A *region* is a stretch of code
+// that is entered at one place while rewinding: the function, and the body of each loop that is jumped back to. From
+// there one jump leads to any point of it that is not within an inner loop, and to the head of each inner loop. For
+// that to be possible, the blocks of a region that have points within are all opened at its head (what stands before
+// them is then within them, where it does the same), together with one label for each point, innermost the one that ends
+// first. An `if` with points within becomes two such blocks. So a region costs nothing where it is not rewound.
+import type { CallGraph } from './call-graph.ts';
+import { Instructions } from './instructions.ts';
+import type { Module } from './module.ts';
+import { OP } from './opcodes.ts';
+import { notExecutable, type Reader } from './reader.ts';
+
+/** What ends in a region, in the order of its ends; each is a label that is opened at the head of the region. */
+export const ITEM = {
+  /** A call; its label ends before the call. `of` is its number. */
+  point: 0,
+  /** A loop; its label ends before the loop. `of` is the construct. */
+  loop: 1,
+  /** A block or an `if`, with its end. */
+  end: 2,
+  /** The first arm of an `if`. */
+  else: 3,
+} as const;
+export interface Item {
+  readonly kind: number;
+  readonly of: number;
+}
+
+export class Construct {
+  readonly op: number;
+  /** Of a block's type. */
+  readonly type: number;
+  /** The number of a loop that is jumped back to; of the first point within otherwise. */
+  readonly first: number;
+  last = 0;
+  /** A loop that is jumped back to. */
+  readonly isLoop: boolean;
+  hasElse = false;
+  /** The items of a region; empty for what is no region. */
+  readonly items: Item[] = [];
+  constructor(op: number, type: number, first: number, isLoop: boolean) {
+    this.op = op;
+    this.type = type;
+    this.first = first;
+    this.isLoop = isLoop;
+  }
+  /** There are points within, or it is one. */
+  get marked(): boolean {
+    return this.last >= this.first;
+  }
+  /** A loop with no point but its own head. */
+  get isLeaf(): boolean {
+    return this.last === this.first;
+  }
+}
+
+export class Outline {
+  /** In the order in which they open; the first is the function. Those in code that nothing reaches are left out. */
+  readonly constructs: Construct[] = [];
+  /** Local variables that are read. */
+  readonly read = new Set<number>();
+  /** Points of the function, loop heads included. */
+  get points(): number {
+    return this.constructs[0]!.last;
+  }
+
+  constructor(module: Module, graph: CallGraph, body: number, code: Reader) {
+    const { constructs } = this;
+    const root = new Construct(OP.block, -0x40, 1, false);
+    constructs.push(root);
+    const open: number[] = [0];
+    const regions: Construct[] = [root];
+    let points = 0;
+    let loop = graph.firstLoop[body]!;
+    // Blocks open in code that nothing reaches, -1 in code that is reached.
+    let dead = -1;
+    const at = new Instructions(code);
+    while (open.length > 0) {
+      at.next();
+      const { op } = at;
+      const region = regions[regions.length - 1]!;
+      if (op === OP.block || op === OP.loop || op === OP.if) {
+        const isLoop = op === OP.loop && graph.loops[loop++]!;
+        if (dead >= 0) {
+          dead++;
+          continue;
+        }
+        const construct = new Construct(op, at.imm, points + 1, isLoop);
+        if (isLoop) {
+          points++;
+          region.items.push({ kind: ITEM.loop, of: constructs.length });
+          regions.push(construct);
+        }
+        open.push(constructs.length);
+        constructs.push(construct);
+      } else if (op === OP.else) {
+        if (dead > 0) continue;
+        dead = -1;
+        const of = open[open.length - 1]!;
+        const construct = constructs[of]!;
+        if (construct.op !== OP.if || construct.hasElse) throw notExecutable('an else without its if');
+        construct.hasElse = true;
+        region.items.push({ kind: ITEM.else, of });
+      } else if (op === OP.end) {
+        if (dead > 0) {
+          dead--;
+          continue;
+        }
+        dead = -1;
+        const of = open.pop()!;
+        const construct = constructs[of]!;
+        construct.last = points;
+        if (construct.isLoop) regions.pop();
+        else if (of !== 0 && construct.marked) {
+          // The arm that is not there passes the parameters on.
+          if (construct.op === OP.if && !construct.hasElse && paramsOf(module, construct) > 0)
+            region.items.push({ kind: ITEM.else, of });
+          region.items.push({ kind: ITEM.end, of });
+        }
+      } else if (dead >= 0) {
+      } else if (op === OP.br || op === OP.br_table || op === OP.return || op === OP.unreachable) dead = 0;
+      else if (op === OP.local_get) this.read.add(at.imm);
+      else if (op === OP.call_indirect || (op === OP.call && suspends(module, graph, at.imm)))
+        region.items.push({ kind: ITEM.point, of: ++points });
+    }
+    if (!code.done) throw notExecutable('a function ends before its body does');
+  }
+}
+
+function paramsOf(module: Module, construct: Construct): number {
+  return construct.type < 0 ? 0 : module.typeOf(construct.type).params.length;
+}
+
+/** Whether a call of function `index` is a point. */
+export function suspends(module: Module, graph: CallGraph, index: number): boolean {
+  return index < module.imports || graph.maySuspend[index - module.imports] === 1;
+}
