@@ -4,8 +4,8 @@
 //   npm run fuzz -- --runs 1e7        so many requests; else XENOLITH_FUZZ_RUNS, else a million
 //   npm run fuzz -- --configs 1e5     so many files of xl.cfg; else ten thousand
 //   npm run fuzz -- --frontends 1e6   so many cases of backends against the guest's drivers; else a hundred thousand
-//   npm run fuzz -- --cases 1e6       so many each of inputs, backends and hypercalls; else two hundred thousand
-//   npm run fuzz -- --only config     or frontends, inputs, backends, hypercalls, xenstored
+//   npm run fuzz -- --cases 1e6       so many each of inputs, backends, hypercalls and wasi; else two hundred thousand
+//   npm run fuzz -- --only config     or frontends, inputs, backends, hypercalls, wasi, xenstored
 //   npm run fuzz -- --seed 123        not a seed of its own
 //   npm run fuzz -- --replay FILE     what was found before
 import { randomInt } from 'node:crypto';
@@ -22,6 +22,7 @@ import { HYPERCALLS } from './hypercalls/explore.ts';
 import { TRAPS_PER_HOST } from './hypercalls/traps.ts';
 import { INPUTS } from './inputs/explore.ts';
 import { exploreFamily, type Family } from './parts.ts';
+import { WASI } from './wasi/explore.ts';
 import { explore, replay } from './xenstored/explore.ts';
 import { parseSteps } from './xenstored/notation.ts';
 import { exploreWire, replayWire, WIRE_MARK } from './xenstored/wire.ts';
@@ -114,6 +115,7 @@ const FAMILIES: Readonly<Record<string, { readonly family: Family; readonly hold
   inputs: { family: INPUTS, holds: 1 },
   backends: { family: BACKENDS, holds: 1 },
   hypercalls: { family: HYPERCALLS, holds: TRAPS_PER_HOST },
+  wasi: { family: WASI, holds: 30 },
 };
 
 /** Files and frames, rings, hypercalls. Returns what went wrong. */
