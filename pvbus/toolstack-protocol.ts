@@ -25,7 +25,7 @@ import {
 import { COUNTER_OPS } from './toolstack-counters.ts';
 import { FAULT_OPS } from './toolstack-faults.ts';
 import { HISTORY_OPS, type HostEvent, hostEvent } from './toolstack-history.ts';
-import { NETWORK_OPS } from './toolstack-network.ts';
+import { type CaptureEvent, captureEvent, NETWORK_OPS } from './toolstack-network.ts';
 import { anyName, domid, op } from './toolstack-op.ts';
 import { SCHEDULING_OPS } from './toolstack-scheduling.ts';
 
@@ -40,6 +40,7 @@ export {
   type TopologyNote,
   TopologyNotes,
 } from './toolstack-history.ts';
+export type { CaptureEvent } from './toolstack-network.ts';
 export {
   type Cpupool,
   type DomainShares,
@@ -230,7 +231,7 @@ export const traceEvents = record({
   chunks: listOf(traceChunk, 65_536),
 });
 export type TraceEvent = Shaped<typeof traceEvents>;
-export type ToolstackEvent = PhaseEvent | HostEvent | TraceEvent;
+export type ToolstackEvent = PhaseEvent | HostEvent | TraceEvent | CaptureEvent;
 
 export type ToolstackReply =
   | { id: number; result: unknown }
@@ -266,6 +267,7 @@ export function checkReply(message: unknown): ToolstackReply {
   if (event !== undefined && event !== null) {
     const kind = (event as { event?: unknown }).event;
     if (kind === 'domain' || kind === 'fault') return { id, event: hostEvent(event, 'reply.event') };
+    if (kind === 'capture') return { id, event: captureEvent(event, 'reply.event') };
     return { id, event: kind === 'trace' ? traceEvents(event, 'reply.event') : phaseEvent(event, 'reply.event') };
   }
   return { id, result: result ?? null };

@@ -26,6 +26,9 @@ interface Waiting {
   reject(error: XenError): void;
 }
 
+/** The events of these come after their reply. */
+const STREAMS: ReadonlySet<ToolstackOp> = new Set(['subscribe', 'trace', 'capture']);
+
 /** libxl's return code of a failure; ERROR_FAIL when the toolstack gave none. */
 export function rcOf(error: unknown): number {
   const cause = error instanceof XenError ? (error.cause as Partial<ToolstackError> | undefined) : undefined;
@@ -58,7 +61,7 @@ export class ToolstackClient {
     return client;
   }
 
-  /** `onEvent` hears what the toolstack says of this request before its reply, and for `subscribe` and `trace` after. */
+  /** `onEvent` hears what the toolstack says of this request before its reply, and for STREAMS after. */
   call<O extends ToolstackOp>(
     op: O,
     args: ToolstackArgs<O>,
@@ -129,8 +132,7 @@ export class ToolstackClient {
       waiting.onEvent(reply.event);
       return;
     }
-    // The events of these come after their reply.
-    if ((waiting.op !== 'subscribe' && waiting.op !== 'trace') || 'error' in reply) this.#waiting.delete(reply.id);
+    if (!STREAMS.has(waiting.op) || 'error' in reply) this.#waiting.delete(reply.id);
     if ('error' in reply) waiting.reject(new XenError(reply.error.code, reply.error.message, reply.error));
     else waiting.resolve(reply.result);
   }

@@ -277,6 +277,15 @@ export class ToolstackServer {
       case 'removeBridgePort':
         await toolstack.removeBridgePort(request.args.bridge, request.args.port);
         return null;
+      case 'capture': {
+        const unread = (): number => connection.socket.writableLength;
+        const { capture, stop } = await toolstack.captures.begin(request.args, { tell, unread });
+        connection.subscriptions.push(stop);
+        return { capture };
+      }
+      case 'endCapture':
+        await toolstack.captures.end(request.args.capture);
+        return null;
       case 'vcpus':
         return toolstack.scheduling.vcpus(request.args.domid === null ? null : asDomid(request.args.domid));
       case 'pinVcpu':

@@ -27,6 +27,7 @@ import type { Bridges } from '../backends/netback/bridges.ts';
 import { DomainWatch } from '../domain-watch.ts';
 import { listDevices, removeDevice, unplug } from './add-device.ts';
 import { ImageLoader } from './bundle-program.ts';
+import { Captures } from './captures.ts';
 import { crashMessage } from './crash-record.ts';
 import { type CreateOptions, createDomain, type OnPhase } from './create-domain.ts';
 import { destroyDomain } from './destroy-domain.ts';
@@ -89,6 +90,7 @@ export class Toolstack {
   /** Processors: who runs where, and for how long. */
   readonly scheduling: Scheduling;
   readonly tracing: Tracing;
+  readonly captures: Captures;
   readonly #monitor: Monitor;
   readonly #locks = new Locks();
   readonly #waits = new Waits();
@@ -143,6 +145,7 @@ export class Toolstack {
       faults,
     };
     this.#bridges = options.bridges;
+    this.captures = new Captures(options.bridges);
     this.#counters = options.counters;
     this.tracing = new Tracing(xc, clock);
     this.#monitor = new Monitor(

@@ -174,8 +174,10 @@ export class SimDom0 implements Part {
     });
     const netVcpu = vcpuOf(NETBACK_VCPU);
     const random = (): number => host.draw.u32() / 2 ** 32;
-    net.worker = new NetbackWorker(context(netVcpu, net), random, (name, mtu, draw) => {
-      return mutations.bridge?.(name, mtu, draw, host.wire) ?? new LossyBridge(name, mtu, draw, host.wire);
+    net.worker = new NetbackWorker(context(netVcpu, net), {
+      random,
+      newBridge: (name, mtu, draw) =>
+        mutations.bridge?.(name, mtu, draw, host.wire) ?? new LossyBridge(name, mtu, draw, host.wire),
     });
     const ring = this.#storeRing(main, first);
     const xs = new XenstoreClient(ring, log);

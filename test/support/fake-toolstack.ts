@@ -373,6 +373,10 @@ export class FakeToolstack {
       case 'removeBridgePort':
         this.bridgePorts = this.bridgePorts.filter(one => one !== `${args.bridge} ${args.port}`);
         return reply();
+      case 'capture':
+        return reply({ capture: 1 });
+      case 'endCapture':
+        return reply();
       case 'vcpus':
       case 'shares': {
         if (args.domid !== null) domain(args.domid);

@@ -84,7 +84,10 @@ export class NetRig implements Stepper {
     const tell = (event: unknown): void => {
       for (const listener of this.listeners) listener(event);
     };
-    this.worker = new NetbackWorker({ vcpu, log, clock: this.core.clock, tell, wake: () => {} }, seeded(42));
+    this.worker = new NetbackWorker(
+      { vcpu, log, clock: this.core.clock, tell, wake: () => {} },
+      { random: seeded(42) },
+    );
     this.backend = this.makeBackend();
   }
   private makeBackend(): Backend {
@@ -103,6 +106,10 @@ export class NetRig implements Stepper {
     return rig;
   }
 
+  /** What the worker tells unasked. */
+  onEvent(listener: (event: unknown) => void): void {
+    this.listeners.push(listener);
+  }
   /** After `backend.stop()`: another one takes its place, as after a crash. */
   async restartBackend(): Promise<void> {
     this.listeners.length = 0;

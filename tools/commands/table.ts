@@ -472,6 +472,22 @@ ip tuntap add tap0 mode tap user $USER && ip link set tap0 up && xl bridge-port 
     load: () => import('./bridge-port.ts'),
   },
   {
+    name: 'capture',
+    modifies: false,
+    usage: '[options] <Domain[.DevId]> <File>',
+    description: "Write what a domain's network interfaces send and receive to a file for tshark and Wireshark",
+    options: `-b, --bridge            In place of a domain, a bridge: all that it forwards.
+-c NUMBER, --count=NUMBER
+                        End after so many frames.
+-s SECONDS, --seconds=SECONDS
+                        End after so long; else Ctrl-C ends it.
+The file is in pcap's format with nanoseconds; - is standard output. Frames with offloads are as the guest has them:
+longer than the MTU, their checksums not filled in.`,
+    examples: `xl capture web out.pcap && tshark -r out.pcap
+xl capture -c 100 web.1 - | tshark -r -`,
+    load: () => import('./capture.ts'),
+  },
+  {
     name: 'fault',
     modifies: true,
     usage: '<add|list|remove|run> [options] ...',

@@ -1,5 +1,5 @@
-// A learning bridge between vifs and the host's own ports, as 802.1D has it without its spanning tree: a named switch that exists only in
-// the netback thread. It forwards a frame while its sender's page is at hand and keeps none.
+// A learning bridge between vifs and the host's own ports, as 802.1D has it without its spanning tree: a named switch
+// that exists only in the netback thread. It forwards a frame while its sender's page is at hand and keeps none.
 import type { Frame } from './frame.ts';
 import { MacTable, type MacTableOptions } from './mac-table.ts';
 import { BridgeStats } from './stats.ts';
@@ -17,6 +17,8 @@ export class Bridge {
   readonly name: string;
   readonly mtu: number;
   readonly stats = new BridgeStats();
+  /** Sees every frame that is forwarded, while somebody captures them. */
+  mirror: ((frame: Frame) => void) | undefined;
   private readonly table: MacTable;
   private readonly ports: (BridgePort | undefined)[] = [];
 
@@ -54,6 +56,7 @@ export class Bridge {
     if (frame.length > this.mtu + FRAME_OVERHEAD) return this.stats.drop('tooBig');
     if ((sourceHigh & GROUP) !== 0 || (sourceHigh === 0 && sourceLow === 0)) return this.stats.drop('badSource');
     this.table.learn(sourceHigh, sourceLow, from, frame.nowNs);
+    this.mirror?.(frame);
 
     const high = macHigh(header, 0);
     const low = macLow(header, 0);

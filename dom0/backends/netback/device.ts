@@ -157,6 +157,7 @@ export function createNetback(options: {
   });
   thread.onEvent(event => {
     const news = event as NetbackEvent; // our own worker's, which tells nothing else
+    if (news.event === 'captured') return;
     const device = backend.find(news.domid, news.handle);
     if (news.event === 'injected') device?.injected(news.injected);
     else device?.fail(new XenError('EPROTO', `${device.label}: its frontend broke the protocol: ${news.reason}`));

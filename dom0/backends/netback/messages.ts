@@ -1,6 +1,7 @@
 // What dom0's main thread asks of the netback thread, and what that tells unasked. Both are ours: plain data, not
 // checked again. What a frontend wrote was checked by device.ts.
 import type { Injected, Planted } from '#pvbus';
+import type { CaptureChunk, Captured } from './capture.ts';
 import type { PortStats } from './ports/external-port.ts';
 import type { Rate } from './rate-limit.ts';
 import type { BridgeStats, VifStats } from './stats.ts';
@@ -46,6 +47,12 @@ export type NetbackMessage =
   /** `patient`: one that cannot be had now is there all the same, down, and tried again. */
   | { readonly op: 'addPort'; readonly bridge: string; readonly port: string; readonly patient: boolean }
   | { readonly op: 'removePort'; readonly bridge: string; readonly port: string }
+  /** Chunks of it come as events until its limit or its end; `id` is the caller's. */
+  | { readonly op: 'capture'; readonly id: number; readonly what: Captured; readonly limit: number | null }
+  /** A chunk was taken: another one may come. */
+  | { readonly op: 'captureTaken'; readonly id: number }
+  /** Answers when the last chunk was told. */
+  | { readonly op: 'endCapture'; readonly id: number }
   /** Answers a NetbackReport. */
   | { readonly op: 'report' };
 
@@ -74,7 +81,8 @@ export interface NetbackReport {
   }[];
 }
 
-/** A vif was disabled, since its frontend has broken the protocol; or its faults have befallen something. */
+/** A vif was disabled, since its frontend has broken the protocol; its faults have befallen something; frames were captured. */
 export type NetbackEvent =
   | { readonly event: 'broken'; readonly domid: number; readonly handle: number; readonly reason: string }
-  | { readonly event: 'injected'; readonly domid: number; readonly handle: number; readonly injected: Injected };
+  | { readonly event: 'injected'; readonly domid: number; readonly handle: number; readonly injected: Injected }
+  | { readonly event: 'captured'; readonly id: number; readonly chunk: CaptureChunk };

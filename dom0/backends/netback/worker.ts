@@ -6,6 +6,7 @@ import { FaultyNotifier } from '../../faults/faulty-notifier.ts';
 import { LateWork } from '../../faults/late-work.ts';
 import type { BackendContext, BackendWorker } from '../backend-thread.ts';
 import { Bridge } from './bridge.ts';
+import { Capture, type Captured, CapturedLink } from './capture.ts';
 import { Copies } from './copies.ts';
 import { FaultyLink } from './faulty-link.ts';
 import { Frame } from './frame.ts';
@@ -13,12 +14,25 @@ import type { NetbackEvent, NetbackMessage, NetbackReport, VifConnection } from 
 import { ExternalPorts } from './ports/external-ports.ts';
 import { HelperReadiness, type Readiness } from './ports/readiness.ts';
 import type { TxPacket } from './request.ts';
-import { type Turn, turnPackets, Vif } from './vif.ts';
+import { type Turn, turnPackets, Vif, type VifParts } from './vif.ts';
 
 /** Refused packets of one vif that are logged one by one. */
 const LOGGED_ERRORS = 4;
 
 const makeBridge = (name: string, mtu: number, random: () => number): Bridge => new Bridge(name, mtu, { random });
+
+/** Captures that are on at once. */
+const MAX_CAPTURES = 16;
+
+/** What the thread has of the world outside, for a test to own. */
+export interface NetbackSurroundings {
+  readonly random?: () => number;
+  /** A bridge that loses frames, for one. */
+  readonly newBridge?: typeof makeBridge;
+  /** How it hears of the host's descriptors. */
+  readonly readinessOf?: (epoll: Epoll) => Readiness;
+  readonly wallMs?: () => number;
+}
 
 export class NetbackWorker implements BackendWorker {
   private readonly clock: Clock;
@@ -36,21 +50,18 @@ export class NetbackWorker implements BackendWorker {
   /** Once there is one. */
   private external: ExternalPorts | undefined;
   private readonly readinessOf: (epoll: Epoll) => Readiness;
+  private readonly wallMs: () => number;
+  private readonly captures = new Map<number, Capture>();
 
-  /** `newBridge`: a bridge that loses frames, for one. `readinessOf`: how it hears of the host's descriptors. */
-  constructor(
-    context: BackendContext,
-    random: () => number = Math.random,
-    newBridge = makeBridge,
-    readinessOf?: (epoll: Epoll) => Readiness,
-  ) {
+  constructor(context: BackendContext, outside: NetbackSurroundings = {}) {
     const { vcpu } = context;
-    this.readinessOf = readinessOf ?? (epoll => new HelperReadiness(epoll, vcpu.wakeWords));
+    this.readinessOf = outside.readinessOf ?? (epoll => new HelperReadiness(epoll, vcpu.wakeWords));
+    this.wallMs = outside.wallMs ?? Date.now;
     this.clock = context.clock;
     this.log = context.log;
     this.tell = event => context.tell(event);
-    this.random = random;
-    this.newBridge = newBridge;
+    this.random = outside.random ?? Math.random;
+    this.newBridge = outside.newBridge ?? makeBridge;
     this.shared = {
       vcpu,
       copies: new Copies(vcpu),
@@ -78,6 +89,12 @@ export class NetbackWorker implements BackendWorker {
         return this.addPort(m.bridge, m.port, m.patient);
       case 'removePort':
         return this.removePort(m.bridge, m.port);
+      case 'capture':
+        return this.capture(m.id, m.what, m.limit);
+      case 'captureTaken':
+        return this.captures.get(m.id)?.taken();
+      case 'endCapture':
+        return this.endCapture(m.id);
       case 'report':
         return this.report();
     }
@@ -99,6 +116,7 @@ export class NetbackWorker implements BackendWorker {
       result = 'progress';
       this.publish();
     }
+    if (this.captures.size > 0) for (const capture of this.captures.values()) capture.step(now);
     if (this.faults.size > 0) for (const faults of this.faults.values()) faults.flush();
     return result;
   }
@@ -109,6 +127,9 @@ export class NetbackWorker implements BackendWorker {
     let earliest = this.late.deadline;
     const retry = this.external?.deadline();
     if (retry !== undefined && (earliest === undefined || retry < earliest)) earliest = retry;
+    for (const { deadline } of this.captures.values()) {
+      if (deadline !== undefined && (earliest === undefined || deadline < earliest)) earliest = deadline;
+    }
     for (const vif of this.vifs) {
       const own = vif.deadline(now);
       if (own !== undefined && (earliest === undefined || own < earliest)) earliest = own;
@@ -140,10 +161,11 @@ export class NetbackWorker implements BackendWorker {
     };
     const faults = this.faults.get(`${domid}/${handle}`);
     const plain = this.shared.vcpu.grants;
+    // What it maps as it connects, too.
     const grants = faults === undefined ? plain : new FaultyGrants(plain, faults);
     const vif = new Vif(connection, mac, bridge, this.shared, this.clock.now(), onBroken, this.refused, grants);
     this.vifs.push(vif);
-    if (faults) this.befall(vif, faults);
+    this.arrange(vif);
   }
 
   /** Said of the first few, then of every doubling: a guest must not fill the log with them. */
@@ -179,29 +201,69 @@ export class NetbackWorker implements BackendWorker {
       return;
     }
     this.faults.delete(key);
-    if (planted.length === 0) {
-      if (vif) this.links.delete(vif);
-      vif?.use(vif.plainParts);
-      return;
+    if (planted.length > 0) {
+      const faults = new DeviceFaults(label, this.clock, injected =>
+        this.tell({ event: 'injected', domid, handle, injected }),
+      );
+      faults.plant(planted);
+      this.faults.set(key, faults);
     }
-    const faults = new DeviceFaults(label, this.clock, injected =>
-      this.tell({ event: 'injected', domid, handle, injected }),
-    );
-    faults.plant(planted);
-    this.faults.set(key, faults);
-    if (vif) this.befall(vif, faults);
+    if (vif) this.arrange(vif);
   }
-  /** Faults between the vif, its bridge and its frontend. */
-  private befall(vif: Vif, faults: DeviceFaults): void {
-    const { clock, late } = this;
+  /** What there is between the vif, its bridge and its frontend: captures next to the guest, then faults. */
+  private arrange(vif: Vif): void {
     const plain = vif.plainParts;
+    const captures = [...this.captures.values()].filter(capture => capture.isOf(vif));
+    const heard = captures.length === 0 ? plain : { port: new CapturedLink(plain.port, plain.uplink, captures) };
+    const faults = this.faults.get(`${vif.domid}/${vif.handle}`);
+    this.links.get(vif)?.letGo();
+    this.links.delete(vif);
+    const parts = faults === undefined ? { ...plain, ...heard } : this.befall(vif, faults, { ...plain, ...heard });
+    const sent = captures.length === 0 ? parts.uplink : new CapturedLink(plain.port, parts.uplink, captures);
+    vif.use({ ...parts, uplink: sent });
+  }
+  private befall(vif: Vif, faults: DeviceFaults, plain: VifParts): VifParts {
+    const { clock, late } = this;
     const notifier = new FaultyNotifier(plain.notifier, { faults, late, clock });
     const isOf = (header: Uint8Array, at: number, peer: string | number): boolean =>
       this.vifs.some(other => other.domid === peer && other.macIsAt(header, at));
     const link = new FaultyLink(plain, { faults, late, clock, isOf, isThere: () => this.vifs.includes(vif) });
     this.links.set(vif, link);
     const grants = new FaultyGrants(plain.grants, faults);
-    vif.use({ uplink: link, port: link, notifier, onEvent: heard => notifier.hears(heard), grants });
+    return { uplink: link, port: link, notifier, onEvent: heard => notifier.hears(heard), grants };
+  }
+
+  private capture(id: number, what: Captured, limit: number | null): void {
+    if (this.captures.size >= MAX_CAPTURES) throw new XenError('EBUSY', `${MAX_CAPTURES} captures are on already`);
+    const capture = new Capture({
+      ...{ what, limit, clock: this.clock, wallMs: this.wallMs },
+      tell: chunk => this.tell({ event: 'captured', id, chunk }),
+    });
+    if ('bridge' in what) this.bridge(what.bridge);
+    else if (!this.vifs.some(vif => capture.isOf(vif))) {
+      const name = what.handle === null ? `no vif of dom${what.domid}` : `no vif${what.domid}.${what.handle}`;
+      throw new XenError('ENODEV', `${name} is connected to a backend of dom${this.shared.vcpu.domid}`);
+    }
+    this.captures.set(id, capture);
+    this.arrangeFor(capture);
+  }
+  private endCapture(id: number): void {
+    const capture = this.captures.get(id);
+    if (!capture) return;
+    this.captures.delete(id);
+    this.arrangeFor(capture);
+    capture.end();
+  }
+  private arrangeFor(capture: Capture): void {
+    const { what } = capture;
+    if ('bridge' in what) {
+      const bridge = this.bridges.get(what.bridge);
+      const own = [...this.captures.values()].filter(one => 'bridge' in one.what && one.what.bridge === what.bridge);
+      if (bridge) bridge.mirror = own.length === 0 ? undefined : frame => own.forEach(one => void one.record(frame));
+      return;
+    }
+    for (const vif of this.vifs) if (capture.isOf(vif)) this.arrange(vif);
+    this.publish();
   }
 
   private createBridge(name: string, mtu: number): void {

@@ -10,6 +10,16 @@ import { commandLine, eventually } from '../../support/processes.ts';
 import { xl } from '../../support/xl.ts';
 import { KERNEL } from '../lifecycle/host.ts';
 
+const run = (...args: string[]): string => execFileSync(args[0]!, args.slice(1), { encoding: 'utf8', stdio: 'pipe' });
+function whyNot(...args: string[]): string | undefined {
+  try {
+    run(...args);
+    return undefined;
+  } catch (error) {
+    return (error as Error).message.split('\n')[0];
+  }
+}
+const skipped = (why: string | undefined): string => (why === undefined ? '' : ` (skipped: ${why})`);
 const GUEST = fileURLToPath(new URL('answers.ts', import.meta.url));
 const dir = mkdtempSync(join(tmpdir(), 'xenolith-ports-'));
 const hosts: HostRig[] = [];
@@ -54,6 +64,39 @@ describe('two hosts', () => {
       /^Bridge +State +Received +Sent +Dropped Port\nxenbr0 +up +\d+ +\d+ +\d+ connect:.*link\.sock\n$/,
     );
   });
+  const tshark = whyNot('tshark', '--version');
+  it.skipIf(tshark !== undefined)(`are seen by tshark in what xl captures${skipped(tshark)}`, async () => {
+    const seen = (file: string): string[][] => {
+      const fields = ['frame.time_epoch', 'frame.len', 'icmp.type', 'ip.src', 'icmp.checksum.status'];
+      const args = ['-r', join(dir, file), '-Y', 'icmp', '-T', 'fields'];
+      const text = run('tshark', ...args, ...fields.flatMap(field => ['-e', field]));
+      return text
+        .trimEnd()
+        .split('\n')
+        .map(line => line.split('\t'));
+    };
+    const from = Date.now();
+    const [one, other, both] = await Promise.all([
+      on(0, 'capture', '-c', '8', 'asks', 'guest.pcap'),
+      on(1, 'capture', '--count=8', 'is-asked.0', 'there.pcap'),
+      on(0, 'capture', '-b', '-s', '0.6', 'xenbr0', 'bridge.pcap'),
+    ]);
+    expect(one).toEqual({ code: 0, stdout: '', stderr: '8 frames, 0 dropped: guest.pcap\n' });
+    expect(other).toEqual({ code: 0, stdout: '', stderr: '8 frames, 0 dropped: there.pcap\n' });
+    expect(both.stderr).toMatch(/^[0-9]+ frames, 0 dropped: bridge.pcap\n$/);
+    for (const file of ['there.pcap', 'bridge.pcap']) {
+      const frames = seen(file);
+      // Requests and answers, each whole, in order of time, with the clock on the wall.
+      expect(new Set(frames.map(([, , type, source, good]) => `${type} ${source} ${good}`))).toEqual(
+        new Set(['8 10.9.0.1 1', '0 10.9.0.2 1']),
+      );
+      const times = frames.map(([time]) => Number(time) * 1000);
+      expect(times).toEqual(times.toSorted((a, b) => a - b));
+      expect(times[0]).toBeGreaterThan(from - 1000);
+      expect(times.at(-1)).toBeLessThan(Date.now() + 1000);
+    }
+    expect(await on(0, 'capture', 'asks.3', 'none.pcap')).toMatchObject({ code: 1, stdout: '' });
+  });
   it('are so again when the dom0 of one has died', async () => {
     const dom0 = hosts[1]!.processes().find(pid => commandLine(pid).includes('/dom0.js'))!;
     process.kill(dom0, 'SIGKILL');
@@ -82,20 +125,12 @@ describe('two hosts', () => {
   });
 });
 
-const run = (...args: string[]): string => execFileSync(args[0]!, args.slice(1), { encoding: 'utf8', stdio: 'pipe' });
-function whyNoTap(): string | undefined {
-  if (process.getuid?.() !== 0) return 'not root';
-  try {
-    run('unshare', '-n', 'ip', 'tuntap', 'add', 'xltap0', 'mode', 'tap');
-    run('ping', '-V');
-    return undefined;
-  } catch (error) {
-    return `no TAP or ping here: ${(error as Error).message.split('\n')[0]}`;
-  }
-}
-const noTap = whyNoTap();
+const noTap =
+  process.getuid?.() !== 0
+    ? 'not root'
+    : (whyNot('unshare', '-n', 'ip', 'tuntap', 'add', 'xltap0', 'mode', 'tap') ?? whyNot('ping', '-V'));
 
-describe.skipIf(noTap !== undefined)(`a TAP (skipped: ${noTap})`, () => {
+describe.skipIf(noTap !== undefined)(`a TAP${skipped(noTap)}`, () => {
   it('lets the stack of Linux ping a guest', async () => {
     const tap = `xl${process.pid}`;
     run('ip', 'tuntap', 'add', tap, 'mode', 'tap');
