@@ -37,6 +37,8 @@ export interface FatFs {
   f_unlink(path: number): number;
   f_rename(from: number, to: number): number;
   f_mkdir(path: number): number;
+  f_utime(path: number, info: number): number;
+  ff_wtoupper(unit: number): number;
   f_getfree(path: number, clusters: number, fs: number): number;
   f_getlabel(path: number, label: number, serial: number): number;
   f_setlabel(label: number): number;
@@ -47,6 +49,7 @@ export interface FatFs {
   sizeof_DIR(): number;
   sizeof_FILINFO(): number;
   offset_FILINFO_fattrib(): number;
+  offset_FILINFO_altname(): number;
   offset_FILINFO_fname(): number;
 }
 
@@ -61,6 +64,25 @@ const GET_SECTOR_SIZE = 2;
 const GET_BLOCK_SIZE = 3;
 const WASM_PAGES = { initial: 16, maximum: 64 };
 
+// FATFS of FatFs 0.15, without exFAT; 568 bytes, which FatCore checks.
+const FATFS = {
+  size: 568,
+  n_fats: 3,
+  wflag: 4,
+  fsi_flag: 5,
+  id: 6,
+  last_clst: 16,
+  free_clst: 20,
+  fsize: 32,
+  winsect: 36,
+  volbase: 40,
+  fatbase: 44,
+  database: 52,
+  win: 56,
+} as const;
+const FSINFO_CHANGED = 1;
+const FSInfo = { free_count: 488, next_free: 492 } as const;
+
 /** Bytes moved per call of FatFs. */
 export const TRANSFER = 65536;
 export const MAX_PATH_BYTES = 4096;
@@ -72,8 +94,8 @@ export function compileFatFs(bytes: Uint8Array): WasmModule {
   return new wasm.Module(bytes);
 }
 
-/** FAT's packed local time; we keep UTC. Xen's clock says when. */
-function fatTime(ms: number): number {
+/** FAT's packed local time; we keep UTC: the date in the upper half. */
+export function fatTime(ms: number): number {
   const t = new Date(ms);
   const year = Math.min(Math.max(t.getUTCFullYear(), 1980), 2107) - 1980;
   const date = (year << 25) | ((t.getUTCMonth() + 1) << 21) | (t.getUTCDate() << 16);
@@ -84,12 +106,16 @@ function fatTime(ms: number): number {
 export class FatCore {
   readonly x: FatFs;
   readonly device: SectorDevice;
+  /** What dates are given to directory entries that FatFs writes now, where that is not the time it is. */
+  dateMs: number | undefined;
   /** Scratch in FatFs' memory, allocated once. */
   readonly path: number;
   readonly secondPath: number;
   readonly info: number;
   readonly buffer: number;
   readonly count: number;
+  /** FATFS, the volume, and the sector that FatFs works on, once it is mounted. */
+  private fs = 0;
   private readonly memory: WasmMemory;
   private bytesNow: Uint8Array;
   private viewNow: DataView;
@@ -110,6 +136,7 @@ export class FatCore {
     this.budgetPerCall = 2 * device.sectors + 65536;
     const instance = new wasm.Instance(module, { env: { memory: this.memory, ...this.imports(wallMs) } });
     this.x = instance.exports as FatFs; // what ff.wasm exports; its version is pinned
+    if (this.x.sizeof_FATFS() !== FATFS.size) throw new Error('not the FatFs that the offsets were taken from');
     this.path = this.alloc(MAX_PATH_BYTES + 1);
     this.secondPath = this.alloc(MAX_PATH_BYTES + 1);
     this.info = this.alloc(this.x.sizeof_FILINFO());
@@ -130,6 +157,44 @@ export class FatCore {
     if (this.bytesNow.buffer === this.memory.buffer) return;
     this.bytesNow = new Uint8Array(this.memory.buffer);
     this.viewNow = new DataView(this.memory.buffer);
+  }
+
+  mount(): void {
+    this.fs = this.alloc(this.x.sizeof_FATFS());
+    this.call(`mount ${this.device.name}`, () => this.x.f_mount(this.fs, this.putString(this.path, ''), 1));
+  }
+  /** Address of FatFs' copy of the sector `windowSector`. */
+  get window(): number {
+    return this.fs + FATFS.win;
+  }
+  get windowSector(): number {
+    return this.view.getUint32(this.fs + FATFS.winsect, true);
+  }
+  /** What FatFs wants to find in an open file: the volume and its mount. */
+  get mountId(): readonly [fs: number, id: number] {
+    return [this.fs, this.view.getUint16(this.fs + FATFS.id, true)];
+  }
+  /** FatFs keeps none of its tables back from the device any more; f_sync of a file would do as much. */
+  settle(): void {
+    const { view, fs, device, window } = this;
+    const field = (at: number): number => view.getUint32(fs + at, true);
+    if (view.getUint8(fs + FATFS.wflag) !== 0) {
+      const bytes = this.bytes.subarray(window, window + device.sectorSize);
+      const sector = field(FATFS.winsect);
+      device.write(sector, bytes);
+      const inTable = sector - field(FATFS.fatbase) < field(FATFS.fsize) && sector >= field(FATFS.fatbase);
+      if (inTable && view.getUint8(fs + FATFS.n_fats) === 2) device.write(sector + field(FATFS.fsize), bytes);
+      view.setUint8(fs + FATFS.wflag, 0);
+    }
+    if (view.getUint8(fs + FATFS.fsi_flag) !== FSINFO_CHANGED) return;
+    const sector = field(FATFS.volbase) + 1;
+    const info = new Uint8Array(device.sectorSize);
+    device.read(sector, info);
+    const infoView = new DataView(info.buffer);
+    infoView.setUint32(FSInfo.free_count, field(FATFS.free_clst), true);
+    infoView.setUint32(FSInfo.next_free, field(FATFS.last_clst), true);
+    device.write(sector, info);
+    view.setUint8(fs + FATFS.fsi_flag, 0);
   }
 
   /** Zeroed memory inside FatFs. */
@@ -212,7 +277,7 @@ export class FatCore {
         else if (command !== CTRL_SYNC) return RES_PARERR;
         return RES_OK;
       },
-      get_fattime: () => fatTime(wallMs()),
+      get_fattime: () => fatTime(this.dateMs ?? wallMs()),
     };
   }
 }

@@ -1,112 +1,67 @@
-// One open file.
+// An open file as the guest API has it: a position that moves along.
 import { XenError } from '#pvbus';
-import { type FatCore, TRANSFER } from './fat-core.ts';
-
-const ZEROS = new Uint8Array(TRANSFER);
-const MAX_SIZE = 0xffffffff;
+import { type FatNode, MAX_FILE } from './fat-node.ts';
+import { checkRange } from './file-system.ts';
 
 /** Reads and writes at a position that moves along, or at one that is given. */
 export class FatFile {
   readonly path: string;
   position = 0;
-  private readonly core: FatCore;
-  private readonly pointer: number;
+  private readonly node: FatNode;
   private readonly writable: boolean;
-  private readonly onClose: () => void;
   private closed = false;
 
-  constructor(core: FatCore, pointer: number, path: string, writable: boolean, onClose: () => void) {
-    this.core = core;
-    this.pointer = pointer;
-    this.path = path;
+  /** `node` is in use for this until `close`. */
+  constructor(node: FatNode, writable: boolean) {
+    this.node = node;
+    this.path = node.path;
     this.writable = writable;
-    this.onClose = onClose;
+    if (writable) node.writers++;
+    else node.readers++;
   }
 
   get size(): number {
     this.check('size of');
-    return this.core.x.ffw_f_size_low(this.pointer) >>> 0;
+    return this.node.size;
   }
 
   /** Fills `into` as far as the file goes; how many bytes that was. */
   read(into: Uint8Array, position = this.position): number {
-    const what = this.check('read');
-    this.checkPosition(what, position);
-    const { core } = this;
-    // FatFs would make the file longer to get there.
-    const wanted = Math.min(into.length, Math.max(0, this.size - position));
-    let done = 0;
-    if (wanted > 0) this.seek(what, position);
-    while (done < wanted) {
-      const part = Math.min(TRANSFER, wanted - done);
-      core.call(what, () => core.x.f_read(this.pointer, core.buffer, part, core.count));
-      const got = core.view.getUint32(core.count, true);
-      into.set(core.bytes.subarray(core.buffer, core.buffer + got), done);
-      done += got;
-      if (got < part) break;
-    }
-    this.position = position + done;
-    return done;
+    checkRange(this.check('read'), position, 0, MAX_FILE);
+    const got = this.node.read(position, into);
+    this.position = position + got;
+    return got;
   }
 
   /** Writes all of `data`, or throws: ENOSPC leaves what did fit. A gap before `position` becomes zeros. */
   write(data: Uint8Array, position = this.position): void {
     const what = this.checkWritable('write');
-    this.checkPosition(what, position, data.length);
-    for (let end = this.size; end < position; end = this.size) {
-      this.put(what, end, ZEROS.subarray(0, Math.min(TRANSFER, position - end)));
-    }
-    this.put(what, position, data);
-    this.position = position + data.length;
+    checkRange(what, position, data.length, MAX_FILE);
+    if (position > this.size) this.node.truncate(position);
+    const done = this.node.write(position, data);
+    this.position = position + done;
+    if (done < data.length) throw new XenError('ENOSPC', `${what}: the volume is full`);
   }
 
   /** Cut off, or filled up with zeros. */
   truncate(size: number): void {
-    const what = this.checkWritable('truncate');
-    this.checkPosition(what, size);
-    if (size > this.size) {
-      this.write(new Uint8Array(0), size);
-      return;
-    }
-    this.seek(what, size);
-    this.core.call(what, () => this.core.x.f_truncate(this.pointer));
+    checkRange(this.checkWritable('truncate'), size, 0, MAX_FILE);
+    this.node.truncate(size);
   }
 
   /** What was written is on the medium when this returns, with the directory entry that leads to it. */
   sync(): void {
-    const what = this.check('sync');
-    this.core.call(what, () => this.core.x.f_sync(this.pointer));
-    this.core.device.flush();
+    this.check('sync');
+    this.node.sync(false);
   }
 
   /** Closing twice is no error. */
   close(): void {
     if (this.closed) return;
     this.closed = true;
-    try {
-      this.core.call(`close ${this.path}`, () => this.core.x.f_close(this.pointer));
-    } finally {
-      this.core.x.free(this.pointer);
-      this.onClose();
-    }
-  }
-
-  private put(what: string, position: number, data: Uint8Array): void {
-    const { core } = this;
-    this.seek(what, position);
-    for (let done = 0; done < data.length; ) {
-      const part = data.subarray(done, done + TRANSFER);
-      core.bytes.set(part, core.buffer);
-      core.call(what, () => core.x.f_write(this.pointer, core.buffer, part.length, core.count));
-      const put = core.view.getUint32(core.count, true);
-      done += put;
-      if (put < part.length) throw new XenError('ENOSPC', `${what}: the volume is full`);
-    }
-  }
-
-  private seek(what: string, position: number): void {
-    const { core } = this;
-    core.call(what, () => core.x.ffw_f_lseek(this.pointer, position, 0));
+    if (this.writable) this.node.writers--;
+    else this.node.readers--;
+    this.node.release();
   }
 
   private check(verb: string): string {
@@ -118,15 +73,4 @@ export class FatFile {
     if (!this.writable) throw new XenError('EBADF', `${what}: it was opened for reading`);
     return what;
   }
-  private checkPosition(what: string, position: number, length = 0): void {
-    if (!Number.isInteger(position) || position < 0) throw new XenError('EINVAL', `${what}: position ${position}`);
-    if (position + length > MAX_SIZE) throw new XenError('EFBIG', `${what}: FAT files end at 4 GiB`);
-  }
-}
-
-/** Where FatFs keeps a file's directory entry: the same for every name of the same file. */
-export function fileIdentity(core: FatCore, pointer: number): string {
-  // FIL: FFOBJID (16 bytes), flag, err, fptr, clust, sect, dir_sect, dir_ptr, then a sector of buffer.
-  const DIR_SECT = 32;
-  return `${core.view.getUint32(pointer + DIR_SECT, true)}:${core.view.getUint32(pointer + DIR_SECT + 4, true)}`;
 }

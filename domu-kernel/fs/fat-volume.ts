@@ -1,21 +1,22 @@
-// A FAT12, FAT16 or FAT32 volume: paths to files and directories.
+// A FAT12, FAT16 or FAT32 volume: as a file system of vnodes for processes, and by paths for the guest API. Both go
+// through the same nodes.
 import { XenError } from '#pvbus';
+import { WaitQueue } from '../wait-queue.ts';
 import { FatCore, type WasmModule } from './fat-core.ts';
-import { FR_DENIED, FR_EXIST, FR_NO_FILE, FR_NO_PATH, FR_OK } from './fat-errors.ts';
-import { FatFile, fileIdentity } from './fat-file.ts';
+import { removeEntry } from './fat-entries.ts';
+import { FR_DENIED, FR_NO_FILE, FR_NO_PATH, FR_OK } from './fat-errors.ts';
+import { FatFile } from './fat-file.ts';
+import { FatHandle } from './fat-handle.ts';
+import type { FatInfo } from './fat-info.ts';
+import { FatNames } from './fat-names.ts';
+import { FatNode } from './fat-node.ts';
 import { fatPath } from './fat-path.ts';
+import { type FileSystem, FileSystemBusy } from './file-system.ts';
 import { SectorCache } from './sector-cache.ts';
 import type { SectorDevice } from './sector-device.ts';
 import { checkVolume, type FatGeometry } from './volume-check.ts';
 
-export interface FatInfo {
-  readonly name: string;
-  /** Bytes; 0 for a directory. */
-  readonly size: number;
-  readonly isDirectory: boolean;
-  readonly isReadOnly: boolean;
-  readonly modified: Date;
-}
+export type { FatInfo } from './fat-info.ts';
 export type OpenMode = 'r' | 'r+' | 'w' | 'a';
 
 export interface MountOptions {
@@ -25,46 +26,54 @@ export interface MountOptions {
   readonly wallMs: () => number;
 }
 
-const FA_READ = 1;
-const FA_WRITE = 2;
-const FA_OPEN_ALWAYS = 16;
-const MODES: Readonly<Record<OpenMode, number>> = {
-  r: FA_READ,
-  'r+': FA_READ | FA_WRITE,
-  // Emptied after the check that nobody else has it open, not by f_open.
-  w: FA_READ | FA_WRITE | FA_OPEN_ALWAYS,
-  a: FA_READ | FA_WRITE | FA_OPEN_ALWAYS,
-};
-const AM_RDO = 1;
-const AM_DIR = 16;
 const FM_ANY = 7;
 const FM_SFD = 8;
-/** FAT's own bound on a directory is 2 MiB of 32-byte entries. */
-const MAX_ENTRIES = 65536;
-const MAX_NAME = 256;
+/** Directories whose names are kept although nobody uses them. */
+const KEPT_DIRECTORIES = 16;
+/** In the root: files that were unlinked while somebody had them open. What is there at a mount is removed. */
+const HIDDEN = '.xenolith-removed-';
+const ROOT: FatInfo = { name: '/', size: 0, isDirectory: true, isReadOnly: false, modified: new Date(0) };
 
-interface OpenState {
-  readers: number;
-  writers: number;
-}
-
-export class FatVolume {
+export class FatVolume implements FileSystem {
+  readonly name: string;
+  readonly readOnly: boolean;
   readonly geometry: FatGeometry;
-  private readonly core: FatCore;
-  private readonly open_ = new Map<string, OpenState>();
+  readonly root: FatNode;
+  readonly core: FatCore;
+  readonly wallMs: () => number;
+  private readonly nodes = new Map<number, FatNode>();
+  private readonly kept = new Set<FatNode>();
+  private uses = 0;
+  private nextHidden = 1;
+  /** Chains of clusters that no name leads to any more, and which the medium may still show a name for. */
+  private pending: number[] = [];
+  /** Some of them are free since the last flush. */
+  private freed = false;
+  private busy = false;
+  private readonly idle = new WaitQueue();
+  /** What had to wait for the call that is under way. */
+  private readonly later: (() => void)[] = [];
+  /** What failed when nobody was there to be told. */
+  private failure: XenError | undefined;
 
-  private constructor(core: FatCore, geometry: FatGeometry) {
+  private constructor(core: FatCore, geometry: FatGeometry, wallMs: () => number) {
     this.core = core;
     this.geometry = geometry;
+    this.wallMs = wallMs;
+    this.name = `fat on ${core.device.name}`;
+    this.readOnly = core.device.readOnly;
+    this.root = new FatNode(this, undefined, ROOT).hold();
+    this.uses = 0;
   }
 
   /** Throws EINVAL when what is there is not a FAT volume, or one that does not fit the device. */
   static mount(device: SectorDevice, { module, wallMs }: MountOptions): FatVolume {
     const geometry = checkVolume(device);
     const core = new FatCore(module, new SectorCache(device), wallMs);
-    const fs = core.alloc(core.x.sizeof_FATFS());
-    core.call(`mount ${device.name}`, () => core.x.f_mount(fs, core.putString(core.path, ''), 1));
-    return new FatVolume(core, geometry);
+    core.mount();
+    const volume = new FatVolume(core, geometry, wallMs);
+    if (!device.readOnly) volume.removeLeftOvers();
+    return volume;
   }
 
   /** Make an empty volume over the whole device; what was there is lost. */
@@ -77,15 +86,51 @@ export class FatVolume {
       return core.x.f_mkfs(core.putString(core.path, ''), options, core.buffer, 65536);
     });
     if (label !== '') {
-      const fs = core.alloc(core.x.sizeof_FATFS());
-      core.call(`mount ${device.name}`, () => core.x.f_mount(fs, core.putString(core.path, ''), 1));
+      core.mount();
       core.call(`label ${device.name}`, () => core.x.f_setlabel(core.putString(core.path, label)));
       labelBootSectors(device, label);
     }
     device.flush();
   }
 
-  // ---- whole files ----
+  // ---- the file system ----
+
+  get inUse(): boolean {
+    return this.uses > 0;
+  }
+  /** Everything written so far is on the medium when this returns, or an earlier failure is thrown. */
+  sync(): void {
+    const what = `sync ${this.name}`;
+    this.enter(what, () => {
+      this.syncAll(what, false);
+      if (this.freed) this.core.device.flush();
+      this.freed = false;
+    });
+    const { failure } = this;
+    this.failure = undefined;
+    if (failure) throw failure;
+  }
+  /** Bytes. */
+  space(): { free: number; total: number } {
+    const what = `free space of ${this.name}`;
+    return this.enter(what, () => {
+      const { core } = this;
+      this.reclaim();
+      const cluster = this.geometry.sectorsPerCluster * core.device.sectorSize;
+      core.call(what, () => core.x.f_getfree(core.putString(core.path, ''), core.count, core.info));
+      return { free: core.view.getUint32(core.count, true) * cluster, total: this.geometry.clusters * cluster };
+    });
+  }
+  label(): string {
+    return this.enter('label', () => {
+      const { core } = this;
+      core.call('label', () => core.x.f_getlabel(core.putString(core.path, ''), core.info, 0));
+      return core.getString(core.info, 24);
+    });
+  }
+  close(): void {}
+
+  // ---- by paths: whole files ----
 
   readFile(path: string): Uint8Array {
     return this.withFile(path, 'r', file => {
@@ -118,71 +163,48 @@ export class FatVolume {
     this.withFile(path, 'r+', file => file.truncate(size));
   }
 
-  // ---- open files ----
+  // ---- by paths: open files ----
 
-  /** A file may be open many times for reading, or once for writing: EBUSY. */
+  /** A file may be open many times for reading, or once for writing: EBUSY. Processes do not count. */
   open(path: string, mode: OpenMode): FatFile {
-    const { core } = this;
-    const where = fatPath(path);
-    const what = `open ${where}`;
-    if (where === '/') throw new XenError('EISDIR', `${what}: it is a directory`);
-    const pointer = core.alloc(core.x.sizeof_FIL());
-    const result = core.enter(what, () => core.x.f_open(pointer, core.putString(core.path, where), MODES[mode]));
-    if (result !== FR_OK) {
-      core.x.free(pointer);
-      throw this.explain(what, where, result);
-    }
-    const identity = fileIdentity(core, pointer);
-    const state = this.open_.get(identity) ?? { readers: 0, writers: 0 };
-    const writing = mode !== 'r';
-    if (state.writers > 0 || (writing && state.readers > 0)) {
-      core.enter(what, () => core.x.f_close(pointer));
-      core.x.free(pointer);
-      throw new XenError('EBUSY', `${what}: the file is open already`);
-    }
-    if (writing) state.writers++;
-    else state.readers++;
-    this.open_.set(identity, state);
-    const file = new FatFile(core, pointer, where, writing, () => {
-      if (writing) state.writers--;
-      else state.readers--;
-      if (state.readers + state.writers === 0) this.open_.delete(identity);
-    });
-    try {
-      if (mode === 'w') file.truncate(0);
+    return this.withParent(`open ${path}`, path, (directory, name) => {
+      const what = `open ${path}`;
+      if (name === '') throw new XenError('EISDIR', `${what}: it is a directory`);
+      const writing = mode !== 'r';
+      if (writing && this.readOnly) throw new XenError('EROFS', `${what}: the disk is read-only`);
+      const creates = mode === 'w' || mode === 'a';
+      const node = directory.lookup(name) ?? (creates ? directory.create(name, 'file') : undefined);
+      if (!node) throw new XenError('ENOENT', `${what}: no such file`);
+      try {
+        if (node.type === 'directory') throw new XenError('EISDIR', `${what}: it is a directory`);
+        if (writing && node.info.isReadOnly) throw new XenError('EACCES', `${what}: the file is read-only`);
+        if (node.writers > 0 || (writing && node.readers > 0)) {
+          throw new XenError('EBUSY', `${what}: the file is open already`);
+        }
+        if (mode === 'w' && node.size > 0) node.truncate(0);
+      } catch (error) {
+        node.release();
+        throw error;
+      }
+      const file = new FatFile(node, writing);
       if (mode === 'a') file.position = file.size;
       return file;
-    } catch (error) {
-      file.close();
-      throw error;
-    }
+    });
   }
 
   private withFile<T>(path: string, mode: OpenMode, use: (file: FatFile) => T): T {
     const file = this.open(path, mode);
-    let result: T;
     try {
-      result = use(file);
-    } catch (error) {
-      try {
-        file.close();
-      } catch {
-        // The first failure is the one to report.
-      }
-      throw error;
+      return use(file);
+    } finally {
+      file.close();
     }
-    file.close();
-    return result;
   }
 
-  // ---- names ----
+  // ---- by paths: names ----
 
   stat(path: string): FatInfo {
-    const where = fatPath(path);
-    if (where === '/') return { name: '/', size: 0, isDirectory: true, isReadOnly: false, modified: new Date(0) };
-    const { core } = this;
-    core.call(`stat ${where}`, () => core.x.f_stat(core.putString(core.path, where), core.info));
-    return this.info();
+    return this.withNode(`stat ${path}`, path, node => node.info);
   }
   exists(path: string): boolean {
     try {
@@ -195,154 +217,217 @@ export class FatVolume {
   }
   /** What is in a directory, in the disk's order. */
   list(path = '/'): FatInfo[] {
-    const { core } = this;
-    const where = fatPath(path);
-    const what = `list ${where}`;
-    const dir = core.alloc(core.x.sizeof_DIR());
-    try {
-      const result = core.enter(what, () => core.x.f_opendir(dir, core.putString(core.path, where)));
-      if (result !== FR_OK) throw this.explain(what, where, result, 'ENOTDIR');
-      const entries: FatInfo[] = [];
-      for (;;) {
-        core.call(what, () => core.x.f_readdir(dir, core.info));
-        const entry = this.info();
-        if (entry.name === '') return entries;
-        entries.push(entry);
-        if (entries.length > MAX_ENTRIES) throw new XenError('EIO', `${what}: the directory has no end`);
-      }
-    } finally {
-      core.x.free(dir);
-    }
+    const what = `list ${path}`;
+    return this.withNode(what, path, node => {
+      if (node.type !== 'directory') throw new XenError('ENOTDIR', `${what}: it is a file`);
+      return this.enter(what, () => node.list(what));
+    });
   }
   /** With `recursive`, missing parents are made too and an existing directory is no error. */
   mkdir(path: string, recursive = false): void {
     const where = fatPath(path);
-    const names = recursive ? where.split('/').slice(1) : [];
-    if (!recursive) this.mkdirOne(where);
-    for (let depth = 1; depth <= names.length; depth++) {
-      const parent = `/${names.slice(0, depth).join('/')}`;
-      if (!this.exists(parent)) this.mkdirOne(parent);
-      else if (!this.stat(parent).isDirectory) throw new XenError('ENOTDIR', `mkdir ${where}: ${parent} is a file`);
-    }
-  }
-  private mkdirOne(where: string): void {
-    const { core } = this;
     const what = `mkdir ${where}`;
-    if (where === '/') throw new XenError('EEXIST', `${what}: it exists already`);
-    const result = core.enter(what, () => core.x.f_mkdir(core.putString(core.path, where)));
-    if (result === FR_DENIED) throw new XenError('ENOSPC', `${what}: the volume or the directory is full`);
-    if (result !== FR_OK) throw core.error(what, result);
+    const names = where.split('/').slice(1);
+    for (let depth = recursive ? 1 : names.length; depth <= names.length; depth++) {
+      this.withParent(what, `/${names.slice(0, depth).join('/')}`, (directory, name) => {
+        if (name === '' && recursive) return;
+        if (name === '') throw new XenError('EEXIST', `${what}: it exists already`);
+        const node = recursive ? directory.lookup(name) : undefined;
+        node?.release();
+        if (node && node.type !== 'directory') throw new XenError('ENOTDIR', `${what}: ${name} is a file`);
+        if (!node) directory.create(name, 'directory').release();
+      });
+    }
   }
   /** A file, or an empty directory. */
   remove(path: string): void {
-    const { core } = this;
-    const where = fatPath(path);
-    const what = `remove ${where}`;
-    this.checkNotOpen(what, where);
-    const result = core.enter(what, () => core.x.f_unlink(core.putString(core.path, where)));
-    if (result !== FR_OK) throw this.explain(what, where, result, 'ENOTEMPTY');
+    const what = `remove ${path}`;
+    this.withParent(what, path, (directory, name) => {
+      const { isDirectory, isReadOnly } = this.checkMovable(what, directory, name);
+      if (isReadOnly) throw new XenError('EACCES', `${what}: the file is read-only`);
+      if (isDirectory) directory.rmdir(name);
+      else directory.unlink(name);
+    });
   }
   /** EEXIST when `to` exists. */
   rename(from: string, to: string): void {
-    const { core } = this;
-    const source = fatPath(from);
-    const target = fatPath(to);
-    const what = `rename ${source} to ${target}`;
-    this.checkNotOpen(what, source);
-    // FatFs would link a directory below itself, out of anybody's reach.
-    if (this.longNames(target).startsWith(`${this.longNames(source)}/`)) {
-      throw new XenError('EINVAL', `${what}: into itself`);
-    }
-    const result = core.enter(what, () =>
-      core.x.f_rename(core.putString(core.path, source), core.putString(core.secondPath, target)),
-    );
-    if (result === FR_DENIED) throw new XenError('ENOSPC', `${what}: the volume or the directory is full`);
-    if (result !== FR_OK) throw this.explain(what, source, result);
-  }
-
-  // ---- the volume ----
-
-  /** Everything written so far is on the medium when this returns. Open files: FatFile.sync. */
-  sync(): void {
-    this.core.device.flush();
-  }
-  /** Bytes. */
-  space(): { free: number; total: number } {
-    const { core } = this;
-    const cluster = this.geometry.sectorsPerCluster * core.device.sectorSize;
-    core.call(`free space of ${core.device.name}`, () =>
-      core.x.f_getfree(core.putString(core.path, ''), core.count, core.info),
-    );
-    return { free: core.view.getUint32(core.count, true) * cluster, total: this.geometry.clusters * cluster };
-  }
-  label(): string {
-    const { core } = this;
-    core.call('label', () => core.x.f_getlabel(core.putString(core.path, ''), core.info, 0));
-    return core.getString(core.info, 24);
-  }
-
-  /** The same text for every spelling of the same path: long names, lower case. */
-  private longNames(where: string): string {
-    const { core } = this;
-    const names = where.split('/').slice(1);
-    const long = names.map((name, i) => {
-      const prefix = `/${names.slice(0, i + 1).join('/')}`;
-      const found = core.enter('stat', () => core.x.f_stat(core.putString(core.path, prefix), core.info)) === FR_OK;
-      return found ? this.info().name : name;
+    const what = `rename ${from} to ${to}`;
+    this.withParent(what, from, (source, name) => {
+      const { name: found } = this.checkMovable(what, source, name);
+      this.withParent(what, to, (directory, as) => {
+        const target = as === '' ? this.root.hold() : directory.lookup(as);
+        target?.release();
+        if (target && !(directory === source && target.info.name === found)) {
+          throw new XenError('EEXIST', `${what}: it exists already`);
+        }
+        source.rename(name, directory, as);
+      });
     });
-    return `/${long.join('/')}`.toLowerCase();
+  }
+  /** What is there, which the guest API has not open. */
+  private checkMovable(what: string, directory: FatNode, name: string): FatInfo {
+    if (name === '') throw new XenError('EBUSY', `${what}: it is the root`);
+    if (this.readOnly) throw new XenError('EROFS', `${what}: the disk is read-only`);
+    const node = directory.lookup(name);
+    if (!node) throw new XenError('ENOENT', `${what}: no such file`);
+    const { readers, writers, info } = node;
+    node.release();
+    if (readers + writers > 0) throw new XenError('EBUSY', `${what}: the file is open`);
+    return info;
   }
 
-  private info(): FatInfo {
-    const { core } = this;
-    const { info, view } = core;
-    const date = view.getUint16(info + 4, true);
-    const time = view.getUint16(info + 6, true);
-    const attributes = view.getUint8(info + core.x.offset_FILINFO_fattrib());
-    const isDirectory = (attributes & AM_DIR) !== 0;
-    return {
-      name: core.getString(info + core.x.offset_FILINFO_fname(), MAX_NAME),
-      size: isDirectory ? 0 : view.getUint32(info, true),
-      isDirectory,
-      isReadOnly: (attributes & AM_RDO) !== 0,
-      modified: new Date(
-        Date.UTC(1980 + (date >> 9), ((date >> 5) & 15) - 1, date & 31, time >> 11, (time >> 5) & 63, (time & 31) * 2),
-      ),
-    };
+  private withNode<T>(what: string, path: string, act: (node: FatNode) => T): T {
+    return this.withParent(what, path, (directory, name) => {
+      const node = name === '' ? directory.hold() : directory.lookup(name);
+      if (!node) throw new XenError('ENOENT', `${what}: no such file`);
+      try {
+        return act(node);
+      } finally {
+        node.release();
+      }
+    });
   }
-
-  /** Several causes share an FRESULT; look which it was. `denied`: what FR_DENIED means otherwise. */
-  private explain(what: string, where: string, result: number, denied?: string): XenError {
-    const { core } = this;
-    if (result !== FR_DENIED && result !== FR_NO_FILE && result !== FR_NO_PATH && result !== FR_EXIST) {
-      return core.error(what, result);
-    }
-    const found = core.enter(what, () => core.x.f_stat(core.putString(core.path, where), core.info)) === FR_OK;
-    if (found && result !== FR_EXIST) {
-      const { isDirectory, isReadOnly } = this.info();
-      if (denied === 'ENOTDIR' && !isDirectory) return new XenError('ENOTDIR', `${what}: it is a file`);
-      if (denied === 'ENOTEMPTY' && isDirectory)
-        return new XenError('ENOTEMPTY', `${what}: the directory is not empty`);
-      if (isReadOnly) return new XenError('EACCES', `${what}: the file is read-only`);
-      if (isDirectory) return new XenError('EISDIR', `${what}: it is a directory`);
-    }
-    if (result === FR_DENIED) return new XenError('ENOSPC', `${what}: the volume or the directory is full`);
-    return core.error(what, result);
-  }
-
-  private checkNotOpen(what: string, where: string): void {
-    if (where === '/') throw new XenError('EBUSY', `${what}: it is the root`);
-    if (this.open_.size === 0) return;
-    const { core } = this;
-    const pointer = core.alloc(core.x.sizeof_FIL());
+  /** `name` is '' for the root itself. */
+  private withParent<T>(what: string, path: string, act: (directory: FatNode, name: string) => T): T {
+    const names = fatPath(path).split('/').slice(1);
+    const last = names.pop() ?? '';
+    let directory = this.root.hold();
     try {
-      if (core.enter(what, () => core.x.f_open(pointer, core.putString(core.path, where), FA_READ)) !== FR_OK) return;
-      const identity = fileIdentity(core, pointer);
-      core.enter(what, () => core.x.f_close(pointer));
-      if (this.open_.has(identity)) throw new XenError('EBUSY', `${what}: the file is open`);
+      for (const name of names) {
+        const next = directory.lookup(name);
+        if (!next) throw new XenError('ENOENT', `${what}: no such directory`);
+        directory.release();
+        directory = next;
+      }
+      if (directory.type !== 'directory') throw new XenError('ENOENT', `${what}: no such directory`);
+      return act(directory, last);
     } finally {
-      core.x.free(pointer);
+      directory.release();
     }
+  }
+
+  // ---- one call at a time ----
+
+  /** FatFs and what is kept of it here belong to one call until that ends, also while it waits for the disk. */
+  enter<T>(what: string, act: () => T): T {
+    if (this.busy) throw new FileSystemBusy(what, this.idle);
+    this.busy = true;
+    try {
+      return act();
+    } finally {
+      for (let late = this.later.shift(); late; late = this.later.shift()) late();
+      this.busy = false;
+      this.idle.wakeAll();
+    }
+  }
+  /** Now, or when the call under way has ended. Nobody is told of a failure but the next sync. */
+  enterLater(what: string, act: () => void): void {
+    const careful = (): void => {
+      try {
+        act();
+      } catch (error) {
+        this.failure ??= error instanceof XenError ? error : new XenError('EIO', `${what}: ${error}`);
+      }
+    };
+    if (this.busy) this.later.push(careful);
+    else this.enter(what, careful);
+  }
+
+  // ---- for the nodes; the volume is entered ----
+
+  used(more: number): void {
+    this.uses += more;
+  }
+  /** Of a name in a directory, when nothing else has it. */
+  inoOf(parent: number, name: string): number {
+    let low = 0x811c9dc5 ^ parent;
+    let high = 0x9dc5811c ^ (parent / 2 ** 20);
+    for (let i = 0; i < name.length; i++) {
+      low = Math.imul(low ^ name.charCodeAt(i), 0x01000193);
+      high = Math.imul(high ^ name.charCodeAt(i), 0x85ebca6b);
+    }
+    return (low >>> 0) + ((high >>> 0) % 2 ** 20) * 2 ** 32;
+  }
+  takeIno(node: FatNode, parent: number, name: string): number {
+    let ino = this.inoOf(parent, name);
+    while (this.nodes.has(ino)) ino++;
+    this.nodes.set(ino, node);
+    return ino;
+  }
+  gone(node: FatNode): void {
+    this.nodes.delete(node.ino);
+    this.kept.delete(node);
+  }
+  isHidden(directory: FatNode, name: string): boolean {
+    return directory === this.root && name.startsWith(HIDDEN);
+  }
+  /** A path at which there is nothing. */
+  hiddenPath(): string {
+    for (;;) {
+      const path = `/${HIDDEN}${this.nextHidden++}`;
+      if (!this.exists_('look for a free name', path)) return path;
+    }
+  }
+  exists_(what: string, path: string): boolean {
+    const { core } = this;
+    const result = core.enter(what, () => core.x.f_stat(core.putString(core.path, path), core.info));
+    if (result === FR_OK) return true;
+    if (result === FR_NO_FILE || result === FR_NO_PATH) return false;
+    throw core.error(what, result);
+  }
+  /** Until others have been in use since. */
+  keep(directory: FatNode): void {
+    const { kept } = this;
+    kept.delete(directory);
+    kept.add(directory);
+    if (kept.size <= KEPT_DIRECTORIES) return;
+    for (const oldest of kept) {
+      kept.delete(oldest);
+      oldest.drop();
+      return;
+    }
+  }
+  move(what: string, from: string, to: string): void {
+    const { core } = this;
+    const rename = (): number =>
+      core.enter(what, () => core.x.f_rename(core.putString(core.path, from), core.putString(core.secondPath, to)));
+    let result = rename();
+    if (result === FR_DENIED && this.reclaim()) result = rename();
+    if (result === FR_DENIED) throw new XenError('ENOSPC', `${what}: the volume or the directory is full`);
+    if (result !== FR_OK) throw core.error(what, result);
+  }
+  /** order: clusters are free when the medium has no name for them any more, not before: another file may get them. */
+  freeLater(cluster: number): void {
+    if (cluster !== 0) this.pending.push(cluster);
+  }
+  /** True when there are clusters free now that were not. */
+  reclaim(): boolean {
+    if (this.pending.length === 0) return false;
+    this.syncAll('reclaim space', false);
+    return true;
+  }
+  syncAll(what: string, _dataOnly: boolean): void {
+    for (const node of this.nodes.values()) node.flush(what);
+    this.core.settle();
+    this.core.device.flush();
+    const { pending } = this;
+    if (pending.length === 0) return;
+    this.pending = [];
+    for (const cluster of pending) FatHandle.freeChain(this.core, cluster);
+    this.core.settle();
+    this.freed = true;
+  }
+
+  /** Of a guest that ended while it had files open that were unlinked. */
+  private removeLeftOvers(): void {
+    const what = `mount ${this.name}`;
+    this.enterLater(what, () => {
+      for (const { name, isDirectory } of FatNames.read(this.core, what, '/').list()) {
+        if (name.startsWith(HIDDEN) && !isDirectory) this.freeLater(removeEntry(this.core, what, `/${name}`, false));
+      }
+    });
+    // untrusted: an image whose root cannot be read shows it to who reads it.
+    this.failure = undefined;
   }
 }
 

@@ -1,7 +1,7 @@
 // FatFs compiled, and volumes on memory disks.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { compileFatFs } from '../../domu-kernel/fs/fat-core.ts';
+import { compileFatFs, FatCore } from '../../domu-kernel/fs/fat-core.ts';
 import { FatVolume, type MountOptions } from '../../domu-kernel/fs/fat-volume.ts';
 import { MemoryDisk } from './memory-disk.ts';
 
@@ -19,3 +19,28 @@ export function formattedDisk(bytes = 4 << 20, label = 'TEST'): MemoryDisk {
   return disk;
 }
 export const mounted = (disk: MemoryDisk): FatVolume => FatVolume.mount(disk, mountOptions);
+
+const FM_FAT = 1;
+const FM_FAT32 = 2;
+const FM_SFD = 8;
+const CLUSTER = 512;
+/** The smallest of each kind with some room. */
+const SIZES = { 12: 1 << 20, 16: 4 << 20, 32: 34 << 20 } as const;
+export type FatBits = keyof typeof SIZES;
+const empty = new Map<FatBits, Uint8Array>();
+
+export function emptyFat(bits: FatBits): MemoryDisk {
+  let image = empty.get(bits);
+  if (!image) {
+    const disk = new MemoryDisk(SIZES[bits]);
+    const core = new FatCore(fatFsModule, disk, mountOptions.wallMs);
+    const options = core.alloc(16);
+    core.view.setUint8(options, (bits === 32 ? FM_FAT32 : FM_FAT) | FM_SFD);
+    core.view.setUint8(options + 1, 2);
+    core.view.setUint32(options + 12, CLUSTER, true);
+    core.call('format', () => core.x.f_mkfs(core.putString(core.path, ''), options, core.buffer, 65536));
+    image = disk.bytes;
+    empty.set(bits, image);
+  }
+  return new MemoryDisk(image.slice());
+}

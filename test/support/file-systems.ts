@@ -1,7 +1,7 @@
 // Every file system of a guest, empty and writable, for tests that hold for all of them.
 import type { FileSystem } from '../../domu-kernel/fs/file-system.ts';
 import { type PageCounter, Tmpfs } from '../../domu-kernel/fs/tmpfs.ts';
-import { TEST_TIME } from './fatfs.ts';
+import { emptyFat, type FatBits, mounted, TEST_TIME } from './fatfs.ts';
 
 export interface Made {
   readonly fs: FileSystem;
@@ -35,6 +35,20 @@ export function pageCounter(pages: number): PageCounter & { left: number } {
 export const wallNs = (): bigint => BigInt(TEST_TIME) * 1_000_000n;
 export const tmpfs = (limit = 1 << 20): Tmpfs => new Tmpfs({ pages: pageCounter(4096), limit, wallNs });
 
+const fat = (bits: FatBits): Kind => ({
+  name: `FAT${bits}`,
+  make() {
+    const disk = emptyFat(bits);
+    return { fs: mounted(disk), remount: () => mounted(disk) };
+  },
+  symlinks: false,
+  links: false,
+  foldsCase: true,
+  mtimeUnitNs: 2_000_000_000n,
+});
 export const kinds: readonly Kind[] = [
   { name: 'tmpfs', make: () => ({ fs: tmpfs() }), symlinks: true, links: true, foldsCase: false, mtimeUnitNs: 1n },
+  fat(12),
+  fat(16),
+  fat(32),
 ];
