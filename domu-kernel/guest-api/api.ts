@@ -4,7 +4,7 @@ import type { PvcallsDevice } from '../drivers/pvcallsfront/device.ts';
 import type { Kernel } from '../kernel.ts';
 import { consoleApi } from './console.ts';
 import { disksApi, filesApi } from './files.ts';
-import { httpApi } from './http/server.ts';
+import { type HttpParts, httpApi } from './http/server.ts';
 import { netApi } from './net.ts';
 import { smpApi } from './smp.ts';
 import { clockApi, systemApi } from './system.ts';
@@ -14,13 +14,16 @@ export type Xenolith = typeof import('xenolith');
 export function guestApi(kernel: Kernel): Xenolith {
   const disks = disksApi(kernel);
   const host = hostApi(kernel);
+  const net = netApi(kernel);
+  const listen: HttpParts['listen'] = (port, on = kernel.devices.host() ? 'host' : 'net') =>
+    on === 'host' ? host.listen(port) : net.listen(port);
   const { clock, timers, console: hvc } = kernel;
   return {
     disks,
     host,
     files: filesApi(kernel, disks),
-    net: netApi(kernel),
-    http: httpApi({ clock, timers, listen: port => host.listen(port), log: hvc.log }),
+    net,
+    http: httpApi({ clock, timers, listen, log: hvc.log }),
     console: consoleApi(hvc),
     clock: clockApi(kernel),
     system: systemApi(kernel),

@@ -4,6 +4,8 @@ import { XenError } from '#pvbus';
 import type { Kernel } from '../kernel.ts';
 import { formatIpv4 } from '../net/address.ts';
 import type { NetInterface } from '../net/interface.ts';
+import { IpAddress } from '../net/ip-address.ts';
+import { NetConnection, NetListener } from './tcp.ts';
 
 const encoder = new TextEncoder();
 
@@ -27,6 +29,12 @@ export function netApi(kernel: Kernel): typeof import('xenolith').net {
       return up().ping(address, options);
     },
     udp: (port = 0) => udpSocket(up(), port),
+    async listen(port, { backlog } = {}) {
+      return new NetListener(up().tcp.listen(port, backlog === undefined ? {} : { backlog }));
+    },
+    async connect(address, port) {
+      return NetConnection.open(up().tcp.connect(IpAddress.from(address), port));
+    },
   };
 }
 

@@ -126,9 +126,13 @@ declare module 'xenolith' {
     ): Promise<{ readonly rttMs: number; readonly seq: number }>;
     /** Port 0, or none: one that is free. */
     udp(port?: number): UdpSocket;
+    /** Wait for TCP connections. Port 0: one that is free. EADDRINUSE. */
+    listen(port: number, options?: { readonly backlog?: number }): Promise<Listener>;
+    /** ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH. */
+    connect(address: string, port: number): Promise<Connection>;
   };
 
-  // ---- the host's loopback (TCP) ----
+  // ---- connections (TCP), over the interface or to the host's loopback ----
 
   export interface Connection extends AsyncIterable<Uint8Array> {
     /** What has arrived, at least a byte; null once the peer has ended its side. */
@@ -174,6 +178,8 @@ declare module 'xenolith' {
   export type HttpAnswer = HttpResponse | string | Uint8Array | undefined;
   export type HttpHandler = (request: HttpRequest) => HttpAnswer | Promise<HttpAnswer>;
   export interface HttpOptions {
+    /** Whose port: the host's (see `host`), or this domain's own (`net`). Default: the host's where the domain has any. */
+    readonly on?: 'host' | 'net';
     /** Bytes of a body; more is 413. Default 1 MiB. */
     readonly maxBody?: number;
     /** How long a client may take for a request's head, and again for its body. Default 10 s. */
@@ -189,7 +195,7 @@ declare module 'xenolith' {
     close(): Promise<void>;
   }
   export const http: {
-    /** Serve a port of the host (see `host`). Resolves when it is open. A handler that throws is a 500. */
+    /** Serve a port. Resolves when it is open. A handler that throws is a 500. */
     serve(port: number, handler: HttpHandler, options?: HttpOptions): Promise<HttpServer>;
   };
 

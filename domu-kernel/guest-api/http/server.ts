@@ -1,4 +1,4 @@
-// A small HTTP/1.1 server on a listener of the host's ports. What a client may cost is bounded: bytes by
+// A small HTTP/1.1 server on a listener, the host's or our own. What a client may cost is bounded: bytes by
 // the parser, time by timers, connections by a number.
 import type { Connection, HttpHandler, HttpOptions, HttpServer, Listener } from 'xenolith';
 import { type Clock, type Log, XenError } from '#pvbus';
@@ -10,8 +10,10 @@ export interface HttpParts {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly log: Log;
-  listen(port: number): Promise<Listener>;
+  listen(port: number, on: HttpOptions['on']): Promise<Listener>;
 }
+
+type Options = Required<Omit<HttpOptions, 'on'>> & Pick<HttpOptions, 'on'>;
 
 const DEFAULTS = {
   maxBody: DEFAULT_LIMITS.maxBody,
@@ -45,14 +47,14 @@ class Server {
   private readonly parts: HttpParts;
   private readonly port: number;
   private readonly handler: HttpHandler;
-  private readonly options: Required<HttpOptions>;
+  private readonly options: Options;
   private readonly serving = new Set<Promise<void>>();
   /** Connections between two requests. */
   private readonly resting = new Set<Connection>();
   private closing = false;
   private listener: Listener | undefined;
 
-  constructor(parts: HttpParts, port: number, handler: HttpHandler, options: Required<HttpOptions>) {
+  constructor(parts: HttpParts, port: number, handler: HttpHandler, options: Options) {
     this.parts = parts;
     this.port = port;
     this.handler = handler;
@@ -60,7 +62,7 @@ class Server {
   }
 
   async listen(): Promise<void> {
-    this.listener = await this.parts.listen(this.port);
+    this.listener = await this.parts.listen(this.port, this.options.on);
     if (this.closing) await this.listener.close();
   }
   /** No new connections. */

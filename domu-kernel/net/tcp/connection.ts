@@ -148,6 +148,8 @@ export class TcpConnection implements ConnectionName {
   timedNs = 0;
   timedSeq = 0;
   lastSendNs = 0;
+  /** Behind the last segment that was not a full one. */
+  smallEnd: number;
   rtoAtNs = NEVER;
   persistAtNs = NEVER;
   delayedAckAtNs = NEVER;
@@ -185,6 +187,7 @@ export class TcpConnection implements ConnectionName {
     this.max = iss;
     this.lostEdge = iss;
     this.rtx = iss;
+    this.smallEnd = iss;
     this.edge = 0;
     this.tsOffset = tsOffset;
     this.mss = host.link.room(name.remote) - 20;
@@ -209,6 +212,7 @@ export class TcpConnection implements ConnectionName {
     this.max = this.una;
     this.lostEdge = this.una;
     this.rtx = this.una;
+    this.smallEnd = this.una;
     this.wnd = wnd;
     this.maxWnd = wnd;
     this.wl2 = this.una;
@@ -254,6 +258,11 @@ export class TcpConnection implements ConnectionName {
     if (this.readShut || this.finReceived) return 0;
     if (this.error !== undefined) throw this.error;
     return this.state === 'CLOSED' ? 0 : -1;
+  }
+  /** The same, and they stay. */
+  peek(into: Uint8Array): number {
+    const n = this.in.peek(into);
+    return n > 0 ? n : this.read(into);
   }
   get readable(): number {
     return this.in.readable;
@@ -510,6 +519,7 @@ export class TcpConnection implements ConnectionName {
     this.max = ack;
     this.lostEdge = ack;
     this.rtx = ack;
+    this.smallEnd = ack;
     this.synDue = false;
     this.retries = 0;
     this.rtoAtNs = NEVER;

@@ -109,10 +109,13 @@ export class Output {
     }
   }
 
-  /** Less than a full segment: what is left of all, and Nagle does not object; or a peer with a small window. */
+  /**
+   * Less than a full segment: what is left of all, and no other such is on its way (Nagle's rule as Minshall has it,
+   * which does not hold the end of a large write back); or a peer with a small window.
+   */
   private maySendSmall(length: number, unsent: number, room: number, allowed: number, size: number): boolean {
     const c = this.connection;
-    if (length === unsent) return c.out.ended || c.noDelay || c.una === c.max;
+    if (length === unsent) return c.out.ended || c.noDelay || !isAfter(c.smallEnd, c.una);
     if (length === 0) return false;
     if (allowed < Math.min(size, room)) return false;
     return length >= c.maxWnd / 2;
@@ -157,6 +160,7 @@ export class Output {
         c.timedSeq = behind;
       }
       c.max = behind;
+      if (length % c.congestion.mss !== 0) c.smallEnd = behind;
     }
     c.lastSendNs = now;
     c.persistAtNs = NEVER;

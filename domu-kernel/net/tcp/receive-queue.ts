@@ -82,6 +82,13 @@ export class ReceiveQueue {
     return n;
   }
 
+  /** The same, and they stay. */
+  peek(into: Uint8Array): number {
+    const n = Math.min(into.length, this.readable);
+    if (n > 0) this.ring.read(add(this.next, -this.readable), into, 0, n);
+    return n;
+  }
+
   /** As a SACK option has them, at most `most`, the newest first. Returns how many there are. */
   writeBlocks(view: DataView, at: number, most: number): number {
     const { ranges, lastStart } = this;

@@ -1,0 +1,131 @@
+// TCP as a socket: unbound, then bound, then either listening or a connection. For programs that know sockets.
+import { XenError } from '#pvbus';
+import { WaitQueue } from '../../wait-queue.ts';
+import { AGAIN, type SocketAddress, type StreamSocket } from '../../wasi/socket.ts';
+import { IpAddress } from '../ip-address.ts';
+import type { TcpConnection } from './connection.ts';
+import type { TcpListener } from './listener.ts';
+import type { Tcp } from './tcp.ts';
+
+export class TcpSocket implements StreamSocket {
+  private readonly tcp: Tcp;
+  private readonly family: 4 | 6;
+  private bound: { address: IpAddress; port: number } | undefined;
+  private listener: TcpListener | undefined;
+  private connection: TcpConnection | undefined;
+  private readonly idle = new WaitQueue();
+  private told = false;
+  private closed = false;
+
+  constructor(tcp: Tcp, family: 4 | 6, connection?: TcpConnection) {
+    this.tcp = tcp;
+    this.family = family;
+    this.connection = connection;
+    this.told = connection !== undefined;
+  }
+
+  get queue(): WaitQueue {
+    return this.connection?.changed ?? this.listener?.changed ?? this.idle;
+  }
+  bind(at: SocketAddress): void {
+    if (this.bound || this.listener || this.connection)
+      throw new XenError('EINVAL', 'tcp: the socket has a name already');
+    this.bound = { address: addressOf(at.address), port: at.port };
+  }
+  listen(backlog: number): void {
+    if (this.connection) throw new XenError('EINVAL', 'tcp: the socket is connected');
+    if (this.listener) return;
+    const { address, port } = this.bound ?? { address: new IpAddress(), port: 0 };
+    this.listener = this.tcp.listen(port, { address, backlog });
+  }
+  connect(to: SocketAddress): 0 | typeof AGAIN {
+    if (this.listener) throw new XenError('EOPNOTSUPP', 'tcp: the socket listens');
+    if (!this.connection) {
+      const { address, port = 0 } = this.bound ?? {};
+      const local = address === undefined || address.isUnspecified ? {} : { local: address };
+      this.connection = this.tcp.connect(addressOf(to.address), to.port, { ...local, localPort: port });
+      return AGAIN;
+    }
+    if (this.connection.isOpening) return AGAIN;
+    if (this.told) throw new XenError('EISCONN', 'tcp: the socket is connected');
+    const { error } = this.connection;
+    if (error !== undefined) {
+      // Told once; the socket may try again.
+      this.connection.close();
+      this.connection = undefined;
+      throw error;
+    }
+    this.told = true;
+    return 0;
+  }
+  accept(): StreamSocket | undefined {
+    if (!this.listener) throw new XenError('EINVAL', 'tcp: the socket does not listen');
+    const next = this.listener.accept();
+    return next && new TcpSocket(this.tcp, this.family, next);
+  }
+  recv(into: Uint8Array, peek: boolean): number {
+    const connection = this.connected();
+    return peek ? connection.peek(into) : connection.read(into);
+  }
+  send(from: Uint8Array): number {
+    const taken = this.connected().write(from);
+    return taken === 0 && from.length > 0 ? AGAIN : taken;
+  }
+  shutdown(read: boolean, write: boolean): void {
+    const connection = this.connected();
+    if (read) connection.endRead();
+    if (write) connection.endWrite();
+  }
+  local(): SocketAddress | undefined {
+    const { connection, listener, bound } = this;
+    if (connection) return { address: this.bytesOf(connection.local), port: connection.localPort };
+    if (listener) return { address: this.bytesOf(listener.address), port: listener.port };
+    return bound && { address: this.bytesOf(bound.address), port: bound.port };
+  }
+  remote(): SocketAddress | undefined {
+    const { connection } = this;
+    return connection && { address: this.bytesOf(connection.remote), port: connection.remotePort };
+  }
+  readable(): number {
+    if (this.listener) return this.listener.acceptable > 0 ? 1 : 0;
+    const { connection } = this;
+    if (!connection || connection.isOpening) return 0;
+    return connection.readable || (connection.readEnded || connection.error !== undefined ? 1 : 0);
+  }
+  writable(): number {
+    const { connection } = this;
+    if (!connection) return 0;
+    return connection.error !== undefined || connection.state === 'CLOSED' ? 1 : connection.writable;
+  }
+  hungUp(): boolean {
+    return this.connection?.state === 'CLOSED';
+  }
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.listener?.close();
+    this.connection?.close();
+    this.idle.wakeAll();
+  }
+
+  private connected(): TcpConnection {
+    const { connection } = this;
+    if (!connection || connection.isOpening) throw new XenError('ENOTCONN', 'tcp: the socket is not connected');
+    return connection;
+  }
+  private bytesOf(address: IpAddress): Uint8Array {
+    const bytes = new Uint8Array(16);
+    address.write(new DataView(bytes.buffer), 0);
+    if (this.family === 6) return bytes;
+    return bytes.slice(12); // unspecified is all zeros in either
+  }
+}
+
+/** Of 4 or 16 bytes. */
+function addressOf(bytes: Uint8Array): IpAddress {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (bytes.length === 16) return new IpAddress().read(view, 0);
+  if (bytes.length !== 4) throw new XenError('EINVAL', `tcp: an address of ${bytes.length} bytes`);
+  const address = view.getUint32(0);
+  return address === 0 ? new IpAddress() : IpAddress.v4(address);
+}
