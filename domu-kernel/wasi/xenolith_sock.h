@@ -1,0 +1,160 @@
+/*
+ * Sockets for WASI preview1 programs in a guest of xenolith: what preview1 lacks to make connections.
+ *
+ * The first half is the import module xenolith_sock as it is. Each call returns an errno of WASI, 0 for success, and
+ * leaves its result where a pointer says. Descriptors are those of every other call: read, write, poll, close,
+ * fcntl(O_NONBLOCK), accept, recv, send and shutdown of wasi-libc work on them.
+ *
+ * The second half gives the same by POSIX's names, for struct sockaddr_in and sockaddr_in6 of wasi-libc:
+ *
+ *   #include <xenolith_sock.h>
+ *   int fd = socket(AF_INET, SOCK_STREAM, 0);
+ *   struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(80) };
+ *   inet_pton(AF_INET, "10.0.0.2", &to.sin_addr);
+ *   if (connect(fd, (struct sockaddr *)&to, sizeof to) != 0) perror("connect");
+ *
+ * There are stream sockets (TCP) only. See docs/wasi.md.
+ */
+#ifndef XENOLITH_SOCK_H
+#define XENOLITH_SOCK_H
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define XENOLITH_SOCK_IPV4 4
+#define XENOLITH_SOCK_IPV6 6
+
+struct xenolith_sockaddr {
+    uint16_t family; /* XENOLITH_SOCK_IPV4 or XENOLITH_SOCK_IPV6 */
+    uint16_t port;   /* a number: 80 is 80 */
+    uint8_t addr[16]; /* as in a packet; of IPv4 the first four bytes */
+};
+
+#define XENOLITH_SOCK_IMPORT(name) __attribute__((__import_module__("xenolith_sock"), __import_name__(name)))
+
+/* A TCP socket that is neither bound nor connected. */
+XENOLITH_SOCK_IMPORT("socket") int32_t xenolith_sock_socket(int32_t family, int32_t *fd);
+/* Port 0: one that is free. EADDRINUSE, EADDRNOTAVAIL. */
+XENOLITH_SOCK_IMPORT("bind") int32_t xenolith_sock_bind(int32_t fd, const struct xenolith_sockaddr *addr);
+XENOLITH_SOCK_IMPORT("listen") int32_t xenolith_sock_listen(int32_t fd, int32_t backlog);
+/*
+ * Waits until it is connected. With O_NONBLOCK: EINPROGRESS, then poll for writing, then call it again: 0 when it is
+ * connected, EALREADY when it is not yet, else why it failed.
+ */
+XENOLITH_SOCK_IMPORT("connect") int32_t xenolith_sock_connect(int32_t fd, const struct xenolith_sockaddr *addr);
+XENOLITH_SOCK_IMPORT("getsockname") int32_t xenolith_sock_getsockname(int32_t fd, struct xenolith_sockaddr *addr);
+XENOLITH_SOCK_IMPORT("getpeername") int32_t xenolith_sock_getpeername(int32_t fd, struct xenolith_sockaddr *addr);
+/* The addresses of a host, at most `max`, their ports 0. ENOENT: there is no such host. Waits for the answer. */
+XENOLITH_SOCK_IMPORT("resolve")
+int32_t xenolith_sock_resolve(const char *name, size_t length, struct xenolith_sockaddr *addrs, size_t max,
+                              size_t *count);
+
+/* ---- by POSIX's names ---- */
+
+static inline int xenolith_sock_result(int32_t error) {
+    if (error == 0) return 0;
+    errno = error;
+    return -1;
+}
+
+static inline int32_t xenolith_sock_from_posix(const struct sockaddr *from, socklen_t length,
+                                               struct xenolith_sockaddr *to) {
+    memset(to, 0, sizeof *to);
+    if (length >= sizeof(struct sockaddr_in) && from->sa_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)from;
+        to->family = XENOLITH_SOCK_IPV4;
+        to->port = (uint16_t)(in->sin_port << 8 | in->sin_port >> 8);
+        memcpy(to->addr, &in->sin_addr, 4);
+        return 0;
+    }
+    if (length >= sizeof(struct sockaddr_in6) && from->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)from;
+        to->family = XENOLITH_SOCK_IPV6;
+        to->port = (uint16_t)(in6->sin6_port << 8 | in6->sin6_port >> 8);
+        memcpy(to->addr, &in6->sin6_addr, 16);
+        return 0;
+    }
+    return EAFNOSUPPORT;
+}
+
+/* As much of it as `length` says there is room for, as POSIX has it. */
+static inline void xenolith_sock_to_posix(const struct xenolith_sockaddr *from, struct sockaddr *to,
+                                          socklen_t *length) {
+    uint16_t port = (uint16_t)(from->port << 8 | from->port >> 8);
+    union {
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+    } all;
+    socklen_t size;
+    memset(&all, 0, sizeof all);
+    if (from->family == XENOLITH_SOCK_IPV4) {
+        size = sizeof all.in;
+        all.in.sin_family = AF_INET;
+        all.in.sin_port = port;
+        memcpy(&all.in.sin_addr, from->addr, 4);
+    } else {
+        size = sizeof all.in6;
+        all.in6.sin6_family = AF_INET6;
+        all.in6.sin6_port = port;
+        memcpy(&all.in6.sin6_addr, from->addr, 16);
+    }
+    memcpy(to, &all, *length < size ? *length : size);
+    *length = size;
+}
+
+static inline int socket(int domain, int type, int protocol) {
+    int32_t fd = -1;
+    int kind = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (domain != AF_INET && domain != AF_INET6) return xenolith_sock_result(EAFNOSUPPORT);
+    if (kind != SOCK_STREAM || (protocol != 0 && protocol != IPPROTO_TCP)) return xenolith_sock_result(EPROTONOSUPPORT);
+    if (xenolith_sock_result(
+            xenolith_sock_socket(domain == AF_INET ? XENOLITH_SOCK_IPV4 : XENOLITH_SOCK_IPV6, &fd)) != 0)
+        return -1;
+    if (type & SOCK_NONBLOCK) {
+        __wasi_errno_t error = __wasi_fd_fdstat_set_flags(fd, __WASI_FDFLAGS_NONBLOCK);
+        if (error != 0) return xenolith_sock_result(error);
+    }
+    return fd;
+}
+
+static inline int bind(int fd, const struct sockaddr *addr, socklen_t length) {
+    struct xenolith_sockaddr own;
+    int32_t error = xenolith_sock_from_posix(addr, length, &own);
+    return xenolith_sock_result(error ? error : xenolith_sock_bind(fd, &own));
+}
+
+static inline int listen(int fd, int backlog) { return xenolith_sock_result(xenolith_sock_listen(fd, backlog)); }
+
+static inline int connect(int fd, const struct sockaddr *addr, socklen_t length) {
+    struct xenolith_sockaddr to;
+    int32_t error = xenolith_sock_from_posix(addr, length, &to);
+    return xenolith_sock_result(error ? error : xenolith_sock_connect(fd, &to));
+}
+
+static inline int getsockname(int fd, struct sockaddr *addr, socklen_t *length) {
+    struct xenolith_sockaddr own;
+    int32_t error = xenolith_sock_getsockname(fd, &own);
+    if (error == 0) xenolith_sock_to_posix(&own, addr, length);
+    return xenolith_sock_result(error);
+}
+
+static inline int getpeername(int fd, struct sockaddr *addr, socklen_t *length) {
+    struct xenolith_sockaddr peer;
+    int32_t error = xenolith_sock_getpeername(fd, &peer);
+    if (error == 0) xenolith_sock_to_posix(&peer, addr, length);
+    return xenolith_sock_result(error);
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
