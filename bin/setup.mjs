@@ -103,6 +103,7 @@ async function bundleInto(outdir, bundle) {
         'shell-test': 'hypervisor/confinement/shell-test.ts',
         dom0: 'dom0/main.ts',
         'driver-domain': 'dom0/driver-domain/main.ts',
+        'prepare-program': 'dom0/toolstack/prepare-program.ts',
         'blkback-thread': 'dom0/backends/blkback/thread.ts',
         'netback-thread': 'dom0/backends/netback/thread.ts',
         'pvcalls-thread': 'dom0/backends/pvcalls/thread.ts',
