@@ -12,6 +12,7 @@ import { hostileRows } from './rows-hostile.ts';
 import { idleRows } from './rows-idle.ts';
 import { netRows } from './rows-net.ts';
 import { schedulerTable } from './rows-scheduler.ts';
+import { tcpRows } from './rows-tcp.ts';
 import { traceTable } from './rows-trace.ts';
 import { virtTable } from './rows-virt.ts';
 import { xenstoredTable } from './rows-xenstored.ts';
@@ -32,6 +33,7 @@ const GROUPS: Record<string, (host: BenchHost) => Promise<Row[] | string>> = {
   events: eventRows,
   disk: diskRows,
   net: netRows,
+  tcp: tcpRows,
   create: createRows,
   idle: idleRows,
   hostile: hostileRows,
