@@ -50,6 +50,7 @@ export * from './linux-confinement.ts';
 export * from './log.ts';
 export * from './mailbox.ts';
 export * from './nbd-target.ts';
+export * from './p9-message.ts';
 export * from './page.ts';
 export * from './reconciler.ts';
 export * from './ring.ts';
