@@ -1,5 +1,6 @@
 // A process of a guest: a WASI program, or a routine of the kernel's own such as the shell.
 import { WaitQueue } from '../wait-queue.ts';
+import type { FdTable } from '../wasi/fd-table.ts';
 import type { Body } from './body.ts';
 import { actionOf, SIGNALS, type SignalName } from './signals.ts';
 import { Wait } from './wait.ts';
@@ -23,11 +24,6 @@ export class ProcessExit extends Error {
   }
 }
 
-/** What a process has open, by number: wasi/fd-table.ts. */
-export interface Descriptors {
-  closeAll(): void;
-}
-
 export interface ProcessParts {
   readonly pid: number;
   readonly parent: Process | undefined;
@@ -37,7 +33,7 @@ export interface ProcessParts {
   readonly env: ReadonlyMap<string, string>;
   /** Absolute. */
   readonly cwd: string;
-  readonly fds: Descriptors;
+  readonly fds: FdTable;
 }
 
 export class Process {
@@ -48,7 +44,7 @@ export class Process {
   argv: readonly string[];
   readonly env: ReadonlyMap<string, string>;
   readonly cwd: string;
-  readonly fds: Descriptors;
+  readonly fds: FdTable;
   readonly children = new Set<Process>();
   /** Wakes when a child has ended, stopped or gone on. */
   readonly childChanged = new WaitQueue();
@@ -68,6 +64,8 @@ export class Process {
   catches: ((signal: SignalName) => boolean) | undefined;
   /** ns of this vCPU, without those of processes that ran while it waited for a disk. */
   cpuNs = 0;
+  /** It is a script, and runs the program that is to run it. */
+  interpreted = false;
   /** Charged to the domain, in bytes; and what tells of it. */
   memoryBytes = 0;
   /** WebAssembly pages at most. */

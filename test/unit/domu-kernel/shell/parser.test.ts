@@ -71,6 +71,7 @@ describe('the parser', () => {
   });
 
   it('reads expansions', () => {
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the shell's
     expect(words('a$b"${c:-d e}"$(f "$(g)")$((1 + (2)))$ $1')).toEqual([
       'a<variable><variable><command><arithmetic>$',
       '<variable>',

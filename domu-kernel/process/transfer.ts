@@ -1,0 +1,63 @@
+// What routines of the kernel do with open files and file systems: the same calls, waited for.
+import { FileSystemBusy } from '../fs/file-system.ts';
+import type { OpenFile } from './open-file.ts';
+import { Wait } from './wait.ts';
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+export type Waiting<T> = Generator<Wait, T, void>;
+
+/** A call of a file system that another process may keep busy. */
+export function* attempt<T>(act: () => T): Waiting<T> {
+  for (;;) {
+    try {
+      return act();
+    } catch (error) {
+      if (!(error instanceof FileSystemBusy)) throw error;
+      yield new Wait([error.idle]);
+    }
+  }
+}
+/** All of it. */
+export function* writeBytes(file: OpenFile, bytes: Uint8Array): Waiting<void> {
+  for (let at = 0; at < bytes.length; ) {
+    const n = yield* attempt(() => file.write(bytes.subarray(at)));
+    if (n instanceof Wait) yield n;
+    else at += n;
+  }
+}
+export function* writeText(file: OpenFile, text: string): Waiting<void> {
+  yield* writeBytes(file, encoder.encode(text));
+}
+/** At least a byte; 0 at the end. */
+export function* readBytes(file: OpenFile, into: Uint8Array): Waiting<number> {
+  for (;;) {
+    const n = yield* attempt(() => file.read(into));
+    if (!(n instanceof Wait)) return n;
+    yield n;
+  }
+}
+/** To the end; what is beyond `most` bytes is left. */
+export function* readAll(file: OpenFile, most: number): Waiting<string> {
+  const parts: Uint8Array[] = [];
+  for (let length = 0; length < most; ) {
+    const part = new Uint8Array(Math.min(65536, most - length));
+    const n = yield* readBytes(file, part);
+    if (n === 0) break;
+    parts.push(part.subarray(0, n));
+    length += n;
+  }
+  return decoder.decode(Buffer.concat(parts));
+}
+/** Without its newline, and no byte beyond; undefined at the end. */
+export function* readLine(file: OpenFile, most = 65536): Waiting<string | undefined> {
+  const bytes: number[] = [];
+  const one = new Uint8Array(1);
+  for (;;) {
+    const n = yield* readBytes(file, one);
+    if (n === 0 && bytes.length === 0) return undefined;
+    if (n === 0 || one[0] === 10 || bytes.length === most) return decoder.decode(Uint8Array.from(bytes));
+    bytes.push(one[0]!);
+  }
+}

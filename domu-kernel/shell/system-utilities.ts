@@ -1,0 +1,121 @@
+// ps, free, df, mount, umount, sync, uptime, dmesg, stty, poweroff, reboot.
+import { XenError } from '#pvbus';
+import { processTable } from '../process/process-table.ts';
+import { attempt, type Waiting, writeText } from '../process/transfer.ts';
+import { fromCwd } from './paths.ts';
+import type { Call, UtilityProgram } from './utilities.ts';
+
+const kib = (bytes: number): string => String(Math.round(bytes / 1024));
+
+function* ps({ system, io }: Call): Waiting<number> {
+  yield* writeText(io[1], processTable(system.processes.list()));
+  return 0;
+}
+function* free({ system, io }: Call): Waiting<number> {
+  const { total, free } = system.machine.memory();
+  const processes = system.processes.list().reduce((sum, { memoryBytes }) => sum + memoryBytes, 0);
+  const row = (...cells: string[]): string => `${cells.map(cell => cell.padStart(12)).join('')}\n`;
+  yield* writeText(io[1], row('KiB', 'total', 'used', 'free', 'processes'));
+  yield* writeText(io[1], row('Mem:', kib(total), kib(total - free), kib(free), kib(processes)));
+  return 0;
+}
+function* df({ system, io }: Call): Waiting<number> {
+  const row = (name: string, ...cells: string[]): string =>
+    `${name.padEnd(24)}${cells.map(cell => cell.padStart(12)).join('')}\n`;
+  let text = row('file system (KiB)', 'total', 'used', 'free').replace('\n', '  on\n');
+  for (const { path, fs } of system.mounts.list()) {
+    const { free, total } = yield* attempt(() => fs.space());
+    text += `${row(fs.name, kib(total), kib(total - free), kib(free)).trimEnd()}  ${path}\n`;
+  }
+  yield* writeText(io[1], text);
+  return 0;
+}
+/** `mount`, or `mount [-t TYPE] [-o ro] DEVICE DIRECTORY`. */
+function* mount({ system, self, words, io }: Call): Waiting<number> {
+  if (words.length === 0) {
+    for (const { path, fs } of system.mounts.list())
+      yield* writeText(io[1], `${fs.name} on ${path} (${fs.readOnly ? 'ro' : 'rw'})\n`);
+    return 0;
+  }
+  let type: string | undefined;
+  let readOnly = false;
+  const args: string[] = [];
+  for (let at = 0; at < words.length; at++) {
+    const word = words[at]!;
+    if (word === '-t') type = words[++at];
+    else if (word === '-o') readOnly = words[++at]?.split(',').includes('ro') ?? false;
+    else if (word === '-r') readOnly = true;
+    else args.push(word);
+  }
+  const [device, directory] = args;
+  if (device === undefined || directory === undefined)
+    throw new XenError('EINVAL', 'a device and a directory are needed');
+  const path = fromCwd(self.cwd, directory);
+  yield* attempt(() => {
+    const fs = system.machine.fileSystem(type, device, readOnly);
+    try {
+      system.mounts.mount(path, fs);
+    } catch (error) {
+      // One that was mounted before is another mount's.
+      if (!system.mounts.list().some(mounted => mounted.fs === fs)) fs.close();
+      throw error;
+    }
+  });
+  return 0;
+}
+function* umount({ system, self, args }: Call): Waiting<number> {
+  if (args.length === 0) throw new XenError('EINVAL', 'the name of a directory is missing');
+  for (const word of args) yield* attempt(() => system.mounts.umount(fromCwd(self.cwd, word)));
+  return 0;
+}
+function* sync({ system }: Call): Waiting<number> {
+  yield* attempt(() => system.mounts.sync());
+  return 0;
+}
+function* uptime({ system, io }: Call): Waiting<number> {
+  const seconds = Math.floor((system.clock.now() - system.startedNs) / 1e9);
+  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
+  const running = system.processes.list().length;
+  yield* writeText(
+    io[1],
+    `up ${hours}:${String(minutes).padStart(2, '0')}:${String(seconds % 60).padStart(2, '0')}, ${running} processes\n`,
+  );
+  return 0;
+}
+function* dmesg({ system, io }: Call): Waiting<number> {
+  yield* writeText(io[1], system.machine.messages());
+  return 0;
+}
+/** The terminal: `raw`, or `sane`. */
+function* stty({ system, args, io }: Call): Waiting<number> {
+  if (args.length === 0) yield* writeText(io[1], `${system.terminal.raw ? 'raw' : 'sane'}\n`);
+  for (const word of args) {
+    if (word !== 'raw' && word !== 'sane') throw new XenError('EINVAL', `${word}: raw or sane`);
+    system.terminal.raw = word === 'raw';
+  }
+  return 0;
+}
+function shutdown(how: 'poweroff' | 'reboot'): UtilityProgram {
+  return {
+    options: 'f',
+    run({ system }) {
+      system.machine.shutdown(how);
+      return 0;
+    },
+  };
+}
+
+export const SYSTEM_UTILITIES: Readonly<Record<string, UtilityProgram>> = {
+  ps: { options: 'aefx', run: ps },
+  free: { options: '', run: free },
+  df: { options: '', run: df },
+  mount: { options: '', run: mount },
+  umount: { options: '', run: umount },
+  sync: { options: '', run: sync },
+  uptime: { options: '', run: uptime },
+  dmesg: { options: '', run: dmesg },
+  stty: { options: '', run: stty },
+  poweroff: shutdown('poweroff'),
+  halt: shutdown('poweroff'),
+  reboot: shutdown('reboot'),
+};

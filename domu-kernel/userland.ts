@@ -1,0 +1,153 @@
+// What a domain has that runs processes: their table, the terminal, the file systems, the programs of the kernel's own.
+import { type Clock, type FrameAllocator, type Log, XenError } from '#pvbus';
+import type { FileSystem, Vnode } from './fs/file-system.ts';
+import type { MountTable } from './fs/mount-table.ts';
+import { type Routine, RoutineBody } from './process/body.ts';
+import { Exec } from './process/exec.ts';
+import { nullFile } from './process/null-file.ts';
+import type { OpenFile } from './process/open-file.ts';
+import { type ExitStatus, exitNumber, type Process } from './process/process.ts';
+import { Processes } from './process/processes.ts';
+import { Terminal, type TerminalDoor } from './process/terminal.ts';
+import type { Waiting } from './process/transfer.ts';
+import { Wait } from './process/wait.ts';
+import { Shell } from './shell/shell.ts';
+import { utilities } from './shell/utilities.ts';
+import { FDFLAGS_APPEND } from './wasi/abi.ts';
+import { Descriptor, FdTable } from './wasi/fd-table.ts';
+import type { WasiKernel } from './wasi/kernel.ts';
+import { openVnode } from './wasi/open-vnode.ts';
+import { wasiImports } from './wasi/preview1.ts';
+
+export type Stdio = readonly [stdin: OpenFile, stdout: OpenFile, stderr: OpenFile];
+
+/** What the kernel does for programs of its own. */
+export interface Machine {
+  /** As the toolstack called the domain. */
+  readonly name: string;
+  /** Of the domain, bytes. */
+  memory(): { readonly total: number; readonly free: number };
+  /** The kernel's messages. */
+  messages(): string;
+  /** A file system of a device; `type` where it is said. */
+  fileSystem(type: string | undefined, device: string, readOnly: boolean): FileSystem;
+  shutdown(how: 'poweroff' | 'reboot'): void;
+}
+
+export interface UserlandParts extends WasiKernel {
+  readonly clock: Clock;
+  readonly frames: FrameAllocator;
+  readonly mounts: MountTable;
+  readonly log: Log;
+  readonly console: TerminalDoor;
+  readonly machine: Machine;
+}
+
+export interface SpawnOptions {
+  readonly argv: readonly string[];
+  readonly env?: ReadonlyMap<string, string>;
+  readonly cwd?: string;
+  readonly stdio: Stdio;
+  readonly parent?: Process | undefined;
+  readonly pgid?: number;
+  readonly memoryLimit?: number;
+  readonly onEnd?: (status: ExitStatus) => void;
+  /** What it runs; the program that `argv` names, else. */
+  readonly routine?: (process: Process) => Routine;
+}
+
+export class Userland {
+  readonly processes: Processes;
+  readonly terminal: Terminal;
+  readonly mounts: MountTable;
+  readonly clock: Clock;
+  readonly machine: Machine;
+  readonly exec: Exec;
+  readonly startedNs: number;
+
+  constructor(parts: UserlandParts) {
+    const { clock, frames, mounts, log, machine } = parts;
+    this.processes = new Processes(clock);
+    this.terminal = new Terminal(parts.console, this.processes);
+    this.mounts = mounts;
+    this.clock = clock;
+    this.machine = machine;
+    this.startedNs = clock.now();
+    this.exec = new Exec({
+      clock,
+      frames,
+      mounts,
+      log,
+      imports: wasiImports(parts),
+      utilities: utilities(this),
+      script: (process, path, text, args) => new Shell(this, process, { name: path, parameters: args }).script(text),
+      say: (process, why) => this.say(process, why),
+    });
+  }
+
+  step(): 'progress' | 'idle' {
+    this.terminal.step();
+    return this.processes.step();
+  }
+
+  // ---- files ----
+
+  /** For a redirection. Throws what the file system throws. */
+  open(path: string, mode: '<' | '>' | '>>'): OpenFile {
+    if (path === '/dev/null') return nullFile;
+    if (path === '/dev/tty' || path === '/dev/console') return this.terminal;
+    const vnode = mode === '<' ? this.mounts.find(path) : this.create(path);
+    try {
+      if (mode === '>') vnode.truncate(0);
+      return openVnode(vnode, mode === '>>' ? FDFLAGS_APPEND : 0);
+    } catch (error) {
+      vnode.release();
+      throw error;
+    }
+  }
+  /** The file of that name, in use; made if there is none. */
+  create(path: string): Vnode {
+    const located = this.mounts.locate(path);
+    try {
+      const { vnode, directory, name } = located;
+      if (vnode?.type === 'directory' || located.wantsDirectory)
+        throw new XenError('EISDIR', `${path}: it is a directory`);
+      return vnode?.hold() ?? directory.create(name, 'file');
+    } finally {
+      located.release();
+    }
+  }
+
+  // ---- processes ----
+
+  /** Its descriptors are references of its own to `stdio`. Throws EAGAIN. */
+  spawn({ argv, env, cwd = '/', stdio, routine, ...options }: SpawnOptions): Process {
+    const fds = new FdTable();
+    stdio.forEach((file, fd) => {
+      file.retain();
+      fds.set(fd, new Descriptor(file));
+    });
+    const body = (process: Process): RoutineBody =>
+      new RoutineBody(routine ? routine(process) : this.exec.run(process));
+    try {
+      return this.processes.spawn({ parent: undefined, ...options, argv, env: env ?? new Map(), cwd, fds, body });
+    } catch (error) {
+      fds.closeAll();
+      throw error;
+    }
+  }
+  /** As a shell says it. */
+  *waitFor(parent: Process, child: Process): Waiting<number> {
+    while (child.status === undefined) yield new Wait([parent.childChanged]);
+    return exitNumber(this.processes.reap(child));
+  }
+  /** Why a process ends that did not want to, where its user looks. */
+  private say(process: Process, why: string): void {
+    const line = new TextEncoder().encode(`${process.argv[0]}: ${why}\n`);
+    try {
+      process.fds.get(2).file.write(line);
+    } catch {
+      // Nobody is there to read it.
+    }
+  }
+}

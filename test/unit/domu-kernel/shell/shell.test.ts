@@ -1,0 +1,281 @@
+import fc from 'fast-check';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { UserlandRig } from '../../../support/userland-rig.ts';
+
+let rig: UserlandRig;
+beforeEach(() => {
+  rig = new UserlandRig();
+});
+const out = (script: string): string => rig.sh(script).out;
+
+describe('a script', () => {
+  it('says words, variables, arithmetic and the output of commands', () => {
+    expect(out(`A='x  y'; echo $A "$A" '$A' \${B:-none} $((2 * (3 + 4) - 1)) $(echo in $(echo in))`)).toBe(
+      'x y x  y $A none 13 in in\n',
+    );
+    expect(
+      out('echo $0 $# "$@"; set -- a "b c"; echo $# $1 $2; shift; echo $1; for x in "$@"; do echo [$x]; done'),
+    ).toBe('sh 0\n2 a b c\nb c\n[b c]\n');
+  });
+
+  it('ends with the status of its last command, or of exit', () => {
+    expect(rig.sh('false').status).toBe(1);
+    expect(rig.sh('false; true').status).toBe(0);
+    expect(rig.sh('exit 300').status).toBe(44);
+    expect(rig.sh('nonsense').status).toBe(127);
+    expect(out('nonsense')).toBe('nonsense: not found\n');
+    expect(rig.sh('! true').status).toBe(1);
+    expect(rig.sh('true | false').status).toBe(1);
+    expect(rig.sh('false | true').status).toBe(0);
+    expect(rig.sh('if').status).toBe(2);
+  });
+
+  it('runs what the operators say', () => {
+    expect(out('true && echo a || echo b; false && echo c || echo d; ! false && echo e')).toBe('a\nd\ne\n');
+    expect(out('false; echo $?; (exit 3); echo $?; sh -c "exit 4"; echo $?')).toBe('1\n3\n4\n');
+  });
+
+  it('has conditions and loops', () => {
+    expect(
+      out(
+        'i=0; while [ $i -lt 5 ]; do i=$((i + 1)); if [ $i = 2 ]; then continue; elif [ $i = 4 ]; then break; fi; echo $i; done',
+      ),
+    ).toBe('1\n3\n');
+    expect(out('for a in 1 2; do for b in x y; do [ $a$b = 1y ] && continue 2; echo $a$b; done; done')).toBe(
+      '1x\n2x\n2y\n',
+    );
+    expect(out('until [ -f /t ]; do touch /t; echo made; done')).toBe('made\n');
+  });
+
+  it('has pipelines of builtins, utilities and compound commands', () => {
+    expect(out('echo a b c | cat | wc -w; for i in 1 2 3; do echo $i; done | while read x; do echo got $x; done')).toBe(
+      '3\ngot 1\ngot 2\ngot 3\n',
+    );
+    expect(out('yes | head -n 3')).toBe('y\ny\ny\n');
+    expect(rig.userland.processes.list()).toEqual([]);
+  });
+
+  it('changes nothing of itself in subshells, pipelines and the background', () => {
+    expect(
+      out('A=1; cd /; (A=2; mkdir -p /d; cd /d; echo $A $PWD); echo $A $PWD; A=3 | cat; echo $A; A=4 & wait; echo $A'),
+    ).toBe('2 /d\n1 /\n1\n1\n');
+    expect(out('{ B=2; }; echo $B')).toBe('2\n');
+  });
+
+  it('redirects, appends, and copies descriptors in their order', () => {
+    expect(
+      out('echo one > /f; echo two >> /f; cat < /f; cat /none 2> /e; cat /e; cat /none > /both 2>&1; cat /both'),
+    ).toBe('one\ntwo\ncat: /none: no such file or directory\ncat: /none: no such file or directory\n');
+    expect(out('{ echo a; echo b; } > /g; wc -l < /g; while read l; do echo "<$l>"; done < /g')).toBe('2\n<a>\n<b>\n');
+    expect(rig.sh('echo x > /none/y').status).toBe(1);
+    expect(out('echo to nothing > /dev/null; > /empty; test -s /empty || echo empty')).toBe('empty\n');
+  });
+
+  it('hands on what is exported, and what stands before a command', () => {
+    expect(out('A=1; B=2; export B; C=3 sh -c "echo [\\$A] [\\$B] [\\$C]"; echo [$C]')).toBe('[] [2] [3]\n[]\n');
+    expect(out('env X=1 sh -c "echo \\$X"')).toBe('1\n');
+  });
+
+  it('matches names, sorted, hidden ones only when asked, and leaves what matches nothing', () => {
+    rig.sh('mkdir -p /w/sub; cd /w; touch b.txt a.txt .hidden c.log sub/d.txt "x y.txt"');
+    expect(
+      out('cd /w; echo *.txt; echo */*.txt; echo .h*; echo [!a]*.log; echo no*; echo "*.txt" \\*; echo /w/?.txt'),
+    ).toBe('a.txt b.txt x y.txt\nsub/d.txt\n.hidden\nc.log\nno*\n*.txt *\n/w/a.txt /w/b.txt\n');
+    expect(out('cd /w; for f in *.txt; do echo "[$f]"; done')).toBe('[a.txt]\n[b.txt]\n[x y.txt]\n');
+  });
+
+  it('runs scripts by their first line, and by name', () => {
+    rig.write('/bin-less', 'echo no');
+    rig.sh('mkdir /bin');
+    rig.write('/bin/hello', '#!/bin/sh\necho hello $1 of $#\nexit 5\n');
+    expect(rig.sh('hello a b; echo $?')).toEqual({ out: 'hello a of 2\n5\n', status: 0 });
+    expect(rig.sh('/bin-less').status).toBe(126);
+    expect(rig.sh('/bin').status).toBe(126);
+    expect(out('. /bin-less; sh /bin-less')).toBe('no\nno\n');
+  });
+
+  it("ends a loop without an end in nobody's way", () => {
+    const ended = rig.sh(
+      'while true; do :; done & while [ -z "$X" ]; do X=1; done; sleep 1; kill $!; wait $!; echo $?',
+    );
+    expect(ended.out).toBe('143\n');
+  });
+
+  it('copies, moves and removes files', () => {
+    expect(out('mkdir -p /a/b; echo 1 > /a/f; echo 2 > /a/b/g; cp -r /a /c; mv /c/f /c/h; ls /c; cat /c/b/g')).toBe(
+      'b\nh\n2\n',
+    );
+    expect(out('rm -r /a; ls /a')).toMatch(/^ls: \/a: no such file/);
+    expect(out('ln -s h /c/s; cat /c/s; ls -l /c/s; cp /c/h /c/b; ls /c/b')).toMatch(/^1\nl .* \/c\/s -> h\ng\nh\n$/);
+    expect(out('rmdir /c/b; rm /c/b; rm -f /c/none; rm /c/b/*; rmdir /c/b; ls -a /c')).toMatch(
+      /^rmdir: .*\nrm: .*\nh\ns\n$/,
+    );
+    expect(out('ln /c/h /c/i; ls -l /c/i; touch /c/t; ls -1 /c')).toMatch(/^- {3}2 .* \/c\/i\nh\ni\ns\nt\n$/);
+    expect(rig.sh('cp /c/h /c/h').out).toContain('the same file');
+    expect(rig.sh('cp -r /c /c/d').out).toContain('into itself');
+  });
+
+  it('waits for all it has in the background, and reaps it', () => {
+    expect(out('sleep 3 & sleep 1 & sleep 2 & wait; echo done; ps')).toMatch(/^done\n +PID .*\n.* sh\n.* ps\n$/);
+    expect(rig.sh('sh -c "exit 9" & wait $!').status).toBe(9);
+  });
+
+  it('bounds what its processes may have, and hands that on', () => {
+    expect(out('ulimit -v 640; ulimit -v; sh -c "ulimit -v; ulimit -v 1280"')).toBe(
+      '640\n640\nulimit: more than this shell may have itself\n',
+    );
+  });
+
+  it('keeps the exit status of who was killed', () => {
+    expect(rig.sh('sleep 100 & kill -9 $!; wait $!').status).toBe(137);
+    expect(rig.sh('sh -c "kill -TERM \\$\\$"').status).toBe(143);
+  });
+
+  it('ends whatever the script, with nothing left', () => {
+    const pieces = [
+      'echo a',
+      '| cat',
+      '&& true',
+      '|| false',
+      '; ',
+      '(',
+      ')',
+      '&',
+      '\n',
+      '$(echo b)',
+      '"$@"',
+      '> /f',
+      '< /f',
+      '2>&1',
+      'if true; then',
+      'fi',
+      'for i in 1 2; do',
+      'done',
+      'wait',
+      'x=1',
+      '$x',
+      '*',
+      'sleep 1',
+      'cd /',
+      '[ 1 -lt 2 ]',
+      '$((1/0))',
+      'exit 3',
+      'break',
+      '{',
+      '; }',
+      '! ',
+      'kill $$',
+      'kill %1',
+      'fg',
+      'bg',
+      'jobs',
+      'read a',
+      'env',
+      'shift',
+      'set -- q',
+      'ulimit -v 64',
+    ];
+    fc.assert(
+      fc.property(fc.array(fc.constantFrom(...pieces), { maxLength: 14 }), parts => {
+        const fresh = new UserlandRig();
+        // Nobody types: who reads is at the end at once.
+        fresh.sh(
+          `{ ${''}\n:; } < /dev/null; sh -c '${parts.join(' ').replaceAll("'", '')}' < /dev/null > /dev/null 2>&1`,
+        );
+        fresh.run();
+        expect(fresh.userland.processes.list().map(({ argv }) => argv)).toEqual([]);
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
+
+describe('a shell with a user', () => {
+  it('prompts, runs lines, and goes on with what is not whole', () => {
+    rig.interactive();
+    expect(rig.screen).toBe('rig:/# ');
+    expect(rig.type('echo hi\r')).toBe('echo hi\nhi\nrig:/# ');
+    expect(rig.type('if true\r')).toBe('if true\n> ');
+    expect(rig.type('then echo yes; fi\r')).toBe('then echo yes; fi\nyes\nrig:/# ');
+    expect(rig.type('cd /tmp\r')).toContain('/tmp: no such file or directory\nrig:/# ');
+    expect(rig.type(')\r')).toBe(")\nsh: syntax error near ')'\nrig:/# ");
+  });
+
+  it('ends at ^D, and by exit', () => {
+    const first = rig.interactive();
+    rig.type('\x04');
+    expect(first.status?.code).toBe(0);
+    const second = rig.interactive();
+    rig.type('exit 3\r');
+    expect(second.status?.code).toBe(3);
+  });
+
+  it('ends at ^C what runs, and not itself', () => {
+    rig.interactive();
+    rig.type('sleep 1000\r');
+    expect(rig.type('\x03')).toBe('^C\nrig:/# ');
+    expect(rig.type('echo $?\r')).toContain('130\n');
+    rig.type('sleep 1000 | cat | cat\r');
+    expect(rig.type('\x03')).toBe('^C\nrig:/# ');
+    expect(rig.type('half a li\x03')).toBe('half a li^C\nrig:/# ');
+    expect(rig.type('echo ok\r')).toBe('echo ok\nok\nrig:/# ');
+    expect(rig.userland.processes.list().length).toBe(1);
+  });
+
+  it('leaves a loop at ^C, of processes or of builtins', () => {
+    rig.interactive();
+    rig.type('while true; do sleep 1; done\r');
+    expect(rig.type('\x03')).toBe('^C\nrig:/# ');
+    let turns = 0;
+    const { userland } = rig;
+    rig.type('x\r');
+    // The loop never waits: keys come in between its turns.
+    const typed = (keys: string): void => userland.terminal.input(new TextEncoder().encode(keys));
+    typed('while true; do :; done\r');
+    while (turns++ < 50) userland.step();
+    typed('\x03');
+    rig.run({ timed: false });
+    expect(rig.screen.endsWith('^C\nrig:/# ')).toBe(true);
+    expect(rig.type('for i in 1 2 3; do sleep 5; echo $i; done\r')).not.toContain('1\n');
+    expect(rig.type('\x03')).toBe('^C\nrig:/# ');
+  });
+
+  it('stops a job at ^Z, and has it go on in the background and in the foreground', () => {
+    rig.interactive();
+    rig.type('sleep 10 | cat\r');
+    expect(rig.type('\x1a')).toBe('^Z\n[1]  Stopped    sleep 10 | cat\nrig:/# ');
+    rig.ns += 100e9;
+    expect(rig.type('jobs\r')).toContain('[1]  Stopped    sleep 10 | cat\n');
+    expect(rig.type('bg\r')).toContain('[1] sleep 10 | cat &\n');
+    expect(rig.type('\r')).toContain('[1]  Done       sleep 10 | cat\nrig:/# ');
+    rig.type('sleep 10\r');
+    rig.type('\x1a');
+    expect(rig.type('fg\r')).toBe('fg\nsleep 10\n');
+    expect(rig.type('\x03')).toBe('^C\nrig:/# ');
+    expect(rig.userland.processes.list().length).toBe(1);
+  });
+
+  it('runs jobs in the background, says when they are done, and stops one that reads the terminal', () => {
+    rig.interactive();
+    expect(rig.type('sleep 5 &\r')).toMatch(/\n\[1\] \d+\nrig:\/# $/);
+    expect(rig.type('echo at once\r')).toContain('\nat once\n');
+    expect(rig.type('cat &\r')).toMatch(/\[2\] \d+/);
+    expect(rig.type('\r')).toContain('[2]  Stopped    cat\n');
+    rig.type('fg %2\r');
+    expect(rig.type('typed\r')).toBe('typed\ntyped\n');
+    expect(rig.type('\x04')).toBe('rig:/# ');
+    rig.type('', { timed: true });
+    expect(rig.type('\r')).toContain('[1]  Done       sleep 5\n');
+  });
+
+  it('waits for a console that is slow, and for nobody else', () => {
+    rig.interactive();
+    rig.waiting = 1 << 20;
+    const { screen } = rig;
+    rig.type('yes | head -n 1000 | wc -l\r');
+    expect(rig.screen.slice(screen.length)).toBe('yes | head -n 1000 | wc -l\n');
+    rig.waiting = 0;
+    rig.run({ timed: false });
+    expect(rig.screen.endsWith('\n1000\nrig:/# ')).toBe(true);
+  });
+});
