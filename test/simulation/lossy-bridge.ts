@@ -86,7 +86,7 @@ function copyOf(frame: Frame): Copy {
   const bytes = new Uint8Array(Math.max(frame.length, MAX_PACKET));
   frame.copy(0, frame.length, bytes, 0);
   const copy = new Frame();
-  copy.begin(frame.flags, frame.nowNs);
+  copy.begin(frame.flags, frame.nowNs, frame.gsoSize, frame.gsoType);
   copy.add(new SourcePage(bytes), 0, frame.length);
   copy.readHeader();
   return { frame: copy, bytes };

@@ -36,6 +36,9 @@ export class HostileNetfront extends RawNetfront {
       control: undefined,
       scatterGather: true,
       checksumOffload: true,
+      ipv6ChecksumOffload: false,
+      gsoTcpv4: false,
+      gsoTcpv6: false,
       multicastControl: false,
       ...changes,
     };

@@ -53,7 +53,8 @@ export class Bridge {
     const { header } = frame;
     const sourceHigh = macHigh(header, 6);
     const sourceLow = macLow(header, 6);
-    if (frame.length > this.mtu + FRAME_OVERHEAD) return this.stats.drop('tooBig');
+    // What is to be cut into segments is as long as one of them.
+    if ((frame.gsoSize || frame.length) > this.mtu + FRAME_OVERHEAD) return this.stats.drop('tooBig');
     if ((sourceHigh & GROUP) !== 0 || (sourceHigh === 0 && sourceLow === 0)) return this.stats.drop('badSource');
     this.table.learn(sourceHigh, sourceLow, from, frame.nowNs);
     this.mirror?.(frame);

@@ -29,7 +29,7 @@ export interface CaptureOptions {
   readonly what: Captured;
   /** So many frames, then no more. */
   readonly limit: number | null;
-  readonly clock: Clock;
+  readonly clock: Pick<Clock, 'now'>;
   /** Wall-clock time, in ms since 1970. */
   readonly wallMs: () => number;
   readonly tell: (chunk: CaptureChunk) => void;
@@ -37,7 +37,7 @@ export interface CaptureOptions {
 
 export class Capture {
   readonly what: Captured;
-  readonly #clock: Clock;
+  readonly #clock: Pick<Clock, 'now'>;
   readonly #tell: (chunk: CaptureChunk) => void;
   readonly #wallSeconds: number;
   readonly #wallNs: number;

@@ -54,9 +54,9 @@ class Vif implements BackendInstance {
     };
     return {
       'feature-sg': 1,
-      'feature-gso-tcpv4': 0,
-      'feature-gso-tcpv6': 0,
-      'feature-ipv6-csum-offload': 0,
+      'feature-gso-tcpv4': 1,
+      'feature-gso-tcpv6': 1,
+      'feature-ipv6-csum-offload': 1,
       'feature-rx-copy': 1,
       'feature-rx-flip': 0,
       'feature-split-event-channels': 1,
@@ -72,11 +72,27 @@ class Vif implements BackendInstance {
     const { device, settings } = this;
     if (!settings) throw new XenError('ENODEV', `${device.label}: it was not probed`);
     // untrusted: from here to the call, every value is the frontend's.
-    const [queues, rxCopy, sg, noChecksum, multicast, txRingRef, rxRingRef, ports, control] = await Promise.all([
+    const [
+      queues,
+      rxCopy,
+      sg,
+      noChecksum,
+      ipv6Checksum,
+      gsoTcpv4,
+      gsoTcpv6,
+      multicast,
+      txRingRef,
+      rxRingRef,
+      ports,
+      control,
+    ] = await Promise.all([
       device.frontendNumber('multi-queue-num-queues', 1, 1),
       device.frontendNumber('request-rx-copy', 1, 0),
       device.frontendNumber('feature-sg', 1, 0),
       device.frontendNumber('feature-no-csum-offload', 1, 0),
+      device.frontendNumber('feature-ipv6-csum-offload', 1, 0),
+      device.frontendNumber('feature-gso-tcpv4', 1, 0),
+      device.frontendNumber('feature-gso-tcpv6', 1, 0),
       device.frontendNumber('request-multicast-control', 1, 0),
       device.frontendNumber('tx-ring-ref'),
       device.frontendNumber('rx-ring-ref'),
@@ -98,6 +114,10 @@ class Vif implements BackendInstance {
       control,
       scatterGather: sg === 1,
       checksumOffload: noChecksum === 0,
+      ipv6ChecksumOffload: ipv6Checksum === 1,
+      // Xen: a packet that is to be cut has several pages and a blank checksum; who does not take those takes none.
+      gsoTcpv4: gsoTcpv4 === 1 && sg === 1 && noChecksum === 0,
+      gsoTcpv6: gsoTcpv6 === 1 && sg === 1 && ipv6Checksum === 1,
       multicastControl: multicast === 1,
     };
     await this.call({ op: 'connect', vif });

@@ -112,7 +112,7 @@ function copyOf(frame: Frame): { frame: Frame; flip: (byte: number, bit: number)
   const bytes = new Uint8Array(Math.min(frame.length, XEN_NETIF_MAX_TX_SIZE + 1));
   frame.copy(0, bytes.length, bytes, 0);
   const copy = new Frame();
-  copy.begin(frame.flags, frame.nowNs);
+  copy.begin(frame.flags, frame.nowNs, frame.gsoSize, frame.gsoType);
   copy.add(new SourcePage(bytes), 0, bytes.length);
   copy.readHeader();
   const flip = (byte: number, bit: number): void => {

@@ -7,6 +7,7 @@ import {
   XEN_NETIF_NR_SLOTS_MIN,
 } from '#pvbus';
 import { fillChecksum } from './checksum.ts';
+import { Segments } from './segments.ts';
 
 export const ETH_HLEN = 14;
 
@@ -43,13 +44,22 @@ export class Frame {
   readonly header = new Uint8Array(ETH_HLEN);
   /** When it was taken from its sender, monotonic ns. */
   nowNs = 0;
+  /** Not 0: a TCP packet that is to be cut into segments with so much payload; `gsoType` is XEN_NETIF_GSO_TYPE_*. */
+  gsoSize = 0;
+  gsoType = 0;
   private parts = 0;
   private readonly pages: SourcePage[] = [];
   private readonly offsets = new Uint32Array(XEN_NETIF_NR_SLOTS_MIN);
   private readonly sizes = new Uint32Array(XEN_NETIF_NR_SLOTS_MIN);
   private whole: SourcePage | undefined;
+  private segments: { readonly all: Segments; readonly page: SourcePage; readonly one: Frame } | undefined;
+  /** `segments` are of this very frame. */
+  private isCut = false;
 
-  begin(flags: number, nowNs: number): void {
+  begin(flags: number, nowNs: number, gsoSize = 0, gsoType = 0): void {
+    this.gsoSize = gsoSize;
+    this.gsoType = gsoType;
+    this.isCut = false;
     this.parts = 0;
     this.length = 0;
     this.flags = flags;
@@ -105,6 +115,26 @@ export class Frame {
     fillChecksum(this.whole.bytes, length);
     this.begin(NETRXF_data_validated, this.nowNs);
     this.add(this.whole, 0, length);
+  }
+
+  /** Of a frame with a gsoSize: how many segments it is cut into, once; 0 when it is not what its sender says. */
+  cut(): number {
+    if (this.segments === undefined) {
+      const all = new Segments();
+      this.segments = { all, page: new SourcePage(all.bytes), one: new Frame() };
+    }
+    const { all } = this.segments;
+    if (!this.isCut) all.cut(this.length, this.gsoSize, this.gsoType, into => this.copy(0, this.length, into, 0));
+    this.isCut = true;
+    return all.count;
+  }
+  /** The segment `i` of what was cut, its checksums filled in. It is used for all of them, one after the other. */
+  segment(i: number): Frame {
+    const { all, page, one } = this.segments!;
+    one.begin(NETRXF_data_validated, this.nowNs);
+    one.add(page, all.offset(i), all.length(i));
+    one.readHeader();
+    return one;
   }
 }
 

@@ -23,8 +23,12 @@ export interface VifConnection {
   readonly control?: { readonly ringRef: number; readonly port: number } | undefined;
   /** The frontend takes frames that fill several pages. */
   readonly scatterGather: boolean;
-  /** It takes frames whose checksum is still blank. */
+  /** It takes frames whose checksum is still blank: of IPv4, of IPv6. */
   readonly checksumOffload: boolean;
+  readonly ipv6ChecksumOffload: boolean;
+  /** It takes TCP packets that are to be cut into segments, whole. */
+  readonly gsoTcpv4: boolean;
+  readonly gsoTcpv6: boolean;
   /** It gets only multicast frames of groups it has named on its tx ring. */
   readonly multicastControl: boolean;
 }

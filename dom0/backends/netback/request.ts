@@ -28,6 +28,7 @@ import {
   XEN_NETIF_NR_SLOTS_MIN,
 } from '#pvbus';
 import { ETH_HLEN, type SourcePage } from './frame.ts';
+import { MAX_SEGMENTS } from './segments.ts';
 
 /** Slots a tx ring of one page has: no packet can have more. */
 const RING_SLOTS = 256;
@@ -55,6 +56,9 @@ export class TxPacket {
   length = 0;
   /** As the receiver gets them: NETRXF_*. */
   rxFlags = 0;
+  /** Not 0: it is to be cut into segments of so much payload; `gsoType` is XEN_NETIF_GSO_TYPE_*. */
+  gsoSize = 0;
+  gsoType = 0;
   /** What the slots are answered with: NETIF_RSP_OKAY while nothing is wrong with the packet. */
   status = NETIF_RSP_OKAY;
   /** Not 0: no packet, but XEN_NETIF_EXTRA_TYPE_MCAST_ADD or _DEL of the address in `group`. */
@@ -96,6 +100,7 @@ export class TxReader {
     packet.parts = 0;
     packet.extras = 0;
     packet.multicast = 0;
+    packet.gsoSize = 0;
     packet.status = NETIF_RSP_OKAY;
     packet.length = request.size;
     packet.rxFlags =
@@ -142,7 +147,10 @@ export class TxReader {
 
   private isSane(packet: TxPacket, rest: number): boolean {
     if (packet.parts > XEN_NETIF_NR_SLOTS_MIN || rest > packet.length) return false;
-    if (packet.length < ETH_HLEN || packet.length > this.maxFrame) return false;
+    if (packet.length < ETH_HLEN) return false;
+    if (packet.gsoSize === 0) {
+      if (packet.length > this.maxFrame) return false;
+    } else if (packet.gsoSize > this.maxFrame || packet.length > packet.gsoSize * MAX_SEGMENTS) return false;
     for (let part = 0; part < packet.parts; part++) {
       if (packet.offsets[part]! + packet.sizes[part]! > PAGE_SIZE) return false;
     }
@@ -168,7 +176,8 @@ export class TxReader {
           return this.failed('a GSO extra info of an unknown type');
         }
         seenGso = true;
-        packet.status = NETIF_RSP_ERROR; // well formed, but feature-gso-* was never offered
+        packet.gsoSize = gso.size;
+        packet.gsoType = gso.type;
       } else if (type === XEN_NETIF_EXTRA_TYPE_MCAST_ADD || type === XEN_NETIF_EXTRA_TYPE_MCAST_DEL) {
         packet.multicast = type;
         packet.group.set(this.bytes.subarray(netif_extra_info.at.u, netif_extra_info.at.u + 6));

@@ -10,17 +10,24 @@ import {
   NETIF_RSP_NULL,
   NETIF_RSP_OKAY,
   NETRXF_csum_blank,
+  NETRXF_data_validated,
+  NETRXF_extra_info,
   NETRXF_more_data,
+  NetifExtraInfo,
+  NetifExtraInfoGso,
   NetifRxRequest,
   NetifRxResponse,
   NetifTxResponse,
+  netif_extra_info,
   netif_rx_sring_entry,
   netif_tx_sring_entry,
   PAGE_SIZE,
   port,
   TRC_XENOLITH_NET,
   type Vcpu,
+  XEN_NETIF_EXTRA_TYPE_GSO,
   XEN_NETIF_EXTRA_TYPE_MCAST_ADD,
+  XEN_NETIF_GSO_TYPE_TCPV4,
   XenError,
   xen_netif_ctrl_sring_entry,
 } from '#pvbus';
@@ -41,6 +48,9 @@ import { VifStats } from './stats.ts';
 export const TURN_SLOTS = 64;
 /** Copies a turn should make at most; a guest that floods a large bridge gets fewer slots next time. */
 const TURN_COPIES = 256;
+
+const ETH_P_IP = 0x0800;
+const ETH_P_IPV6 = 0x86dd;
 
 /** What all vifs of a thread use, one after the other. */
 export interface Turn {
@@ -85,6 +95,9 @@ export class Vif implements BridgePort {
   private readonly maxFrame: number;
   private readonly scatterGather: boolean;
   private readonly checksumOffload: boolean;
+  private readonly ipv6ChecksumOffload: boolean;
+  private readonly gsoTcpv4: boolean;
+  private readonly gsoTcpv6: boolean;
   private readonly multicast: MulticastFilter;
   private readonly rate: RateLimit | undefined;
   private readonly undo: (() => void)[] = [];
@@ -99,6 +112,8 @@ export class Vif implements BridgePort {
   private readonly txResponse: InstanceType<typeof NetifTxResponse>;
   private readonly rxRequest: InstanceType<typeof NetifRxRequest>;
   private readonly rxResponse: InstanceType<typeof NetifRxResponse>;
+  private readonly rxExtra: InstanceType<typeof NetifExtraInfo>;
+  private readonly gso: InstanceType<typeof NetifExtraInfoGso>;
   private readonly rxView: DataView;
   private readonly bridgePort: number;
   private uplink: Pick<Bridge, 'forward'>;
@@ -134,6 +149,9 @@ export class Vif implements BridgePort {
     this.maxFrame = connection.mtu + FRAME_OVERHEAD;
     this.scatterGather = connection.scatterGather;
     this.checksumOffload = connection.checksumOffload;
+    this.ipv6ChecksumOffload = connection.ipv6ChecksumOffload;
+    this.gsoTcpv4 = connection.gsoTcpv4;
+    this.gsoTcpv6 = connection.gsoTcpv6;
     this.multicast = new MulticastFilter(connection.multicastControl);
     const { rate } = connection;
     this.rate = rate && new RateLimit(rate.bytes, rate.intervalUs * 1000, nowNs);
@@ -151,6 +169,8 @@ export class Vif implements BridgePort {
       this.txResponse = new NetifTxResponse(txPage.view);
       this.rxRequest = new NetifRxRequest(rxPage.view);
       this.rxResponse = new NetifRxResponse(rxPage.view);
+      this.rxExtra = new NetifExtraInfo(rxPage.view);
+      this.gso = new NetifExtraInfoGso(rxPage.view);
       this.rxView = rxPage.view;
       this.txPort = this.bind(connection.txPort);
       this.rxPort = connection.rxPort === connection.txPort ? this.txPort : this.bind(connection.rxPort);
@@ -236,8 +256,9 @@ export class Vif implements BridgePort {
   deliver(frame: Frame): boolean {
     const { rx, stats } = this;
     if (this.broken !== undefined) return false;
+    if (frame.gsoSize > 0 && !this.takesWhole(frame)) return this.deliverSegments(frame);
     const pages = pagesOf(frame.length);
-    if (frame.length > this.maxFrame || (pages > 1 && !this.scatterGather)) {
+    if ((frame.length > this.maxFrame && frame.gsoSize === 0) || (pages > 1 && !this.scatterGather)) {
       stats.rxTooBig++;
       return false;
     }
@@ -246,14 +267,19 @@ export class Vif implements BridgePort {
       return false;
     }
     const posted = rx.unconsumedRequests();
-    if (posted < pages) {
+    const extras = frame.gsoSize > 0 ? 1 : 0;
+    if (posted < pages + extras) {
       // Xen: XSA-392. A guest that takes no frames loses them; nobody waits for it, nothing is kept for it.
       if (posted < 0) this.fail('its rx ring claims more requests than it can hold');
       else stats.rxDropped++;
       return false;
     }
-    if ((frame.flags & NETRXF_csum_blank) !== 0 && !this.checksumOffload) frame.complete();
-    for (let page = 0; page < pages; page++) this.fill(frame, page * PAGE_SIZE, page === pages - 1);
+    if ((frame.flags & NETRXF_csum_blank) !== 0 && extras === 0 && !this.takesBlank(frame)) frame.complete();
+    for (let page = 0; page < pages; page++) {
+      this.fill(frame, page * PAGE_SIZE, page === pages - 1);
+      // Xen: right behind the packet's first slot.
+      if (page === 0 && extras > 0) this.putGso(frame);
+    }
     stats.rxFrames++;
     stats.rxBytes += frame.length;
     if (!this.isDelivered) {
@@ -261,6 +287,38 @@ export class Vif implements BridgePort {
       this.shared.delivered.push(this);
     }
     return true;
+  }
+
+  private takesWhole({ gsoType }: Frame): boolean {
+    return gsoType === XEN_NETIF_GSO_TYPE_TCPV4 ? this.gsoTcpv4 : this.gsoTcpv6;
+  }
+  private takesBlank({ header }: Frame): boolean {
+    const type = (header[12]! << 8) | header[13]!;
+    if (type === ETH_P_IP) return this.checksumOffload;
+    if (type === ETH_P_IPV6) return this.ipv6ChecksumOffload;
+    return this.checksumOffload && this.ipv6ChecksumOffload;
+  }
+  private deliverSegments(frame: Frame): boolean {
+    const count = frame.cut();
+    if (count === 0) this.stats.rxTooBig++;
+    let done = count > 0;
+    for (let i = 0; i < count; i++) if (!this.deliver(frame.segment(i))) done = false;
+    return done;
+  }
+  /** The page that was posted there comes back empty-handed, as Xen has it: the frontend posts it again. */
+  private putGso({ gsoSize, gsoType }: Frame): void {
+    const { rx, rxExtra } = this;
+    rx.req_cons = (rx.req_cons + 1) >>> 0;
+    rxExtra.base = rx.responseOffset();
+    rxExtra.type = XEN_NETIF_EXTRA_TYPE_GSO;
+    rxExtra.flags = 0;
+    const { gso } = this;
+    gso.base = rxExtra.base + netif_extra_info.at.u;
+    gso.size = gsoSize;
+    gso.type = gsoType;
+    gso.pad = 0;
+    gso.features = 0;
+    rx.rsp_prod_pvt = (rx.rsp_prod_pvt + 1) >>> 0;
   }
 
   /** Publish what was delivered; the copies into its pages are done. */
@@ -281,7 +339,8 @@ export class Vif implements BridgePort {
     rxResponse.base = responseAt;
     rxResponse.id = id;
     rxResponse.offset = 0;
-    rxResponse.flags = (from === 0 ? frame.flags : 0) | (last ? 0 : NETRXF_more_data);
+    const first = frame.gsoSize > 0 ? frame.flags | NETRXF_extra_info : frame.flags;
+    rxResponse.flags = (from === 0 ? first : 0) | (last ? 0 : NETRXF_more_data);
     rxResponse.status = length;
     rx.rsp_prod_pvt = (rx.rsp_prod_pvt + 1) >>> 0;
     const grant = this.grants.find(gref);
@@ -354,7 +413,9 @@ export class Vif implements BridgePort {
       if (!done) packet.status = NETIF_RSP_ERROR;
     } else if (packet.status === NETIF_RSP_OKAY) {
       const { frame } = this.shared;
-      frame.begin(packet.rxFlags, nowNs);
+      // A packet that is to be cut has no checksum of its own, whether its sender says so or not.
+      const flags = packet.gsoSize > 0 ? NETRXF_csum_blank | NETRXF_data_validated : packet.rxFlags;
+      frame.begin(flags, nowNs, packet.gsoSize, packet.gsoType);
       for (let part = 0; part < packet.parts; part++) {
         const size = packet.sizes[part]!;
         if (size > 0) frame.add(packet.pages[part]!, packet.offsets[part]!, size);
@@ -364,6 +425,7 @@ export class Vif implements BridgePort {
       this.stats.txBytes += packet.length;
       this.rate?.spend(packet.length);
       copies = this.uplink.forward(frame, this.bridgePort);
+      if (packet.gsoSize > 0) copies *= Math.ceil(packet.length / packet.gsoSize);
     }
     if (packet.status !== NETIF_RSP_OKAY) {
       this.stats.txErrors++;

@@ -72,7 +72,26 @@ export abstract class ExternalPort implements BridgePort {
   /** Forward some of those. */
   abstract turn(nowNs: number): void;
   /** Take a copy of the frame, or drop and count it. Never waits. */
-  abstract deliver(frame: Frame): boolean;
+  deliver(frame: Frame): boolean {
+    if (frame.gsoSize === 0) {
+      frame.complete();
+      if (this.take(frame)) {
+        this.stats.sent++;
+        this.stats.sentBytes += frame.length;
+        return true;
+      }
+      this.stats.dropped++;
+      return false;
+    }
+    // Nobody out there takes it whole.
+    const count = frame.cut();
+    if (count === 0) this.stats.dropped++;
+    let done = count > 0;
+    for (let i = 0; i < count; i++) if (!this.deliver(frame.segment(i))) done = false;
+    return done;
+  }
+  /** The same of a frame with its checksums. False: there is no room, or no peer. */
+  protected abstract take(frame: Frame): boolean;
   /** Send what was delivered. */
   abstract flush(nowNs: number): void;
   /** Let go of what `open` has made. */

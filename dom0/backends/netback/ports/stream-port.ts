@@ -89,19 +89,8 @@ export class StreamPort extends ExternalPort {
     }
   }
 
-  deliver(frame: Frame): boolean {
-    const { stats } = this;
-    if (this.#peer === NONE) {
-      stats.dropped++;
-      return false;
-    }
-    frame.complete();
-    if (!this.#out.put(frame)) {
-      stats.dropped++;
-      return false;
-    }
-    stats.sent++;
-    stats.sentBytes += frame.length;
+  protected take(frame: Frame): boolean {
+    if (this.#peer === NONE || !this.#out.put(frame)) return false;
     if (!this.#touched) {
       this.#touched = true;
       this.parts.touched(this);

@@ -54,20 +54,11 @@ export class TapPort extends ExternalPort {
   }
   turn(): void {}
 
-  deliver(frame: Frame): boolean {
-    const { stats } = this;
-    if (this.#fd !== NONE) {
-      frame.complete();
-      frame.copy(0, frame.length, this.#out, 0);
-      // An interface that is not up takes none.
-      if (writeBytes(this.#fd, this.#outAddress, frame.length) === frame.length) {
-        stats.sent++;
-        stats.sentBytes += frame.length;
-        return true;
-      }
-    }
-    stats.dropped++;
-    return false;
+  protected take(frame: Frame): boolean {
+    if (this.#fd === NONE) return false;
+    frame.copy(0, frame.length, this.#out, 0);
+    // An interface that is not up takes none.
+    return writeBytes(this.#fd, this.#outAddress, frame.length) === frame.length;
   }
   flush(): void {}
 

@@ -51,9 +51,9 @@ describe('a vif', () => {
     );
     expect(published).toEqual({
       'feature-sg': '1',
-      'feature-gso-tcpv4': '0',
-      'feature-gso-tcpv6': '0',
-      'feature-ipv6-csum-offload': '0',
+      'feature-gso-tcpv4': '1',
+      'feature-gso-tcpv6': '1',
+      'feature-ipv6-csum-offload': '1',
       'feature-rx-copy': '1',
       'feature-rx-flip': '0',
       'feature-split-event-channels': '1',

@@ -126,11 +126,24 @@ describe('a packet that is taken whole and answered with an error', () => {
   it('of more slots than a backend must take', () =>
     bad(Array.from({ length: XEN_NETIF_NR_SLOTS_MIN + 1 }, (_, i) => ({ size: i === 0 ? 1000 : 10 }))));
   it('of a whole ring of slots', () => bad(Array.from({ length: 256 }, (_, i) => ({ size: i === 0 ? 1000 : 1 }))));
-  it('to be segmented, which was never offered', () => {
-    put({ size: 1000, flags: NETTXF_extra_info });
-    extra(XEN_NETIF_EXTRA_TYPE_GSO, 0, 100, 0, XEN_NETIF_GSO_TYPE_TCPV4);
-    expect(read()).toBe(2);
-    expect(packet.status).toBe(NETIF_RSP_ERROR);
+  const gso = (length: number, segment: number): number => {
+    put({ size: length, flags: NETTXF_extra_info | NETTXF_more_data });
+    extra(XEN_NETIF_EXTRA_TYPE_GSO, 0, segment & 255, segment >> 8, XEN_NETIF_GSO_TYPE_TCPV4);
+    const slots = Math.ceil(length / 4096);
+    for (let i = 1; i < slots; i++)
+      put({ size: i < slots - 1 ? 4096 : length - 4096 * (slots - 1), flags: i < slots - 1 ? NETTXF_more_data : 0 });
+    expect(read()).toBe(slots + 1);
+    return packet.status;
+  };
+  it('to be cut into segments that are longer than a frame', () => expect(gso(9000, 1519)).toBe(NETIF_RSP_ERROR));
+  it('to be cut into more segments than there may be', () => expect(gso(12_801, 100)).toBe(NETIF_RSP_ERROR));
+  it('but not one that is to be cut into as many as there may be, longer than a frame', () => {
+    expect(gso(12_800, 100)).toBe(NETIF_RSP_OKAY);
+    expect([packet.gsoSize, packet.gsoType]).toEqual([100, XEN_NETIF_GSO_TYPE_TCPV4]);
+    expect(gso(65_535, 1448)).toBe(NETIF_RSP_OKAY);
+    put({ size: 60 });
+    expect(read()).toBe(1);
+    expect(packet.gsoSize).toBe(0);
   });
 });
 

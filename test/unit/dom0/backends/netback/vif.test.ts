@@ -12,6 +12,7 @@ import {
   NETIF_RSP_OKAY,
   NETRXF_csum_blank,
   NETRXF_data_validated,
+  NETRXF_extra_info,
   NETRXF_more_data,
   NETTXF_csum_blank,
   NETTXF_data_validated,
@@ -22,16 +23,22 @@ import {
   XEN_NETIF_CTRL_TYPE_SET_HASH_ALGORITHM,
   XEN_NETIF_CTRLF_GREF_readonly,
   XEN_NETIF_EXTRA_FLAG_MORE,
+  XEN_NETIF_EXTRA_TYPE_GSO,
   XEN_NETIF_EXTRA_TYPE_HASH,
   XEN_NETIF_EXTRA_TYPE_MCAST_ADD,
   XEN_NETIF_EXTRA_TYPE_MCAST_DEL,
+  XEN_NETIF_GSO_TYPE_TCPV4,
+  XEN_NETIF_GSO_TYPE_TCPV6,
 } from '#pvbus';
+import type { VifConnection } from '../../../../../dom0/backends/netback/messages.ts';
 import { MAX_STATIC_GRANTS } from '../../../../../dom0/backends/netback/static-grants.ts';
 import { TURN_SLOTS } from '../../../../../dom0/backends/netback/vif.ts';
 import { addBytes, finish, pseudoHeader, verifies } from '../../../../../domu-kernel/net/checksum.ts';
 import { writeIpv4 } from '../../../../../domu-kernel/net/ipv4.ts';
 import { DATA_PAGES, HostileNetfront, type RawTx } from '../../../../support/hostile-netfront.ts';
 import { type NetGuest, NetRig } from '../../../../support/net-rig.ts';
+import { RX } from '../../../../support/raw-netfront.ts';
+import { tcpFrame } from '../../../../support/tcp-packet.ts';
 
 let rig: NetRig;
 let base: { mappings: number; ports: number };
@@ -156,6 +163,90 @@ describe.each([
     const got = new DataView(filled!.bytes.buffer);
     expect(verifies(got, 34, 166, sum)).toBe(true);
     expect(addBytes(got, 14, 20)).toBe(addBytes(view, 14, 20));
+  });
+});
+
+describe('a packet that is to be cut into segments', () => {
+  const TYPES = [XEN_NETIF_GSO_TYPE_TCPV4, XEN_NETIF_GSO_TYPE_TCPV6] as const;
+  const takes = {
+    scatterGather: true,
+    checksumOffload: true,
+    ipv6ChecksumOffload: true,
+    gsoTcpv4: true,
+    gsoTcpv6: true,
+  };
+  const front = (changes: Partial<VifConnection> = {}): HostileNetfront => {
+    const one = new HostileNetfront(rig).connect({ bridge: 'lan', ...changes });
+    for (let i = 0; i < DATA_PAGES; i++) one.putRx(i);
+    return one.post();
+  };
+  const send = (from: HostileNetfront, frame: Uint8Array, type: number): void => {
+    const slots = Math.ceil(frame.length / 4096);
+    for (let i = 0; i < slots; i++) {
+      from.page(i).bytes.set(frame.subarray(i * 4096, (i + 1) * 4096));
+      const flags = (i < slots - 1 ? NETTXF_more_data : 0) | (i === 0 ? NETTXF_extra_info | NETTXF_csum_blank : 0);
+      from.putTx({ gref: from.ref(i), size: i === 0 ? frame.length : Math.min(4096, frame.length - i * 4096), flags });
+      if (i === 0) from.putExtra(XEN_NETIF_EXTRA_TYPE_GSO, 0, 1400 & 255, 1400 >> 8, type);
+    }
+    const answers = from.transmit();
+    expect(answers.map(({ status }) => status)).toEqual(
+      Array.from({ length: slots + 1 }, (_, i) => (i === 1 ? NETIF_RSP_NULL : NETIF_RSP_OKAY)),
+    );
+  };
+  it.each(TYPES)(
+    'is whole for who takes it, with an extra info behind its first slot, and segments for others (%i)',
+    type => {
+      const [a, b, c] = [front(), front(takes), front()] as const;
+      const ipv6 = type === XEN_NETIF_GSO_TYPE_TCPV6;
+      const frame = tcpFrame({ to: new Uint8Array(6).fill(255), from: a.mac, payload: 10_000, ipv6 });
+      send(a, frame, type);
+      // Of the taker: data, extra info, data, data.
+      const slots = b.rxResponses();
+      expect(slots).toHaveLength(4);
+      const { flags } = slots[0]!;
+      expect(flags).toBe(NETRXF_csum_blank | NETRXF_data_validated | NETRXF_more_data | NETRXF_extra_info);
+      const extra = new Uint8Array(b.pages.page(RX).bytes.buffer, b.pages.page(RX).bytes.byteOffset + 64 + 8, 8);
+      expect([...extra]).toEqual([XEN_NETIF_EXTRA_TYPE_GSO, 0, 1400 & 255, 1400 >> 8, type, 0, 0, 0]);
+      const data = [slots[0]!, slots[2]!, slots[3]!];
+      expect(Buffer.concat(data.map(({ id, status }) => b.page(id).bytes.slice(0, status)))).toEqual(
+        Buffer.from(frame),
+      );
+      // Of the other: segments with their checksums.
+      const segments = received(c);
+      const headers = ipv6 ? 74 : 54;
+      expect(segments.map(({ bytes }) => bytes.length - headers)).toEqual([
+        1400, 1400, 1400, 1400, 1400, 1400, 1400, 200,
+      ]);
+      expect(segments.every(({ flags }) => flags === NETRXF_data_validated)).toBe(true);
+      expect(Buffer.concat(segments.map(({ bytes }) => bytes.subarray(headers)))).toEqual(
+        Buffer.from(frame.subarray(headers)),
+      );
+      expect(rig.statsOf(a.guest)!.stats).toMatchObject({ txFrames: 1, txErrors: 0 });
+      expect(rig.statsOf(c.guest)!.stats).toMatchObject({ rxFrames: 8, rxDropped: 0 });
+    },
+  );
+  it('reaches nobody who does not take it whole when it is none, and costs nobody anything', () => {
+    const [a, b, c] = [front(), front(takes), front()] as const;
+    const frame = tcpFrame({ to: new Uint8Array(6).fill(255), from: a.mac, payload: 10_000 });
+    frame[23] = 17;
+    send(a, frame, XEN_NETIF_GSO_TYPE_TCPV4);
+    expect(received(c)).toEqual([]);
+    expect(rig.statsOf(c.guest)!.stats).toMatchObject({ rxFrames: 0, rxTooBig: 1 });
+    expect(rig.statsOf(b.guest)!.stats).toMatchObject({ rxFrames: 1 });
+    expect(disabled()).toEqual([]);
+  });
+  it('takes a slot more than its pages: a ring that has only those loses it whole', () => {
+    const a = front();
+    const b = new HostileNetfront(rig).connect({ bridge: 'lan', ...takes });
+    for (let i = 0; i < 3; i++) b.putRx(i);
+    b.post();
+    const frame = tcpFrame({ to: b.mac, from: a.mac, payload: 10_000 });
+    send(a, frame, XEN_NETIF_GSO_TYPE_TCPV4);
+    expect(b.rxResponses()).toEqual([]);
+    b.putRx(3).post();
+    send(a, frame, XEN_NETIF_GSO_TYPE_TCPV4);
+    expect(b.rxResponses()).toHaveLength(4);
+    expect(rig.statsOf(b.guest)!.stats).toMatchObject({ rxFrames: 1, rxDropped: 1 });
   });
 });
 
