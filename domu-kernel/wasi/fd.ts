@@ -26,18 +26,14 @@ import {
   WHENCE_END,
   WHENCE_SET,
 } from './abi.ts';
-import { type Descriptor, FdTable } from './fd-table.ts';
+import type { Descriptor } from './fd-table.ts';
 import { FILETYPE_OF, filetypeOf, storeOpenFilestat, timesOf } from './file-stat.ts';
 import type { WasiKernel } from './kernel.ts';
 import { at, bytesAt, storeU64, textBytes } from './memory.ts';
 import { FILE_FLAGS, OpenDirectory, OpenDiskFile } from './open-vnode.ts';
 import { includes, rightsOf } from './rights.ts';
 
-export function fdsOf(process: Process): FdTable {
-  if (process.fds instanceof FdTable) return process.fds;
-  throw new Error(`process ${process.pid} runs a WASI program without descriptors of its own`);
-}
-export const descriptorOf = (process: Process, fd: number): Descriptor => fdsOf(process).get(fd);
+export const descriptorOf = (process: Process, fd: number): Descriptor => process.fds.get(fd);
 
 /** EISDIR for a directory; `otherwise` for what is no file either. */
 export function diskFileOf(file: OpenFile, otherwise: string): OpenDiskFile {
@@ -105,7 +101,7 @@ export const fdCalls = ({ clock }: Pick<WasiKernel, 'clock'>, { filestat }: Layo
     return 0;
   },
   fd_close(process: Process, fd: number): number {
-    fdsOf(process).close(fd);
+    process.fds.close(fd);
     return 0;
   },
   fd_datasync: (process: Process, fd: number): number => sync(descriptorOf(process, fd).need(RIGHTS_FD_DATASYNC), true),
@@ -193,7 +189,7 @@ export const fdCalls = ({ clock }: Pick<WasiKernel, 'clock'>, { filestat }: Layo
     return 0;
   },
   fd_renumber(process: Process, from: number, to: number): number {
-    fdsOf(process).renumber(from, to);
+    process.fds.renumber(from, to);
     return 0;
   },
   fd_seek(process: Process, fd: number, delta: bigint, whence: number, result: number): number {

@@ -9,7 +9,6 @@ export class OpenSocket implements OpenFile {
   readonly kind = 'socket';
   readonly socket: StreamSocket;
   readonly family: 4 | 6;
-  private readonly wait: Wait;
   private references = 1;
   private connected = false;
   private tries = 0;
@@ -18,7 +17,10 @@ export class OpenSocket implements OpenFile {
   constructor(socket: StreamSocket, family: 4 | 6) {
     this.socket = socket;
     this.family = family;
-    this.wait = new Wait([socket.queue]);
+  }
+  /** A socket's queue is another one once it listens or connects. */
+  private get wait(): Wait {
+    return new Wait([this.socket.queue]);
   }
   get queue(): WaitQueue {
     return this.socket.queue;

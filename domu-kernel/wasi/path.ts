@@ -33,7 +33,7 @@ import {
   RIGHTS_PATH_SYMLINK,
   RIGHTS_PATH_UNLINK_FILE,
 } from './abi.ts';
-import { checkFlags, descriptorOf, directoryOf, fdsOf } from './fd.ts';
+import { checkFlags, descriptorOf, directoryOf } from './fd.ts';
 import { Descriptor } from './fd-table.ts';
 import { storeFilestat, timesOf } from './file-stat.ts';
 import type { WasiKernel } from './kernel.ts';
@@ -178,7 +178,7 @@ export const pathCalls = ({ clock, mounts }: Pick<WasiKernel, 'clock' | 'mounts'
     fdflags: number,
     result: number,
   ): number {
-    const fds = fdsOf(process);
+    const { fds } = process;
     const where = beneath(process, fd, rightsToOpen(oflags), path, length);
     const through = fds.get(fd);
     const rights = rightsOf(base);

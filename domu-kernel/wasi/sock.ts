@@ -13,7 +13,7 @@ import {
   SDFLAGS_RD,
   SDFLAGS_WR,
 } from './abi.ts';
-import { descriptorOf, fdsOf } from './fd.ts';
+import { descriptorOf } from './fd.ts';
 import { Descriptor } from './fd-table.ts';
 import type { Outcome } from './kernel.ts';
 import { at, Buffers } from './memory.ts';
@@ -68,7 +68,7 @@ export const sockCalls = {
     descriptor.need(RIGHTS_SOCK_ACCEPT);
     if (flags & ~FDFLAGS_NONBLOCK) throw new XenError('EINVAL', `flags ${flags} of an accepted socket`);
     const resultAt = at(process, result, 4);
-    const fds = fdsOf(process);
+    const { fds } = process;
     fds.checkRoom();
     const accepted = socket.accept();
     if (accepted instanceof Wait) {

@@ -2,7 +2,7 @@
 import { struct, XenError } from '#pvbus';
 import type { Process } from '../process/process.ts';
 import { Wait } from '../process/wait.ts';
-import { descriptorOf, fdsOf } from './fd.ts';
+import { descriptorOf } from './fd.ts';
 import { Descriptor } from './fd-table.ts';
 import type { Outcome, WasiKernel } from './kernel.ts';
 import { at, textAt } from './memory.ts';
@@ -54,7 +54,7 @@ export const xenolithSockCalls = ({ sockets }: Pick<WasiKernel, 'sockets'>) => (
   /** A TCP socket; family 4 or 6. */
   socket(process: Process, family: number, result: number): number {
     const resultAt = at(process, result, 4);
-    const fds = fdsOf(process);
+    const { fds } = process;
     fds.checkRoom();
     if (!sockets || (family !== 4 && family !== 6)) throw new XenError('EAFNOSUPPORT', `sockets of family ${family}`);
     const file = new OpenSocket(sockets.stream(family), family);

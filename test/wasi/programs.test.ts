@@ -1,0 +1,79 @@
+// C programs that make every call from libc's side, on Node's WASI host and as processes of a guest: each line they
+// print is an act and what came of it, and is the same on both but for the ones named here.
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, describe, expect, it } from 'vitest';
+import { systemClock } from '#pvbus';
+import { nullFile } from '../../domu-kernel/process/null-file.ts';
+import { exitNumber } from '../../domu-kernel/process/process.ts';
+import { runOnNode } from '../support/programs/run-on-node.ts';
+import { UserlandRig } from '../support/userland-rig.ts';
+import { compileWasi, whyNoWasi } from '../support/wasi-cc.ts';
+
+const missing = whyNoWasi();
+const scratch = mkdtempSync(join(tmpdir(), 'xenolith-wasi-'));
+afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+
+interface Run {
+  readonly lines: string[];
+  readonly code: number | null;
+}
+
+async function onNode(program: string, name: string): Promise<Run> {
+  const root = mkdtempSync(join(scratch, `${name}-`));
+  const { stdout, stderr, code } = await runOnNode(program, ['one', 'two words'], root);
+  if (stderr !== '') throw new Error(stderr);
+  return { lines: stdout.split('\n'), code };
+}
+/** Prepared, suspended, rewound: as any program of a guest. */
+function inGuest(program: string): Run {
+  const rig = new UserlandRig({ clock: systemClock });
+  rig.write('/prog.wasm', readFileSync(program));
+  rig.userland.create('/out').release();
+  rig.mounts.find('/').create('home', 'directory').release();
+  const out = rig.userland.open('/out', '>');
+  let code: number | undefined;
+  rig.userland.spawn({
+    argv: ['/prog.wasm', 'one', 'two words'],
+    env: new Map([['HOME', '/']]),
+    cwd: '/home',
+    stdio: [nullFile, out, out],
+    onEnd: status => {
+      code = exitNumber(status);
+    },
+  });
+  rig.run({ until: () => code !== undefined });
+  out.release();
+  return { lines: rig.read('/out').split('\n'), code: code ?? null };
+}
+
+/** What is not the same: Node's line and ours, which is what wasmtime and POSIX have. */
+const DIFFERENCES: Readonly<Record<string, string>> = {
+  // Node has 0 for all of them.
+  'd_ino is st_ino: no': 'd_ino is st_ino: yes',
+  // ENOBUFS: readlink gives as much as there is room for.
+  'readlink("link", buffer, 3): errno 42': 'readlink("link", buffer, 3): 3',
+  // Node follows what it was told not to.
+  'open("link", O_RDONLY | O_NOFOLLOW): ok': 'open("link", O_RDONLY | O_NOFOLLOW): ELOOP',
+  'open("dangling", O_CREAT | O_EXCL | O_RDWR, 0644): ok': 'open("dangling", O_CREAT | O_EXCL | O_RDWR, 0644): EEXIST',
+  // Node keeps microseconds.
+  'times 1000.0 2000.0': 'times 1000.5 2000.7',
+  // Node polls no files (libuv has them ready in read and write only).
+  'poll(fds, 2, 1000): EPERM': 'poll(fds, 2, 1000): 2',
+  'revents 0 0': 'revents 1 1',
+  // Node forgets the flag.
+  'fcntl(fd, F_GETFL) & O_NONBLOCK ? 1 : 0: 0': 'fcntl(fd, F_GETFL) & O_NONBLOCK ? 1 : 0: 1',
+};
+
+describe.skipIf(missing !== undefined)(`libc's calls${missing ? ` (skipped: ${missing})` : ''}`, () => {
+  it.each(['files', 'names', 'process'])('of %s.c do what they do under node:wasi', async name => {
+    const source = fileURLToPath(new URL(`programs/${name}.c`, import.meta.url));
+    const program = await compileWasi(source, { flags: ['-O1'] });
+    const [node, ours] = [await onNode(program, name), inGuest(program)];
+    expect(ours.code).toBe(node.code);
+    const expected = node.lines.map(line => DIFFERENCES[line] ?? line);
+    expect(ours.lines).toEqual(expected);
+  });
+});
