@@ -1,7 +1,7 @@
 // A connection: bytes between a guest's data ring and a TCP stream of the host, both ways, each only as
 // fast as its receiver.
 import { socketErrno } from '#pvbus';
-import type { MappedDataRing } from './data-ring.ts';
+import type { MappedDataRing } from '../mapped-data-ring.ts';
 import type { HostStream } from './host-sockets.ts';
 import type { PvcallsStats } from './stats.ts';
 

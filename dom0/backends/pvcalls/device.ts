@@ -2,7 +2,7 @@
 import { type Log, parseDecimal, XenError, type XenstoreClient } from '#pvbus';
 import { Backend, type BackendDevice, type BackendInstance, type Keys } from '../backend-device.ts';
 import type { BackendThread } from '../backend-thread.ts';
-import { MAX_DATARING_ORDER } from './data-ring.ts';
+import { MAX_DATARING_ORDER } from '../mapped-data-ring.ts';
 import { type PortKeys, parsePortPolicy } from './port-policy.ts';
 import type { PvcallsCall, PvcallsEvent } from './worker.ts';
 

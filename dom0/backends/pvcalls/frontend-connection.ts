@@ -20,8 +20,8 @@ import {
   xen_pvcalls_response,
   xen_pvcalls_sring_entry,
 } from '#pvbus';
+import { MappedDataRing } from '../mapped-data-ring.ts';
 import { ActiveSocket } from './active-socket.ts';
-import { MappedDataRing } from './data-ring.ts';
 import { connectTo, HostListener, type HostStream } from './host-sockets.ts';
 import { PassiveSocket } from './passive-socket.ts';
 import type { PortPolicy } from './port-policy.ts';

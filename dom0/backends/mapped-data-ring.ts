@@ -1,4 +1,4 @@
-// One connected socket's pages and event channel, as a frontend granted them.
+// Two byte streams with a frontend: pages and event channel as it granted them, of a socket of pvcalls or a ring of 9pfs.
 import {
   type Domid,
   dataRing,
