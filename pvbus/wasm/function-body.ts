@@ -68,10 +68,6 @@ export class FunctionBody {
     this.locals = new Locals(this.type, this.reader);
     this.outline = new Outline(module, graph, body, new Reader(module.bytes, this.reader.pos, to));
     this.constructs = this.outline.constructs;
-    const ownLocals = this.locals.count;
-    for (const index of this.outline.read) {
-      if (index >= ownLocals) throw notExecutable(`there is no local variable ${index}`);
-    }
     this.stack = new OperandStack(code, module.bytes, this.locals);
     this.suspension = new Suspension(module, additions, this.constructs, this.labels, this.locals);
     this.at = new Instructions(this.reader);
@@ -94,7 +90,8 @@ export class FunctionBody {
     if (!this.reader.done) throw notExecutable('a function ends before its body does');
     // invariant: every label of the function's region has ended.
     if (labels.height !== 2 || this.points !== this.outline.points) throw new Error('points and labels do not match');
-    const kept = [...this.outline.read, ...stack.kept].sort((a, b) => a - b);
+    const kept = [...new Set([...this.outline.liveness.kept(this.constructs, counted), ...stack.kept])];
+    kept.sort((a, b) => a - b);
     suspension.wrap(this.type, this.code, counted, kept, this.ends, to);
   }
 

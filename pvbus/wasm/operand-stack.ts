@@ -37,10 +37,12 @@ export class OperandStack {
   private readonly deeper: number[] = [];
   private readonly ofLocal = new Map<number, number>();
   private readonly temporaries = new Map<number, number>();
-  /** Temporaries that hold something while the function is suspended. */
+  /** Temporaries and other variables that hold an operand while the function is suspended. */
   readonly kept = new Set<number>();
   /** Below this no operand comes from a local variable of the program. */
   private settled = 0;
+  /** Below this all variables that operands come from are kept. */
+  private keptTo = 0;
   base = 0;
   pushedFrom = 0;
   pushedTo = 0;
@@ -99,6 +101,7 @@ export class OperandStack {
     this.top = low;
     if (this.pushedTo > low) this.pushedTo = low;
     if (this.settled > low) this.settled = low;
+    if (this.keptTo > low) this.keptTo = low;
   }
 
   /** Drops the topmost, with an instruction only if it is pushed. */
@@ -139,6 +142,9 @@ export class OperandStack {
     const low = this.top - n;
     if (low < this.base) throw notExecutable('an operand is missing');
     this.unpush(low, low + lost);
+    for (let at = this.keptTo; at < low; at++) this.keep(at);
+    this.keptTo = low;
+    for (let at = low + lost; at < this.top; at++) this.keep(at);
     this.pushedFrom = this.pushedTo = low;
   }
 
@@ -215,6 +221,10 @@ export class OperandStack {
     if (this.pushedFrom > to) this.pushedFrom = to;
   }
 
+  private keep(at: number): void {
+    if (this.kinds[at] === LOCAL) this.kept.add(this.froms[at]!);
+  }
+
   private moveToTemporary(at: number): void {
     const temporary = this.temporary(at);
     this.writeOne(this.kinds[at]!, this.froms[at]!, this.tos[at]!);
@@ -243,6 +253,7 @@ export class OperandStack {
   /** An operand goes: `at` is the topmost one that comes from its local variable. */
   private forget(at: number): void {
     if (at < this.settled) this.settled = at;
+    if (at < this.keptTo) this.keptTo = at;
     if (this.kinds[at] !== LOCAL) return;
     const index = this.froms[at]!;
     const deeper = this.deeper[at]!;

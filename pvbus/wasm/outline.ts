@@ -8,9 +8,10 @@
 // first. An `if` with points within becomes two such blocks. So a region costs nothing where it is not rewound.
 import type { CallGraph } from './call-graph.ts';
 import { Instructions } from './instructions.ts';
+import { EVENT, Liveness } from './liveness.ts';
 import type { Module } from './module.ts';
 import { OP } from './opcodes.ts';
-import { notExecutable, type Reader } from './reader.ts';
+import { notExecutable, Reader } from './reader.ts';
 
 /** What ends in a region, in the order of its ends; each is a label that is opened at the head of the region. */
 export const ITEM = {
@@ -46,6 +47,9 @@ export class Construct {
     this.first = first;
     this.isLoop = isLoop;
   }
+  get isIf(): boolean {
+    return this.op === OP.if;
+  }
   /** There are points within, or it is one. */
   get marked(): boolean {
     return this.last >= this.first;
@@ -59,15 +63,15 @@ export class Construct {
 export class Outline {
   /** In the order in which they open; the first is the function. Those in code that nothing reaches are left out. */
   readonly constructs: Construct[] = [];
-  /** Local variables that are read. */
-  readonly read = new Set<number>();
+  /** Local variables that are read, and where they matter. */
+  readonly liveness = new Liveness();
   /** Points of the function, loop heads included. */
   get points(): number {
     return this.constructs[0]!.last;
   }
 
   constructor(module: Module, graph: CallGraph, body: number, code: Reader) {
-    const { constructs } = this;
+    const { constructs, liveness } = this;
     const root = new Construct(OP.block, -0x40, 1, false);
     constructs.push(root);
     const open: number[] = [0];
@@ -76,6 +80,11 @@ export class Outline {
     let loop = graph.firstLoop[body]!;
     // Blocks open in code that nothing reaches, -1 in code that is reached.
     let dead = -1;
+    const target = (label: number): number => {
+      const of = open[open.length - 1 - label];
+      if (of === undefined) throw notExecutable(`there is no label ${label}`);
+      return of;
+    };
     const at = new Instructions(code);
     while (open.length > 0) {
       at.next();
@@ -93,6 +102,7 @@ export class Outline {
           region.items.push({ kind: ITEM.loop, of: constructs.length });
           regions.push(construct);
         }
+        liveness.add(EVENT.open, constructs.length);
         open.push(constructs.length);
         constructs.push(construct);
       } else if (op === OP.else) {
@@ -102,6 +112,7 @@ export class Outline {
         const construct = constructs[of]!;
         if (construct.op !== OP.if || construct.hasElse) throw notExecutable('an else without its if');
         construct.hasElse = true;
+        liveness.add(EVENT.else, of);
         region.items.push({ kind: ITEM.else, of });
       } else if (op === OP.end) {
         if (dead > 0) {
@@ -112,6 +123,7 @@ export class Outline {
         const of = open.pop()!;
         const construct = constructs[of]!;
         construct.last = points;
+        liveness.add(EVENT.end, of);
         if (construct.isLoop) regions.pop();
         else if (of !== 0 && construct.marked) {
           // The arm that is not there passes the parameters on.
@@ -119,11 +131,43 @@ export class Outline {
             region.items.push({ kind: ITEM.else, of });
           region.items.push({ kind: ITEM.end, of });
         }
-      } else if (dead >= 0) {
-      } else if (op === OP.br || op === OP.br_table || op === OP.return || op === OP.unreachable) dead = 0;
-      else if (op === OP.local_get) this.read.add(at.imm);
-      else if (op === OP.call_indirect || (op === OP.call && suspends(module, graph, at.imm)))
-        region.items.push({ kind: ITEM.point, of: ++points });
+      } else if (dead < 0) {
+        switch (op) {
+          case OP.br:
+            liveness.add(EVENT.jump, target(at.imm));
+            dead = 0;
+            break;
+          case OP.br_if:
+            liveness.add(EVENT.jumpIf, target(at.imm));
+            break;
+          case OP.br_table: {
+            const labels = new Reader(module.bytes, at.second, code.pos);
+            // Backwards: nothing is live behind it, then what is live where any of them leads.
+            for (let i = 0; i <= at.imm; i++) liveness.add(EVENT.jumpIf, target(labels.u32()));
+            liveness.add(EVENT.leave, 0);
+            dead = 0;
+            break;
+          }
+          case OP.return:
+          case OP.unreachable:
+            liveness.add(EVENT.leave, 0);
+            dead = 0;
+            break;
+          case OP.local_get:
+            liveness.add(EVENT.get, at.imm);
+            break;
+          case OP.local_set:
+          case OP.local_tee:
+            liveness.add(EVENT.set, at.imm);
+            break;
+          case OP.call:
+          case OP.call_indirect:
+            if (op === OP.call && !suspends(module, graph, at.imm)) break;
+            region.items.push({ kind: ITEM.point, of: ++points });
+            liveness.add(EVENT.point, points);
+            break;
+        }
+      }
     }
     if (!code.done) throw notExecutable('a function ends before its body does');
   }
