@@ -1,6 +1,7 @@
 // A TCP connection to the host, as a program has it.
 import { ERRNO, socketErrno, socketErrnoName, XenError } from '#pvbus';
-import type { DataRing } from './data-ring.ts';
+import { WaitQueue } from '../../wait-queue.ts';
+import type { DataRing } from '../data-rings.ts';
 import type { PvcallsFrontStats } from './stats.ts';
 
 export class HostConnection implements AsyncIterable<Uint8Array> {
@@ -9,6 +10,8 @@ export class HostConnection implements AsyncIterable<Uint8Array> {
   private readonly what: string;
   private readonly halfClose: boolean;
   private readonly release: () => Promise<void>;
+  /** Woken when anything moved, for those who look again instead of awaiting. */
+  readonly changed = new WaitQueue();
   private waiting: (() => void)[] = [];
   private lastWrite: Promise<void> = Promise.resolve();
   private writeEnded = false;
@@ -17,7 +20,7 @@ export class HostConnection implements AsyncIterable<Uint8Array> {
   private released: Promise<void> | undefined;
   // The ring as `moved` last saw it.
   private there = 0;
-  private room = 0;
+  private free = 0;
   private errors = 0;
 
   /** `release` tells the backend; the ring is unused from then on. */
@@ -38,22 +41,36 @@ export class HostConnection implements AsyncIterable<Uint8Array> {
   /** What has arrived, at least one byte; null once the peer has ended its side. */
   async read(): Promise<Uint8Array | null> {
     for (;;) {
-      if (this.gone) throw this.gone;
-      const { reader } = this.ring;
-      // order: the error before the index; what came before the error is still there to be read.
-      const error = reader.error;
-      const n = reader.readable();
-      if (n < 0) throw this.broken();
-      if (n > 0) {
+      const n = this.available();
+      if (n === 0) return null;
+      if (n !== undefined) {
         const bytes = new Uint8Array(n);
-        this.stats.bytesIn += reader.read(bytes);
-        this.ring.notify(); // there is room again
+        this.take(bytes);
         return bytes;
       }
-      if (error === -ERRNO.ENOTCONN) return null;
-      if (error !== 0) throw this.failed('read', error);
       await this.event();
     }
+  }
+  /** Bytes that have arrived; 0 at the end, undefined while there is nothing. */
+  available(): number | undefined {
+    if (this.gone) throw this.gone;
+    const { reader } = this.ring;
+    // order: the error before the index; what came before the error is still there to be read.
+    const error = reader.error;
+    const n = reader.readable();
+    if (n < 0) throw this.broken();
+    if (n > 0) return n;
+    if (error === -ERRNO.ENOTCONN) return 0;
+    if (error !== 0) throw this.failed('read', error);
+    return undefined;
+  }
+  /** As many of those as `into` holds. */
+  take(into: Uint8Array): number {
+    const n = this.ring.reader.read(into);
+    if (n < 0) throw this.broken();
+    this.stats.bytesIn += n;
+    if (n > 0) this.ring.notify(); // there is room again
+    return n;
   }
 
   /** Resolves when all of `data` is on its way; the peer's slowness is waited for. */
@@ -68,17 +85,29 @@ export class HostConnection implements AsyncIterable<Uint8Array> {
   }
   private async put(bytes: Uint8Array): Promise<void> {
     for (let done = 0; ; ) {
-      if (this.gone) throw this.gone;
-      const { writer } = this.ring;
-      if (writer.error !== 0) throw this.failed('write', writer.error);
-      const n = writer.write(done === 0 ? bytes : bytes.subarray(done));
-      if (n < 0) throw this.broken();
+      const n = this.give(done === 0 ? bytes : bytes.subarray(done));
       done += n;
-      this.stats.bytesOut += n;
-      if (n > 0) this.ring.notify();
       if (done === bytes.length) return;
       if (n === 0) await this.event();
     }
+  }
+  /** How many of them there is room for now: they are on their way. Not while a `write` waits. */
+  give(bytes: Uint8Array): number {
+    this.room();
+    const n = this.ring.writer.write(bytes);
+    if (n < 0) throw this.broken();
+    this.stats.bytesOut += n;
+    if (n > 0) this.ring.notify();
+    return n;
+  }
+  /** Bytes that `give` would take. */
+  room(): number {
+    if (this.gone) throw this.gone;
+    const { writer } = this.ring;
+    if (writer.error !== 0) throw this.failed('write', writer.error);
+    const n = writer.writable();
+    if (n < 0) throw this.broken();
+    return n;
   }
 
   /** Nothing more will be written; the peer may still send. */
@@ -109,17 +138,18 @@ export class HostConnection implements AsyncIterable<Uint8Array> {
   moved(): boolean {
     const { reader, writer } = this.ring;
     const there = reader.readable();
-    const room = writer.writable();
+    const free = writer.writable();
     const errors = (reader.error !== 0 ? 1 : 0) + (writer.error !== 0 ? 2 : 0);
-    if (there === this.there && room === this.room && errors === this.errors) return false;
+    if (there === this.there && free === this.free && errors === this.errors) return false;
     this.there = there;
-    this.room = room;
+    this.free = free;
     this.errors = errors;
     return true;
   }
   /** The backend moved something: whoever waits looks again. */
   wake(): void {
     for (const resolve of this.waiting.splice(0)) resolve();
+    this.changed.wakeAll();
   }
   /** The device is gone. */
   fail(error: XenError): void {

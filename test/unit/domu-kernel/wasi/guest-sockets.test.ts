@@ -1,0 +1,146 @@
+// Programs' sockets over what they are really over: the guest's own TCP with a wire between two stacks, and pvcalls to
+// real sockets of this machine.
+import { once } from 'node:events';
+import { type AddressInfo, connect as connectTo, createServer, type Socket } from 'node:net';
+import { afterAll, describe, expect, it } from 'vitest';
+import { Wait } from '../../../../domu-kernel/process/wait.ts';
+import { GuestSockets, HOST_ADDRESS } from '../../../../domu-kernel/wasi/guest-sockets.ts';
+import { AGAIN, type StreamSocket } from '../../../../domu-kernel/wasi/socket.ts';
+import { PvcallsRig } from '../../../support/pvcalls-rig.ts';
+import { TcpPair } from '../../../support/tcp-pair.ts';
+import { WasiRig } from '../../../support/wasi-rig.ts';
+
+const nobody = { tcp: () => undefined, host: () => undefined };
+
+describe('over the own TCP of two guests', () => {
+  const pair = new TcpPair();
+  const rig = (net: 'a' | 'b') => new WasiRig({ sockets: new GuestSockets({ ...nobody, tcp: () => pair[net].tcp }) });
+  const address = (on: WasiRig, port: number, ...bytes: number[]): number => {
+    const at = on.alloc(20);
+    on.view.setUint16(at, 4, true);
+    on.view.setUint16(at + 2, port, true);
+    on.process.bytes.set(bytes, at + 4);
+    return at;
+  };
+  const socket = (on: WasiRig): number => {
+    const at = on.alloc(4);
+    expect(on.sock('socket', 4, at)).toBe('SUCCESS');
+    return on.u32(at);
+  };
+  /** As the scheduler does: made again when the wire has moved. */
+  const until = <T>(call: () => T | Wait): T => {
+    for (let tries = 0; tries < 1000; tries++) {
+      const outcome = call();
+      if (!(outcome instanceof Wait)) return outcome;
+      expect(outcome.queues.length).toBe(1);
+      pair.settle();
+      pair.advance();
+    }
+    throw new Error('it waits for ever');
+  };
+
+  it('a connection is made, carries bytes both ways, and ends', () => {
+    const [client, server] = [rig('a'), rig('b')];
+    const listening = socket(server);
+    expect(server.sock('bind', listening, address(server, 80))).toBe('SUCCESS');
+    expect(server.sock('listen', listening, 5)).toBe('SUCCESS');
+    const fd = socket(client);
+    const to = address(client, 80, 10, 0, 0, 2);
+    expect(until(() => client.sock('connect', fd, to))).toBe('SUCCESS');
+    const result = server.alloc(4);
+    expect(until(() => server.call('sock_accept', listening, 0, result))).toBe('SUCCESS');
+    const accepted = server.u32(result);
+    expect(client.write(fd, 'ping')).toBe(4);
+    expect(until(() => server.read(accepted))).toBe('ping');
+    expect(server.write(accepted, 'pong')).toBe(4);
+    expect(until(() => client.read(fd))).toBe('pong');
+    client.ok('fd_close', fd);
+    expect(until(() => server.read(accepted))).toBe('');
+    const none = socket(client);
+    expect(until(() => client.sock('connect', none, address(client, 81, 10, 0, 0, 2)))).toBe('ECONNREFUSED');
+  });
+});
+
+describe('over pvcalls', () => {
+  const pvcalls = new PvcallsRig();
+  const echo = createServer(socket => socket.pipe(socket));
+  afterAll(() => {
+    pvcalls.stop();
+    echo.close();
+  });
+  const until = async <T>(act: () => T | undefined | typeof AGAIN): Promise<T> => {
+    let made: T | undefined | typeof AGAIN;
+    await pvcalls.until(() => {
+      made = act();
+      return made !== undefined && made !== AGAIN;
+    });
+    return made as T;
+  };
+  const text = (socket: StreamSocket, peek = false): string | typeof AGAIN => {
+    const into = new Uint8Array(100);
+    const n = socket.recv(into, peek);
+    return n === AGAIN ? AGAIN : Buffer.from(into.subarray(0, n)).toString();
+  };
+
+  it('a guest without an interface connects to the host, and answers it', async () => {
+    echo.listen(0, '127.0.0.1');
+    await once(echo, 'listening');
+    const { port } = echo.address() as AddressInfo;
+    const free = createServer().listen(0, '127.0.0.1');
+    await once(free, 'listening');
+    const inbound = (free.address() as AddressInfo).port;
+    free.close();
+    await once(free, 'close');
+    const guest = pvcalls.guest();
+    const front = guest.connect(`${inbound}`, `${port}`);
+    const sockets = new GuestSockets({ ...nobody, host: () => front });
+    expect(sockets.resolve('host').addresses()).toEqual([HOST_ADDRESS]);
+    expect(() => sockets.stream(6)).toThrow('no network interface');
+
+    const out = sockets.stream(4);
+    await until(() => out.connect({ address: HOST_ADDRESS, port }));
+    expect(out.remote()).toEqual({ address: HOST_ADDRESS, port });
+    expect(out.send(Buffer.from('hello'))).toBe(5);
+    expect(await until(() => text(out, true))).toBe('hello');
+    expect([out.readable(), await until(() => text(out))]).toEqual([5, 'hello']);
+    expect(text(out)).toBe(AGAIN);
+    out.shutdown(false, true);
+    expect(() => out.send(Buffer.from('x'))).toThrow('shut down');
+    expect(await until(() => text(out))).toBe(''); // the server has ended it too
+    expect(out.hungUp()).toBe(true);
+    out.close();
+
+    const listener = sockets.stream(4);
+    listener.bind({ address: new Uint8Array(4), port: inbound });
+    listener.listen(5);
+    expect(listener.accept()).toBeUndefined();
+    let peer: Socket | undefined;
+    const accepted = await until(() => {
+      // Again until the host's side listens.
+      if (!peer || peer.destroyed) peer = connectTo(inbound, '127.0.0.1').on('error', () => {});
+      return listener.accept();
+    });
+    peer!.write('from the host');
+    expect(await until(() => text(accepted))).toBe('from the host');
+    accepted.send(Buffer.from('to it'));
+    const answer = once(peer!, 'data');
+    await pvcalls.turns();
+    expect(String((await pvcalls.run(answer))[0])).toBe('to it');
+    accepted.close();
+    listener.close();
+    peer!.destroy();
+
+    const refused = sockets.stream(4);
+    await expect(until(() => refused.connect({ address: HOST_ADDRESS, port: 1 }))).rejects.toThrow();
+    refused.close();
+    await pvcalls.until(() => pvcalls.mapped <= 1);
+  });
+});
+
+it('a guest with neither has no sockets', () => {
+  const sockets = new GuestSockets(nobody);
+  expect(() => sockets.stream(4)).toThrow('no network interface');
+  expect(() => sockets.resolve('example.org')).toThrow('no name server');
+  expect(sockets.resolve('10.1.2.3').addresses()).toEqual([new Uint8Array([10, 1, 2, 3])]);
+  expect(sockets.resolve('localhost').addresses()).toEqual([new Uint8Array([127, 0, 0, 1])]);
+});
