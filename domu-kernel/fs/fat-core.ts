@@ -1,7 +1,7 @@
 // FatFs (the C library, as WebAssembly) on a SectorDevice: memory, strings, and the six functions it imports.
 import { XenError } from '#pvbus';
 import { FR_OK, fatError } from './fat-errors.ts';
-import type { SectorDevice } from './sector-device.ts';
+import type { SectorDevice, WriteKind } from './sector-device.ts';
 
 /** TypeScript's ES library has no WebAssembly; this is what we use of it. */
 interface WasmMemory {
@@ -181,9 +181,9 @@ export class FatCore {
     if (view.getUint8(fs + FATFS.wflag) !== 0) {
       const bytes = this.bytes.subarray(window, window + device.sectorSize);
       const sector = field(FATFS.winsect);
-      device.write(sector, bytes);
+      this.put(sector, bytes, true);
       const inTable = sector - field(FATFS.fatbase) < field(FATFS.fsize) && sector >= field(FATFS.fatbase);
-      if (inTable && view.getUint8(fs + FATFS.n_fats) === 2) device.write(sector + field(FATFS.fsize), bytes);
+      if (inTable && view.getUint8(fs + FATFS.n_fats) === 2) this.put(sector + field(FATFS.fsize), bytes, true);
       view.setUint8(fs + FATFS.wflag, 0);
     }
     if (view.getUint8(fs + FATFS.fsi_flag) !== FSINFO_CHANGED) return;
@@ -193,8 +193,23 @@ export class FatCore {
     const infoView = new DataView(info.buffer);
     infoView.setUint32(FSInfo.free_count, field(FATFS.free_clst), true);
     infoView.setUint32(FSInfo.next_free, field(FATFS.last_clst), true);
-    device.write(sector, info);
+    device.write(sector, info, 'table');
     view.setUint8(fs + FATFS.fsi_flag, 0);
+  }
+
+  /** To the device, said what it is. `isWindow`: it is a sector of the volume's tables or of a directory. */
+  put(sector: number, bytes: Uint8Array, isWindow: boolean): void {
+    this.device.write(sector, bytes, this.kindOf(sector, bytes, isWindow, false));
+  }
+  private kindOf(sector: number, bytes: Uint8Array, isWindow: boolean, isTransfer: boolean): WriteKind {
+    if (this.fs === 0 || isTransfer) return 'data';
+    const field = (at: number): number => this.view.getUint32(this.fs + at, true);
+    const fats = this.view.getUint8(this.fs + FATFS.n_fats);
+    if (sector < field(FATFS.fatbase) + fats * field(FATFS.fsize)) return 'table';
+    if (sector < field(FATFS.database)) return 'directory';
+    // No directory has a sector of zeros but one that was just made; what else is zeros may as well count as that.
+    if (bytes.every(byte => byte === 0)) return 'fresh';
+    return isWindow ? 'directory' : 'data';
   }
 
   /** Zeroed memory inside FatFs. */
@@ -267,7 +282,10 @@ export class FatCore {
       ffw_disk_write: (_drive: number, pointer: number, low: number, high: number, count: number) => {
         const sector = (low >>> 0) + (high >>> 0) * 2 ** 32;
         if (device.readOnly) return RES_WRPRT;
-        return transfer(pointer, sector, count >>> 0, part => device.write(sector, part));
+        const isTransfer = pointer >= this.buffer && pointer < this.buffer + TRANSFER;
+        return transfer(pointer, sector, count >>> 0, part =>
+          device.write(sector, part, this.kindOf(sector, part, pointer === this.window, isTransfer)),
+        );
       },
       disk_ioctl: (_drive: number, command: number, pointer: number) => {
         if (command === GET_SECTOR_COUNT) this.view.setUint32(pointer, Math.min(device.sectors, 0xffffffff), true);

@@ -82,7 +82,7 @@ export function changeSector(core: FatCore, sector: number, change: (bytes: Uint
   const bytes = sectorNow(core, sector);
   change(bytes);
   if (core.windowSector === sector) core.bytes.set(bytes, core.window);
-  core.device.write(sector, bytes);
+  core.put(sector, bytes, true);
 }
 function sectorNow(core: FatCore, sector: number): Uint8Array {
   const { window, device } = core;

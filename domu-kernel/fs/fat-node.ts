@@ -31,7 +31,7 @@ export class FatNode implements Vnode {
   readers = 0;
   writers = 0;
   /** A write that failed after its call had returned; the next sync says so. */
-  failure: XenError | undefined;
+  private failure: XenError | undefined;
   private parent: FatNode | undefined;
   private name: string;
   /** Where a file is that was unlinked while in use. */
@@ -41,6 +41,9 @@ export class FatNode implements Vnode {
   private readonly children = new Map<string, FatNode>();
   private names: FatNames | undefined;
   private handle: FatHandle | undefined;
+  private unsynced = false;
+  private durableSize: number | undefined;
+  private durableCluster: number | undefined;
   private knownSize: number;
   private mtimeMs: number;
   private readonly isReadOnly: boolean;
@@ -201,9 +204,12 @@ export class FatNode implements Vnode {
   }
   sync(dataOnly: boolean): void {
     const what = `sync ${this.path}`;
-    this.fs.enter(what, () => this.fs.syncAll(what, dataOnly));
     const { failure } = this;
-    this.failure = undefined;
+    try {
+      this.fs.enter(what, () => this.fs.syncAll(what, dataOnly ? this : undefined));
+    } finally {
+      this.failure = undefined;
+    }
     if (failure) throw failure;
   }
 
@@ -241,6 +247,20 @@ export class FatNode implements Vnode {
   }
   flush(what: string): void {
     if (this.handle?.modified) this.handle.sync(what, this.mtimeMs);
+  }
+  /** Everything of it is on the medium. */
+  settled(): void {
+    if (!this.handle) return;
+    this.unsynced = false;
+    this.durableSize = this.handle.size;
+    this.durableCluster = this.handle.firstCluster;
+  }
+  /** What leads to its data is on the medium as it is now, but for the time. */
+  get entryIsDurable(): boolean {
+    return this.handle?.size === this.durableSize && this.handle?.firstCluster === this.durableCluster;
+  }
+  failed(error: XenError): void {
+    if (this.unsynced) this.failure ??= error;
   }
   /** A directory stays for a while: its names need not be read again. */
   dropIfUnused(): void {
@@ -380,8 +400,7 @@ export class FatNode implements Vnode {
   private relocate(what: string, info: FatInfo, node: FatNode | undefined, to: FatNode, as: string): void {
     const from = this.childPath(info.name);
     const path = to.childPath(as);
-    if (node) node.move(what, from, path);
-    else this.fs.move(what, from, path);
+    this.fs.inOrder(() => (node ? node.move(what, from, path) : this.fs.move(what, from, path)));
     this.renamed(info, node, to, nameOnDisk(as));
   }
   private renamed(info: FatInfo, node: FatNode | undefined, to: FatNode, name: string): void {
@@ -405,7 +424,7 @@ export class FatNode implements Vnode {
     old?.flush(what);
     const target = findEntry(core, what, path, false);
     const source = findEntry(core, what, from, false);
-    swapFiles(core, target, source);
+    fs.inOrder(() => swapFiles(core, target, source));
     if (node?.handle) node.handle.place = target;
     if (old) {
       if (old.handle) old.handle.place = source;
@@ -466,6 +485,8 @@ export class FatNode implements Vnode {
   }
   private changed(): void {
     this.mtimeMs = stepped(this.fs.wallMs());
+    this.unsynced = true;
+    this.fs.touch();
   }
   private checkDirectory(what: string): void {
     if (this.type !== 'directory') throw new XenError('ENOTDIR', `${what}: it is no directory`);

@@ -12,7 +12,7 @@ import { FatNames } from './fat-names.ts';
 import { FatNode } from './fat-node.ts';
 import { fatPath } from './fat-path.ts';
 import { type FileSystem, FileSystemBusy } from './file-system.ts';
-import { SectorCache } from './sector-cache.ts';
+import { PageCache } from './page-cache.ts';
 import type { SectorDevice } from './sector-device.ts';
 import { checkVolume, type FatGeometry } from './volume-check.ts';
 
@@ -24,6 +24,10 @@ export interface MountOptions {
   readonly module: WasmModule;
   /** What time it is, for the dates of files. */
   readonly wallMs: () => number;
+  /** What may be kept of the disk. */
+  readonly cacheBytes?: number;
+  /** There is something to write now: `writeBack` is wanted before long. */
+  readonly onDirty?: (volume: FatVolume) => void;
 }
 
 const FM_ANY = 7;
@@ -41,6 +45,12 @@ export class FatVolume implements FileSystem {
   readonly root: FatNode;
   readonly core: FatCore;
   readonly wallMs: () => number;
+  private readonly cache: PageCache;
+  private readonly onDirty: ((volume: FatVolume) => void) | undefined;
+  /** Something is dirty, and was said to be. */
+  private announced = false;
+  /** A file has something that the cache has not got yet. */
+  private touched = false;
   private readonly nodes = new Map<number, FatNode>();
   private readonly kept = new Set<FatNode>();
   private uses = 0;
@@ -56,10 +66,12 @@ export class FatVolume implements FileSystem {
   /** What failed when nobody was there to be told. */
   private failure: XenError | undefined;
 
-  private constructor(core: FatCore, geometry: FatGeometry, wallMs: () => number) {
+  private constructor(core: FatCore, cache: PageCache, geometry: FatGeometry, options: MountOptions) {
     this.core = core;
+    this.cache = cache;
     this.geometry = geometry;
-    this.wallMs = wallMs;
+    this.wallMs = options.wallMs;
+    this.onDirty = options.onDirty;
     this.name = `fat on ${core.device.name}`;
     this.readOnly = core.device.readOnly;
     this.root = new FatNode(this, undefined, ROOT).hold();
@@ -67,11 +79,12 @@ export class FatVolume implements FileSystem {
   }
 
   /** Throws EINVAL when what is there is not a FAT volume, or one that does not fit the device. */
-  static mount(device: SectorDevice, { module, wallMs }: MountOptions): FatVolume {
+  static mount(device: SectorDevice, options: MountOptions): FatVolume {
     const geometry = checkVolume(device);
-    const core = new FatCore(module, new SectorCache(device), wallMs);
+    const cache = new PageCache(device, options.cacheBytes);
+    const core = new FatCore(options.module, cache, options.wallMs);
     core.mount();
-    const volume = new FatVolume(core, geometry, wallMs);
+    const volume = new FatVolume(core, cache, geometry, options);
     if (!device.readOnly) volume.removeLeftOvers();
     return volume;
   }
@@ -102,8 +115,8 @@ export class FatVolume implements FileSystem {
   sync(): void {
     const what = `sync ${this.name}`;
     this.enter(what, () => {
-      this.syncAll(what, false);
-      if (this.freed) this.core.device.flush();
+      this.syncAll(what);
+      if (this.freed) this.cache.flush();
       this.freed = false;
     });
     const { failure } = this;
@@ -318,6 +331,7 @@ export class FatVolume implements FileSystem {
       for (let late = this.later.shift(); late; late = this.later.shift()) late();
       this.busy = false;
       this.idle.wakeAll();
+      this.announce();
     }
   }
   /** Now, or when the call under way has ended. Nobody is told of a failure but the next sync. */
@@ -333,7 +347,34 @@ export class FatVolume implements FileSystem {
     else this.enter(what, careful);
   }
 
+  private announce(): void {
+    if (this.announced || !this.onDirty || !(this.touched || this.cache.isDirty || this.pending.length > 0)) return;
+    this.announced = true;
+    this.onDirty(this);
+  }
+  /** As sync, and who is told of a failure is the next sync, of each file. */
+  writeBack(): void {
+    this.announced = false;
+    if (this.busy) {
+      this.announce();
+      return;
+    }
+    try {
+      this.sync();
+    } catch (error) {
+      this.failure ??= error instanceof XenError ? error : new XenError('EIO', `sync ${this.name}: ${error}`);
+    }
+  }
+
   // ---- for the nodes; the volume is entered ----
+
+  touch(): void {
+    this.touched = true;
+  }
+  /** Of the names that `act` changes the new ones are on the medium before the old ones go. */
+  inOrder<T>(act: () => T): T {
+    return this.cache.inOrder(act);
+  }
 
   used(more: number): void {
     this.uses += more;
@@ -403,13 +444,23 @@ export class FatVolume implements FileSystem {
   /** True when there are clusters free now that were not. */
   reclaim(): boolean {
     if (this.pending.length === 0) return false;
-    this.syncAll('reclaim space', false);
+    this.syncAll('reclaim space');
     return true;
   }
-  syncAll(what: string, _dataOnly: boolean): void {
-    for (const node of this.nodes.values()) node.flush(what);
-    this.core.settle();
-    this.core.device.flush();
+  /** With `only`, no more than what that file's data needs, where that is less. */
+  syncAll(what: string, only?: FatNode): void {
+    try {
+      for (const node of this.nodes.values()) node.flush(what);
+      this.core.settle();
+      this.cache.flush(only?.entryIsDurable ?? false);
+    } catch (error) {
+      const failure = error instanceof XenError ? error : new XenError('EIO', `${what}: ${error}`);
+      for (const node of this.nodes.values()) node.failed(failure);
+      throw error;
+    }
+    if (only?.entryIsDurable) return;
+    this.touched = false;
+    for (const node of this.nodes.values()) node.settled();
     const { pending } = this;
     if (pending.length === 0) return;
     this.pending = [];

@@ -1,6 +1,9 @@
 // What a file system asks of a disk. Every call returns when the disk answered, or throws a XenError.
 import { XenError } from '#pvbus';
 
+/** What of a file system is in a sector: a cache writes one before the other. 'fresh': a directory's cluster, cleared. */
+export type WriteKind = 'data' | 'fresh' | 'table' | 'directory';
+
 export interface SectorDevice {
   /** For messages: 'xvda'. */
   readonly name: string;
@@ -10,7 +13,7 @@ export interface SectorDevice {
   readonly readOnly: boolean;
   /** Fills `into` from `sector` on. */
   read(sector: number, into: Uint8Array): void;
-  write(sector: number, from: Uint8Array): void;
+  write(sector: number, from: Uint8Array, kind?: WriteKind): void;
   /** Everything written before is on the medium when this returns. */
   flush(): void;
 }

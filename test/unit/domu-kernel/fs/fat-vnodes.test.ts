@@ -102,6 +102,7 @@ describe('a FAT volume', () => {
       if (op === 'write') seen.push(text(mounted(new MemoryDisk(disk.bytes.slice())).readFile('config')));
     };
     volume.root.rename('config.new', volume.root, 'config');
+    volume.sync();
     disk.fault = undefined;
     seen.push(text(mounted(new MemoryDisk(disk.bytes.slice())).readFile('config')));
     expect([...new Set(seen)]).toEqual(['old', 'new!']);
@@ -137,7 +138,7 @@ describe('a FAT volume', () => {
 
   it('is not written to where it is read-only', () => {
     const disk = emptyFat(12);
-    mounted(disk).writeFile('f', bytes('x'));
+    mounted(disk).writeFile('f', bytes('x'), true);
     disk.readOnly = true;
     disk.writes = 0;
     const volume = mounted(disk);

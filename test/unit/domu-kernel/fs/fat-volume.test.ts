@@ -32,6 +32,7 @@ describe('FAT volume', () => {
     const big = pattern(300_001);
     volume.writeFile('/hello.txt', bytes('hello'));
     volume.writeFile('/a longer name, Ünïcödé.bin', big);
+    volume.sync();
     for (const v of [volume, mounted(disk)]) {
       expect(text(v.readFile('hello.txt'))).toBe('hello');
       expect(sameBytes(v.readFile('/A LONGER NAME, ünïcödé.bin'), big)).toBe(true);
@@ -152,9 +153,12 @@ describe('FAT volume', () => {
     volume.appendFile('notes.txt', bytes('first\n'));
     expect(disk.flushes).toBe(0);
     volume.appendFile('notes.txt', bytes('second\n'), true);
-    expect(disk.flushes).toBe(1);
+    // One for the data and the FAT, one for the directory that leads there.
+    expect(disk.flushes).toBe(2);
+    volume.appendFile('notes.txt', bytes('third\n'), true);
+    expect(disk.flushes).toBe(3);
     const afterPowerCut = mounted(new MemoryDisk(disk.medium.slice()));
-    expect(text(afterPowerCut.readFile('notes.txt'))).toBe('first\nsecond\n');
+    expect(text(afterPowerCut.readFile('notes.txt'))).toBe('first\nsecond\nthird\n');
   });
 
   it('reports a flush that failed, and a write that failed, with the disk error', () => {
@@ -167,7 +171,7 @@ describe('FAT volume', () => {
     disk.fault = op => {
       if (op === 'write') throw new XenError('EIO', 'xvda: write failed');
     };
-    expect(() => volume.writeFile('b', pattern(10_000))).toThrow(/write failed/);
+    expect(() => volume.writeFile('b', pattern(10_000), true)).toThrow(/write failed/);
     disk.fault = undefined;
     volume.writeFile('c', bytes('works again'));
     expect(text(volume.readFile('c'))).toBe('works again');
@@ -188,7 +192,7 @@ describe('FAT volume', () => {
 
   it('refuses writes to a read-only disk with EROFS', () => {
     const disk = formattedDisk();
-    mounted(disk).writeFile('f', bytes('x'));
+    mounted(disk).writeFile('f', bytes('x'), true);
     disk.readOnly = true;
     const volume = mounted(disk);
     expect(text(volume.readFile('f'))).toBe('x');
@@ -236,11 +240,15 @@ describe('FAT volume', () => {
           }
           break;
         default:
-          if (random(10) === 0) volume = mounted(disk);
+          if (random(10) === 0) {
+            volume.sync();
+            volume = mounted(disk);
+          }
       }
       if (old && model.has(name)) expect(sameBytes(volume.readFile(name), model.get(name))).toBe(true);
     }
     expect(names(volume)).toEqual([...model.keys()].sort());
+    volume.sync();
     for (const [name, data] of model) expect(sameBytes(mounted(disk).readFile(name), data)).toBe(true);
   });
 });

@@ -19,6 +19,7 @@ function populated(): MemoryDisk {
   volume.mkdir('dir/deeper', true);
   for (let i = 0; i < 8; i++) volume.writeFile(`dir/a long file name ${i}.txt`, new Uint8Array(i * 3000).fill(i));
   volume.writeFile('dir/deeper/x', new Uint8Array(100));
+  volume.sync();
   return disk;
 }
 /** Everything a program may do, on whatever is there. */

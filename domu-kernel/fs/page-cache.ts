@@ -1,0 +1,263 @@
+// What is kept of a disk, and what is not on it yet. Writes are collected and reach the disk in an order in which a guest
+// that ends at any moment leaves a FAT volume behind that can be repaired without losing what a sync has promised.
+import type { SectorDevice, WriteKind } from './sector-device.ts';
+
+const PAGE = 4096;
+/** Pages fetched ahead of a reader that goes on where it was: twice as many each time. */
+const AHEAD_MIN = 4;
+const AHEAD_MAX = 32;
+/** Bytes the disk is given with one call. */
+const RUN = 256 << 10;
+/** Of the cache, what may be waiting to be written. */
+const DIRTY_SHARE = 4;
+
+/** A bit for each of its sectors in every mask. A sector is dirty as one kind. */
+class Page {
+  readonly bytes = new Uint8Array(PAGE);
+  valid = 0;
+  touched = false;
+  readonly dirty: Record<WriteKind, number> = { data: 0, fresh: 0, table: 0, directory: 0 };
+
+  get dirtyMask(): number {
+    const { data, fresh, table, directory } = this.dirty;
+    return data | fresh | table | directory;
+  }
+}
+
+export class PageCache implements SectorDevice {
+  readonly name: string;
+  readonly sectorSize: number;
+  readonly sectors: number;
+  readonly readOnly: boolean;
+  private readonly device: SectorDevice;
+  private readonly perPage: number;
+  private readonly capacity: number;
+  private readonly pages = new Map<number, Page>();
+  private readonly dirtyPages = new Map<number, Page>();
+  /** Written to the disk, which has not been told to keep them yet. */
+  private readonly unflushed = new Set<WriteKind>();
+  private keepsOrder = false;
+  private expected = -1;
+  private ahead = AHEAD_MIN;
+
+  constructor(device: SectorDevice, bytes = 1 << 20) {
+    this.device = device;
+    this.name = device.name;
+    this.sectorSize = device.sectorSize;
+    this.sectors = device.sectors;
+    this.readOnly = device.readOnly;
+    this.perPage = Math.max(1, PAGE / device.sectorSize);
+    this.capacity = Math.max(2 * AHEAD_MAX, Math.floor(bytes / PAGE));
+  }
+
+  get isDirty(): boolean {
+    return this.dirtyPages.size > 0;
+  }
+
+  read(sector: number, into: Uint8Array): void {
+    const count = into.length / this.sectorSize;
+    for (let done = 0; done < count; ) {
+      const at = sector + done;
+      const n = Math.floor(at / this.perPage);
+      const from = at % this.perPage;
+      const take = Math.min(count - done, this.perPage - from);
+      const page = this.valid(n, maskOf(from, take), Math.ceil((from + count - done) / this.perPage));
+      const start = from * this.sectorSize;
+      into.set(page.bytes.subarray(start, start + take * this.sectorSize), done * this.sectorSize);
+      done += take;
+    }
+  }
+
+  write(sector: number, from: Uint8Array, kind: WriteKind = 'data'): void {
+    if (this.keepsOrder && kind === 'directory' && this.otherDirectoryIsDirty(sector)) this.flush();
+    const count = from.length / this.sectorSize;
+    for (let done = 0; done < count; ) {
+      const at = sector + done;
+      const n = Math.floor(at / this.perPage);
+      const offset = at % this.perPage;
+      const take = Math.min(count - done, this.perPage - offset);
+      const page = this.pages.get(n) ?? this.add(n);
+      page.bytes.set(from.subarray(done * this.sectorSize, (done + take) * this.sectorSize), offset * this.sectorSize);
+      const mask = maskOf(offset, take);
+      page.valid |= mask;
+      mark(page, mask, kind);
+      this.dirtyPages.set(n, page);
+      done += take;
+    }
+    if (this.dirtyPages.size <= this.capacity / DIRTY_SHARE) return;
+    // What files hold may be written whenever there is time; all else has its place in the order.
+    this.writeOut('data');
+    if (this.dirtyPages.size > this.capacity / DIRTY_SHARE) this.flush();
+  }
+
+  /**
+   * Everything written is on the medium when this returns, or, with `dataOnly`, all but directories.
+   *
+   * order: clusters of directories are cleared before the FAT leads to them, or what they held before would be names. The
+   * FAT leads to clusters before directory entries do, or two files would have them.
+   */
+  flush(dataOnly = false): void {
+    this.writeOut('fresh');
+    this.writeOut('data');
+    if (this.unflushed.has('fresh')) this.barrier();
+    this.writeOut('table');
+    if (!dataOnly) {
+      if (this.unflushed.has('table') && this.has('directory')) this.barrier();
+      this.writeOut('directory');
+    }
+    this.barrier();
+  }
+
+  /** Directory sectors that `act` writes are on the medium in its order. */
+  inOrder<T>(act: () => T): T {
+    this.keepsOrder = true;
+    try {
+      return act();
+    } finally {
+      this.keepsOrder = false;
+    }
+  }
+
+  private barrier(): void {
+    this.device.flush();
+    this.unflushed.clear();
+  }
+  private has(kind: WriteKind): boolean {
+    for (const page of this.dirtyPages.values()) if (page.dirty[kind] !== 0) return true;
+    return false;
+  }
+  private otherDirectoryIsDirty(sector: number): boolean {
+    const own = Math.floor(sector / this.perPage);
+    for (const [n, page] of this.dirtyPages) {
+      const except = n === own ? maskOf(sector % this.perPage, 1) : 0;
+      if ((page.dirty.directory & ~except) !== 0) return true;
+    }
+    return false;
+  }
+
+  /** What fails stays dirty, and is tried again with the next flush. */
+  private writeOut(kind: WriteKind): void {
+    const { perPage, sectorSize } = this;
+    const numbers = [...this.dirtyPages].filter(([, page]) => page.dirty[kind] !== 0).map(([n]) => n);
+    if (numbers.length === 0) return;
+    numbers.sort((a, b) => a - b);
+    let run: { sector: number; parts: Uint8Array[]; length: number; end: number } | undefined;
+    let written: (() => void)[] = [];
+    const put = (): void => {
+      if (!run) return;
+      this.device.write(
+        run.sector,
+        run.parts.length === 1 && run.parts[0] ? run.parts[0] : joined(run.parts, run.length),
+      );
+      this.unflushed.add(kind);
+      for (const done of written) done();
+      written = [];
+      run = undefined;
+    };
+    for (const n of numbers) {
+      const page = this.dirtyPages.get(n);
+      if (!page) continue;
+      const mask = page.dirty[kind];
+      for (let first = 0; first < perPage; ) {
+        if ((mask & (1 << first)) === 0) {
+          first++;
+          continue;
+        }
+        let end = first;
+        while (end < perPage && (mask & (1 << end)) !== 0) end++;
+        const sector = n * perPage + first;
+        const part = page.bytes.subarray(first * sectorSize, end * sectorSize);
+        if (run && (run.end !== sector || run.length + part.length > RUN)) put();
+        run ??= { sector, parts: [], length: 0, end: sector };
+        run.parts.push(part);
+        run.length += part.length;
+        run.end = sector + end - first;
+        const bits = maskOf(first, end - first);
+        written.push(() => this.clean(n, page, kind, bits));
+        first = end;
+      }
+    }
+    put();
+  }
+  private clean(n: number, page: Page, kind: WriteKind, bits: number): void {
+    page.dirty[kind] &= ~bits;
+    if (page.dirtyMask === 0) this.dirtyPages.delete(n);
+  }
+
+  /** The page, with these sectors in it. `wanted`: pages from here on that the reader asks for now. */
+  private valid(n: number, mask: number, wanted: number): Page {
+    const held = this.pages.get(n);
+    if (held && (held.valid & mask) === mask) {
+      held.touched = true;
+      return held;
+    }
+    const last = Math.ceil(this.sectors / this.perPage);
+    if (n === this.expected) this.ahead = Math.min(2 * this.ahead, AHEAD_MAX);
+    else this.ahead = AHEAD_MIN;
+    // The first miss of all may be anywhere; one that follows another goes on.
+    const most = Math.min(n === this.expected ? wanted + this.ahead : wanted, RUN / PAGE, last - n);
+    let count = 1;
+    if (!held) while (count < most && !this.pages.has(n + count)) count++;
+    this.fetch(n, count);
+    this.expected = n + count;
+    const page = this.pages.get(n);
+    if (!page) throw new Error(`page ${n} is not there`);
+    return page;
+  }
+  private fetch(first: number, count: number): void {
+    const { perPage, sectorSize } = this;
+    const sector = first * perPage;
+    const bytes = new Uint8Array(Math.min(count * perPage, this.sectors - sector) * sectorSize);
+    this.device.read(sector, bytes);
+    for (let i = 0; i < count; i++) {
+      const page = this.pages.get(first + i) ?? this.add(first + i);
+      const there = Math.min(perPage, this.sectors - (first + i) * perPage);
+      for (let s = 0; s < there; s++) {
+        // invariant: a sector that is valid may be newer than the disk's.
+        if ((page.valid & (1 << s)) !== 0) continue;
+        const at = (i * perPage + s) * sectorSize;
+        page.bytes.set(bytes.subarray(at, at + sectorSize), s * sectorSize);
+      }
+      page.valid |= maskOf(0, there);
+    }
+    const page = this.pages.get(first);
+    if (page) page.touched = true;
+  }
+  private add(n: number): Page {
+    this.evict();
+    const page = new Page();
+    this.pages.set(n, page);
+    return page;
+  }
+  /** Who was used since the last time round is passed over once, what is dirty always. */
+  private evict(): void {
+    let tries = this.pages.size;
+    for (const [n, page] of this.pages) {
+      if (this.pages.size < this.capacity || tries-- === 0) return;
+      this.pages.delete(n);
+      if (!page.touched && page.dirtyMask === 0) continue;
+      page.touched = false;
+      this.pages.set(n, page);
+    }
+  }
+}
+
+const maskOf = (first: number, count: number): number => ((1 << count) - 1) << first;
+
+function mark(page: Page, mask: number, kind: WriteKind): void {
+  const { dirty } = page;
+  // What goes into a directory's cluster that was just cleared is part of the clearing.
+  const fresh = kind === 'directory' ? dirty.fresh & mask : 0;
+  for (const other of ['data', 'fresh', 'table', 'directory'] as const) dirty[other] &= ~mask;
+  dirty[kind] |= mask & ~fresh;
+  dirty.fresh |= fresh;
+}
+function joined(parts: readonly Uint8Array[], length: number): Uint8Array {
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
