@@ -7,6 +7,8 @@ export interface Driven {
   step(): 'progress' | 'idle';
   /** Sleep until the next event or deadline. */
   block(): void;
+  /** After a step: promise jobs are to have their turn now, whatever else there is to do. */
+  endsTurn?(): boolean;
 }
 
 /** Returns at once: the thread's event loop goes on with it for ever. */
@@ -30,6 +32,9 @@ const STEPS_PER_TURN = 256;
 
 /** True when there was anything to do. */
 export function stepUntilIdle(kernel: Driven): boolean {
-  for (let n = 0; n < STEPS_PER_TURN; n++) if (kernel.step() === 'idle') return n > 0;
+  for (let n = 0; n < STEPS_PER_TURN; n++) {
+    if (kernel.step() === 'idle') return n > 0;
+    if (kernel.endsTurn?.()) return true;
+  }
   return true;
 }

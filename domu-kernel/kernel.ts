@@ -5,9 +5,10 @@ import {
   type Gfn,
   type GuestStartInfo,
   type Log,
+  moduleBytes,
+  PAGE_SIZE,
   RingTransport,
   readKey,
-  readModule,
   readStartInfo,
   SCHEDOP_shutdown,
   SHUTDOWN_crash,
@@ -32,12 +33,14 @@ import { FatVolume } from './fs/fat-volume.ts';
 import { ReadOnlyDevice } from './fs/sector-device.ts';
 import { GuestClock } from './guest-clock.ts';
 import { freeFrames, reclaimModule } from './memory-frames.ts';
+import { processTable } from './process/process-table.ts';
 import type { ProgramModule } from './program.ts';
 import { watchAvailability } from './smp/hotplug.ts';
 import { Processors } from './smp/processors.ts';
 import { pressSysrq, type SysrqActions, watchSysrq } from './sysrq.ts';
 import { Tasks } from './tasks.ts';
 import { type Timers, vcpuTimers } from './timers.ts';
+import type { Userland } from './userland.ts';
 import { Watchdog } from './watchdog.ts';
 
 export interface KernelOptions {
@@ -54,10 +57,19 @@ export interface KernelOptions {
 
 /** How long the shutdown hooks of a program may take together. */
 const HOOKS_MS = 10_000;
+/** What is kept of a disk: so much of the domain's memory, within bounds. It lies outside of that memory. */
+const CACHE_SHARE = 16;
+const CACHE_MIN = 1 << 20;
+const CACHE_MAX = 16 << 20;
+/** How long what was written may be the guest's alone, where nobody asks for a sync. */
+const WRITE_BACK_MS = 1000;
 /** How long a dying guest waits for its last words to be read. */
 const LAST_WORDS_NS = 200e6;
 
 export type ShutdownHook = () => unknown;
+
+const earlier = (a: number | undefined, b: number | undefined): number | undefined =>
+  a === undefined || (b !== undefined && b < a) ? b : a;
 
 export class Kernel implements Blocking {
   readonly vcpu: Vcpu;
@@ -80,6 +92,8 @@ export class Kernel implements Blocking {
   /** As the toolstack called it. */
   name = '';
   root: FatVolume | undefined;
+  /** Of a domain that runs processes. */
+  userland: Userland | undefined;
   /** With xen.fifo_events: what the other vCPUs begin to hear events with. */
   fifoDirectory: Gfn | undefined;
   private readonly balloon: Balloon;
@@ -90,6 +104,7 @@ export class Kernel implements Blocking {
   private readonly storms: StormGuard;
   /** There was work of a peer's since the last sleep. */
   private found = false;
+  private stepped = false;
   private readonly hooks: ShutdownHook[] = [];
   private ending = false;
 
@@ -175,15 +190,21 @@ export class Kernel implements Blocking {
     FatVolume.format(disk, this.mountOptions, label);
   }
   private get mountOptions() {
-    return { module: this.fatFs(), wallMs: () => this.clock.wallMs() };
+    return {
+      module: this.fatFs(),
+      wallMs: () => this.clock.wallMs(),
+      cacheBytes: Math.min(Math.max((this.info.nr_pages * PAGE_SIZE) / CACHE_SHARE, CACHE_MIN), CACHE_MAX),
+      onDirty: (volume: FatVolume) => this.timers.after(WRITE_BACK_MS, () => volume.writeBack()),
+    };
   }
 
-  /** The program's text; undefined when the domain was built without one. */
-  programText(): string | undefined {
-    const text = readModule(this.vcpu, this.info);
-    // It lives in the JavaScript engine from here on, unless other vCPUs will read it; its frames can hold rings.
-    if (this.vcpu.layout.maxVcpus === 1) reclaimModule(this.info, this.vcpu.frames);
-    return text;
+  /** What the domain was built with, in its memory: valid until `releaseModule`. */
+  module(): Uint8Array | undefined {
+    return moduleBytes(this.vcpu, this.info);
+  }
+  /** It lives in the JavaScript engine from here on; its frames can hold rings. */
+  releaseModule(): void {
+    reclaimModule(this.info, this.vcpu.frames);
   }
 
   // ---- running ----
@@ -193,7 +214,12 @@ export class Kernel implements Blocking {
     let progress = this.stepDrivers() === 'progress';
     if (this.timers.expire()) progress = true;
     if (this.tasks.step() === 'progress') progress = true;
-    return progress ? 'progress' : 'idle';
+    this.stepped = this.userland?.step() === 'progress';
+    return progress || this.stepped ? 'progress' : 'idle';
+  }
+  /** Processes have had a slice or so. */
+  endsTurn(): boolean {
+    return this.stepped;
   }
   /** The part that runs none of the program's code. */
   private stepDrivers(): 'progress' | 'idle' {
@@ -211,13 +237,11 @@ export class Kernel implements Blocking {
   }
   /** Have the hypervisor wake us at the next deadline. */
   arm(): void {
-    this.timers.arm(this.driversDeadline());
+    this.timers.arm(earlier(this.driversDeadline(), this.userland?.processes.deadline()));
     this.armLook();
   }
   private driversDeadline(): number | undefined {
-    const devices = this.devices.deadline();
-    const poke = this.watchdog?.deadline;
-    return poke === undefined || (devices !== undefined && devices < poke) ? devices : poke;
+    return earlier(this.devices.deadline(), this.watchdog?.deadline);
   }
   /** A peer that does not notify, or a notification that is lost, costs a second and not the device. */
   private armLook(): void {
@@ -233,12 +257,14 @@ export class Kernel implements Blocking {
     this.found = false;
     this.sleep(until);
   }
-  /** A driver of its own for calls that return with their answer. The program's timers and tasks wait. */
+  /** A driver of its own for calls that return with their answer. The program's timers and tasks wait; processes run. */
   waitUntil(condition: () => boolean): void {
     while (!condition()) {
       if (this.stepDrivers() !== 'idle' || condition()) continue;
+      const processes = this.userland?.processes;
+      if (processes?.stepNested() === 'progress') continue;
       // A timer that is due is nothing to wake for: it would be due again at once.
-      this.timers.armFor(this.driversDeadline());
+      this.timers.armFor(earlier(this.driversDeadline(), processes?.nestedDeadline()));
       this.armLook();
       this.rest();
     }
@@ -265,10 +291,16 @@ export class Kernel implements Blocking {
       });
     });
     await Promise.race([this.runHooks(), late]);
+    this.userland?.processes.killAll();
     this.sync('shutdown');
     this.stop(request === 'reboot' ? SHUTDOWN_reboot : SHUTDOWN_poweroff);
   }
   private sync(who: string): void {
+    try {
+      this.userland?.mounts.sync();
+    } catch (error) {
+      this.log.error(`${who}: ${error instanceof Error ? error.message : error}`);
+    }
     for (const [disk, volume] of this.volumes) {
       try {
         if (!disk.readOnly) volume.sync();
@@ -295,6 +327,7 @@ export class Kernel implements Blocking {
       const free = this.vcpu.frames.available;
       return `Mem-Info: ${nr_pages} pages RAM, ${free} pages free, ${this.volumes.size} volumes mounted`;
     },
+    tasks: () => (this.userland ? processTable(this.userland.processes.list()) : 'no processes'),
     sync: () => {
       this.sync('sysrq');
       this.console.write('Emergency Sync complete\n');

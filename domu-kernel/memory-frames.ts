@@ -20,6 +20,35 @@ export function usedFrames(info: GuestStartInfo): Range[] {
   ];
 }
 
+/** Frames that stay free for the kernel's rings and buffers. */
+const RESERVE = 64;
+
+/** Free frames taken out of use for what lies outside of the domain's RAM: WebAssembly's pages, files in memory. */
+export class FrameCharge {
+  readonly #free: FrameAllocator;
+  readonly #taken = new FrameAllocator(0, 0);
+
+  constructor(free: FrameAllocator) {
+    this.#free = free;
+  }
+  /** False, and nothing changes, when there are not so many. */
+  take(count: number): boolean {
+    return this.#free.available - RESERVE >= count && move(this.#free, this.#taken, count);
+  }
+  give(count: number): void {
+    if (!move(this.#taken, this.#free, count)) throw new Error(`${count} frames that were not taken`);
+  }
+}
+function move(from: FrameAllocator, to: FrameAllocator, count: number): boolean {
+  for (let missing = count; missing > 0; ) {
+    const run = from.takeLowest(missing);
+    if (run === undefined) return false;
+    to.free(run.first, run.count);
+    missing -= run.count;
+  }
+  return true;
+}
+
 /** An allocator over all RAM that nothing above lies in. */
 export function freeFrames(info: GuestStartInfo): FrameAllocator {
   const free = new FrameAllocator(0, 0);

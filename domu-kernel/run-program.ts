@@ -1,9 +1,13 @@
 // The program of a domain, from its text to its end.
+import { isArchive } from './fs/archive.ts';
 import { GUEST_GLOBALS, guestGlobals } from './globals.ts';
 import { guestApi, type Xenolith } from './guest-api/api.ts';
 import type { Kernel } from './kernel.ts';
 import { compileProgram, type Main } from './program.ts';
 import init from './programs/init.ts';
+import { archiveRoot, hasInit, startUserland } from './start-userland.ts';
+
+const decoder = new TextDecoder();
 
 export interface RunningProgram {
   /** What must not be Node's own for code that reaches past the program's names to globalThis. */
@@ -14,9 +18,18 @@ export interface RunningProgram {
 
 /** Make everything ready for the program, or for init where the domain has none; what it returns runs it. */
 export function loadProgram(kernel: Kernel): () => RunningProgram {
+  const module = kernel.module();
+  if (module && isArchive(module)) return () => running(startUserland(kernel, archiveRoot(kernel, module)));
+  const text = module && decoder.decode(module.slice());
+  // Other vCPUs will read it.
+  if (kernel.vcpu.layout.maxVcpus === 1) kernel.releaseModule();
+  if (text !== undefined) return runText(kernel, compiled(text));
+  return () => (hasInit(kernel) ? running(startUserland(kernel)) : runText(kernel, () => init as Main)());
+}
+/** The domain lives as long as its first process. */
+const running = (ended: Promise<unknown>): RunningProgram => ({ globals: {}, ended });
+function runText(kernel: Kernel, program: ReturnType<typeof compiled>): () => RunningProgram {
   const api = guestApi(kernel);
-  const text = kernel.programText();
-  const program = text === undefined ? () => init as Main : compiled(text);
   return () => run(kernel, api, program);
 }
 /** A text that cannot be compiled fails where it would run: there is a console by then that can say so. */

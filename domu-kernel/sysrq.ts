@@ -8,6 +8,8 @@ export interface SysrqActions {
   reboot(): void;
   poweroff(): void;
   memory(): string;
+  /** The processes, a line each. */
+  tasks(): string;
   /** Everything written so far onto the disks. */
   sync(): void;
 }
@@ -23,6 +25,7 @@ const KEYS: ReadonlyMap<string, Key> = new Map([
   ['m', { help: 'show-memory-usage(m)', says: 'Show Memory', run: (actions, say) => say(actions.memory()) }],
   ['o', { help: 'poweroff(o)', says: 'Power Off', run: actions => actions.poweroff() }],
   ['s', { help: 'sync(s)', says: 'Emergency Sync', run: actions => actions.sync() }],
+  ['t', { help: 'show-task-states(t)', says: 'Show State', run: (actions, say) => say(actions.tasks()) }],
 ]);
 
 export function pressSysrq(letter: string, actions: SysrqActions, say: (line: string) => void): void {

@@ -65,7 +65,12 @@ export function readStartInfo({ memory, layout, domid }: Vcpu): GuestStartInfo {
 }
 
 /** The program's text; undefined when there is no ramdisk. */
-export function readModule({ memory }: Vcpu, { module }: GuestStartInfo): string | undefined {
+export function readModule(vcpu: Vcpu, info: GuestStartInfo): string | undefined {
+  const bytes = moduleBytes(vcpu, info);
+  return bytes && decoder.decode(bytes.slice());
+}
+/** What the domain builder has loaded as its ramdisk, in the domain's memory; undefined when there is none. */
+export function moduleBytes({ memory }: Vcpu, { module }: GuestStartInfo): Uint8Array | undefined {
   if (!module) return undefined;
   let { address, length } = module;
   if (length >= xenolith_image.size && memory.view.getUint32(address, true) === XENOLITH_IMAGE_MAGIC) {
@@ -74,7 +79,7 @@ export function readModule({ memory }: Vcpu, { module }: GuestStartInfo): string
     address += xenolith_image.size;
     length = inner;
   }
-  return decoder.decode(memory.bytes.slice(address, address + length));
+  return memory.bytes.subarray(address, address + length);
 }
 
 function text(bytes: Uint8Array, at: number, room: number): string {

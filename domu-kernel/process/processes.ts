@@ -11,6 +11,8 @@ export const SLICE_NS = 5e6;
 const PATIENCE_NS = 4 * SLICE_NS;
 const MAX_PROCESSES = 1024;
 const MAX_PID = 32_768;
+/** Turns of a step: the drivers come before more. */
+const TURNS = 16;
 /** Processes that run while one waits for a disk: each takes room of the same stack. */
 const MAX_NESTED = 2;
 
@@ -78,6 +80,10 @@ export class Processes {
   list(): Process[] {
     return [...this.#table.values()].sort((a, b) => a.pid - b.pid);
   }
+  /** Whatever becomes of it: the domain ends. Init goes on. */
+  killAll(): void {
+    for (const process of this.list()) if (process !== this.init) this.kill(process, 'SIGKILL');
+  }
   /** Those of a group that have not ended. */
   group(pgid: number): Process[] {
     return this.list().filter(process => process.pgid === pgid && process.state !== 'zombie');
@@ -103,20 +109,24 @@ export class Processes {
     this.#expire(began);
     let next = this.#next(began);
     if (next === undefined) return 'idle';
-    // Each has a turn at most: the drivers come before a second one.
-    let turns = this.#woken.length + this.#spent.length;
-    while (next !== undefined) {
+    for (let turns = 1; next !== undefined; turns++) {
       this.#turn(next);
       const now = this.#clock.now();
-      if (turns-- === 0 || now - began >= SLICE_NS / 2) break;
+      if (turns === TURNS || now - began >= SLICE_NS / 2) break;
       next = this.#next(now);
     }
     return 'progress';
   }
   /** The same while the process that runs waits for a disk. */
   stepNested(): 'progress' | 'idle' {
-    if (this.#running.length > MAX_NESTED) return 'idle';
-    return this.step();
+    return this.#mayNest ? this.step() : 'idle';
+  }
+  get #mayNest(): boolean {
+    return this.#running.length <= MAX_NESTED;
+  }
+  /** When stepNested may have something to do next, ns. */
+  nestedDeadline(): number | undefined {
+    return this.#mayNest ? this.deadline() : undefined;
   }
   /** When a process is to be woken next, ns. */
   deadline(): number | undefined {

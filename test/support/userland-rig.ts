@@ -5,6 +5,7 @@ import { MountTable } from '../../domu-kernel/fs/mount-table.ts';
 import type { Process } from '../../domu-kernel/process/process.ts';
 import { Shell } from '../../domu-kernel/shell/shell.ts';
 import { Userland } from '../../domu-kernel/userland.ts';
+import type { SocketStack } from '../../domu-kernel/wasi/socket.ts';
 import { rigTmpfs } from './wasi-rig.ts';
 
 const decoder = new TextDecoder();
@@ -14,6 +15,7 @@ export interface UserlandRigOptions {
   readonly frames?: number;
   /** Time passes by itself. */
   readonly clock?: Clock;
+  readonly sockets?: SocketStack;
 }
 
 export class UserlandRig {
@@ -29,8 +31,8 @@ export class UserlandRig {
   readonly shutdowns: string[] = [];
   private typed: (bytes: Uint8Array) => void = () => {};
 
-  constructor({ frames = 16_384, clock }: UserlandRigOptions = {}) {
-    this.clock = clock ?? { now: () => this.ns, wallMs: () => this.ns / 1e6 };
+  constructor({ frames = 16_384, clock, sockets }: UserlandRigOptions = {}) {
+    this.clock = clock ?? { now: () => (this.ns += 5000), wallMs: () => this.ns / 1e6 };
     this.frames = new FrameAllocator(1, 1 + frames);
     this.mounts = new MountTable(rigTmpfs(this.clock));
     const log: Log = { info() {}, warn() {}, error() {} };
@@ -39,6 +41,7 @@ export class UserlandRig {
       clock: this.clock,
       frames: this.frames,
       mounts: this.mounts,
+      sockets,
       random: into => into.fill(4),
       log,
       console: {
@@ -83,7 +86,6 @@ export class UserlandRig {
     const late = Date.now() + 30_000;
     for (let turns = 0; !until(); turns++) {
       if (turns % 1000 === 999 && Date.now() > late) throw new Error(`it comes to no end: ${this.screen.slice(-2000)}`);
-      this.ns += 10_000;
       if (this.userland.step() === 'progress') continue;
       const deadline = this.userland.processes.deadline();
       if (!timed || deadline === undefined) return;

@@ -4,12 +4,16 @@ import { LineEditor } from './line-editor.ts';
 import { HvcStats } from './stats.ts';
 import { HvcWorker } from './worker.ts';
 
+/** Lines kept for dmesg. */
+const MAX_MESSAGES = 500;
 const encoder = new TextEncoder();
 
 export class Hvc {
   readonly stats = new HvcStats();
   /** The kernel's own lines. */
   readonly log: Log;
+  /** The last of those lines, also what is only information. */
+  readonly messages: string[] = [];
   private readonly worker: HvcWorker;
   private readonly editor: LineEditor;
 
@@ -25,8 +29,14 @@ export class Hvc {
     );
     this.worker.onInput = bytes => this.editor.input(bytes);
     vcpu.events.on(info.port, () => void this.worker.step());
-    const line = (level: string) => (text: string) => this.write(`xenolith: ${level}${text}\n`);
-    this.log = { info: debug ? line('') : () => {}, warn: line('warning: '), error: line('error: ') };
+    const line =
+      (level: string, shown = true) =>
+      (text: string): void => {
+        this.messages.push(`${level}${text}\n`);
+        if (this.messages.length > MAX_MESSAGES) this.messages.shift();
+        if (shown) this.write(`xenolith: ${level}${text}\n`);
+      };
+    this.log = { info: line('', debug), warn: line('warning: '), error: line('error: ') };
   }
 
   /** Terminals want a carriage return before each line feed. */

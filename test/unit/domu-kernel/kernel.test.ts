@@ -317,7 +317,7 @@ describe('a key of xl sysrq', () => {
     await press(guest.domid, 's');
     await guest.says('Emergency Sync complete');
     await press(guest.domid, 'h');
-    await guest.says('sysrq: HELP : reboot(b) crash(c) show-memory-usage(m) poweroff(o) sync(s)');
+    await guest.says('sysrq: HELP : reboot(b) crash(c) show-memory-usage(m) poweroff(o) sync(s) show-task-states(t)');
     const [info] = await host.run(host.toolstack.list(guest.domid));
     expect(info).toMatchObject({ shutdown: false });
   });

@@ -1,0 +1,97 @@
+// The first process: starts what the root file system or the command line says, has orphans, and ends with its code.
+import { INIT_CONFIG_PATH, type InitConfig, MAX_INIT_CONFIG, messageOf, parseInitConfig, XenError } from '#pvbus';
+import { makeDirectory } from '../fs/path-operations.ts';
+import { NOT_FOUND } from '../process/exec.ts';
+import { exitNumber, type Process } from '../process/process.ts';
+import { attempt, readAll, type Waiting, writeText } from '../process/transfer.ts';
+import { Wait } from '../process/wait.ts';
+import type { Userland } from '../userland.ts';
+
+/** What keeps a program from being started, but not what is wrong with the program. */
+const NOT_STARTED = 125;
+
+export class Init {
+  readonly #system: Userland;
+  readonly #self: Process;
+
+  constructor(system: Userland, self: Process) {
+    this.#system = system;
+    this.#self = self;
+  }
+
+  /** `path`: the program that the command line names. Returns its code. */
+  *run(path: string | undefined): Waiting<number> {
+    const { terminal } = this.#system;
+    try {
+      if (path !== undefined) return yield* this.#program({ argv: [path] });
+      if (yield* this.#has(INIT_CONFIG_PATH)) return yield* this.#configured(yield* this.#config());
+      for (const first of ['/init', '/sbin/init'])
+        if (yield* this.#has(first)) return yield* this.#program({ argv: [first] });
+      if (yield* this.#has('/etc/rc')) return yield* this.#program({ argv: ['sh', '/etc/rc'] });
+      return yield* this.#program({ argv: ['sh'] });
+    } catch (error) {
+      if (!(error instanceof XenError)) throw error;
+      yield* writeText(terminal, `init: ${messageOf(error)}\n`);
+      return error.code === 'ENOENT' ? NOT_FOUND : NOT_STARTED;
+    }
+  }
+  *#has(path: string): Waiting<boolean> {
+    return yield* attempt(() => {
+      try {
+        const file = this.#system.mounts.find(path);
+        file.release();
+        return file.type === 'file';
+      } catch (error) {
+        if (error instanceof XenError && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return false;
+        throw error;
+      }
+    });
+  }
+  *#config(): Waiting<InitConfig> {
+    const file = yield* attempt(() => this.#system.open(INIT_CONFIG_PATH, '<'));
+    try {
+      return parseInitConfig(yield* readAll(file, MAX_INIT_CONFIG));
+    } finally {
+      file.release();
+    }
+  }
+  *#configured(config: InitConfig): Waiting<number> {
+    for (const { disk, path } of config.mounts ?? []) yield* this.#mount(disk, path);
+    return yield* this.#program(config);
+  }
+  *#mount(disk: string, path: string): Waiting<void> {
+    const { mounts, machine } = this.#system;
+    const names = path.split('/').filter(Boolean);
+    for (let n = 1; n <= names.length; n++) {
+      const directory = `/${names.slice(0, n).join('/')}`;
+      try {
+        yield* attempt(() => makeDirectory(mounts, { path: directory }));
+      } catch (error) {
+        if (!(error instanceof XenError) || error.code !== 'EEXIST') throw error;
+      }
+    }
+    yield* attempt(() => mounts.mount(path, machine.fileSystem(undefined, disk, false)));
+  }
+
+  /** Starts it with the terminal, and waits for it; whoever else becomes a child of this is only reaped. */
+  *#program({ argv, env, cwd }: Pick<InitConfig, 'argv'> & Partial<InitConfig>): Waiting<number> {
+    const { processes, terminal } = this.#system;
+    const self = this.#self;
+    const all = new Map([...self.env, ...Object.entries(env ?? {})]);
+    const directory = cwd ?? '/';
+    all.set('PWD', directory);
+    const stdio = [terminal, terminal, terminal] as const;
+    const child = this.#system.spawn({ argv, env: all, cwd: directory, stdio, parent: self });
+    terminal.foreground = child.pgid;
+    for (;;) {
+      for (const other of self.children) {
+        // Nobody is there who could have it go on.
+        if (other.stopped && other === child) processes.kill(other, 'SIGCONT');
+        if (other.status === undefined) continue;
+        const status = processes.reap(other);
+        if (other === child) return exitNumber(status);
+      }
+      yield new Wait([self.childChanged]);
+    }
+  }
+}
