@@ -84,6 +84,8 @@ export const pvcallsConfig = record({
   listen: listOf(record({ host: integer(0, 65_535), guest: integer(1, 65_535) }), 256),
   /** Host loopback ports that the guest may connect to. */
   connect: listOf(integer(1, 65_535), 256),
+  /** Ours, of `xl run`: unix sockets of the host, each with the port of 127.0.0.1 by which the guest connects to it. */
+  sockets: nullable(listOf(record({ guest: integer(1, 65_535), path: text(107) }), 16)),
 });
 export type PvcallsConfig = Shaped<typeof pvcallsConfig>;
 

@@ -8,6 +8,7 @@
 
 import { diskConfig, domainConfig, vifConfig } from './domain-config.ts';
 import { XenError } from './errors.ts';
+import { initConfig } from './init-config.ts';
 import {
   bytes,
   flag,
@@ -130,6 +131,15 @@ export const domainEnd = record({
 });
 export type DomainEnd = Shaped<typeof domainEnd>;
 
+/** How a domain of `run` ended. */
+export const runEnd = record({
+  /** SHUTDOWN_*; null when somebody destroyed it. */
+  reason: nullable(integer(0, 255)),
+  /** What its first program ended with, if it said so. */
+  exitCode: nullable(integer(0, 255)),
+});
+export type RunEnd = Shaped<typeof runEnd>;
+
 /** Every request, its arguments and its result. Unless said otherwise the result is null. */
 export const TOOLSTACK_OPS = {
   /**
@@ -138,6 +148,13 @@ export const TOOLSTACK_OPS = {
    * EINVAL, ENOMEM, ... `monitor` false: nobody acts on its shutdown (xl create -e).
    */
   create: op({ config: domainConfig, paused: flag, monitor: flag }, record({ domid })),
+  /**
+   * As `create`, and leaves the domain paused; `program` is what its root file system, which the config's ramdisk is, runs
+   * first. Whatever ends this connection ends the domain, and so does the end of dom0's process.
+   */
+  run: op({ config: domainConfig, program: initConfig }, record({ domid })),
+  /** Of a domain of `run`, by its connection: when it has shut down or is gone. It is gone then. */
+  runEnd: op({ domid }, runEnd),
   /** Replies when the domain is gone. `force` allows what is refused otherwise, never domain 0. */
   destroy: op({ domid, force: flag }, nothing),
   pause: op({ domid }, nothing),

@@ -59,6 +59,11 @@ export class ConsoleConnection {
     });
   }
 
+  /** As if it were typed. */
+  send(bytes: Uint8Array): void {
+    this.#socket.write(bytes);
+  }
+
   close(): void {
     this.#socket.destroy();
   }

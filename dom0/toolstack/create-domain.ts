@@ -4,6 +4,7 @@ import {
   type Clock,
   type DomainConfig,
   type Domid,
+  type InitConfig,
   type ToolstackStep,
   XENOLITH_SERVICE_driver_domain,
   XenError,
@@ -27,6 +28,8 @@ export type OnPhase = (phase: string, ms: number) => void;
 export interface CreateOptions {
   readonly paused: boolean;
   readonly monitor: boolean;
+  /** It lives as long as who asked for it, with `program` as the first of its root file system. */
+  readonly run?: { readonly program: InitConfig };
 }
 
 interface CheckedParts {
@@ -160,7 +163,7 @@ class Creation {
     checkConfinement(config, () => this.#parts.xc.confinement());
     const [kernel, ramdisk] = await Promise.all([
       isOwnDriverDomain(config) ? NO_KERNEL : images.load('kernel', config.kernel),
-      config.ramdisk === null ? null : images.load('ramdisk', config.ramdisk),
+      config.ramdisk === null ? null : images.load('ramdisk', config.ramdisk, this.#options.run?.program),
     ]);
     const image = { kernel, ramdisk, cmdline: config.cmdline };
     checkImageFits(image, config.memory * PAGES_PER_MIB);
@@ -269,6 +272,7 @@ class Creation {
       startedAt: clock.now(),
       phase: 'built',
       paused: this.#options.paused,
+      run: this.#options.run !== undefined,
       ended: false,
       acted: false,
     });

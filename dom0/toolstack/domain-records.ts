@@ -14,6 +14,8 @@ export interface DomainRecord {
   /** 'built': only its last step is to come, which is to run unless it was asked to be paused. 'going': its end has begun. */
   readonly phase: 'built' | 'there' | 'going';
   readonly paused: boolean;
+  /** It ends with the connection that asked for it, and with dom0's process. */
+  readonly run: boolean;
   /** Its shutdown has been seen and logged, */
   readonly ended: boolean;
   /** and acted upon. */

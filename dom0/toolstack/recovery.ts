@@ -85,8 +85,9 @@ export class Recovery {
     const { domid, config } = record;
     const { xc, watch, log, records } = this.#parts;
     const coming = records.comings.has(config.name);
-    if (info === undefined || info.dying || record.phase === 'going') {
-      log.warn(`dom${domid}, '${config.name}', was being destroyed, or ended meanwhile: cleared away`);
+    if (info === undefined || info.dying || record.phase === 'going' || record.run) {
+      const why = record.run ? 'ran for somebody whom we have lost' : 'was being destroyed, or ended meanwhile';
+      log.warn(`dom${domid}, '${config.name}', ${why}: cleared away`);
       if (!coming) this.#background(`the end of dom${domid}`, () => this.#actions.destroy(domid));
       return;
     }

@@ -173,6 +173,13 @@ export class ToolstackServer {
         const onPhase = (phase: string, ms: number): void => tell({ event: 'phase', phase, ms });
         return { domid: await toolstack.create(config, { paused, monitor }, onPhase) };
       }
+      case 'run': {
+        const { config, program } = request.args;
+        const onPhase = (phase: string, ms: number): void => tell({ event: 'phase', phase, ms });
+        return { domid: await toolstack.run(config, program, onPhase, connection.gone.signal) };
+      }
+      case 'runEnd':
+        return toolstack.runEnd(asDomid(request.args.domid), connection.gone.signal);
       case 'destroy':
         await toolstack.destroy(asDomid(request.args.domid));
         return null;

@@ -13,8 +13,11 @@ import {
   type Domid,
   type HostEvent,
   type HostInfo,
+  type InitConfig,
   type Log,
   parseBridgePort,
+  parseDecimal,
+  type RunEnd,
   readKey,
   runPaths,
   TopologyNotes,
@@ -216,6 +219,28 @@ export class Toolstack {
     this.#monitor.watch(domid, config, options.monitor);
     this.#created(this.#parts.records.get(domid)!);
     return domid;
+  }
+  /** A domain that lives as long as who asked for it. Paused, so that they can get ready for what it says. */
+  async run(config: DomainConfig, program: InitConfig, onPhase: OnPhase, gone: AbortSignal): Promise<Domid> {
+    const domid = await this.create(config, { paused: true, monitor: false, run: { program } }, onPhase);
+    const end = (): void => {
+      this.#parts.log.info(`dom${domid}, '${config.name}': who ran it has gone`);
+      this.#destroy(domid).catch(error => this.#parts.log.error(`ending dom${domid}: ${error.message}`));
+    };
+    if (gone.aborted) end();
+    else gone.addEventListener('abort', end, { once: true });
+    this.#forgetRun.set(domid, () => gone.removeEventListener('abort', end));
+    return domid;
+  }
+  /** By domid: nobody's end is its end any more. */
+  readonly #forgetRun = new Map<Domid, () => void>();
+  /** Resolves when it is gone. */
+  async runEnd(domid: Domid, gone: AbortSignal): Promise<RunEnd> {
+    if (this.#parts.records.get(domid)?.run !== true) throw new XenError('EINVAL', `dom${domid} was not made by 'run'`);
+    const { reason } = await this.wait(domid, 'shutdown', gone);
+    const code = parseDecimal(await readKey(this.#parts.xs, `${domainPath(domid)}/data/exit-code`), 255);
+    await this.#destroy(domid);
+    return { reason, exitCode: code ?? null };
   }
   #created({ domid, config }: DomainRecord): void {
     const { records, ledger } = this.#parts;
@@ -480,6 +505,8 @@ export class Toolstack {
       });
       this.#monitor.destroyed(domid);
       this.#waits.end(domid, 'destroyed', null);
+      this.#forgetRun.get(domid)?.();
+      this.#forgetRun.delete(domid);
     });
   }
 

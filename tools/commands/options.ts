@@ -8,6 +8,8 @@ export interface CommandLine {
   /** How often, for -w -w. */
   count(option: string): number;
   value(option: string): string | undefined;
+  /** Of one that may be given several times, in order. */
+  values(option: string): readonly string[];
   readonly args: readonly string[];
 }
 
@@ -35,6 +37,7 @@ export function commandLine(
     options: new Set(found.map(({ option }) => option)),
     count: option => found.filter(one => one.option === option).length,
     value: option => found.findLast(one => one.option === option)?.value,
+    values: option => found.filter(one => one.option === option).map(({ value }) => value),
     args: rest,
   };
 }

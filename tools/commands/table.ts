@@ -524,6 +524,41 @@ Exit code 1 when a domain needs --recreate.`,
     load: () => import('./up.ts'),
   },
   {
+    name: 'run',
+    modifies: true,
+    usage: '[options] <File> [arguments]',
+    description: 'Run a WASI program in a domain of its own',
+    options: `-h                      Print this help.
+--name=NAME             Of the domain; else one is made up.
+-m MIB, --memory=MIB    Of the domain, 256 by default.
+--vcpus=N               1 by default.
+-d FILE[,FORMAT], --disk=FILE[,FORMAT]
+                        A disk image with a file system, mounted at /mnt (the next ones at /mnt2, /mnt3 ...).
+--mount=DIR             Where the last --disk before it is mounted instead.
+-e NAME=VALUE, --env=NAME=VALUE
+                        Of the program's environment.
+-w DIR, --workdir=DIR   Where it starts, / by default.
+-p HOST:GUEST, --publish=HOST:GUEST
+                        A port of the host's loopback that the program may listen on.
+FILE is a WASI program (.wasm), or an archive (.tar, .cpio, also .gz) that becomes the root: then the first argument
+names the program in it. At a terminal it has the terminal; else stdin, stdout and stderr are its own, byte for byte.
+xl exits with its exit code, 128 + N when signal N ended it, 127 when there is no such program, 126 when it cannot
+be run, 125 when xl or the domain fails. The domain is gone then. Where no host runs, one runs meanwhile.`,
+    examples:
+      'xl run hello.wasm\nxl run --disk data.img sqlite3.wasm /mnt/my.db .tables\necho 1+1 | xl run -m 64 calc.wasm -',
+    load: () => import('./run.ts'),
+  },
+  {
+    name: 'prepare',
+    modifies: false,
+    usage: '<InFile> <OutFile>',
+    description: 'Make a WASI program one that a domain starts without delay',
+    options: `-h                      Print this help.
+What \`xl run' and a ramdisk do by themselves, and keep; for images that are made once and used elsewhere.`,
+    examples: 'xl prepare python.wasm prepared.wasm',
+    load: () => import('./prepare.ts'),
+  },
+  {
     name: 'down',
     modifies: true,
     usage: '[options] <TopologyFile>',

@@ -6,7 +6,7 @@ import { ConfigError } from './settings.ts';
 
 /** `backend=DOM`, `listen=HOSTPORT[:GUESTPORT]`, `connect=PORT`, the last two as often as needed. */
 export function parsePvcallsSpec(spec: string, devid: number): PvcallsConfig {
-  const pvcalls: PvcallsConfig = { devid, backend: null, listen: [], connect: [] };
+  const pvcalls: PvcallsConfig = { devid, backend: null, listen: [], connect: [], sockets: null };
   for (const raw of spec.split(',')) {
     const token = raw.trim();
     if (token === '') continue;

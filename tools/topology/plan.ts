@@ -168,7 +168,8 @@ function addHostPorts(topology: Topology, domains: readonly Named[]): void {
   for (const [i, { host, domain, guest }] of topology.host_ports.entries()) {
     const config = domains.find(({ name }) => name === domain)?.config;
     if (config === undefined) throw problem(topology, ['host_ports', i], `there is no domain ${domain}`);
-    if (config.pvcalls.length === 0) config.pvcalls.push({ devid: 0, backend: null, listen: [], connect: [] });
+    if (config.pvcalls.length === 0)
+      config.pvcalls.push({ devid: 0, backend: null, listen: [], connect: [], sockets: null });
     config.pvcalls[0]!.listen.push({ host, guest });
   }
   const users = new Map<number, string>();

@@ -174,11 +174,12 @@ export class FrontendConnection {
     if (socket.kind !== 'fresh') return socket.kind === 'connecting' ? 'EALREADY' : 'EISCONN';
     const to = this.request.address('connect');
     if (typeof to === 'string') return to;
-    if (to.address !== INADDR_LOOPBACK || !this.o.policy.connect.has(to.port)) {
+    const leads = this.o.policy.connect.get(to.port);
+    if (to.address !== INADDR_LOOPBACK || leads === undefined) {
       this.refuse(`connect to ${dotted(to.address)}:${to.port}`);
       return 'EACCES';
     }
-    const stream = connectTo(to.port);
+    const stream = connectTo(leads);
     const active = this.makeActive(stream, connect.ref, connect.evtchn);
     if (typeof active === 'string') {
       stream.destroy();

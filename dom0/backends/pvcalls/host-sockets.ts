@@ -1,4 +1,4 @@
-// The host's end of a guest's sockets: TCP on 127.0.0.1, nothing else. Streams are read only as far as
+// The host's end of a guest's sockets: TCP on 127.0.0.1, unix sockets, nothing else. Streams are read only as far as
 // there is room for what they bring, so a slow guest slows its peer and nothing piles up here.
 import { connect, createServer, type Server, type Socket } from 'node:net';
 
@@ -12,7 +12,7 @@ const MAX_BACKLOG = 128;
 /** errno name of a failed socket call. */
 const codeOf = (error: Error): string => (error as NodeJS.ErrnoException).code ?? 'EIO';
 
-/** One TCP connection. `changed` is told whenever any of what the getters say may be different. */
+/** One connection. `changed` is told whenever any of what the getters say may be different. */
 export class HostStream {
   changed: () => void = () => {};
   private readonly socket: Socket;
@@ -166,7 +166,12 @@ export class HostListener {
   }
 }
 
-export function connectTo(port: number): HostStream {
-  const socket = connect({ host: LOOPBACK, port, allowHalfOpen: true, noDelay: true });
+/** A port of 127.0.0.1, or a unix socket. */
+export function connectTo(to: number | string): HostStream {
+  const socket = connect(
+    typeof to === 'string'
+      ? { path: to, allowHalfOpen: true }
+      : { host: LOOPBACK, port: to, allowHalfOpen: true, noDelay: true },
+  );
   return new HostStream(socket, false);
 }

@@ -1,11 +1,11 @@
-// Which ports of the host's loopback a guest may use, as the toolstack wrote it into the backend's node.
+// Which ports of the host's loopback, and which of its unix sockets, a guest may use, as the toolstack wrote it into the backend's node.
 import { parseDecimal, XenError } from '#pvbus';
 
 export interface PortPolicy {
   /** Port the guest binds -> port of 127.0.0.1 that it gets; 0: one the host picks. */
   readonly listen: ReadonlyMap<number, number>;
-  /** Ports of 127.0.0.1 the guest may connect to. */
-  readonly connect: ReadonlySet<number>;
+  /** Ports of 127.0.0.1 the guest may connect to, each with where that leads: a port, or the path of a unix socket. */
+  readonly connect: ReadonlyMap<number, number | string>;
 }
 /** The same as plain data, for a message to the worker's thread. */
 export interface PortKeys {
@@ -15,7 +15,7 @@ export interface PortKeys {
 
 const MAX_PORTS = 256;
 
-/** `listen` is "8080:80 9000" (host:guest, or the same for both), `connect` is "5432 6379". Throws EINVAL. */
+/** `listen` is "8080:80 9000" (host:guest, or the same for both), `connect` is "5432 6379 1=/path". Throws EINVAL. */
 export function parsePortPolicy(keys: PortKeys): PortPolicy {
   const listen = new Map<number, number>();
   for (const word of words('listen', keys.listen)) {
@@ -27,11 +27,13 @@ export function parsePortPolicy(keys: PortKeys): PortPolicy {
     if (listen.has(guestPort)) throw bad('listen', word);
     listen.set(guestPort, hostPort);
   }
-  const connect = new Set<number>();
+  const connect = new Map<number, number | string>();
   for (const word of words('connect', keys.connect)) {
-    const port = parseDecimal(word, 65535);
-    if (port === undefined || port === 0) throw bad('connect', word);
-    connect.add(port);
+    const at = word.indexOf('=');
+    const port = parseDecimal(at < 0 ? word : word.slice(0, at), 65535);
+    const path = at < 0 ? undefined : word.slice(at + 1);
+    if (port === undefined || port === 0 || path?.startsWith('/') === false) throw bad('connect', word);
+    connect.set(port, path ?? port);
   }
   return { listen, connect };
 }

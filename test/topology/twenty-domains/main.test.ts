@@ -48,7 +48,8 @@ function config(i: number, hostPort: number): DomainConfig {
     cmdline: hasVif ? `ip=${address(i)}:::255.255.255.0 ping=${address(neighbour)}` : '',
     disks: hasDisk ? [disk({ target: image(i) })] : [],
     vifs: hasVif ? [net({ mac: `00:16:3e:00:01:${(16 + i).toString(16)}` })] : [],
-    pvcalls: i === 0 ? [{ devid: 0, backend: null, listen: [{ host: hostPort, guest: 80 }], connect: [] }] : [],
+    pvcalls:
+      i === 0 ? [{ devid: 0, backend: null, listen: [{ host: hostPort, guest: 80 }], connect: [], sockets: null }] : [],
   });
 }
 function image(i: number): string {

@@ -41,6 +41,7 @@ const add = (id: number, config: DomainConfig, ended = false): void =>
     startedAt: 0,
     phase: 'there',
     paused: false,
+    run: false,
     ended,
     acted: ended,
   });
@@ -73,9 +74,9 @@ describe('a driver domain without a kernel', () => {
     expect(await why(driver({ ramdisk: '/a.ts' }))).toMatch(/^EINVAL ramdisk: /);
     expect(await why(driver({ disks: [disk()] }))).toMatch(/^EINVAL disk: /);
     expect(await why(driver({ vifs: [net()] }))).toMatch(/^EINVAL vif: /);
-    expect(await why(driver({ pvcalls: [{ devid: 0, backend: null, listen: [], connect: [] }] }))).toMatch(
-      /^EINVAL pvcalls: /,
-    );
+    expect(
+      await why(driver({ pvcalls: [{ devid: 0, backend: null, listen: [], connect: [], sockets: null }] })),
+    ).toMatch(/^EINVAL pvcalls: /);
     expect(await why(driver({ vcpus: 2 }))).toMatch(/^EINVAL vcpus: 3: /);
     expect(await why(driver({ vcpus: 4, maxvcpus: 4 }))).toMatch(/^EINVAL vcpus: 4: .* has 3$/);
   });
@@ -114,7 +115,7 @@ describe('backend=', () => {
     expect(await why(disks({ backend: 'storage', script }))).toMatch(/^EOPNOTSUPP disk xvda: script .*runs no scripts/);
     expect(await why(user({ vifs: [net({ backend: 'storage', script })] }))).toMatch(/^EOPNOTSUPP vif 0: script /);
     expect(await why(user({ vifs: [net({ backend: 'storage', script: 'vif-bridge' })] }))).toBe('fine');
-    const calls = { devid: 0, backend: 'storage', listen: [], connect: [] };
+    const calls = { devid: 0, backend: 'storage', listen: [], connect: [], sockets: null };
     expect(await why(user({ pvcalls: [calls] }))).toMatch(/^EOPNOTSUPP pvcalls 0: /);
     expect(await why(user({ pvcalls: [{ ...calls, backend: 'own-kernel' }] }))).toBe('fine');
   });

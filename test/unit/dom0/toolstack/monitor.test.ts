@@ -72,6 +72,7 @@ function rig(
     startedAt: clock.now(),
     phase: 'there',
     paused: false,
+    run: false,
     ended: true,
     acted: false,
   };

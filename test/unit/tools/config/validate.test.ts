@@ -110,8 +110,9 @@ describe('a config', () => {
           { host: 9000, guest: 9000 },
         ],
         connect: [5432],
+        sockets: null,
       },
-      { devid: 1, backend: null, listen: [], connect: [] },
+      { devid: 1, backend: null, listen: [], connect: [], sockets: null },
     ]);
   });
 

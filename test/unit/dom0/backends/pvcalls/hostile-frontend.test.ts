@@ -355,17 +355,20 @@ describe('a hostile pvcalls frontend', () => {
 
 describe('port policy', () => {
   it('reads what the toolstack writes, and refuses anything else', () => {
-    const { listen, connect } = parsePortPolicy({ listen: '8080:80, 9000 0:81', connect: '5432,6379' });
+    const { listen, connect } = parsePortPolicy({ listen: '8080:80, 9000 0:81', connect: '5432,6379=/run/x.sock' });
     expect([...listen]).toEqual([
       [80, 8080],
       [9000, 9000],
       [81, 0],
     ]);
-    expect([...connect]).toEqual([5432, 6379]);
+    expect([...connect]).toEqual([
+      [5432, 5432],
+      [6379, '/run/x.sock'],
+    ]);
     for (const bad of ['x', '80:', ':80', '1:2:3', '70000', '80:0', '-1', '8080:80 8081:80']) {
       expect(() => parsePortPolicy({ listen: bad, connect: '' })).toThrow(/listen/);
     }
-    for (const bad of ['0', '1:2', 'all'])
+    for (const bad of ['0', '1:2', 'all', '1=x', '=/x', '0=/x'])
       expect(() => parsePortPolicy({ listen: '', connect: bad })).toThrow(/connect/);
   });
 });

@@ -1,0 +1,69 @@
+// What `xl run` makes of its command line.
+import { expect, test } from 'vitest';
+import { DEFAULT_XL_CONF } from '../../../tools/config/xl-conf.ts';
+import { type ProgramOptions, programDomain } from '../../../tools/program-domain.ts';
+
+const NOTHING: ProgramOptions = {
+  ...{ file: 'hello.wasm', args: [], name: undefined, memory: undefined, vcpus: undefined, disks: [], mounts: [] },
+  ...{ env: [], cwd: undefined, publish: [], term: undefined },
+};
+const made = (asked: Partial<ProgramOptions>) =>
+  programDomain(
+    { ...NOTHING, ...asked },
+    { cwd: '/work', random: bytes => new Uint8Array(bytes).fill(0xab), warn: () => {}, conf: DEFAULT_XL_CONF },
+  );
+
+test('a program alone: its own name first, a domain of 256 MiB, a name nobody else has', () => {
+  const { config, program } = made({ args: ['-v', 'two words'] });
+  expect(config).toMatchObject({ name: 'run-abababababab', memory: 256, vcpus: 1, ramdisk: '/work/hello.wasm' });
+  expect(config.on_crash).toBe('destroy');
+  expect(program).toEqual({
+    argv: ['hello', '-v', 'two words'],
+    env: { PATH: '/bin:/usr/bin', HOME: '/' },
+    cwd: null,
+    mounts: [],
+    stdio: null,
+  });
+});
+
+test('of an archive the first argument is the program, or else a shell', () => {
+  expect(made({ file: 'root.tgz', args: ['/bin/x', '1'] }).program.argv).toEqual(['/bin/x', '1']);
+  expect(made({ file: 'root.tgz' }).program.argv).toEqual(['sh']);
+});
+
+test('disks are mounted at /mnt, /mnt2 and so on, or where --mount says', () => {
+  const { config, program } = made({ disks: ['a.img', '/b.qcow2,qcow2'], mounts: ['/data'] });
+  expect(config.disks.map(({ target, vdev, format }) => [target, vdev, format])).toEqual([
+    ['/work/a.img', 'xvda', 'raw'],
+    ['/b.qcow2', 'xvdb', 'qcow2'],
+  ]);
+  expect(program.mounts).toEqual([
+    { disk: 'xvda', path: '/data' },
+    { disk: 'xvdb', path: '/mnt2' },
+  ]);
+});
+
+test('variables and ports', () => {
+  const { config, program } = made({ env: ['A=b=c', 'HOME=/x'], publish: ['8080:80', '0:81'], term: 'xterm' });
+  expect(program.env).toEqual({ PATH: '/bin:/usr/bin', HOME: '/x', TERM: 'xterm', A: 'b=c' });
+  expect(config.pvcalls).toMatchObject([
+    {
+      listen: [
+        { host: 8080, guest: 80 },
+        { host: 0, guest: 81 },
+      ],
+    },
+  ]);
+});
+
+test.each([
+  [{ memory: 'much' }, '--memory much: not a number'],
+  [{ disks: [',raw'] }, '--disk ,raw: no file'],
+  [{ disks: ['a.img,vmdk'] }, '--disk a.img,vmdk: the format is none of'],
+  [{ disks: ['a.img'], mounts: ['data'] }, '--mount data: no absolute path'],
+  [{ env: ['=x'] }, '--env =x: not NAME=VALUE'],
+  [{ publish: ['80'] }, '--publish 80: not HOST:GUEST'],
+  [{ file: 'a"b.wasm' }, 'no quotes'],
+] as const)('%j is refused', (asked, why) => {
+  expect(() => made(asked)).toThrow(why);
+});

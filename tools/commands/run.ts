@@ -1,0 +1,183 @@
+// xl run
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { type InitConfig, messageOf, type RunEnd, runPaths, SHUTDOWN_crash, XenError } from '#pvbus';
+import { ConsoleConnection } from '../attach-console.ts';
+import { ConfigError } from '../config/settings.ts';
+import { scriptParents, watchParents } from '../parent-watch.ts';
+import { type ProgramDomain, programDomain } from '../program-domain.ts';
+import { ProgramStreams } from '../program-streams.ts';
+import { ToolstackClient } from '../toolstack-client.ts';
+import { HOST_PROGRAM, HostProcess } from '../topology/host-process.ts';
+import { type CommandContext, CommandFailure, type RunCommand } from './command.ts';
+import { type CommandLine, commandLine } from './options.ts';
+
+/** As docker says it. */
+const FAILED = 125;
+const NOT_EXECUTABLE = 126;
+const NOT_FOUND = 127;
+const SIGNAL_EXIT: Readonly<Record<string, number>> = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 };
+/** ^C, as a terminal sends it. */
+const INTERRUPT = Uint8Array.of(3);
+
+export const run: RunCommand = async (args, context) => {
+  const long = [
+    { name: 'name', as: 'name', value: true },
+    { name: 'memory', as: 'm', value: true },
+    { name: 'vcpus', as: 'vcpus', value: true },
+    { name: 'disk', as: 'd', value: true },
+    { name: 'mount', as: 'mount', value: true },
+    { name: 'env', as: 'e', value: true },
+    { name: 'workdir', as: 'w', value: true },
+    { name: 'publish', as: 'p', value: true },
+  ];
+  const line = commandLine(args, context, 'm:d:e:w:p:', long, 1);
+  if (typeof line === 'number') return line === 0 ? 0 : FAILED;
+  try {
+    return await new Run(asked(line, context), context).run();
+  } catch (error) {
+    if (error instanceof CommandFailure) throw error;
+    throw new CommandFailure(`xl run: ${messageOf(error)}`, exitCodeOf(error, line.args[0]!));
+  }
+};
+
+/** What became of the program's file: the toolstack's words begin with the config's key and its path. */
+function exitCodeOf(error: unknown, file: string): number {
+  if (!(error instanceof XenError) || !error.message.includes(basename(file))) return FAILED;
+  return error.code === 'ENOENT' ? NOT_FOUND : error.code === 'ENOEXEC' ? NOT_EXECUTABLE : FAILED;
+}
+
+function asked(line: CommandLine, { io, conf }: CommandContext): ProgramDomain {
+  const [file, ...args] = line.args;
+  const options = {
+    ...{ file: file!, args, name: line.value('name'), memory: line.value('m'), vcpus: line.value('vcpus') },
+    ...{ disks: line.values('d'), mounts: line.values('mount'), env: line.values('e'), cwd: line.value('w') },
+    ...{ publish: line.values('p'), term: isTerminal(io) ? io.env.TERM : undefined },
+  };
+  try {
+    return programDomain(options, { cwd: io.cwd, random: io.random, warn: () => {}, conf });
+  } catch (error) {
+    if (error instanceof ConfigError) throw new CommandFailure(`xl run: ${error.message}`, FAILED);
+    throw error;
+  }
+}
+
+const isTerminal = ({ stdin, stdout }: CommandContext['io']): boolean => stdin.isTTY === true && stdout.isTTY === true;
+
+class Run {
+  readonly #domain: ProgramDomain;
+  readonly #context: CommandContext;
+  readonly #stopped = new AbortController();
+  /** Of this run alone. */
+  #dir: string | undefined;
+  #host: HostProcess | undefined;
+  #console: ConsoleConnection | undefined;
+  #streams: ProgramStreams | undefined;
+
+  constructor(domain: ProgramDomain, context: CommandContext) {
+    this.#domain = domain;
+    this.#context = context;
+  }
+
+  async run(): Promise<number> {
+    const { io } = this.#context;
+    const interrupted = io.interrupted();
+    interrupted.addEventListener('abort', () => this.#interrupt(String(interrupted.reason)), { once: true });
+    const stopWatching = watchParents(scriptParents(io.env), () => this.#stopped.abort('SIGHUP'));
+    let client: ToolstackClient | undefined;
+    try {
+      client = await this.#connect();
+      return await this.#program(client);
+    } catch (error) {
+      const { aborted, reason } = this.#stopped.signal;
+      if (aborted) return SIGNAL_EXIT[String(reason)] ?? FAILED;
+      throw error;
+    } finally {
+      stopWatching();
+      this.#console?.close();
+      this.#streams?.close();
+      client?.close(); // with which the domain goes
+      await this.#host?.kill();
+      if (this.#dir !== undefined) rmSync(this.#dir, { recursive: true, force: true });
+    }
+  }
+
+  /** The first ^C is the program's. A second one, and every other signal, ends the domain. */
+  #interrupt(signal: string): void {
+    if (signal === 'SIGINT' && this.#console !== undefined) this.#console.send(INTERRUPT);
+    else this.#stopped.abort(signal);
+  }
+
+  /** To the host that runs, or to one that runs for us alone. */
+  async #connect(): Promise<ToolstackClient> {
+    try {
+      return await this.#context.connect();
+    } catch (error) {
+      if (!(error instanceof XenError) || error.code !== 'ENOENT') throw error;
+    }
+    const dir = join(this.#ownDir(), 'host');
+    this.#host = await HostProcess.start(dir, HOST_PROGRAM, this.#stopped.signal);
+    return ToolstackClient.connect(runPaths(dir).toolstackSocket);
+  }
+  #ownDir(): string {
+    this.#dir ??= mkdtempSync(join(tmpdir(), 'xenolith-run-'));
+    return this.#dir;
+  }
+
+  async #program(client: ToolstackClient): Promise<number> {
+    const { io } = this.#context;
+    const terminal = isTerminal(io);
+    const streams = terminal ? undefined : await ProgramStreams.listen(this.#ownDir(), io);
+    this.#streams = streams;
+    const { config, program } = this.#domain;
+    const stdio = streams?.ports ?? null;
+    const pvcalls = withSockets(config.pvcalls, streams);
+    const init: InitConfig = { ...program, stdio };
+    const { domid } = await client.call('run', { config: { ...config, pvcalls }, program: init });
+    this.#stopped.signal.throwIfAborted();
+    // order: attached before the domain runs, so that its first line is seen.
+    const { path } = await client.call('console', { domid });
+    const console = await ConsoleConnection.open(path);
+    this.#console = console;
+    const attached = terminal ? console.run(io) : undefined;
+    const ended = client.call('runEnd', { domid });
+    await client.call('unpause', { domid });
+    const end = await Promise.race([ended, this.#stop(), ...(attached ? [left(attached)] : [])]);
+    await Promise.all([streams?.ended(), attached]);
+    return this.#exitCode(end);
+  }
+  /** Rejects when the run is to end. */
+  #stop(): Promise<never> {
+    const { signal } = this.#stopped;
+    return new Promise((_, reject) => {
+      if (signal.aborted) reject(signal.reason);
+      signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+    });
+  }
+  #exitCode({ reason, exitCode }: RunEnd): number {
+    if (exitCode !== null) return exitCode;
+    const { name } = this.#domain.config;
+    if (reason === null) this.#context.err(`xl run: '${name}' was destroyed`);
+    else if (reason === SHUTDOWN_crash) this.#context.err(`xl run: '${name}' crashed`);
+    else this.#context.err(`xl run: '${name}' shut down before its program had ended`);
+    return FAILED;
+  }
+}
+
+function withSockets(
+  pvcalls: ProgramDomain['config']['pvcalls'],
+  streams: ProgramStreams | undefined,
+): ProgramDomain['config']['pvcalls'] {
+  if (streams === undefined) return pvcalls;
+  const [first] = pvcalls;
+  const own = first ?? { devid: 0, backend: null, listen: [], connect: [], sockets: null };
+  return [{ ...own, sockets: streams.sockets }];
+}
+
+/** ^] was typed: whoever ran the program does not want it any more. */
+async function left(attached: Promise<'detached' | 'closed'>): Promise<RunEnd> {
+  if ((await attached) === 'closed') return new Promise(() => {}); // the domain ends, which is told elsewhere
+  throw new CommandFailure('xl run: left', FAILED);
+}
