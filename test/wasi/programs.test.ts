@@ -8,7 +8,9 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { systemClock } from '#pvbus';
 import { nullFile } from '../../domu-kernel/process/null-file.ts';
 import { exitNumber } from '../../domu-kernel/process/process.ts';
+import { GuestSockets } from '../../domu-kernel/wasi/guest-sockets.ts';
 import { runOnNode } from '../support/programs/run-on-node.ts';
+import { TcpPair } from '../support/tcp-pair.ts';
 import { UserlandRig } from '../support/userland-rig.ts';
 import { compileWasi, whyNoWasi } from '../support/wasi-cc.ts';
 
@@ -28,8 +30,11 @@ async function onNode(program: string, name: string): Promise<Run> {
   return { lines: stdout.split('\n'), code };
 }
 /** Prepared, suspended, rewound: as any program of a guest. */
-function inGuest(program: string): Run {
-  const rig = new UserlandRig({ clock: systemClock });
+function inGuest(
+  program: string,
+  rig = new UserlandRig({ clock: systemClock }),
+  run = (until: () => boolean) => rig.run({ until }),
+): Run {
   rig.write('/prog.wasm', readFileSync(program));
   rig.userland.create('/out').release();
   rig.mounts.find('/').create('home', 'directory').release();
@@ -44,7 +49,7 @@ function inGuest(program: string): Run {
       code = exitNumber(status);
     },
   });
-  rig.run({ until: () => code !== undefined });
+  run(() => code !== undefined);
   out.release();
   return { lines: rig.read('/out').split('\n'), code: code ?? null };
 }
@@ -75,5 +80,24 @@ describe.skipIf(missing !== undefined)(`libc's calls${missing ? ` (skipped: ${mi
     expect(ours.code).toBe(node.code);
     const expected = node.lines.map(line => DIFFERENCES[line] ?? line);
     expect(ours.lines).toEqual(expected);
+  });
+
+  it("of xenolith_sock.h do what POSIX's do, over the guest's own TCP", async () => {
+    const source = fileURLToPath(new URL('programs/sockets.c', import.meta.url));
+    const program = await compileWasi(source, { flags: ['-O1'] });
+    const pair = new TcpPair();
+    const sockets = new GuestSockets({ tcp: () => pair.a.tcp, host: () => undefined });
+    const rig = new UserlandRig({ clock: pair.clock, sockets });
+    const { lines, code } = inGuest(program, rig, until => {
+      for (let idle = 0; !until(); ) {
+        const moved = rig.userland.step() === 'progress';
+        pair.settle();
+        if (moved) continue;
+        if (++idle > 1000) throw new Error('it waits for ever');
+        pair.advance(rig.userland.processes.deadline());
+      }
+    });
+    expect(code).toBe(0);
+    expect(lines.join('\n')).toBe(readFileSync(source.replace(/c$/, 'txt'), 'utf8'));
   });
 });

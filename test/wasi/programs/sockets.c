@@ -1,0 +1,75 @@
+/* Sockets by POSIX's names, as xenolith_sock.h gives them: to itself, and to another host. */
+#include "check.h"
+#include "../../../domu-kernel/wasi/xenolith_sock.h"
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+
+static struct sockaddr_in at(const char *host, int port) {
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(port)};
+    inet_pton(AF_INET, host, &addr.sin_addr);
+    return addr;
+}
+static void say(const char *what, const struct sockaddr_in *addr) {
+    char text[32];
+    printf("%s %s:%d\n", what, inet_ntop(AF_INET, &addr->sin_addr, text, sizeof text), ntohs(addr->sin_port));
+}
+
+int main(void) {
+    char bytes[64];
+    struct sockaddr_in own = at("0.0.0.0", 8080), to = at("10.0.0.1", 8080), addr;
+    struct sockaddr *any = (struct sockaddr *)&addr;
+    socklen_t length = sizeof addr;
+    DO(socket(AF_UNIX, SOCK_STREAM, 0));
+    DO(socket(AF_INET, SOCK_DGRAM, 0));
+    int server = socket(AF_INET, SOCK_STREAM, 0);
+    DO(bind(server, (struct sockaddr *)&own, sizeof own));
+    DO(bind(server, (struct sockaddr *)&own, 3));
+    DO(listen(server, 5));
+    DO(getsockname(server, any, &length));
+    say("listens at", &addr);
+    DO(getpeername(server, any, &length));
+
+    int client = socket(AF_INET, SOCK_STREAM, 0);
+    DO(connect(client, (struct sockaddr *)&to, sizeof to));
+    DO(connect(client, (struct sockaddr *)&to, sizeof to));
+    DO(getpeername(client, any, &length));
+    say("connected to", &addr);
+    int peer = accept(server, any, &length);
+    TRY(peer);
+    DO(send(client, "hello", 5, 0));
+    DO(recv(peer, bytes, 64, MSG_PEEK));
+    DO(read(peer, bytes, 64));
+    printf("%.5s\n", bytes);
+    DO(write(peer, "world", 5));
+    DO(recv(client, bytes, 5, MSG_WAITALL));
+    printf("%.5s\n", bytes);
+    struct pollfd fds[2] = {{client, POLLIN, 0}, {peer, POLLIN | POLLOUT, 0}};
+    DO(poll(fds, 2, 100));
+    printf("%d %d\n", fds[0].revents, fds[1].revents == POLLOUT);
+    DO(shutdown(client, SHUT_WR));
+    DO(read(peer, bytes, 64));
+    DO(send(client, "x", 1, 0));
+    DO(shutdown(STDOUT_FILENO, SHUT_RD));
+    DO(close(peer));
+    DO(read(client, bytes, 64));
+    DO(close(client));
+
+    client = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    to = at("10.0.0.2", 8080); /* over the wire, and nobody listens */
+    DO(connect(client, (struct sockaddr *)&to, sizeof to));
+    DO(connect(client, (struct sockaddr *)&to, sizeof to));
+    fds[0] = (struct pollfd){client, POLLOUT, 0};
+    DO(poll(fds, 1, 5000));
+    DO(connect(client, (struct sockaddr *)&to, sizeof to));
+    DO(fcntl(server, F_SETFL, O_NONBLOCK));
+    DO(accept(server, any, &length));
+    DO(bind(STDOUT_FILENO, (struct sockaddr *)&own, sizeof own));
+
+    struct xenolith_sockaddr found[4];
+    size_t count = 0;
+    RAW(xenolith_sock_resolve("localhost", 9, found, 4, &count));
+    printf("%zu: %d.%d.%d.%d\n", count, found[0].addr[0], found[0].addr[1], found[0].addr[2], found[0].addr[3]);
+    RAW(xenolith_sock_resolve("none.invalid", 12, found, 4, &count));
+    return 0;
+}
