@@ -16,6 +16,7 @@ import { type BackendName, type BackendThread, startBackendThread } from './back
 import { createBlkback } from './backends/blkback/device.ts';
 import { Consoled } from './backends/consoled/device.ts';
 import { deviceCounters } from './backends/device-counters.ts';
+import { NbdImages } from './backends/nbd/nbd-images.ts';
 import { bridgesOf } from './backends/netback/bridges.ts';
 import { createNetback } from './backends/netback/device.ts';
 import { pvcallsBackend } from './backends/pvcalls/device.ts';
@@ -41,7 +42,7 @@ export interface Dom0Options {
 }
 
 /** Which vCPU each backend's thread is. */
-const BACKEND_VCPUS: Readonly<Record<BackendName, number>> = { blkback: 2, netback: 3, pvcalls: 4 };
+const BACKEND_VCPUS: Readonly<Record<BackendName, number>> = { blkback: 2, netback: 3, pvcalls: 4, nbd: 5 };
 /** xenstored is started beside dom0. */
 const XENSTORED_NS = 20e9;
 const DEFAULT_MTU = 1500;
@@ -93,7 +94,8 @@ export class Dom0 {
       await bridges.create(String(name), mtu);
     for (const [bridge, ports] of ledger.table<readonly string[]>(BRIDGE_PORTS).entries())
       for (const port of ports) await bridges.addPort(String(bridge), port, true);
-    const vbds = createBlkback({ xs, log, thread: blkback });
+    const nbd = new NbdImages({ startThread: () => this.#startThread('nbd'), runDir, log });
+    const vbds = createBlkback({ xs, log, thread: blkback, nbd });
     const vifs = createNetback({ xs, log, thread: netback });
     this.#backends = [vbds, vifs, pvcallsBackend(xs, log, pvcalls)];
 
@@ -109,7 +111,12 @@ export class Dom0 {
       backendsSettled: async () => {
         await Promise.all(this.#backends.map(backend => backend.settled()));
       },
-      counters: deviceCounters({ blkback, netback, vbds, vifs }),
+      counters: deviceCounters({
+        blkbacks: () => (nbd.started ? [blkback, nbd.started] : [blkback]),
+        netback,
+        vbds,
+        vifs,
+      }),
     });
     // order: a device that ends its backend is not to do so again and again when its domain is dead already.
     if (successor) await this.#toolstack.letGoOfTheDead();

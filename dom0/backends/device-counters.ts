@@ -7,17 +7,19 @@ import type { NetbackReport } from './netback/messages.ts';
 import { VifStats } from './netback/stats.ts';
 
 interface Sources {
-  readonly blkback: Pick<BackendThread, 'call'>;
+  /** Threads that serve vbds. */
+  readonly blkbacks: () => readonly Pick<BackendThread, 'call'>[];
   readonly netback: Pick<BackendThread, 'call'>;
   readonly vbds: Pick<Backend, 'devices'>;
   readonly vifs: Pick<Backend, 'devices'>;
 }
 
 /** By domain, in order of domid; the devices of one in order of their number. */
-export function deviceCounters({ blkback, netback, vbds, vifs }: Sources): () => Promise<DeviceCounters[]> {
+export function deviceCounters({ blkbacks, netback, vbds, vifs }: Sources): () => Promise<DeviceCounters[]> {
   return async () => {
-    // Both answers are our own threads'.
-    const disks = (await blkback.call({ op: 'stats' })) as Readonly<Record<string, VbdStats>>;
+    // All answers are our own threads'.
+    const answers = await Promise.all(blkbacks().map(thread => thread.call({ op: 'stats' })));
+    const disks: Readonly<Record<string, VbdStats>> = Object.assign({}, ...answers);
     const report = (await netback.call({ op: 'report' })) as NetbackReport;
     const domains = new Map<number, { vifs: VifCounters[]; vbds: VbdCounters[] }>();
     const of = ({ frontendDomid }: BackendDevice): { vifs: VifCounters[]; vbds: VbdCounters[] } => {

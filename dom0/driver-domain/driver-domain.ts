@@ -76,7 +76,7 @@ export class DriverDomain {
     const vifs = createNetback({ xs, log, thread: netback, domid });
     this.#backends = [vbds, vifs];
     await Promise.all(this.#backends.map(backend => backend.start()));
-    const counters = deviceCounters({ blkback, netback, vbds, vifs });
+    const counters = deviceCounters({ blkbacks: () => [blkback], netback, vbds, vifs });
     await answerQuestions({ xs, home: this.#home, log, backends: { vbds, vifs }, counters });
     await watchControl(xs, this.#home, log, request => void this.#shutdown(request));
     if (takeBack !== undefined) setTimeout(() => void takeBack(), SERVED_MS);

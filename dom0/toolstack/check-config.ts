@@ -9,12 +9,17 @@ import {
   type DomainConfig,
   type Domid,
   DRIVER_DOMAIN_VCPUS,
+  isNbdTarget,
   MAX_VCPUS,
+  messageOf,
   type PvcallsConfig,
+  parseNbdTarget,
   type VifConfig,
   XenError,
 } from '#pvbus';
+import { findProgram } from '../backends/nbd/qemu-nbd.ts';
 import { checkImage } from './bundle-program.ts';
+import { isRaw } from './devices.ts';
 import type { DomainRecords } from './domain-records.ts';
 import { isOwnDriverDomain } from './driver-domains.ts';
 import { isRunnable } from './hotplug-script.ts';
@@ -150,15 +155,20 @@ function checkBackends(config: DomainConfig, records: DomainRecords): BackendDom
 async function checkDisk(disk: DiskConfig, backends: BackendDomains, rivals: DomainConfig[]): Promise<void> {
   const key = `disk ${disk.vdev}`;
   if (disk.format === 'empty') return;
-  if (disk.format !== 'raw') invalid(key, `format ${disk.format} is not served here, raw is`);
+  const raw = isRaw(disk);
   if (disk.specification === 'virtio') invalid(key, 'specification virtio is not served here, xen is');
-  if (disk.backendtype !== null && disk.backendtype !== 'phy') {
-    invalid(key, `backendtype ${disk.backendtype} is not served here, phy is`);
+  const backendtype = raw ? 'phy' : 'qdisk';
+  if (disk.backendtype !== null && disk.backendtype !== backendtype) {
+    invalid(key, `backendtype ${disk.backendtype} is not served here, ${backendtype} is`);
   }
   checkScript(key, disk, backends);
   // A guest that is a backend has files of its own; whoever runs our programs sees the host's.
   if (backends.of(disk.backend).what === 'guest') return;
   if (isRunnable(disk.script)) return; // what it is for, the script knows
+  if (!raw && backends.of(disk.backend).what !== 'dom0')
+    throw new XenError('EOPNOTSUPP', `${key}: a driver domain serves raw files, domain 0 has other disks`);
+  if (isNbdTarget(disk.target)) return checkExport(key, disk, rivals);
+  if (!raw) for (const program of ['qemu-nbd', 'qemu-img'] as const) needProgram(key, program, disk.format);
   const info = await stat(disk.target).catch(error => {
     throw new XenError(codeOf(error), `${key}: ${disk.target} ${whyOf(error)}`, error);
   });
@@ -170,6 +180,27 @@ async function checkDisk(disk: DiskConfig, backends: BackendDomains, rivals: Dom
     throw new XenError(codeOf(error), `${key}: ${disk.target} may not be ${what}`, error);
   });
   await checkSharing(key, disk, `${info.dev}:${info.ino}`, rivals);
+}
+
+function checkExport(key: string, disk: DiskConfig, rivals: DomainConfig[]): void {
+  if (disk.format !== 'raw') invalid(key, `format ${disk.format}: what an NBD server has is raw`);
+  try {
+    parseNbdTarget(disk.target);
+  } catch (error) {
+    throw new XenError(codeOf(error), `${key}: ${messageOf(error)}`, error);
+  }
+  for (const rival of rivals) {
+    const other = rival.disks.find(({ target, readwrite }) => target === disk.target && (readwrite || disk.readwrite));
+    if (other !== undefined)
+      throw new XenError('EBUSY', `${key}: ${disk.target} is in use: domain '${rival.name}' has it as ${other.vdev}`);
+  }
+}
+function needProgram(key: string, program: 'qemu-nbd' | 'qemu-img', format: string): void {
+  try {
+    findProgram(program, format);
+  } catch (error) {
+    throw new XenError(codeOf(error), `${key}: ${messageOf(error)}`, error);
+  }
 }
 
 /** Xen: in a driver domain `xl devd` runs them; ours runs none. */

@@ -1,6 +1,13 @@
 // Devices as xenstore describes them: what each key of a config becomes at both ends.
 // Xen: docs/misc/xenstore-paths, io/blkif.h, io/netif.h, io/pvcalls.h.
-import type { DiskConfig, DomainConfig, Domid, PvcallsConfig, VifConfig } from '#pvbus';
+import {
+  type DiskConfig,
+  type DomainConfig,
+  type Domid,
+  isNbdTarget,
+  type PvcallsConfig,
+  type VifConfig,
+} from '#pvbus';
 import { scriptPath } from './hotplug-script.ts';
 import { backendPath, frontendPath, libxlDevicePath, PRIVATE, type StoreNode, sharedBy } from './xenstore-paths.ts';
 
@@ -19,6 +26,10 @@ export const DEFAULT_BRIDGE = 'xenbr0';
 
 const bit = (value: boolean): string => (value ? '1' : '0');
 
+/** Whether a file's bytes are the disk's. */
+export const isRaw = ({ format, target }: DiskConfig): boolean =>
+  (format === 'raw' && !isNbdTarget(target)) || format === 'empty';
+
 export function vbd(disk: DiskConfig, backendDomid: Domid): DeviceSpec {
   const deviceType = disk.cdrom ? 'cdrom' : 'disk';
   return {
@@ -32,12 +43,13 @@ export function vbd(disk: DiskConfig, backendDomid: Domid): DeviceSpec {
       protocol: 'x86_64-abi',
     },
     backend: {
-      params: disk.target,
+      // Xen: a backend of QEMU's is told the format in front of the path.
+      params: isRaw(disk) || isNbdTarget(disk.target) ? disk.target : `${disk.format}:${disk.target}`,
       ...(disk.script !== null && { script: scriptPath(disk.script) }),
       removable: bit(disk.removable),
       bootable: '1',
       dev: disk.vdev,
-      type: 'phy',
+      type: isRaw(disk) ? 'phy' : 'qdisk',
       mode: disk.readwrite ? 'w' : 'r',
       'device-type': deviceType,
       'discard-enable': bit(disk.readwrite && (disk.discard ?? true)),

@@ -121,7 +121,7 @@ export class SimulatedHost {
       ledger: Ledger.begin(new FileDisk(runPaths(this.dir).toolstackJournal), log),
       bridges: bridgesOf(netback),
       backendsSettled: async () => void (await Promise.all(this.backends.map(backend => backend.settled()))),
-      counters: deviceCounters({ blkback, netback, vbds, vifs }),
+      counters: deviceCounters({ blkbacks: () => [blkback], netback, vbds, vifs }),
     });
   }
   static async start(options: SimulatedHostOptions = {}): Promise<SimulatedHost> {

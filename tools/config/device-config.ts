@@ -1,6 +1,6 @@
 // Specifications of devices as texts -> what the toolstack is told of them.
 
-import type { DiskConfig, VifConfig } from '#pvbus';
+import { type DiskConfig, isNbdTarget, parseNbdTarget, type VifConfig, XenError } from '#pvbus';
 import { type DiskSpec, parseDiskSpec } from './disk-spec.ts';
 import { ConfigError } from './settings.ts';
 import { vdevNumber } from './vdev.ts';
@@ -22,17 +22,30 @@ function diskConfig(disk: DiskSpec, spec: string, source: string, path: (value: 
   }
   const target = disk.pdev_path ?? '';
   if (target === '' && disk.format !== 'empty') throw new ConfigError(`${source}: no target specified in \`${spec}'`);
+  const nbd = nbdTarget(disk, target, source);
   return {
     // A script makes something else of the target than a path.
-    target: target === '' || disk.script !== undefined ? target : path(target),
+    target: nbd ?? (target === '' || disk.script !== undefined ? target : path(target)),
     ...{ format: disk.format ?? 'raw', vdev, devid, readwrite: disk.readwrite },
     backend: disk.backend_domname || null,
     backendtype: disk.backend ?? null,
     specification: disk.specification ?? null,
-    script: disk.script || null,
+    script: nbd === undefined ? disk.script || null : null,
     ...{ removable: disk.removable, cdrom: disk.is_cdrom, discard: disk.discard_enable ?? null },
     ...{ direct_io_safe: disk.direct_io_safe, trusted: null },
   };
+}
+
+/** Xen: the prefix `nbd:` stands for the script block-nbd; what that would be given here, we serve ourselves. */
+function nbdTarget(disk: DiskSpec, target: string, source: string): string | undefined {
+  const named = disk.script === 'block-nbd' && /^(unix:|\/\/)/.test(target) ? `nbd:${target}` : target;
+  if (!isNbdTarget(named)) return undefined;
+  try {
+    parseNbdTarget(named);
+    return named;
+  } catch (error) {
+    throw error instanceof XenError ? new ConfigError(`${source}: ${error.message}`) : error;
+  }
 }
 
 /** A vif without a mac gets one, an empty one where `random` is null. `warn` takes what keeps nobody from using it. */

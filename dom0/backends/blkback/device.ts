@@ -2,6 +2,7 @@
 // Xen: io/blkif.h, "Feature and Parameter Negotiation".
 import {
   type Domid,
+  isNbdTarget,
   type Log,
   type Planted,
   VDISK_CDROM,
@@ -14,6 +15,7 @@ import {
 } from '#pvbus';
 import { Backend, type BackendDevice, type BackendInstance, type Keys } from '../backend-device.ts';
 import type { BackendThread } from '../backend-thread.ts';
+import { checkBlocks, formatOf, type NbdImage, type NbdImages } from '../nbd/nbd-images.ts';
 import { hostImages, type ImageFiles } from './image-files.ts';
 import { MAX_INDIRECT_SEGMENTS, SECTOR_SIZE } from './request.ts';
 import type { VbdConnection } from './vbd.ts';
@@ -29,7 +31,10 @@ interface OpenImage {
   readonly readOnly: boolean;
   readonly granularity: number;
   readonly discard: boolean;
-  readonly release: () => void;
+  readonly flush: boolean;
+  /** Whose rings it is behind. */
+  readonly thread: BlkbackThread;
+  readonly close: () => Promise<void> | void;
 }
 
 /** Which images are in use, so that two domains do not write to one file unasked. */
@@ -51,19 +56,28 @@ class ImagesInUse {
   }
 }
 
+interface VbdDeviceParts {
+  readonly thread: BlkbackThread;
+  readonly images: ImagesInUse;
+  readonly files: ImageFiles;
+  readonly nbd: NbdImages | undefined;
+}
+
 class VbdDevice implements BackendInstance {
   readonly #device: BackendDevice;
   readonly #thread: BlkbackThread;
   readonly #images: ImagesInUse;
   readonly #files: ImageFiles;
+  readonly #nbd: NbdImages | undefined;
   #image: OpenImage | undefined;
   #info = 0;
 
-  constructor(device: BackendDevice, thread: BlkbackThread, images: ImagesInUse, files: ImageFiles) {
+  constructor(device: BackendDevice, { thread, images, files, nbd }: VbdDeviceParts) {
     this.#device = device;
     this.#thread = thread;
     this.#images = images;
     this.#files = files;
+    this.#nbd = nbd;
   }
 
   async probe(): Promise<Keys> {
@@ -76,16 +90,16 @@ class VbdDevice implements BackendInstance {
       device.key('removable'),
       device.key('device-type'),
     ]);
-    this.#close();
+    await this.#close();
     const cdrom = type === 'cdrom';
-    this.#image = this.#open(scripts ?? params ?? '', mode ?? 'w', wantDiscard !== '0', cdrom);
+    this.#image = await this.#open(scripts ?? params ?? '', mode ?? 'w', wantDiscard !== '0', cdrom);
     this.#info =
       (this.#image.readOnly ? VDISK_READONLY : 0) |
       (cdrom ? VDISK_CDROM : 0) |
       (removable === '1' || cdrom ? VDISK_REMOVABLE : 0);
     return {
       'feature-barrier': 0,
-      'feature-flush-cache': 1,
+      'feature-flush-cache': this.#image.flush ? 1 : 0,
       'feature-persistent': 1,
       'feature-max-indirect-segments': MAX_INDIRECT_SEGMENTS,
       'max-ring-page-order': 0,
@@ -147,7 +161,7 @@ class VbdDevice implements BackendInstance {
   }
 
   async remove(): Promise<void> {
-    this.#close();
+    await this.#close();
   }
   async setFaults(planted: readonly Planted[]): Promise<void> {
     const { path: key, label } = this.#device;
@@ -155,44 +169,97 @@ class VbdDevice implements BackendInstance {
   }
 
   async #call(message: BlkbackMessage): Promise<void> {
-    await this.#thread.call(message);
+    await (this.#image?.thread ?? this.#thread).call(message);
   }
 
-  #open(params: string, mode: string, wantDiscard: boolean, cdrom: boolean): OpenImage {
+  #open(params: string, mode: string, wantDiscard: boolean, cdrom: boolean): OpenImage | Promise<OpenImage> {
+    if (!/^(r|w|w!|r!)$/.test(mode))
+      throw new XenError('EINVAL', `${this.#device.label}: mode ${mode}, expected r or w`);
+    const readOnly = !mode.startsWith('w') || cdrom;
+    if (isNbdTarget(params) || formatOf(params) !== undefined)
+      return this.#openNbd(params, readOnly, mode.endsWith('!'), wantDiscard && !readOnly);
+    return this.#openFile(params, readOnly, mode.endsWith('!'), wantDiscard, cdrom);
+  }
+
+  async #openNbd(params: string, readOnly: boolean, shared: boolean, discard: boolean): Promise<OpenImage> {
+    const { label, path: key } = this.#device;
+    const nbd = this.#nbd;
+    if (nbd === undefined) throw new XenError('EOPNOTSUPP', `${label}: raw files are served here, domain 0 has others`);
+    const file = formatOf(params);
+    const release = this.#images.claim(this.#identityOf(params, file?.path), label, !readOnly, shared);
+    let image: NbdImage | undefined;
+    try {
+      image =
+        file === undefined
+          ? await nbd.openTarget(key, label, params)
+          : await nbd.openFormat(key, label, file, readOnly, discard);
+      const { found } = image;
+      checkBlocks(label, found, SECTOR_SIZE);
+      if (found.readOnly && !readOnly) throw new XenError('EROFS', `${label}: the server has it for reading only`);
+      const { close } = image;
+      return {
+        ...{ path: file?.path ?? params, fd: -1, sizeBytes: found.sizeBytes, readOnly, flush: found.flush },
+        ...{ granularity: Math.max(SECTOR_SIZE, found.minBlock), discard: discard && found.trim, thread: nbd.thread },
+        close: async () => {
+          await close();
+          release();
+        },
+      };
+    } catch (error) {
+      await image?.close();
+      release();
+      if (error instanceof XenError && !error.message.startsWith(label))
+        throw new XenError(error.code, `${label}: ${error.message}`, error);
+      throw error;
+    }
+  }
+  /** Two paths of one image are one, two spellings of one export are not. */
+  #identityOf(params: string, path: string | undefined): string {
+    if (path === undefined) return params;
+    const { fd, identity } = this.#openHostFile(path, true);
+    this.#files.close(fd);
+    if (identity === undefined)
+      throw new XenError('EINVAL', `${this.#device.label}: its image ${path} is not a regular file`);
+    return identity;
+  }
+
+  #openFile(params: string, readOnly: boolean, shared: boolean, wantDiscard: boolean, cdrom: boolean): OpenImage {
     const { label } = this.#device;
     // Xen: 'params' of some toolstacks names the driver first, "aio:/path".
     const path = params.replace(/^(aio|raw|file|phy):/, '');
     if (path === '') throw new XenError('ENODEV', `${label}: it has no ${cdrom ? 'medium' : 'image'}`);
     if (!path.startsWith('/')) throw new XenError('EINVAL', `${label}: its image ${path} is not an absolute path`);
-    if (!/^(r|w|w!|r!)$/.test(mode)) throw new XenError('EINVAL', `${label}: mode ${mode}, expected r or w`);
-    const readOnly = !mode.startsWith('w') || cdrom;
     const files = this.#files;
-    let file: ReturnType<ImageFiles['open']>;
-    try {
-      file = files.open(path, readOnly);
-    } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code ?? 'EIO'; // a system call throws nothing else
-      throw new XenError(code, `${label}: its image ${path}: ${(error as Error).message}`, error);
-    }
-    const { fd, sizeBytes, identity } = file;
+    const { fd, sizeBytes, identity } = this.#openHostFile(path, readOnly);
     try {
       if (identity === undefined) throw new XenError('EINVAL', `${label}: its image ${path} is not a regular file`);
       if (sizeBytes < SECTOR_SIZE) throw new XenError('EINVAL', `${label}: its image ${path} has no whole sector`);
-      const release = this.#images.claim(identity, label, !readOnly, mode.endsWith('!'));
+      const release = this.#images.claim(identity, label, !readOnly, shared);
       const granularity = readOnly || !wantDiscard ? 0 : files.discardGranularity(fd);
-      return { path, fd, sizeBytes, readOnly, granularity, discard: granularity > 0, release };
+      const close = (): void => {
+        release();
+        files.close(fd);
+      };
+      const thread = this.#thread;
+      return { path, fd, sizeBytes, readOnly, granularity, discard: granularity > 0, flush: true, thread, close };
     } catch (error) {
       files.close(fd);
       throw error;
     }
   }
+  #openHostFile(path: string, readOnly: boolean): ReturnType<ImageFiles['open']> {
+    try {
+      return this.#files.open(path, readOnly);
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code ?? 'EIO'; // a system call throws nothing else
+      throw new XenError(code, `${this.#device.label}: its image ${path}: ${(error as Error).message}`, error);
+    }
+  }
 
-  #close(): void {
+  async #close(): Promise<void> {
     const image = this.#image;
-    if (!image) return;
     this.#image = undefined;
-    image.release();
-    this.#files.close(image.fd);
+    await image?.close();
   }
 }
 
@@ -210,21 +277,25 @@ export function createBlkback(options: {
   readonly domid?: Domid;
   /** The host's, unless told. */
   readonly files?: ImageFiles;
+  /** For disks that are no raw files; where there is none, they are not served. */
+  readonly nbd?: NbdImages;
 }): Backend {
-  const { xs, log, thread, files = hostImages } = options;
+  const { xs, log, thread, files = hostImages, nbd } = options;
   const images = new ImagesInUse();
   const backend = new Backend({
     xs,
     log,
     type: 'vbd',
     ...(options.domid === undefined ? {} : { domid: options.domid }),
-    create: device => new VbdDevice(device, thread, images, files),
+    create: device => new VbdDevice(device, { thread, images, files, nbd }),
   });
-  thread.onEvent(event => {
-    const news = event as BlkbackEvent; // our own worker's
+  const hear = (event: unknown): void => {
+    const news = event as BlkbackEvent; // our own workers'
     const device = backend.devices().find(d => d.path === news.key);
     if (news.op === 'injected') device?.injected(news.injected);
     else device?.fail(new XenError(news.code, news.message));
-  });
+  };
+  thread.onEvent(hear);
+  nbd?.onEvent(hear);
   return backend;
 }

@@ -1,6 +1,16 @@
 // What a vbd's requests act on. A test may pass one that fails, stalls or lies.
 import { fdatasyncSync, fstatSync, readSync, writeSync } from 'node:fs';
-import { addressOf, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, fallocate, readAt, writeAt, XenError } from '#pvbus';
+import {
+  addressOf,
+  FALLOC_FL_KEEP_SIZE,
+  FALLOC_FL_PUNCH_HOLE,
+  fallocate,
+  type GrantMapping,
+  readAt,
+  writeAt,
+  XenError,
+} from '#pvbus';
+import type { BlkbackRequest } from './request.ts';
 
 /**
  * Thrown by an image that cannot do it now: nothing of the request has happened that may not happen again. The vbd begins
@@ -24,6 +34,24 @@ export interface DiskImage {
   flush(): void;
   /** These bytes are not needed any more; they read as zeros afterwards. */
   discard(at: number, length: number): void;
+}
+
+/** A request that is answered later: nothing of it changes until it is. */
+export interface Deferred {
+  readonly request: BlkbackRequest;
+  /** Where each of its segments is mapped. */
+  readonly mapped: readonly (GrantMapping | undefined)[];
+  /** Its answer, a BLKIF_RSP_: once. */
+  settle(status: number, why?: string): void;
+}
+
+/** Bytes of a disk that are far away: many requests are under way, and end in any order. */
+export interface LaterImage {
+  readonly sizeBytes: number;
+  /** Whether a request of this operation may come now; when not, it is asked again after an answer. */
+  accepts(operation: number): boolean;
+  /** Begin it; what takes no time may be settled before this returns. */
+  submit(deferred: Deferred): void;
 }
 
 /** pread(2) and pwrite(2) between a file and mapped memory: how many bytes they did. */

@@ -7,6 +7,8 @@ interface Entry {
   readonly mapping: GrantMapping;
   /** The request that used it last. */
   used: number;
+  /** Requests under way that use it. */
+  pins: number;
 }
 
 /** A full cache lets go of this part of itself at once, so that a sweep is rare. */
@@ -45,17 +47,25 @@ export class PersistentGrants {
     return entry.mapping;
   }
 
+  /** The page of `ref`, which is mapped, stays so until it is unpinned as often. */
+  pin(ref: number): void {
+    this.#entries.get(ref)!.pins++;
+  }
+  unpin(ref: number): void {
+    this.#entries.get(ref)!.pins--;
+  }
+
   /** Map all of these, none of which is mapped yet. Throws, with none of them mapped, when one cannot be. */
   map(refs: ReadonlySet<number>): void {
     if (this.#entries.size + refs.size > this.#limit) this.#makeRoom(refs.size);
     for (const mapping of this.#grants().map(this.#granter, [...refs])) {
-      this.#entries.set(mapping.ref, { mapping, used: this.#request });
+      this.#entries.set(mapping.ref, { mapping, used: this.#request, pins: 0 });
     }
   }
 
   // Xen asks for a least-recently-used order.
   #makeRoom(wanted: number): void {
-    const idle = [...this.#entries.values()].filter(entry => entry.used !== this.#request);
+    const idle = [...this.#entries.values()].filter(entry => entry.used !== this.#request && entry.pins === 0);
     idle.sort((a, b) => a.used - b.used);
     const needed = this.#entries.size + wanted - this.#limit;
     const victims = idle.slice(0, Math.max(needed, Math.floor(this.#limit * SWEPT_PART)));

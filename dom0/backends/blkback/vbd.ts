@@ -6,6 +6,7 @@ import {
   BLKIF_OP_FLUSH_DISKCACHE,
   BLKIF_OP_READ,
   BLKIF_OP_WRITE,
+  BLKIF_OP_WRITE_BARRIER,
   BLKIF_RSP_ERROR,
   BLKIF_RSP_OKAY,
   BlkifResponse,
@@ -22,7 +23,7 @@ import {
 } from '#pvbus';
 import type { GrantMaps } from '../../faults/faulty-grants.ts';
 import type { Notifier } from '../../faults/faulty-notifier.ts';
-import { type DiskImage, Later } from './disk-image.ts';
+import { type Deferred, type DiskImage, Later, type LaterImage } from './disk-image.ts';
 import { PersistentGrants } from './persistent-grants.ts';
 import { BlkbackRequest, type DiskLimits, MAX_INDIRECT_SEGMENTS, SECTOR_SIZE } from './request.ts';
 import { newVbdStats, type VbdStats } from './stats.ts';
@@ -37,7 +38,7 @@ export interface VbdConnection {
   readonly ringRef: number;
   readonly eventChannel: number;
   readonly persistent: boolean;
-  /** The open image. It stays open until the disconnect has been answered. */
+  /** The open image, -1 when it is no file. It stays open until the disconnect has been answered. */
   readonly fd: number;
   readonly sizeBytes: number;
   readonly readOnly: boolean;
@@ -56,14 +57,20 @@ export const MAX_PERSISTENT_GRANTS = 1056;
 /** Errors logged one by one; then only every power of two. */
 const LOGGED_ERRORS = 4;
 
-// invariant: the pages of one request, twice counted, fit: none of them is evicted by another of them.
-if (MAX_PERSISTENT_GRANTS < 2 * (MAX_INDIRECT_SEGMENTS + BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST)) {
+/** Of requests that an image answers later, together; one may always be there. */
+const MAX_DEFERRED_PAGES = 512;
+/** What #perform says of a request that is answered later. No BLKIF_RSP_ is positive. */
+const DEFERRED = 1;
+
+// invariant: the pages of one request, twice counted, fit beside those of requests that are answered later: none of them
+// is evicted by another of them.
+if (MAX_PERSISTENT_GRANTS < MAX_DEFERRED_PAGES + 2 * (MAX_INDIRECT_SEGMENTS + BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST)) {
   throw new Error('blkback: too few persistent grants');
 }
 
 /** What a vbd works with. Others may take their place between two turns. */
 export interface VbdParts {
-  readonly image: DiskImage;
+  readonly image: DiskImage | LaterImage;
   readonly grants: GrantMaps;
   readonly notifier: Notifier;
   readonly newRequest: (limits: DiskLimits) => BlkbackRequest;
@@ -72,11 +79,31 @@ export interface VbdParts {
 }
 
 /** The plain ones. */
-export const vbdParts = ({ grants, events }: Vcpu, image: DiskImage): VbdParts => ({
+export const vbdParts = ({ grants, events }: Vcpu, image: DiskImage | LaterImage): VbdParts => ({
   ...{ image, grants, notifier: events },
   newRequest: limits => new BlkbackRequest(limits),
   onEvent: heard => heard,
 });
+
+/** A request that its image answers later, with all that it uses. */
+class DeferredRequest implements Deferred {
+  readonly request: BlkbackRequest;
+  readonly mapped: (GrantMapping | undefined)[];
+  readonly settle: (status: number, why?: string) => void;
+  /** To be unmapped when it is answered. */
+  readonly borrowed: GrantMapping[] = [];
+
+  constructor(
+    request: BlkbackRequest,
+    mapped: (GrantMapping | undefined)[],
+    settle: (deferred: DeferredRequest, status: number, why: string) => void,
+  ) {
+    this.request = request;
+    this.mapped = mapped;
+    this.settle = (status, why = '') => settle(this, status, why);
+  }
+}
+const noMappings = (): (GrantMapping | undefined)[] => new Array(MAX_INDIRECT_SEGMENTS).fill(undefined);
 
 /** One connected vbd: its ring, its grants, its image. */
 export class Vbd {
@@ -87,7 +114,8 @@ export class Vbd {
   readonly #vcpu: Vcpu;
   readonly #log: Log;
   readonly #clock: Clock;
-  #image: DiskImage;
+  #image: DiskImage | LaterImage;
+  #newRequest: VbdParts['newRequest'];
   #grants: GrantMaps;
   #notifier: Notifier;
   readonly #page: GrantMapping;
@@ -97,14 +125,22 @@ export class Vbd {
   #request: BlkbackRequest;
   readonly #persistent: PersistentGrants | undefined;
   /** Where each segment of the request at hand is mapped. */
-  readonly #mapped: (GrantMapping | undefined)[] = new Array(MAX_INDIRECT_SEGMENTS).fill(undefined);
+  #mapped = noMappings();
   /** Grants of requests that are done but not answered yet. */
   readonly #toUnmap: GrantMapping[] = [];
+  /** From here on, those of the request at hand. */
+  #borrowedFrom = 0;
   /** A flush has failed: Linux counts what it was to write as written, so that another one would say it is there. */
   #lost = false;
   #unpushed = 0;
   /** When the first of them was staged. */
   #unpushedSince = 0;
+  /** Requests that the image answers later, and the pages of them all. */
+  readonly #deferred = new Set<DeferredRequest>();
+  #deferredPages = 0;
+  /** One of them is a barrier: nothing overtakes it. */
+  #barrier = false;
+  readonly #spare: DeferredRequest[] = [];
 
   /** Throws when the frontend's ring cannot be mapped or its port not be bound; nothing is left then. */
   constructor(vcpu: Vcpu, log: Log, clock: Clock, connection: VbdConnection, parts: VbdParts) {
@@ -115,6 +151,7 @@ export class Vbd {
     this.#log = log;
     this.#clock = clock;
     this.#image = image;
+    this.#newRequest = parts.newRequest;
     this.#grants = grants;
     this.#notifier = parts.notifier;
     this.connection = connection;
@@ -149,6 +186,7 @@ export class Vbd {
   /** These in place of those that it had, from the next request on. */
   use(parts: VbdParts): void {
     this.#image = parts.image;
+    this.#newRequest = parts.newRequest;
     this.#grants = parts.grants;
     this.#notifier = parts.notifier;
     this.#request = parts.newRequest(this.#limits());
@@ -180,19 +218,25 @@ export class Vbd {
   /** Take one request, do it, stage its response: exactly one, whatever happens. Returns the bytes moved. */
   #serveOne(): number {
     const request = this.#request;
+    request.take(this.#ring);
+    const status = this.#perform();
+    if (status === DEFERRED) return request.sectors * SECTOR_SIZE;
+    this.#stage(request, status);
+    if (this.#isTimeToPush(this.#unpushed)) this.#push();
+    return request.sectors * SECTOR_SIZE;
+  }
+
+  #stage(request: BlkbackRequest, status: number): void {
     const ring = this.#ring;
     const response = this.#response;
-    request.take(ring);
-    const status = this.#perform();
-    if (status !== BLKIF_RSP_OKAY) this.#refused();
+    if (status !== BLKIF_RSP_OKAY) this.#refused(request);
     response.base = ring.responseOffset();
     response.id_lo = request.id_lo;
     response.id_hi = request.id_hi;
     response.operation = request.operation;
     response.status = status;
     ring.rsp_prod_pvt = (ring.rsp_prod_pvt + 1) >>> 0;
-    if (this.#isTimeToPush(++this.#unpushed)) this.#push();
-    return request.sectors * SECTOR_SIZE;
+    this.#unpushed++;
   }
 
   /**
@@ -220,38 +264,106 @@ export class Vbd {
   #putBack(): void {
     this.#push();
     this.#grants.unmap(this.#toUnmap.splice(0));
+    this.#count(-1);
     this.#ring.req_cons = (this.#ring.req_cons - 1) >>> 0;
     this.pending = false;
   }
 
   #perform(): number {
     const request = this.#request;
-    const { stats } = this;
+    this.#borrowedFrom = this.#toUnmap.length;
     this.#persistent?.begin();
     let status = request.decode();
     if (status === BLKIF_RSP_OKAY && request.nrIndirectPages > 0) status = this.#readIndirectPages();
     if (status !== BLKIF_RSP_OKAY) return status;
+    this.#count(1);
+    if ('submit' in this.#image) return this.#defer(this.#image);
     switch (request.operation) {
       case BLKIF_OP_READ:
-        stats.rd_req++;
-        stats.rd_sect += request.sectors;
-        return this.#transfer(false);
+        return this.#transfer(this.#image, false);
       case BLKIF_OP_WRITE:
-        stats.wr_req++;
-        stats.wr_sect += request.sectors;
-        return this.#transfer(true);
+        return this.#transfer(this.#image, true);
       case BLKIF_OP_FLUSH_DISKCACHE:
-        stats.f_req++;
         this.#push(); // what is done need not wait for the medium
-        status = this.#flush();
+        status = this.#flush(this.#image);
         // Xen: a flush may carry data, written after what came before it is safe.
-        return status === BLKIF_RSP_OKAY && request.nr_segments > 0 ? this.#transfer(true) : status;
+        return status === BLKIF_RSP_OKAY && request.nr_segments > 0 ? this.#transfer(this.#image, true) : status;
       case BLKIF_OP_DISCARD:
-        stats.ds_req++;
-        return this.#discard();
+        return this.#discard(this.#image);
       default:
         throw new Error(`${this.connection.label}: operation ${request.operation} was decoded but is not served`);
     }
+  }
+
+  /** The request at hand in the statistics, or out of them when it is begun anew another time. */
+  #count(by: 1 | -1): void {
+    const { stats } = this;
+    const { operation, sectors } = this.#request;
+    switch (operation) {
+      case BLKIF_OP_READ:
+        stats.rd_req += by;
+        stats.rd_sect += by * sectors;
+        return;
+      case BLKIF_OP_DISCARD:
+        stats.ds_req += by;
+        return;
+      case BLKIF_OP_FLUSH_DISKCACHE:
+        stats.f_req += by;
+        return;
+      default:
+        stats.wr_req += by;
+        stats.wr_sect += by * sectors;
+    }
+  }
+
+  // ---- an image that answers later ----
+
+  /** Hand the request at hand to the image, or put it back until others are done. */
+  #defer(image: LaterImage): number {
+    const request = this.#request;
+    const { operation, nr_segments: pages } = request;
+    const orders = operation === BLKIF_OP_FLUSH_DISKCACHE || operation === BLKIF_OP_WRITE_BARRIER;
+    // order: a flush comes after all that was asked before it, nothing comes before a barrier that was asked after it.
+    const mustWait =
+      this.#barrier ||
+      (orders && this.#deferred.size > 0) ||
+      (this.#deferred.size > 0 && this.#deferredPages + pages > MAX_DEFERRED_PAGES) ||
+      !image.accepts(operation);
+    if (mustWait) {
+      this.#putBack();
+      throw new Later(Number.POSITIVE_INFINITY);
+    }
+    if (pages > 0 && !this.#map(pages, false)) return BLKIF_RSP_ERROR;
+    const deferred = new DeferredRequest(request, this.#mapped, this.#settled);
+    const next = this.#spare.pop();
+    this.#request = next?.request ?? this.#newRequest(this.#limits());
+    this.#mapped = next?.mapped ?? noMappings();
+    deferred.borrowed.push(...this.#toUnmap.splice(this.#borrowedFrom));
+    if (this.#persistent) for (let i = 0; i < pages; i++) this.#persistent.pin(request.grefs[i]!);
+    this.#deferred.add(deferred);
+    this.#deferredPages += pages;
+    this.#barrier = operation === BLKIF_OP_WRITE_BARRIER;
+    image.submit(deferred);
+    return DEFERRED;
+  }
+
+  readonly #settled = (deferred: DeferredRequest, status: number, why: string): void => {
+    if (!this.#deferred.delete(deferred)) return; // the frontend has gone
+    const { request, borrowed } = deferred;
+    const pages = request.nr_segments;
+    this.#deferredPages -= pages;
+    if (request.operation === BLKIF_OP_WRITE_BARRIER) this.#barrier = false;
+    if (this.#persistent) for (let i = 0; i < pages; i++) this.#persistent.unpin(request.grefs[i]!);
+    this.#toUnmap.push(...borrowed);
+    request.why = why;
+    this.#stage(request, status);
+    this.#spare.push(deferred);
+    this.pending = true; // what was put back may go on, and the answer out
+  };
+
+  /** Requests that the image has and has not answered. */
+  get deferred(): number {
+    return this.#deferred.size;
   }
 
   #readIndirectPages(): number {
@@ -265,12 +377,11 @@ export class Vbd {
   }
 
   /** Move the request's bytes; parts that lie side by side in memory go in one system call. */
-  #transfer(write: boolean): number {
+  #transfer(image: DiskImage, write: boolean): number {
     const request = this.#request;
     if (!this.#map(request.nr_segments, false)) return BLKIF_RSP_ERROR;
     const { offsets, lengths } = request;
     const mapped = this.#mapped;
-    const image = this.#image;
     let at = request.sector * SECTOR_SIZE;
     try {
       for (let i = 0; i < request.nr_segments; ) {
@@ -292,13 +403,13 @@ export class Vbd {
     }
   }
 
-  #flush(): number {
+  #flush(image: DiskImage): number {
     if (this.#lost) {
       this.#request.why = 'an earlier flush has failed';
       return BLKIF_RSP_ERROR;
     }
     try {
-      this.#image.flush();
+      image.flush();
       return BLKIF_RSP_OKAY;
     } catch (error) {
       if (!(error instanceof Later)) this.#lost = true;
@@ -306,11 +417,11 @@ export class Vbd {
     }
   }
 
-  #discard(): number {
+  #discard(image: DiskImage): number {
     const { sector, sectors } = this.#request;
     if (sectors === 0) return BLKIF_RSP_OKAY;
     try {
-      this.#image.discard(sector * SECTOR_SIZE, sectors * SECTOR_SIZE);
+      image.discard(sector * SECTOR_SIZE, sectors * SECTOR_SIZE);
       return BLKIF_RSP_OKAY;
     } catch (error) {
       return this.#imageFailed(error);
@@ -387,14 +498,16 @@ export class Vbd {
     return BLKIF_RSP_ERROR;
   }
 
-  #refused(): void {
+  #refused({ operation, why }: BlkbackRequest): void {
     const n = ++this.stats.errors;
     if (n > LOGGED_ERRORS && (n & (n - 1)) !== 0) return;
-    const { operation, why } = this.#request;
     this.#log.error(`${this.connection.label}: request ${n > 1 ? `(error ${n}) ` : ''}op ${operation} failed: ${why}`);
   }
 
-  /** Answer what the frontend has asked before it went, then let go of everything of it. */
+  /**
+   * Answer what the frontend has asked before it went, then let go of everything of it. An image that answers later must
+   * have forgotten what it has not answered.
+   */
   close(finish: boolean): void {
     const { events } = this.#vcpu;
     const grants = this.#grants;
@@ -407,6 +520,8 @@ export class Vbd {
       }
     }
     events.close(this.#port);
+    for (const { borrowed } of this.#deferred) grants.unmap(borrowed);
+    this.#deferred.clear();
     grants.unmap(this.#toUnmap.splice(0));
     this.#persistent?.release();
     grants.unmap([this.#page]);

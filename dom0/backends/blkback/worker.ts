@@ -111,13 +111,14 @@ export class BlkbackWorker implements BackendWorker {
   /** What the vbd works with: the plain parts, or others in their place while faults are planted. */
   #parts(connection: VbdConnection): VbdParts {
     const { vcpu, clock } = this.#context;
-    const plain = vbdParts(vcpu, this.#openImage(connection));
+    const image = this.#openImage(connection);
+    const plain = vbdParts(vcpu, image);
     const faults = this.#faults.get(connection.key);
     if (faults === undefined) return plain;
     const late = this.#late;
     const notifier = new FaultyNotifier(plain.notifier, { faults, late, clock });
     const disk = new FaultyDisk({
-      ...{ plain: plain.image, faults, clock },
+      ...{ plain: image, faults, clock },
       by: calls => this.#openImage(connection, calls),
     });
     this.#faultyDisks.set(connection.key, disk);

@@ -2,17 +2,29 @@
 // device is connected. The loop around it, the worker and the rest of dom0 are the real ones.
 import { workerData } from 'node:worker_threads';
 import { runBlocking, runWithEventLoop } from '../../../dom0/backends/backend-loop.ts';
-import type { BackendContext, BackendThreadData, BackendWorker } from '../../../dom0/backends/backend-thread.ts';
+import type {
+  BackendContext,
+  BackendName,
+  BackendThreadData,
+  BackendWorker,
+} from '../../../dom0/backends/backend-thread.ts';
 import { BlkbackWorker } from '../../../dom0/backends/blkback/worker.ts';
+import { connectTo } from '../../../dom0/backends/nbd/host-stream.ts';
+import { NbdWorker } from '../../../dom0/backends/nbd/worker.ts';
 import { NetbackWorker } from '../../../dom0/backends/netback/worker.ts';
 import { PvcallsWorker } from '../../../dom0/backends/pvcalls/worker.ts';
 
 const { name } = workerData as BackendThreadData;
-const WORKERS = { blkback: BlkbackWorker, netback: NetbackWorker, pvcalls: PvcallsWorker };
-const run = name === 'pvcalls' ? runWithEventLoop : runBlocking;
+const WORKERS: Readonly<Record<BackendName, (context: BackendContext) => BackendWorker>> = {
+  blkback: context => new BlkbackWorker(context),
+  netback: context => new NetbackWorker(context),
+  pvcalls: context => new PvcallsWorker(context),
+  nbd: context => new NbdWorker(context, connectTo),
+};
+const run = name === 'pvcalls' || name === 'nbd' ? runWithEventLoop : runBlocking;
 
 run((context: BackendContext): BackendWorker => {
-  const worker: BackendWorker = new WORKERS[name](context);
+  const worker: BackendWorker = WORKERS[name](context);
   let connected = false;
   return {
     handle(message) {

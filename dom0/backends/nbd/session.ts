@@ -1,0 +1,435 @@
+// A disk on an NBD server, over as many connections as its life takes. What a server has not answered is asked again
+// when it is back, in its order, and before that what it acknowledged and had not flushed. Nothing here blocks: the
+// stream calls back, `tick` is called at `deadline`.
+import { type Clock, type Log, type NbdTarget, XenError } from '#pvbus';
+import { Command, type CommandSink } from './command.ts';
+import { type NbdExport, Negotiation } from './negotiation.ts';
+import {
+  NBD_CMD_DISC,
+  NBD_CMD_FLAG_FUA,
+  NBD_CMD_FLUSH,
+  NBD_CMD_TRIM,
+  NBD_CMD_WRITE,
+  NBD_ERRORS,
+  NBD_ESHUTDOWN,
+  REQUEST_BYTES,
+  writeRequest,
+} from './protocol.ts';
+import { ReplyParser } from './replies.ts';
+import { Unflushed, type UnflushedWrite } from './unflushed.ts';
+
+/** A connection as the session uses it. */
+export interface NbdStream {
+  /** The bytes stay as they are until they are sent or the stream is destroyed. */
+  write(bytes: Uint8Array): void;
+  /** What is written between these two goes out together. */
+  cork(): void;
+  uncork(): void;
+  /** Afterwards it touches no memory and calls nobody. */
+  destroy(): void;
+}
+export interface StreamEvents {
+  connected(): void;
+  /** The first `length` of `bytes`, which are the stream's again afterwards. */
+  data(bytes: Uint8Array, length: number): void;
+  lost(why: string): void;
+}
+export type Connect = (server: NbdTarget['server'], events: StreamEvents) => NbdStream;
+
+export interface SessionOptions {
+  readonly target: NbdTarget;
+  /** How messages name it. */
+  readonly label: string;
+  readonly connect: Connect;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** The export is there for the first time, or it is not to be had within `openMs`. */
+  readonly onOpen: (result: NbdExport | XenError) => void;
+  readonly openMs: number;
+  /** It can never go on: the server has another disk now. */
+  readonly onBroken: (error: XenError) => void;
+}
+
+const MS = 1e6;
+const FIRST_WAIT_MS = 20;
+const LONGEST_WAIT_MS = 2000;
+/** A server that says nothing for so long while it is spoken to for the first time is as good as none. */
+const NEGOTIATE_MS = 10_000;
+/** The last flush of a disk that is closed. */
+const LAST_FLUSH_MS = 10_000;
+/** So much is acknowledged before the server is asked to flush by us. */
+const FLUSH_AFTER_BYTES = 32 << 20;
+/** Servers lost in a row are logged so often, then at every power of two. */
+const LOGGED_LOSSES = 4;
+
+type State = 'connecting' | 'negotiating' | 'restoring' | 'serving' | 'waiting' | 'closed';
+
+export class NbdSession {
+  readonly #options: SessionOptions;
+  #state: State = 'waiting';
+  #stream: NbdStream | undefined;
+  #export: NbdExport | undefined;
+  #negotiation: Negotiation | undefined;
+  #parser: ReplyParser<Command> | undefined;
+  readonly #table: Command[] = [];
+  readonly #free: Command[] = [];
+  readonly #inFlight = new Set<Command>();
+  #made = 0;
+  readonly #unflushed = new Unflushed();
+  #restoring: Iterator<UnflushedWrite> | undefined;
+  #flushing = false;
+  /** What was acknowledged could not be written again: it is not on the disk, and a flush must say so. */
+  #lostWrites = false;
+  /** It is to be closed. */
+  #whenFlushed: (() => void) | undefined;
+  /** When the state is left for another one if nothing happens. */
+  #deadlineNs: number | undefined;
+  #waitMs = FIRST_WAIT_MS;
+  #losses = 0;
+  #lastWhy = '';
+  #openUntilNs: number;
+  /** When requests have waited enough for a server. */
+  #failAtNs = Number.POSITIVE_INFINITY;
+  readonly #headers = new Uint8Array(REQUEST_BYTES * 1024);
+  readonly #headerView = new DataView(this.#headers.buffer);
+  #headerAt = 0;
+  readonly stats = { connections: 0, repeated: 0, restored: 0 };
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    this.#openUntilNs = options.clock.now() + options.openMs * MS;
+    this.#connect();
+  }
+
+  get serving(): boolean {
+    return this.#state === 'serving';
+  }
+  get inFlight(): number {
+    return this.#inFlight.size;
+  }
+  /** Of the last server that was there. */
+  get export(): NbdExport | undefined {
+    return this.#export;
+  }
+  /** So much is acknowledged and not flushed that writes had better wait. */
+  get full(): boolean {
+    return this.#unflushed.bytes > 2 * FLUSH_AFTER_BYTES;
+  }
+
+  // ---- requests ----
+
+  acquire(type: number, at: number, length: number, sink: CommandSink, flags = 0): Command {
+    let command = this.#free.pop();
+    if (command === undefined) {
+      command = new Command(this.#table.length);
+      this.#table.push(command);
+    }
+    return command.reset(type, at, length, sink, flags);
+  }
+
+  /** Its sink hears of the answer, never before this returns unless the disk is gone for good. */
+  send(command: Command): void {
+    command.order = this.#made++;
+    this.#inFlight.add(command);
+    if (this.#state === 'serving') this.#transmit(command);
+  }
+  cork(): void {
+    this.#stream?.cork();
+  }
+  uncork(): void {
+    this.#stream?.uncork();
+  }
+
+  #transmit(command: Command): void {
+    const stream = this.#stream!; // there is one while it is serving
+    command.generation = (command.generation + 1) >>> 0;
+    command.received = 0;
+    command.error = 0;
+    if (command.type === NBD_CMD_FLUSH) command.covers = this.#unflushed.next;
+    const { type, flags, at, length, slot, generation } = command;
+    stream.write(this.#header({ type, flags, at, length, cookieHi: generation, cookieLo: slot }));
+    if (type === NBD_CMD_WRITE) for (const piece of command.pieces()) stream.write(piece);
+  }
+  /** The stream may hold on to it for as long as there are other requests; then its place is used again. */
+  #header(request: Parameters<typeof writeRequest>[2]): Uint8Array {
+    if (this.#inFlight.size * REQUEST_BYTES >= this.#headers.length / 2) {
+      const bytes = new Uint8Array(REQUEST_BYTES);
+      writeRequest(new DataView(bytes.buffer), 0, request);
+      return bytes;
+    }
+    const at = this.#headerAt;
+    this.#headerAt = (at + REQUEST_BYTES) % this.#headers.length;
+    writeRequest(this.#headerView, at, request);
+    return this.#headers.subarray(at, at + REQUEST_BYTES);
+  }
+
+  readonly #replies = {
+    find: (hi: number, lo: number): Command | undefined => {
+      const command = this.#table[lo];
+      return command !== undefined && command.generation === hi && this.#inFlight.has(command) ? command : undefined;
+    },
+    answered: (command: Command, error: number): void => {
+      if (error === NBD_ESHUTDOWN) throw new XenError('ESHUTDOWN', 'it is shutting down');
+      this.#answered(command, error);
+    },
+  };
+
+  #answered(command: Command, error: number): void {
+    const wrote = command.type === NBD_CMD_WRITE || command.type === NBD_CMD_TRIM;
+    if (wrote && error === 0 && this.#state === 'serving') this.#remember(command);
+    let answer = error;
+    if (command.type === NBD_CMD_FLUSH && error === 0) {
+      this.#unflushed.drop(command.covers);
+      if (this.#lostWrites) answer = 5;
+    }
+    this.#settle(command, answer);
+  }
+  #settle(command: Command, error: number): void {
+    const { sink } = command;
+    this.#inFlight.delete(command);
+    sink?.answered(command, error);
+    command.sink = undefined;
+    this.#free.push(command);
+  }
+
+  #remember(command: Command): void {
+    if (!this.#export?.flush || (command.flags & NBD_CMD_FLAG_FUA) !== 0) return;
+    const { type, at, length } = command;
+    const unflushed = this.#unflushed;
+    command.copyTo(unflushed.add(type, at, length, type === NBD_CMD_WRITE ? length : 0));
+    if (this.#flushing || unflushed.bytes < FLUSH_AFTER_BYTES) return;
+    this.#flushing = true;
+    this.send(this.acquire(NBD_CMD_FLUSH, 0, 0, this.#ownFlush));
+  }
+  readonly #ownFlush: CommandSink = {
+    answered: (_, error) => {
+      this.#flushing = false;
+      if (error !== 0) this.#lose(`flush: ${NBD_ERRORS[error] ?? 'EINVAL'}`);
+    },
+  };
+  #lose(what: string): void {
+    if (!this.#lostWrites) this.#options.log.error(`${this.#options.label}: acknowledged writes are lost: ${what}`);
+    this.#lostWrites = true;
+    this.#unflushed.drop(this.#unflushed.next);
+  }
+
+  // ---- connections ----
+
+  get deadline(): number | undefined {
+    if (!this.#isAway || this.#inFlight.size === 0 || this.#failAtNs === Number.POSITIVE_INFINITY)
+      return this.#deadlineNs;
+    return Math.min(this.#failAtNs, this.#deadlineNs ?? this.#failAtNs);
+  }
+  get #isAway(): boolean {
+    return this.#state !== 'serving' && this.#state !== 'restoring';
+  }
+  /** Called at `deadline`, or any time. */
+  tick(): void {
+    const now = this.#options.clock.now();
+    if (now >= this.#failAtNs && this.#isAway && this.#inFlight.size > 0) this.#failAll();
+    if (this.#deadlineNs === undefined || now < this.#deadlineNs) return;
+    if (this.#whenFlushed !== undefined) this.#whenFlushed();
+    else if (this.#state === 'waiting') this.#connect();
+    else if (this.#state !== 'serving') this.#lost('it does not answer');
+  }
+
+  #connect(): void {
+    this.#state = 'connecting';
+    this.#deadlineNs = this.#options.clock.now() + NEGOTIATE_MS * MS;
+    // A stream that was given up may have something to say still.
+    let stream: NbdStream | undefined;
+    const mine = (act: () => void): void => {
+      if (this.#stream !== stream) return;
+      try {
+        act();
+      } catch (error) {
+        if (!(error instanceof XenError)) throw error;
+        this.#lost(error.message, error.code);
+      }
+    };
+    stream = this.#options.connect(this.#options.target.server, {
+      connected: () => mine(() => this.#negotiate()),
+      data: (bytes, length) => mine(() => this.#data(bytes, length)),
+      lost: why => mine(() => this.#lost(why)),
+    });
+    this.#stream = stream;
+  }
+  #negotiate(): void {
+    this.#state = 'negotiating';
+    this.#negotiation = new Negotiation(this.#options.target.exportName, bytes => this.#stream?.write(bytes));
+  }
+
+  #data(bytes: Uint8Array, length: number): void {
+    if (this.#state === 'serving' || this.#state === 'restoring') {
+      this.#parser!.feed(bytes, length);
+      return;
+    }
+    const found = this.#negotiation?.feed(bytes.subarray(0, length));
+    if (found !== undefined) this.#letIn(found);
+  }
+
+  #letIn(found: NbdExport): void {
+    const { label, log, onOpen, onBroken } = this.#options;
+    const before = this.#export;
+    const other = before === undefined ? undefined : difference(before, found);
+    if (other !== undefined) {
+      const error = new XenError('ENXIO', `${label}: the server came back with another disk: ${other}`);
+      this.close();
+      onBroken(error);
+      return;
+    }
+    this.#export = found;
+    this.#negotiation = undefined;
+    this.#parser = new ReplyParser(this.#replies, found.structuredReplies);
+    this.stats.connections++;
+    if (before === undefined) {
+      this.#openUntilNs = Number.POSITIVE_INFINITY;
+      this.#serve();
+      onOpen(found);
+      return;
+    }
+    if (this.#losses > 0) log.info(`${label}: the server is back`);
+    this.#state = 'restoring';
+    this.#restoring = this.#unflushed.entries();
+    this.#restoreNext();
+  }
+
+  /** One after the other: a server may do requests in any order, and these have one. */
+  #restoreNext(): void {
+    const { value, done } = this.#restoring!.next();
+    if (done) {
+      this.#serve();
+      return;
+    }
+    this.#deadlineNs = undefined;
+    const { type, at, length, data } = value;
+    const command = this.acquire(type, at, length, this.#restored);
+    if (data.length > 0) command.addPiece(data, 0, data.length);
+    this.stats.restored++;
+    command.order = -1;
+    this.#inFlight.add(command);
+    this.#transmit(command);
+  }
+  readonly #restored: CommandSink = {
+    answered: (_, error) => {
+      if (error !== 0) this.#lose(`writing them again: ${NBD_ERRORS[error] ?? 'EINVAL'}`);
+      if (this.#state === 'restoring') this.#restoreNext();
+    },
+  };
+
+  #serve(): void {
+    this.#state = 'serving';
+    this.#restoring = undefined;
+    this.#deadlineNs = undefined;
+    this.#failAtNs = Number.POSITIVE_INFINITY;
+    this.#waitMs = FIRST_WAIT_MS;
+    this.#losses = 0;
+    const again = [...this.#inFlight].sort((a, b) => a.order - b.order);
+    this.stats.repeated += again.length;
+    this.#stream!.cork();
+    for (const command of again) this.#transmit(command);
+    this.#stream!.uncork();
+  }
+
+  #lost(why: string, code = 'ENOTCONN'): void {
+    const { clock, label, log, target } = this.#options;
+    const now = clock.now();
+    const wasServing = this.#state === 'serving' || this.#state === 'restoring';
+    this.#drop();
+    if (this.#whenFlushed !== undefined) {
+      this.#whenFlushed();
+      return;
+    }
+    // What was being written again is begun anew with the next server.
+    for (const command of this.#inFlight) {
+      if (command.sink !== this.#restored) continue;
+      this.#inFlight.delete(command);
+      this.#free.push(command);
+    }
+    if (this.#export === undefined && (now >= this.#openUntilNs || code === 'ENOENT')) {
+      this.#state = 'closed';
+      this.#deadlineNs = undefined;
+      this.#options.onOpen(new XenError(code === 'ENOTCONN' ? 'ECONNREFUSED' : code, `${label}: ${why}`));
+      return;
+    }
+    if (this.#export !== undefined) {
+      const n = ++this.#losses;
+      const worth = why !== this.#lastWhy || n <= LOGGED_LOSSES || (n & (n - 1)) === 0;
+      if (worth) log.warn(`${label}: the server is lost: ${why}`);
+      this.#lastWhy = why;
+      if (wasServing && this.#failAtNs === Number.POSITIVE_INFINITY) this.#failAtNs = now + target.patienceMs * MS;
+    }
+    this.#state = 'waiting';
+    this.#deadlineNs = now + this.#waitMs * MS;
+    this.#waitMs = Math.min(this.#waitMs * 2, LONGEST_WAIT_MS);
+  }
+
+  /** No server has come in time: what waits for one is answered with an error. */
+  #failAll(): void {
+    for (const command of [...this.#inFlight]) {
+      if (command.sink !== this.#ownFlush) this.#settle(command, Number.POSITIVE_INFINITY);
+    }
+  }
+
+  /** Nothing that was sent is answered on this connection any more, and nobody's memory is used by it. */
+  #drop(): void {
+    const stream = this.#stream;
+    this.#stream = undefined;
+    this.#negotiation = undefined;
+    this.#parser = undefined;
+    this.#restoring = undefined;
+    stream?.destroy();
+  }
+
+  /** Whoever waits for these forgets them: their memory is not used when this returns. */
+  abandon(): void {
+    let any = false;
+    for (const command of this.#inFlight) {
+      if (command.sink === this.#restored || command.sink === this.#ownFlush) continue;
+      any = true;
+      this.#inFlight.delete(command);
+      command.sink = undefined;
+      this.#free.push(command);
+    }
+    if (any && this.#state !== 'waiting' && this.#state !== 'closed') this.#lost('its requests were given up');
+  }
+
+  /** What was acknowledged is on the server's medium, or there is no server, when `done` is called. */
+  flushAndClose(done: () => void): void {
+    const over = (): void => {
+      if (this.#whenFlushed === undefined) return;
+      this.#whenFlushed = undefined;
+      this.close();
+      done();
+    };
+    this.#whenFlushed = over;
+    if (this.#state !== 'serving' || this.#unflushed.size === 0) {
+      over();
+      return;
+    }
+    this.#deadlineNs = this.#options.clock.now() + LAST_FLUSH_MS * MS;
+    this.send(this.acquire(NBD_CMD_FLUSH, 0, 0, { answered: over }));
+  }
+
+  /** Tell the server good-bye. Requests in flight are answered by nobody. */
+  close(): void {
+    if (this.#state === 'serving' && this.#stream !== undefined) {
+      const bye = new Uint8Array(REQUEST_BYTES);
+      const request = { type: NBD_CMD_DISC, flags: 0, cookieHi: 0, cookieLo: 0, at: 0, length: 0 };
+      writeRequest(new DataView(bye.buffer), 0, request);
+      this.#stream.write(bye);
+    }
+    this.#drop();
+    this.#state = 'closed';
+    this.#deadlineNs = undefined;
+  }
+}
+
+/** What is not as it was. A disk that grew is another one too: its guest has not been told. */
+function difference(before: NbdExport, now: NbdExport): string | undefined {
+  if (before.sizeBytes !== now.sizeBytes) return `${now.sizeBytes} bytes, it had ${before.sizeBytes}`;
+  if (before.readOnly !== now.readOnly) return now.readOnly ? 'it is read-only now' : 'it was read-only';
+  if (before.flush && !now.flush) return 'it cannot flush any more';
+  if (now.minBlock > before.minBlock || now.maxBlock < before.maxBlock) return 'it wants other blocks';
+  return undefined;
+}

@@ -1,0 +1,87 @@
+// What a server has acknowledged and not flushed yet. A server that dies may lose it, and its guest must not notice: it
+// is written again before anything else when the server is back.
+
+export interface UnflushedWrite {
+  readonly type: number;
+  readonly at: number;
+  readonly length: number;
+  /** The bytes written; none where something was trimmed. */
+  readonly data: Uint8Array;
+}
+
+const CHUNK_BYTES = 1 << 20;
+/** Chunks kept for the next writes. */
+const SPARE_CHUNKS = 4;
+
+/** Entries share a buffer; it is free when the last of them is on the medium. */
+interface Chunk {
+  readonly buffer: Uint8Array;
+  used: number;
+  readonly entries: UnflushedWrite[];
+}
+
+export class Unflushed {
+  readonly #chunks: Chunk[] = [];
+  readonly #spare: Chunk[] = [];
+  /** Of the first chunk: how many of its entries are on the medium. */
+  #dropped = 0;
+  #first = 0;
+  #next = 0;
+  #bytes = 0;
+
+  /** Memory that it takes. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+  /** The number of the next entry. */
+  get next(): number {
+    return this.#next;
+  }
+  get size(): number {
+    return this.#next - this.#first;
+  }
+
+  /** `length` bytes were written at `at`; the caller fills what is returned. */
+  add(type: number, at: number, length: number, dataLength: number): Uint8Array {
+    let chunk = this.#chunks.at(-1);
+    if (chunk === undefined || chunk.used + dataLength > chunk.buffer.length) {
+      chunk = this.#newChunk(dataLength);
+      this.#chunks.push(chunk);
+      this.#bytes += chunk.buffer.length;
+    }
+    const data = chunk.buffer.subarray(chunk.used, chunk.used + dataLength);
+    chunk.used += dataLength;
+    chunk.entries.push({ type, at, length, data });
+    this.#next++;
+    return data;
+  }
+  #newChunk(dataLength: number): Chunk {
+    const spare = dataLength <= CHUNK_BYTES ? this.#spare.pop() : undefined;
+    return spare ?? { buffer: new Uint8Array(Math.max(CHUNK_BYTES, dataLength)), used: 0, entries: [] };
+  }
+
+  /** Those before number `before` are on the medium. */
+  drop(before: number): void {
+    while (this.#first < before) {
+      const chunk = this.#chunks[0];
+      if (chunk === undefined) return;
+      const n = Math.min(before - this.#first, chunk.entries.length - this.#dropped);
+      this.#first += n;
+      this.#dropped += n;
+      if (this.#dropped < chunk.entries.length) return;
+      this.#chunks.shift();
+      this.#dropped = 0;
+      this.#bytes -= chunk.buffer.length;
+      if (chunk.buffer.length === CHUNK_BYTES && this.#spare.length < SPARE_CHUNKS) {
+        this.#spare.push({ buffer: chunk.buffer, used: 0, entries: [] });
+      }
+    }
+  }
+
+  /** In the order in which they were acknowledged. */
+  *entries(): Generator<UnflushedWrite> {
+    for (const [i, chunk] of this.#chunks.entries()) {
+      for (let n = i === 0 ? this.#dropped : 0; n < chunk.entries.length; n++) yield chunk.entries[n]!;
+    }
+  }
+}

@@ -1,0 +1,232 @@
+// D15: guests, the NBD worker and a server that crashes and loses what was not flushed, in one thread and in an order
+// drawn from a seed. What every read returned, and what is on the medium after a flush, is compared with a model.
+import { describe, expect, it } from 'vitest';
+import type { BlkGuest } from '../support/blk-rig.ts';
+import { NbdRig } from '../support/nbd-rig.ts';
+import { PlayNbdServer, type PlayOptions } from '../support/play-nbd-server.ts';
+
+const SIZE = 1 << 20;
+const SECTORS = SIZE / 512;
+const MAX_SECTORS = 700;
+
+/** mulberry32: a seed names a run. */
+function random(seed: number): (below: number) => number {
+  let a = seed | 0;
+  return below => {
+    a = (a + 0x6d2b79f5) | 0;
+    let t = Math.imul(a ^ (a >>> 15), 1 | a);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) % below;
+  };
+}
+
+interface Running {
+  readonly from: number;
+  readonly to: number;
+}
+interface Game {
+  readonly rig: NbdRig;
+  readonly server: PlayNbdServer;
+  readonly guest: BlkGuest;
+  readonly model: Uint8Array;
+}
+
+async function begin(seed: number, options: PlayOptions & { persistent?: boolean; maxSegments?: number } = {}) {
+  const pick = random(seed);
+  const model = new Uint8Array(SIZE).map(() => (pick(3) === 0 ? pick(256) : 0));
+  const server = new PlayNbdServer(model, options);
+  const rig = new NbdRig(server, pick);
+  const guest = rig.guest();
+  const key = `dom${guest.guest.domid}`;
+  rig.open(key);
+  while (rig.nbd.step() === 'progress' || server.step(pick) === 'progress');
+  await rig.opened;
+  guest.connect({ sizeBytes: SIZE } as never, options);
+  return { pick, model, server, rig, guest };
+}
+
+/** `ops` random operations, none of which overlaps another one under way; crashes among them. */
+async function play(
+  seed: number,
+  ops: number,
+  crashes: number,
+  options: Parameters<typeof begin>[1] = {},
+): Promise<Game> {
+  const { pick, model, server, rig, guest } = await begin(seed, options);
+  const { disk } = guest;
+  const running = new Set<Running>();
+  const failures: unknown[] = [];
+  let started = 0;
+  const track = (range: Running, promise: Promise<void>, check: () => void = () => {}): void => {
+    running.add(range);
+    promise
+      .then(check)
+      .catch(error => failures.push(error))
+      .finally(() => running.delete(range));
+  };
+  const start = (): void => {
+    const count = pick(4) === 0 ? 1 + pick(MAX_SECTORS) : 1 + pick(16);
+    const from = pick(SECTORS - count);
+    const range = { from, to: from + count };
+    if ([...running].some(r => r.from < range.to && range.from < r.to)) return;
+    started++;
+    const bytes = count * 512;
+    switch (pick(12)) {
+      case 0:
+        // What was acknowledged before is on the medium after it, whatever becomes of the server.
+        track({ from: 0, to: 0 }, disk.submitFlush());
+        return;
+      case 1:
+        model.fill(0, from * 512, from * 512 + bytes);
+        track(range, disk.submitDiscard(from, count));
+        return;
+      case 2:
+      case 3:
+      case 4:
+      case 5:
+      case 6: {
+        const data = new Uint8Array(bytes).map(() => pick(256));
+        model.set(data, from * 512);
+        track(range, disk.submitWrite(from, data));
+        return;
+      }
+      default: {
+        const expected = model.slice(from * 512, from * 512 + bytes);
+        const into = new Uint8Array(bytes);
+        track(range, disk.submitRead(from, into), () => {
+          if (!Buffer.from(into).equals(Buffer.from(expected))) throw new Error(`read of ${count} at ${from} differs`);
+        });
+      }
+    }
+  };
+  let quiet = 0;
+  while (started < ops || running.size > 0) {
+    const act = pick(6);
+    if (act === 0 && started < ops) start();
+    else if (act < 3) quiet = guest.step() === 'idle' ? quiet + 1 : 0;
+    else quiet = rig.step() === 'idle' ? quiet + 1 : 0;
+    if (server.crashes < crashes && pick(Math.ceil((ops * 10) / (crashes + 1))) === 0) server.crash();
+    if (!server.up && pick(20) === 0) server.up = true;
+    rig.core.clock.advance(1e6);
+    if (pick(8) === 0 || quiet > 20) await Promise.resolve();
+    if (quiet > 3000) throw new Error(`seed ${seed}: ${running.size} requests hang`);
+  }
+  expect(failures, `seed ${seed}`).toEqual([]);
+  expect(rig.core.internalErrors).toEqual([]);
+  return { rig, server, guest, model };
+}
+
+/** Flush, crash: the medium is the model. */
+async function flushed({ rig, server, guest, model }: Game): Promise<void> {
+  let done = false;
+  void guest.disk.submitFlush().then(() => {
+    done = true;
+  });
+  for (let i = 0; i < 5000 && !done; i++) {
+    guest.step();
+    rig.step();
+    server.up = true;
+    rig.core.clock.advance(1e6);
+    await Promise.resolve();
+  }
+  expect(done).toBe(true);
+  expect(Buffer.from(server.medium).equals(Buffer.from(model)), 'the medium differs').toBe(true);
+}
+
+describe('a disk over NBD', () => {
+  it.each([
+    ['simple replies', { structured: false }],
+    ['structured replies', { structured: true }],
+    ['a server that takes 64 KiB at most', { maxBlock: 65536 }],
+    ['grants that are mapped for each request', { persistent: false, structured: true }],
+    ['no indirect requests', { maxSegments: 0 }],
+  ])('is what was written, with %s', async (_, options) => {
+    const game = await play(7, 600, 0, options);
+    await flushed(game);
+    expect(game.rig.log.lines).toEqual([]);
+    const stats = game.guest.worker.stats;
+    expect(stats.errors).toBe(0);
+    expect(stats.responses).toBe(stats.requests);
+  });
+
+  it.each([1, 2, 3, 4, 5, 6])(
+    'loses nothing to a server that crashes and forgets what was not flushed, seed %i',
+    async seed => {
+      const game = await play(seed, 400, 25, { structured: seed % 2 === 0, persistent: seed % 3 > 0 });
+      expect(game.server.crashes).toBeGreaterThan(5);
+      await flushed(game);
+    },
+  );
+
+  it('has requests wait for a server, and fails them when that takes longer than configured', async () => {
+    const { rig, guest, server, pick } = await begin(11);
+    const key = guest.key!;
+    rig.open(key, 'nbd+unix:///?socket=/play&reconnect=5');
+    while (rig.nbd.step() === 'progress' || server.step(pick) === 'progress');
+    await rig.opened;
+    guest.key = rig.connect(guest.setup(), { sizeBytes: SIZE });
+    guest.worker.resume();
+    server.crash();
+    let settled: unknown;
+    guest.disk.submitRead(0, new Uint8Array(512)).then(
+      () => {
+        settled = 'read';
+      },
+      error => {
+        settled = error.code;
+      },
+    );
+    const run = async (ms: number): Promise<void> => {
+      for (let i = 0; i < ms; i++) {
+        guest.step();
+        rig.step();
+        rig.core.clock.advance(1e6);
+        await Promise.resolve();
+      }
+    };
+    await run(4900);
+    expect(settled).toBeUndefined();
+    await run(300);
+    expect(settled).toBe('EIO');
+    server.up = true;
+    await run(2500);
+    const data = new Uint8Array(512);
+    guest.disk.read(0, data);
+    expect(Buffer.from(data).equals(Buffer.from(server.bytes.subarray(0, 512)))).toBe(true);
+  });
+
+  it('is given up when the server comes back with another disk', async () => {
+    for (const change of ['size', 'read-only'] as const) {
+      const { rig, guest, server } = await begin(12);
+      const run = (): void => {
+        for (let i = 0; i < 200; i++) {
+          guest.step();
+          rig.step();
+          rig.core.clock.advance(1e6);
+        }
+      };
+      server.crash();
+      run();
+      if (change === 'size') server.bytes = new Uint8Array(SIZE + 512);
+      else server.flags |= 2;
+      server.up = true;
+      run();
+      expect(rig.failures).toMatchObject([{ op: 'failed', key: guest.key, code: 'ENXIO' }]);
+    }
+  });
+
+  it('lets go of every page when its frontend goes, with requests under way', async () => {
+    const { rig, guest, server } = await begin(13);
+    for (let i = 0; i < 20; i++) guest.disk.submitWrite(i * 8, new Uint8Array(4096)).catch(() => {});
+    guest.worker.push();
+    rig.vcpu.events.poll();
+    rig.nbd.step();
+    server.crash();
+    const gone = rig.disconnect(guest.key!);
+    rig.run();
+    await gone;
+    guest.worker.fail(19);
+    guest.worker.detach();
+    expect(guest.buffers!.release()).toBe(0);
+  });
+});
