@@ -242,10 +242,10 @@ describe('a config that cannot be built', () => {
       'bad.cfg: disk xvda: /tmp is neither a file nor a block device',
     ],
     [
-      'a disk format nobody serves',
-      { disks: [disk({ format: 'qcow2' })] },
+      'a disk that no NBD server has',
+      { disks: [disk({ target: 'nbd:nowhere' })] },
       'EINVAL',
-      'bad.cfg: disk xvda: format qcow2 is not served here, raw is',
+      /^bad\.cfg: disk xvda: nbd:nowhere is no NBD target; expected nbd:unix:PATH/,
     ],
     [
       'an unknown backend',
