@@ -14,6 +14,7 @@ import type { BackendThread } from '../backend-thread.ts';
 import { FRAME_OVERHEAD } from './bridge.ts';
 import type { NetbackEvent, NetbackMessage, VifConnection } from './messages.ts';
 import { parseRate, type Rate } from './rate-limit.ts';
+import { parseBridge } from './vlans.ts';
 
 /** A thread that runs a NetbackWorker. */
 type NetbackThread = Pick<BackendThread, 'call' | 'onEvent'>;
@@ -46,6 +47,7 @@ class Vif implements BackendInstance {
     if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(mac ?? '') || Number.parseInt(mac!.slice(0, 2), 16) & 1) {
       throw new XenError('EINVAL', `${device.label}: its mac ${JSON.stringify(mac ?? null)} is no station's address`);
     }
+    parseBridge(bridge ?? ''); // one that is none is said now
     this.settings = {
       mac: mac!.toLowerCase(),
       bridge: bridge || DEFAULT_BRIDGE,

@@ -10,6 +10,11 @@ import { fillChecksum } from './checksum.ts';
 import { Segments } from './segments.ts';
 
 export const ETH_HLEN = 14;
+/** With one 802.1Q tag. */
+const TAGGED_HLEN = 18;
+const ETH_P_8021Q = 0x8100;
+/** A tag is put into a frame by a part of its own, and splits one. */
+const MAX_PARTS = XEN_NETIF_NR_SLOTS_MIN + 2;
 
 /** Memory that frames are copied out of. A view costs more than the copy: the last one made is kept. */
 export class SourcePage {
@@ -38,10 +43,12 @@ export class Frame {
   /** NETRXF_csum_blank, NETRXF_data_validated. */
   flags = 0;
   /**
-   * The Ethernet header as the bridge saw it. The sender may still change its page: what was decided upon is
+   * The Ethernet header as the bridge saw it, with what may be a tag. The sender may still change its page: what was decided upon is
    * what is delivered, so this is written over the first bytes of every copy.
    */
-  readonly header = new Uint8Array(ETH_HLEN);
+  readonly header = new Uint8Array(TAGGED_HLEN);
+  /** As much of it as there is. */
+  private headerBytes = 0;
   /** When it was taken from its sender, monotonic ns. */
   nowNs = 0;
   /** Not 0: a TCP packet that is to be cut into segments with so much payload; `gsoType` is XEN_NETIF_GSO_TYPE_*. */
@@ -49,8 +56,8 @@ export class Frame {
   gsoType = 0;
   private parts = 0;
   private readonly pages: SourcePage[] = [];
-  private readonly offsets = new Uint32Array(XEN_NETIF_NR_SLOTS_MIN);
-  private readonly sizes = new Uint32Array(XEN_NETIF_NR_SLOTS_MIN);
+  private readonly offsets = new Uint32Array(MAX_PARTS);
+  private readonly sizes = new Uint32Array(MAX_PARTS);
   private whole: SourcePage | undefined;
   private segments: { readonly all: Segments; readonly page: SourcePage; readonly one: Frame } | undefined;
   /** `segments` are of this very frame. */
@@ -76,12 +83,14 @@ export class Frame {
   /** untrusted: the one time the header is read. The frame must be as long as one. */
   readHeader(): void {
     const { header } = this;
+    const bytes = Math.min(this.length, TAGGED_HLEN);
+    this.headerBytes = bytes;
     let at = 0;
-    for (let part = 0; at < ETH_HLEN; part++) {
-      const { bytes } = this.pages[part]!;
+    for (let part = 0; at < bytes; part++) {
+      const page = this.pages[part]!.bytes;
       const offset = this.offsets[part]!;
-      const size = Math.min(this.sizes[part]!, ETH_HLEN - at);
-      for (let i = 0; i < size; i++) header[at++] = bytes[offset + i]!;
+      const size = Math.min(this.sizes[part]!, bytes - at);
+      for (let i = 0; i < size; i++) header[at++] = page[offset + i]!;
     }
   }
 
@@ -89,7 +98,10 @@ export class Frame {
   copy(from: number, length: number, into: Uint8Array, at: number): void {
     if (this.parts === 1) into.set(this.pages[0]!.view(this.offsets[0]! + from, length), at);
     else this.copyParts(from, length, into, at);
-    if (from === 0) for (let i = 0; i < ETH_HLEN; i++) into[at + i] = this.header[i]!;
+    if (from !== 0) return;
+    const { header } = this;
+    const bytes = Math.min(this.headerBytes, length);
+    for (let i = 0; i < bytes; i++) into[at + i] = header[i]!;
   }
   private copyParts(from: number, length: number, into: Uint8Array, at: number): void {
     for (let part = 0; length > 0; part++) {
@@ -101,6 +113,70 @@ export class Frame {
       const n = Math.min(size - from, length);
       into.set(this.pages[part]!.view(this.offsets[part]! + from, n), at);
       at += n;
+      length -= n;
+      from = 0;
+    }
+  }
+
+  // ---- tags ----
+
+  /** The VLAN of its tag, 0 of one that has only a priority; undefined without a tag. */
+  get tag(): number | undefined {
+    const { header, headerBytes } = this;
+    if (headerBytes < TAGGED_HLEN || header[12] !== ETH_P_8021Q >> 8 || header[13] !== 0) return undefined;
+    return ((header[14]! & 15) << 8) | header[15]!;
+  }
+  /** It says that it has a tag, and is too short for one. */
+  get isCutOff(): boolean {
+    return this.headerBytes < TAGGED_HLEN && this.header[12] === ETH_P_8021Q >> 8 && this.header[13] === 0;
+  }
+  /** Behind its tag there is another one. */
+  get isTaggedTwice(): boolean {
+    return this.header[16] === ETH_P_8021Q >> 8 && this.header[17] === 0;
+  }
+  /** The same without its tag; it lasts as long as this one. */
+  untagged(): Frame {
+    const other = this.otherBegun();
+    const { header } = this;
+    this.addTo(other, 0, 12);
+    this.addTo(other, 16, this.length - 16);
+    other.headerBytes = ETH_HLEN;
+    other.header.set(header.subarray(0, 12));
+    other.header.set(header.subarray(16, 18), 12);
+    return other;
+  }
+  /** The same with one. */
+  tagged(vlan: number): Frame {
+    const other = this.otherBegun();
+    const { header } = this;
+    this.tagPage ??= new SourcePage(new Uint8Array(4));
+    this.tagPage.bytes.set([ETH_P_8021Q >> 8, 0, vlan >> 8, vlan]);
+    this.addTo(other, 0, 12);
+    other.add(this.tagPage, 0, 4);
+    this.addTo(other, 12, this.length - 12);
+    other.headerBytes = TAGGED_HLEN;
+    other.header.set(header.subarray(0, 12));
+    other.header.set(this.tagPage.bytes, 12);
+    other.header.set(header.subarray(12, 14), 16);
+    return other;
+  }
+  private other: Frame | undefined;
+  private tagPage: SourcePage | undefined;
+  private otherBegun(): Frame {
+    this.other ??= new Frame();
+    this.other.begin(this.flags, this.nowNs, this.gsoSize, this.gsoType);
+    return this.other;
+  }
+  /** Some of its bytes, where they lie. */
+  private addTo(other: Frame, from: number, length: number): void {
+    for (let part = 0; length > 0; part++) {
+      const size = this.sizes[part]!;
+      if (from >= size) {
+        from -= size;
+        continue;
+      }
+      const n = Math.min(size - from, length);
+      other.add(this.pages[part]!, this.offsets[part]! + from, n);
       length -= n;
       from = 0;
     }

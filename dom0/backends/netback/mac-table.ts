@@ -1,6 +1,6 @@
 // What a bridge has learnt: which port a MAC address was last seen behind. A fixed table: an address has a few
 // places it may be in, so a guest that invents addresses can fill the table but never make it grow, and its share
-// of it is bounded. MAC addresses are two numbers: the first 16 bits and the other 32.
+// of it is bounded. MAC addresses are two numbers: the first 16 bits, with the VLAN above them, and the other 32.
 
 const WAYS = 8;
 const NOBODY = -1;
@@ -19,7 +19,7 @@ export interface MacTableOptions {
 }
 
 export class MacTable {
-  private readonly high: Uint16Array;
+  private readonly high: Uint32Array;
   private readonly low: Int32Array;
   private readonly port: Int32Array;
   private readonly seenNs: Float64Array;
@@ -31,7 +31,7 @@ export class MacTable {
 
   constructor(options: MacTableOptions) {
     const capacity = options.capacity ?? 4096;
-    this.high = new Uint16Array(capacity);
+    this.high = new Uint32Array(capacity);
     this.low = new Int32Array(capacity);
     this.port = new Int32Array(capacity).fill(NOBODY);
     this.seenNs = new Float64Array(capacity);

@@ -20,12 +20,12 @@ export class VifStats {
   rxCopied = 0;
 }
 
-export type BridgeDrop = 'tooBig' | 'badSource' | 'reserved' | 'hairpin';
+export type BridgeDrop = 'tooBig' | 'badSource' | 'reserved' | 'hairpin' | 'vlan';
 
 export class BridgeStats {
   forwarded = 0;
   flooded = 0;
-  readonly dropped: { [reason in BridgeDrop]: number } = { tooBig: 0, badSource: 0, reserved: 0, hairpin: 0 };
+  readonly dropped: { [reason in BridgeDrop]: number } = { tooBig: 0, badSource: 0, reserved: 0, hairpin: 0, vlan: 0 };
 
   /** Returns 0: no copies. */
   drop(reason: BridgeDrop): 0 {

@@ -43,6 +43,7 @@ import { RateLimit } from './rate-limit.ts';
 import { TxPacket, TxReader } from './request.ts';
 import { StaticGrants } from './static-grants.ts';
 import { VifStats } from './stats.ts';
+import type { PortVlans } from './vlans.ts';
 
 /** Slots of one vif's tx ring that are served before the next vif's turn. */
 export const TURN_SLOTS = 64;
@@ -129,7 +130,7 @@ export class Vif implements BridgePort {
   constructor(
     connection: VifConnection,
     mac: Uint8Array,
-    bridge: Bridge,
+    { bridge, vlans }: { readonly bridge: Bridge; readonly vlans: PortVlans | undefined },
     shared: Turn,
     nowNs: number,
     onBroken: (vif: Vif, reason: string) => void,
@@ -184,7 +185,7 @@ export class Vif implements BridgePort {
       this.unwind();
       throw error;
     }
-    this.bridgePort = bridge.attach(this, mac);
+    this.bridgePort = bridge.attach(this, mac, vlans);
     this.undo.push(() => {
       // One that was disabled has left the bridge already, and another one may have its number since.
       if (this.broken === undefined) bridge.detach(this.bridgePort);

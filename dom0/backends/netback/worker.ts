@@ -15,6 +15,7 @@ import { ExternalPorts } from './ports/external-ports.ts';
 import { HelperReadiness, type Readiness } from './ports/readiness.ts';
 import type { TxPacket } from './request.ts';
 import { type Turn, turnPackets, Vif, type VifParts } from './vif.ts';
+import { parseBridge } from './vlans.ts';
 
 /** Refused packets of one vif that are logged one by one. */
 const LOGGED_ERRORS = 4;
@@ -149,9 +150,12 @@ export class NetbackWorker implements BackendWorker {
   private connect(connection: VifConnection): void {
     const { domid, handle } = connection;
     if (this.find(domid, handle)) throw new XenError('EEXIST', `vif${domid}.${handle} is connected already`);
-    let bridge = this.bridges.get(connection.bridge);
+    // A bridge may be called as a VLAN of another one would be.
+    const whole = { name: connection.bridge, vlans: undefined };
+    const { name, vlans } = this.bridges.has(connection.bridge) ? whole : parseBridge(connection.bridge);
+    let bridge = this.bridges.get(name);
     if (!bridge) {
-      bridge = this.makeBridge(connection.bridge, connection.mtu);
+      bridge = this.makeBridge(name, connection.mtu);
       this.log.info(`bridge ${bridge.name}: made for vif${domid}.${handle}`);
     }
     const mac = Uint8Array.from(connection.mac.split(':'), octet => Number.parseInt(octet, 16));
@@ -163,7 +167,16 @@ export class NetbackWorker implements BackendWorker {
     const plain = this.shared.vcpu.grants;
     // What it maps as it connects, too.
     const grants = faults === undefined ? plain : new FaultyGrants(plain, faults);
-    const vif = new Vif(connection, mac, bridge, this.shared, this.clock.now(), onBroken, this.refused, grants);
+    const vif = new Vif(
+      connection,
+      mac,
+      { bridge, vlans },
+      this.shared,
+      this.clock.now(),
+      onBroken,
+      this.refused,
+      grants,
+    );
     this.vifs.push(vif);
     this.arrange(vif);
   }

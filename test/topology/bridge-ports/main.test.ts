@@ -97,6 +97,23 @@ describe('two hosts', () => {
     }
     expect(await on(0, 'capture', 'asks.3', 'none.pcap')).toMatchObject({ code: 1, stdout: '' });
   });
+  it('give a vif that is attached its VLAN, its rate and its MTU', async () => {
+    const keys = ['bridge=xenbr0.10:20', 'rate=8Mb/s@20ms', 'mtu=1400', 'mac=00:16:3e:09:00:09'];
+    expect(await on(0, 'network-attach', 'asks', ...keys)).toEqual(fine);
+    const { stdout } = await on(0, 'domid', 'asks');
+    const path = `/local/domain/0/backend/vif/${stdout.trim()}/1`;
+    const read = async (key: string): Promise<string> => (await on(0, 'store', 'read', `${path}/${key}`)).stdout.trim();
+    expect(await Promise.all(['bridge', 'rate', 'mtu', 'state'].map(read))).toEqual([
+      'xenbr0.10:20',
+      '20000,20000',
+      '1400',
+      '4',
+    ]);
+    expect(await on(0, 'network-detach', 'asks', '1')).toEqual(fine);
+    const { code, stderr } = await on(0, 'network-attach', 'asks', 'bridge=xenbr0.4095');
+    expect(code).not.toBe(0);
+    expect(stderr).toContain('there is no VLAN 4095');
+  });
   it('are so again when the dom0 of one has died', async () => {
     const dom0 = hosts[1]!.processes().find(pid => commandLine(pid).includes('/dom0.js'))!;
     process.kill(dom0, 'SIGKILL');

@@ -90,7 +90,7 @@ describe('a bridge', () => {
     send(0, Uint8Array.of(0x01, 0x80, 0xc2, 0, 0, 0x0e), mac(1));
     send(0, mac(101), mac(1), 1519);
     expect(counts()).toEqual([0, 0, 0, 0]);
-    expect(bridge.stats.dropped).toEqual({ badSource: 2, reserved: 1, tooBig: 1, hairpin: 0 });
+    expect(bridge.stats.dropped).toEqual({ badSource: 2, reserved: 1, tooBig: 1, hairpin: 0, vlan: 0 });
     send(0, Uint8Array.of(0x01, 0x80, 0xc2, 0, 0, 0x10), mac(1));
     send(0, mac(101), mac(1), 1518);
     expect(counts()).toEqual([0, 2, 1, 1]);

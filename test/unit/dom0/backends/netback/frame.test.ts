@@ -22,7 +22,7 @@ describe('a frame in parts', () => {
         if (whole.length < 14) return;
         frame.readHeader();
         expect(frame.length).toBe(whole.length);
-        expect([...frame.header]).toEqual(whole.slice(0, 14));
+        expect([...frame.header.subarray(0, Math.min(18, whole.length))]).toEqual(whole.slice(0, 18));
         const from = a % 2 === 0 ? 0 : 14 + (a % (whole.length - 13));
         const length = from === 0 ? whole.length : b % (whole.length - from + 1);
         const into = new Uint8Array(whole.length + 5);
@@ -40,7 +40,7 @@ describe('a frame in parts', () => {
     bytes.fill(2);
     const into = new Uint8Array(60);
     frame.copy(0, 60, into, 0);
-    expect([...into]).toEqual([...new Array(14).fill(1), ...new Array(46).fill(2)]);
+    expect([...into]).toEqual([...new Array(18).fill(1), ...new Array(42).fill(2)]);
   });
 });
 
