@@ -1,5 +1,6 @@
 // From a root file system to its first process, and from the end of that to the domain's.
 import { messageOf, PAGE_SIZE, XenError } from '#pvbus';
+import { HostSocket } from './drivers/pvcallsfront/host-socket.ts';
 import { unpackArchive } from './fs/archive.ts';
 import type { FileSystem } from './fs/file-system.ts';
 import { MountTable } from './fs/mount-table.ts';
@@ -9,6 +10,8 @@ import { FrameCharge } from './memory-frames.ts';
 import { exitNumber } from './process/process.ts';
 import { Init } from './shell/init.ts';
 import { type Machine, Userland } from './userland.ts';
+import { GuestSockets, GuestSockets, HOST_ADDRESS } from './wasi/guest-sockets.ts';
+import { OpenSocket } from './wasi/open-socket.ts';
 
 /** What a root has that boots by processes. */
 const FIRST_PROGRAMS = ['/etc/init.json', '/init', '/sbin/init', '/etc/rc'];
@@ -49,7 +52,9 @@ export function makeUserland(kernel: Kernel, root?: FileSystem): Userland {
     log,
     console: kernel.console,
     machine: machineOf(kernel),
+    sockets: new GuestSockets({ tcp: () => kernel.devices.net?.tcp, host: () => kernel.devices.host() }),
     random: into => void crypto.getRandomValues(into),
+    sockets: new GuestSockets({ tcp: () => kernel.devices.net?.tcp, host: () => kernel.devices.host() }),
   });
   return kernel.userland;
 }
@@ -96,6 +101,11 @@ function machineOf(kernel: Kernel): Machine {
       const disk = kernel.devices.disks().find(other => other.name === name);
       if (disk) return kernel.mount(disk, readOnly);
       throw new XenError('ENODEV', `${device}: this domain has no such disk`);
+    },
+    hostSocket() {
+      const host = kernel.devices.host();
+      if (host) return new OpenSocket(new HostSocket(host, HOST_ADDRESS), 4);
+      throw new XenError('ENODEV', 'this domain has no pvcalls');
     },
     shutdown: how => kernel.shutdown(how),
   };
