@@ -10,7 +10,7 @@ import { FrameCharge } from './memory-frames.ts';
 import { exitNumber } from './process/process.ts';
 import { Init } from './shell/init.ts';
 import { type Machine, Userland } from './userland.ts';
-import { GuestSockets, GuestSockets, HOST_ADDRESS } from './wasi/guest-sockets.ts';
+import { GuestSockets, HOST_ADDRESS } from './wasi/guest-sockets.ts';
 import { OpenSocket } from './wasi/open-socket.ts';
 
 /** What a root has that boots by processes. */
@@ -52,9 +52,7 @@ export function makeUserland(kernel: Kernel, root?: FileSystem): Userland {
     log,
     console: kernel.console,
     machine: machineOf(kernel),
-    sockets: new GuestSockets({ tcp: () => kernel.devices.net?.tcp, host: () => kernel.devices.host() }),
     random: into => void crypto.getRandomValues(into),
-    sockets: new GuestSockets({ tcp: () => kernel.devices.net?.tcp, host: () => kernel.devices.host() }),
   });
   return kernel.userland;
 }
