@@ -5,7 +5,7 @@
 //   npm run fuzz -- --configs 1e5     so many files of xl.cfg; else ten thousand
 //   npm run fuzz -- --frontends 1e6   so many cases of backends against the guest's drivers; else a hundred thousand
 //   npm run fuzz -- --cases 1e6       so many each of inputs, backends, hypercalls and wasi; else two hundred thousand
-//   npm run fuzz -- --only config     or frontends, inputs, backends, hypercalls, wasi, xenstored
+//   npm run fuzz -- --only config     or frontends, inputs, backends, hypercalls, wasi, tcp, linux, xenstored
 //   npm run fuzz -- --seed 123        not a seed of its own
 //   npm run fuzz -- --replay FILE     what was found before
 import { randomInt } from 'node:crypto';
@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { fuzzLinux } from '../linux-peer/explore.ts';
 import { Libxlutil } from '../support/xlu-config.ts';
 import { BACKENDS } from './backends/explore.ts';
 import { exploreConfigs } from './config/explore.ts';
@@ -22,6 +23,7 @@ import { HYPERCALLS } from './hypercalls/explore.ts';
 import { TRAPS_PER_HOST } from './hypercalls/traps.ts';
 import { INPUTS } from './inputs/explore.ts';
 import { exploreFamily, type Family } from './parts.ts';
+import { TCP } from './tcp/explore.ts';
 import { WASI } from './wasi/explore.ts';
 import { explore, replay } from './xenstored/explore.ts';
 import { parseSteps } from './xenstored/notation.ts';
@@ -115,6 +117,7 @@ const FAMILIES: Readonly<Record<string, { readonly family: Family; readonly hold
   inputs: { family: INPUTS, holds: 1 },
   backends: { family: BACKENDS, holds: 1 },
   hypercalls: { family: HYPERCALLS, holds: TRAPS_PER_HOST },
+  tcp: { family: TCP, holds: 10 },
   wasi: { family: WASI, holds: 30 },
 };
 
@@ -152,6 +155,7 @@ if (values.replay !== undefined) {
   ];
   const cases = Number(values.cases ?? process.env.XENOLITH_FUZZ_CASES ?? 2e5);
   for (const name of Object.keys(FAMILIES)) found.push(want(name) ? await fuzzFamily(name, seed, cases) : undefined);
+  if (want('linux')) found.push(await fuzzLinux(seed));
   for (const what of found) {
     if (what === undefined) continue;
     console.error(what);

@@ -4,6 +4,7 @@ import { BACKENDS } from './backends/explore.ts';
 import { HYPERCALLS } from './hypercalls/explore.ts';
 import { INPUTS } from './inputs/explore.ts';
 import { explorePart } from './parts.ts';
+import { TCP } from './tcp/explore.ts';
 import { WASI } from './wasi/explore.ts';
 
 const seed = Number(process.env.XENOLITH_FUZZ_SEED ?? Date.now() % 2 ** 31);
@@ -12,6 +13,7 @@ describe.each([
   ['inputs', INPUTS, 150],
   ['backends', BACKENDS, 100],
   ['hypercalls', HYPERCALLS, 4],
+  ['tcp', TCP, 100],
   ['calls of WASI programs', WASI, 200],
 ] as const)('arbitrary %s', (_, family, cases) => {
   it.each(Object.keys(family))('do no harm: %s', async part => {

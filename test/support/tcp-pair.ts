@@ -8,6 +8,7 @@ import type { TcpListener } from '../../domu-kernel/net/tcp/listener.ts';
 import type { TcpLimits } from '../../domu-kernel/net/tcp/tcp.ts';
 import { LossyWire, PERFECT, type VirtualClock, type WireFaults } from './lossy-wire.ts';
 import { seeded } from './random.ts';
+import { fillStream } from './tcp-stream.ts';
 
 export interface PairOptions {
   readonly seed?: number;
@@ -87,15 +88,6 @@ export class TcpPair {
     });
     if (server === undefined) throw new Error(`not connected: ${client.state}, ${client.error?.message}`);
     return [client, server];
-  }
-}
-
-/** The byte at every place of a stream: no two streams, and no two places within 2^24, look alike. */
-export function fillStream(bytes: Uint8Array, seed: number, position: number): void {
-  for (let i = 0; i < bytes.length; i++) {
-    const at = position + i;
-    const word = Math.imul((at >>> 2) ^ seed, 0x9e3779b1);
-    bytes[i] = (word ^ (word >>> 15)) >>> ((at & 3) * 8);
   }
 }
 

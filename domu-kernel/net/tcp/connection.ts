@@ -58,7 +58,9 @@ export const KEEP_ALIVE: KeepAlive = { idleMs: 7_200_000, intervalMs: 75_000, pr
 /** What a connection needs of the stack it is one of. */
 export interface TcpHost {
   readonly link: TcpLink;
+  /** For what is received, and for what is sent: neither keeps the other from going on. */
   readonly budget: MemoryBudget;
+  readonly sendBudget: MemoryBudget;
   /** Monotonic ns, as of the segment or step in hand. */
   readonly nowNs: number;
   readonly stats: TcpStats;
@@ -192,7 +194,7 @@ export class TcpConnection implements ConnectionName {
     this.tsOffset = tsOffset;
     this.mss = host.link.room(name.remote) - 20;
     this.congestion = new Congestion(this.mss);
-    this.out = new SendQueue(add(iss, 1), FIRST_BUFFER, host.budget);
+    this.out = new SendQueue(add(iss, 1), FIRST_BUFFER, host.sendBudget);
     this.in = new ReceiveQueue(0, FIRST_BUFFER, host.budget);
     this.heardNs = host.nowNs;
     this.output = new Output(this);
@@ -300,6 +302,7 @@ export class TcpConnection implements ConnectionName {
         this.finish();
         return;
       case 'SYN-RECEIVED':
+        break; // goes on when the peer has answered
       case 'ESTABLISHED':
         this.state = 'FIN-WAIT-1';
         break;
@@ -767,7 +770,6 @@ export class TcpConnection implements ConnectionName {
     this.changed.wakeAll();
     switch (this.state) {
       case 'ESTABLISHED':
-      case 'SYN-RECEIVED':
         this.state = 'CLOSE-WAIT';
         break;
       case 'FIN-WAIT-1':

@@ -38,7 +38,7 @@ export interface TcpLimits {
   readonly timeWait: number;
   /** SYNs that are remembered, of one listener; those beyond are answered with a cookie. */
   readonly halfOpen: number;
-  /** Bytes of data of all connections together. */
+  /** Bytes of data of all connections together, half of it for each direction. */
   readonly memory: number;
 }
 export const TCP_LIMITS: TcpLimits = { connections: 16384, timeWait: 4096, halfOpen: 256, memory: 32 * 1024 * 1024 };
@@ -58,6 +58,7 @@ export interface ConnectOptions {
 export class Tcp implements TcpHost {
   readonly link: TcpLink;
   readonly budget: MemoryBudget;
+  readonly sendBudget: MemoryBudget;
   nowNs: number;
   readonly stats = {
     segmentsIn: 0,
@@ -95,7 +96,8 @@ export class Tcp implements TcpHost {
     this.clock = clock;
     this.random = random;
     this.limits = { ...TCP_LIMITS, ...limits };
-    this.budget = new MemoryBudget(this.limits.memory);
+    this.budget = new MemoryBudget(this.limits.memory / 2);
+    this.sendBudget = new MemoryBudget(this.limits.memory / 2);
     this.secrets = new Secrets(random);
     this.connections = new ConnectionTable(BUCKETS, random);
     this.halfOpen = new ConnectionTable(BUCKETS, random);
@@ -105,6 +107,10 @@ export class Tcp implements TcpHost {
   /** Connections of every state. */
   get size(): number {
     return this.connections.size;
+  }
+  /** Bytes of memory that data of connections has. */
+  get memoryUsed(): number {
+    return this.budget.used + this.sendBudget.used;
   }
   *[Symbol.iterator](): Iterator<TcpConnection> {
     yield* this.connections;

@@ -3,7 +3,8 @@ import { IpAddress } from '../../../../../domu-kernel/net/ip-address.ts';
 import type { TcpConnection } from '../../../../../domu-kernel/net/tcp/connection.ts';
 import { ACK, FIN, RST, type Segment, SYN } from '../../../../../domu-kernel/net/tcp/segment.ts';
 import { frameOf, type MadeSegment, segmentOf } from '../../../../support/tcp-frames.ts';
-import { fillStream, StreamEnd, TcpPair } from '../../../../support/tcp-pair.ts';
+import { StreamEnd, TcpPair } from '../../../../support/tcp-pair.ts';
+import { fillStream } from '../../../../support/tcp-stream.ts';
 
 const ms = (pair: TcpPair, since: number): number => (pair.clock.ns - since) / 1e6;
 
@@ -69,7 +70,7 @@ describe('a connection', () => {
     pair.pass(61);
     expect(client.state).toBe('CLOSED');
     expect([pair.a.tcp.size, pair.b.tcp.size]).toEqual([0, 0]);
-    expect([pair.a.tcp.budget.used, pair.b.tcp.budget.used]).toEqual([0, 0]);
+    expect([pair.a.tcp.memoryUsed, pair.b.tcp.memoryUsed]).toEqual([0, 0]);
     expect(pair.a.deadline()).toBeUndefined();
   });
   it('goes on over the end of the sequence numbers', () => {
@@ -157,7 +158,7 @@ describe('its end', () => {
     expect(client.state).toBe('CLOSED');
     expect(() => client.read(new Uint8Array(1))).toThrow(expect.objectContaining({ code: 'ECONNRESET' }));
     expect(() => client.write(bytes(1))).toThrow(expect.objectContaining({ code: 'ECONNRESET' }));
-    expect(pair.a.tcp.budget.used + pair.b.tcp.budget.used).toBe(0);
+    expect(pair.a.tcp.memoryUsed + pair.b.tcp.memoryUsed).toBe(0);
   });
   it('of one side leaves the other; writing after it is EPIPE', () => {
     const pair = new TcpPair();
@@ -523,7 +524,7 @@ describe('the stack', () => {
     expect(ends.map(end => end.received)).toEqual([...clients.map(() => 1000), ...clients.map(() => 4000)]);
     for (const end of clients) end.close();
     pair.pass(120);
-    expect([pair.a.tcp.size, pair.a.tcp.budget.used]).toEqual([0, 0]);
+    expect([pair.a.tcp.size, pair.a.tcp.memoryUsed]).toEqual([0, 0]);
   });
   it('keeps to its memory: who has none waits, and nothing is lost', () => {
     const pair = new TcpPair({ limits: { memory: 64 * 1024 } });
@@ -534,7 +535,7 @@ describe('the stack', () => {
       ends.push(new StreamEnd(client, i, 100_000, 9), new StreamEnd(server, 9, 100, i));
     }
     pair.programs.push(() => {
-      expect(pair.b.tcp.budget.used).toBeLessThanOrEqual(64 * 1024);
+      expect(pair.b.tcp.memoryUsed).toBeLessThanOrEqual(64 * 1024);
       return ends.map(end => end.step()).includes(true);
     });
     expect(pair.run(() => ends.every(end => end.done), 600)).toBe(true);

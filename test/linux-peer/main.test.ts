@@ -1,0 +1,100 @@
+// Our TCP/IP against Linux's own, over a TAP in a network namespace. A hundred transfers: npm run fuzz -- --only linux
+import { execFile, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { systemClock } from '#pvbus';
+import { httpApi } from '../../domu-kernel/guest-api/http/server.ts';
+import { NetConnection, NetListener } from '../../domu-kernel/guest-api/tcp.ts';
+import { IpAddress } from '../../domu-kernel/net/ip-address.ts';
+import { Timers } from '../../domu-kernel/timers.ts';
+import { eventually } from '../support/processes.ts';
+import { seededRandom } from '../support/random.ts';
+import { TapLink, whyNoTap } from '../support/tap.ts';
+import { fillStream } from '../support/tcp-stream.ts';
+import { FAULTS, LinuxPeer, transfers } from './transfers.ts';
+
+const run = promisify(execFile);
+const why = whyNoTap();
+const { seed, random } = seededRandom();
+
+describe.skipIf(why !== undefined)(
+  `Linux's stack at the other end of a TAP${why ? ` (skipped: ${why})` : ''}, seed ${seed}`,
+  () => {
+    let tap: TapLink;
+    const folder = mkdtempSync(join(tmpdir(), 'xenolith-tap-'));
+    beforeAll(() => {
+      tap = new TapLink(random);
+    });
+    afterAll(() => {
+      tap.close();
+      rmSync(folder, { recursive: true, force: true });
+    });
+
+    it('pings us, and is pinged', async () => {
+      const [command, args] = tap.inside('ping', '-c', '3', '-i', '0.05', '-s', '1400', tap.ours);
+      expect((await run(command, args)).stdout).toContain('3 received, 0% packet loss');
+      expect((await tap.net.ping(tap.linux, { timeoutMs: 5000 })).seq).toBe(1);
+    });
+    it('sends and gets bytes that arrive as they were, while a twentieth of all frames is lost, doubled or late', async () => {
+      const peer = await LinuxPeer.start(tap);
+      tap.faults = FAULTS;
+      try {
+        expect(await transfers(tap, peer, 10, random)).toEqual([]);
+        expect(tap.stats.lost).toBeGreaterThan(0);
+      } finally {
+        tap.faults = { loss: 0, duplicate: 0, reorder: 0, delayNs: 0, lateNs: 0 };
+        await peer.stop();
+      }
+    });
+    it('has curl get and put megabytes from a server of ours', async () => {
+      const body = new Uint8Array(4 << 20);
+      fillStream(body, 5, 0);
+      const timers = new Timers(systemClock, () => {});
+      const log = { debug() {}, info() {}, warn() {}, error() {} };
+      const api = httpApi({
+        clock: systemClock,
+        timers,
+        log,
+        listen: async port => new NetListener(tap.net.tcp.listen(port)),
+      });
+      const server = await api.serve(
+        80,
+        request => (request.method === 'GET' ? body : String(Buffer.compare(request.body, body))),
+        {
+          maxBody: 8 << 20,
+        },
+      );
+      const [got, sent] = [join(folder, 'got'), join(folder, 'sent')];
+      writeFileSync(sent, body);
+      const url = `http://${tap.ours}/`;
+      const curl = (...args: string[]) => run(...tap.inside('curl', '-sS', '--fail', '-m', '60', ...args, url));
+      await curl('-o', got);
+      expect((await run('cmp', [got, sent])).stdout).toBe('');
+      expect((await curl('-H', 'Expect:', '--data-binary', `@${sent}`)).stdout).toBe('0');
+      await server.close();
+    });
+    it("has python's server give us a file", async () => {
+      const file = new Uint8Array(3_000_001);
+      fillStream(file, 9, 0);
+      writeFileSync(join(folder, 'file'), file);
+      const [command, args] = tap.inside('python3', '-m', 'http.server', '-d', folder, '-b', tap.linux, '8000');
+      const child = spawn(command, args, { stdio: 'ignore' });
+      try {
+        const connection = await eventually('a connection', async () =>
+          NetConnection.open(tap.net.tcp.connect(IpAddress.from(tap.linux), 8000)).catch(() => undefined),
+        );
+        await connection.write('GET /file HTTP/1.0\r\n\r\n');
+        const parts: Uint8Array[] = [];
+        for await (const part of connection) parts.push(part);
+        const all = Buffer.concat(parts);
+        expect(Buffer.compare(all.subarray(all.indexOf('\r\n\r\n') + 4), file)).toBe(0);
+        await connection.close();
+      } finally {
+        child.kill('SIGKILL');
+      }
+    });
+  },
+);
