@@ -2,8 +2,8 @@
 import type { CallGraph } from './call-graph.ts';
 import { Instructions } from './instructions.ts';
 import { Locals } from './locals.ts';
-import { type FunctionType, type Module, valueBytes } from './module.ts';
-import { FUNCREF, I32, OP, SIGNATURES } from './opcodes.ts';
+import type { FunctionType, Module } from './module.ts';
+import { FUNCREF, I32, OP, SIGNATURES, VALUE_BYTES } from './opcodes.ts';
 import { type KnownOperand, OperandStack } from './operand-stack.ts';
 import { type Construct, Outline, suspends } from './outline.ts';
 import { notExecutable, Reader } from './reader.ts';
@@ -11,28 +11,53 @@ import { type Additions, Labels, Suspension } from './suspension.ts';
 import { Writer } from './writer.ts';
 
 const NONE = new Uint8Array(0);
-const EMPTY = 0x40;
+/** A block's types that are no function types, by their number without its sign. */
+const SHORT_TYPES: (FunctionType | undefined)[] = [];
+for (const type of Object.keys(VALUE_BYTES).map(Number))
+  SHORT_TYPES[0x80 - type] = { params: NONE, results: Uint8Array.of(type) };
+SHORT_TYPES[0x40] = { params: NONE, results: NONE };
 /** xenolith.grow and xenolith.room. */
 export const ADDED_IMPORTS = 2;
 
 /** A construct that is open while its code is written. */
-interface Frame {
+class Frame {
   /** Its number in the outline. */
   readonly of: number;
   readonly construct: Construct;
   readonly params: Uint8Array;
   readonly results: Uint8Array;
   readonly label: number;
+  /** Its parameters, where they are known. */
+  readonly kept: readonly KnownOperand[];
   /** Of the operand stack: where it begins, and how it was around it. */
   readonly low: number;
   readonly base: number;
   readonly pushedFrom: number;
-  readonly kept: readonly KnownOperand[];
   /** Nothing comes to where the code is now. */
-  dead: boolean;
-  inElse: boolean;
+  dead = false;
+  inElse = false;
+  constructor(
+    of: number,
+    construct: Construct,
+    params: Uint8Array,
+    results: Uint8Array,
+    label: number,
+    kept: readonly KnownOperand[],
+    stack: OperandStack,
+  ) {
+    this.of = of;
+    this.construct = construct;
+    this.params = params;
+    this.results = results;
+    this.label = label;
+    this.kept = kept;
+    this.low = stack.top;
+    this.base = stack.base;
+    this.pushedFrom = stack.pushedFrom;
+  }
 }
 
+const NOTHING_KNOWN: readonly KnownOperand[] = [];
 const runsOn = new Writer(16);
 
 export class FunctionBody {
@@ -78,14 +103,7 @@ export class FunctionBody {
     const { suspension, stack, labels } = this;
     runsOn.clear();
     suspension.openRegion(this.constructs[0]!, runsOn);
-    this.enter({
-      of: 0,
-      construct: this.constructs[0]!,
-      params: NONE,
-      results: this.type.results,
-      label: 0,
-      kept: [],
-    });
+    this.enter(0, { params: NONE, results: this.type.results }, 0);
     while (this.frames.length > 0) this.step();
     if (!this.reader.done) throw notExecutable('a function ends before its body does');
     // invariant: every label of the function's region has ended.
@@ -95,10 +113,9 @@ export class FunctionBody {
     suspension.wrap(this.type, this.code, counted, kept, this.ends, to);
   }
 
-  private enter(parts: Omit<Frame, 'low' | 'base' | 'pushedFrom' | 'dead' | 'inElse'>): void {
+  private enter(of: number, type: FunctionType, label: number, kept: readonly KnownOperand[] = NOTHING_KNOWN): void {
     const { stack } = this;
-    const { top, base, pushedFrom } = stack;
-    this.frames.push({ ...parts, low: top, base, pushedFrom, dead: false, inElse: false });
+    this.frames.push(new Frame(of, this.constructs[of]!, type.params, type.results, label, kept, stack));
     stack.enter();
   }
 
@@ -321,12 +338,13 @@ export class FunctionBody {
     const { at, stack, code, labels, suspension } = this;
     const of = ++this.opened;
     const construct = this.constructs[of]!;
-    const { params, results } = this.blockType(at.imm);
+    const type = this.blockType(at.imm);
+    const { params } = type;
     if (!construct.marked) {
       stack.take(params.length + (at.op === OP.if ? 1 : 0));
       stack.settle();
       this.copy();
-      this.enter({ of, construct, params, results, label: labels.height++, kept: [] });
+      this.enter(of, type, labels.height++);
       stack.pushAll(params);
       return;
     }
@@ -335,7 +353,7 @@ export class FunctionBody {
     stack.settle();
     const kept = stack.pop(params.length);
     if (!construct.isLoop) {
-      this.enter({ of, construct, params, results, label: labels.ofConstruct[of]!, kept });
+      this.enter(of, type, labels.ofConstruct[of]!, kept);
       stack.restore(kept);
       return;
     }
@@ -343,7 +361,7 @@ export class FunctionBody {
     labels.close(labels.ofLoop[of], code);
     stack.write(kept);
     this.copy();
-    this.enter({ of, construct, params, results, label: labels.height++, kept });
+    this.enter(of, type, labels.height++, kept);
     stack.popIntoTemporaries(params);
     suspension.openRegion(construct, code);
     suspension.loopHead(construct, code);
@@ -358,11 +376,11 @@ export class FunctionBody {
     code.op(OP.br_if, labels.depth(labels.ofElse[of] ?? labels.ofConstruct[of]!));
   }
 
-  private blockType(type: number): { readonly params: Uint8Array; readonly results: Uint8Array } {
+  private blockType(type: number): FunctionType {
     if (type >= 0) return this.module.typeOf(type);
-    if (type === -EMPTY) return { params: NONE, results: NONE };
-    valueBytes(type + 0x80);
-    return { params: NONE, results: Uint8Array.of(type + 0x80) };
+    const short = SHORT_TYPES[-type];
+    if (short === undefined) throw notExecutable(`there is no value type ${type}`);
+    return short;
   }
 
   /** The end of an arm or a construct: its results, and nothing else, are on the stack. */

@@ -6,7 +6,7 @@
 export const EVENT = { get: 0, set: 1, point: 2, jump: 3, jumpIf: 4, leave: 5, open: 6, else: 7, end: 8 } as const;
 
 /** Words of all sets together that are worth the time; a function beyond it keeps all its variables. */
-const MOST_WORDS = 30_000_000;
+const MOST_WORDS = 4_000_000;
 
 export interface LoopLike {
   readonly isLoop: boolean;

@@ -18,7 +18,6 @@ export class Locals {
     for (const param of type.params) this.add(param, 1);
     for (let runs = body.count(); runs > 0; runs--) {
       const n = body.u32();
-      if (n > MOST_LOCALS - this.count) throw notExecutable(`a function has more than ${MOST_LOCALS} local variables`);
       const valueType = body.byte();
       valueBytes(valueType);
       this.add(valueType, n);
@@ -27,6 +26,7 @@ export class Locals {
 
   /** The index of the first of `n` new ones. */
   add(type: number, n: number): number {
+    if (n > MOST_LOCALS - this.count) throw notExecutable(`a function needs more than ${MOST_LOCALS} local variables`);
     const first = this.count;
     const last = this.types.length - 1;
     // A parameter is never declared, so what is declared does not continue a run of parameters.

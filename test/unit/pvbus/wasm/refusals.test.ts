@@ -1,8 +1,6 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { preparedLayout, prepareProgram, XenError } from '#pvbus';
 import { WebAssemblyEngine as engine } from '../../../../domu-kernel/process/web-assembly.ts';
-import { randomModule } from '../../../support/random-module.ts';
 import { commandOf, moduleOf, text } from '../../../support/tiny-module.ts';
 
 const EXTERNREF = 0x6f;
@@ -79,48 +77,4 @@ describe('a program that cannot be prepared is refused with ENOEXEC and the reas
     expect(() => prepareProgram(prepared)).toThrow(/prepared/);
     new engine.Module(prepared);
   });
-});
-
-test('a binary with bytes changed, cut out or put in is prepared or refused with ENOEXEC, nothing else', () => {
-  let [refused, prepared] = [0, 0];
-  const tape = fc.array(fc.nat(251), { minLength: 20, maxLength: 300, size: 'max' });
-  const damage = fc.array(
-    fc.record({
-      at: fc.double({ min: 0, max: 1, noNaN: true }),
-      put: fc.uint8Array({ maxLength: 2 }),
-      // Mostly as many as are put in, so that the sections still fit.
-      shorter: fc.constantFrom(0, 0, 0, 0, 1, -1),
-    }),
-    { minLength: 1, maxLength: 4 },
-  );
-  fc.assert(
-    fc.property(tape, damage, (decisions, damages) => {
-      let bytes: Uint8Array = randomModule(decisions);
-      for (const { at, put, shorter } of damages) {
-        const place = Math.floor(at * bytes.length);
-        bytes = Buffer.concat([
-          bytes.subarray(0, place),
-          put,
-          bytes.subarray(place + Math.max(0, put.length + shorter)),
-        ]);
-      }
-      try {
-        prepareProgram(bytes);
-        prepared++;
-      } catch (error) {
-        if (!(error instanceof XenError) || error.code !== 'ENOEXEC') throw error;
-        refused++;
-      }
-    }),
-    { numRuns: 500 },
-  );
-  expect(refused).toBeGreaterThan(100);
-  expect(prepared).toBeGreaterThan(20);
-});
-
-test('a program that is cut off anywhere is refused', () => {
-  const bytes = randomModule(Array.from({ length: 400 }, (_, i) => (i * 37) % 251));
-  for (let length = 0; length < bytes.length; length++) {
-    expect(() => prepareProgram(bytes.subarray(0, length))).toThrow(XenError);
-  }
 });
