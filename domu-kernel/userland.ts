@@ -16,6 +16,7 @@ import { utilities } from './shell/utilities.ts';
 import { FDFLAGS_APPEND } from './wasi/abi.ts';
 import { Descriptor, FdTable } from './wasi/fd-table.ts';
 import type { WasiKernel } from './wasi/kernel.ts';
+import type { OpenSocket } from './wasi/open-socket.ts';
 import { openVnode } from './wasi/open-vnode.ts';
 import { wasiImports } from './wasi/preview1.ts';
 
@@ -31,6 +32,8 @@ export interface Machine {
   messages(): string;
   /** A file system of a device; `type` where it is said. */
   fileSystem(type: string | undefined, device: string, readOnly: boolean): FileSystem;
+  /** To the host's loopback; ENODEV. */
+  hostSocket(): OpenSocket;
   shutdown(how: 'poweroff' | 'reboot'): void;
 }
 

@@ -5,8 +5,13 @@ import { NOT_FOUND } from '../process/exec.ts';
 import { exitNumber, type Process } from '../process/process.ts';
 import { attempt, readAll, type Waiting, writeText } from '../process/transfer.ts';
 import { Wait } from '../process/wait.ts';
-import type { Userland } from '../userland.ts';
+import type { Stdio, Userland } from '../userland.ts';
+import { HOST_ADDRESS } from '../wasi/guest-sockets.ts';
+import type { OpenSocket } from '../wasi/open-socket.ts';
+import { AGAIN } from '../wasi/socket.ts';
 
+/** How long a program's last words may take. */
+const DELIVERY_NS = 10e9;
 /** What keeps a program from being started, but not what is wrong with the program. */
 const NOT_STARTED = 125;
 
@@ -57,7 +62,45 @@ export class Init {
   }
   *#configured(config: InitConfig): Waiting<number> {
     for (const { disk, path } of config.mounts ?? []) yield* this.#mount(disk, path);
-    return yield* this.#program(config);
+    if (!config.stdio) return yield* this.#program(config);
+    const { stdin, stdout, stderr } = config.stdio;
+    const opened: OpenSocket[] = [];
+    try {
+      for (const port of [stdin, stdout, stderr]) opened.push(yield* this.#connected(port));
+      const [input, output, errors] = opened as [OpenSocket, OpenSocket, OpenSocket]; // as many as there are ports
+      const code = yield* this.#program(config, [input, output, errors]);
+      for (const stream of [output, errors]) yield* this.#delivered(stream);
+      return code;
+    } finally {
+      for (const stream of opened) stream.release();
+    }
+  }
+  *#connected(port: number): Waiting<OpenSocket> {
+    const stream = this.#system.machine.hostSocket();
+    try {
+      for (;;) {
+        const outcome = stream.connect({ address: HOST_ADDRESS, port });
+        if (outcome === 0) return stream;
+        yield outcome;
+      }
+    } catch (error) {
+      stream.release();
+      throw error;
+    }
+  }
+  /** Its reader has said that it has all of it, or has had its time. */
+  *#delivered({ socket }: OpenSocket): Waiting<void> {
+    const { clock } = this.#system;
+    const until = clock.now() + DELIVERY_NS;
+    try {
+      socket.shutdown(false, true);
+      const rest = new Uint8Array(4096);
+      for (let n = socket.recv(rest, false); n !== 0 && clock.now() < until; n = socket.recv(rest, false))
+        if (n === AGAIN) yield new Wait([socket.queue], until);
+    } catch (error) {
+      // The reader has gone: nobody misses it.
+      if (!(error instanceof XenError)) throw error;
+    }
   }
   *#mount(disk: string, path: string): Waiting<void> {
     const { mounts, machine } = this.#system;
@@ -73,14 +116,14 @@ export class Init {
     yield* attempt(() => mounts.mount(path, machine.fileSystem(undefined, disk, false)));
   }
 
-  /** Starts it with the terminal, and waits for it; whoever else becomes a child of this is only reaped. */
-  *#program({ argv, env, cwd }: Pick<InitConfig, 'argv'> & Partial<InitConfig>): Waiting<number> {
+  /** Starts it with the terminal or `streams`, and waits for it; whoever else becomes a child of this is only reaped. */
+  *#program({ argv, env, cwd }: Pick<InitConfig, 'argv'> & Partial<InitConfig>, streams?: Stdio): Waiting<number> {
     const { processes, terminal } = this.#system;
     const self = this.#self;
     const all = new Map([...self.env, ...Object.entries(env ?? {})]);
     const directory = cwd ?? '/';
     all.set('PWD', directory);
-    const stdio = [terminal, terminal, terminal] as const;
+    const stdio = streams ?? ([terminal, terminal, terminal] as const);
     const child = this.#system.spawn({ argv, env: all, cwd: directory, stdio, parent: self });
     terminal.foreground = child.pgid;
     for (;;) {

@@ -1,5 +1,5 @@
 // Processes, a shell and a tmpfs on a clock that a test owns: no kernel, no host.
-import { type Clock, FrameAllocator, type Log } from '#pvbus';
+import { type Clock, FrameAllocator, type Log, XenError } from '#pvbus';
 import type { Vnode } from '../../domu-kernel/fs/file-system.ts';
 import { MountTable } from '../../domu-kernel/fs/mount-table.ts';
 import type { Process } from '../../domu-kernel/process/process.ts';
@@ -60,6 +60,9 @@ export class UserlandRig {
         memory: () => ({ total: frames * 4096, free: this.frames.available * 4096 }),
         messages: () => 'the kernel says nothing\n',
         fileSystem: () => rigTmpfs(this.clock),
+        hostSocket: () => {
+          throw new XenError('ENODEV', 'no host is here');
+        },
         shutdown: how => void this.shutdowns.push(how),
       },
     });
