@@ -338,7 +338,12 @@ class P9Node implements Vnode {
       return this.ask(P9.Treadlink, out => out.u32(fid)).string();
     });
   }
+  private checkFile(what: string): void {
+    if (this.type === 'directory') throw new XenError('EISDIR', `${what} of ${this.name}: it is a directory`);
+    if (this.type !== 'file') throw new XenError('EINVAL', `${what} of ${this.name}: it is no file`);
+  }
   read(offset: number, into: Uint8Array): number {
+    this.checkFile('read');
     checkRange(`read of ${this.name}`, offset, into.length, Number.MAX_SAFE_INTEGER);
     return this.enter('read', () => {
       const fid = this.open(0);
@@ -362,6 +367,7 @@ class P9Node implements Vnode {
     });
   }
   write(offset: number, from: Uint8Array): number {
+    this.checkFile('write');
     checkRange(`write of ${this.name}`, offset, from.length, Number.MAX_SAFE_INTEGER);
     return this.enter('write', () => {
       const fid = this.open(P9_O.wronly);
@@ -389,6 +395,8 @@ class P9Node implements Vnode {
     });
   }
   truncate(size: number): void {
+    this.checkFile('truncate');
+    checkRange(`truncate of ${this.name}`, size, 0, Number.MAX_SAFE_INTEGER);
     this.enter('truncate', () => this.setAttributes(P9_SETATTR.size, size));
   }
   sync(dataOnly: boolean): void {

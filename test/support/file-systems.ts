@@ -1,7 +1,9 @@
 // Every file system of a guest, empty and writable, for tests that hold for all of them.
+import { onTestFinished } from 'vitest';
 import type { FileSystem } from '../../domu-kernel/fs/file-system.ts';
 import { type PageCounter, Tmpfs } from '../../domu-kernel/fs/tmpfs.ts';
 import { emptyFat, type FatBits, mounted, TEST_TIME } from './fatfs.ts';
+import { SharedFolderRig } from './shared-folder-rig.ts';
 
 export interface Made {
   readonly fs: FileSystem;
@@ -14,6 +16,8 @@ export interface Kind {
   readonly symlinks: boolean;
   readonly links: boolean;
   readonly foldsCase: boolean;
+  /** Has an end that a test can reach. */
+  readonly bounded: boolean;
   /** What times are kept in. */
   readonly mtimeUnitNs: bigint;
 }
@@ -44,10 +48,32 @@ const fat = (bits: FatBits): Kind => ({
   symlinks: false,
   links: false,
   foldsCase: true,
+  bounded: true,
   mtimeUnitNs: 2_000_000_000n,
 });
 export const kinds: readonly Kind[] = [
-  { name: 'tmpfs', make: () => ({ fs: tmpfs() }), symlinks: true, links: true, foldsCase: false, mtimeUnitNs: 1n },
+  {
+    name: 'tmpfs',
+    make: () => ({ fs: tmpfs() }),
+    symlinks: true,
+    links: true,
+    foldsCase: false,
+    bounded: true,
+    mtimeUnitNs: 1n,
+  },
+  {
+    name: '9p',
+    make() {
+      const shared = new SharedFolderRig();
+      onTestFinished(() => shared.end());
+      return { fs: shared.mount(), remount: () => shared.mount() };
+    },
+    symlinks: true,
+    links: false,
+    foldsCase: false,
+    bounded: false,
+    mtimeUnitNs: 1000n,
+  },
   fat(12),
   fat(16),
   fat(32),

@@ -25,6 +25,8 @@ export const MAX_FIDS = 4096;
 const MAX_LISTED = 1 << 20;
 const MIN_MSIZE = 4096;
 const NS = 1_000_000_000n;
+/** The end of 2242: what Linux keeps in every file system. */
+const MAX_TIME_NS = 2n ** 33n * NS;
 const { O_RDONLY, O_WRONLY, O_RDWR, O_TRUNC, O_APPEND } = constants;
 const DIRENT_TYPES = { file: 8, directory: 4, symlink: 10, other: 0 } as const;
 
@@ -294,22 +296,24 @@ export class P9Server {
     const mode = this.#in.u32();
     this.#in.data(8); // uid and gid: files are of the user whom the host runs as
     const size = this.#in.u64();
-    const [atime, mtime] = [this.#seconds(), this.#seconds()];
+    const [atime, mtime] = [this.#time(), this.#time()];
     if ((valid & (P9_SETATTR.uid | P9_SETATTR.gid)) !== 0) throw new XenError('EPERM', 'owners are the host’s');
     if ((valid & P9_SETATTR.mode) !== 0) file.chmod(mode);
     if ((valid & P9_SETATTR.size) !== 0) file.truncate(offset(size));
     if ((valid & (P9_SETATTR.atime | P9_SETATTR.mtime)) === 0) return;
-    const now = Date.now() / 1000;
+    const now = BigInt(Date.now()) * 1_000_000n;
     const was = file.stat();
-    const time = (which: number, set: number, given: number, old: bigint): number =>
-      (valid & which) === 0 ? Number(old) / 1e9 : (valid & set) === 0 ? now : given;
+    const time = (which: number, set: number, given: bigint, old: bigint): bigint =>
+      (valid & which) === 0 ? old : (valid & set) === 0 ? now : given;
     file.setTimes(
       time(P9_SETATTR.atime, P9_SETATTR.atimeSet, atime, was.atimeNs),
       time(P9_SETATTR.mtime, P9_SETATTR.mtimeSet, mtime, was.mtimeNs),
     );
   }
-  #seconds(): number {
-    return Number(this.#in.u64()) + Number(this.#in.u64()) / 1e9;
+  /** untrusted: so far as a date can be. */
+  #time(): bigint {
+    const ns = this.#in.u64() * NS + (this.#in.u64() % NS);
+    return ns < MAX_TIME_NS ? ns : MAX_TIME_NS;
   }
 
   // ---- names ----

@@ -117,10 +117,10 @@ export class SharedFile {
     if (this.kind !== 'file') throw new XenError('EINVAL', 'it is no plain file');
     truncateSync(byDescriptor(this.fd), size);
   }
-  /** Seconds. */
-  setTimes(atime: number, mtime: number): void {
+  /** Kept to the microsecond. */
+  setTimes(atimeNs: bigint, mtimeNs: bigint): void {
     this.changeable();
-    utimesSync(byDescriptor(this.fd), atime, mtime);
+    utimesSync(byDescriptor(this.fd), seconds(atimeNs), seconds(mtimeNs));
   }
   private changeable(): void {
     if (this.kind !== 'file' && this.kind !== 'directory')
@@ -128,7 +128,10 @@ export class SharedFile {
   }
 }
 
-export function kindOf({ mode }: BigIntStats): SharedFile['kind'] {
+/** Node cuts what it is given to microseconds, and a number of seconds may be a little less than what is meant. */
+const seconds = (ns: bigint): number => Number((ns / 1000n) * 1000n + 500n) / 1e9;
+
+function kindOf({ mode }: BigIntStats): SharedFile['kind'] {
   const type = Number(mode) & S_IFMT;
   if (type === S_IFREG) return 'file';
   if (type === S_IFDIR) return 'directory';

@@ -16,8 +16,8 @@ import {
   XenError,
   xen_pvcalls_sring_entry,
 } from '#pvbus';
-import { HostConnection } from './connection.ts';
 import { DataRings } from '../data-rings.ts';
+import { HostConnection } from './connection.ts';
 import { HostListener } from './listener.ts';
 import { AF_INET, CommandRing, SOCK_STREAM, SOCKADDR_IN_SIZE } from './request.ts';
 import type { PvcallsFrontStats } from './stats.ts';
