@@ -93,9 +93,9 @@ export function pvcalls(config: PvcallsConfig, backendDomid: Domid): DeviceSpec 
     backendDomid,
     frontend: {},
     backend: {
-      // Ours: what the guest may reach of the host's loopback interface.
+      // Ours: what the guest may reach of the host's loopback interface and of its unix sockets.
       listen: config.listen.map(({ host, guest }) => `${host}:${guest}`).join(','),
-      connect: config.connect.join(','),
+      connect: [...config.connect, ...(config.sockets ?? []).map(({ guest, path }) => `${guest}=${path}`)].join(','),
     },
   };
 }
