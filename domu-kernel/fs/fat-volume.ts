@@ -466,6 +466,7 @@ export class FatVolume implements FileSystem {
     this.pending = [];
     for (const cluster of pending) FatHandle.freeChain(this.core, cluster);
     this.core.settle();
+    this.cache.writeTables();
     this.freed = true;
   }
 

@@ -108,6 +108,10 @@ export class PageCache implements SectorDevice {
     this.barrier();
   }
 
+  /** After a flush, when the FAT has nothing new but clusters that became free: it reaches the disk, whenever that keeps it. */
+  writeTables(): void {
+    this.writeOut('table');
+  }
   /** Directory sectors that `act` writes are on the medium in its order. */
   inOrder<T>(act: () => T): T {
     this.keepsOrder = true;

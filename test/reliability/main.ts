@@ -1,38 +1,85 @@
 // `npm run reliability`: processes are killed at random under checked I/O, and what came of it is counted.
 //
 //   npm run reliability -- --kills 10000      so many; 200 if nothing is said
+//   npm run reliability -- --files 1000       guests that write files and sync them are killed instead, so many times
+//   npm run reliability -- --power-cuts 1000  power is cut under FAT volumes, in this process alone, so many times
 //   npm run reliability -- --seed 123         the same victims at the same moments, as far as a machine repeats itself
 import { randomInt } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { FileKills } from './file-kills.ts';
+import { fsckMissing } from './fsck.ts';
 import { KillRun } from './kill-run.ts';
+import { cutPower, describeCuts } from './power-cuts.ts';
 
 const { values } = parseArgs({
-  options: { kills: { type: 'string', default: '200' }, seed: { type: 'string' } },
+  options: {
+    kills: { type: 'string', default: '200' },
+    files: { type: 'string' },
+    'power-cuts': { type: 'string' },
+    seed: { type: 'string' },
+  },
 });
-const kills = Number(values.kills);
+const times = Number(values['power-cuts'] ?? values.files ?? values.kills);
 const seed = Number(values.seed ?? randomInt(2 ** 31));
-if (!Number.isSafeInteger(kills) || kills < 1 || !Number.isSafeInteger(seed)) {
-  console.error('reliability: --kills and --seed are whole numbers');
+if (!Number.isSafeInteger(times) || times < 1 || !Number.isSafeInteger(seed)) {
+  console.error('reliability: how many, and --seed, are whole numbers');
   process.exit(2);
 }
+const FILE_GUESTS = 2;
+/** Of one workload. */
+const CUTS_EACH = 200;
 
 const folder = mkdtempSync(join(tmpdir(), 'xenolith-reliability-'));
-const run = new KillRun(folder, seed);
-let failed = true;
 try {
-  console.log(`reliability: ${kills} kills, seed ${seed}`);
-  await run.start();
-  for (let done = 1; done <= kills; done++) {
-    await run.kill();
-    if (done % Math.ceil(kills / 20) === 0) console.log(`${done} kills`);
-  }
-  console.log(run.report());
-  failed = run.failed;
+  if (values['power-cuts'] !== undefined) cuts();
+  else if (values.files !== undefined) await files();
+  else await kills();
 } finally {
-  await run.stop();
   rmSync(folder, { recursive: true, force: true });
 }
-process.exitCode = failed ? 1 : 0;
+
+function cuts(): void {
+  if (fsckMissing) console.log(`reliability: ${fsckMissing}: images are looked at by our own reader only`);
+  for (let done = 0, n = 0; done < times; n++) {
+    const bits = ([12, 16, 32] as const)[n % 3] ?? 12;
+    const report = cutPower(bits, seed + n, CUTS_EACH, Math.min(CUTS_EACH, times - done));
+    done += report.cuts;
+    console.log(`FAT${bits}, seed ${seed + n}: ${describeCuts(report)}`);
+    if (report.lost.length > 0) process.exitCode = 1;
+  }
+}
+async function files(): Promise<void> {
+  const run = new FileKills(folder, seed);
+  try {
+    console.log(`reliability: ${times} guests with files, seed ${seed}`);
+    await run.start();
+    let begun = 0;
+    await run.run(FILE_GUESTS, () => {
+      if (begun > 0 && begun % Math.ceil(times / 20) === 0) console.log(`${begun} kills`);
+      return begun++ < times;
+    });
+    console.log(run.report());
+    process.exitCode = run.lost.length > 0 ? 1 : 0;
+  } finally {
+    await run.stop();
+  }
+}
+async function kills(): Promise<void> {
+  const run = new KillRun(folder, seed);
+  process.exitCode = 1;
+  try {
+    console.log(`reliability: ${times} kills, seed ${seed}`);
+    await run.start();
+    for (let done = 1; done <= times; done++) {
+      await run.kill();
+      if (done % Math.ceil(times / 20) === 0) console.log(`${done} kills`);
+    }
+    console.log(run.report());
+    process.exitCode = run.failed ? 1 : 0;
+  } finally {
+    await run.stop();
+  }
+}

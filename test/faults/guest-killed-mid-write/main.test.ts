@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { runPaths, socketTransport, XenstoreClient } from '#pvbus';
+import { FileKills } from '../../reliability/file-kills.ts';
 import { formattedDisk, mounted } from '../../support/fatfs.ts';
 import { dist, HostRig } from '../../support/host-rig.ts';
 import { MemoryDisk } from '../../support/memory-disk.ts';
@@ -143,4 +144,14 @@ it('fault 13: keeps every note it answered for, and an image without a fault, wh
   await eventually('the other domain goes on', () => rig.consoleLog('pinged').length > before);
   expect((await rig.xl('list')).stdout).toMatch(/^pinged +\d+ +16 +1 +[rb-]+ /m);
   xs.close();
+});
+
+it('fault 13: files that a guest has synced are there after it was killed, again and again on the same image', async () => {
+  const { seed } = seededRandom();
+  const run = new FileKills(dir, seed, rig);
+  let left = 4;
+  await run.start();
+  await run.run(2, () => left-- > 0);
+  expect(run.lost, `XENOLITH_SEED=${seed}`).toEqual([]);
+  expect(run.acked).toBeGreaterThan(0);
 });

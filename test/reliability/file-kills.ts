@@ -1,0 +1,179 @@
+// Guests that write files and sync them are killed at random moments: what they had been told is on the disk must be
+// there, in an image that fsck.vfat finds clean or repairs without losing it.
+import { randomUUID } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { FatVolume } from '../../domu-kernel/fs/fat-volume.ts';
+import { XenError } from '../../pvbus/errors.ts';
+import { formattedDisk, mountOptions } from '../support/fatfs.ts';
+import { dist, HostRig } from '../support/host-rig.ts';
+import { MemoryDisk } from '../support/memory-disk.ts';
+import { eventually, processOfDomain } from '../support/processes.ts';
+import { seeded } from '../support/random.ts';
+import { disk, domainConfig } from '../unit/dom0/toolstack/domain-config.ts';
+import { ConsoleTail } from './console-tail.ts';
+import { fileRecord, RECORD_BYTES } from './file-record.ts';
+import { count, fsck, fsckMissing } from './fsck.ts';
+import { ToolstackCalls } from './toolstack.ts';
+
+const PROGRAM = fileURLToPath(new URL('file-guest.ts', import.meta.url));
+const IMAGE_BYTES = 8 << 20;
+/** A guest lives so long at most after its first sync, ms. */
+const LIFE_MS = 60;
+/** An image goes through so many kills before it is repaired. */
+const KILLS_PER_REPAIR = 5;
+const WITHIN_MS = 30_000;
+
+export class FileKills {
+  kills = 0;
+  clean = 0;
+  repaired = 0;
+  acked = 0;
+  readonly lost: string[] = [];
+  private readonly complaints = new Map<string, number>();
+  private readonly folder: string;
+  private readonly random: () => number;
+  private rig: HostRig | undefined;
+  private readonly own: boolean;
+
+  /** `rig`: a host that is there already, and stays. */
+  constructor(folder: string, seed: number, rig?: HostRig) {
+    this.rig = rig;
+    this.own = rig === undefined;
+    this.folder = folder;
+    this.random = seeded(seed);
+  }
+  async start(): Promise<void> {
+    this.rig ??= await HostRig.start();
+  }
+  async stop(): Promise<void> {
+    if (this.own) await this.rig?.stop();
+  }
+  /** So many guests beside one another, until `goesOn` says no. */
+  async run(guests: number, goesOn: () => boolean): Promise<void> {
+    const { rig } = this;
+    if (!rig) throw new Error('not started');
+    await Promise.all(
+      Array.from({ length: guests }, async (_, n) => {
+        const victim = new Victim(rig, this.folder, n);
+        while (goesOn()) {
+          this.kills++;
+          await victim.live(this.random() * LIFE_MS);
+          this.look(victim);
+        }
+        this.acked += victim.acknowledged;
+      }),
+    );
+  }
+  private look(victim: Victim): void {
+    this.lost.push(...victim.complaints.splice(0), ...victim.compare('killed'));
+    if (fsckMissing) return;
+    const seen = fsck('-n', victim.image);
+    if (seen === '') {
+      this.clean++;
+      return;
+    }
+    count(this.complaints, seen);
+    this.repaired++;
+    const path = victim.run % KILLS_PER_REPAIR === 0 ? victim.image : `${victim.image}.copy`;
+    if (path !== victim.image) writeFileSync(path, readFileSync(victim.image));
+    fsck('-a', path);
+    const left = fsck('-n', path);
+    if (left !== '') this.lost.push(`${victim.name}: after fsck -a: ${left}`);
+    this.lost.push(...victim.compare('repaired', path));
+  }
+  report(): string {
+    const found = [...this.complaints].sort((a, b) => b[1] - a[1]).map(([line, times]) => `  ${times} × ${line}`);
+    return [
+      `${this.kills} guests killed, ${this.acked} syncs acknowledged; lost: ${this.lost.length}`,
+      `images: ${this.clean} clean, ${this.repaired} with something for fsck.vfat to repair`,
+      ...found,
+      ...this.lost.slice(0, 20),
+    ].join('\n');
+  }
+}
+
+/** A guest, again and again on the same image. */
+class Victim {
+  readonly name: string;
+  readonly image: string;
+  run = 0;
+  /** Syncs it has told of. */
+  acknowledged = 0;
+  readonly complaints: string[] = [];
+  /** By run: records that are on the disk. */
+  private readonly acked = new Map<number, number>();
+  private readonly rig: HostRig;
+  private readonly toolstack: ToolstackCalls;
+  private readonly tail: ConsoleTail;
+
+  constructor(rig: HostRig, folder: string, n: number) {
+    this.name = `files${n}`;
+    this.rig = rig;
+    this.toolstack = new ToolstackCalls(rig.runDir);
+    this.image = join(folder, `${this.name}.img`);
+    writeFileSync(this.image, formattedDisk(IMAGE_BYTES).bytes);
+    this.tail = new ConsoleTail(join(rig.runDir, 'log', `console-${this.name}.log`));
+  }
+
+  /** From its creation to its end, `ms` after it has told of the first sync. */
+  async live(ms: number): Promise<void> {
+    this.run++;
+    const config = domainConfig({
+      name: this.name,
+      uuid: randomUUID(),
+      memory: 32,
+      kernel: dist('domu-kernel.js'),
+      ramdisk: PROGRAM,
+      cmdline: `root=/dev/xvda run=${this.run}`,
+      disks: [disk({ target: this.image })],
+      on_crash: 'preserve',
+    });
+    const domid = await this.toolstack.create(config);
+    await eventually(`${this.name} has synced`, () => this.listen(), WITHIN_MS);
+    await sleep(ms);
+    try {
+      process.kill(processOfDomain(domid, this.rig.processes()), 'SIGKILL');
+    } catch (error) {
+      this.complaints.push(`${this.name} has ended by itself: ${error instanceof Error ? error.message : error}`);
+    }
+    await this.toolstack.destroy(domid);
+    this.listen();
+  }
+  /** True when the present run has told of a sync. */
+  private listen(): boolean {
+    for (const line of this.tail.lines()) {
+      const [, run, records] = /^acked (\d+) (\d+)$/.exec(line) ?? [];
+      if (records !== undefined) {
+        this.acknowledged++;
+        this.acked.set(Number(run), Number(records));
+      } else if (line !== '' && !/^(acked|xenolith: warning:)/.test(line))
+        this.complaints.push(`${this.name}: ${line}`);
+    }
+    return this.acked.has(this.run);
+  }
+
+  compare(when: string, path = this.image): string[] {
+    const where = `${this.name}, run ${this.run}, ${when}`;
+    try {
+      const bytes = new Uint8Array(readFileSync(path));
+      const volume = FatVolume.mount(new MemoryDisk(bytes), mountOptions);
+      return [...this.acked].flatMap(([run, records]) => {
+        // Guests remove those of long ago.
+        if (run < this.run - 3) return [];
+        const found = volume.readFile(`logs/records of run ${run}.log`);
+        for (let n = 0; n < records; n++) {
+          const at = n * RECORD_BYTES;
+          if (Buffer.compare(found.subarray(at, at + RECORD_BYTES), fileRecord(run, n)) === 0) continue;
+          return [`${where}: record ${n} of ${records} of run ${run} is not there`];
+        }
+        return [];
+      });
+    } catch (error) {
+      if (!(error instanceof XenError)) throw error;
+      return [`${where}: ${error.message}`];
+    }
+  }
+}

@@ -1,0 +1,22 @@
+// fsck.vfat, and what it says without what differs from run to run.
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+
+const FSCK = '/usr/sbin/fsck.vfat';
+/** Why it cannot be asked. */
+export const fsckMissing = existsSync(FSCK) ? undefined : `${FSCK} is not here (Debian: dosfstools)`;
+
+/** '' when there is nothing to repair. '-n' only looks, '-a' repairs without asking. */
+export function fsck(option: '-n' | '-a', path: string): string {
+  const { status, stdout, stderr } = spawnSync(FSCK, [option, path], { encoding: 'utf8' });
+  if (status === 0) return '';
+  if (status !== 1) return `fsck.vfat ended with ${status}: ${stderr}`;
+  const lines = stdout
+    .split('\n')
+    .filter(line => line !== '' && !/^(fsck\.fat|\/|.*\.img:|Leaving|Performing)/.test(line))
+    .map(line => line.trim().replace(/\d+/g, 'N'));
+  return [...new Set(lines)].join('\n') || `status ${status}`;
+}
+export function count(complaints: Map<string, number>, seen: string): void {
+  for (const line of seen.split('\n')) complaints.set(line, (complaints.get(line) ?? 0) + 1);
+}

@@ -1,0 +1,15 @@
+// Power is cut under a FAT volume, after any of the writes and flushes of a workload, with what was not flushed there in
+// part. `npm run reliability -- --power-cuts 1000` is the same by the thousand.
+import { describe, expect, it } from 'vitest';
+import { fsckMissing } from '../../../reliability/fsck.ts';
+import { cutPower } from '../../../reliability/power-cuts.ts';
+import { seededRandom } from '../../../support/random.ts';
+
+describe.skipIf(fsckMissing)(`a power cut${fsckMissing ? ` (${fsckMissing})` : ''}`, () => {
+  it.each([12, 16] as const)('under FAT%d loses nothing that was synced, and fsck.vfat repairs the rest', bits => {
+    const { seed } = seededRandom();
+    const { cuts, lost } = cutPower(bits, seed, 60, 25);
+    expect(lost, `XENOLITH_SEED=${seed}`).toEqual([]);
+    expect(cuts).toBeGreaterThan(20);
+  });
+});
