@@ -53,6 +53,7 @@ export function makeUserland(kernel: Kernel, root?: FileSystem): Userland {
     console: kernel.console,
     machine: machineOf(kernel),
     random: into => void crypto.getRandomValues(into),
+    sockets: new GuestSockets({ tcp: () => kernel.devices.net?.tcp, host: () => kernel.devices.host() }),
   });
   return kernel.userland;
 }
