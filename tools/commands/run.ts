@@ -39,7 +39,10 @@ export const run: RunCommand = async (args, context) => {
     return await new Run(asked(line, context), context).run();
   } catch (error) {
     if (error instanceof CommandFailure) throw error;
-    throw new CommandFailure(`xl run: ${messageOf(error)}`, exitCodeOf(error, line.args[0]!));
+    const why = messageOf(error);
+    // The toolstack's words of a config begin with where it came from, which is us.
+    const named = why.startsWith('xl run: ') ? why : `xl run: ${why}`;
+    throw new CommandFailure(named, exitCodeOf(error, line.args[0]!));
   }
 };
 
