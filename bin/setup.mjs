@@ -108,6 +108,7 @@ async function bundleInto(outdir, bundle) {
         'netback-thread': 'dom0/backends/netback/thread.ts',
         'pvcalls-thread': 'dom0/backends/pvcalls/thread.ts',
         'nbd-thread': 'dom0/backends/nbd/thread.ts',
+        'p9-thread': 'dom0/backends/p9/thread.ts',
         xenstored: 'dom0/xenstored/main.ts',
         'event-pump-thread': 'pvbus/event-pump-thread.ts',
         'socket-watch-thread': 'dom0/socket-watch-thread.ts',

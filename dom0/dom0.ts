@@ -19,6 +19,7 @@ import { deviceCounters } from './backends/device-counters.ts';
 import { NbdImages } from './backends/nbd/nbd-images.ts';
 import { bridgesOf } from './backends/netback/bridges.ts';
 import { createNetback } from './backends/netback/device.ts';
+import { p9Backend } from './backends/p9/device.ts';
 import { pvcallsBackend } from './backends/pvcalls/device.ts';
 import { writeDom0Nodes } from './dom0-nodes.ts';
 import { FileDisk } from './journal-file.ts';
@@ -42,7 +43,7 @@ export interface Dom0Options {
 }
 
 /** Which vCPU each backend's thread is. */
-const BACKEND_VCPUS: Readonly<Record<BackendName, number>> = { blkback: 2, netback: 3, pvcalls: 4, nbd: 5 };
+const BACKEND_VCPUS: Readonly<Record<BackendName, number>> = { blkback: 2, netback: 3, pvcalls: 4, nbd: 5, p9: 6 };
 /** xenstored is started beside dom0. */
 const XENSTORED_NS = 20e9;
 const DEFAULT_MTU = 1500;
@@ -97,7 +98,12 @@ export class Dom0 {
     const nbd = new NbdImages({ startThread: () => this.#startThread('nbd'), runDir, log });
     const vbds = createBlkback({ xs, log, thread: blkback, nbd });
     const vifs = createNetback({ xs, log, thread: netback });
-    this.#backends = [vbds, vifs, pvcallsBackend(xs, log, pvcalls)];
+    this.#backends = [
+      vbds,
+      vifs,
+      pvcallsBackend(xs, log, pvcalls),
+      p9Backend({ xs, log, startThread: () => this.#startThread('p9') }),
+    ];
 
     this.#toolstack = new Toolstack({
       xc: this.#xc,

@@ -5,6 +5,7 @@ import type { Arguments } from './cmdline.ts';
 import { Blkfront } from './drivers/blkfront/device.ts';
 import { Frontend, findDevices } from './drivers/frontend-device.ts';
 import { Netfront } from './drivers/netfront/device.ts';
+import { P9Device } from './drivers/p9front/device.ts';
 import { PvcallsDevice } from './drivers/pvcallsfront/device.ts';
 import { NetInterface } from './net/interface.ts';
 import { type IpConfig, parseIpParameter } from './net/ip-config.ts';
@@ -30,6 +31,7 @@ export class Devices {
   private readonly blkfront: Blkfront;
   private readonly netfront: Netfront;
   private readonly pvcalls: Frontend;
+  private readonly p9: Frontend;
   private readonly frontends: readonly Frontend[];
 
   constructor(parts: DevicesParts) {
@@ -45,14 +47,22 @@ export class Devices {
       domid: vcpu.domid,
       create: device => new PvcallsDevice(device, vcpu, log),
     });
-    this.frontends = [this.blkfront.frontend, this.netfront.frontend, this.pvcalls];
+    this.p9 = new Frontend({
+      xs,
+      log,
+      clock,
+      type: '9pfs',
+      domid: vcpu.domid,
+      create: device => new P9Device(device, vcpu, blocking),
+    });
+    this.frontends = [this.blkfront.frontend, this.netfront.frontend, this.pvcalls, this.p9];
   }
 
   /** Resolves when every device is connected, has failed, or has taken too long. */
   async start(timers: Timers): Promise<void> {
     const { xs, vcpu, log } = this.parts;
     await findDevices(xs, vcpu.domid, this.frontends);
-    const all = Promise.all([this.blkfront.ready(), this.netfront.ready()]);
+    const all = Promise.all([this.blkfront.ready(), this.netfront.ready(), this.foldersReady()]);
     let waited = false;
     const late = new Promise<void>(resolve => {
       const timer = timers.after(READY_MS, () => {
@@ -69,6 +79,9 @@ export class Devices {
     this.configureNet();
   }
 
+  private async foldersReady(): Promise<void> {
+    await Promise.allSettled(this.p9.devices().map(device => device.ready()));
+  }
   private configureNet(): void {
     const { args, clock, random, log } = this.parts;
     const ip = args.ip;
@@ -82,6 +95,10 @@ export class Devices {
 
   disks(): BlockDevice[] {
     return this.blkfront.disks();
+  }
+  /** The host's folders that are shared with this domain. */
+  folders(): P9Device[] {
+    return this.p9.devices().map(device => device.instance as P9Device); // made by create above
   }
   /** The sockets of the host that this domain was given; undefined when none. */
   host(): PvcallsDevice | undefined {

@@ -4,6 +4,7 @@ import { HostSocket } from './drivers/pvcallsfront/host-socket.ts';
 import { unpackArchive } from './fs/archive.ts';
 import type { FileSystem } from './fs/file-system.ts';
 import { MountTable } from './fs/mount-table.ts';
+import { P9FileSystem } from './fs/p9-file-system.ts';
 import { Tmpfs } from './fs/tmpfs.ts';
 import type { Kernel } from './kernel.ts';
 import { FrameCharge } from './memory-frames.ts';
@@ -84,6 +85,11 @@ export async function startUserland(kernel: Kernel, root?: FileSystem): Promise<
   }
 }
 
+function sharedFolder(kernel: Kernel, tag: string, readOnly: boolean): P9FileSystem {
+  const folder = kernel.devices.folders().find(other => other.tag === tag);
+  if (folder) return new P9FileSystem(folder.client, tag, readOnly);
+  throw new XenError('ENODEV', `${tag}: this domain shares no such folder`);
+}
 function machineOf(kernel: Kernel): Machine {
   return {
     get name() {
@@ -96,6 +102,7 @@ function machineOf(kernel: Kernel): Machine {
     messages: () => kernel.console.messages.join(''),
     fileSystem(type, device, readOnly) {
       if (type === 'tmpfs') return memoryFileSystem(kernel, 'tmpfs');
+      if (type === '9p') return sharedFolder(kernel, device, readOnly);
       const name = device.replace(/^\/dev\//, '');
       const disk = kernel.devices.disks().find(other => other.name === name);
       if (disk) return kernel.mount(disk, readOnly);

@@ -89,6 +89,18 @@ export const pvcallsConfig = record({
 });
 export type PvcallsConfig = Shaped<typeof pvcallsConfig>;
 
+/** A folder of the host's that the guest shares. Xen: xl.cfg(5), "p9". */
+export const p9Config = record({
+  devid: integer(0, 255),
+  backend: nullable(text(256)),
+  /** What the guest calls it. */
+  tag: text(255),
+  /** Absolute. */
+  path: text(4095),
+  security_model: text(64),
+});
+export type P9Config = Shaped<typeof p9Config>;
+
 /** vCPUs of a driver domain without a kernel: xenbus, blkback, netback. */
 export const DRIVER_DOMAIN_VCPUS = 3;
 
@@ -116,6 +128,7 @@ export const domainConfig = record({
   disks: listOf(diskConfig, 256),
   vifs: listOf(vifConfig, 256),
   pvcalls: listOf(pvcallsConfig, 16),
+  p9: listOf(p9Config, 16),
   on_poweroff: action,
   on_reboot: action,
   on_crash: action,

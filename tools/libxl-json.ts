@@ -5,6 +5,7 @@ import {
   type DiskConfig,
   type DomainConfig,
   type DomainShares,
+  type P9Config,
   type PvcallsConfig,
   parseCpuRange,
   type ShutdownAction,
@@ -38,6 +39,7 @@ export function libxlConfig(config: DomainConfig, shares: ScheduledBy | null, gi
   const json: Fields = { c_info: createInfo(config, stored, given), b_info: buildInfo(config, shares, given) };
   if (config.disks.length > 0) json.disks = config.disks.map(disk => diskJson(disk, stored));
   if (config.vifs.length > 0) json.nics = config.vifs.map(vif => nicJson(vif, given === undefined));
+  if (config.p9.length > 0) json.p9s = config.p9.map(p9Json);
   if (config.pvcalls.length > 0) json.pvcallsifs = config.pvcalls.map(pvcallsJson);
   for (const key of ['on_poweroff', 'on_reboot', 'on_watchdog', 'on_crash', 'on_soft_reset'] as const) {
     if (config[key] !== 'destroy') json[key] = actionName(config[key]);
@@ -171,6 +173,10 @@ export function nicJson(vif: VifConfig, filled: boolean): Fields {
   if (vif.gatewaydev !== null) json.gatewaydev = vif.gatewaydev;
   if (vif.trusted !== null) json.trusted = bool(vif.trusted);
   return json;
+}
+
+function p9Json({ backend, tag, path, security_model, devid }: P9Config): Fields {
+  return { ...(backend !== null && { backend_domname: backend }), tag, path, security_model, devid };
 }
 
 /** libxl knows backend and devid of these; the ports are ours. */

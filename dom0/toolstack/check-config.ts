@@ -12,6 +12,7 @@ import {
   isNbdTarget,
   MAX_VCPUS,
   messageOf,
+  type P9Config,
   type PvcallsConfig,
   parseNbdTarget,
   type VifConfig,
@@ -48,6 +49,7 @@ export async function checkDevices(config: DomainConfig, records: DomainRecords)
   for (const disk of config.disks) await checkDisk(disk, backends, rivals);
   for (const net of config.vifs) checkScript(`vif ${net.devid}`, net, backends);
   for (const calls of config.pvcalls) await checkHostPorts(calls, backends, rivals);
+  for (const folder of config.p9) await checkFolder(folder, backends);
   return { backendOf: name => backends.of(name).domid };
 }
 
@@ -103,11 +105,32 @@ function checkPlain(config: DomainConfig): void {
     ({ host }) => host,
     ({ host }) => `listen=${host}`,
   );
+  unique(
+    'p9',
+    config.p9,
+    folder => folder.devid,
+    folder => `devid=${folder.devid}`,
+  );
+  unique(
+    'p9',
+    config.p9,
+    folder => folder.tag,
+    folder => `tag=${folder.tag}`,
+  );
+  for (const { tag, security_model } of config.p9) {
+    if (security_model !== 'none') invalid(`p9 ${tag}`, `security_model '${security_model}': it is always none`);
+    if (/[\p{Cc}/]/u.test(tag)) invalid('p9', `tag '${tag}' holds a slash or a control character`);
+  }
 }
 /** The program that serves other domains runs nothing else, and has no frontends. */
 function checkOwnDriverDomain(config: DomainConfig): void {
   if (config.ramdisk !== null) invalid('ramdisk', 'a driver domain without a kernel runs no program');
-  for (const [key, devices] of Object.entries({ disk: config.disks, vif: config.vifs, pvcalls: config.pvcalls }))
+  for (const [key, devices] of Object.entries({
+    disk: config.disks,
+    vif: config.vifs,
+    pvcalls: config.pvcalls,
+    p9: config.p9,
+  }))
     if (devices.length > 0) invalid(key, 'a driver domain without a kernel serves devices, and has none');
   const vcpus = Math.max(config.maxvcpus, config.vcpus);
   if (vcpus !== DRIVER_DOMAIN_VCPUS || config.vcpus !== vcpus)
@@ -149,6 +172,7 @@ function checkBackends(config: DomainConfig, records: DomainRecords): BackendDom
   for (const disk of config.disks) look(`disk ${disk.vdev}`, disk.backend);
   for (const net of config.vifs) look(`vif ${net.devid}`, net.backend);
   for (const calls of config.pvcalls) look(`pvcalls ${calls.devid}`, calls.backend);
+  for (const folder of config.p9) look(`p9 ${folder.tag}`, folder.backend);
   return { of: name => found.get(name ?? '0') ?? dom0 };
 }
 
@@ -224,6 +248,21 @@ async function checkSharing(key: string, disk: DiskConfig, file: string, rivals:
       );
     }
   }
+}
+
+async function checkFolder({ tag, path, backend }: P9Config, backends: BackendDomains): Promise<void> {
+  const { what } = backends.of(backend);
+  if (what === 'driver domain')
+    throw new XenError('EOPNOTSUPP', `p9 ${tag}: a driver domain without a kernel serves disks and vifs only`);
+  if (what === 'guest') return;
+  const folder = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    throw new XenError(
+      codeOf(error),
+      `p9 ${tag}: ${path}: ${error.code === 'ENOENT' ? 'there is no such folder' : error.message}`,
+      error,
+    );
+  });
+  if (!folder.isDirectory()) throw new XenError('ENOTDIR', `p9 ${tag}: ${path} is no folder`);
 }
 
 /** Whichever is free when the guest listens. */

@@ -5,6 +5,7 @@ import {
   type DomainConfig,
   type Domid,
   isNbdTarget,
+  type P9Config,
   type PvcallsConfig,
   type VifConfig,
 } from '#pvbus';
@@ -100,12 +101,23 @@ export function pvcalls(config: PvcallsConfig, backendDomid: Domid): DeviceSpec 
   };
 }
 
+export function p9(config: P9Config, backendDomid: Domid): DeviceSpec {
+  return {
+    type: '9pfs',
+    devid: config.devid,
+    backendDomid,
+    frontend: { tag: config.tag },
+    backend: { path: config.path, security_model: config.security_model },
+  };
+}
+
 /** Every device of a config; `backendOf` knows the domid of a backend's name. */
 export function devicesOf(config: DomainConfig, backendOf: (backend: string | null) => Domid): DeviceSpec[] {
   return [
     ...config.disks.map(disk => vbd(disk, backendOf(disk.backend))),
     ...config.vifs.map(net => vif(net, backendOf(net.backend))),
     ...config.pvcalls.map(calls => pvcalls(calls, backendOf(calls.backend))),
+    ...config.p9.map(folder => p9(folder, backendOf(folder.backend))),
   ];
 }
 

@@ -205,7 +205,7 @@ export async function removeNodes(xs: XenstoreClient, paths: readonly string[]):
 }
 
 /** What dom0 has backends of, and so a directory in xenstore for. */
-export const BACKEND_TYPES = ['console', 'vbd', 'vif', 'pvcalls'];
+export const BACKEND_TYPES = ['console', 'vbd', 'vif', 'pvcalls', '9pfs'];
 
 /**
  * Remove what a domain and its devices had, with the directories of its backends, which are empty then.

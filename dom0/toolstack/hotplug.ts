@@ -51,7 +51,7 @@ export async function plug(parts: ToolstackParts, record: DomainRecord, { disk, 
   }
   const added: DomainConfig = {
     ...before,
-    ...{ disks: disk === null ? [] : [disk], vifs: vif === null ? [] : [vif], pvcalls: [] },
+    ...{ disks: disk === null ? [] : [disk], vifs: vif === null ? [] : [vif], pvcalls: [], p9: [] },
   };
   // Until it is over, nobody else is given the same image.
   const release = records.claim(added);

@@ -41,6 +41,7 @@ const CONFIG: DomainConfig = {
   disks: [],
   vifs: [],
   pvcalls: [],
+  p9: [],
   on_poweroff: 'destroy',
   on_reboot: 'restart',
   on_crash: 'destroy',

@@ -369,8 +369,8 @@ export class Toolstack {
     if (isOwnDriverDomain(config) !== isOwnDriverDomain(record.config))
       throw new XenError('EINVAL', `dom${domid}: driver_domain: a domain with a kernel does not become one without`);
     // Its devices are those that it has: another one comes by attaching it.
-    const { disks, vifs, pvcalls } = record.config;
-    this.#parts.records.change(domid, { config: { ...config, name, uuid, disks, vifs, pvcalls } });
+    const { disks, vifs, pvcalls, p9 } = record.config;
+    this.#parts.records.change(domid, { config: { ...config, name, uuid, disks, vifs, pvcalls, p9 } });
   }
   /** The unix socket of a domain's console. */
   console(domid: Domid): string {
@@ -543,7 +543,7 @@ export class Toolstack {
       { path: `${domainPath(domid)}/vm`, value: vmPath(uuid) },
       { path: namePath(domid), value: name },
     ]);
-    const preserved: DomainConfig = { ...config, name, uuid, disks: [], vifs: [], pvcalls: [] };
+    const preserved: DomainConfig = { ...config, name, uuid, disks: [], vifs: [], pvcalls: [], p9: [] };
     records.together(() => {
       records.note(domid, { config: preserved, startedAt: clock.now(), acted: true });
       records.comings.note(coming.config.name, coming);

@@ -40,7 +40,7 @@ const DIRENT_TYPES: Readonly<Record<number, FileType>> = { 4: 'directory', 8: 'f
 
 export class P9FileSystem implements FileSystem {
   readonly name: string;
-  readonly readOnly = false;
+  readonly readOnly: boolean;
   readonly root: P9Node;
   readonly client: P9Client;
   private readonly nodes = new Map<bigint, P9Node>();
@@ -50,8 +50,9 @@ export class P9FileSystem implements FileSystem {
   private readonly later: (() => void)[] = [];
   private uses = 0;
 
-  constructor(client: P9Client, tag: string) {
+  constructor(client: P9Client, tag: string, readOnly = false) {
     this.client = client;
+    this.readOnly = readOnly;
     this.name = `9p ${tag}`;
     this.root = new P9Node(this, undefined, '', { type: P9_QID_DIRECTORY, version: 0, path: 0n });
   }
@@ -85,6 +86,10 @@ export class P9FileSystem implements FileSystem {
   enterLater(what: string, act: () => void): void {
     if (this.busy) this.later.push(act);
     else this.enter(what, act);
+  }
+
+  checkWritable(what: string): void {
+    if (this.readOnly) throw new XenError('EROFS', `${what}: ${this.name} is mounted read-only`);
   }
 
   // ---- for the nodes; the file system is entered ----
@@ -218,6 +223,7 @@ class P9Node implements Vnode {
     });
   }
   setTimes({ atimeNs, mtimeNs }: Times): void {
+    this.fs.checkWritable('set times');
     const { atime, mtime, atimeSet, mtimeSet } = P9_SETATTR;
     const valid = (atimeNs === undefined ? 0 : atime | atimeSet) | (mtimeNs === undefined ? 0 : mtime | mtimeSet);
     if (valid !== 0) this.enter('set times of', () => this.setAttributes(valid, 0, atimeNs ?? 0n, mtimeNs ?? 0n));
@@ -242,6 +248,7 @@ class P9Node implements Vnode {
     return found && this.fs.node(this, name, found.qid!, found.fid);
   }
   create(name: string, type: 'file' | 'directory'): P9Node {
+    this.fs.checkWritable('create');
     checkedName(name);
     return this.enter('create in', () => {
       const at = this.walked();
@@ -265,6 +272,7 @@ class P9Node implements Vnode {
     return node;
   }
   symlink(name: string, target: string): P9Node {
+    this.fs.checkWritable('symlink');
     checkedName(name);
     return this.enter('create in', () => {
       const at = this.walked();
@@ -282,6 +290,7 @@ class P9Node implements Vnode {
     this.removeName(name, P9_UNLINK_DIRECTORY);
   }
   private removeName(name: string, flags: number): void {
+    this.fs.checkWritable('remove');
     checkedName(name);
     this.enter('remove from', () => {
       const at = this.walked();
@@ -289,6 +298,7 @@ class P9Node implements Vnode {
     });
   }
   rename(name: string, directory: Vnode, to: string): void {
+    this.fs.checkWritable('rename');
     checkedName(name);
     checkedName(to);
     if (!(directory instanceof P9Node) || directory.fs !== this.fs)
@@ -367,6 +377,7 @@ class P9Node implements Vnode {
     });
   }
   write(offset: number, from: Uint8Array): number {
+    this.fs.checkWritable('write');
     this.checkFile('write');
     checkRange(`write of ${this.name}`, offset, from.length, Number.MAX_SAFE_INTEGER);
     return this.enter('write', () => {
@@ -395,6 +406,7 @@ class P9Node implements Vnode {
     });
   }
   truncate(size: number): void {
+    this.fs.checkWritable('truncate');
     this.checkFile('truncate');
     checkRange(`truncate of ${this.name}`, size, 0, Number.MAX_SAFE_INTEGER);
     this.enter('truncate', () => this.setAttributes(P9_SETATTR.size, size));

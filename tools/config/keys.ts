@@ -3,11 +3,11 @@
 
 const words = (text: string): string[] => text.trim().split(/\s+/);
 
-const READ = `name type builder uuid memory maxmem vcpus maxvcpus kernel ramdisk cmdline root extra disk vif pvcalls
+const READ = `name type builder uuid memory maxmem vcpus maxvcpus kernel ramdisk cmdline root extra disk vif pvcalls p9
   on_poweroff on_reboot on_crash on_watchdog on_soft_reset cpu_weight cap cpus cpus_soft period budget extratime pool driver_domain seclabel
   max_grant_frames max_maptrack_frames max_event_channels rtc_timeoffset localtime confine`;
 const KEPT = `channel console init_seclabel bootloader bootloader_args nomigrate
-  tsc_mode slice latency p9 vkb vfb nodes vif.default.script vif.default.bridge
+  tsc_mode slice latency vkb vfb nodes vif.default.script vif.default.bridge
   vif.default.gatewaydev vif.default.backend`;
 
 const FIRMWARE_AND_DEVICE_MODEL = `bios bios_path_override firmware firmware_override acpi acpi_s3 acpi_s4

@@ -5,6 +5,7 @@ import { resolve } from 'node:path';
 import { type DiskConfig, type DomainConfig, DRIVER_DOMAIN_VCPUS, SHUTDOWN_ACTIONS, type ShutdownAction } from '#pvbus';
 import { readDisk, readVif } from './device-config.ts';
 import { meaninglessKeys } from './keys.ts';
+import { parseP9Spec } from './p9-spec.ts';
 import type { ParsedConfig } from './parse.ts';
 import { parsePvcallsSpec } from './pvcalls-spec.ts';
 import { ConfigError, Settings } from './settings.ts';
@@ -62,6 +63,10 @@ export function validateConfig(parsed: ParsedConfig, options: ValidateOptions): 
   const random = asGiven ? null : options.random;
   const vifs = settings.eachSpec('vif', (spec, devid) => readVif(spec, devid, random, warn, conf.vif));
   const pvcalls = settings.eachSpec('pvcalls', parsePvcallsSpec);
+  const p9 = settings.eachSpec('p9', (spec, devid) => {
+    const folder = parseP9Spec(spec, devid);
+    return { ...folder, path: path(folder.path) };
+  });
   const rest = {
     driver_domain: driverDomain,
     cpu_weight: within(settings, 'cpu_weight', 1, 65_535),
@@ -86,7 +91,7 @@ export function validateConfig(parsed: ParsedConfig, options: ValidateOptions): 
   return {
     ...{ name, uuid, type, memory, maxmem, vcpus, maxvcpus, kernel: own ? '' : path(kernel!) },
     ...{ ramdisk: ramdisk === undefined || (ramdisk === '' && !asGiven) ? null : path(ramdisk), cmdline },
-    ...{ disks, vifs, pvcalls },
+    ...{ disks, vifs, pvcalls, p9 },
     ...actions,
     ...rest,
     extra,

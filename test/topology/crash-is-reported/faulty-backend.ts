@@ -12,6 +12,7 @@ import { BlkbackWorker } from '../../../dom0/backends/blkback/worker.ts';
 import { connectTo } from '../../../dom0/backends/nbd/host-stream.ts';
 import { NbdWorker } from '../../../dom0/backends/nbd/worker.ts';
 import { NetbackWorker } from '../../../dom0/backends/netback/worker.ts';
+import { P9Worker } from '../../../dom0/backends/p9/worker.ts';
 import { PvcallsWorker } from '../../../dom0/backends/pvcalls/worker.ts';
 
 const { name } = workerData as BackendThreadData;
@@ -20,6 +21,7 @@ const WORKERS: Readonly<Record<BackendName, (context: BackendContext) => Backend
   netback: context => new NetbackWorker(context),
   pvcalls: context => new PvcallsWorker(context),
   nbd: context => new NbdWorker(context, connectTo),
+  p9: context => new P9Worker(context),
 };
 const run = name === 'pvcalls' || name === 'nbd' ? runWithEventLoop : runBlocking;
 

@@ -18,6 +18,7 @@ export function domainConfig(over: Partial<DomainConfig> = {}): DomainConfig {
     disks: [],
     vifs: [],
     pvcalls: [],
+    p9: [],
     on_poweroff: 'destroy',
     on_reboot: 'restart',
     on_crash: 'destroy',

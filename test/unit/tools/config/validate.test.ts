@@ -35,7 +35,14 @@ describe('a config', () => {
       config: {
         ...{ name: 'g', uuid: 'a0a1a2a3-a4a5-46a7-a8a9-aaabacadaeaf', type: 'pv', memory: 32, maxmem: 32 },
         ...{ vcpus: 1, maxvcpus: 1, kernel: '/home/me/k.js', ramdisk: null, cmdline: '', disks: [], vifs: [] },
-        ...{ pvcalls: [], on_poweroff: 'destroy', on_reboot: 'restart', on_crash: 'destroy', on_watchdog: 'destroy' },
+        ...{
+          pvcalls: [],
+          p9: [],
+          on_poweroff: 'destroy',
+          on_reboot: 'restart',
+          on_crash: 'destroy',
+          on_watchdog: 'destroy',
+        },
         ...{
           on_soft_reset: 'soft-reset',
           driver_domain: false,
