@@ -35,6 +35,8 @@ export interface BackendInstance {
   connect(): Promise<Keys>;
   /** Stop serving: afterwards nothing of the frontend is mapped or bound. Also after a connect that failed. */
   disconnect(): Promise<void>;
+  /** What it stands for may have another size: what to publish of that, if anything. */
+  resize?(): Promise<Keys | undefined>;
   /** The device is gone for good: let go of what probe opened. */
   remove?(): Promise<void>;
   /** These faults befall it from now on, connected or not, and no others. */
@@ -122,6 +124,7 @@ export class Backend {
     }
     const device = this.#devices.get(`${frontend}/${devid}`) ?? this.#add(frontend, devid);
     if (key === 'faults') device?.faultsChanged();
+    else if (key === 'resize') device?.sizeChanged();
     else if (key === undefined || key === 'state' || key === 'online' || key === 'frontend') device?.poke();
   }
 
@@ -198,6 +201,7 @@ export class BackendDevice {
   readonly #faultNodes: FaultNodes;
   #faultsInDoubt = true;
   #hasFaults = false;
+  #sizeInDoubt = false;
   #stopped = false;
 
   constructor(
@@ -274,6 +278,11 @@ export class BackendDevice {
     this.#faultsInDoubt = true;
     this.poke();
   }
+  /** Ours: whoever has made its image larger says so by writing the node `resize`. */
+  sizeChanged(): void {
+    this.#sizeInDoubt = true;
+    this.poke();
+  }
   /** The worker has injected some. */
   injected(what: Injected): void {
     this.#faultNodes.told(what);
@@ -346,6 +355,12 @@ export class BackendDevice {
       return this.#giveUp(failure);
     }
     await this.#follow(frontend, online !== '0', Number(own) === XenbusState.Closing);
+    if (this.#sizeInDoubt && this.#state === XenbusState.Connected) {
+      this.#sizeInDoubt = false;
+      const keys = await this.#instance.resize?.();
+      // Xen: the frontend watches the state, so that is written again.
+      if (keys !== undefined) await this.#switch(XenbusState.Connected, keys);
+    }
   }
 
   /**

@@ -34,6 +34,8 @@ export interface FrontendInstance {
   setup(): Routine<Keys>;
   /** The backend serves the rings: read its properties; requests may flow from here on. */
   connected(): Routine<void>;
+  /** The backend has written its state again: something of its properties may be new. Xen: how a disk grows. */
+  refreshed?(): Routine<void>;
   /** The backend is leaving: send nothing more. Its last answers may still be read until the next setup. */
   disconnect(): void;
   /** The device will not come back: fail what is unanswered. */
@@ -401,8 +403,9 @@ export class FrontendDevice {
         if (backend === XenbusState.InitWait || backend === XenbusState.Initialised) return;
         return yield* this.#part(backend);
       case XenbusState.Connected:
-        if (backend === XenbusState.Connected) return;
-        return yield* this.#part(backend);
+        if (backend !== XenbusState.Connected) return yield* this.#part(backend);
+        if (this.#instance.refreshed !== undefined) yield* this.#instance.refreshed();
+        return;
       case XenbusState.Closed:
         if (backend === XenbusState.InitWait) return yield* this.#switch(XenbusState.Initialising);
         if (backend !== XenbusState.Closed || this.#retries >= MAX_RETRIES) return;

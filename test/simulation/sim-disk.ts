@@ -90,6 +90,7 @@ export function diskFiles(process: SimProcess, disks: readonly SimDisk[]): Image
       return { fd: disk.number, sizeBytes: disk.sizeBytes, identity: path };
     },
     discardGranularity: () => 0,
+    sizeOf: fd => disks[fd]!.sizeBytes,
     close() {},
   };
 }

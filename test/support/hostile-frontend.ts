@@ -120,10 +120,10 @@ export class HostileFrontend {
       this.ring.view.setUint32(at + blkif_request_indirect.at.indirect_grefs + 4 * i, ref, true);
     });
   }
-  writeDiscard(index: number, r: { lo: number; hi: number; countLo: number; countHi: number }): void {
+  writeDiscard(index: number, r: { lo: number; hi: number; countLo: number; countHi: number; flag?: number }): void {
     this.write(index, { operation: 5, segments: [] });
     const discard = new BlkifRequestDiscard(this.ring.view, this.slot(index));
-    discard.flag = 0;
+    discard.flag = r.flag ?? 0;
     discard.sector_number_lo = r.lo;
     discard.sector_number_hi = r.hi;
     discard.nr_sectors_lo = r.countLo;

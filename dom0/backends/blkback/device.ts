@@ -61,6 +61,7 @@ interface VbdDeviceParts {
   readonly images: ImagesInUse;
   readonly files: ImageFiles;
   readonly nbd: NbdImages | undefined;
+  readonly forget: () => void;
 }
 
 class VbdDevice implements BackendInstance {
@@ -69,10 +70,13 @@ class VbdDevice implements BackendInstance {
   readonly #images: ImagesInUse;
   readonly #files: ImageFiles;
   readonly #nbd: NbdImages | undefined;
+  readonly #forget: () => void;
   #image: OpenImage | undefined;
+  #openedAs: readonly unknown[] = [];
   #info = 0;
 
-  constructor(device: BackendDevice, { thread, images, files, nbd }: VbdDeviceParts) {
+  constructor(device: BackendDevice, { thread, images, files, nbd, forget }: VbdDeviceParts) {
+    this.#forget = forget;
     this.#device = device;
     this.#thread = thread;
     this.#images = images;
@@ -90,31 +94,38 @@ class VbdDevice implements BackendInstance {
       device.key('removable'),
       device.key('device-type'),
     ]);
-    await this.#close();
     const cdrom = type === 'cdrom';
-    this.#image = await this.#open(scripts ?? params ?? '', mode ?? 'w', wantDiscard !== '0', cdrom);
+    const wanted = [scripts ?? params ?? '', mode ?? 'w', wantDiscard !== '0', cdrom] as const;
+    // A server may be away while its frontend connects anew, and what it has not flushed is remembered with the disk.
+    const isOpen = (this.#image?.fd ?? 0) < 0 && wanted.every((value, i) => value === this.#openedAs[i]);
+    if (!isOpen) {
+      await this.#close();
+      this.#image = await this.#open(...wanted);
+      this.#openedAs = wanted;
+    }
+    const image = this.#image!; // it was open, or is
     this.#info =
-      (this.#image.readOnly ? VDISK_READONLY : 0) |
+      (image.readOnly ? VDISK_READONLY : 0) |
       (cdrom ? VDISK_CDROM : 0) |
       (removable === '1' || cdrom ? VDISK_REMOVABLE : 0);
     return {
-      'feature-barrier': 0,
-      'feature-flush-cache': this.#image.flush ? 1 : 0,
+      'feature-barrier': 1,
+      'feature-flush-cache': image.flush ? 1 : 0,
       'feature-persistent': 1,
       'feature-max-indirect-segments': MAX_INDIRECT_SEGMENTS,
       'max-ring-page-order': 0,
       'multi-queue-max-queues': 1,
-      ...(this.#image.discard
+      ...(image.discard
         ? {
             'feature-discard': 1,
             'discard-alignment': 0,
-            'discard-granularity': this.#image.granularity,
+            'discard-granularity': image.granularity,
             'discard-secure': 0,
           }
         : { 'feature-discard': 0 }),
       // Xen: what the hotplug script of a block device would write when it is done.
       'hotplug-status': 'connected',
-      'physical-device-path': this.#image.path,
+      'physical-device-path': image.path,
     };
   }
 
@@ -156,11 +167,28 @@ class VbdDevice implements BackendInstance {
     };
   }
 
+  async resize(): Promise<Keys | undefined> {
+    const image = this.#image;
+    if (image === undefined || image.fd < 0) return undefined;
+    const sizeBytes = this.#files.sizeOf(image.fd);
+    // Smaller: what is missing fails when it is asked for, as before.
+    if (sizeBytes <= image.sizeBytes) return undefined;
+    this.#image = { ...image, sizeBytes };
+    await this.#call({ op: 'resize', key: this.#device.path, sizeBytes });
+    return { sectors: Math.floor(sizeBytes / SECTOR_SIZE) };
+  }
+
   async disconnect(): Promise<void> {
     await this.#call({ op: 'disconnect', key: this.#device.path });
   }
 
+  /** What it has open is of no use any more. */
+  lost(): void {
+    this.#openedAs = [];
+  }
+
   async remove(): Promise<void> {
+    this.#forget();
     await this.#close();
   }
   async setFaults(planted: readonly Planted[]): Promise<void> {
@@ -282,18 +310,30 @@ export function createBlkback(options: {
 }): Backend {
   const { xs, log, thread, files = hostImages, nbd } = options;
   const images = new ImagesInUse();
+  const instances = new Map<string, VbdDevice>();
   const backend = new Backend({
     xs,
     log,
     type: 'vbd',
     ...(options.domid === undefined ? {} : { domid: options.domid }),
-    create: device => new VbdDevice(device, { thread, images, files, nbd }),
+    create: device => {
+      const { path } = device;
+      const forget = (): void => {
+        if (instances.get(path) === instance) instances.delete(path);
+      };
+      const instance = new VbdDevice(device, { thread, images, files, nbd, forget });
+      instances.set(path, instance);
+      return instance;
+    },
   });
   const hear = (event: unknown): void => {
     const news = event as BlkbackEvent; // our own workers'
     const device = backend.devices().find(d => d.path === news.key);
     if (news.op === 'injected') device?.injected(news.injected);
-    else device?.fail(new XenError(news.code, news.message));
+    else {
+      instances.get(news.key)?.lost();
+      device?.fail(new XenError(news.code, news.message));
+    }
   };
   thread.onEvent(hear);
   nbd?.onEvent(hear);

@@ -10,6 +10,8 @@ export interface ImageFiles {
   ): { readonly fd: number; readonly sizeBytes: number; readonly identity: string | undefined };
   /** The smallest range that a discard gives back; 0: none. */
   discardGranularity(fd: number): number;
+  /** How large it is now. */
+  sizeOf(fd: number): number;
   close(fd: number): void;
 }
 
@@ -26,5 +28,6 @@ export const hostImages: ImageFiles = {
     }
   },
   discardGranularity,
+  sizeOf: fd => fstatSync(fd).size,
   close: closeSync,
 };

@@ -2,12 +2,14 @@
 // Nothing here throws or allocates; a hostile request costs as much as an honest one.
 import {
   type BackRing,
+  BLKIF_DISCARD_SECURE,
   BLKIF_MAX_SEGMENTS_PER_REQUEST,
   BLKIF_OP_DISCARD,
   BLKIF_OP_FLUSH_DISKCACHE,
   BLKIF_OP_INDIRECT,
   BLKIF_OP_READ,
   BLKIF_OP_WRITE,
+  BLKIF_OP_WRITE_BARRIER,
   BLKIF_RSP_EOPNOTSUPP,
   BLKIF_RSP_ERROR,
   BLKIF_RSP_OKAY,
@@ -97,6 +99,7 @@ export class BlkbackRequest {
       case BLKIF_OP_READ:
       case BLKIF_OP_WRITE:
       case BLKIF_OP_FLUSH_DISKCACHE:
+      case BLKIF_OP_WRITE_BARRIER:
         return this.#decodeDirect();
       case BLKIF_OP_INDIRECT:
         return this.#decodeIndirect();
@@ -111,7 +114,9 @@ export class BlkbackRequest {
     const rw = this.#rw;
     const count = rw.nr_segments;
     if (count > BLKIF_MAX_SEGMENTS_PER_REQUEST) return this.#refuse('more segments than a request holds');
-    if (rw.operation === BLKIF_OP_FLUSH_DISKCACHE && count === 0) return BLKIF_RSP_OKAY;
+    if (count === 0 && (rw.operation === BLKIF_OP_FLUSH_DISKCACHE || rw.operation === BLKIF_OP_WRITE_BARRIER)) {
+      return BLKIF_RSP_OKAY;
+    }
     if (count === 0) return this.#refuse('no segments');
     if (rw.operation !== BLKIF_OP_READ && this.#limits.readOnly) return this.#refuse('write to a read-only disk');
     if (rw.sector_number_hi >= EXACT_HIGH) return this.#refuse('beyond the end of the disk');
@@ -157,6 +162,9 @@ export class BlkbackRequest {
   #decodeDiscard(): number {
     const discard = this.#discard;
     if (!this.#limits.discard) return this.#refuse('discard was not offered', BLKIF_RSP_EOPNOTSUPP);
+    if ((discard.flag & BLKIF_DISCARD_SECURE) !== 0) {
+      return this.#refuse('secure discard was not offered', BLKIF_RSP_EOPNOTSUPP);
+    }
     if (this.#limits.readOnly) return this.#refuse('discard on a read-only disk');
     if (discard.sector_number_hi >= EXACT_HIGH || discard.nr_sectors_hi >= EXACT_HIGH) {
       return this.#refuse('beyond the end of the disk');

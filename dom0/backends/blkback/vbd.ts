@@ -107,7 +107,7 @@ const noMappings = (): (GrantMapping | undefined)[] => new Array(MAX_INDIRECT_SE
 
 /** One connected vbd: its ring, its grants, its image. */
 export class Vbd {
-  readonly connection: VbdConnection;
+  connection: VbdConnection;
   readonly stats: VbdStats = newVbdStats();
   /** An event has come, or the last turn left requests behind. */
   pending = true;
@@ -288,6 +288,8 @@ export class Vbd {
         status = this.#flush(this.#image);
         // Xen: a flush may carry data, written after what came before it is safe.
         return status === BLKIF_RSP_OKAY && request.nr_segments > 0 ? this.#transfer(this.#image, true) : status;
+      case BLKIF_OP_WRITE_BARRIER:
+        return this.#writeBarrier(this.#image);
       case BLKIF_OP_DISCARD:
         return this.#discard(this.#image);
       default:
@@ -401,6 +403,15 @@ export class Vbd {
     } catch (error) {
       return this.#imageFailed(error);
     }
+  }
+
+  /** Xen: what came before it is safe before it, and it is before what comes after it. */
+  #writeBarrier(image: DiskImage): number {
+    this.#push(); // as for a flush
+    const status = this.#flush(image);
+    if (status !== BLKIF_RSP_OKAY || this.#request.nr_segments === 0) return status;
+    const written = this.#transfer(image, true);
+    return written === BLKIF_RSP_OKAY ? this.#flush(image) : written;
   }
 
   #flush(image: DiskImage): number {

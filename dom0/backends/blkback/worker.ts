@@ -12,6 +12,8 @@ import { Vbd, type VbdConnection, type VbdParts, vbdParts } from './vbd.ts';
 export type BlkbackMessage =
   | { readonly op: 'connect'; readonly connection: VbdConnection }
   | { readonly op: 'disconnect'; readonly key: string }
+  /** Its image has grown. */
+  | { readonly op: 'resize'; readonly key: string; readonly sizeBytes: number }
   /** These faults befall the device from now on, connected or not; none of others. */
   | { readonly op: 'faults'; readonly key: string; readonly label: string; readonly planted: readonly Planted[] }
   | { readonly op: 'stats' };
@@ -54,6 +56,8 @@ export class BlkbackWorker implements BackendWorker {
         return this.#connect(m.connection);
       case 'disconnect':
         return this.#disconnect(m.key, true);
+      case 'resize':
+        return this.#resize(m.key, m.sizeBytes);
       case 'faults':
         return this.#plant(m.key, m.label, m.planted);
       case 'stats':
@@ -106,6 +110,14 @@ export class BlkbackWorker implements BackendWorker {
     this.#order = [...this.#vbds.values()];
     vbd.close(finish);
     this.#endFaults(key);
+  }
+
+  #resize(key: string, sizeBytes: number): void {
+    const vbd = this.#vbds.get(key);
+    if (!vbd) return;
+    vbd.connection = { ...vbd.connection, sizeBytes };
+    this.#endFaults(key);
+    vbd.use(this.#parts(vbd.connection));
   }
 
   /** What the vbd works with: the plain parts, or others in their place while faults are planted. */

@@ -61,7 +61,8 @@ export class NbdDisk implements LaterImage, CommandSink {
       case BLKIF_OP_FLUSH_DISKCACHE:
         return nr_segments > 0 ? ['flush', 'write'] : ['flush'];
       case BLKIF_OP_WRITE_BARRIER:
-        if (!flush) return ['write'];
+        if (!flush) return nr_segments > 0 ? ['write'] : [];
+        if (nr_segments === 0) return ['flush'];
         return fua ? ['flush', 'write through'] : ['flush', 'write', 'flush'];
       default:
         throw new Error(`operation ${operation} was decoded but is not served`);

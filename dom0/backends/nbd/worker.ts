@@ -54,6 +54,8 @@ export class NbdWorker implements BackendWorker {
         return this.#connect(m.connection);
       case 'disconnect':
         return this.#disconnect(m.key);
+      case 'resize':
+        return undefined; // a server's disk has the size that it had when it was opened
       case 'faults':
         if (m.planted.length > 0)
           this.#context.log.warn(`${m.label}: no faults are injected into a disk over NBD; nbdkit's filters do that`);

@@ -36,11 +36,18 @@ export interface BlkfrontOptions {
   readonly onDisk?: (disk: Disk) => void;
 }
 
+/** untrusted: the backend's `sectors`. */
+function sectorsOf(text: string | undefined): number | undefined {
+  const n = text !== undefined && /^[0-9]{1,16}$/.test(text) ? Number(text) : 0;
+  return n >= 1 && n <= MAX_SECTORS ? n : undefined;
+}
+
 class Vbd implements FrontendInstance {
   readonly disk: Disk;
   readonly worker: BlkfrontWorker;
   readonly #device: FrontendDevice;
   readonly #vcpu: Vcpu;
+  readonly #log: Log;
   readonly #shape: BufferShape;
   #buffers: SharedBuffers | undefined;
   #port: EvtchnPort | undefined;
@@ -52,6 +59,7 @@ class Vbd implements FrontendInstance {
     const { vcpu, log, shape = DEFAULT_SHAPE } = options;
     this.#device = device;
     this.#vcpu = vcpu;
+    this.#log = log;
     this.#shape = shape;
     this.#gone = gone;
     const name = vdevName(device.devid);
@@ -92,8 +100,8 @@ class Vbd implements FrontendInstance {
       device.backendKey('feature-flush-cache'),
       device.backendKey('feature-discard'),
     ]);
-    const n = sectors !== undefined && /^[0-9]{1,16}$/.test(sectors) ? Number(sectors) : 0;
-    if (n < 1 || n > MAX_SECTORS) {
+    const n = sectorsOf(sectors);
+    if (n === undefined) {
       throw new XenError(
         'EINVAL',
         `${device.label}: the backend claims ${JSON.stringify(sectors?.slice(0, 40))} sectors`,
@@ -110,6 +118,13 @@ class Vbd implements FrontendInstance {
       discard: discard === '1',
     });
     this.worker.resume();
+  }
+
+  *refreshed(): Routine<void> {
+    const sectors = sectorsOf(yield* this.#device.backendKey('sectors'));
+    if (sectors === undefined || sectors === this.disk.sectors) return;
+    this.#log.info(`${this.disk.name}: ${sectors} sectors, it had ${this.disk.sectors}`);
+    this.disk.resize(sectors);
   }
 
   disconnect(): void {

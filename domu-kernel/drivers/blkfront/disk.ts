@@ -90,6 +90,10 @@ export class Disk implements BlockDevice {
     this.#properties = properties;
   }
 
+  resize(sectors: number): void {
+    this.#properties = { ...this.#properties, sectors };
+  }
+
   // ---- blocking ----
 
   read(sector: number, into: Uint8Array): void {

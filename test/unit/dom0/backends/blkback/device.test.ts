@@ -1,6 +1,6 @@
 // A vbd from the toolstack's nodes to a disk in a guest and back: blkback and blkfront negotiate through a
 // real xenstored, over rings and event channels of the real hypervisor core, in one thread.
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -140,7 +140,7 @@ describe('a vbd', () => {
       'physical-sector-size': '512',
       info: '0',
       'feature-flush-cache': '1',
-      'feature-barrier': '0',
+      'feature-barrier': '1',
       'feature-persistent': '1',
       'feature-max-indirect-segments': '256',
       'feature-discard': '1',
@@ -208,6 +208,29 @@ describe('a vbd', () => {
     await becomes(nodes.frontend, S.Closed);
     await becomes(nodes.backend, S.Closed);
     expect(machine.blkfront.disks()).toEqual([]);
+  });
+
+  it('whose image has grown says so, and its guest has the new sectors without having lost a request', async () => {
+    const path = newImage('grows');
+    const [machine, nodes] = await withDisk(path);
+    const { disk } = machine;
+    const before = disk.sectors;
+    expect(() => disk.write(before, new Uint8Array(512))).toThrow(/the disk has 2048/);
+    const writing = disk.submitWrite(0, new Uint8Array(64 << 10).fill(5));
+    truncateSync(path, (before + 100) * 512 + 7);
+    await tools.xs.write(`${nodes.backend}/resize`, '1');
+    await settle(() => Promise.resolve(disk.sectors === before + 100));
+    await writing;
+    expect(await tools.xs.read(`${nodes.backend}/sectors`)).toBe(String(before + 100));
+    disk.write(before + 99, new Uint8Array(512).fill(6));
+    expect(readFileSync(path)[(before + 99) * 512]).toBe(6);
+    expect(readFileSync(path)[0]).toBe(5);
+    // One that has shrunk is as large as it was: what is missing fails when it is asked for.
+    truncateSync(path, 4096);
+    await tools.xs.write(`${nodes.backend}/resize`, '2');
+    await backend.settled();
+    expect(disk.sectors).toBe(before + 100);
+    expect(await tools.state(nodes.frontend)).toBe(String(S.Connected));
   });
 
   it('on an image that another domain writes is refused, by whatever path, unless forced', async () => {

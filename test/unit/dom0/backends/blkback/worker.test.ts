@@ -143,6 +143,28 @@ describe('an honest request', () => {
     expect(rig.stats(key)).toMatchObject({ f_req: 2 });
   });
 
+  it('for a barrier is flushed before and after', () => {
+    const acts: string[] = [];
+    rig.openImage = c => ({
+      sizeBytes: c.sizeBytes,
+      read: () => {},
+      write: (_, __, length) => void acts.push(`write ${length}`),
+      flush: () => void acts.push('flush'),
+      discard: () => {},
+    });
+    const other = newHostile();
+    rig.connect(ringOf(other), image, { key: 'other' });
+    const segments = [{ gref: other.refs[1]! }];
+    other.write(0, { operation: BLKIF_OP_WRITE, segments });
+    other.write(1, { operation: BLKIF_OP_WRITE_BARRIER, segments });
+    other.write(2, { operation: BLKIF_OP_WRITE_BARRIER });
+    other.setReqProd(3);
+    other.notify();
+    rig.run();
+    expect([0, 1, 2].map(() => other.response()?.status)).toEqual([0, 0, 0]);
+    expect(acts).toEqual(['write 4096', 'flush', 'write 4096', 'flush', 'flush']);
+  });
+
   it('is answered with its id and operation, however many come at once', () => {
     for (let i = 0; i < 32; i++) hostile.write(i, { id: 1000 + i, segments: [{ gref: hostile.refs[1]! }] });
     hostile.setReqProd(32);
@@ -281,8 +303,8 @@ describe('a request that cannot be', () => {
   const acts: [string, (i: number) => void, number][] = [
     ['of operation 255 (act 8)', i => hostile.write(i, { operation: 255, segments: one() }), BLKIF_RSP_EOPNOTSUPP],
     [
-      'for a barrier',
-      i => hostile.write(i, { operation: BLKIF_OP_WRITE_BARRIER, segments: one() }),
+      'for a secure discard',
+      i => hostile.writeDiscard(i, { lo: 8, hi: 0, countLo: 8, countHi: 0, flag: 1 }),
       BLKIF_RSP_EOPNOTSUPP,
     ],
     ['of 0 segments (act 9)', i => hostile.write(i, { nr_segments: 0 }), BLKIF_RSP_ERROR],
