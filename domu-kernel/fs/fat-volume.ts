@@ -2,8 +2,8 @@
 // through the same nodes.
 import { XenError } from '#pvbus';
 import { WaitQueue } from '../wait-queue.ts';
-import { FatCore, type WasmModule } from './fat-core.ts';
-import { removeEntry } from './fat-entries.ts';
+import { FatCore, MAX_PATH_BYTES, type WasmModule } from './fat-core.ts';
+import { findEntry, removeEntry } from './fat-entries.ts';
 import { FR_DENIED, FR_NO_FILE, FR_NO_PATH, FR_OK } from './fat-errors.ts';
 import { FatFile } from './fat-file.ts';
 import { FatHandle } from './fat-handle.ts';
@@ -36,6 +36,8 @@ const FM_SFD = 8;
 const KEPT_DIRECTORIES = 16;
 /** In the root: files that were unlinked while somebody had them open. What is there at a mount is removed. */
 const HIDDEN = '.xenolith-removed-';
+/** Files that are looked at before those are removed. */
+const MAX_LEFT_OVER_SEARCH = 65536;
 const ROOT: FatInfo = { name: '/', size: 0, isDirectory: true, isReadOnly: false, modified: new Date(0) };
 
 export class FatVolume implements FileSystem {
@@ -474,12 +476,36 @@ export class FatVolume implements FileSystem {
   private removeLeftOvers(): void {
     const what = `mount ${this.name}`;
     this.enterLater(what, () => {
-      for (const { name, isDirectory } of FatNames.read(this.core, what, '/').list()) {
-        if (name.startsWith(HIDDEN) && !isDirectory) this.freeLater(removeEntry(this.core, what, `/${name}`, false));
+      const names = FatNames.read(this.core, what, '/').list();
+      const hidden = names.filter(({ name, isDirectory }) => name.startsWith(HIDDEN) && !isDirectory);
+      if (hidden.length === 0) return;
+      const named = this.firstClusters(what);
+      for (const { name } of hidden) {
+        const cluster = removeEntry(this.core, what, `/${name}`, false);
+        // The guest ended before the name was gone that the file had had: that one has it still.
+        if (!named.has(cluster)) this.freeLater(cluster);
       }
     });
     // untrusted: an image whose root cannot be read shows it to who reads it.
     this.failure = undefined;
+  }
+  /** Of all files that have a name which is not hidden. */
+  private firstClusters(what: string): Set<number> {
+    const clusters = new Set<number>();
+    const directories = [''];
+    let left = MAX_LEFT_OVER_SEARCH;
+    for (let directory = directories.pop(); directory !== undefined; directory = directories.pop()) {
+      for (const { name, isDirectory } of FatNames.read(this.core, what, directory || '/').list()) {
+        const path = `${directory}/${name}`;
+        // untrusted: directories may lead in circles.
+        if (left-- === 0 || path.length > MAX_PATH_BYTES) throw new XenError('EIO', `${what}: too many files`);
+        if (isDirectory) directories.push(path);
+        else if (directory !== '' || !name.startsWith(HIDDEN)) {
+          clusters.add(findEntry(this.core, what, path, false).cluster);
+        }
+      }
+    }
+    return clusters;
   }
 }
 

@@ -1,9 +1,9 @@
 // FAT as processes have it, beside the guest API on the same volume, and after a guest that did not end well.
 import { describe, expect, it } from 'vitest';
-import type { FatVolume } from '../../../../domu-kernel/fs/fat-volume.ts';
+import { FatVolume } from '../../../../domu-kernel/fs/fat-volume.ts';
 import { FileSystemBusy, type Vnode } from '../../../../domu-kernel/fs/file-system.ts';
 import { XenError } from '../../../../pvbus/errors.ts';
-import { emptyFat, mounted } from '../../../support/fatfs.ts';
+import { emptyFat, mounted, mountOptions } from '../../../support/fatfs.ts';
 import { MemoryDisk } from '../../../support/memory-disk.ts';
 
 const bytes = (s: string): Uint8Array => new TextEncoder().encode(s);
@@ -78,6 +78,56 @@ describe('a FAT volume', () => {
     file.release();
     volume.sync();
     expect(volume.space().free).toBe(before);
+  });
+
+  it('leaves a file its clusters that has its name and a hidden one, as a guest may end between the two', () => {
+    const disk = emptyFat(12);
+    const volume = mounted(disk);
+    volume.writeFile('F', new Uint8Array(20_000).fill(9));
+    volume.writeFile('other', new Uint8Array(10_000));
+    volume.enter('test', () => volume.move('test', '/other', '/.xenolith-removed-1'));
+    volume.sync();
+    const entryOf = (name: string): number => Buffer.from(disk.bytes).indexOf(name, 0, 'latin1');
+    const from = entryOf('F          ') + 20;
+    disk.bytes.copyWithin(entryOf('~1      XEN') + 20, from, from + 12);
+    const next = mounted(disk);
+    expect(names(next)).toEqual(['F']);
+    next.sync();
+    next.writeFile('new', new Uint8Array(next.space().free));
+    next.sync();
+    expect(mounted(disk).readFile('F')).toEqual(new Uint8Array(20_000).fill(9));
+  });
+
+  it('tells the next sync of a file of a write that failed after its call, once', () => {
+    const disk = emptyFat(12);
+    const announced: FatVolume[] = [];
+    const volume = FatVolume.mount(disk, { ...mountOptions, onDirty: v => announced.push(v) });
+    const idle = volume.root.create('idle', 'file');
+    const file = volume.root.create('f', 'file');
+    volume.sync();
+    announced.length = 0;
+    file.write(0, bytes('lost?'));
+    expect(announced).toEqual([volume]);
+    disk.fault = op => {
+      if (op === 'write') throw new XenError('EIO', 'xvda: write failed');
+    };
+    volume.writeBack();
+    // It is tried again.
+    expect(announced).toEqual([volume, volume]);
+    disk.fault = undefined;
+    expect(codeOf(() => file.sync(false))).toBe('EIO');
+    expect(codeOf(() => file.sync(false))).toBe('done');
+    expect(codeOf(() => idle.sync(false))).toBe('done');
+    expect(text(afterPowerCut(disk).readFile('f'))).toBe('lost?');
+    disk.fault = op => {
+      if (op === 'flush') throw new XenError('EIO', 'xvda: flush failed');
+    };
+    file.write(0, bytes('again'));
+    expect(codeOf(() => file.sync(true))).toBe('EIO');
+    disk.fault = undefined;
+    expect(codeOf(() => file.sync(true))).toBe('done');
+    file.release();
+    idle.release();
   });
 
   it('gives clusters to another file only when the medium has no name for them any more', () => {
