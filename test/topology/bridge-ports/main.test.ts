@@ -1,6 +1,9 @@
 // Bridges that end in the host: two hosts joined by a socket, one of which loses its dom0, and a TAP that Linux pings.
 import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -21,6 +24,7 @@ function whyNot(...args: string[]): string | undefined {
 }
 const skipped = (why: string | undefined): string => (why === undefined ? '' : ` (skipped: ${why})`);
 const GUEST = fileURLToPath(new URL('answers.ts', import.meta.url));
+const FETCHER = fileURLToPath(new URL('fetches.ts', import.meta.url));
 const dir = mkdtempSync(join(tmpdir(), 'xenolith-ports-'));
 const hosts: HostRig[] = [];
 
@@ -33,9 +37,9 @@ afterAll(async () => {
 });
 const on = (host: number, ...argv: string[]) => xl(argv, { dir: hosts[host]!.runDir, cwd: dir });
 const fine = { code: 0, stdout: '', stderr: '' };
-async function guest(host: number, name: string, address: string, target = ''): Promise<void> {
-  const text = `name = "${name}"\nkernel = "${KERNEL}"\nramdisk = "${GUEST}"\nmemory = 16\nvif = [ "bridge=xenbr0" ]
-cmdline = "ip=${address}:::255.255.255.0 ${target}"\n`;
+async function guest(host: number, name: string, address: string, more = '', program = GUEST): Promise<void> {
+  const text = `name = "${name}"\nkernel = "${KERNEL}"\nramdisk = "${program}"\nmemory = 16\nvif = [ "bridge=xenbr0" ]
+cmdline = "ip=${address}:::255.255.255.0 ${more}"\n`;
   writeFileSync(join(dir, `${name}.cfg`), text);
   expect(await on(host, 'create', `${name}.cfg`)).toMatchObject({ code: 0 });
 }
@@ -170,5 +174,44 @@ describe.skipIf(noTap !== undefined)(`a TAP${skipped(noTap)}`, () => {
     }
     await eventually('the port is down: its interface has gone', async () => (await ports(0))[0]?.up === false);
     expect(await on(0, 'bridge-port', 'remove', 'xenbr0', `tap:${tap}`)).toEqual(fine);
+  });
+});
+
+const noPasst = whyNot('passt', '--version');
+
+describe.skipIf(noPasst !== undefined)(`passt${skipped(noPasst)}`, () => {
+  it('lets a guest fetch a page from a server on the host, over TCP', async () => {
+    const page = 'x'.repeat(200_000);
+    const server = createServer((_, response) => response.end(page));
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    const socket = join(dir, 'passt.sock');
+    // As root it would become nobody, who may not make a socket here.
+    const asRoot = process.getuid?.() === 0 ? ['--runas', '0:0'] : [];
+    const args = ['-f', '-e', ...asRoot, '-s', socket, '-a', '10.8.0.5', '-n', '24', '-g', '10.8.0.1'];
+    const passt = spawn('passt', args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    let said = '';
+    passt.stderr.on('data', chunk => {
+      said += chunk;
+    });
+    const ended = once(passt, 'close');
+    try {
+      expect(await on(0, 'bridge-port', 'add', 'xenbr0', 'connect:passt.sock')).toEqual(fine);
+      await eventually('passt listens', async () => {
+        if (passt.exitCode !== null) throw new Error(said);
+        return (await ports(0))[0]?.up;
+      });
+      await guest(0, 'fetches', '10.8.0.5', `from=10.8.0.1:${port}`, FETCHER);
+      await eventually('the page is there', () => {
+        const log = hosts[0]!.consoleLog('fetches');
+        if (log.includes('crash') || passt.exitCode !== null) throw new Error(`${log}\n${said}`);
+        return log.includes('got 200');
+      });
+      expect(hosts[0]!.consoleLog('fetches')).toMatch(/got 200[0-9]{3} bytes: x{40}/);
+    } finally {
+      passt.kill('SIGKILL');
+      server.close();
+      await ended;
+    }
   });
 });
