@@ -155,11 +155,12 @@ export class Processes {
   #turn(process: Process): void {
     const outcome = this.#run(process);
     if (process.state === 'zombie') return;
+    if (outcome === undefined) this.#queue(process, true);
+    else this.#wait(process, outcome);
+    // order: after that, since who catches a signal is to look again at once.
     for (let signal = process.pending.shift(); signal; signal = process.pending.shift()) {
       if (this.#act(process, signal) === 'ended') return;
     }
-    if (outcome === undefined) this.#queue(process, true);
-    else this.#wait(process, outcome);
   }
   #run(process: Process): Wait | undefined {
     const began = this.#clock.now();

@@ -34,6 +34,8 @@ export class Terminal implements OpenFile {
   readonly queue = new WaitQueue();
   /** The process group that the keys concern, and that may read. 0: any may. */
   foreground = 0;
+  /** The group of the shell that hands the terminal out: signals come to it when the foreground has just ended. */
+  leader = 0;
   /** Bytes are read as they are typed: no lines, no echo, no keys that are signals. */
   raw = false;
   readonly #door: TerminalDoor;
@@ -83,8 +85,11 @@ export class Terminal implements OpenFile {
     this.#typed.length = 0;
     this.#typedBytes = 0;
     this.#door.writeBytes(encoder.encode(echo));
-    if (this.foreground !== 0) this.#processes.killGroup(this.foreground, signal);
+    if (this.#signalled(this.foreground, signal) === 0) this.#signalled(this.leader, signal);
     this.queue.wakeAll();
+  }
+  #signalled(pgid: number, signal: SignalName): number {
+    return pgid === 0 ? 0 : this.#processes.killGroup(pgid, signal);
   }
   #deliver(bytes: Uint8Array | null): void {
     const length = bytes?.length ?? 1;

@@ -166,6 +166,7 @@ export class Shell implements Surroundings {
       return signal !== 'SIGCONT' && signal !== 'SIGHUP';
     };
     terminal.foreground = self.pgid;
+    terminal.leader = self.pgid;
     const [stdin, , stderr] = this.stdio;
     let text = '';
     for (;;) {
@@ -257,6 +258,8 @@ export class Shell implements Surroundings {
         yield new Wait([this.self.childChanged]);
     } finally {
       if (this.#interactive) terminal.foreground = this.self.pgid;
+      // The user did not want to wait for it any longer.
+      if (state === 'running' && job.update(processes) !== 'done') this.jobs.add(job);
     }
     if (state === 'stopped') {
       this.jobs.add(job);

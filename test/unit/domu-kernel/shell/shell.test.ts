@@ -240,6 +240,21 @@ describe('a shell with a user', () => {
     expect(rig.type('\x03')).toBe('^C\nrig:/# ');
   });
 
+  it('hears ^C also where what had the terminal has just ended', () => {
+    rig.interactive();
+    const { userland } = rig;
+    const typed = (keys: string): void => userland.terminal.input(new TextEncoder().encode(keys));
+    // Between any two steps, whatever of the loop is under way.
+    for (let steps = 1; steps < 60; steps++) {
+      typed('while true; do sh -c :; sleep 0; done\r');
+      for (let n = 0; n < steps; n++) userland.step();
+      typed('\x03');
+      rig.run({ timed: false });
+      expect(rig.screen.endsWith('^C\nrig:/# ')).toBe(true);
+      expect(userland.processes.list().length).toBe(1);
+    }
+  });
+
   it('stops a job at ^Z, and has it go on in the background and in the foreground', () => {
     rig.interactive();
     rig.type('sleep 10 | cat\r');
