@@ -57,9 +57,14 @@ async function files(): Promise<void> {
     console.log(`reliability: ${times} guests with files, seed ${seed}`);
     await run.start();
     let begun = 0;
+    let enough = false;
+    // Who has no more time sees what there was.
+    process.once('SIGINT', () => {
+      enough = true;
+    });
     await run.run(FILE_GUESTS, () => {
       if (begun > 0 && begun % Math.ceil(times / 20) === 0) console.log(`${begun} kills`);
-      return begun++ < times;
+      return !enough && begun++ < times;
     });
     console.log(run.report());
     process.exitCode = run.lost.length > 0 ? 1 : 0;
