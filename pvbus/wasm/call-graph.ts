@@ -73,9 +73,11 @@ export class CallGraph {
           break;
         case OP.block:
         case OP.if:
+        case OP.try:
           open.push(-1);
           break;
         case OP.end:
+        case OP.delegate:
           open.pop();
           break;
         case OP.br:

@@ -2,7 +2,7 @@
 import type { CallGraph } from './call-graph.ts';
 import { Instructions } from './instructions.ts';
 import { Locals } from './locals.ts';
-import type { FunctionType, Module } from './module.ts';
+import { CATCH_ALL, type FunctionType, type Module } from './module.ts';
 import { FUNCREF, I32, OP, SIGNATURES, VALUE_BYTES } from './opcodes.ts';
 import { type KnownOperand, OperandStack } from './operand-stack.ts';
 import { type Construct, Outline, suspends } from './outline.ts';
@@ -36,6 +36,9 @@ class Frame {
   /** Nothing comes to where the code is now. */
   dead = false;
   inElse = false;
+  /** A try's own label, where branches to the construct lead behind its catches. */
+  tryLabel = -1;
+  caught = 0;
   constructor(
     of: number,
     construct: Construct,
@@ -186,6 +189,10 @@ export class FunctionBody {
         code.op(OP.call, this.additions.grow);
         stack.push(I32);
         break;
+      case OP.catch_all:
+      case OP.delegate:
+        this.control();
+        break;
       default:
         if (op <= OP.return) this.control();
         else this.plain();
@@ -271,8 +278,29 @@ export class FunctionBody {
       case OP.block:
       case OP.loop:
       case OP.if:
+      case OP.try:
         this.open();
         break;
+      case OP.catch:
+      case OP.catch_all:
+        this.catch();
+        break;
+      case OP.delegate:
+        this.delegate();
+        break;
+      case OP.throw:
+        stack.take(this.module.carriedBy(at.imm).length);
+        this.copy();
+        this.die();
+        break;
+      case OP.rethrow: {
+        const { construct, label } = this.frame(at.imm);
+        if (construct.marked) throw notExecutable('it throws again what it caught where it may be suspended');
+        stack.take(0);
+        code.op(OP.rethrow, labels.depth(label));
+        this.die();
+        break;
+      }
       case OP.else:
         this.else();
         break;
@@ -328,8 +356,10 @@ export class FunctionBody {
 
   private skipDead(): void {
     const { op } = this.at;
-    if (op === OP.block || op === OP.loop || op === OP.if) this.deadBlocks++;
-    else if (op === OP.end && this.deadBlocks > 0) this.deadBlocks--;
+    if (op === OP.block || op === OP.loop || op === OP.if || op === OP.try) this.deadBlocks++;
+    else if ((op === OP.end || op === OP.delegate) && this.deadBlocks > 0) this.deadBlocks--;
+    else if (op === OP.delegate) this.delegate();
+    else if ((op === OP.catch || op === OP.catch_all) && this.deadBlocks === 0) this.catch();
     else if (op === OP.end) this.close();
     else if (op === OP.else && this.deadBlocks === 0) this.else();
   }
@@ -352,6 +382,17 @@ export class FunctionBody {
     stack.unpush();
     stack.settle();
     const kept = stack.pop(params.length);
+    if (construct.isTry) {
+      if (construct.isEntered) labels.close(labels.ofLoop[of], code);
+      code.byte(OP.try);
+      code.s33(suspension.typeWithoutParams(construct.type));
+      this.enter(of, type, labels.ofConstruct[of]!, kept);
+      this.frames[this.frames.length - 1]!.tryLabel = labels.height++;
+      stack.restore(kept);
+      suspension.openRegion(construct, code);
+      if (construct.isEntered) suspension.tryHead(construct, code);
+      return;
+    }
     if (!construct.isLoop) {
       this.enter(of, type, labels.ofConstruct[of]!, kept);
       stack.restore(kept);
@@ -406,8 +447,50 @@ export class FunctionBody {
     frame.inElse = true;
   }
 
+  private catch(): void {
+    const { stack, code, labels, at, module } = this;
+    const frame = this.frames[this.frames.length - 1]!;
+    const { construct, of } = frame;
+    this.takeResults(frame);
+    const nth = frame.caught++;
+    if (!construct.marked) this.copy();
+    else {
+      const own = labels.ofCatch[of]!;
+      if (nth === 0) {
+        for (const [i, tag] of construct.catches.entries()) {
+          if (tag === CATCH_ALL) code.byte(OP.catch_all);
+          else code.op(OP.catch, tag);
+          code.op(OP.br, labels.depth(own[i]!));
+        }
+        labels.close(frame.tryLabel, code);
+        code.op(OP.br, labels.depth(frame.label));
+      } else if (!frame.dead) code.op(OP.br, labels.depth(frame.label));
+      labels.close(own[nth], code);
+    }
+    stack.pushAll(module.carriedBy(at.op === OP.catch ? at.imm : CATCH_ALL));
+    frame.dead = false;
+  }
+
+  /** A try without catches ends: another construct's catches are its. */
+  private delegate(): void {
+    const { code, labels, at } = this;
+    const frame = this.frames[this.frames.length - 1]!;
+    const target = this.frame(at.imm + 1);
+    this.takeResults(frame);
+    this.frames.pop();
+    labels.height--;
+    code.op(OP.delegate, labels.depth(target.caught === 0 && target.tryLabel >= 0 ? target.tryLabel : target.label));
+    if (frame.construct.marked) labels.close(frame.label, code);
+    this.leave(frame);
+  }
+
+  private leave(frame: Frame): void {
+    this.stack.leave(frame.base, frame.pushedFrom);
+    this.stack.pushAll(frame.results);
+  }
+
   private close(): void {
-    const { stack, code, labels } = this;
+    const { code, labels } = this;
     const frame = this.frames[this.frames.length - 1]!;
     const { construct, of } = frame;
     if (construct.op === OP.if && construct.marked && !frame.inElse && labels.ofElse[of] !== undefined) this.else();
@@ -417,9 +500,9 @@ export class FunctionBody {
       this.ends = !frame.dead;
       return;
     }
+    if (frame.tryLabel >= 0 && frame.caught === 0) labels.close(frame.tryLabel, code);
     labels.close(frame.label, code);
-    stack.leave(frame.base, frame.pushedFrom);
-    stack.pushAll(frame.results);
+    this.leave(frame);
   }
 }
 

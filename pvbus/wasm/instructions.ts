@@ -8,8 +8,7 @@ function unknownOpcode(op: number): Error {
   if (op === 0xfe) return notExecutable('it uses threads (atomic instructions)');
   if (op === 0xfb) return notExecutable('it uses garbage-collected objects');
   if (op === 0x12 || op === 0x13 || op === 0x15) return notExecutable('it uses tail calls');
-  if ((op >= 0x06 && op <= 0x0a) || op === 0x18 || op === 0x19 || op === 0x1f)
-    return notExecutable('it uses exceptions');
+  if (op === 0x0a || op === 0x1f) return notExecutable('it uses exceptions of the new kind (exnref)');
   return notExecutable(`there is no instruction ${hex} here`);
 }
 
@@ -75,6 +74,7 @@ export class Instructions {
       case OP.block:
       case OP.loop:
       case OP.if:
+      case OP.try:
         this.imm = reader.s33();
         break;
       case OP.br_table: {

@@ -3,7 +3,22 @@
 // live throughout the loop instead: a little more than the truth, in linear time.
 
 /** What happens to local variables and control, in the order of the code; `of` is a variable, a point or a construct. */
-export const EVENT = { get: 0, set: 1, point: 2, jump: 3, jumpIf: 4, leave: 5, open: 6, else: 7, end: 8 } as const;
+export const EVENT = {
+  get: 0,
+  set: 1,
+  /** A point. */
+  point: 2,
+  /** A call that is no point, or a throw, within a try. */
+  mayThrow: 3,
+  jump: 4,
+  jumpIf: 5,
+  leave: 6,
+  open: 7,
+  else: 8,
+  firstCatch: 9,
+  catch: 10,
+  end: 11,
+} as const;
 
 /** Words of all sets together that are worth the time; a function beyond it keeps all its variables. */
 const MOST_WORDS = 4_000_000;
@@ -12,6 +27,8 @@ export interface LoopLike {
   readonly isLoop: boolean;
   readonly isIf: boolean;
   readonly hasElse: boolean;
+  /** Tags of its catches. */
+  readonly catches: readonly number[];
   /** The number of a loop's head. */
   readonly first: number;
 }
@@ -44,9 +61,11 @@ export class Liveness {
     };
     const live = new Int32Array(words);
     const all = new Int32Array(words);
-    // What is live where a branch to a block leads, and at the head of its second arm.
+    // What is live where a branch to a block leads, and at the head of its second arm or its catches.
     const behind: (Int32Array | undefined)[] = [];
     const second: (Int32Array | undefined)[] = [];
+    // What is live where an exception may lead, by the tries whose bodies are open; outer ones' included.
+    const handlers: Int32Array[] = [];
     for (let i = kinds.length - 1; i >= 0; i--) {
       const of = ofs[i]!;
       switch (kinds[i]) {
@@ -61,7 +80,11 @@ export class Liveness {
           break;
         }
         case EVENT.point:
+          or(live, handlers[handlers.length - 1]);
           or(all, live);
+          break;
+        case EVENT.mayThrow:
+          or(live, handlers[handlers.length - 1]);
           break;
         case EVENT.jump:
           live.fill(0);
@@ -80,8 +103,20 @@ export class Liveness {
           second[of] = live.slice();
           live.set(behind[of]!);
           break;
+        case EVENT.catch:
+        case EVENT.firstCatch: {
+          const caught = second[of] ?? new Int32Array(words);
+          or(caught, live);
+          second[of] = caught;
+          live.set(behind[of]!);
+          if (kinds[i] !== EVENT.firstCatch) break;
+          or(caught, handlers[handlers.length - 1]);
+          handlers.push(caught);
+          break;
+        }
         default: {
-          const { isLoop, isIf, hasElse } = constructs[of]!;
+          const { isLoop, isIf, hasElse, catches } = constructs[of]!;
+          if (catches.length > 0) handlers.pop();
           if (isLoop) or(all, live);
           else if (isIf) or(live, hasElse ? second[of] : behind[of]);
           behind[of] = second[of] = undefined;

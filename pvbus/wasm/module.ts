@@ -35,14 +35,18 @@ export const SECTION = {
   code: 10,
   data: 11,
   dataCount: 12,
+  tag: 13,
 } as const;
 /** In the order in which they stand in a module. */
-export const SECTION_ORDER: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 10, 11];
+export const SECTION_ORDER: readonly number[] = [1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11];
 export const KIND = { function: 0, table: 1, memory: 2, global: 3 } as const;
 const KINDS = ['function', 'table', 'memory', 'global', 'tag'];
 /** V8's own limit; more would be refused there. */
 export const MOST_LOCALS = 50_000;
 const MOST_PAGES = 0x10000;
+/** In place of a tag's index. */
+export const CATCH_ALL = -1;
+const NOTHING = new Uint8Array(0);
 
 export class Module {
   readonly bytes: Uint8Array;
@@ -57,6 +61,8 @@ export class Module {
   importsSpan: Span = { from: 0, to: 0 };
   readonly globalTypes: number[] = [];
   readonly globalMutable: boolean[] = [];
+  /** The type of what each kind of exception carries. */
+  readonly tagTypes: number[] = [];
   /** The tables' element types. */
   readonly tableTypes: number[] = [];
   readonly exports: Export[] = [];
@@ -83,7 +89,7 @@ export class Module {
         continue;
       }
       const place = SECTION_ORDER.indexOf(id);
-      if (place < 0) throw notExecutable(id === 13 ? 'it uses exceptions' : `there is no section ${id}`);
+      if (place < 0) throw notExecutable(`there is no section ${id}`);
       if (place <= last) throw notExecutable(`section ${id} is out of order`);
       last = place;
       this.sections.set(id, { from: section.pos, to: section.end });
@@ -103,6 +109,14 @@ export class Module {
     const type = this.types[index];
     if (type === undefined) throw notExecutable(`there is no type ${index}`);
     return type;
+  }
+
+  /** What an exception of kind `tag` carries; nothing for a catch_all's. */
+  carriedBy(tag: number): Uint8Array {
+    if (tag === CATCH_ALL) return NOTHING;
+    const type = this.tagTypes[tag];
+    if (type === undefined) throw notExecutable(`there is no kind of exception ${tag}`);
+    return this.types[type]!.params;
   }
 
   typeOfFunction(index: number): FunctionType {
@@ -152,6 +166,10 @@ export class Module {
         break;
       case SECTION.memory:
         this.readMemory(section);
+        break;
+      case SECTION.tag:
+        if (section.byte() !== 0) throw notExecutable('exceptions of an unknown kind');
+        this.tagTypes.push(this.knownType(section.u32()));
         break;
       case SECTION.global:
         this.globalTypes.push(section.byte());

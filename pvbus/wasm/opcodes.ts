@@ -1,5 +1,5 @@
 // The instructions of WebAssembly that a WASI program may use: 1.0 with sign extension, saturating conversions, bulk
-// memory, multiple values, reference types and fixed-width SIMD. WebAssembly: "Binary Format", "Instructions".
+// memory, multiple values, reference types, fixed-width SIMD and exceptions of the legacy kind (clang's setjmp). WebAssembly: "Binary Format", "Instructions".
 
 export const I32 = 0x7f;
 export const I64 = 0x7e;
@@ -27,6 +27,10 @@ export const OP = {
   loop: 0x03,
   if: 0x04,
   else: 0x05,
+  try: 0x06,
+  catch: 0x07,
+  throw: 0x08,
+  rethrow: 0x09,
   end: 0x0b,
   br: 0x0c,
   br_if: 0x0d,
@@ -34,6 +38,8 @@ export const OP = {
   return: 0x0f,
   call: 0x10,
   call_indirect: 0x11,
+  delegate: 0x18,
+  catch_all: 0x19,
   drop: 0x1a,
   select: 0x1b,
   select_t: 0x1c,
@@ -106,10 +112,11 @@ function define(from: number, to: number, signature: string, immediate: number =
   }
 }
 
-for (const op of [0x00, 0x01, 0x05, 0x0b, 0x0f, 0x1a, 0x1b, 0xd1]) IMMEDIATES[op] = IMM.none;
+for (const op of [0x00, 0x01, 0x05, 0x0b, 0x0f, 0x19, 0x1a, 0x1b, 0xd1]) IMMEDIATES[op] = IMM.none;
 for (const op of [0x02, 0x03, 0x04, 0x0c, 0x0d, 0x0e, 0x10, 0x11, 0x1c, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26])
   IMMEDIATES[op] = IMM.special;
-for (const op of [0x3f, 0x40, 0x41, 0x42, 0x43, 0x44, 0xd0, 0xd2]) IMMEDIATES[op] = IMM.special;
+for (const op of [0x06, 0x07, 0x08, 0x09, 0x18, 0x3f, 0x40, 0x41, 0x42, 0x43, 0x44, 0xd0, 0xd2])
+  IMMEDIATES[op] = IMM.special;
 
 define(0x28, 0x28, 'i>i', IMM.memarg);
 define(0x29, 0x29, 'i>l', IMM.memarg);

@@ -9,7 +9,7 @@
 import type { CallGraph } from './call-graph.ts';
 import { Instructions } from './instructions.ts';
 import { EVENT, Liveness } from './liveness.ts';
-import type { Module } from './module.ts';
+import { CATCH_ALL, type Module } from './module.ts';
 import { OP } from './opcodes.ts';
 import { notExecutable, Reader } from './reader.ts';
 
@@ -17,16 +17,19 @@ import { notExecutable, Reader } from './reader.ts';
 export const ITEM = {
   /** A call; its label ends before the call. `of` is its number. */
   point: 0,
-  /** A loop; its label ends before the loop. `of` is the construct. */
+  /** A loop or a try; its label ends before it. `of` is the construct. */
   loop: 1,
   /** A block or an `if`, with its end. */
   end: 2,
   /** The first arm of an `if`. */
   else: 3,
+  /** The `nth` catch of a try; its label ends before what the catch does. */
+  catch: 4,
 } as const;
 export interface Item {
   readonly kind: number;
   readonly of: number;
+  readonly nth?: number;
 }
 
 export class Construct {
@@ -39,6 +42,9 @@ export class Construct {
   /** A loop that is jumped back to. */
   readonly isLoop: boolean;
   hasElse = false;
+  /** Of a try: the tags of its catches, and the last point of its body. */
+  readonly catches: number[] = [];
+  bodyLast = -1;
   /** The items of a region; empty for what is no region. */
   readonly items: Item[] = [];
   constructor(op: number, type: number, first: number, isLoop: boolean) {
@@ -49,6 +55,17 @@ export class Construct {
   }
   get isIf(): boolean {
     return this.op === OP.if;
+  }
+  get isTry(): boolean {
+    return this.op === OP.try;
+  }
+  /** The last point of the region that it is. */
+  get regionLast(): number {
+    return this.isTry ? this.bodyLast : this.last;
+  }
+  /** Code jumps to its head while rewinding: it is a region with points. */
+  get isEntered(): boolean {
+    return this.isLoop || (this.isTry && this.bodyLast >= this.first);
   }
   /** There are points within, or it is one. */
   get marked(): boolean {
@@ -77,6 +94,7 @@ export class Outline {
     const open: number[] = [0];
     const regions: Construct[] = [root];
     let points = 0;
+    let tries = 0;
     let loop = graph.firstLoop[body]!;
     // Blocks open in code that nothing reaches, -1 in code that is reached.
     let dead = -1;
@@ -85,20 +103,26 @@ export class Outline {
       if (of === undefined) throw notExecutable(`there is no label ${label}`);
       return of;
     };
+    /** The body of the try ends; what it catches belongs to the region around it. */
+    const endBody = (construct: Construct): void => {
+      construct.bodyLast = points;
+      regions.pop();
+    };
     const at = new Instructions(code);
     while (open.length > 0) {
       at.next();
       const { op } = at;
       const region = regions[regions.length - 1]!;
-      if (op === OP.block || op === OP.loop || op === OP.if) {
+      if (op === OP.block || op === OP.loop || op === OP.if || op === OP.try) {
         const isLoop = op === OP.loop && graph.loops[loop++]!;
         if (dead >= 0) {
           dead++;
           continue;
         }
         const construct = new Construct(op, at.imm, points + 1, isLoop);
-        if (isLoop) {
-          points++;
+        if (construct.isTry) tries++;
+        if (isLoop) points++;
+        if (isLoop || construct.isTry) {
           region.items.push({ kind: ITEM.loop, of: constructs.length });
           regions.push(construct);
         }
@@ -114,7 +138,18 @@ export class Outline {
         construct.hasElse = true;
         liveness.add(EVENT.else, of);
         region.items.push({ kind: ITEM.else, of });
-      } else if (op === OP.end) {
+      } else if (op === OP.catch || op === OP.catch_all) {
+        if (dead > 0) continue;
+        dead = -1;
+        const of = open[open.length - 1]!;
+        const construct = constructs[of]!;
+        if (!construct.isTry || construct.catches.at(-1) === CATCH_ALL) throw notExecutable('a catch without its try');
+        const nth = construct.catches.length;
+        if (nth === 0) endBody(construct);
+        liveness.add(nth === 0 ? EVENT.firstCatch : EVENT.catch, of);
+        regions[regions.length - 1]!.items.push({ kind: ITEM.catch, of, nth });
+        construct.catches.push(op === OP.catch ? at.imm : CATCH_ALL);
+      } else if (op === OP.end || op === OP.delegate) {
         if (dead > 0) {
           dead--;
           continue;
@@ -124,12 +159,15 @@ export class Outline {
         const construct = constructs[of]!;
         construct.last = points;
         liveness.add(EVENT.end, of);
+        if (op === OP.delegate && (!construct.isTry || construct.catches.length > 0))
+          throw notExecutable('a delegate without its try');
+        if (construct.isTry && construct.catches.length === 0) endBody(construct);
         if (construct.isLoop) regions.pop();
         else if (of !== 0 && construct.marked) {
           // The arm that is not there passes the parameters on.
           if (construct.op === OP.if && !construct.hasElse && paramsOf(module, construct) > 0)
             region.items.push({ kind: ITEM.else, of });
-          region.items.push({ kind: ITEM.end, of });
+          regions[regions.length - 1]!.items.push({ kind: ITEM.end, of });
         }
       } else if (dead < 0) {
         switch (op) {
@@ -148,6 +186,12 @@ export class Outline {
             dead = 0;
             break;
           }
+          case OP.throw:
+          case OP.rethrow:
+            liveness.add(EVENT.mayThrow, 0);
+            liveness.add(EVENT.leave, 0);
+            dead = 0;
+            break;
           case OP.return:
           case OP.unreachable:
             liveness.add(EVENT.leave, 0);
@@ -162,7 +206,10 @@ export class Outline {
             break;
           case OP.call:
           case OP.call_indirect:
-            if (op === OP.call && !suspends(module, graph, at.imm)) break;
+            if (op === OP.call && !suspends(module, graph, at.imm)) {
+              if (tries > 0) liveness.add(EVENT.mayThrow, 0);
+              break;
+            }
             region.items.push({ kind: ITEM.point, of: ++points });
             liveness.add(EVENT.point, points);
             break;

@@ -131,6 +131,7 @@ function assemble(module: Module, code: Writer, types: { room: number; grow: num
   section.byte(0);
   section.u32(module.minPages + SAVE_PAGES);
   put(SECTION.memory);
+  putAsItIs(SECTION.tag);
   writeGlobals(module, section);
   put(SECTION.global);
   writeExports(module, section);

@@ -52,7 +52,9 @@ export class Labels {
   /** Of a construct, and of the first arm of an `if`. */
   readonly ofConstruct: number[] = [];
   readonly ofElse: number[] = [];
-  /** Of a point, and of a loop's entry by its construct. */
+  /** Of each catch of a try. */
+  readonly ofCatch: number[][] = [];
+  /** Of a point, and of the entry of a loop or a try by its construct. */
   readonly ofPoint: number[] = [];
   readonly ofLoop: number[] = [];
 
@@ -96,8 +98,9 @@ export class Suspension {
   openRegion(region: Construct, to: Writer): void {
     const { labels, constructs } = this;
     for (let i = region.items.length - 1; i >= 0; i--) {
-      const { kind, of } = region.items[i]!;
+      const { kind, of, nth = 0 } = region.items[i]!;
       const label = labels.height;
+      if (kind === ITEM.loop && !constructs[of]!.isEntered) continue;
       if (kind === ITEM.point || kind === ITEM.loop) {
         (kind === ITEM.point ? labels.ofPoint : labels.ofLoop)[of] = label;
         this.open(to);
@@ -108,9 +111,15 @@ export class Suspension {
           labels.ofElse[of] = label;
           this.open(to);
         } else {
-          labels.ofConstruct[of] = label;
+          const caught = kind === ITEM.catch ? this.module.carriedBy(construct.catches[nth]!) : undefined;
+          if (caught === undefined) labels.ofConstruct[of] = label;
+          else {
+            const own = labels.ofCatch[of] ?? [];
+            own[nth] = label;
+            labels.ofCatch[of] = own;
+          }
           to.byte(OP.block);
-          to.s33(this.typeWithoutParams(construct.type));
+          to.s33(caught === undefined ? this.typeWithoutParams(construct.type) : this.typeWith(caught));
           labels.height++;
         }
       }
@@ -118,10 +127,13 @@ export class Suspension {
   }
 
   /** A block's type with the same results and no parameters. */
-  private typeWithoutParams(type: number): number {
+  typeWithoutParams(type: number): number {
     if (type < 0) return type;
     const { params, results } = this.module.typeOf(type);
-    if (params.length === 0) return type;
+    return params.length === 0 ? type : this.typeWith(results);
+  }
+
+  private typeWith(results: Uint8Array): number {
     if (results.length === 0) return -EMPTY;
     if (results.length === 1) return results[0]! - 0x80;
     return this.module.typeWithResults(results);
@@ -151,6 +163,16 @@ export class Suspension {
   loopHead(loop: Construct, to: Writer): void {
     if (loop.isLeaf) this.leafHead(loop, to);
     else this.countedHead(loop, loop.first, to);
+  }
+
+  /** At the head of a try's body: goes on to the point that is rewound to. */
+  tryHead(construct: Construct, to: Writer): void {
+    this.open(to);
+    to.op(OP.global_get, this.additions.state);
+    to.byte(OP.i32_eqz);
+    to.op(OP.br_if, 0);
+    this.jump(construct, -1, to);
+    this.shut(to);
   }
 
   private countedHead(region: Construct, number: number, to: Writer, restore?: () => void): void {
@@ -249,10 +271,11 @@ export class Suspension {
     if (own >= 0) targets.push({ last: own, label: labels.height - 1 });
     for (const { kind, of } of region.items) {
       if (kind === ITEM.point) targets.push({ last: of, label: labels.ofPoint[of]! });
-      else if (kind === ITEM.loop) targets.push({ last: constructs[of]!.last, label: labels.ofLoop[of]! });
+      else if (kind === ITEM.loop && constructs[of]!.isEntered)
+        targets.push({ last: constructs[of]!.regionLast, label: labels.ofLoop[of]! });
     }
     const first = own >= 0 ? own : region.first;
-    const span = region.last - first + 1;
+    const span = region.regionLast - first + 1;
     // A table has a place for every point of the inner loops too.
     if (span <= 3 * targets.length + 8) {
       this.open(to);

@@ -15,6 +15,8 @@ interface Label {
   /** The local variable that counts a loop's turns. */
   readonly turns?: number;
 }
+/** What exceptions of each kind carry. */
+const TAGS: readonly (readonly number[])[] = [[I32], [I64, F64]];
 /** Calls that are left. */
 const GAS = 60;
 const GLOBALS = [I32, I32, I64, F64];
@@ -66,6 +68,7 @@ class RandomModule {
 
   build(): Uint8Array {
     for (const signature of RANDOM_IMPORTS) this.typeIndex(signature);
+    for (const params of TAGS) this.typeIndex({ params, results: [] });
     const count = 1 + this.pick(4);
     for (let i = 0; i < count; i++) this.functions.push({ params: this.someTypes(3), results: this.someTypes(2) });
     const bodies = this.functions.map(signature => this.body(signature));
@@ -111,6 +114,13 @@ class RandomModule {
       to.u32(all);
     });
     section(5, to => to.raw(Uint8Array.of(1, 1, 1, 4)));
+    section(13, to => {
+      to.u32(TAGS.length);
+      for (const params of TAGS) {
+        to.byte(0);
+        to.u32(this.typeIndex({ params, results: [] }));
+      }
+    });
     section(6, to => {
       to.u32(GLOBALS.length);
       for (const [i, type] of GLOBALS.entries()) {
@@ -229,7 +239,7 @@ class RandomModule {
   private statement(depth: number): void {
     const { out } = this;
     if (depth <= 0 || this.budget-- <= 0) return;
-    switch (this.pick(13)) {
+    switch (this.pick(14)) {
       case 0: {
         const type = this.oneOf(TYPES);
         this.value(type, depth - 1);
@@ -274,6 +284,9 @@ class RandomModule {
       case 11:
         this.tableOfBranches(depth);
         break;
+      case 12:
+        this.tryBlock({ params: this.someTypes(1), results: [] }, depth);
+        break;
       default:
         out.byte(OP.nop);
     }
@@ -305,6 +318,38 @@ class RandomModule {
       this.statements(depth - 1);
       this.values(signature.results, depth - 1);
       if (arm === 2) out.byte(OP.else);
+    }
+    this.labels.pop();
+    out.byte(OP.end);
+  }
+
+  /** A try with catches of some kinds, or one that delegates to the construct around it. */
+  private tryBlock(signature: Signature, depth: number): void {
+    const { out } = this;
+    this.values(signature.params, depth - 1);
+    out.byte(OP.try);
+    this.blockType(signature);
+    this.labels.push({ carries: signature.results });
+    for (const type of [...signature.params].reverse()) out.op(OP.local_set, this.localOf(type));
+    this.statements(depth - 1);
+    if (this.pick(2) === 1) this.leave(depth - 1);
+    this.values(signature.results, depth - 1);
+    if (this.pick(6) === 5) {
+      this.labels.pop();
+      out.op(OP.delegate, this.pick(this.labels.length));
+      return;
+    }
+    for (let tag = 0; tag < TAGS.length; tag++) {
+      if (this.pick(3) === 2) continue;
+      out.op(OP.catch, tag);
+      for (const type of [...TAGS[tag]!].reverse()) out.op(OP.local_set, this.localOf(type));
+      this.statements(depth - 1);
+      this.values(signature.results, depth - 1);
+    }
+    if (this.pick(2) === 1) {
+      out.byte(OP.catch_all);
+      this.statements(depth - 1);
+      this.values(signature.results, depth - 1);
     }
     this.labels.pop();
     out.byte(OP.end);
@@ -402,6 +447,13 @@ class RandomModule {
       case 1:
         out.byte(OP.unreachable);
         break;
+      case 2:
+      case 3: {
+        const tag = this.pick(TAGS.length);
+        this.values(TAGS[tag]!, depth - 1);
+        out.op(OP.throw, tag);
+        break;
+      }
       default: {
         const label = this.oneOf(this.oneOf(this.forward()));
         this.values(this.labels[this.labels.length - 1 - label]!.carries, depth - 1);
@@ -425,7 +477,7 @@ class RandomModule {
   private value(type: number, depth: number): void {
     const { out } = this;
     const leaf = depth <= 0 || this.budget-- <= 0;
-    switch (this.pick(leaf ? 2 : 11)) {
+    switch (this.pick(leaf ? 2 : 12)) {
       case 0:
         constant(type, this.pick(64), out);
         break;
@@ -473,6 +525,9 @@ class RandomModule {
           out.byte(1);
           out.byte(type);
         } else out.byte(OP.select);
+        break;
+      case 10:
+        this.tryBlock({ params: this.someTypes(1), results: [type] }, depth);
         break;
       default:
         this.odd(type, depth);

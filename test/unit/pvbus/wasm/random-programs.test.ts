@@ -12,10 +12,10 @@ test('a random program says the same however it is suspended', () => {
       if (said.ended) ended++;
       suspensions += said.suspensions;
     }),
-    { numRuns: 80 },
+    { numRuns: 30 },
   );
-  expect(ended).toBeGreaterThan(40);
-  expect(suspensions).toBeGreaterThan(500);
+  expect(ended).toBeGreaterThan(15);
+  expect(suspensions).toBeGreaterThan(200);
 });
 
 test('a binary with bytes changed, cut out or put in is prepared or refused with ENOEXEC, nothing else', () => {
