@@ -8,7 +8,7 @@ import { Netfront } from './drivers/netfront/device.ts';
 import { P9Device } from './drivers/p9front/device.ts';
 import { PvcallsDevice } from './drivers/pvcallsfront/device.ts';
 import { NetInterface } from './net/interface.ts';
-import { type IpConfig, parseIpParameter } from './net/ip-config.ts';
+import { type IpConfig, parseIpParameter, parseNameservers } from './net/ip-config.ts';
 import type { Timers } from './timers.ts';
 
 export interface DevicesParts {
@@ -23,6 +23,8 @@ export interface DevicesParts {
 
 /** A program starts without the devices whose backends need longer. */
 const READY_MS = 30_000;
+/** And without an address that a DHCP server needs longer to give. */
+const LEASE_MS = 20_000;
 
 export class Devices {
   /** The interface that `ip=` configures, once its device is there. */
@@ -77,6 +79,22 @@ export class Devices {
     await Promise.race([all, late]);
     if (waited) log.warn(`some backend has not connected within ${READY_MS / 1000} s; starting without it`);
     this.configureNet();
+    if (!this.net) return;
+    const { net } = this;
+    let tired = false;
+    const waiting = new Promise<void>(resolve => {
+      const timer = timers.after(LEASE_MS, () => {
+        tired = true;
+        resolve();
+      });
+      void net.configured().then(() => {
+        timers.cancel(timer);
+        resolve();
+      });
+    });
+    await waiting;
+    if (tired)
+      log.warn(`no DHCP server has answered within ${LEASE_MS / 1000} s; starting without an address, it is asked on`);
   }
 
   private async foldersReady(): Promise<void> {
@@ -90,7 +108,9 @@ export class Devices {
     const devices = this.netfront.interfaces();
     const device = config.device ? devices.find(d => d.name === config.device) : devices[0];
     if (!device) throw new XenError('ENODEV', `ip=${ip}: this domain has no such network device`);
-    this.net = new NetInterface({ device, config, clock, random, log });
+    const { nameserver } = args;
+    const named = typeof nameserver === 'string' ? parseNameservers(nameserver) : {};
+    this.net = new NetInterface({ device, config: { ...config, ...named }, clock, random, log });
   }
 
   disks(): BlockDevice[] {

@@ -4,7 +4,7 @@ import { XenError } from '#pvbus';
 import type { Kernel } from '../kernel.ts';
 import { formatIpv4 } from '../net/address.ts';
 import type { NetInterface } from '../net/interface.ts';
-import { IpAddress } from '../net/ip-address.ts';
+import type { IpAddress } from '../net/ip-address.ts';
 import { NetConnection, NetListener } from './tcp.ts';
 
 const encoder = new TextEncoder();
@@ -16,7 +16,7 @@ export function netApi(kernel: Kernel): typeof import('xenolith').net {
   };
   return {
     get address() {
-      return kernel.devices.net && formatIpv4(kernel.devices.net.address);
+      return kernel.devices.net?.address ? formatIpv4(kernel.devices.net.address) : undefined;
     },
     get mac() {
       const mac = kernel.devices.net?.device.mac;
@@ -32,10 +32,25 @@ export function netApi(kernel: Kernel): typeof import('xenolith').net {
     async listen(port, { backlog } = {}) {
       return new NetListener(up().tcp.listen(port, backlog === undefined ? {} : { backlog }));
     },
-    async connect(address, port) {
-      return NetConnection.open(up().tcp.connect(IpAddress.from(address), port));
+    async connect(host, port) {
+      const [address] = await resolve(up(), host);
+      return NetConnection.open(up().tcp.connect(address!, port));
+    },
+    async resolve(name) {
+      return (await resolve(up(), name)).map(String);
     },
   };
+}
+
+async function resolve(net: NetInterface, name: string): Promise<readonly IpAddress[]> {
+  const lookup = net.dns.lookup(name);
+  for (;;) {
+    const found = lookup.addresses();
+    if (found !== undefined) return found;
+    await new Promise<void>(wake => {
+      lookup.queue.add(wake);
+    });
+  }
 }
 
 function udpSocket(net: NetInterface, port: number): UdpSocket {

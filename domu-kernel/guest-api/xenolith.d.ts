@@ -128,8 +128,13 @@ declare module 'xenolith' {
     udp(port?: number): UdpSocket;
     /** Wait for TCP connections. Port 0: one that is free. EADDRINUSE. */
     listen(port: number, options?: { readonly backlog?: number }): Promise<Listener>;
-    /** ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH. */
-    connect(address: string, port: number): Promise<Connection>;
+    /** To an address or a name. ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, and what `resolve` says. */
+    connect(host: string, port: number): Promise<Connection>;
+    /**
+     * The IPv4 addresses of a name, from the DHCP server's name servers or those of `nameserver=`, at least one. ENOENT:
+     * there is no such name, or no server to ask; ETIMEDOUT, EIO.
+     */
+    resolve(name: string): Promise<string[]>;
   };
 
   // ---- connections (TCP), over the interface or to the host's loopback ----
@@ -320,5 +325,54 @@ declare module 'xenolith' {
       /** `changed` is called at once, then after every change at the node or below. Returns how to stop. */
       watch(path: string, changed: (path: string) => void): Promise<() => Promise<void>>;
     };
+  };
+
+  // ---- processes ----
+
+  export interface SpawnOptions {
+    readonly env?: Readonly<Record<string, string>>;
+    /** Default: the root. */
+    readonly cwd?: string;
+    /** Default 'null': nothing is there to read. */
+    readonly stdin?: 'null' | 'pipe';
+    /** Default 'console'. */
+    readonly stdout?: 'console' | 'pipe' | 'null';
+    readonly stderr?: 'console' | 'pipe' | 'null';
+  }
+  export interface ProcessInput {
+    /** Resolves when the pipe holds all of it; EPIPE when the process reads no more. */
+    write(data: Uint8Array | string): Promise<void>;
+    end(): void;
+  }
+  export interface ProcessOutput extends AsyncIterable<Uint8Array> {
+    /** At least a byte; null at the end. What nobody reads has the process wait. */
+    read(): Promise<Uint8Array | null>;
+    /** All of it, as UTF-8. */
+    text(): Promise<string>;
+  }
+  export interface ChildProcess {
+    readonly pid: number;
+    /** Where 'pipe' was asked for. */
+    readonly stdin: ProcessInput | undefined;
+    readonly stdout: ProcessOutput | undefined;
+    readonly stderr: ProcessOutput | undefined;
+    /** 'SIGTERM' unless said; 'SIGSTOP' and 'SIGCONT' stop it and have it go on. */
+    kill(signal?: string): void;
+    /** `code` is 128 and the signal's number for one that a signal ended; 126 or 127 for what could not be run. */
+    wait(): Promise<{ readonly code: number; readonly signal?: string }>;
+  }
+  export interface ProcessInfo {
+    readonly pid: number;
+    readonly ppid: number;
+    readonly argv: readonly string[];
+    /** Bytes. */
+    readonly memory: number;
+    readonly cpuMs: number;
+  }
+  /** WASI programs, and scripts, of the root file system, beside this program and on vCPU 0 as it is. */
+  export const processes: {
+    /** `path`: of a file, or a name that is looked up in /bin and /usr/bin. EAGAIN when there are too many. */
+    spawn(path: string, args?: readonly string[], options?: SpawnOptions): ChildProcess;
+    list(): ProcessInfo[];
   };
 }

@@ -41,7 +41,8 @@ const ARP_LOCK_NS = 1e9;
 /** What ARP needs to know of the interface, and how it speaks. */
 export interface ArpLink {
   readonly mac: Uint8Array;
-  readonly address: number;
+  /** 0: none. */
+  address(): number;
   isOnLink(address: number): boolean;
   transmit(frame: Uint8Array, length: number, flags: number): boolean;
   /** Nobody answered for `address`; the held frames are dropped. */
@@ -112,7 +113,7 @@ export class Arp {
 
   /** Gratuitous ARP: tell everybody on the link where our address is. */
   announce(): void {
-    this.write(REQUEST, BROADCAST_MAC, ZERO_MAC, this.link.address);
+    this.write(REQUEST, BROADCAST_MAC, ZERO_MAC, this.link.address());
   }
 
   /** One received ARP frame in a private buffer; `length` counts the Ethernet header. */
@@ -128,8 +129,8 @@ export class Arp {
       return;
     }
     const sender = view.getUint32(SPA);
-    const forUs = view.getUint32(TPA) === this.link.address && this.link.address !== 0;
-    if (sender === this.link.address && sender !== 0) {
+    const forUs = view.getUint32(TPA) === this.link.address() && this.link.address() !== 0;
+    if (sender === this.link.address() && sender !== 0) {
       this.conflict(frame);
       return;
     }
@@ -225,7 +226,7 @@ export class Arp {
 
   private conflict(frame: Uint8Array): void {
     if (this.stats.conflicts++ === 0) {
-      this.log?.warn(`arp: ${formatMac(frame, SHA)} also claims our address ${formatIpv4(this.link.address)}`);
+      this.log?.warn(`arp: ${formatMac(frame, SHA)} also claims our address ${formatIpv4(this.link.address())}`);
     }
   }
 
@@ -253,7 +254,7 @@ export class Arp {
     frame[PLEN] = 4;
     view.setUint16(OPER, operation);
     writeMac(frame, SHA, this.link.mac);
-    view.setUint32(SPA, this.link.address);
+    view.setUint32(SPA, this.link.address());
     writeMac(frame, THA, target);
     view.setUint32(TPA, address);
     this.link.transmit(frame, frame.length, 0);

@@ -2,8 +2,11 @@
 // memory before it is looked at, since whoever sent it could still write to where it came from.
 import { type Clock, type Log, XenError } from '#pvbus';
 import { FRAME_CHECKSUM_BLANK, FRAME_CHECKSUM_GOOD, type NetDevice } from '../net-device.ts';
+import { WaitQueue } from '../wait-queue.ts';
 import { IPV4_BROADCAST, isLoopback, isMulticast, parseIpv4 } from './address.ts';
 import { Arp, type HeldFrame } from './arp.ts';
+import { DhcpClient, type Lease } from './dhcp/client.ts';
+import { Resolver } from './dns/resolver.ts';
 import {
   BROADCAST_MAC,
   ETH_HLEN,
@@ -52,13 +55,17 @@ export interface NetInterfaceParts {
 
 export class NetInterface implements IpOutput {
   readonly device: NetDevice;
-  readonly address: number;
-  readonly netmask: number;
-  readonly gateway: number | undefined;
+  /** 0 while there is none: a DHCP server is asked for one. */
+  address: number;
+  netmask: number;
+  gateway: number | undefined;
   readonly arp: Arp;
   readonly icmp: Icmp;
   readonly udp: Udp;
   readonly tcp: Tcp;
+  readonly dns: Resolver;
+  private readonly dhcp: DhcpClient | undefined;
+  private readonly ready = new WaitQueue();
   /** Received packets by what became of them; every frame is counted once. */
   readonly stats = {
     delivered: 0,
@@ -106,7 +113,7 @@ export class NetInterface implements IpOutput {
     this.arp = new Arp(
       {
         mac: device.mac,
-        address: this.address,
+        address: () => this.address,
         isOnLink: address => this.isOnLink(address),
         transmit: (frame, length, flags) => device.send(frame, length, flags),
         unreachable: (_address, held) => this.neighbourUnreachable(held),
@@ -115,7 +122,36 @@ export class NetInterface implements IpOutput {
       log,
     );
     device.onFrame((bytes, offset, length, flags) => this.input(bytes, offset, length, flags));
-    this.arp.announce();
+    this.dns = new Resolver(this.udp, clock, random);
+    this.dns.servers = config.nameservers ?? [];
+    if (config.dhcp) {
+      const onLease = (lease: Lease | undefined): void => this.configure(lease, config.nameservers);
+      const { hostname: hostName } = config;
+      this.dhcp = new DhcpClient({ udp: this.udp, mac: device.mac, clock, random, log, hostName, onLease });
+    } else this.arp.announce();
+  }
+
+  /** Resolves when there is an address. */
+  async configured(): Promise<void> {
+    while (this.address === 0) await new Promise<void>(resolve => this.ready.add(resolve));
+  }
+  /** What a DHCP server gives; the name servers of the command line go before its own. */
+  private configure(lease: Lease | undefined, nameservers: readonly number[] = []): void {
+    const before = this.address;
+    this.address = lease?.address ?? 0;
+    this.netmask = lease?.netmask ?? 0;
+    this.gateway = lease?.gateway;
+    this.dns.servers = [...nameservers, ...(lease?.nameservers ?? [])];
+    this.own.setV4(this.address);
+    if (this.address === before) return;
+    // What was bound to the old address is of no use to anybody.
+    for (const connection of [...this.tcp]) {
+      if (connection.local.d === before && before !== 0) {
+        connection.abort(new XenError('ECONNRESET', 'the address of this interface is another one now'));
+      }
+    }
+    if (this.address !== 0) this.arp.announce();
+    this.ready.wakeAll();
   }
 
   get mtu(): number {
@@ -169,7 +205,9 @@ export class NetInterface implements IpOutput {
     const icmp = this.icmp.step();
     const udp = this.udp.step();
     const tcp = this.tcp.step();
-    const idle = now.length === 0 && arp === 'idle' && icmp === 'idle' && udp === 'idle' && tcp === 'idle';
+    const names = this.dns.step();
+    const lease = this.dhcp?.step() ?? 'idle';
+    const idle = now.length === 0 && [arp, icmp, udp, tcp, names, lease].every(each => each === 'idle');
     return idle ? 'idle' : 'progress';
   }
 
@@ -177,7 +215,8 @@ export class NetInterface implements IpOutput {
   deadline(): number | undefined {
     if (this.loopback.length > 0) return 0;
     let earliest = this.arp.deadline();
-    for (const other of [this.icmp.deadline(), this.udp.deadline(), this.tcp.deadline()]) {
+    const { icmp, udp, tcp, dns, dhcp } = this;
+    for (const other of [icmp.deadline(), udp.deadline(), tcp.deadline(), dns.deadline(), dhcp?.deadline()]) {
       if (other !== undefined && (earliest === undefined || other < earliest)) earliest = other;
     }
     return earliest;
@@ -313,7 +352,12 @@ export class NetInterface implements IpOutput {
       largeRoom: remote => (this.isLocal(remote.d) ? room(LARGEST_PACKET) : 0),
       leavesChecksum: remote => this.checksumOffload && !this.isLocal(remote.d),
       sourceFor: remote => {
-        if (!remote.isV4 || (!this.isLocal(remote.d) && this.nextHop(remote.d) === undefined)) return undefined;
+        if (
+          !remote.isV4 ||
+          (this.address === 0 && !isLoopback(remote.d)) ||
+          (!this.isLocal(remote.d) && this.nextHop(remote.d) === undefined)
+        )
+          return undefined;
         return isLoopback(remote.d) ? remote : this.own;
       },
       send: (_source, remote, length, blank) =>

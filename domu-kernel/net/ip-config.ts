@@ -10,20 +10,27 @@ export interface IpConfig {
   readonly hostname?: string;
   /** The device's name; the first one when not given. */
   readonly device?: string;
+  /** Address, netmask, gateway and name servers come from a DHCP server. */
+  readonly dhcp?: true;
+  readonly nameservers?: readonly number[];
 }
 
 /**
- * Undefined for `off`, `none` and nothing at all. Throws EINVAL for what is malformed and EOPNOTSUPP for what
- * needs a server (dhcp, bootp, rarp): a guest that silently got no address would be a puzzle.
+ * Undefined for `off`, `none` and nothing at all. Throws EINVAL for what is malformed and EOPNOTSUPP for bootp and
+ * rarp: a guest that silently got no address would be a puzzle.
  */
 export function parseIpParameter(text: string): IpConfig | undefined {
   const fields = text.split(':').map(field => field.trim());
   if (fields.length === 1) {
     if (NO_AUTOCONF.includes(fields[0]!)) return undefined;
-    if (AUTOCONF.includes(fields[0]!)) throw unsupported(fields[0]!);
+    if (DHCP.includes(fields[0]!)) return { address: 0, netmask: 0, dhcp: true };
+    if (OLD_AUTOCONF.includes(fields[0]!)) throw unsupported(fields[0]!);
   }
-  const [client = '', , gw = '', mask = '', hostname = '', device = '', autoconf = ''] = fields;
-  if (AUTOCONF.includes(autoconf)) throw unsupported(autoconf);
+  const [client = '', , gw = '', mask = '', hostname = '', device = '', autoconf = '', ...dns] = fields;
+  if (OLD_AUTOCONF.includes(autoconf)) throw unsupported(autoconf);
+  const named = { ...(hostname === '' ? {} : { hostname }), ...(device === '' ? {} : { device }) };
+  const nameservers = parseNameservers(dns.slice(0, 2).join(','));
+  if (DHCP.includes(autoconf)) return { address: 0, netmask: 0, dhcp: true, ...named, ...nameservers };
   if (!NO_AUTOCONF.includes(autoconf)) throw invalid(`no autoconfiguration is called '${autoconf}'`);
   if (client === '') return undefined;
 
@@ -47,13 +54,26 @@ export function parseIpParameter(text: string): IpConfig | undefined {
     address,
     netmask,
     ...(gateway === undefined ? {} : { gateway }),
-    ...(hostname === '' ? {} : { hostname }),
-    ...(device === '' ? {} : { device }),
+    ...named,
+    ...nameservers,
   };
 }
 
+/** Of `nameserver=`, and of the last fields of `ip=`: addresses with commas between them. */
+export function parseNameservers(text: string): Pick<IpConfig, 'nameservers'> {
+  const parts = text.split(',').filter(part => part !== '');
+  if (parts.length === 0) return {};
+  const nameservers = parts.map(part => {
+    const address = parseIpv4(part);
+    if (address === undefined) throw invalid(`'${part}' is no address of a name server`);
+    return address;
+  });
+  return { nameservers };
+}
+
 const NO_AUTOCONF: readonly string[] = ['', 'off', 'none', 'static'];
-const AUTOCONF: readonly string[] = ['on', 'any', 'dhcp', 'bootp', 'rarp', 'both'];
+const DHCP: readonly string[] = ['dhcp', 'on', 'any', 'both'];
+const OLD_AUTOCONF: readonly string[] = ['bootp', 'rarp'];
 
 /** Linux guesses by the class of the address when no netmask is given. */
 function classMask(address: number): number {
@@ -63,4 +83,4 @@ function classMask(address: number): number {
 
 const invalid = (what: string): XenError => new XenError('EINVAL', `ip=: ${what}`);
 const unsupported = (how: string): XenError =>
-  new XenError('EOPNOTSUPP', `ip=: '${how}' is not supported, give the address: ip=ADDRESS::GATEWAY:NETMASK`);
+  new XenError('EOPNOTSUPP', `ip=: '${how}' is not supported: ip=dhcp or ip=ADDRESS::GATEWAY:NETMASK`);

@@ -23,7 +23,7 @@ beforeEach(() => {
   arp = new Arp(
     {
       mac: OUR_MAC,
-      address: US,
+      address: () => US,
       isOnLink: address => address >>> 8 === US >>> 8,
       transmit(frame, length) {
         sent.push(frame.slice(0, length));
@@ -151,7 +151,7 @@ describe('a hostile neighbour', () => {
   });
   it('cannot grow the cache beyond its bound, nor push out a neighbour in use', () => {
     arp = new Arp(
-      { mac: OUR_MAC, address: US, isOnLink: () => true, transmit: () => true, unreachable: () => {} },
+      { mac: OUR_MAC, address: () => US, isOnLink: () => true, transmit: () => true, unreachable: () => {} },
       clock,
     );
     input(packet(1, PEER_MAC, PEER, US));
@@ -167,7 +167,7 @@ describe('a hostile neighbour', () => {
     const lines: string[] = [];
     const log = { info() {}, error() {}, warn: (line: string) => lines.push(line) };
     arp = new Arp(
-      { mac: OUR_MAC, address: US, isOnLink: () => true, transmit: () => true, unreachable: () => {} },
+      { mac: OUR_MAC, address: () => US, isOnLink: () => true, transmit: () => true, unreachable: () => {} },
       clock,
       log,
     );

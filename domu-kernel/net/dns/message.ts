@@ -1,0 +1,116 @@
+// DNS messages (RFC 1035, RFC 3596): a question for addresses, and what an answer says to it.
+import { XenError } from '#pvbus';
+import { IpAddress } from '../ip-address.ts';
+
+export const TYPE_A = 1;
+export const TYPE_AAAA = 28;
+const TYPE_CNAME = 5;
+const CLASS_IN = 1;
+const HEADER = 12;
+const RECURSE = 0x0100;
+const IS_RESPONSE = 0x8000;
+const OPCODE = 0x7800;
+const RCODE = 15;
+const NO_SUCH_NAME = 3;
+const LABEL = 63;
+const NAME = 255;
+/** RFC 1035 has no bound; a chain longer than this is a loop. */
+const CNAMES = 16;
+
+/** Of a name in lower case, without a dot at its end. EINVAL when it is none. */
+export function encodeQuery(id: number, name: string, type: number): Uint8Array {
+  const labels = name.split('.');
+  if (name.length > NAME - 2 || labels.some(label => !/^[a-z0-9_-]{1,63}$/i.test(label))) {
+    throw new XenError('EINVAL', `'${name}' is no name of a host`);
+  }
+  const message = new Uint8Array(HEADER + name.length + 2 + 4);
+  const view = new DataView(message.buffer);
+  view.setUint16(0, id);
+  view.setUint16(2, RECURSE);
+  view.setUint16(4, 1);
+  let at = HEADER;
+  for (const label of labels) {
+    message[at++] = label.length;
+    for (let i = 0; i < label.length; i++) message[at++] = label.charCodeAt(i);
+  }
+  view.setUint16(at + 1, type);
+  view.setUint16(at + 3, CLASS_IN);
+  return message;
+}
+
+/** none: it exists, without an address of this kind. failed: the server could not say. */
+export type DnsAnswer = { readonly addresses: readonly IpAddress[] } | 'no-such-name' | 'none' | 'failed';
+
+/** untrusted: what a message says to our question; undefined when it is no answer to it. */
+export function readAnswer(message: Uint8Array, id: number, name: string, type: number): DnsAnswer | undefined {
+  const view = new DataView(message.buffer, message.byteOffset, message.length);
+  if (message.length < HEADER || view.getUint16(0) !== id) return undefined;
+  const flags = view.getUint16(2);
+  if ((flags & (IS_RESPONSE | OPCODE)) !== IS_RESPONSE || view.getUint16(4) !== 1) return undefined;
+  const question = readName(message, HEADER);
+  if (question === undefined || question.name !== name.toLowerCase() || question.end + 4 > message.length)
+    return undefined;
+  if (view.getUint16(question.end) !== type || view.getUint16(question.end + 2) !== CLASS_IN) return undefined;
+  const code = flags & RCODE;
+  if (code === NO_SUCH_NAME) return 'no-such-name';
+  if (code !== 0) return 'failed';
+
+  const aliases = new Map<string, string>();
+  const found = new Map<string, IpAddress[]>();
+  let at = question.end + 4;
+  for (let count = view.getUint16(6); count > 0; count--) {
+    const owner = readName(message, at);
+    if (owner === undefined || owner.end + 10 > message.length) break; // cut off: what there is counts
+    const length = view.getUint16(owner.end + 8);
+    const data = owner.end + 10;
+    if (data + length > message.length) break;
+    const kind = view.getUint16(owner.end);
+    if (view.getUint16(owner.end + 2) === CLASS_IN) {
+      if (kind === TYPE_CNAME) {
+        const target = readName(message, data);
+        if (target !== undefined) aliases.set(owner.name, target.name);
+      } else if (kind === type && length === (type === TYPE_A ? 4 : 16)) {
+        const address = type === TYPE_A ? IpAddress.v4(view.getUint32(data)) : new IpAddress().read(view, data);
+        found.set(owner.name, [...(found.get(owner.name) ?? []), address]);
+      }
+    }
+    at = data + length;
+  }
+  let owner: string | undefined = question.name;
+  for (let i = 0; i < CNAMES && owner !== undefined; i++) {
+    const addresses = found.get(owner);
+    if (addresses !== undefined) return { addresses };
+    owner = aliases.get(owner);
+  }
+  return 'none';
+}
+
+/** A name, in lower case, and where what follows it begins. A pointer has to go back: so it ends. */
+function readName(message: Uint8Array, at: number): { name: string; end: number } | undefined {
+  const labels: string[] = [];
+  let length = 0;
+  let end: number | undefined;
+  let limit = at;
+  for (;;) {
+    const size = message[at];
+    if (size === undefined) return undefined;
+    if (size === 0) return { name: labels.join('.'), end: end ?? at + 1 };
+    if (size >> 6 === 3) {
+      const low = message[at + 1];
+      if (low === undefined) return undefined;
+      const target = ((size & LABEL) << 8) | low;
+      if (target >= limit) return undefined;
+      end ??= at + 2;
+      at = target;
+      limit = target;
+      continue;
+    }
+    if (size > LABEL || at + 1 + size > message.length) return undefined;
+    length += size + 1;
+    if (length > NAME - 1) return undefined;
+    let label = '';
+    for (let i = at + 1; i <= at + size; i++) label += String.fromCharCode(message[i]!);
+    labels.push(label.toLowerCase());
+    at += 1 + size;
+  }
+}

@@ -1,0 +1,151 @@
+// Asks servers for the addresses of names. Each question has an id and a port that are not to be guessed (RFC 5452).
+import { type Clock, XenError } from '#pvbus';
+import { WaitQueue } from '../../wait-queue.ts';
+import { formatIpv4 } from '../address.ts';
+import { IpAddress } from '../ip-address.ts';
+import type { Udp, UdpSocket } from '../udp.ts';
+import { encodeQuery, readAnswer, TYPE_A, TYPE_AAAA } from './message.ts';
+
+const PORT = 53;
+const TRY_NS = 2e9;
+/** Questions for one name, the servers in turn. */
+const TRIES = 5;
+export const MAX_LOOKUPS = 256;
+const FIRST_PORT = 10_000;
+const PORTS = 0x10000 - FIRST_PORT;
+
+/** A name that is being looked up. */
+export class NameLookup {
+  readonly queue = new WaitQueue();
+  readonly name: string;
+  readonly type: number;
+  found: readonly IpAddress[] | undefined;
+  error: XenError | undefined;
+  // The question that is out.
+  id = 0;
+  server = 0;
+  tries = 0;
+  deadlineNs = 0;
+  socket: UdpSocket | undefined;
+
+  constructor(name: string, type: number) {
+    this.name = name;
+    this.type = type;
+  }
+  /** Undefined while it is not known. Throws ENOENT, ETIMEDOUT, EIO, EINVAL. */
+  addresses(): readonly IpAddress[] | undefined {
+    if (this.error !== undefined) throw this.error;
+    return this.found;
+  }
+}
+
+export class Resolver {
+  /** IPv4 addresses of servers, the first asked first. */
+  servers: readonly number[] = [];
+  readonly stats = { asked: 0, answered: 0, ignored: 0 };
+  private readonly udp: Udp;
+  private readonly clock: Clock;
+  private readonly random: () => number;
+  private readonly pending = new Set<NameLookup>();
+
+  constructor(udp: Udp, clock: Clock, random: () => number) {
+    this.udp = udp;
+    this.clock = clock;
+    this.random = random;
+  }
+
+  /** Begin to look up the addresses of `family` of a name; a name that is an address is that. */
+  lookup(text: string, family: 4 | 6 = 4): NameLookup {
+    const name = text.toLowerCase().replace(/\.$/, '');
+    const lookup = new NameLookup(name, family === 4 ? TYPE_A : TYPE_AAAA);
+    const address = IpAddress.parse(text) ?? (name === 'localhost' ? LOCALHOST[family] : undefined);
+    if (address !== undefined) lookup.found = [address];
+    else if (this.servers.length === 0)
+      lookup.error = new XenError('ENOENT', `${name}: there is no name server: nameserver=ADDRESS`);
+    else if (this.pending.size >= MAX_LOOKUPS)
+      lookup.error = new XenError('EAGAIN', `${name}: ${MAX_LOOKUPS} names are looked up already`);
+    else {
+      this.pending.add(lookup);
+      this.ask(lookup);
+    }
+    return lookup;
+  }
+
+  step(): 'progress' | 'idle' {
+    if (this.pending.size === 0) return 'idle';
+    const now = this.clock.now();
+    let result: 'progress' | 'idle' = 'idle';
+    for (const lookup of [...this.pending]) {
+      if (lookup.deadlineNs > now) continue;
+      this.ask(lookup);
+      result = 'progress';
+    }
+    return result;
+  }
+  deadline(): number | undefined {
+    let first: number | undefined;
+    for (const { deadlineNs } of this.pending) if (first === undefined || deadlineNs < first) first = deadlineNs;
+    return first;
+  }
+
+  /** The next server, with a new id and port. */
+  private ask(lookup: NameLookup, because = new XenError('ETIMEDOUT', `${lookup.name}: no name server answers`)): void {
+    if (lookup.tries >= TRIES) {
+      this.finish(lookup, because);
+      return;
+    }
+    try {
+      const server = this.servers[lookup.tries % this.servers.length]!;
+      lookup.tries++;
+      lookup.deadlineNs = this.clock.now() + TRY_NS;
+      lookup.id = Math.floor(this.random() * 0x10000);
+      lookup.server = server;
+      lookup.socket?.close();
+      lookup.socket = this.socket();
+      lookup.socket.onMessage((data, from) => this.heard(lookup, data, from.address, from.port));
+      this.stats.asked++;
+      lookup.socket.sendTo(encodeQuery(lookup.id, lookup.name, lookup.type), {
+        address: formatIpv4(server),
+        port: PORT,
+      });
+    } catch (error) {
+      if (!(error instanceof XenError)) throw error;
+      this.finish(lookup, error);
+    }
+  }
+  private heard(lookup: NameLookup, data: Uint8Array, address: string, port: number): void {
+    const { id, name, type, server } = lookup;
+    // untrusted: only from the one that was asked, to the question that was put.
+    const answer = address === formatIpv4(server) && port === PORT ? readAnswer(data, id, name, type) : undefined;
+    if (answer === undefined) {
+      this.stats.ignored++;
+      return;
+    }
+    this.stats.answered++;
+    if (answer === 'failed') this.ask(lookup, new XenError('EIO', `${name}: the name servers fail`));
+    else if (answer === 'no-such-name') this.finish(lookup, new XenError('ENOENT', `${name}: there is no such name`));
+    else if (answer === 'none') this.finish(lookup, new XenError('ENOENT', `${name}: it has no such address`));
+    else {
+      lookup.found = answer.addresses;
+      this.finish(lookup);
+    }
+  }
+  private finish(lookup: NameLookup, error?: XenError): void {
+    this.pending.delete(lookup);
+    lookup.socket?.close();
+    lookup.socket = undefined;
+    lookup.error = error;
+    lookup.queue.wakeAll();
+  }
+  private socket(): UdpSocket {
+    for (let tries = 0; ; tries++) {
+      try {
+        return this.udp.bind(FIRST_PORT + Math.floor(this.random() * PORTS));
+      } catch (error) {
+        if (tries === 100) throw error;
+      }
+    }
+  }
+}
+
+const LOCALHOST = { 4: IpAddress.v4(0x7f000001), 6: IpAddress.of(0, 0, 0, 1) } as const;

@@ -1,0 +1,183 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { formatIpv4, parseIpv4 } from '../../../../domu-kernel/net/address.ts';
+import {
+  ACK,
+  DISCOVER,
+  encodeRequest,
+  NAK,
+  OFFER,
+  REQUEST,
+  readReply,
+} from '../../../../domu-kernel/net/dhcp/message.ts';
+import { NetInterface } from '../../../../domu-kernel/net/interface.ts';
+import { parseIpParameter } from '../../../../domu-kernel/net/ip-config.ts';
+import { TcpPair } from '../../../support/tcp-pair.ts';
+
+const ip = (text: string): number => parseIpv4(text)!;
+const word = (value: number): number[] => [value >>> 24, (value >>> 16) & 255, (value >>> 8) & 255, value & 255];
+
+/** b serves addresses; a new stack on a's device asks. */
+class Server {
+  readonly pair = new TcpPair();
+  readonly seen: { type: number; ciaddr: string; requested?: string; ms: number; broadcast: boolean }[] = [];
+  readonly client: NetInterface;
+  give = '10.0.0.50';
+  lease = 3600;
+  /** What is said to each kind of message; undefined: nothing. */
+  answer: (type: number) => number | undefined = type => (type === DISCOVER ? OFFER : ACK);
+
+  constructor() {
+    const { pair } = this;
+    const socket = pair.b.udp.bind(67);
+    const began = pair.clock.ns;
+    socket.onMessage(message => {
+      const type = message[242]!;
+      const view = new DataView(message.buffer);
+      const requested = message[243] === 50 ? { requested: formatIpv4(view.getUint32(245)) } : {};
+      const broadcast = (message[10]! & 0x80) !== 0;
+      this.seen.push({
+        type,
+        ciaddr: formatIpv4(view.getUint32(12)),
+        ...requested,
+        ms: (pair.clock.ns - began) / 1e6,
+        broadcast,
+      });
+      const answer = this.answer(type);
+      if (answer === undefined) return;
+      const to = broadcast ? '255.255.255.255' : formatIpv4(view.getUint32(12));
+      socket.sendTo(this.message(message, answer), { address: to, port: 68 });
+    });
+    this.client = new NetInterface({
+      device: pair.wire.a,
+      config: parseIpParameter('::::guest:eth0:dhcp')!,
+      clock: pair.clock,
+      random: pair.random,
+    });
+    Object.assign(pair, { a: this.client });
+  }
+  message(request: Uint8Array, type: number): Uint8Array {
+    const reply = new Uint8Array(300);
+    reply.set(request.subarray(0, 240));
+    reply[0] = 2;
+    reply.set(word(ip(this.give)), 16);
+    const me = word(this.pair.b.address);
+    reply.set(
+      [
+        53,
+        1,
+        type,
+        54,
+        4,
+        ...me,
+        51,
+        4,
+        ...word(this.lease),
+        1,
+        4,
+        255,
+        255,
+        255,
+        0,
+        3,
+        4,
+        ...me,
+        6,
+        8,
+        ...me,
+        8,
+        8,
+        8,
+        8,
+        255,
+      ],
+      240,
+    );
+    return reply;
+  }
+}
+
+describe('a DHCP client', () => {
+  it('asks, takes what it is offered, and is configured', () => {
+    const { pair, client, seen } = new Server();
+    expect(client.address).toBe(0);
+    pair.pass(0.1);
+    expect(seen.map(({ type, requested, broadcast }) => [type, requested, broadcast])).toEqual([
+      [DISCOVER, undefined, true],
+      [REQUEST, '10.0.0.50', true],
+    ]);
+    expect([client.address, client.netmask, client.gateway].map(value => formatIpv4(value!))).toEqual([
+      '10.0.0.50',
+      '255.255.255.0',
+      '10.0.0.2',
+    ]);
+    expect(client.dns.servers.map(formatIpv4)).toEqual(['10.0.0.2', '8.8.8.8']);
+    const listener = pair.b.tcp.listen(80);
+    expect(pair.connected(listener).map(({ state }) => state)).toEqual(['ESTABLISHED', 'ESTABLISHED']);
+  });
+  it('asks again after 4, 8, 16, 32 and then every 64 seconds, give or take one', () => {
+    const server = new Server();
+    server.answer = () => undefined;
+    server.pair.pass(230);
+    const gaps = server.seen.slice(1).map(({ ms }, i) => (ms - server.seen[i]!.ms) / 1000);
+    expect(gaps).toHaveLength(6);
+    for (const [i, wanted] of [4, 8, 16, 32, 64, 64].entries())
+      expect(Math.abs(gaps[i]! - wanted)).toBeLessThanOrEqual(1);
+  });
+  it('renews at half of the lease with its server, at seven eighths with anybody, and keeps its connections', () => {
+    const server = new Server();
+    const { pair, seen } = server;
+    pair.pass(1);
+    const [client] = pair.connected(pair.b.tcp.listen(80));
+    pair.pass(1810);
+    expect(seen.slice(2).map(({ type, ciaddr, broadcast }) => [type, ciaddr, broadcast])).toEqual([
+      [REQUEST, '10.0.0.50', false],
+    ]);
+    expect(Math.round(seen[2]!.ms / 1000)).toBe(1800);
+    expect(client.state).toBe('ESTABLISHED');
+    server.answer = () => undefined;
+    const before = seen.length;
+    pair.pass(3500);
+    const asked = seen.slice(before);
+    expect(asked.length).toBeGreaterThan(4);
+    expect(asked.length).toBeLessThan(20);
+    pair.pass(200);
+    expect(server.client.address).toBe(0);
+    expect(client.error?.message).toContain('address of this interface');
+  });
+  it('begins anew when it is refused, and is another host when it is given another address', () => {
+    const server = new Server();
+    server.answer = type => (type === DISCOVER ? OFFER : NAK);
+    server.pair.pass(0.001);
+    expect(server.client.address).toBe(0);
+    server.answer = type => (type === DISCOVER ? OFFER : ACK);
+    server.give = '10.0.0.60';
+    server.pair.pass(10);
+    expect(formatIpv4(server.client.address)).toBe('10.0.0.60');
+  });
+  it('takes nothing that no host can have, and nothing that answers nobody', () => {
+    for (const give of ['0.0.0.0', '127.0.0.1', '224.0.0.1', '255.255.255.255']) {
+      const server = new Server();
+      server.give = give;
+      server.pair.pass(5);
+      expect(server.client.address).toBe(0);
+    }
+    const mac = Uint8Array.of(0, 1, 2, 3, 4, 5);
+    const good = new Server().message(
+      encodeRequest({ type: DISCOVER, transaction: 9, mac, seconds: 0, address: 0 }),
+      OFFER,
+    );
+    expect(readReply(good, 9, mac)?.address).toBe(ip('10.0.0.50'));
+    expect(readReply(good, 8, mac)).toBeUndefined();
+    expect(readReply(good, 9, Uint8Array.of(9, 1, 2, 3, 4, 5))).toBeUndefined();
+    expect(readReply(good.slice(0, 239), 9, mac)).toBeUndefined();
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.nat(299), fc.nat(255)), { maxLength: 20 }), fc.nat(300), (changes, cut) => {
+        const message = good.slice(0, 300 - cut);
+        for (const [at, value] of changes) if (at < message.length) message[at] = value;
+        const reply = readReply(message, 9, mac);
+        expect(reply === undefined || reply.nameservers.length <= 3).toBe(true);
+      }),
+    );
+  });
+});

@@ -1,0 +1,162 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { encodeQuery, readAnswer, TYPE_A, TYPE_AAAA } from '../../../../domu-kernel/net/dns/message.ts';
+import { TcpPair } from '../../../support/tcp-pair.ts';
+
+type Line = readonly [name: string, type: number, data: Uint8Array];
+const label = (name: string): number[] => [...name.split('.').flatMap(part => [part.length, ...Buffer.from(part)]), 0];
+/** What a server says to a question, names written out. */
+function reply(query: Uint8Array, lines: readonly Line[], code = 0): Uint8Array {
+  const head = query.slice();
+  head[2] = 0x81;
+  head[3] = 0x80 | code;
+  head[7] = lines.length;
+  const records = lines.flatMap(([name, type, data]) => [
+    ...label(name),
+    0,
+    type,
+    0,
+    1,
+    0,
+    0,
+    0,
+    60,
+    0,
+    data.length,
+    ...data,
+  ]);
+  return Uint8Array.from([...head, ...records]);
+}
+const TEN = Uint8Array.of(10, 0, 0, 9);
+
+/** A resolver at a, a server at b that answers as it is told. */
+function world(answer: (query: Uint8Array, count: number) => Uint8Array | undefined) {
+  const pair = new TcpPair();
+  const server = pair.b.udp.bind(53);
+  const seen: { id: number; port: number }[] = [];
+  server.onMessage((query, from) => {
+    seen.push({ id: query[0]! * 256 + query[1]!, port: from.port });
+    const bytes = answer(query, seen.length);
+    if (bytes) server.sendTo(bytes, from);
+  });
+  pair.a.dns.servers = [pair.b.address];
+  return { pair, seen, dns: pair.a.dns };
+}
+
+describe('a resolver', () => {
+  it('finds the addresses of a name, through its aliases', () => {
+    const { pair, dns } = world(query =>
+      reply(query, [
+        ['www.example.org', 5, Uint8Array.from(label('a.example.org'))],
+        ['a.example.org', 5, Uint8Array.from(label('b.example.org'))],
+        ['b.example.org', 1, TEN],
+        ['b.example.org', 1, Uint8Array.of(10, 0, 0, 10)],
+        ['evil.example.org', 1, Uint8Array.of(6, 6, 6, 6)],
+      ]),
+    );
+    const lookup = dns.lookup('WWW.example.org.');
+    expect(lookup.addresses()).toBeUndefined();
+    pair.pass(0.01);
+    expect(lookup.addresses()?.map(String)).toEqual(['10.0.0.9', '10.0.0.10']);
+  });
+  it('knows what is an address, and localhost, without asking', () => {
+    const { dns, seen } = world(() => undefined);
+    expect(['1.2.3.4', '::1', 'localhost'].map(name => dns.lookup(name).addresses()?.map(String))).toEqual([
+      ['1.2.3.4'],
+      ['::1'],
+      ['127.0.0.1'],
+    ]);
+    expect(seen).toEqual([]);
+  });
+  it('says that there is no such name, or no address of it', () => {
+    const { pair, dns } = world(query => reply(query, [], query.includes(120) ? 3 : 0));
+    const lookups = [dns.lookup('x.org'), dns.lookup('y.org')];
+    pair.pass(0.01);
+    for (const lookup of lookups) expect(() => lookup.addresses()).toThrow(expect.objectContaining({ code: 'ENOENT' }));
+    dns.servers = [];
+    expect(() => dns.lookup('z.org').addresses()).toThrow('there is no name server');
+    dns.servers = [1];
+    expect(() => dns.lookup('no name').addresses()).toThrow(expect.objectContaining({ code: 'EINVAL' }));
+  });
+  it('asks again, each time with another id and from another port, and the next server when one fails', () => {
+    const { pair, dns, seen } = world((query, count) =>
+      count < 3 ? undefined : reply(query, [['x.org', 1, TEN]], count === 3 ? 2 : 0),
+    );
+    const lookup = dns.lookup('x.org');
+    pair.pass(10);
+    expect(lookup.addresses()?.map(String)).toEqual(['10.0.0.9']);
+    expect(seen).toHaveLength(4);
+    expect(new Set(seen.map(({ id }) => id)).size).toBe(4);
+    expect(new Set(seen.map(({ port }) => port)).size).toBe(4);
+    const silent = world(() => undefined);
+    const nothing = silent.dns.lookup('x.org');
+    silent.pair.pass(15);
+    expect(() => nothing.addresses()).toThrow(expect.objectContaining({ code: 'ETIMEDOUT' }));
+    expect(silent.pair.a.deadline()).toBeUndefined();
+  });
+  it('believes nobody but the one it asked, and nothing but an answer to its question', () => {
+    const wrong: ((query: Uint8Array) => Uint8Array)[] = [
+      query =>
+        reply(
+          Uint8Array.from(query, (byte, i) => (i === 1 ? byte ^ 1 : byte)),
+          [['x.org', 1, TEN]],
+        ),
+      query =>
+        reply(
+          Uint8Array.from(query, (byte, i) => (i === 13 ? byte + 1 : byte)),
+          [['y.org', 1, TEN]],
+        ),
+      query => query,
+      query => reply(query, [['x.org', 1, TEN]]).slice(0, 11),
+    ];
+    const { pair, dns } = world((query, count) => wrong[count - 1]?.(query));
+    const other = pair.b.udp.bind(54);
+    const lookup = dns.lookup('x.org');
+    pair.pass(0.01);
+    other.sendTo(reply(encodeQuery(lookup.id, 'x.org', TYPE_A), [['x.org', 1, TEN]]), {
+      address: '10.0.0.1',
+      port: lookup.socket!.port,
+    });
+    pair.pass(20);
+    expect(() => lookup.addresses()).toThrow(expect.objectContaining({ code: 'ETIMEDOUT' }));
+    expect(dns.stats.ignored).toBe(5);
+  });
+  it('reads IPv6 addresses, compressed names, and answers that are cut off', () => {
+    const query = encodeQuery(7, 'x.org', TYPE_AAAA);
+    const address = Uint8Array.of(0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1);
+    const plain = reply(query, []);
+    plain[7] = 2;
+    const record = [0xc0, 12, 0, 28, 0, 1, 0, 0, 0, 60, 0, 16, ...address];
+    const message = Uint8Array.from([...plain, ...record, ...record.slice(0, 10)]);
+    expect(readAnswer(message, 7, 'x.org', TYPE_AAAA)).toEqual({ addresses: [expect.anything()] });
+    const answer = readAnswer(message, 7, 'x.org', TYPE_AAAA) as { addresses: unknown[] };
+    expect(String(answer.addresses[0])).toBe('2001:db8::1');
+  });
+  it('is not hurt by any message: loops of pointers and aliases end', () => {
+    const query = encodeQuery(7, 'x.org', TYPE_A);
+    const loop = reply(query, [
+      ['x.org', 5, Uint8Array.from(label('y.org'))],
+      ['y.org', 5, Uint8Array.from(label('x.org'))],
+    ]);
+    expect(readAnswer(loop, 7, 'x.org', TYPE_A)).toBe('none');
+    const self = Uint8Array.from([...reply(query, []), 0xc0, query.length, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 1, 2, 3, 4]);
+    self[7] = 1;
+    expect(readAnswer(self, 7, 'x.org', TYPE_A)).toBe('none');
+    const good = reply(query, [
+      ['x.org', 5, Uint8Array.from(label('y.org'))],
+      ['y.org', 1, TEN],
+    ]);
+    const change = fc.array(fc.tuple(fc.nat(good.length + 20), fc.constantFrom(0, 1, 63, 64, 192, 255, 12)), {
+      maxLength: 6,
+    });
+    fc.assert(
+      fc.property(change, fc.nat(good.length), fc.uint8Array({ maxLength: 300 }), (changes, cut, noise) => {
+        const message = Uint8Array.from([...good.subarray(0, good.length - (cut % 4)), ...noise]);
+        for (const [at, value] of changes) if (at > 1 && at < message.length) message[at] = value;
+        const answer = readAnswer(message, 7, 'x.org', TYPE_A);
+        if (typeof answer === 'object') expect(answer.addresses.length).toBeLessThan(50);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+});
