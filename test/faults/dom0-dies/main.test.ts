@@ -1,5 +1,5 @@
 // What breaks: the hypervisor or dom0's process is killed, or a thread of dom0 throws while its others sleep in system
-// calls. What must be: without the hypervisor nothing of the host is left within 2 s (D16); another process takes
+// calls. What must be: without the hypervisor nothing of the host is left (D16); another process takes
 // dom0's place, and nobody else's ends. A dom0 that never served ends the host, and the log names the culprit and says
 // why (D6). Before, the end of dom0's process was the end of the host.
 import { type ChildProcess, spawn } from 'node:child_process';
