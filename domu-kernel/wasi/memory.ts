@@ -47,7 +47,8 @@ export class Buffers {
   /** All of them, bytes. */
   readonly total: number;
   private readonly process: Process;
-  private readonly pairs: Uint32Array;
+  /** Pointer and length of each. */
+  private readonly pairs: number[] = [];
 
   constructor(process: Process, pointer: number, count: number) {
     const n = count >>> 0;
@@ -56,21 +57,24 @@ export class Buffers {
     const { view } = process;
     this.process = process;
     this.count = n;
-    this.pairs = new Uint32Array(2 * n);
     let total = 0;
     for (let i = 0; i < n; i++) {
       const base = from + i * iovec.size;
       const buf = view.getUint32(base + iovec.at.buf, true);
       const length = view.getUint32(base + iovec.at.buf_len, true);
       at(process, buf, length);
-      this.pairs[2 * i] = buf;
-      this.pairs[2 * i + 1] = length;
+      this.pairs.push(buf, length);
       total += length;
     }
     if (total > 0x7fff_ffff) throw new XenError('EINVAL', `buffers of ${total} bytes`);
     this.total = total;
   }
 
+  /** One of them: shared with the program, valid until it runs again. */
+  at(index: number): Uint8Array {
+    const start = this.pairs[2 * index]!;
+    return this.process.bytes.subarray(start, start + this.pairs[2 * index + 1]!);
+  }
   /** Those bytes that come after the first `skip`, buffer by buffer, none empty. */
   *from(skip = 0): Generator<Uint8Array> {
     let left = skip;
@@ -88,18 +92,16 @@ export class Buffers {
   }
 
   /** The same, as one copy when there are several and no more than `limit` bytes. */
-  *gathered(skip: number, limit: number): Generator<Uint8Array> {
-    if (this.count < 2 || this.total > limit) {
-      yield* this.from(skip);
-      return;
-    }
+  gathered(skip: number, limit: number): Iterable<Uint8Array> {
+    if (this.count === 1) return [skip === 0 ? this.at(0) : this.at(0).subarray(skip)];
+    if (this.total > limit) return this.from(skip);
     const all = new Uint8Array(this.total - skip);
     let at = 0;
     for (const bytes of this.from(skip)) {
       all.set(bytes, at);
       at += bytes.length;
     }
-    yield all;
+    return [all];
   }
 }
 

@@ -35,7 +35,9 @@ export function readInto(
   read: Transfer,
 ): Outcome {
   let done = 0;
-  for (const into of buffers.from()) {
+  for (let i = 0; i < buffers.count; i++) {
+    const into = buffers.at(i);
+    if (into.length === 0) continue;
     let n: number | Wait;
     try {
       n = read(into, done);
