@@ -1,3 +1,4 @@
+export * from './abi/9pfs.ts';
 export * from './abi/arch-x86-xen.ts';
 export * from './abi/blkif.ts';
 export * from './abi/console.ts';
@@ -64,7 +65,7 @@ export * from './struct.ts';
 export * from './succession.ts';
 export * from './thread-file.ts';
 export * from './toolstack-frames.ts';
-export type { BridgeInfo, BridgePortInfo, CaptureEvent } from './toolstack-network.ts';
+export type { BridgeInfo, BridgePortInfo } from './toolstack-network.ts';
 export * from './toolstack-protocol.ts';
 export * from './trace-events.ts';
 export * from './trace-limit.ts';

@@ -34,6 +34,7 @@
 #include <xen/io/console.h>
 #include <xen/io/netif.h>
 #include <xen/io/protocols.h>
+#include <xen/io/9pfs.h>
 #include <xen/io/pvcalls.h>
 #include <xen/io/ring.h>
 #include <xen/io/xenbus.h>

@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { domid, P9, P9_VERSION, P9Writer, XenError } from '#pvbus';
+import { domid, P9, P9_VERSION, P9Writer, pvcalls_data_intf, XenError, xen_9pfs_data_intf } from '#pvbus';
 import { MappedDataRing } from '../../../../dom0/backends/mapped-data-ring.ts';
 import { P9Client } from '../../../../domu-kernel/drivers/p9front/client.ts';
 import type { Vnode } from '../../../../domu-kernel/fs/file-system.ts';
@@ -106,6 +106,12 @@ describe('a shared folder in a guest', () => {
     expect(fs.inUse).toBe(false);
     expect(open()).toBe(before);
   });
+});
+
+it('has rings laid out as those of pvcalls, whose code it shares', () => {
+  for (const name of ['in_cons', 'in_prod', 'out_cons', 'out_prod', 'ring_order'] as const)
+    expect(xen_9pfs_data_intf.at[name]).toBe(pvcalls_data_intf.at[name]);
+  expect(xen_9pfs_data_intf.size).toBe(pvcalls_data_intf.size);
 });
 
 describe('a backend that breaks the protocol costs the guest the folder, never the guest', () => {
