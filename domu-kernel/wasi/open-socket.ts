@@ -49,8 +49,15 @@ export class OpenSocket implements OpenFile {
   /** Also what to wait for before it is asked again, with the same address. */
   connect(to: SocketAddress): 0 | Wait {
     if (this.connected) throw new XenError('EISCONN', 'the socket is connected');
+    let outcome: ReturnType<StreamSocket['connect']>;
+    try {
+      outcome = this.socket.connect(to);
+    } catch (error) {
+      this.tries = 0;
+      throw error;
+    }
     this.tries++;
-    if (this.socket.connect(to) === AGAIN) return this.wait;
+    if (outcome === AGAIN) return this.wait;
     this.connected = true;
     return 0;
   }

@@ -47,7 +47,14 @@ function receiveAll(process: Process, nonblock: boolean, buffers: Buffers, socke
   const received = process.call instanceof Received ? process.call : new Received();
   for (const buffer of buffers.from(received.bytes)) {
     for (let into = buffer; into.length > 0; ) {
-      const n = socket.recv(into, false);
+      let n: number | Wait;
+      try {
+        n = socket.recv(into, false);
+      } catch (error) {
+        // What came before the failure is not lost; the failure is the next call's.
+        if (received.bytes > 0 && error instanceof XenError) return received.bytes;
+        throw error;
+      }
       if (n instanceof Wait) {
         if (nonblock && received.bytes > 0) return received.bytes;
         process.call = received;

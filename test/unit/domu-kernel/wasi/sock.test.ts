@@ -118,6 +118,11 @@ describe('xenolith_sock', () => {
     accept(listening);
     expect(connect(fd, address(80))).toBe('EALREADY');
     expect(rig.sock('connect', fd, address(80))).toBe('SUCCESS');
+    const other = newSocket() as number;
+    rig.ok('fd_fdstat_set_flags', other, abi.FDFLAGS_NONBLOCK);
+    expect(rig.sock('connect', other, address(80))).toBe('EINPROGRESS');
+    expect(rig.sock('connect', other, address(81))).toBe('ECONNREFUSED');
+    expect(rig.sock('connect', other, address(80))).toBe('EINPROGRESS'); // it begins anew
   });
   it('resolve waits for the answer', () => {
     const into = rig.alloc(40);
