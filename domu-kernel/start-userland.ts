@@ -8,6 +8,7 @@ import { P9FileSystem } from './fs/p9-file-system.ts';
 import { Tmpfs } from './fs/tmpfs.ts';
 import type { Kernel } from './kernel.ts';
 import { FrameCharge } from './memory-frames.ts';
+import { processLookup } from './net/dns/process-lookup.ts';
 import { exitNumber } from './process/process.ts';
 import { Init } from './shell/init.ts';
 import { type Machine, Userland } from './userland.ts';
@@ -54,7 +55,11 @@ export function makeUserland(kernel: Kernel, root?: FileSystem): Userland {
     console: kernel.console,
     machine: machineOf(kernel),
     random: into => void crypto.getRandomValues(into),
-    sockets: new GuestSockets({ tcp: () => kernel.devices.net?.tcp, host: () => kernel.devices.host() }),
+    sockets: new GuestSockets({
+      tcp: () => kernel.devices.net?.tcp,
+      host: () => kernel.devices.host(),
+      lookup: name => processLookup(kernel.devices.net?.dns, name),
+    }),
   });
   return kernel.userland;
 }

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { encodeQuery, readAnswer, TYPE_A, TYPE_AAAA } from '../../../../domu-kernel/net/dns/message.ts';
+import { processLookup } from '../../../../domu-kernel/net/dns/process-lookup.ts';
 import { TcpPair } from '../../../support/tcp-pair.ts';
 
 type Line = readonly [name: string, type: number, data: Uint8Array];
@@ -58,6 +59,16 @@ describe('a resolver', () => {
     expect(lookup.addresses()).toBeUndefined();
     pair.pass(0.01);
     expect(lookup.addresses()?.map(String)).toEqual(['10.0.0.9', '10.0.0.10']);
+  });
+  it('gives processes the addresses as bytes', () => {
+    const { pair, dns } = world(query => reply(query, [['x.org', 1, TEN]]));
+    const lookup = processLookup(dns, 'x.org');
+    expect(lookup.addresses()).toBeUndefined();
+    let woken = 0;
+    lookup.queue.add(() => woken++);
+    pair.pass(0.01);
+    expect([woken, lookup.addresses()]).toEqual([1, [TEN]]);
+    expect(() => processLookup(undefined, 'x.org')).toThrow(expect.objectContaining({ code: 'ENOENT' }));
   });
   it('knows what is an address, and localhost, without asking', () => {
     const { dns, seen } = world(() => undefined);
