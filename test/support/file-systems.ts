@@ -1,7 +1,9 @@
 // Every file system of a guest, empty and writable, for tests that hold for all of them.
 import { onTestFinished } from 'vitest';
+import { unpackArchive } from '../../domu-kernel/fs/archive.ts';
 import type { FileSystem } from '../../domu-kernel/fs/file-system.ts';
 import { type PageCounter, Tmpfs } from '../../domu-kernel/fs/tmpfs.ts';
+import { tarOf } from './archives.ts';
 import { emptyFat, type FatBits, mounted, TEST_TIME } from './fatfs.ts';
 import { SharedFolderRig } from './shared-folder-rig.ts';
 
@@ -73,6 +75,19 @@ export const kinds: readonly Kind[] = [
     foldsCase: false,
     bounded: false,
     mtimeUnitNs: 1000n,
+  },
+  {
+    name: 'an archive',
+    make() {
+      const fs = tmpfs();
+      unpackArchive(tarOf([{ name: './', type: '5' }]), fs.root);
+      return { fs };
+    },
+    symlinks: true,
+    links: true,
+    foldsCase: false,
+    mtimeUnitNs: 1n,
+    bounded: true,
   },
   fat(12),
   fat(16),

@@ -1,5 +1,6 @@
 // Everything that is read from people's files and other processes' bytes.
 import type { Family } from '../parts.ts';
+import { archives } from './archives.ts';
 import { frames, traces } from './bytes.ts';
 import { nbdHandshakes, nbdReplies, nbdTargets } from './nbd.ts';
 import { brokenPrograms, suspendedPrograms } from './programs.ts';
@@ -8,12 +9,13 @@ import { assignments, configs, plans, topologies, xlConfs } from './texts.ts';
 export const INPUTS: Family = {
   'files of topologies': { property: topologies, share: 10 },
   'files of xl.cfg': { property: configs, share: 10 },
-  'assignments of a command line': { property: assignments, share: 10 },
-  'files of xl.conf': { property: xlConfs, share: 10 },
+  'assignments of a command line': { property: assignments, share: 8 },
+  'files of xl.conf': { property: xlConfs, share: 8 },
   'plans of faults': { property: plans, share: 10 },
   'frames of tools': { property: frames, share: 10 },
   'suspended programs': { property: suspendedPrograms, share: 2 },
   'broken programs': { property: brokenPrograms, share: 8 },
+  archives: { property: archives, share: 4 },
   'rings of traces': { property: traces, share: 10 },
   'answers of NBD servers': { property: nbdReplies, share: 10 },
   'handshakes of NBD servers': { property: nbdHandshakes, share: 5 },

@@ -8,7 +8,7 @@ import { isArchive, unpackArchive } from '../../../../domu-kernel/fs/archive.ts'
 import type { Vnode } from '../../../../domu-kernel/fs/file-system.ts';
 import { Tmpfs } from '../../../../domu-kernel/fs/tmpfs.ts';
 import { XenError } from '../../../../pvbus/errors.ts';
-import { cpioOf, tarOf } from '../../../support/archives.ts';
+import { cpioOf, fixSums, tarOf } from '../../../support/archives.ts';
 import { pageCounter, tmpfs, wallNs } from '../../../support/file-systems.ts';
 import { seededRandom } from '../../../support/random.ts';
 
@@ -215,13 +215,3 @@ describe('an archive', () => {
     }
   });
 });
-
-function fixSums(tar: Uint8Array): void {
-  for (let at = 0; at + 512 <= tar.length; at += 512) {
-    const header = tar.subarray(at, at + 512);
-    if (header[257] !== 117) continue;
-    header.fill(32, 148, 156);
-    const sum = header.reduce((a, b) => a + b, 0);
-    header.set(bytes(`${sum.toString(8).padStart(6, '0')}\0 `), 148);
-  }
-}
