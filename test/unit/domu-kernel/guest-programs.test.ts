@@ -139,6 +139,7 @@ describe('examples/small-office', () => {
     const volume = mounted(disk);
     volume.writeFile('index.html', Buffer.from('<p>office'));
     volume.mkdir('pictures');
+    volume.sync();
     writeFileSync(image, disk.bytes);
     const lines = [`disk = [ "${image},raw,xvda,w" ]`, 'pvcalls = [ "listen=0:80" ]', 'cmdline = "root=/dev/xvda"'];
     const guest = await host.create(cfg('web', example('web'), ...lines, 'on_poweroff = "preserve"'));
@@ -173,6 +174,7 @@ describe('examples/small-office', () => {
     const disk = new MemoryDisk(new Uint8Array(readFileSync(image)));
     const volume = mounted(disk);
     volume.writeFile('fill', new Uint8Array(volume.space().free));
+    volume.sync();
     writeFileSync(image, disk.bytes);
     const lines = [`disk = [ "${image},raw,xvda,w" ]`, 'pvcalls = [ "listen=0:80" ]', 'cmdline = "root=/dev/xvda"'];
     const guest = await host.create(cfg('web', example('web'), ...lines));
