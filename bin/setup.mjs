@@ -107,6 +107,7 @@ async function bundleInto(outdir, bundle) {
         'blkback-thread': 'dom0/backends/blkback/thread.ts',
         'netback-thread': 'dom0/backends/netback/thread.ts',
         'pvcalls-thread': 'dom0/backends/pvcalls/thread.ts',
+        'slow-blkback-thread': 'dom0/backends/blkback/thread.ts',
         'nbd-thread': 'dom0/backends/nbd/thread.ts',
         'p9-thread': 'dom0/backends/p9/thread.ts',
         xenstored: 'dom0/xenstored/main.ts',

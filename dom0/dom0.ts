@@ -43,7 +43,10 @@ export interface Dom0Options {
 }
 
 /** Which vCPU each backend's thread is. */
-const BACKEND_VCPUS: Readonly<Record<BackendName, number>> = { blkback: 2, netback: 3, pvcalls: 4, nbd: 5, p9: 6 };
+const BACKEND_VCPUS: Readonly<Record<BackendName, number>> = {
+  ...{ blkback: 2, netback: 3, pvcalls: 4, nbd: 5, p9: 6 },
+  'slow-blkback': 7,
+};
 /** xenstored is started beside dom0. */
 const XENSTORED_NS = 20e9;
 const DEFAULT_MTU = 1500;
@@ -96,7 +99,13 @@ export class Dom0 {
     for (const [bridge, ports] of ledger.table<readonly string[]>(BRIDGE_PORTS).entries())
       for (const port of ports) await bridges.addPort(String(bridge), port, true);
     const nbd = new NbdImages({ startThread: () => this.#startThread('nbd'), runDir, log });
-    const vbds = createBlkback({ xs, log, thread: blkback, nbd });
+    const blkbacks: BackendThread[] = [blkback];
+    const startSlow = (): BackendThread => {
+      const slow = this.#startThread('slow-blkback');
+      blkbacks.push(slow);
+      return slow;
+    };
+    const vbds = createBlkback({ xs, log, thread: blkback, nbd, startSlow });
     const vifs = createNetback({ xs, log, thread: netback });
     this.#backends = [
       vbds,
@@ -118,7 +127,7 @@ export class Dom0 {
         await Promise.all(this.#backends.map(backend => backend.settled()));
       },
       counters: deviceCounters({
-        blkbacks: () => (nbd.started ? [blkback, nbd.started] : [blkback]),
+        blkbacks: () => (nbd.started ? [...blkbacks, nbd.started] : blkbacks),
         netback,
         vbds,
         vifs,

@@ -99,9 +99,9 @@ const NS_PER_TICK = 1e7;
 /** Which of dom0's vCPUs live in which process. */
 const DOM0: readonly { program: Program; vcpus: readonly number[] }[] = [
   { program: 'xenstored.js', vcpus: [1] },
-  { program: 'dom0.js', vcpus: [0, 2, 3, 4, 5, 6] },
+  { program: 'dom0.js', vcpus: [0, 2, 3, 4, 5, 6, 7] },
 ];
-export const DOM0_VCPUS = 7;
+export const DOM0_VCPUS = 8;
 /** What a domain's process is when it is no kernel's. */
 const SERVICES: Readonly<Record<number, Program>> = { [XENOLITH_SERVICE_driver_domain]: 'driver-domain.js' };
 /** Another process may take the place of one of these: their domain outlives them. */

@@ -35,8 +35,8 @@ export interface BackendInstance {
   connect(): Promise<Keys>;
   /** Stop serving: afterwards nothing of the frontend is mapped or bound. Also after a connect that failed. */
   disconnect(): Promise<void>;
-  /** What it stands for may have another size: what to publish of that, if anything. */
-  resize?(): Promise<Keys | undefined>;
+  /** What it stands for may be another one now, larger or slower: what to publish of that, if anything. */
+  reconsider?(): Promise<Keys | undefined>;
   /** The device is gone for good: let go of what probe opened. */
   remove?(): Promise<void>;
   /** These faults befall it from now on, connected or not, and no others. */
@@ -124,7 +124,7 @@ export class Backend {
     }
     const device = this.#devices.get(`${frontend}/${devid}`) ?? this.#add(frontend, devid);
     if (key === 'faults') device?.faultsChanged();
-    else if (key === 'resize') device?.sizeChanged();
+    else if (key === 'resize') device?.reconsider();
     else if (key === undefined || key === 'state' || key === 'online' || key === 'frontend') device?.poke();
   }
 
@@ -201,7 +201,7 @@ export class BackendDevice {
   readonly #faultNodes: FaultNodes;
   #faultsInDoubt = true;
   #hasFaults = false;
-  #sizeInDoubt = false;
+  #inDoubt = false;
   #stopped = false;
 
   constructor(
@@ -278,9 +278,9 @@ export class BackendDevice {
     this.#faultsInDoubt = true;
     this.poke();
   }
-  /** Ours: whoever has made its image larger says so by writing the node `resize`. */
-  sizeChanged(): void {
-    this.#sizeInDoubt = true;
+  /** Ours: whoever has made its image larger says so by writing the node `resize`; or its worker has found it slow. */
+  reconsider(): void {
+    this.#inDoubt = true;
     this.poke();
   }
   /** The worker has injected some. */
@@ -355,9 +355,9 @@ export class BackendDevice {
       return this.#giveUp(failure);
     }
     await this.#follow(frontend, online !== '0', Number(own) === XenbusState.Closing);
-    if (this.#sizeInDoubt && this.#state === XenbusState.Connected) {
-      this.#sizeInDoubt = false;
-      const keys = await this.#instance.resize?.();
+    if (this.#inDoubt && this.#state === XenbusState.Connected) {
+      this.#inDoubt = false;
+      const keys = await this.#instance.reconsider?.();
       // Xen: the frontend watches the state, so that is written again.
       if (keys !== undefined) await this.#switch(XenbusState.Connected, keys);
     }

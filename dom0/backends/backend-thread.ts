@@ -28,7 +28,7 @@ export interface BackendWorker {
 }
 
 /** A worker's file is dist/<name>-thread.js, built from <name>/thread.ts. */
-export type BackendName = 'blkback' | 'netback' | 'pvcalls' | 'nbd' | 'p9';
+export type BackendName = 'blkback' | 'netback' | 'pvcalls' | 'nbd' | 'p9' | 'slow-blkback';
 
 /** A running backend thread, as dom0's main thread sees it. */
 export interface BackendThread {

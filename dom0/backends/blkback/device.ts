@@ -62,6 +62,8 @@ interface VbdDeviceParts {
   readonly files: ImageFiles;
   readonly nbd: NbdImages | undefined;
   readonly forget: () => void;
+  readonly slow: (() => BlkbackThread) | undefined;
+  readonly log: Log;
 }
 
 class VbdDevice implements BackendInstance {
@@ -71,11 +73,18 @@ class VbdDevice implements BackendInstance {
   readonly #files: ImageFiles;
   readonly #nbd: NbdImages | undefined;
   readonly #forget: () => void;
+  readonly #slow: (() => BlkbackThread) | undefined;
+  readonly #log: Log;
   #image: OpenImage | undefined;
+  #connection: VbdConnection | undefined;
+  #planted: readonly Planted[] = [];
+  #isSlow = false;
   #openedAs: readonly unknown[] = [];
   #info = 0;
 
-  constructor(device: BackendDevice, { thread, images, files, nbd, forget }: VbdDeviceParts) {
+  constructor(device: BackendDevice, { thread, images, files, nbd, forget, slow, log }: VbdDeviceParts) {
+    this.#slow = slow;
+    this.#log = log;
     this.#forget = forget;
     this.#device = device;
     this.#thread = thread;
@@ -158,6 +167,7 @@ class VbdDevice implements BackendInstance {
       readOnly: image.readOnly,
       discard: image.discard,
     };
+    this.#connection = connection;
     await this.#call({ op: 'connect', connection });
     return {
       sectors: Math.floor(image.sizeBytes / SECTOR_SIZE),
@@ -167,18 +177,48 @@ class VbdDevice implements BackendInstance {
     };
   }
 
-  async resize(): Promise<Keys | undefined> {
+  /** Its worker has found it slow. */
+  wasSlow(): void {
+    this.#isSlow = true;
+    this.#device.reconsider();
+  }
+
+  async reconsider(): Promise<Keys | undefined> {
     const image = this.#image;
     if (image === undefined || image.fd < 0) return undefined;
+    if (this.#isSlow) await this.#move(image);
+    return this.#resize(this.#image ?? image);
+  }
+
+  /** To the thread of those that are slow: the ring is gone on with where the other thread has left it. */
+  async #move(image: OpenImage): Promise<void> {
+    const thread = this.#slow?.();
+    const connection = this.#connection;
+    this.#isSlow = false;
+    if (thread === undefined || connection === undefined || image.thread === thread) return;
+    const { path: key, label } = this.#device;
+    await image.thread.call({ op: 'disconnect', key });
+    if (this.#planted.length > 0) {
+      await image.thread.call({ op: 'faults', key, label, planted: [] });
+      await thread.call({ op: 'faults', key, label, planted: this.#planted });
+    }
+    this.#image = { ...image, thread };
+    await thread.call({ op: 'connect', connection });
+    this.#log.info(`${label}: its image is slow: it has another thread than those that are not`);
+  }
+
+  async #resize(image: OpenImage): Promise<Keys | undefined> {
     const sizeBytes = this.#files.sizeOf(image.fd);
     // Smaller: what is missing fails when it is asked for, as before.
     if (sizeBytes <= image.sizeBytes) return undefined;
     this.#image = { ...image, sizeBytes };
+    if (this.#connection !== undefined) this.#connection = { ...this.#connection, sizeBytes };
     await this.#call({ op: 'resize', key: this.#device.path, sizeBytes });
     return { sectors: Math.floor(sizeBytes / SECTOR_SIZE) };
   }
 
   async disconnect(): Promise<void> {
+    this.#connection = undefined;
     await this.#call({ op: 'disconnect', key: this.#device.path });
   }
 
@@ -193,6 +233,7 @@ class VbdDevice implements BackendInstance {
   }
   async setFaults(planted: readonly Planted[]): Promise<void> {
     const { path: key, label } = this.#device;
+    this.#planted = planted;
     await this.#call({ op: 'faults', key, label, planted });
   }
 
@@ -307,8 +348,20 @@ export function createBlkback(options: {
   readonly files?: ImageFiles;
   /** For disks that are no raw files; where there is none, they are not served. */
   readonly nbd?: NbdImages;
+  /** Starts the thread of images that are slow, so that they keep only one another waiting. */
+  readonly startSlow?: () => BlkbackThread;
 }): Backend {
-  const { xs, log, thread, files = hostImages, nbd } = options;
+  const { xs, log, thread, files = hostImages, nbd, startSlow } = options;
+  let slowThread: BlkbackThread | undefined;
+  const slow =
+    startSlow &&
+    ((): BlkbackThread => {
+      if (slowThread === undefined) {
+        slowThread = startSlow();
+        slowThread.onEvent(hear);
+      }
+      return slowThread;
+    });
   const images = new ImagesInUse();
   const instances = new Map<string, VbdDevice>();
   const backend = new Backend({
@@ -321,7 +374,7 @@ export function createBlkback(options: {
       const forget = (): void => {
         if (instances.get(path) === instance) instances.delete(path);
       };
-      const instance = new VbdDevice(device, { thread, images, files, nbd, forget });
+      const instance = new VbdDevice(device, { thread, images, files, nbd, forget, slow, log });
       instances.set(path, instance);
       return instance;
     },
@@ -330,6 +383,7 @@ export function createBlkback(options: {
     const news = event as BlkbackEvent; // our own workers'
     const device = backend.devices().find(d => d.path === news.key);
     if (news.op === 'injected') device?.injected(news.injected);
+    else if (news.op === 'slow') instances.get(news.key)?.wasSlow();
     else {
       instances.get(news.key)?.lost();
       device?.fail(new XenError(news.code, news.message));

@@ -111,6 +111,8 @@ export class Vbd {
   readonly stats: VbdStats = newVbdStats();
   /** An event has come, or the last turn left requests behind. */
   pending = true;
+  /** The worker's: turns that have kept others waiting. */
+  slowTurns = 0;
   readonly #vcpu: Vcpu;
   readonly #log: Log;
   readonly #clock: Clock;

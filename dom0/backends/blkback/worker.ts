@@ -27,7 +27,16 @@ export interface VbdFailure {
 }
 
 /** What it tells unasked. */
-export type BlkbackEvent = VbdFailure | { readonly op: 'injected'; readonly key: string; readonly injected: Injected };
+export type BlkbackEvent =
+  | VbdFailure
+  /** It has kept everybody else waiting: it had better have another thread. */
+  | { readonly op: 'slow'; readonly key: string }
+  | { readonly op: 'injected'; readonly key: string; readonly injected: Injected };
+
+/** A turn that takes so long has waited for a file: page cache has a turn's worth in a millisecond. */
+const SLOW_TURN_NS = 100e6;
+/** So many of them, and the vbd is slow. */
+const SLOW_TURNS = 3;
 
 type OpenImage = (connection: VbdConnection, calls?: FileCalls) => DiskImage;
 
@@ -72,6 +81,7 @@ export class BlkbackWorker implements BackendWorker {
       const vbd = vbds[i]!;
       if (!vbd.pending) continue;
       progress = true;
+      const began = this.#context.clock.now();
       try {
         vbd.turn();
       } catch (error) {
@@ -79,9 +89,15 @@ export class BlkbackWorker implements BackendWorker {
         else if (error instanceof XenError) this.#fail(vbd, error);
         else throw error;
       }
+      if (this.#context.clock.now() - began > SLOW_TURN_NS) this.#wasSlow(vbd);
     }
     if (this.#faults.size > 0) for (const faults of this.#faults.values()) faults.flush();
     return progress ? 'progress' : 'idle';
+  }
+
+  #wasSlow(vbd: Vbd): void {
+    if (++vbd.slowTurns === SLOW_TURNS)
+      this.#context.tell({ op: 'slow', key: vbd.connection.key } satisfies BlkbackEvent);
   }
 
   /** Of what was put off. */

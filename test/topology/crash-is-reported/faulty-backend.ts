@@ -18,6 +18,7 @@ import { PvcallsWorker } from '../../../dom0/backends/pvcalls/worker.ts';
 const { name } = workerData as BackendThreadData;
 const WORKERS: Readonly<Record<BackendName, (context: BackendContext) => BackendWorker>> = {
   blkback: context => new BlkbackWorker(context),
+  'slow-blkback': context => new BlkbackWorker(context),
   netback: context => new NetbackWorker(context),
   pvcalls: context => new PvcallsWorker(context),
   nbd: context => new NbdWorker(context, connectTo),

@@ -7,7 +7,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { domid, XenbusState, type XenError } from '#pvbus';
 import type { Backend } from '../../../../../dom0/backends/backend-device.ts';
 import { createBlkback } from '../../../../../dom0/backends/blkback/device.ts';
-import type { BlkbackMessage } from '../../../../../dom0/backends/blkback/worker.ts';
+import { RawFile } from '../../../../../dom0/backends/blkback/disk-image.ts';
+import { type BlkbackMessage, BlkbackWorker } from '../../../../../dom0/backends/blkback/worker.ts';
 import { Blkfront } from '../../../../../domu-kernel/drivers/blkfront/device.ts';
 import type { Disk } from '../../../../../domu-kernel/drivers/blkfront/disk.ts';
 import { BlkRig } from '../../../../support/blk-rig.ts';
@@ -67,10 +68,11 @@ class Machine {
   }
 }
 
-const newBackend = (): Backend =>
+const newBackend = (startSlow?: Parameters<typeof createBlkback>[0]['startSlow']): Backend =>
   createBlkback({
     xs: tools.client(log),
     log,
+    ...(startSlow && { startSlow }),
     thread: {
       // The thread's calls arrive between its steps.
       call: async message => blk.worker.handle(message as BlkbackMessage),
@@ -208,6 +210,59 @@ describe('a vbd', () => {
     await becomes(nodes.frontend, S.Closed);
     await becomes(nodes.backend, S.Closed);
     expect(machine.blkfront.disks()).toEqual([]);
+  });
+
+  it('on an image that keeps others waiting goes on with another thread, and loses no request', async () => {
+    await backend.stop();
+    const slowVcpu = blk.core.dom0.kernel(4);
+    const slowWorker = new BlkbackWorker({
+      ...{ vcpu: slowVcpu, log: blk.log, clock: blk.core.clock },
+      ...{ tell: event => blk.failures.push(event as never), wake: () => {} },
+    });
+    running.push({
+      step: () => {
+        slowVcpu.events.poll();
+        slowWorker.step();
+      },
+    });
+    const calls: string[] = [];
+    backend = newBackend(() => ({
+      call: async message => {
+        calls.push((message as BlkbackMessage).op);
+        return slowWorker.handle(message as BlkbackMessage);
+      },
+      onEvent: () => {},
+    }));
+    await backend.start();
+    blk.openImage = c => {
+      const raw = new RawFile(c.fd, c.sizeBytes);
+      const read: typeof raw.read = (...args) => {
+        blk.core.clock.advance(150e6);
+        raw.read(...args);
+      };
+      const { sizeBytes } = raw;
+      return { sizeBytes, read, write: raw.write.bind(raw), flush: () => raw.flush(), discard: raw.discard.bind(raw) };
+    };
+    const path = newImage('slow');
+    const [machine, nodes] = await withDisk(path);
+    const { disk } = machine;
+    const into = new Uint8Array(512);
+    for (let i = 0; i < 200 && !calls.includes('connect'); i++) {
+      await disk.submitWrite(i, new Uint8Array(512).fill(i));
+      await disk.submitRead(i, into);
+      expect(into[0]).toBe(i & 0xff);
+    }
+    expect(calls).toEqual(['connect']);
+    for (let i = 0; i < 40; i++) {
+      const [back, more] = [new Uint8Array(512), new Uint8Array(512).fill(100 + i)];
+      await disk.submitWrite(i, more);
+      await disk.submitRead(i, back);
+      expect(Buffer.from(back).equals(Buffer.from(more))).toBe(true);
+    }
+    expect(await tools.state(nodes.frontend)).toBe(String(S.Connected));
+    expect(log.lines.some(line => line.includes('its image is slow'))).toBe(true);
+    await tools.remove(nodes);
+    await settle(() => Promise.resolve(calls.at(-1) === 'disconnect'));
   });
 
   it('whose image has grown says so, and its guest has the new sectors without having lost a request', async () => {
