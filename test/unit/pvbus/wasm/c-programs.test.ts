@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { seededRandom } from '../../../support/random.ts';
 import { type Counts, runPlain, runSuspended, type Suspensions } from '../../../support/suspended-program.ts';
-import { buildWasi, whyNoWasiClang } from '../../../support/wasi-clang.ts';
+import { compileWasi, whyNoWasi } from '../../../support/wasi-cc.ts';
 
-const why = whyNoWasiClang();
+const why = whyNoWasi();
 const SOURCE = join(import.meta.dirname, '../../../support/programs/mixture.c');
 const { seed, random } = seededRandom();
 
@@ -38,8 +38,8 @@ describe.skipIf(why !== undefined)(`a program of clang's, suspended${why ? `: sk
     let plain: { text: string; status: number };
     const args = ['mixture', 'an argument'];
     const suspended = (how: Suspensions) => output(stdout => runSuspended(program, { args, stdout }, how));
-    beforeAll(() => {
-      program = buildWasi([SOURCE], flags);
+    beforeAll(async () => {
+      program = readFileSync(await compileWasi(SOURCE, { flags }));
       plain = output(stdout => ({ status: runPlain(program, { args, stdout }) }));
       plain = { text: plain.text, status: plain.status };
       expect(plain.text.length).toBeGreaterThan(100);
