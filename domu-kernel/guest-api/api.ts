@@ -6,6 +6,7 @@ import { consoleApi } from './console.ts';
 import { disksApi, filesApi } from './files.ts';
 import { type HttpParts, httpApi } from './http/server.ts';
 import { netApi } from './net.ts';
+import { processesApi } from './processes.ts';
 import { smpApi } from './smp.ts';
 import { clockApi, systemApi } from './system.ts';
 
@@ -28,6 +29,7 @@ export function guestApi(kernel: Kernel): Xenolith {
     clock: clockApi(kernel),
     system: systemApi(kernel),
     smp: smpApi(kernel),
+    processes: processesApi(kernel),
   };
 }
 

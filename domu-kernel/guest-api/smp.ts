@@ -147,5 +147,8 @@ export function siblingApi(sibling: SiblingKernel): Xenolith {
     get system() {
       return only0('system');
     },
+    get processes() {
+      return only0('processes');
+    },
   };
 }

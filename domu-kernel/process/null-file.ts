@@ -1,8 +1,8 @@
-// /dev/null, as a descriptor: reads end at once, what is written is gone.
+// What is there where nothing was given: reads end at once, what is written is gone.
 import type { OpenFile } from './open-file.ts';
 
 export const nullFile: OpenFile = {
-  kind: 'null',
+  kind: 'device',
   retain() {},
   release() {},
   read: () => 0,

@@ -7,7 +7,7 @@ import type { Wait } from './wait.ts';
  * ProcessExit where the caller's process is to end (a pipe that nobody reads).
  */
 export interface OpenFile {
-  readonly kind: 'file' | 'directory' | 'pipe' | 'terminal' | 'socket' | 'null';
+  readonly kind: 'file' | 'directory' | 'pipe' | 'terminal' | 'socket' | 'device';
   retain(): void;
   release(): void;
   /** How many bytes there were, at most as many as `into` holds; 0 is the end. */

@@ -44,6 +44,8 @@ export interface RuntimeParts {
 const FIRST_FUEL = 20_000;
 const MAX_FUEL = 0x7fffffff;
 const LOOK_NS = 1e6;
+/** Of a slice; many more than one takes. */
+const MAX_LOOKS = 64;
 /** Addresses are 32 bits, and the end of the save area is one. */
 const MAX_PAGES = 0xffff;
 
@@ -189,7 +191,7 @@ export class Runtime implements Body {
 
   run(untilNs: number): Wait | undefined {
     const { clock } = this.#parts;
-    for (let from = clock.now(); ; ) {
+    for (let [from, looks] = [clock.now(), 1]; ; looks++) {
       this.#goOn();
       if (this.#outcome !== undefined) {
         const outcome = this.#outcome;
@@ -198,13 +200,15 @@ export class Runtime implements Body {
       }
       const now = clock.now();
       this.#adapt(now - from);
-      if (now >= untilNs || this.#process.pending.length > 0) return undefined;
+      // A clock that stands still, as a simulation's does, ends a slice too.
+      if (now >= untilNs || looks === MAX_LOOKS || this.#process.pending.length > 0) return undefined;
       from = now;
     }
   }
   /** Fuel for about LOOK_NS, by what the last stretch took, calls included. */
   #adapt(took: number): void {
-    const factor = Math.min(4, Math.max(1 / 16, LOOK_NS / Math.max(took, 1)));
+    if (took === 0) return;
+    const factor = Math.min(4, Math.max(1 / 16, LOOK_NS / took));
     this.#fuelled = Math.min(MAX_FUEL, Math.max(1, Math.round(this.#fuelled * factor)));
   }
   #goOn(): void {
