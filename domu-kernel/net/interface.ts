@@ -295,7 +295,7 @@ export class NetInterface implements IpOutput {
       return;
     }
     const broadcast = destination === IPV4_BROADCAST || this.isSubnetBroadcast(destination);
-    if (!broadcast && !this.isLocal(destination)) {
+    if (!broadcast && !this.isLocal(destination) && !this.isOffer(header)) {
       stats.notForUs++;
       return;
     }
@@ -320,6 +320,16 @@ export class NetInterface implements IpOutput {
       stats.noProtocol++;
       if (unicast) this.icmp.unreachable(rx.bytes, header, PROTOCOL_UNREACHABLE);
     }
+  }
+
+  /** Some servers answer who has no address yet at the address they offer. */
+  private isOffer(header: Ipv4Header): boolean {
+    if (this.dhcp === undefined || this.address !== 0) return false;
+    return (
+      header.protocol === PROTOCOL_UDP &&
+      header.payloadLength >= 8 &&
+      this.rx.view.getUint16(header.payloadAt + 2) === 68
+    );
   }
 
   private neighbourUnreachable(held: readonly HeldFrame[]): void {

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { formatIpv4, parseIpv4 } from '../../../../domu-kernel/net/address.ts';
+import { addBytes, finish } from '../../../../domu-kernel/net/checksum.ts';
 import {
   ACK,
   DISCOVER,
@@ -114,6 +115,24 @@ describe('a DHCP client', () => {
     expect(client.dns.servers.map(formatIpv4)).toEqual(['10.0.0.2', '8.8.8.8']);
     const listener = pair.b.tcp.listen(80);
     expect(pair.connected(listener).map(({ state }) => state)).toEqual(['ESTABLISHED', 'ESTABLISHED']);
+  });
+  it('takes an offer that comes to the address it is an offer of, as from passt', () => {
+    const server = new Server();
+    const { pair } = server;
+    // Every frame to everybody becomes one to the client alone.
+    pair.wire.b.tap = frame => {
+      if (frame[0] === 0xff && frame[23] === 17 && frame.length > 300) {
+        frame.set(pair.wire.a.mac);
+        const view = new DataView(frame.buffer);
+        frame.set(word(ip(server.give)), 30);
+        view.setUint16(24, 0);
+        view.setUint16(24, finish(addBytes(view, 14, 20)));
+        view.setUint16(40, 0); // no UDP checksum
+      }
+      return true;
+    };
+    pair.pass(10);
+    expect(formatIpv4(server.client.address)).toBe('10.0.0.50');
   });
   it('asks again after 4, 8, 16, 32 and then every 64 seconds, give or take one', () => {
     const server = new Server();
