@@ -10,6 +10,7 @@ import { diskRows } from './rows-disk.ts';
 import { eventRows } from './rows-events.ts';
 import { hostileRows } from './rows-hostile.ts';
 import { idleRows } from './rows-idle.ts';
+import { nbdRows } from './rows-nbd.ts';
 import { netRows } from './rows-net.ts';
 import { schedulerTable } from './rows-scheduler.ts';
 import { tcpRows } from './rows-tcp.ts';
@@ -32,6 +33,7 @@ export interface BenchHost {
 const GROUPS: Record<string, (host: BenchHost) => Promise<Row[] | string>> = {
   events: eventRows,
   disk: diskRows,
+  nbd: nbdRows,
   net: netRows,
   tcp: tcpRows,
   create: createRows,
