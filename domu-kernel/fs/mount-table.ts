@@ -38,6 +38,7 @@ export class MountTable {
   private readonly root: Vnode;
   private readonly mounts: Mount[];
   private readonly byCovered = new Map<Vnode, Mount>();
+  private readonly provided = new Map<string, Vnode>();
 
   constructor(root: FileSystem) {
     this.root = root.root;
@@ -47,6 +48,11 @@ export class MountTable {
   /** In the order they were mounted, the root first. */
   list(): readonly { readonly path: string; readonly fs: FileSystem }[] {
     return this.mounts;
+  }
+  /** At a name in the root, which needs no directory of that name: no disk is written to for it. Always there. */
+  provide(name: string, fs: FileSystem): void {
+    this.mounts.push({ path: `/${name}`, fs, covered: undefined });
+    this.provided.set(name, fs.root);
   }
   /** Over a directory, whose own files are out of sight meanwhile. */
   mount(path: string, fs: FileSystem): void {
@@ -70,7 +76,7 @@ export class MountTable {
     root.release();
     const what = `umount ${path}`;
     if (!mount) throw new XenError('EINVAL', `${what}: nothing is mounted there`);
-    if (!mount.covered) throw new XenError('EBUSY', `${what}: it is the root`);
+    if (!mount.covered) throw new XenError('EBUSY', `${what}: it is always there`);
     // What is mounted inside it has a directory of it in use.
     if (mount.fs.inUse) throw new XenError('EBUSY', `${what}: files are in use`);
     mount.fs.sync();
@@ -157,6 +163,8 @@ export class MountTable {
   }
   /** Of that name, or what is mounted over it. */
   private child(directory: Vnode, name: string): Vnode | undefined {
+    const provided = directory === this.root ? this.provided.get(name) : undefined;
+    if (provided) return provided.hold();
     const vnode = directory.lookup(name);
     const mount = vnode && this.byCovered.get(vnode);
     if (!mount) return vnode;

@@ -37,6 +37,8 @@ export class PageCache implements SectorDevice {
   /** Written to the disk, which has not been told to keep them yet. */
   private readonly unflushed = new Set<WriteKind>();
   private keepsOrder = false;
+  /** `inOrder` could not have it all in one sector. */
+  private twoSteps = false;
   private expected = -1;
   private ahead = AHEAD_MIN;
 
@@ -69,7 +71,10 @@ export class PageCache implements SectorDevice {
   }
 
   write(sector: number, from: Uint8Array, kind: WriteKind = 'data'): void {
-    if (this.keepsOrder && kind === 'directory' && this.otherDirectoryIsDirty(sector)) this.flush();
+    if (this.keepsOrder && kind === 'directory' && this.otherDirectoryIsDirty(sector)) {
+      this.flush();
+      this.twoSteps = true;
+    }
     const count = from.length / this.sectorSize;
     for (let done = 0; done < count; ) {
       const at = sector + done;
@@ -112,11 +117,15 @@ export class PageCache implements SectorDevice {
   writeTables(): void {
     this.writeOut('table');
   }
-  /** Directory sectors that `act` writes are on the medium in its order. */
+  /** Directory sectors that `act` writes are on the medium in its order, and, where they are several, when this returns. */
   inOrder<T>(act: () => T): T {
     this.keepsOrder = true;
+    this.twoSteps = false;
     try {
-      return act();
+      const result = act();
+      // A file has two names between the steps: that is to be short.
+      if (this.twoSteps) this.flush();
+      return result;
     } finally {
       this.keepsOrder = false;
     }

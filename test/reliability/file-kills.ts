@@ -22,8 +22,6 @@ const PROGRAM = fileURLToPath(new URL('file-guest.ts', import.meta.url));
 const IMAGE_BYTES = 8 << 20;
 /** A guest lives so long at most after its first sync, ms. */
 const LIFE_MS = 60;
-/** An image goes through so many kills before it is repaired. */
-const KILLS_PER_REPAIR = 5;
 const WITHIN_MS = 30_000;
 
 export class FileKills {
@@ -77,12 +75,10 @@ export class FileKills {
     }
     count(this.complaints, seen);
     this.repaired++;
-    const path = victim.run % KILLS_PER_REPAIR === 0 ? victim.image : `${victim.image}.copy`;
-    if (path !== victim.image) writeFileSync(path, readFileSync(victim.image));
-    fsck('-a', path);
-    const left = fsck('-n', path);
+    fsck('-a', victim.image);
+    const left = fsck('-n', victim.image);
     if (left !== '') this.lost.push(`${victim.name}: after fsck -a: ${left}`);
-    this.lost.push(...victim.compare('repaired', path));
+    this.lost.push(...victim.compare('repaired'));
   }
   report(): string {
     const found = [...this.complaints].sort((a, b) => b[1] - a[1]).map(([line, times]) => `  ${times} × ${line}`);
@@ -155,10 +151,10 @@ class Victim {
     return this.acked.has(this.run);
   }
 
-  compare(when: string, path = this.image): string[] {
+  compare(when: string): string[] {
     const where = `${this.name}, run ${this.run}, ${when}`;
     try {
-      const bytes = new Uint8Array(readFileSync(path));
+      const bytes = new Uint8Array(readFileSync(this.image));
       const volume = FatVolume.mount(new MemoryDisk(bytes), mountOptions);
       return [...this.acked].flatMap(([run, records]) => {
         // Guests remove those of long ago.

@@ -129,7 +129,7 @@ export class PowerCuts {
       for (const [i, [synced, newest]] of configs.entries()) {
         if (synced === 0) continue;
         // Both names may lead to the new one, and a repair leaves it to one of them.
-        const found = [`config ${i}`, `config ${i}.new`]
+        const found = [`etc/config ${i}`, `etc/config ${i}.new`]
           .filter(name => volume.exists(name))
           .map(name => volume.readFile(name));
         const right = (bytes: Uint8Array): boolean => {
@@ -179,10 +179,19 @@ export class PowerCuts {
     const state = this.configs[i];
     if (!state) return;
     const { volume } = this;
-    const { root } = volume;
-    volume.writeFile(`config ${i}.new`, config(i, state.newest + 1), true);
+    volume.mkdir('etc', true);
+    // Names come and go between, so that old and new are in different sectors at times.
+    const between = `etc/something with a long name, ${Math.floor(this.random() * 9)}`;
+    if (volume.exists(between)) volume.remove(between);
+    else volume.writeFile(between, new Uint8Array(700));
+    volume.writeFile(`etc/config ${i}.new`, config(i, state.newest + 1), true);
     state.newest++;
-    root.rename(`config ${i}.new`, root, `config ${i}`);
+    const etc = volume.root.lookup('etc');
+    try {
+      etc?.rename(`config ${i}.new`, etc, `config ${i}`);
+    } finally {
+      etc?.release();
+    }
     if (!sync) return;
     volume.sync();
     state.synced = state.newest;
