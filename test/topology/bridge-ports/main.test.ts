@@ -41,7 +41,10 @@ async function guest(host: number, name: string, address: string, more = '', pro
   const text = `name = "${name}"\nkernel = "${KERNEL}"\nramdisk = "${program}"\nmemory = 16\nvif = [ "bridge=xenbr0" ]
 cmdline = "ip=${address}:::255.255.255.0 ${more}"\n`;
   writeFileSync(join(dir, `${name}.cfg`), text);
-  expect(await on(host, 'create', `${name}.cfg`)).toMatchObject({ code: 0, stderr: '' });
+  expect(await on(host, 'create', `${name}.cfg`)).toMatchObject({
+    code: 0,
+    stderr: `Parsing config from ${name}.cfg\n`,
+  });
 }
 /** It answers from now on. */
 const answers = async (host: number, name: string, address: string): Promise<void> => {
