@@ -2,7 +2,7 @@
 import { messageOf, PAGE_SIZE, XenError } from '#pvbus';
 import { HostSocket } from './drivers/pvcallsfront/host-socket.ts';
 import { unpackArchive } from './fs/archive.ts';
-import type { FileSystem } from './fs/file-system.ts';
+import type { FileSystem, Vnode } from './fs/file-system.ts';
 import { MountTable } from './fs/mount-table.ts';
 import { P9FileSystem } from './fs/p9-file-system.ts';
 import { Tmpfs } from './fs/tmpfs.ts';
@@ -37,6 +37,11 @@ function memoryFileSystem({ vcpu, clock }: Kernel, name: string): Tmpfs {
   });
 }
 
+/** /dev is there on every root; on one in memory it is also listed. */
+function listDev(root: Vnode): void {
+  (root.lookup('dev') ?? root.create('dev', 'directory')).release();
+}
+
 /** The domain has no program, and a root that says what to run; or its command line does. */
 export function hasInit({ root, args }: Kernel): boolean {
   if (typeof args.init === 'string') return true;
@@ -47,6 +52,7 @@ export function hasInit({ root, args }: Kernel): boolean {
 export function makeUserland(kernel: Kernel, root?: FileSystem): Userland {
   const { clock, vcpu, log } = kernel;
   const fs = root ?? kernel.root ?? memoryFileSystem(kernel, 'rootfs');
+  if (fs instanceof Tmpfs) listDev(fs.root);
   kernel.userland = new Userland({
     clock,
     frames: vcpu.frames,

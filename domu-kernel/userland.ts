@@ -1,10 +1,10 @@
 // What a domain has that runs processes: their table, the terminal, the file systems, the programs of the kernel's own.
 import { type Clock, type FrameAllocator, type Log, XenError } from '#pvbus';
+import { DevFs } from './fs/dev-fs.ts';
 import type { FileSystem, Vnode } from './fs/file-system.ts';
 import type { MountTable } from './fs/mount-table.ts';
 import { type Routine, RoutineBody } from './process/body.ts';
 import { Exec } from './process/exec.ts';
-import { nullFile } from './process/null-file.ts';
 import type { OpenFile } from './process/open-file.ts';
 import { type ExitStatus, exitNumber, type Process } from './process/process.ts';
 import { Processes } from './process/processes.ts';
@@ -14,6 +14,7 @@ import { Wait } from './process/wait.ts';
 import { Shell } from './shell/shell.ts';
 import { utilities } from './shell/utilities.ts';
 import { FDFLAGS_APPEND } from './wasi/abi.ts';
+import { realtimeNs } from './wasi/clock.ts';
 import { Descriptor, FdTable } from './wasi/fd-table.ts';
 import type { WasiKernel } from './wasi/kernel.ts';
 import type { OpenSocket } from './wasi/open-socket.ts';
@@ -76,6 +77,8 @@ export class Userland {
     this.clock = clock;
     this.machine = machine;
     this.startedNs = clock.now();
+    const wallNs = () => realtimeNs(clock);
+    mounts.provide('dev', new DevFs({ random: into => parts.random(into), terminal: this.terminal, wallNs }));
     this.exec = new Exec({
       clock,
       frames,
@@ -95,14 +98,12 @@ export class Userland {
 
   // ---- files ----
 
-  /** For a redirection. Throws what the file system throws. */
-  open(path: string, mode: '<' | '>' | '>>'): OpenFile {
-    if (path === '/dev/null') return nullFile;
-    if (path === '/dev/tty' || path === '/dev/console') return this.terminal;
+  /** For a redirection; `stdio` is what /dev/stdin and the others are. Throws what the file system throws. */
+  open(path: string, mode: '<' | '>' | '>>', stdio?: Stdio): OpenFile {
     const vnode = mode === '<' ? this.mounts.find(path) : this.create(path);
     try {
       if (mode === '>') vnode.truncate(0);
-      return openVnode(vnode, mode === '>>' ? FDFLAGS_APPEND : 0);
+      return openVnode(vnode, mode === '>>' ? FDFLAGS_APPEND : 0, fd => stdio?.[fd as 0 | 1 | 2] ?? this.terminal);
     } catch (error) {
       vnode.release();
       throw error;

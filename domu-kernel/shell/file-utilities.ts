@@ -1,9 +1,11 @@
 // ls, cp, mv, rm, mkdir, rmdir, ln, touch.
 import { XenError } from '#pvbus';
+import type { DescriptorOf } from '../fs/dev-fs.ts';
 import type { FileType, Vnode } from '../fs/file-system.ts';
 import { link, makeDirectory, readlink, removeDirectory, removeFile, rename, symlink } from '../fs/path-operations.ts';
-import { attempt, type Waiting, writeText } from '../process/transfer.ts';
+import { attempt, readBytes, type Waiting, writeBytes, writeText } from '../process/transfer.ts';
 import { YIELD } from '../process/wait.ts';
+import { openVnode } from '../wasi/open-vnode.ts';
 import { baseName, fromCwd, joined } from './paths.ts';
 import type { Call, UtilityProgram } from './utilities.ts';
 
@@ -105,19 +107,25 @@ function* copy(call: Call, from: string, to: string, all: boolean, depth: number
   const entries = yield* attempt(() => withVnode(call, from, vnode => vnode.entries()));
   for (const { name } of entries) yield* copy(call, joined(from, name), joined(to, name), all, depth + 1);
 }
-function* copyFile({ system }: Call, from: string, to: string): Waiting<void> {
+function* copyFile({ system, io }: Call, from: string, to: string): Waiting<void> {
+  const own: DescriptorOf = fd => io[fd as 0 | 1 | 2];
   const source = yield* attempt(() => system.mounts.find(from));
   try {
     const target = yield* attempt(() => system.create(to));
     try {
       if (source === target) throw new XenError('EINVAL', `${from} and ${to} are the same file`);
       yield* attempt(() => target.truncate(0));
-      const chunk = new Uint8Array(CHUNK);
-      for (let at = 0; ; yield YIELD) {
-        const n = yield* attempt(() => source.read(at, chunk));
-        if (n === 0) return;
-        for (let done = 0; done < n; ) done += yield* attempt(() => target.write(at + done, chunk.subarray(done, n)));
-        at += n;
+      const input = openVnode(source.hold(), 0, own);
+      const output = openVnode(target.hold(), 0, own);
+      try {
+        const chunk = new Uint8Array(CHUNK);
+        for (let n = yield* readBytes(input, chunk); n > 0; n = yield* readBytes(input, chunk)) {
+          yield* writeBytes(output, chunk.subarray(0, n));
+          yield YIELD;
+        }
+      } finally {
+        input.release();
+        output.release();
       }
     } finally {
       target.release();

@@ -466,7 +466,7 @@ export class Shell implements Surroundings {
         stdio[fd] = from;
         continue;
       }
-      const file = yield* attempt(() => this.system.open(fromCwd(this.cwd, word), kind));
+      const file = yield* attempt(() => this.system.open(fromCwd(this.cwd, word), kind, stdio));
       opened.push(file);
       stdio[fd] = file;
     }

@@ -25,6 +25,7 @@ function* df({ system, io }: Call): Waiting<number> {
   let text = row('file system (KiB)', 'total', 'used', 'free').replace('\n', '  on\n');
   for (const { path, fs } of system.mounts.list()) {
     const { free, total } = yield* attempt(() => fs.space());
+    if (total === 0) continue;
     text += `${row(fs.name, kib(total), kib(total - free), kib(free)).trimEnd()}  ${path}\n`;
   }
   yield* writeText(io[1], text);

@@ -67,7 +67,7 @@ export function evaluateTest(args: readonly string[], find: (path: string) => Vn
       at++;
       return (first === '-z') === (operator === '');
     }
-    if (/^-[efdsLh]$/.test(first) && operator !== undefined) {
+    if (/^-[efdscLh]$/.test(first) && operator !== undefined) {
       at++;
       return isThere(first, operator, find);
     }
@@ -89,6 +89,7 @@ function isThere(what: string, path: string, find: (path: string) => Vnode | und
   try {
     if (what === '-f') return file.type === 'file';
     if (what === '-d') return file.type === 'directory';
+    if (what === '-c') return file.type === 'character';
     if (what === '-s') return file.attributes().size > 0;
     return what === '-e' || file.type === 'symlink';
   } finally {

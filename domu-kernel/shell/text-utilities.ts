@@ -18,7 +18,7 @@ export function* eachInput(
   for (const name of args) {
     if (name === '-') yield* use(io[0], '');
     else {
-      const file = yield* attempt(() => system.open(fromCwd(self.cwd, name), '<'));
+      const file = yield* attempt(() => system.open(fromCwd(self.cwd, name), '<', io));
       try {
         yield* use(file, name);
       } finally {
@@ -48,6 +48,7 @@ function* head(call: Call): Waiting<number> {
       const line = yield* readLine(file);
       if (line === undefined) return;
       yield* writeText(call.io[1], `${line}\n`);
+      yield YIELD;
     }
   });
   return 0;

@@ -30,7 +30,7 @@ import type { Descriptor } from './fd-table.ts';
 import { FILETYPE_OF, filetypeOf, storeOpenFilestat, timesOf } from './file-stat.ts';
 import type { WasiKernel } from './kernel.ts';
 import { at, bytesAt, storeU64, textBytes } from './memory.ts';
-import { FILE_FLAGS, OpenDirectory, OpenDiskFile } from './open-vnode.ts';
+import { FILE_FLAGS, OpenDirectory, OpenDiskFile, OpenVnode } from './open-vnode.ts';
 import { includes, rightsOf } from './rights.ts';
 
 export const descriptorOf = (process: Process, fd: number): Descriptor => process.fds.get(fd);
@@ -70,12 +70,22 @@ function sync({ file }: Descriptor, dataOnly: boolean): number {
   return 0;
 }
 
-function seekTo(file: OpenDiskFile, offset: number): void {
+type Seekable = Pick<OpenDiskFile, 'offset' | 'size'>;
+/** Of a device: wherever one goes, it is the beginning. */
+const NOWHERE: Seekable = {
+  get offset() {
+    return 0;
+  },
+  set offset(_) {},
+  size: () => 0,
+};
+const seekableOf = (file: OpenFile): Seekable => (file.kind === 'device' ? NOWHERE : diskFileOf(file, 'ESPIPE'));
+function seekTo(file: Seekable, offset: number): void {
   if (offset < 0) throw new XenError('EINVAL', `seek to ${offset}`);
   if (!Number.isSafeInteger(offset)) throw new XenError('EOVERFLOW', `seek to ${offset}`);
   file.offset = offset;
 }
-function seekBase(file: OpenDiskFile, whence: number): number {
+function seekBase(file: Seekable, whence: number): number {
   if (whence === WHENCE_SET) return 0;
   if (whence === WHENCE_CUR) return file.offset;
   if (whence === WHENCE_END) return file.size();
@@ -153,7 +163,7 @@ export const fdCalls = ({ clock }: Pick<WasiKernel, 'clock'>, { filestat }: Layo
   fd_filestat_set_times(process: Process, fd: number, atim: bigint, mtim: bigint, flags: number): number {
     const { file } = descriptorOf(process, fd).need(RIGHTS_FD_FILESTAT_SET_TIMES);
     const times = timesOf(clock, atim, mtim, flags);
-    if (file instanceof OpenDiskFile || file instanceof OpenDirectory) file.vnode.setTimes(times);
+    if (file instanceof OpenVnode) file.vnode.setTimes(times);
     return 0;
   },
   fd_prestat_get(process: Process, fd: number, result: number): number {
@@ -194,7 +204,7 @@ export const fdCalls = ({ clock }: Pick<WasiKernel, 'clock'>, { filestat }: Layo
   },
   fd_seek(process: Process, fd: number, delta: bigint, whence: number, result: number): number {
     const descriptor = descriptorOf(process, fd);
-    const file = diskFileOf(descriptor.file, 'ESPIPE');
+    const file = seekableOf(descriptor.file);
     const asks = whence === WHENCE_CUR && delta === 0n;
     if (!asks || !includes(descriptor.rights, RIGHTS_FD_TELL)) descriptor.need(RIGHTS_FD_SEEK);
     const resultAt = at(process, result, 8);
@@ -204,7 +214,7 @@ export const fdCalls = ({ clock }: Pick<WasiKernel, 'clock'>, { filestat }: Layo
   },
   fd_tell(process: Process, fd: number, result: number): number {
     const descriptor = descriptorOf(process, fd);
-    const file = diskFileOf(descriptor.file, 'ESPIPE');
+    const file = seekableOf(descriptor.file);
     // api.h: the right to seek is also that to tell.
     if (!includes(descriptor.rights, RIGHTS_FD_SEEK)) descriptor.need(RIGHTS_FD_TELL);
     storeU64(process.view, at(process, result, 8), file.offset);

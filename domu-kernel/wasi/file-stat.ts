@@ -17,7 +17,7 @@ import {
 } from './abi.ts';
 import { realtimeNs } from './clock.ts';
 import { u64 } from './memory.ts';
-import { OpenDirectory, OpenDiskFile } from './open-vnode.ts';
+import { OpenDiskFile, OpenVnode } from './open-vnode.ts';
 
 export const FILETYPE_OF: Readonly<Record<FileType, number>> = {
   file: FILETYPE_REGULAR_FILE,
@@ -31,7 +31,7 @@ const FILETYPE_OF_OPEN: Readonly<Record<OpenFile['kind'], number>> = {
   // api.h has no name for a pipe.
   pipe: FILETYPE_UNKNOWN,
   terminal: FILETYPE_CHARACTER_DEVICE,
-  null: FILETYPE_CHARACTER_DEVICE,
+  device: FILETYPE_CHARACTER_DEVICE,
   socket: FILETYPE_SOCKET_STREAM,
 };
 export const filetypeOf = (file: OpenFile): number =>
@@ -60,7 +60,7 @@ export function storeFilestat(view: DataView, base: number, vnode: Vnode, layout
 }
 /** Of what is open: device 0 has everything that is in no file system. */
 export function storeOpenFilestat(view: DataView, base: number, file: OpenFile, layout: Filestat): void {
-  if (file instanceof OpenDiskFile || file instanceof OpenDirectory) storeFilestat(view, base, file.vnode, layout);
+  if (file instanceof OpenVnode) storeFilestat(view, base, file.vnode, layout);
   else store(view, base, 0, filetypeOf(file), NOTHING, layout);
 }
 function store(

@@ -1,5 +1,6 @@
-// A file or directory of a file system that is open: what several descriptors, of several processes, may share.
+// A file, directory or device of a file system that is open: what several descriptors, of several processes, may share.
 import { XenError } from '#pvbus';
+import { type DescriptorOf, DeviceNode } from '../fs/dev-fs.ts';
 import type { DirectoryEntry, Vnode } from '../fs/file-system.ts';
 import type { OpenFile } from '../process/open-file.ts';
 import { FDFLAGS_APPEND, FDFLAGS_DSYNC, FDFLAGS_RSYNC, FDFLAGS_SYNC } from './abi.ts';
@@ -7,7 +8,7 @@ import { FDFLAGS_APPEND, FDFLAGS_DSYNC, FDFLAGS_RSYNC, FDFLAGS_SYNC } from './ab
 /** The flags that are the open file's; NONBLOCK is the descriptor's, since nothing here makes anybody wait. */
 export const FILE_FLAGS = FDFLAGS_APPEND | FDFLAGS_DSYNC | FDFLAGS_RSYNC | FDFLAGS_SYNC;
 
-abstract class OpenVnode {
+export abstract class OpenVnode {
   readonly vnode: Vnode;
   /** FILE_FLAGS of api.h's fdflags. */
   flags = 0;
@@ -93,6 +94,37 @@ export class OpenDirectory extends OpenVnode implements OpenFile {
   }
 }
 
-/** An OpenFile for what is there; `flags` as in FILE_FLAGS. Takes over the use of `vnode`. */
-export const openVnode = (vnode: Vnode, flags = 0): OpenDiskFile | OpenDirectory =>
-  vnode.type === 'directory' ? new OpenDirectory(vnode) : new OpenDiskFile(vnode, flags);
+export class OpenDevice extends OpenVnode implements OpenFile {
+  readonly kind = 'device';
+
+  read(into: Uint8Array): number {
+    return this.vnode.read(0, into);
+  }
+  write(from: Uint8Array): number {
+    return this.vnode.write(0, from);
+  }
+  readable(): number {
+    return 1;
+  }
+  writable(): number {
+    return 65536;
+  }
+}
+
+const none: DescriptorOf = fd => {
+  throw new XenError('EBADF', `descriptor ${fd} of nobody`);
+};
+
+/**
+ * An OpenFile for what is there; `flags` as in FILE_FLAGS, `own` are the descriptors of who opens it. Takes over the use of
+ * `vnode`, unless it throws.
+ */
+export function openVnode(vnode: Vnode, flags = 0, own = none): OpenFile {
+  if (vnode.type === 'directory') return new OpenDirectory(vnode);
+  if (!(vnode instanceof DeviceNode)) return new OpenDiskFile(vnode, flags);
+  const file = vnode.standsFor(own);
+  if (!file) return new OpenDevice(vnode);
+  file.retain();
+  vnode.release();
+  return file;
+}

@@ -3,6 +3,7 @@ import { XenError } from '#pvbus';
 import type { Vnode } from '../fs/file-system.ts';
 import type { Located } from '../fs/mount-table.ts';
 import { link, makeDirectory, readlink, removeDirectory, removeFile, rename, symlink } from '../fs/path-operations.ts';
+import type { OpenFile } from '../process/open-file.ts';
 import type { Process } from '../process/process.ts';
 import {
   FDFLAGS_DSYNC,
@@ -198,9 +199,15 @@ export const pathCalls = ({ clock, mounts }: Pick<WasiKernel, 'clock' | 'mounts'
     const exclusive = oflags & OFLAGS_CREAT && oflags & OFLAGS_EXCL;
     const follow = exclusive ? 'never' : followOf(dirflags);
     const located = mounts.locate(where.path, { follow, beneath: where.beneath });
-    let file: ReturnType<typeof openVnode>;
+    let file: OpenFile;
     try {
-      file = openVnode(found(located, { oflags, rights }, where.path), fdflags);
+      const vnode = found(located, { oflags, rights }, where.path);
+      try {
+        file = openVnode(vnode, fdflags, own => fds.get(own).file);
+      } catch (error) {
+        vnode.release();
+        throw error;
+      }
     } finally {
       located.release();
     }

@@ -75,7 +75,8 @@ export const RIGHTS_OF: Readonly<Record<OpenFile['kind'], number>> = {
   pipe: STREAM,
   // wasi-libc's isatty: a character device without seek and tell.
   terminal: STREAM,
-  null: STREAM,
+  // It has seek and tell, as in Linux: else it would be a terminal.
+  device: STREAM | RIGHTS_FD_SEEK | RIGHTS_FD_TELL | RIGHTS_FD_FILESTAT_SET_TIMES,
   socket: STREAM | RIGHTS_SOCK_SHUTDOWN | RIGHTS_SOCK_ACCEPT,
 };
 
