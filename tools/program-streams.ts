@@ -77,7 +77,7 @@ export class ProgramStreams {
     const { stdin } = this.#io;
     for (const server of this.#servers) server.close();
     for (const socket of this.#open) socket.destroy();
-    stdin.pause();
-    stdin.unref?.();
+    // Whoever has the other end open does not keep us.
+    stdin.destroy?.();
   }
 }

@@ -12,6 +12,7 @@ import { hostileRows } from './rows-hostile.ts';
 import { idleRows } from './rows-idle.ts';
 import { nbdRows } from './rows-nbd.ts';
 import { netRows } from './rows-net.ts';
+import { programRows } from './rows-programs.ts';
 import { schedulerTable } from './rows-scheduler.ts';
 import { tcpRows } from './rows-tcp.ts';
 import { traceTable } from './rows-trace.ts';
@@ -37,6 +38,7 @@ const GROUPS: Record<string, (host: BenchHost) => Promise<Row[] | string>> = {
   net: netRows,
   tcp: tcpRows,
   create: createRows,
+  programs: programRows,
   idle: idleRows,
   hostile: hostileRows,
   scheduler: schedulerTable,

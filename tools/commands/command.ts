@@ -10,6 +10,7 @@ export interface XlIo {
     setRawMode?(raw: boolean): unknown;
     ref?(): unknown;
     unref?(): unknown;
+    destroy?(): unknown;
   };
   readonly stdout: NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number };
   readonly stderr: NodeJS.WritableStream;

@@ -1,0 +1,192 @@
+// Programs nobody here wrote, each in a domain of its own by `xl run`: they compute, read and write files, and what they
+// leave on a disk is what the host's own programs find there.
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { HostRig } from '../support/host-rig.ts';
+import { eventually } from '../support/processes.ts';
+import { lua } from '../support/programs/lua.ts';
+import { python } from '../support/programs/python.ts';
+import { quickjs } from '../support/programs/quickjs.ts';
+import { sqlite } from '../support/programs/sqlite.ts';
+import { orSkip } from '../support/programs/unavailable.ts';
+import { PROGRAM_CACHE, XlRun, xlRun } from '../support/programs/xl-run.ts';
+import { compileWasi } from '../support/wasi-cc.ts';
+
+const BUILD_MS = 240_000;
+const BUILT = { timeout: BUILD_MS };
+const echo = () => compileWasi(fileURLToPath(new URL('../support/programs/c/echo.c', import.meta.url)));
+
+let dir: string;
+let host: HostRig;
+beforeAll(async () => {
+  process.env.XDG_CACHE_HOME = PROGRAM_CACHE;
+  dir = mkdtempSync(join(tmpdir(), 'xenolith-programs-in-'));
+  host = await HostRig.start();
+});
+afterAll(async () => {
+  await host?.stop();
+  rmSync(dir, { recursive: true, force: true });
+});
+const run = (args: readonly string[], stdin = '') => xlRun(host.runDir, args, stdin);
+/** A disk with an empty FAT file system. */
+function fatImage(name: string, mib: number): string {
+  const image = join(dir, name);
+  writeFileSync(image, '');
+  truncateSync(image, mib << 20);
+  execFileSync('mkfs.vfat', [image], { stdio: 'ignore' });
+  return image;
+}
+/** The host's own check of it, then a file of it. */
+function fileOf(image: string, name: string): string {
+  execFileSync('fsck.vfat', ['-n', image], { stdio: 'ignore' });
+  execFileSync('mcopy', ['-n', '-i', image, `::${name}`, dir]);
+  return join(dir, name);
+}
+
+test(
+  'SQLite puts 100,000 rows into a database on a FAT disk, which the host finds sound and whole',
+  BUILT,
+  async context => {
+    const program = await orSkip(context, sqlite);
+    const image = fatImage('sqlite.img', 32);
+    const sql = [
+      'create table t(a integer primary key, b text);',
+      'with recursive n(x) as (select 1 union all select x + 1 from n where x < 100000)',
+      'insert into t select x, hex(randomblob(8)) from n; create index i on t(b);',
+      'pragma integrity_check; select count(*), min(length(b)) from t;',
+    ];
+    const done = await run(['--disk', image, program, '/mnt/rows.db', sql.join(' ')]);
+    expect(done).toEqual({ stdout: 'ok\n100000|16\n', stderr: '', code: 0 });
+    const found = execFileSync('sqlite3', [fileOf(image, 'rows.db'), 'pragma integrity_check; select sum(a) from t']);
+    expect(found.toString()).toBe('ok\n5000050000\n');
+  },
+);
+
+test('CPython reads and writes files with its library, and exits with its code', BUILT, async () => {
+  const image = fatImage('python.img', 8);
+  const script = [
+    'import json, os, sys, hashlib',
+    "json.dump({'rows': list(range(1000))}, open('/mnt/rows.json', 'w'))",
+    "rows = json.load(open('/mnt/rows.json'))['rows']",
+    "os.makedirs('/mnt/a/b'); open('/mnt/a/b/c.txt', 'w').write('deep')",
+    'print(sum(rows), sorted(os.listdir("/mnt")), sys.stdin.read(), hashlib.sha256(b"x").hexdigest()[:8])',
+    'print("to stderr", file=sys.stderr)',
+    'sys.exit(5)',
+  ];
+  const done = await run(['-m', '512', '--disk', image, await python(), '-c', script.join('\n')], 'typed');
+  expect(done).toEqual({ stdout: "499500 ['a', 'rows.json'] typed 2d711642\n", stderr: 'to stderr\n', code: 5 });
+  expect(JSON.parse(execFileSync('cat', [fileOf(image, 'rows.json')]).toString()).rows).toHaveLength(1000);
+});
+
+test('QuickJS waits for timers, catches the end of its stack, reads and writes files', BUILT, async context => {
+  const program = await orSkip(context, quickjs);
+  const image = fatImage('quickjs.img', 8);
+  const script = [
+    "const f = std.open('/mnt/q.json', 'w'); f.puts(JSON.stringify({ a: [1, /x+/.exec('axx')[0]] })); f.close();",
+    "print(std.loadFile('/mnt/q.json'));",
+    'const deep = () => deep(); try { deep(); } catch (error) { print(error.message); }',
+    "os.setTimeout(() => { print('later'); std.exit(3); }, 10);",
+  ];
+  const done = await run(['--disk', image, program, '--std', '--stack-size', '32k', '-e', script.join('\n')]);
+  expect(done).toEqual({ stdout: '{"a":[1,"xx"]}\nstack overflow\nlater\n', stderr: '', code: 3 });
+  expect(execFileSync('cat', [fileOf(image, 'q.json')]).toString()).toBe('{"a":[1,"xx"]}');
+});
+
+test('Lua throws and catches, switches coroutines, and runs a script that it finds on a disk', BUILT, async context => {
+  const program = await orSkip(context, lua);
+  const image = fatImage('lua.img', 8);
+  const script = join(dir, 'script.lua');
+  writeFileSync(
+    script,
+    `local ok, why = pcall(error, "thrown")
+     local numbers = coroutine.wrap(function() for i = 1, 3 do coroutine.yield(i) end end)
+     local f = assert(io.open("/mnt/lua.txt", "w")); f:write(why, "\\n"); f:close()
+     for line in io.lines("/mnt/lua.txt") do print(line, numbers(), numbers(), numbers()) end
+     os.rename("/mnt/lua.txt", "/mnt/renamed.txt"); os.exit(9)`,
+  );
+  execFileSync('mcopy', ['-i', image, script, '::']);
+  const done = await run(['--disk', image, program, '/mnt/script.lua']);
+  expect(done).toEqual({ stdout: 'thrown\t1\t2\t3\n', stderr: '', code: 9 });
+  expect(execFileSync('cat', [fileOf(image, 'renamed.txt')]).toString()).toBe('thrown\n');
+});
+
+test("arguments, environment and streams are the program's own, byte for byte", BUILT, async context => {
+  const program = await orSkip(context, echo);
+  const bytes = randomBytes(1_000_000);
+  const done = await new XlRun(host.runDir, ['-e', 'A=b c', program, '', 'two words', '-v'], bytes).ended;
+  const front = `${program.replace(/.*\/|\.wasm$/g, '')}\n\ntwo words\n-v\nA=b c\n`;
+  expect(done.stdout.subarray(0, front.length).toString()).toBe(front);
+  expect(done.stdout.subarray(front.length).equals(bytes)).toBe(true);
+  expect(done).toMatchObject({ stderr: '1000000 bytes\n', code: 7 });
+});
+
+test('an archive is a root file system with a shell, and programs beside one another', BUILT, async context => {
+  const program = await orSkip(context, echo);
+  const tree = join(dir, 'tree');
+  execFileSync('sh', [
+    '-c',
+    `mkdir -p ${tree}/bin && cp ${program} ${tree}/bin/echoes && tar -C ${tree} -czf ${dir}/root.tgz .`,
+  ]);
+  const script = 'mkdir /tmp; echo one | echoes two; echoes < /dev/null > /tmp/x; echo $?; cat /tmp/x';
+  const done = await run([join(dir, 'root.tgz'), 'sh', '-c', script]);
+  const [first, second] = ['echoes\ntwo\nA=(null)\none\n', 'echoes\nA=(null)\n'];
+  expect(done).toEqual({ stdout: `${first}7\n${second}`, stderr: '4 bytes\n0 bytes\n', code: 0 });
+});
+
+test('what there is no program for exits with 127, what is none with 126, as docker does', async () => {
+  writeFileSync(join(dir, 'none.wasm'), 'x');
+  expect(await run([join(dir, 'missing.wasm')])).toMatchObject({
+    code: 127,
+    stderr: expect.stringContaining('does not exist'),
+  });
+  expect(await run([join(dir, 'none.wasm')])).toMatchObject({ code: 126 });
+  expect(await run(['--disk', '/nonexistent.img', join(dir, 'none.wasm')])).toMatchObject({ code: 125 });
+});
+
+test(
+  '^C is SIGINT for the program, SIGTERM ends the domain, and so does the end of xl by SIGKILL',
+  BUILT,
+  async context => {
+    const program = await orSkip(context, echo);
+    const started = async (name: string): Promise<XlRun> => {
+      const running = new XlRun(host.runDir, ['--name', name, program], null);
+      await eventually('it runs', () => running.stdout.includes('A='));
+      return running;
+    };
+    const gone = (name: string) =>
+      eventually(`${name} is gone`, async () => (await host.domains()).every(domain => domain.name !== name));
+    const interrupted = await started('interrupted');
+    interrupted.kill('SIGINT');
+    expect(await interrupted.ended).toMatchObject({ code: 130 });
+    await gone('interrupted');
+    const terminated = await started('terminated');
+    terminated.kill('SIGTERM');
+    expect(await terminated.ended).toMatchObject({ code: 143 });
+    await gone('terminated');
+    const killed = await started('killed');
+    killed.kill('SIGKILL');
+    expect(await killed.ended).toMatchObject({ signal: 'SIGKILL' });
+    await gone('killed');
+  },
+);
+
+test('without a host one runs for the program alone, and nothing is left of it', BUILT, async context => {
+  const program = await orSkip(context, echo);
+  const own = join(dir, 'tmp');
+  execFileSync('mkdir', [own]);
+  const before = process.env.TMPDIR;
+  process.env.TMPDIR = own;
+  try {
+    expect(await xlRun(join(dir, 'no-host'), [program], 'x')).toMatchObject({ code: 7, stderr: '1 bytes\n' });
+  } finally {
+    if (before === undefined) delete process.env.TMPDIR;
+    else process.env.TMPDIR = before;
+  }
+  expect(readdirSync(own)).toEqual([]);
+  expect(existsSync(join(dir, 'no-host'))).toBe(false);
+});
