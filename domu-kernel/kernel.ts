@@ -66,6 +66,13 @@ const WRITE_BACK_MS = 1000;
 /** How long a dying guest waits for its last words to be read. */
 const LAST_WORDS_NS = 200e6;
 
+const drawn = new Uint32Array(2);
+/** 53 bits that nobody can tell from those before: sequence numbers, ports and ids of the network hang on them. */
+function unguessable(): number {
+  crypto.getRandomValues(drawn);
+  return (drawn[0]! * 2 ** 21 + (drawn[1]! >>> 11)) / 2 ** 53;
+}
+
 export type ShutdownHook = () => unknown;
 
 const earlier = (a: number | undefined, b: number | undefined): number | undefined =>
@@ -109,7 +116,7 @@ export class Kernel implements Blocking {
   private ending = false;
 
   /** The part of start of day that waits for nobody. */
-  constructor({ vcpu, fatFs, clock, random = Math.random, block }: KernelOptions) {
+  constructor({ vcpu, fatFs, clock, random = unguessable, block }: KernelOptions) {
     this.vcpu = vcpu;
     this.fatFs = fatFs;
     this.sleep = block ?? (deadline => vcpu.block(deadline));
