@@ -59,6 +59,10 @@ export class ConsoleConnection {
     });
   }
 
+  /** What the domain says is not wanted; but it is read, so that the console can end. */
+  ignore(): void {
+    this.#socket.resume();
+  }
   /** As if it were typed. */
   send(bytes: Uint8Array): void {
     this.#socket.write(bytes);

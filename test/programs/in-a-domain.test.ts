@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { HostRig } from '../support/host-rig.ts';
+import { eventually } from '../support/processes.ts';
 import { lua } from '../support/programs/lua.ts';
 import { python } from '../support/programs/python.ts';
 import { quickjs } from '../support/programs/quickjs.ts';
@@ -146,6 +147,33 @@ test('what there is no program for exits with 127, what is none with 126, as doc
   expect(await run([join(dir, 'none.wasm')])).toMatchObject({ code: 126 });
   expect(await run(['--disk', '/nonexistent.img', join(dir, 'none.wasm')])).toMatchObject({ code: 125 });
 });
+
+test(
+  '^C is SIGINT for the program, SIGTERM ends the domain, and so does the end of xl by SIGKILL',
+  BUILT,
+  async context => {
+    const program = await orSkip(context, echo);
+    const started = async (name: string): Promise<XlRun> => {
+      const running = new XlRun(host.runDir, ['--name', name, program], null);
+      await eventually('it runs', () => running.stdout.includes('A='));
+      return running;
+    };
+    const gone = (name: string) =>
+      eventually(`${name} is gone`, async () => (await host.domains()).every(domain => domain.name !== name));
+    const interrupted = await started('interrupted');
+    interrupted.kill('SIGINT');
+    expect(await interrupted.ended).toMatchObject({ code: 130 });
+    await gone('interrupted');
+    const terminated = await started('terminated');
+    terminated.kill('SIGTERM');
+    expect(await terminated.ended).toMatchObject({ code: 143 });
+    await gone('terminated');
+    const killed = await started('killed');
+    killed.kill('SIGKILL');
+    expect(await killed.ended).toMatchObject({ signal: 'SIGKILL' });
+    await gone('killed');
+  },
+);
 
 test('without a host one runs for the program alone, and nothing is left of it', BUILT, async context => {
   const program = await orSkip(context, echo);

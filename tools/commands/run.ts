@@ -29,11 +29,12 @@ export const run: RunCommand = async (args, context) => {
     { name: 'vcpus', as: 'vcpus', value: true },
     { name: 'disk', as: 'd', value: true },
     { name: 'mount', as: 'mount', value: true },
+    { name: 'volume', as: 'v', value: true },
     { name: 'env', as: 'e', value: true },
     { name: 'workdir', as: 'w', value: true },
     { name: 'publish', as: 'p', value: true },
   ];
-  const line = commandLine(args, context, 'm:d:e:w:p:', long, 1);
+  const line = commandLine(args, context, 'm:d:v:e:w:p:', long, 1);
   if (typeof line === 'number') return line === 0 ? 0 : FAILED;
   try {
     return await new Run(asked(line, context), context).run();
@@ -57,7 +58,7 @@ function asked(line: CommandLine, { io, conf }: CommandContext): ProgramDomain {
   const options = {
     ...{ file: file!, args, name: line.value('name'), memory: line.value('m'), vcpus: line.value('vcpus') },
     ...{ disks: line.values('d'), mounts: line.values('mount'), env: line.values('e'), cwd: line.value('w') },
-    ...{ publish: line.values('p'), term: isTerminal(io) ? io.env.TERM : undefined },
+    ...{ volumes: line.values('v'), publish: line.values('p'), term: isTerminal(io) ? io.env.TERM : undefined },
   };
   try {
     return programDomain(options, { cwd: io.cwd, random: io.random, warn: () => {}, conf });
@@ -145,6 +146,7 @@ class Run {
     const console = await ConsoleConnection.open(path);
     this.#console = console;
     const attached = terminal ? console.run(io) : undefined;
+    if (!terminal) console.ignore();
     const ended = client.call('runEnd', { domid });
     await client.call('unpause', { domid });
     const end = await Promise.race([ended, this.#stop(), ...(attached ? [left(attached)] : [])]);

@@ -22,6 +22,9 @@ export interface ConsoleClientsOptions {
   readonly past: Uint8Array;
 }
 
+/** How long a client has to read the last of it. */
+const LAST_READ_MS = 1000;
+
 interface Client {
   readonly socket: Socket;
   /** Typed bytes that did not fit yet. */
@@ -81,9 +84,15 @@ export class ConsoleClients {
 
   /** Clients see the end of the stream once they have read everything. */
   async close(): Promise<void> {
-    for (const { socket } of this.#clients) socket.end();
+    const clients = [...this.#clients];
     this.#clients.clear();
+    for (const { socket } of clients) socket.end();
+    // A domain's end does not wait for a client that reads nothing, such as one that was stopped.
+    const late = setTimeout(() => {
+      for (const { socket } of clients) socket.destroy();
+    }, LAST_READ_MS);
     await new Promise<void>(resolve => this.#server.close(() => resolve()));
+    clearTimeout(late);
   }
 
   #attach(socket: Socket): void {

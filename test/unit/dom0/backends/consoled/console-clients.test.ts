@@ -71,6 +71,17 @@ describe('the clients of a console', () => {
     await eventually('the other reads on', () => b.got() === '12');
   });
 
+  it('are not waited for when they read nothing: the console ends all the same', async () => {
+    const { clients } = await serve();
+    const socket = connect(path); // nobody reads from it, as of a tool that was stopped
+    open.sockets.push(socket);
+    await once(socket, 'connect');
+    await eventually('it is attached', () => clients.count === 1);
+    clients.write(Buffer.alloc(SCROLLBACK_BYTES));
+    await clients.close();
+    expect(clients.count).toBe(0);
+  });
+
   it('type to the guest; what it does not take waits in order', async () => {
     const room = { bytes: 5 };
     const { clients, typed } = await serve(room);
