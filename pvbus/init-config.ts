@@ -3,17 +3,20 @@
 // program has ended, its exit status (128 and the signal's number for one that was killed) goes to data/exit-code, and
 // the domain powers off.
 import { XenError } from './errors.ts';
-import { integer, listOf, mapOf, nullable, record, type Shaped, text } from './message-shape.ts';
+import { flag, integer, listOf, mapOf, nullable, record, type Shaped, text } from './message-shape.ts';
 
 export const INIT_CONFIG_PATH = '/etc/init.json';
 /** Bytes of the file, at most. */
 export const MAX_INIT_CONFIG = 1 << 20;
 
 const word = text(1 << 17);
-/** A disk of the guest that init mounts before the program runs; failing that, the program does not run (exit 125). */
+/** A disk of the guest, or a shared folder, that init mounts before the program runs; failing that, the program does not run (exit 125). */
 export const initMount = record({
-  /** As the guest calls it: xvda. */
+  /** As the guest calls it: xvda; of a folder its tag. */
   disk: text(64),
+  /** `9p` for a folder; null: what the disk has. */
+  type: nullable(text(16)),
+  readOnly: nullable(flag),
   /** Absolute; made when it is not there. */
   path: text(1024),
 });

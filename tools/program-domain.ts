@@ -1,7 +1,7 @@
 // The domain of `xl run`: its config, and what its root file system runs first, from the command line.
 
 import { basename, resolve } from 'node:path';
-import { type DomainConfig, type InitConfig, threadFile } from '#pvbus';
+import { type DomainConfig, type InitConfig, type InitMount, type P9Config, threadFile } from '#pvbus';
 import { readConfig } from './config/read-config.ts';
 import { ConfigError } from './config/settings.ts';
 import type { ValidateOptions } from './config/validate.ts';
@@ -16,6 +16,8 @@ export interface ProgramOptions {
   readonly disks: readonly string[];
   /** Where they are mounted, in the order of the disks; the rest has names of its own. */
   readonly mounts: readonly string[];
+  /** HOST:GUEST[:ro] */
+  readonly volumes: readonly string[];
   readonly env: readonly string[];
   readonly cwd: string | undefined;
   readonly publish: readonly string[];
@@ -30,6 +32,8 @@ export interface ProgramDomain {
 
 const KERNEL = threadFile('domu-kernel', new URL('.', import.meta.url).href).pathname;
 const MEMORY_MIB = '256';
+/** As many folders as a domain can share. */
+const MAX_VOLUMES = 16;
 const FORMATS = ['raw', 'qcow', 'qcow2', 'vhd', 'qed'];
 
 /** Throws ConfigError. */
@@ -40,6 +44,8 @@ export function programDomain(asked: ProgramOptions, options: ValidateOptions): 
   const name = asked.name ?? `run-${Buffer.from(options.random(6)).toString('hex')}`;
   const vcpus = number('vcpus', asked.vcpus ?? '1');
   const disks = asked.disks.map(diskOf);
+  const volumes = asked.volumes.map((text, i) => volumeOf(text, i, options.cwd));
+  if (volumes.length > MAX_VOLUMES) throw new ConfigError(`--volume: at most ${MAX_VOLUMES}`);
   const lines = [
     `name=${quoted(name)}`,
     `kernel=${quoted(KERNEL)}`,
@@ -59,8 +65,14 @@ export function programDomain(asked: ProgramOptions, options: ValidateOptions): 
     ...Object.fromEntries(asked.env.map(variable)),
   };
   const argv = isProgram ? [own, ...args] : args.length > 0 ? [...args] : ['sh'];
-  const mounts = disks.map(({ disk }, i) => ({ disk, path: mountPoint(asked.mounts[i], i) }));
-  return { config, program: { argv, env, cwd: asked.cwd ?? null, mounts, stdio: null } };
+  const ofDisks = disks.map(({ disk }, i): InitMount => {
+    return { disk, path: mountPoint(asked.mounts[i], i), type: null, readOnly: false };
+  });
+  const mounts = [...ofDisks, ...volumes.map(({ mount }) => mount)];
+  return {
+    config: { ...config, p9: volumes.map(({ folder }) => folder) },
+    program: { argv, env, cwd: asked.cwd ?? null, mounts, stdio: null },
+  };
 }
 
 function diskOf(text: string, i: number): { spec: string; disk: string } {
@@ -70,6 +82,18 @@ function diskOf(text: string, i: number): { spec: string; disk: string } {
     throw new ConfigError(`--disk ${text}: the format is none of ${FORMATS.join(', ')}`);
   const disk = `xvd${String.fromCharCode(97 + i)}`;
   return { spec: `format=${format ?? 'raw'},vdev=${disk},access=rw,target=${file}`, disk };
+}
+function volumeOf(text: string, i: number, cwd: string): { folder: P9Config; mount: InitMount } {
+  const [, host, path, how] = /^(.+?):(\/[^:]*)(?::(ro|rw))?$/s.exec(text) ?? [];
+  if (host === undefined || path === undefined)
+    throw new ConfigError(`--volume ${text}: not HOST:GUEST or HOST:GUEST:ro, where GUEST is an absolute path`);
+  if (path.split('/').every(name => name === '' || name === '.'))
+    throw new ConfigError(`--volume ${text}: the root is the program's`);
+  const tag = `volume${i}`;
+  return {
+    folder: { devid: i, backend: null, tag, path: resolve(cwd, host), security_model: 'none' },
+    mount: { disk: tag, path, type: '9p', readOnly: how === 'ro' },
+  };
 }
 function mountPoint(path: string | undefined, i: number): string {
   if (path === undefined) return i === 0 ? '/mnt' : `/mnt${i + 1}`;

@@ -1,5 +1,13 @@
 // The first process: starts what the root file system or the command line says, has orphans, and ends with its code.
-import { INIT_CONFIG_PATH, type InitConfig, MAX_INIT_CONFIG, messageOf, parseInitConfig, XenError } from '#pvbus';
+import {
+  INIT_CONFIG_PATH,
+  type InitConfig,
+  type InitMount,
+  MAX_INIT_CONFIG,
+  messageOf,
+  parseInitConfig,
+  XenError,
+} from '#pvbus';
 import { makeDirectory } from '../fs/path-operations.ts';
 import { NOT_FOUND } from '../process/exec.ts';
 import { exitNumber, type Process } from '../process/process.ts';
@@ -61,19 +69,28 @@ export class Init {
     }
   }
   *#configured(config: InitConfig): Waiting<number> {
-    for (const { disk, path } of config.mounts ?? []) yield* this.#mount(disk, path);
-    if (!config.stdio) return yield* this.#program(config);
+    if (!config.stdio) return yield* this.#mounted(config);
     const { stdin, stdout, stderr } = config.stdio;
     const opened: OpenSocket[] = [];
     try {
       for (const port of [stdin, stdout, stderr]) opened.push(yield* this.#connected(port));
       const [input, output, errors] = opened as [OpenSocket, OpenSocket, OpenSocket]; // as many as there are ports
-      const code = yield* this.#program(config, [input, output, errors]);
+      const code = yield* this.#mounted(config, [input, output, errors]);
       for (const stream of [output, errors]) yield* this.#delivered(stream);
       return code;
     } finally {
       for (const stream of opened) stream.release();
     }
+  }
+  *#mounted(config: InitConfig, streams?: Stdio): Waiting<number> {
+    try {
+      for (const mount of config.mounts ?? []) yield* this.#mount(mount);
+    } catch (error) {
+      if (!(error instanceof XenError)) throw error;
+      yield* writeText(streams?.[2] ?? this.#system.terminal, `init: ${messageOf(error)}\n`);
+      return NOT_STARTED;
+    }
+    return yield* this.#program(config, streams);
   }
   *#connected(port: number): Waiting<OpenSocket> {
     const stream = this.#system.machine.hostSocket();
@@ -102,7 +119,7 @@ export class Init {
       if (!(error instanceof XenError)) throw error;
     }
   }
-  *#mount(disk: string, path: string): Waiting<void> {
+  *#mount({ disk, path, type, readOnly }: InitMount): Waiting<void> {
     const { mounts, machine } = this.#system;
     const names = path.split('/').filter(Boolean);
     for (let n = 1; n <= names.length; n++) {
@@ -113,7 +130,7 @@ export class Init {
         if (!(error instanceof XenError) || error.code !== 'EEXIST') throw error;
       }
     }
-    yield* attempt(() => mounts.mount(path, machine.fileSystem(undefined, disk, false)));
+    yield* attempt(() => mounts.mount(path, machine.fileSystem(type ?? undefined, disk, readOnly ?? false)));
   }
 
   /** Starts it with the terminal or `streams`, and waits for it; whoever else becomes a child of this is only reaped. */

@@ -535,6 +535,8 @@ Exit code 1 when a domain needs --recreate.`,
 -d FILE[,FORMAT], --disk=FILE[,FORMAT]
                         A disk image with a file system, mounted at /mnt (the next ones at /mnt2, /mnt3 ...).
 --mount=DIR             Where the last --disk before it is mounted instead.
+-v HOST:GUEST[:ro], --volume=HOST:GUEST[:ro]
+                        A folder of the host, mounted at GUEST; :ro read-only.
 -e NAME=VALUE, --env=NAME=VALUE
                         Of the program's environment.
 -w DIR, --workdir=DIR   Where it starts, / by default.

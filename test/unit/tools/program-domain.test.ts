@@ -5,7 +5,7 @@ import { type ProgramOptions, programDomain } from '../../../tools/program-domai
 
 const NOTHING: ProgramOptions = {
   ...{ file: 'hello.wasm', args: [], name: undefined, memory: undefined, vcpus: undefined, disks: [], mounts: [] },
-  ...{ env: [], cwd: undefined, publish: [], term: undefined },
+  ...{ volumes: [], env: [], cwd: undefined, publish: [], term: undefined },
 };
 const made = (asked: Partial<ProgramOptions>) =>
   programDomain(
@@ -38,8 +38,22 @@ test('disks are mounted at /mnt, /mnt2 and so on, or where --mount says', () => 
     ['/b.qcow2', 'xvdb', 'qcow2'],
   ]);
   expect(program.mounts).toEqual([
-    { disk: 'xvda', path: '/data' },
-    { disk: 'xvdb', path: '/mnt2' },
+    { disk: 'xvda', path: '/data', type: null, readOnly: false },
+    { disk: 'xvdb', path: '/mnt2', type: null, readOnly: false },
+  ]);
+});
+
+test('volumes are shared folders, mounted after the disks', () => {
+  const { config, program } = made({ disks: ['a.img'], volumes: ['in, here:/in:ro', '/a:b:/out', '..:/w/x:rw'] });
+  expect(config.p9.map(({ devid, tag, path }) => [devid, tag, path])).toEqual([
+    [0, 'volume0', '/work/in, here'],
+    [1, 'volume1', '/a:b'],
+    [2, 'volume2', '/'],
+  ]);
+  expect(program.mounts?.slice(1)).toEqual([
+    { disk: 'volume0', path: '/in', type: '9p', readOnly: true },
+    { disk: 'volume1', path: '/out', type: '9p', readOnly: false },
+    { disk: 'volume2', path: '/w/x', type: '9p', readOnly: false },
   ]);
 });
 
@@ -61,6 +75,12 @@ test.each([
   [{ disks: [',raw'] }, '--disk ,raw: no file'],
   [{ disks: ['a.img,vmdk'] }, '--disk a.img,vmdk: the format is none of'],
   [{ disks: ['a.img'], mounts: ['data'] }, '--mount data: no absolute path'],
+  [{ volumes: ['data'] }, '--volume data: not HOST:GUEST'],
+  [{ volumes: ['data:mnt'] }, '--volume data:mnt: not HOST:GUEST'],
+  [{ volumes: [':/mnt'] }, '--volume :/mnt: not HOST:GUEST'],
+  [{ volumes: ['data:/mnt:rx'] }, '--volume data:/mnt:rx: not HOST:GUEST'],
+  [{ volumes: ['data://.'] }, "--volume data://.: the root is the program's"],
+  [{ volumes: Array(17).fill('data:/mnt') }, '--volume: at most 16'],
   [{ env: ['=x'] }, '--env =x: not NAME=VALUE'],
   [{ publish: ['80'] }, '--publish 80: not HOST:GUEST'],
   [{ file: 'a"b.wasm' }, 'no quotes'],
