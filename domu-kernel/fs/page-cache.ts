@@ -211,19 +211,19 @@ export class PageCache implements SectorDevice {
     const most = Math.min(n === this.expected ? wanted + this.ahead : wanted, RUN / PAGE, last - n);
     let count = 1;
     if (!held) while (count < most && !this.pages.has(n + count)) count++;
-    this.fetch(n, count);
     this.expected = n + count;
-    const page = this.pages.get(n);
-    if (!page) throw new Error(`page ${n} is not there`);
-    return page;
+    return this.fetch(n, count);
   }
-  private fetch(first: number, count: number): void {
+  /** The first of them. Where all others are dirty, it may be out of the cache again. */
+  private fetch(first: number, count: number): Page {
     const { perPage, sectorSize } = this;
     const sector = first * perPage;
     const bytes = new Uint8Array(Math.min(count * perPage, this.sectors - sector) * sectorSize);
     this.device.read(sector, bytes);
+    const wanted = this.pages.get(first) ?? this.add(first);
+    wanted.touched = true;
     for (let i = 0; i < count; i++) {
-      const page = this.pages.get(first + i) ?? this.add(first + i);
+      const page = i === 0 ? wanted : (this.pages.get(first + i) ?? this.add(first + i));
       const there = Math.min(perPage, this.sectors - (first + i) * perPage);
       for (let s = 0; s < there; s++) {
         // invariant: a sector that is valid may be newer than the disk's.
@@ -233,8 +233,7 @@ export class PageCache implements SectorDevice {
       }
       page.valid |= maskOf(0, there);
     }
-    const page = this.pages.get(first);
-    if (page) page.touched = true;
+    return wanted;
   }
   private add(n: number): Page {
     this.evict();
