@@ -2,7 +2,7 @@
 import { clock, console, type Disk, disks, system } from 'xenolith';
 
 const BLOCK = 8;
-const ROUNDS = 30;
+const ROUNDS = 10;
 
 function use(disk: Disk): string {
   if (disk.readOnly) return `${disk.name} is read-only, ${disk.sectors} sectors`;
