@@ -67,13 +67,13 @@ export class ActiveSocket {
     if (n > 0) {
       if (!stream.writable) return false;
       this.send(n);
-      return true;
     }
-    if (error === 0 || !stream.connected) return false;
-    // Our feature-half-close: the frontend says that it has written its last.
+    if (error === 0 || !stream.connected) return n > 0;
+    // Our feature-half-close: the frontend says that it has written its last. That may come together with the bytes
+    // before it, and is not told again.
     this.outEnded = true;
     stream.end();
-    return false;
+    return n > 0;
   }
   private send(n: number): void {
     const bytes = new Uint8Array(n);

@@ -97,6 +97,18 @@ describe('a guest that listens', () => {
     expect(text(await rig.run(got))).toBe('after your end');
   });
 
+  it('ends its side also when the backend sees that together with the last bytes', async () => {
+    const { listener, port } = await listening();
+    const socket = await dial(port);
+    const connection = await rig.run(listener.accept());
+    const heard = readAll(socket);
+    // order: the rig runs nothing between the two.
+    connection.give(Buffer.from('last words'));
+    await connection.end();
+    expect(text(await rig.run(heard))).toBe('last words');
+    await rig.run(connection.close());
+  });
+
   it('delivers what it wrote before it closed', async () => {
     const { listener, port } = await listening();
     const socket = await dial(port);
