@@ -1,5 +1,5 @@
 // The program of a domain, from its text to its end.
-import { isArchive } from './fs/archive.ts';
+import { isArchive } from '#pvbus';
 import { GUEST_GLOBALS, guestGlobals } from './globals.ts';
 import { guestApi, type Xenolith } from './guest-api/api.ts';
 import type { Kernel } from './kernel.ts';

@@ -1,36 +1,21 @@
 // untrusted: unpacking an archive into a file system. Whatever it holds, nothing is made outside of the given directory,
 // and nothing that it does not have the bytes for.
-import { XenError } from '#pvbus';
-import { type ArchiveEntry, refuse } from './archive-entry.ts';
-import { isCpio, readCpio } from './cpio.ts';
+import { type ArchiveEntry, archiveEntries, unusableArchive, XenError } from '#pvbus';
 import type { Vnode } from './file-system.ts';
-import { isTar, readTar } from './tar.ts';
 
-const MAX_PATH = 4096;
-
-export const isArchive = (bytes: Uint8Array): boolean => isCpio(bytes) || isTar(bytes);
-
-/** How many entries there were. EINVAL with the reason when it is refused; what came before that stays. */
-export function unpackArchive(archive: Uint8Array, root: Vnode): number {
+/** EINVAL with the reason when it is refused; what came before that stays. */
+export function unpackArchive(archive: Uint8Array, root: Vnode): void {
   const unpacking = new Unpacking(root);
-  const entries = isCpio(archive) ? readCpio(archive) : readTar(archive);
-  let count = 0;
   try {
-    for (const entry of entries) {
-      unpacking.add(entry);
-      count++;
-    }
+    for (const entry of archiveEntries(archive)) unpacking.add(entry);
     unpacking.finish();
   } finally {
     unpacking.release();
   }
-  return count;
 }
 
 class Unpacking {
   private readonly root: Vnode;
-  /** Files that have several names in a cpio archive. */
-  private readonly inodes = new Map<string, Vnode>();
   /** Set last: what comes into a directory changes its time. */
   private readonly directoryTimes = new Map<Vnode, bigint>();
 
@@ -39,18 +24,10 @@ class Unpacking {
   }
 
   add(entry: ArchiveEntry): void {
-    const names = namesOf(entry.path);
-    const name = names.pop();
-    if (entry.type === 'device') return;
-    if (name === undefined) {
-      // The root itself, as './'.
-      if (entry.type === 'directory') this.keepTime(this.root.hold(), entry.mtimeNs);
-      else throw refuse(`'${entry.path}' is no name for a file`);
-      return;
-    }
-    const directory = this.directory(entry.path, names);
+    const { directory, name } = this.parentOf(entry.path);
     try {
-      this.put(directory, name, entry);
+      if (name === '') this.keepTime(directory.hold(), entry);
+      else this.put(directory, name, entry);
     } catch (error) {
       if (error instanceof XenError && error.code !== 'EINVAL') {
         throw new XenError(error.code, `unpacking ${entry.path}: ${error.message}`, error);
@@ -64,63 +41,60 @@ class Unpacking {
     for (const [directory, mtimeNs] of this.directoryTimes) directory.setTimes({ mtimeNs });
   }
   release(): void {
-    for (const vnode of this.inodes.values()) vnode.release();
     for (const vnode of this.directoryTimes.keys()) vnode.release();
   }
 
   private put(directory: Vnode, name: string, entry: ArchiveEntry): void {
-    const { type, path } = entry;
+    const { type, path, data } = entry;
     const there = directory.lookup(name);
     there?.release();
+    if (there && (there.type === 'directory') !== (type === 'directory'))
+      throw unusableArchive(`${path} is a ${type} and a ${there.type}`);
     if (type === 'directory') {
-      if (there && there.type !== 'directory') throw refuse(`${path} is a directory and a ${there.type}`);
-      const made = there ? there.hold() : directory.create(name, 'directory');
-      this.keepTime(made, entry.mtimeNs);
+      this.keepTime(there ? there.hold() : directory.create(name, type), entry);
       return;
     }
-    if (there?.type === 'directory') throw refuse(`${path} is a ${type} and a directory`);
-    const first = entry.inode === undefined ? undefined : this.inodes.get(entry.inode);
-    const linked = type === 'link' ? this.linked(entry) : first?.hold();
-    try {
-      // A name that comes twice is what came last, as when tar extracts it.
-      if (linked && linked === there) return;
-      if (there) directory.unlink(name);
-      if (linked) {
+    if (type === 'link') {
+      const linked = this.linked(entry);
+      try {
+        if (linked === there) return;
+        if (there) directory.unlink(name);
         directory.link(name, linked);
-        if (type === 'file' && entry.data.length > 0) fill(linked, entry);
-        return;
+      } finally {
+        linked.release();
       }
-    } finally {
-      linked?.release();
+      return;
     }
+    // A name that comes twice is what came last, as when tar extracts it.
+    if (there) directory.unlink(name);
     if (type === 'symlink') {
       directory.symlink(name, entry.target).release();
       return;
     }
-    const file = directory.create(name, 'file');
+    const file = directory.create(name, type);
     try {
-      fill(file, entry);
-      if (entry.inode !== undefined) this.inodes.set(entry.inode, file.hold());
+      if (file.write(0, data) < data.length) throw new XenError('ENOSPC', 'there is no room for it');
+      file.setTimes({ mtimeNs: mtimeNsOf(entry) });
     } finally {
       file.release();
     }
   }
-  /** What a tar's link is a name for: a file that came before. */
+  /** What a link is a name for: a file that came before. */
   private linked({ path, target }: ArchiveEntry): Vnode {
-    const names = namesOf(target);
-    const name = names.pop();
-    const directory = this.directory(target, names);
+    const { directory, name } = this.parentOf(target);
     try {
-      const file = name === undefined ? undefined : directory.lookup(name);
+      const file = name === '' ? undefined : directory.lookup(name);
       if (file && file.type !== 'directory') return file;
       file?.release();
-      throw refuse(`${path} is a link to ${target}, which is not before it`);
+      throw unusableArchive(`${path} is a link to ${target}, which is not before it`);
     } finally {
       directory.release();
     }
   }
-  /** Directories that the archive does not list are made. */
-  private directory(path: string, names: readonly string[]): Vnode {
+  /** Directories that the archive does not list are made. The root is the `` in itself. */
+  private parentOf(path: string): { directory: Vnode; name: string } {
+    const names = path.split('/');
+    const last = names.pop() ?? '';
     let directory = this.root.hold();
     for (const name of names) {
       const next: Vnode = directory.lookup(name) ?? directory.create(name, 'directory');
@@ -128,25 +102,14 @@ class Unpacking {
       directory = next;
       if (next.type === 'directory') continue;
       next.release();
-      throw refuse(`${path} leads through ${name}, which is a ${next.type}`);
+      throw unusableArchive(`${path} leads through ${name}, which is a ${next.type}`);
     }
-    return directory;
+    return { directory, name: last };
   }
-  private keepTime(directory: Vnode, mtimeNs: bigint): void {
+  private keepTime(directory: Vnode, entry: ArchiveEntry): void {
     if (this.directoryTimes.has(directory)) directory.release();
-    this.directoryTimes.set(directory, mtimeNs);
+    this.directoryTimes.set(directory, mtimeNsOf(entry));
   }
 }
 
-function fill(file: Vnode, { data, mtimeNs }: ArchiveEntry): void {
-  if (file.write(0, data) < data.length) throw new XenError('ENOSPC', 'there is no room for it');
-  file.setTimes({ mtimeNs });
-}
-function namesOf(path: string): string[] {
-  if (path.startsWith('/')) throw refuse(`'${shortened(path)}' is an absolute name`);
-  if (Buffer.byteLength(path) > MAX_PATH) throw refuse(`a name of ${path.length} characters`);
-  const names = path.split('/').filter(name => name !== '' && name !== '.');
-  if (names.includes('..')) throw refuse(`'${shortened(path)}' leads out of the archive`);
-  return names;
-}
-const shortened = (path: string): string => (path.length > 80 ? `${path.slice(0, 80)}…` : path);
+const mtimeNsOf = ({ mtime }: ArchiveEntry): bigint => BigInt(mtime) * 1_000_000_000n;

@@ -4,7 +4,7 @@ import type { ArchiveEntry } from './entry.ts';
 import { isTar, tarEntries } from './tar.ts';
 
 export { cpioArchive } from './cpio.ts';
-export type { ArchiveEntry } from './entry.ts';
+export { type ArchiveEntry, unusableArchive } from './entry.ts';
 
 export const isArchive = (bytes: Uint8Array): boolean => isCpio(bytes) || isTar(bytes);
 

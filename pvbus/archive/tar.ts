@@ -1,101 +1,108 @@
 // tar: ustar, GNU's long names, and what pax headers say of path, link and size. Blocks of 512 bytes.
-import { type ArchiveEntry, damaged, MAX_ENTRIES, MAX_PATH, NO_DATA, safePath, within } from './entry.ts';
+import { type ArchiveEntry, checkedEntry, damaged, latin1, MAX_ENTRIES, pathOf, within } from './entry.ts';
 
 const BLOCK = 512;
-const decoder = new TextDecoder();
+/** Of a header that describes the next: nobody says more of a file. */
+const MAX_EXTENDED = 1 << 16;
+/** '0' to '7'. */
+const TYPES = ['file', 'link', 'symlink', 'device', 'device', 'directory', 'device', 'file'] as const;
 
-export function isTar(bytes: Uint8Array): boolean {
-  return bytes.length >= BLOCK && decoder.decode(bytes.subarray(257, 262)) === 'ustar' && sumFits(bytes, 0);
+/** What an extended header says of the entry that follows. */
+interface Extended {
+  readonly path?: string;
+  readonly linkpath?: string;
+  readonly size?: number;
 }
+
+export const isTar = (bytes: Uint8Array): boolean =>
+  bytes.length >= BLOCK && bytes[0] !== 0 && latin1(bytes.subarray(257, 262)) === 'ustar' && sumFits(bytes);
 
 /** untrusted: `bytes` may be anything. Throws EINVAL with where it is damaged. */
 export function* tarEntries(bytes: Uint8Array): Generator<ArchiveEntry> {
-  let next: Readonly<Record<string, string>> = {};
+  let extended: Extended = {};
   let count = 0;
-  for (let at = 0; at < bytes.length; ) {
-    const header = within(bytes, at, BLOCK, 'tar');
+  for (let at = 0; ; ) {
+    const header = within(bytes, at, BLOCK);
     if (header.every(byte => byte === 0)) return; // the end: two of them
-    if (!sumFits(bytes, at)) throw damaged('tar', at, 'no header');
-    if (++count > MAX_ENTRIES) throw damaged('tar', at, `more than ${MAX_ENTRIES} entries`);
-    const type = String.fromCharCode(header[156]!);
-    const said = next.size === undefined ? number(header, 124, 12, at) : Number(next.size);
-    if (!Number.isSafeInteger(said) || said < 0) throw damaged('tar', at, 'a size that is none');
-    const data = within(bytes, at + BLOCK, said, 'tar');
     const from = at;
-    at += BLOCK + Math.ceil(said / BLOCK) * BLOCK;
-    // What describes the entry that follows.
-    if (type === 'L' || type === 'K') {
-      if (said > MAX_PATH + 1) throw damaged('tar', from, `a path of ${said} bytes`);
-      next = { ...next, [type === 'L' ? 'path' : 'linkpath']: untilNul(data) };
+    if (!sumFits(header)) throw damaged(from, 'the header is damaged');
+    if (++count > MAX_ENTRIES) throw damaged(from, `more than ${MAX_ENTRIES} entries`);
+    const type = String.fromCharCode(header[156] || 0x30);
+    const said = TYPES[type.charCodeAt(0) - 0x30];
+    const size = extended.size ?? number(header, 124, 12, from);
+    // Of links, directories and devices the size is of something else.
+    const data = within(bytes, from + BLOCK, said === undefined || said === 'file' ? size : 0);
+    at += BLOCK + Math.ceil(data.length / BLOCK) * BLOCK;
+    if ('xgLK'.includes(type)) {
+      extended = { ...extended, ...extendedBy(type, data, from) };
       continue;
     }
-    if (type === 'x') {
-      next = { ...next, ...paxRecords(data, from) };
-      continue;
-    }
-    if (type === 'g') continue; // of the archive, such as the commit it was made of
-    const prefix = text(header, 345, 155);
-    const plain = text(header, 0, 100);
-    const name = next.path ?? (prefix === '' || !isUstar(header) ? plain : `${prefix}/${plain}`);
-    const target = next.linkpath ?? text(header, 157, 100);
-    next = {};
-    const path = safePath(name);
-    if (path === undefined) throw damaged('tar', from, `an entry is called ${JSON.stringify(name.slice(0, 100))}`);
-    const common = { path, mode: number(header, 100, 8, from) & 0o7777, mtime: number(header, 136, 12, from) };
-    if (type === '5' || (name.endsWith('/') && (type === '0' || type === '\0')))
-      yield { ...common, type: 'directory', data: NO_DATA, target: '' };
-    else if (type === '2') yield { ...common, type: 'symlink', data: NO_DATA, target };
-    else if (type === '1') {
-      const to = safePath(target);
-      if (to === undefined) throw damaged('tar', from, `a link to ${JSON.stringify(target.slice(0, 100))}`);
-      yield { ...common, type: 'link', data: NO_DATA, target: to };
-    } else if (type === '0' || type === '\0' || type === '7') yield { ...common, type: 'file', data, target: '' };
-    // Devices and pipes have no meaning here.
+    const path = extended.path ?? nameOf(header, from);
+    if (said === undefined) throw damaged(from, `${path} is of type '${type}', which is not supported`);
+    const target = extended.linkpath ?? field(header, 157, 100, from);
+    const mode = number(header, 100, 8, from);
+    const mtime = number(header, 136, 12, from);
+    const isDirectory = said === 'file' && path.endsWith('/');
+    const entry = checkedEntry(from, isDirectory ? 'directory' : said, { path, mode, mtime, data, target });
+    if (entry !== undefined) yield entry;
+    extended = {};
   }
 }
 
-const isUstar = (header: Uint8Array): boolean => decoder.decode(header.subarray(257, 263)) === 'ustar\0';
+function extendedBy(type: string, data: Uint8Array, at: number): Extended {
+  if (data.length > MAX_EXTENDED) throw damaged(at, `a header of ${data.length} bytes`);
+  if (type === 'x') return paxRecords(data, at);
+  if (type === 'g') return {}; // of the archive, such as the commit it was made of
+  return { [type === 'L' ? 'path' : 'linkpath']: pathOf(data, at) };
+}
+/** ustar splits long names; in GNU's format those bytes are something else. */
+function nameOf(header: Uint8Array, at: number): string {
+  const name = field(header, 0, 100, at);
+  const prefix = latin1(header.subarray(257, 264)) === 'ustar\x000' ? field(header, 345, 155, at) : '';
+  return prefix === '' ? name : `${prefix}/${name}`;
+}
+const field = (header: Uint8Array, from: number, length: number, at: number): string =>
+  pathOf(header.subarray(from, from + length), at);
 
 /** The header's sum, counted as if its own field were spaces. */
-function sumFits(bytes: Uint8Array, at: number): boolean {
+function sumFits(header: Uint8Array): boolean {
   let sum = 8 * 32;
-  for (let i = 0; i < BLOCK; i++) if (i < 148 || i >= 156) sum += bytes[at + i]!;
-  return Number.parseInt(text(bytes.subarray(at, at + BLOCK), 148, 8), 8) === sum;
+  for (let i = 0; i < BLOCK; i++) if (i < 148 || i >= 156) sum += header[i]!;
+  return octal(header.subarray(148, 156)) === sum;
+}
+/** NaN: it is no number. */
+const octal = (bytes: Uint8Array): number => Number(`0o0${latin1(bytes).replace(/^ +|[\0 ]+$/g, '')}`);
+/** Octal digits, or, with the first bit set and the next not, which is a negative number's, a big-endian number. */
+function number(header: Uint8Array, from: number, length: number, at: number): number {
+  const bytes = header.subarray(from, from + length);
+  const isBinary = bytes[0]! >> 6 === 2;
+  const value = isBinary ? bytes.reduce((sum, byte, i) => sum * 256 + (i === 0 ? byte & 0x3f : byte), 0) : octal(bytes);
+  return checkedNumber(value, at);
+}
+function checkedNumber(value: number, at: number): number {
+  if (!Number.isSafeInteger(value)) throw damaged(at, 'a number that is none');
+  return value;
 }
 
-function text(header: Uint8Array, at: number, length: number): string {
-  return untilNul(header.subarray(at, at + length));
-}
-function untilNul(bytes: Uint8Array): string {
-  const end = bytes.indexOf(0);
-  return decoder.decode(end < 0 ? bytes : bytes.subarray(0, end));
-}
-/** Octal digits, or, with the first bit set, a big-endian number. */
-function number(header: Uint8Array, at: number, length: number, entry: number): number {
-  if ((header[at]! & 0x80) !== 0) {
-    let value = header[at]! & 0x7f;
-    for (let i = 1; i < length; i++) value = value * 256 + header[at + i]!;
-    return value;
-  }
-  const digits = text(header, at, length).trim();
-  if (digits === '') return 0;
-  if (!/^[0-7]+$/.test(digits)) throw damaged('tar', entry, 'a number that is none');
-  return Number.parseInt(digits, 8);
-}
-
-/** `LENGTH KEY=VALUE\n`, each. */
-function paxRecords(data: Uint8Array, entry: number): Record<string, string> {
-  const found: Record<string, string> = {};
-  for (let at = 0; at < data.length; ) {
-    const space = data.indexOf(0x20, at);
-    const length = space < 0 || space - at > 8 ? 0 : Number(decoder.decode(data.subarray(at, space)));
-    if (!Number.isSafeInteger(length) || length < space - at + 3 || at + length > data.length)
-      throw damaged('tar', entry, 'a pax header that is none');
-    const record = decoder.decode(data.subarray(space + 1, at + length - 1));
-    const equals = record.indexOf('=');
-    const key = record.slice(0, equals);
-    if (['path', 'linkpath', 'size'].includes(key)) found[key] = record.slice(equals + 1);
-    at += length;
+/** `LENGTH KEY=VALUE\n`, each; LENGTH counts all of it. */
+function paxRecords(data: Uint8Array, at: number): Extended {
+  const found: { -readonly [K in keyof Extended]: Extended[K] } = {};
+  for (let from = 0; from < data.length; ) {
+    const digits = /^[1-9][0-9]{0,5}(?= )/.exec(latin1(data.subarray(from, from + 7)))?.[0] ?? '';
+    const length = Number(digits);
+    if (length < digits.length + 3 || from + length > data.length) throw damaged(at, 'a pax header that is none');
+    const record = data.subarray(from + digits.length + 1, from + length - 1);
+    from += length;
+    const [start, key] = /^(path|linkpath|size)=|^GNU\.sparse\./.exec(latin1(record.subarray(0, 11))) ?? [];
+    if (start === undefined) continue;
+    const value = record.subarray(start.length);
+    if (key === 'size') {
+      const text = latin1(value.subarray(0, 16));
+      found.size = checkedNumber(/^[0-9]{1,15}$/.test(text) ? Number(text) : Number.NaN, at);
+    } else if (key === 'path' || key === 'linkpath') {
+      if (value.includes(0)) throw damaged(at, 'a path with a NUL');
+      found[key] = pathOf(value, at);
+    } else throw damaged(at, 'a sparse file, which is not supported');
   }
   return found;
 }
