@@ -32,6 +32,19 @@ export class NbdRig extends BlkRig {
     }) as Promise<unknown>;
     this.opened.catch(() => {});
   }
+  /** The disk's server has said what it is. */
+  async settled(): Promise<void> {
+    let opened = false;
+    const done = (): void => {
+      opened = true;
+    };
+    this.opened?.then(done, done);
+    while (!opened) {
+      this.step();
+      await Promise.resolve(); // the worker goes on in promises
+    }
+    await this.opened;
+  }
   override connect(ring: RingEnd, image: Pick<ImageFile, 'sizeBytes'>, options: ConnectOptions = {}): string {
     const connection = {
       ...{ key: `dom${ring.domid}`, label: `vbd 51712 of dom${ring.domid}`, frontendDomid: ring.domid },

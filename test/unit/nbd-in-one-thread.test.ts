@@ -39,8 +39,7 @@ async function begin(seed: number, options: PlayOptions & { persistent?: boolean
   const guest = rig.guest();
   const key = `dom${guest.guest.domid}`;
   rig.open(key);
-  while (rig.nbd.step() === 'progress' || server.step(pick) === 'progress');
-  await rig.opened;
+  await rig.settled();
   guest.connect({ sizeBytes: SIZE } as never, options);
   return { pick, model, server, rig, guest };
 }
@@ -159,11 +158,10 @@ describe('a disk over NBD', () => {
   );
 
   it('has requests wait for a server, and fails them when that takes longer than configured', async () => {
-    const { rig, guest, server, pick } = await begin(11);
+    const { rig, guest, server } = await begin(11);
     const key = guest.key!;
     rig.open(key, 'nbd+unix:///?socket=/play&reconnect=5');
-    while (rig.nbd.step() === 'progress' || server.step(pick) === 'progress');
-    await rig.opened;
+    await rig.settled();
     guest.key = rig.connect(guest.setup(), { sizeBytes: SIZE });
     guest.worker.resume();
     server.crash();
