@@ -10,6 +10,7 @@ const long = 'int64_t';
 const f = {
   memfd_create: libc.func(`int memfd_create(const char *name, unsigned int flags)`),
   ftruncate: libc.func(`int ftruncate(int fd, ${long} length)`),
+  utimensat: libc.func(`int utimensat(int dirfd, const char *path, const int64_t *times, int flags)`),
   fallocate: libc.func(`int fallocate(int fd, int mode, ${long} offset, ${long} length)`),
   fcntl: libc.func(`int fcntl(int fd, int op, ${long} arg)`),
   mmap: libc.func(`intptr_t mmap(intptr_t addr, size_t len, int prot, int flags, int fd, ${long} off)`),
@@ -167,6 +168,13 @@ export const unmap = (address: number, bytes: number): void => void check('munma
 /** Give the pages of a range of a file back; it reads as zero afterwards. */
 export const punchHole = (fd: number, offset: number, bytes: number): void =>
   void check('fallocate', f.fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, bytes));
+const AT_FDCWD = -100;
+const NS_PER_S = 1_000_000_000n;
+/** utimensat(2) of what an absolute path leads to, ns since 1970; throws SystemCallError. */
+export function setFileTimes(path: string, atimeNs: bigint, mtimeNs: bigint): void {
+  const times = new BigInt64Array([atimeNs / NS_PER_S, atimeNs % NS_PER_S, mtimeNs / NS_PER_S, mtimeNs % NS_PER_S]);
+  check('utimensat', f.utimensat(AT_FDCWD, path, times, 0));
+}
 /** fallocate(2); throws SystemCallError. */
 export const fallocate = (fd: number, mode: number, offset: number, bytes: number): void =>
   void check('fallocate', f.fallocate(fd, mode, offset, bytes));

@@ -74,7 +74,7 @@ export const kinds: readonly Kind[] = [
     links: false,
     foldsCase: false,
     bounded: false,
-    mtimeUnitNs: 1000n,
+    mtimeUnitNs: 1n,
   },
   {
     name: 'an archive',

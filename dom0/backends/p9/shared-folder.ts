@@ -16,9 +16,8 @@ import {
   symlinkSync,
   truncateSync,
   unlinkSync,
-  utimesSync,
 } from 'node:fs';
-import { XenError } from '#pvbus';
+import { setFileTimes, XenError } from '#pvbus';
 
 const { O_NOFOLLOW, O_DIRECTORY, O_CREAT, O_EXCL, O_NONBLOCK, S_IFMT, S_IFREG, S_IFDIR, S_IFLNK } = constants;
 /** Linux: fcntl.h. A descriptor that names a file and opens nothing. */
@@ -117,19 +116,15 @@ export class SharedFile {
     if (this.kind !== 'file') throw new XenError('EINVAL', 'it is no plain file');
     truncateSync(byDescriptor(this.fd), size);
   }
-  /** Kept to the microsecond. */
   setTimes(atimeNs: bigint, mtimeNs: bigint): void {
     this.changeable();
-    utimesSync(byDescriptor(this.fd), seconds(atimeNs), seconds(mtimeNs));
+    setFileTimes(byDescriptor(this.fd), atimeNs, mtimeNs);
   }
   private changeable(): void {
     if (this.kind !== 'file' && this.kind !== 'directory')
       throw new XenError('EPERM', 'only files and directories change');
   }
 }
-
-/** Node cuts what it is given to microseconds, and a number of seconds may be a little less than what is meant. */
-const seconds = (ns: bigint): number => Number((ns / 1000n) * 1000n + 500n) / 1e9;
 
 function kindOf({ mode }: BigIntStats): SharedFile['kind'] {
   const type = Number(mode) & S_IFMT;
