@@ -110,12 +110,8 @@ describe('two hosts', () => {
     const { stdout } = await on(0, 'domid', 'asks');
     const path = `/local/domain/0/backend/vif/${stdout.trim()}/1`;
     const read = async (key: string): Promise<string> => (await on(0, 'store', 'read', `${path}/${key}`)).stdout.trim();
-    expect(await Promise.all(['bridge', 'rate', 'mtu', 'state'].map(read))).toEqual([
-      'xenbr0.10:20',
-      '20000,20000',
-      '1400',
-      '4',
-    ]);
+    await eventually('it is connected', async () => (await read('state')) === '4');
+    expect(await Promise.all(['bridge', 'rate', 'mtu'].map(read))).toEqual(['xenbr0.10:20', '20000,20000', '1400']);
     expect(await on(0, 'network-detach', 'asks', '1')).toEqual(fine);
     const { code, stderr } = await on(0, 'network-attach', 'asks', 'bridge=xenbr0.4095');
     expect(code).not.toBe(0);
