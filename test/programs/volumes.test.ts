@@ -34,10 +34,10 @@ afterAll(async () => {
 
 test('a program reads a file of a folder and writes one; nothing leads out of it', BUILT, async context => {
   const program = await orSkip(context, folder);
-  const run = (...args: string[]) => xlRun(host.runDir, ['-v', `${shared}:/work/shared`, program, ...args]);
+  const run = (...args: string[]) => xlRun(host.runDir, ['-v', `${shared}:/srv/shared`, program, ...args]);
   const names = ['file', 'below/inside', '../outside', '../../outside', 'relative', 'absolute', '../../dev/null'];
-  const read = await run('read', ...names.map(name => `/work/shared/${name}`));
-  expect(read.stdout.replaceAll('/work/shared/', '')).toBe(
+  const read = await run('read', ...names.map(name => `/srv/shared/${name}`));
+  expect(read.stdout.replaceAll('/srv/shared/', '')).toBe(
     [
       ...['of the host', 'of the host', '../outside: No such file or directory'],
       ...['../../outside: No such file or directory', 'relative: No such file or directory'],
@@ -45,7 +45,7 @@ test('a program reads a file of a folder and writes one; nothing leads out of it
     ].join('\n'),
   );
   expect(read).toMatchObject({ stderr: '', code: 4 });
-  expect(await run('write', '/work/shared/below/made', 'by the guest')).toEqual({ stdout: '', stderr: '', code: 0 });
+  expect(await run('write', '/srv/shared/below/made', 'by the guest')).toEqual({ stdout: '', stderr: '', code: 0 });
   expect(readFileSync(join(shared, 'below', 'made'), 'utf8')).toBe('by the guest');
 });
 

@@ -18,15 +18,15 @@ import { commandLine, eventually } from '../../support/processes.ts';
 import { xl } from '../../support/xl.ts';
 import { KERNEL } from '../lifecycle/host.ts';
 
-const SCRIPT = `mount -t 9p work /work
-cat /work/question
-echo fine > /work/answer
-mkdir /work/made
-mv /work/answer /work/made/answer
-cat /work/out || echo nothing outside
-ls /work
-until test -e /work/go; do sleep 0.05; done
-echo again > /work/made/again
+const SCRIPT = `mount -t 9p work /folder
+cat /folder/question
+echo fine > /folder/answer
+mkdir /folder/made
+mv /folder/answer /folder/made/answer
+cat /folder/out || echo nothing outside
+ls /folder
+until test -e /folder/go; do sleep 0.05; done
+echo again > /folder/made/again
 mount -t 9p work /other -o ro
 echo no > /other/no || echo read-only
 sync
@@ -45,7 +45,7 @@ const config = (name: string, p9: string): string => {
 
 beforeAll(async () => {
   const root = join(dir, 'root');
-  for (const folder of ['etc', 'work', 'other']) mkdirSync(join(root, folder), { recursive: true });
+  for (const folder of ['etc', 'folder', 'other']) mkdirSync(join(root, folder), { recursive: true });
   writeFileSync(join(root, 'etc/rc'), SCRIPT);
   execFileSync('tar', ['-cf', join(dir, 'root.tar'), '-C', root, '.']);
   mkdirSync(shared);
