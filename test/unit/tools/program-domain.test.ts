@@ -10,12 +10,12 @@ const NOTHING: ProgramOptions = {
 const made = (asked: Partial<ProgramOptions>) =>
   programDomain(
     { ...NOTHING, ...asked },
-    { cwd: '/work', random: bytes => new Uint8Array(bytes).fill(0xab), warn: () => {}, conf: DEFAULT_XL_CONF },
+    { cwd: '/home/me', random: bytes => new Uint8Array(bytes).fill(0xab), warn: () => {}, conf: DEFAULT_XL_CONF },
   );
 
 test('a program alone: its own name first, a domain of 256 MiB, a name nobody else has', () => {
   const { config, program } = made({ args: ['-v', 'two words'] });
-  expect(config).toMatchObject({ name: 'run-abababababab', memory: 256, vcpus: 1, ramdisk: '/work/hello.wasm' });
+  expect(config).toMatchObject({ name: 'run-abababababab', memory: 256, vcpus: 1, ramdisk: '/home/me/hello.wasm' });
   expect(config.on_crash).toBe('destroy');
   expect(program).toEqual({
     argv: ['hello', '-v', 'two words'],
@@ -34,7 +34,7 @@ test('of an archive the first argument is the program, or else a shell', () => {
 test('disks are mounted at /mnt, /mnt2 and so on, or where --mount says', () => {
   const { config, program } = made({ disks: ['a.img', '/b.qcow2,qcow2'], mounts: ['/data'] });
   expect(config.disks.map(({ target, vdev, format }) => [target, vdev, format])).toEqual([
-    ['/work/a.img', 'xvda', 'raw'],
+    ['/home/me/a.img', 'xvda', 'raw'],
     ['/b.qcow2', 'xvdb', 'qcow2'],
   ]);
   expect(program.mounts).toEqual([
@@ -46,9 +46,9 @@ test('disks are mounted at /mnt, /mnt2 and so on, or where --mount says', () => 
 test('volumes are shared folders, mounted after the disks', () => {
   const { config, program } = made({ disks: ['a.img'], volumes: ['in, here:/in:ro', '/a:b:/out', '..:/w/x:rw'] });
   expect(config.p9.map(({ devid, tag, path }) => [devid, tag, path])).toEqual([
-    [0, 'volume0', '/work/in, here'],
+    [0, 'volume0', '/home/me/in, here'],
     [1, 'volume1', '/a:b'],
-    [2, 'volume2', '/'],
+    [2, 'volume2', '/home'],
   ]);
   expect(program.mounts?.slice(1)).toEqual([
     { disk: 'volume0', path: '/in', type: '9p', readOnly: true },
