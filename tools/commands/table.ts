@@ -534,7 +534,7 @@ Exit code 1 when a domain needs --recreate.`,
 --vcpus=N               1 by default.
 -d FILE[,FORMAT], --disk=FILE[,FORMAT]
                         A disk image with a file system, mounted at /mnt (the next ones at /mnt2, /mnt3 ...).
---mount=DIR             Where the last --disk before it is mounted instead.
+--mount=DIR             Where the disks are mounted instead, in their order.
 -v HOST:GUEST[:ro], --volume=HOST:GUEST[:ro]
                         A folder of the host, mounted at GUEST; :ro read-only.
 -e NAME=VALUE, --env=NAME=VALUE
