@@ -5,7 +5,8 @@ export function parseIpv4(text: string): number | undefined {
   const match = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text);
   if (!match) return undefined;
   const octets = match.slice(1).map(Number);
-  if (octets.some(o => o > 255)) return undefined;
+  // A leading zero means octal to some: no address, as for inet_pton.
+  if (match.slice(1).some((text, i) => octets[i]! > 255 || String(octets[i]) !== text)) return undefined;
   return octets.reduce((address, octet) => address * 256 + octet, 0);
 }
 

@@ -1,8 +1,9 @@
 // Random conversations with our daemon and one of Xen's at once. Every answer, every event and at the end every node
 // must be the same but for what docs/xenstore.md explains; a failure prints the conversation, made as short as it
 // goes. XENOLITH_CONVERSATIONS sets how many there are, XENOLITH_SEED where they begin.
+
 import { expect, test } from 'vitest';
-import { seeded } from '../support/random.ts';
+import { seeded, seedOfThisRun } from '../support/random.ts';
 import { whyNot } from '../support/real-xenstored.ts';
 import type { Which } from '../support/transcript.ts';
 import { OP_ERRORS } from '../transcripts/op-errors.ts';
@@ -13,7 +14,7 @@ import { SideBySide } from './side-by-side.ts';
 const CONVERSATIONS = Number(process.env.XENOLITH_CONVERSATIONS ?? 40);
 const LENGTH = 60;
 /** The same ones every time unless it is asked for others, so that a failure is about what was changed. */
-const SEED = Number(process.env.XENOLITH_SEED ?? 1);
+const SEED = seedOfThisRun();
 
 const profiles: Readonly<Record<Which, Profile>> = {
   // It can be made to stop by messages that are malformed (stale-error in docs/xenstore.md).

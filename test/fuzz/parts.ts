@@ -1,5 +1,5 @@
 // A family of properties that are explored together, each with its share of the cases.
-import fc from 'fast-check';
+import fc from '../support/properties.ts';
 
 export interface Share {
   readonly property: fc.IRawProperty<unknown>;

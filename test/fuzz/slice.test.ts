@@ -1,5 +1,6 @@
 // A slice of what `npm run fuzz` does at length.
 import { describe, expect, it } from 'vitest';
+import { seedOfThisRun } from '../support/random.ts';
 import { BACKENDS } from './backends/explore.ts';
 import { HYPERCALLS } from './hypercalls/explore.ts';
 import { INPUTS } from './inputs/explore.ts';
@@ -7,7 +8,7 @@ import { explorePart } from './parts.ts';
 import { TCP } from './tcp/explore.ts';
 import { WASI } from './wasi/explore.ts';
 
-const seed = Number(process.env.XENOLITH_FUZZ_SEED ?? Date.now() % 2 ** 31);
+const seed = seedOfThisRun();
 
 describe.each([
   ['inputs', INPUTS, 150],

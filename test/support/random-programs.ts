@@ -1,8 +1,8 @@
 // Random WebAssembly programs: what they say as they are and suspended in every way, and damaged ones.
 import { isDeepStrictEqual } from 'node:util';
-import fc from 'fast-check';
 import { prepareProgram, XenError } from '#pvbus';
 import { WebAssemblyEngine as engine, type WasmMemory } from '../../domu-kernel/process/web-assembly.ts';
+import fc from './properties.ts';
 import { randomModule } from './random-module.ts';
 import { SuspendedProgram, type Suspensions } from './suspended-program.ts';
 

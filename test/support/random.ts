@@ -1,4 +1,4 @@
-// Random numbers that a failing run can be repeated with: XENOLITH_SEED names a run.
+// Random numbers that a run can be repeated with: XENOLITH_SEED names a run.
 
 /** In [0, 1), from a seed (mulberry32). */
 export function seeded(seed: number): () => number {
@@ -12,8 +12,14 @@ export function seeded(seed: number): () => number {
   };
 }
 
-/** The seed of XENOLITH_SEED, or a new one, which a test is to name when it fails. */
+/** XENOLITH_SEED: a number, `random` for a new one, or 1 when it is not set. */
+export function seedOfThisRun(): number {
+  const given = process.env.XENOLITH_SEED ?? '1';
+  return given === 'random' ? Math.floor(Math.random() * 2 ** 31) : Number(given);
+}
+
+/** Random numbers from the seed of this run, which a test is to name when it fails. */
 export function seededRandom(): { readonly seed: number; readonly random: () => number } {
-  const seed = Number(process.env.XENOLITH_SEED ?? Math.floor(Math.random() * 2 ** 32));
+  const seed = seedOfThisRun();
   return { seed, random: seeded(seed) };
 }

@@ -1,9 +1,9 @@
 // D15: both ends of a disk in one thread, one step of either at a time, in an order drawn from a seed. What
 // the file holds and what every read returned is compared with a model of the disk.
 import { readFileSync } from 'node:fs';
-import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { BlkRig, ImageFile } from '../support/blk-rig.ts';
+import fc from '../support/properties.ts';
 
 const SIZE = 4 << 20;
 const SECTORS = SIZE / 512;

@@ -2,7 +2,6 @@
 // most; nothing of it stays mapped or bound.
 import { closeSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
-import fc from 'fast-check';
 import { blkif_sring_entry, consoleRing, domid, PAGE_SIZE, privatePage, sring, xencons_interface } from '#pvbus';
 import { ConsoleStats } from '../../../dom0/backends/consoled/stats.ts';
 import { ConsoleWorker } from '../../../dom0/backends/consoled/worker.ts';
@@ -10,6 +9,7 @@ import { BlkRig, ImageFile } from '../../support/blk-rig.ts';
 import { HostileFrontend } from '../../support/hostile-frontend.ts';
 import { HostileNetfront } from '../../support/hostile-netfront.ts';
 import { NetRig } from '../../support/net-rig.ts';
+import fc from '../../support/properties.ts';
 import { StandingClock } from '../../support/xenstore-rig.ts';
 
 const IMAGE = 1 << 16;

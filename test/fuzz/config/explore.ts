@@ -1,8 +1,8 @@
 // Files of xl.cfg drawn at random, read by our parser and by libxlutil: what differs is a failure.
 import { isDeepStrictEqual } from 'node:util';
-import fc from 'fast-check';
 import { parseDiskSpec } from '../../../tools/config/disk-spec.ts';
 import { effectiveValues, parseConfig } from '../../../tools/config/parse.ts';
+import fc from '../../support/properties.ts';
 import type { Libxlutil, XluAnswer } from '../../support/xlu-config.ts';
 
 /** Our reading of a file in the shape of libxlutil's answer. */

@@ -1,5 +1,5 @@
 // blkfront's ring loop against whatever a backend can write into the ring page, and backends that come and go.
-import fc from 'fast-check';
+
 import {
   BLKIF_OP_DISCARD,
   BLKIF_OP_FLUSH_DISKCACHE,
@@ -16,6 +16,7 @@ import {
 import { SharedBuffers } from '../../../domu-kernel/drivers/blkfront/buffers.ts';
 import { BlkfrontWorker } from '../../../domu-kernel/drivers/blkfront/worker.ts';
 import { CoreRig, LineLog } from '../../support/core-rig.ts';
+import fc from '../../support/properties.ts';
 
 const SHAPE = { small: 6, large: 2, largePages: 16 };
 const SLOTS = 32;

@@ -1,6 +1,6 @@
 // Streams and frames: netfront's two rings, the console, the command ring and the data ring of sockets, against
 // arbitrary bytes in their pages.
-import fc from 'fast-check';
+
 import {
   dataRing,
   domid,
@@ -27,6 +27,7 @@ import { HostConnection } from '../../../domu-kernel/drivers/pvcallsfront/connec
 import { CommandRing } from '../../../domu-kernel/drivers/pvcallsfront/request.ts';
 import { PvcallsFrontStats } from '../../../domu-kernel/drivers/pvcallsfront/stats.ts';
 import { CoreRig } from '../../support/core-rig.ts';
+import fc from '../../support/properties.ts';
 
 const REQ_PROD = sring.at.req_prod / 4;
 const RSP_PROD = sring.at.rsp_prod / 4;

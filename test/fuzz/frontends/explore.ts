@@ -1,5 +1,5 @@
 // Every frontend against arbitrary backends.
-import fc from 'fast-check';
+import fc from '../../support/properties.ts';
 import { blkRing } from './blk.ts';
 import { commandRing, consolePage, dataStream, netRings } from './bytes.ts';
 import { backendKeys } from './keys.ts';

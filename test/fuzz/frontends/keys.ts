@@ -1,6 +1,7 @@
 // What a backend writes into xenstore, and when: states and keys of any kind, while the frontend negotiates.
-import fc from 'fast-check';
+
 import { XenbusState } from '#pvbus';
+import fc from '../../support/properties.ts';
 import { WaitingGuest } from '../../support/waiting-guest.ts';
 
 const KEYS = [

@@ -1,5 +1,5 @@
 // Garbage on every hypercall: a result or DEFERRED, never a throw, never a bug shown; and the invariants hold.
-import fc from 'fast-check';
+
 import {
   __HYPERVISOR_domctl,
   __HYPERVISOR_sysctl,
@@ -11,6 +11,7 @@ import {
 } from '#pvbus';
 import { checkInvariants } from '../../support/core-invariants.ts';
 import { CoreRig, DEFERRED, type Guest } from '../../support/core-rig.ts';
+import fc from '../../support/properties.ts';
 
 /** Numbers a hostile guest would try. */
 const number = fc.oneof(

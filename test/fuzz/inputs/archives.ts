@@ -1,12 +1,13 @@
 // Archives that a domain is built with: whatever they hold, unpacking ends, refuses with a XenError at worst, takes no more
 // memory than it was given, and leaves nothing in use and nothing outside of the root.
-import fc from 'fast-check';
+
 import { unpackArchive } from '../../../domu-kernel/fs/archive.ts';
 import { MountTable } from '../../../domu-kernel/fs/mount-table.ts';
 import { Tmpfs } from '../../../domu-kernel/fs/tmpfs.ts';
 import { XenError } from '../../../pvbus/errors.ts';
 import { cpioOf, fixSums, tarOf } from '../../support/archives.ts';
 import { pageCounter, wallNs } from '../../support/file-systems.ts';
+import fc from '../../support/properties.ts';
 
 const PAGES = 64;
 const name = fc.oneof(

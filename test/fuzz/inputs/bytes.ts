@@ -1,7 +1,8 @@
 // Bytes of other processes: frames of tools, traces of vCPUs and pCPUs.
-import fc from 'fast-check';
+
 import { checkReply, checkRequest, encodeFrame, FrameDecoder, requestId, XenError } from '#pvbus';
 import { cpuRecords, vcpuRecords } from '../../../tools/trace/records.ts';
+import fc from '../../support/properties.ts';
 
 const message = fc.oneof(
   fc.record({ id: fc.anything(), op: fc.constantFrom('list', 'create', 'destroy', '__proto__'), args: fc.jsonValue() }),

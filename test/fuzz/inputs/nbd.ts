@@ -1,10 +1,11 @@
 // What NBD servers say: a handshake and answers, some bytes changed, cut anywhere. No memory but that of a read in flight
 // is written, nothing is answered twice, and what may not be said is EPROTO.
-import fc from 'fast-check';
+
 import { parseNbdTarget, XenError } from '#pvbus';
 import { Command } from '../../../dom0/backends/nbd/command.ts';
 import { Negotiation } from '../../../dom0/backends/nbd/negotiation.ts';
 import { ReplyParser } from '../../../dom0/backends/nbd/replies.ts';
+import fc from '../../support/properties.ts';
 
 const READS = 4;
 const LENGTH = 64;

@@ -1,5 +1,5 @@
 // WebAssembly programs of anybody's: prepared so that they can be suspended.
-import fc from 'fast-check';
+import fc from '../../support/properties.ts';
 import { seeded } from '../../support/random.ts';
 import { randomModule } from '../../support/random-module.ts';
 import { canBePrepared, damagedPrograms, sameHoweverSuspended, tapes } from '../../support/random-programs.ts';

@@ -1,11 +1,12 @@
 // Files that people write: a topology, a config, xl.conf, a plan of faults. Whatever is in them they are read, or
 // refused with lines that name file and line, and never with a stack.
-import fc from 'fast-check';
+
 import { checkPlan } from '#pvbus';
 import { ConfigError } from '../../../tools/config/config-error.ts';
 import { parseXlConf } from '../../../tools/config/parse-xl-conf.ts';
 import { readConfig } from '../../../tools/config/read-config.ts';
 import { readTopology, TopologyError } from '../../../tools/topology/read-topology.ts';
+import fc from '../../support/properties.ts';
 
 const pieces = (...words: string[]) => fc.constantFrom(...words);
 

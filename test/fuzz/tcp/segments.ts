@@ -1,9 +1,10 @@
 // A peer that keeps to no rule: any segments, at any moment of a connection's life. Ours never throws, takes nothing
 // beyond the window it gave, and what it keeps is bounded.
-import fc from 'fast-check';
+
 import { FIRST_BUFFER, MAX_BUFFER, type TcpConnection } from '../../../domu-kernel/net/tcp/connection.ts';
 import { ACK, FIN, PSH, RST, SYN } from '../../../domu-kernel/net/tcp/segment.ts';
 import { add, distance } from '../../../domu-kernel/net/tcp/sequence.ts';
+import fc from '../../support/properties.ts';
 import { frameOf, segmentOf } from '../../support/tcp-frames.ts';
 import { TcpPair } from '../../support/tcp-pair.ts';
 

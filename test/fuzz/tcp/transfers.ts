@@ -1,6 +1,7 @@
 // Two of our stacks, a wire that loses, doubles and delays, and bytes that must arrive as they were sent.
-import fc from 'fast-check';
+
 import type { WireFaults } from '../../support/lossy-wire.ts';
+import fc from '../../support/properties.ts';
 import { StreamEnd, TcpPair } from '../../support/tcp-pair.ts';
 
 export interface Transfer {

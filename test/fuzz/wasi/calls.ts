@@ -1,6 +1,6 @@
 // One program makes a number of calls. Each is answered with an errno there is, or a wait, or ends the program; the files
 // stay a tree, and all of it is let go of when the program has ended.
-import fc from 'fast-check';
+
 import type { Vnode } from '../../../domu-kernel/fs/file-system.ts';
 import { Pipe } from '../../../domu-kernel/process/pipe.ts';
 import { ProcessExit } from '../../../domu-kernel/process/process.ts';
@@ -9,6 +9,7 @@ import { OFLAGS_CREAT } from '../../../domu-kernel/wasi/abi.ts';
 import { wasiErrnoName } from '../../../domu-kernel/wasi/errno.ts';
 import { OpenSocket } from '../../../domu-kernel/wasi/open-socket.ts';
 import { LoopbackSockets } from '../../support/loopback-sockets.ts';
+import fc from '../../support/properties.ts';
 import { WasiRig } from '../../support/wasi-rig.ts';
 
 const SIZE = 2 * 65536;

@@ -1,5 +1,5 @@
 // Many runs, each drawn by lot from one seed, until one goes wrong; then the shortest that still does.
-import fc from 'fast-check';
+import fc from '../../support/properties.ts';
 import { Mismatch, Run } from './run.ts';
 import { anySteps, PRELUDE, type Step } from './steps.ts';
 

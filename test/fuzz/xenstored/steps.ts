@@ -1,7 +1,8 @@
 // What a fuzz run is made of, and how it is drawn by lot.
-import fc from 'fast-check';
+
 import * as xs from '#pvbus';
 import * as newer from '../../../dom0/xenstored/newer-wire.ts';
+import fc from '../../support/properties.ts';
 
 /** A message. `tx`: 0 for none, else which of its client's open transactions, counted round; or NEVER_OPEN. */
 export interface Ask {

@@ -1,5 +1,5 @@
 // Bytes of every kind on a socket and on a ring of one daemon, while another client of each sort goes on asking.
-import fc from 'fast-check';
+
 import {
   domid,
   type Page,
@@ -19,6 +19,7 @@ import {
   xenstoreRing,
   xsd_errors,
 } from '#pvbus';
+import fc from '../../support/properties.ts';
 import { DomainClient, type RigClient, type SocketClient, XenstoreRig } from '../../support/xenstore-rig.ts';
 import { comment, type Explored } from './explore.ts';
 import { nameOfType, read, shown, typeOfName } from './notation.ts';

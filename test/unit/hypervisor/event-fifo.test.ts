@@ -1,6 +1,5 @@
 // Xen: public/event_channel.h, the FIFO ABI: rows E33 to E35, the FIFO remarks of E1 to E4 and E29, and delivery.
 
-import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
 import {
   DOMID_SELF,
@@ -34,6 +33,7 @@ import {
 import { checkInvariants } from '../../support/core-invariants.ts';
 import { CoreRig, DEFERRED, type Guest } from '../../support/core-rig.ts';
 import { BUSY, FifoGuest, LINKED, MASKED, PENDING } from '../../support/fifo-guest.ts';
+import fc from '../../support/properties.ts';
 
 let rig: CoreRig;
 /** Sends; 2-level. */

@@ -1,12 +1,12 @@
 // Garbage on every hypercall, by a guest and by dom0: a result or DEFERRED, never a throw, never a bug shown,
 // and another domain is as it was.
 
-import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { PAGE_SIZE, VIRQ_TIMER } from '#pvbus';
 import { perform, trap } from '../../fuzz/hypercalls/traps.ts';
 import { checkInvariants } from '../../support/core-invariants.ts';
 import { CoreRig } from '../../support/core-rig.ts';
+import fc from '../../support/properties.ts';
 
 it('any trap of a guest or of dom0 has a result, and the hypervisor goes on', () => {
   let answered = 0;

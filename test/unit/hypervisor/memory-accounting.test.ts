@@ -2,7 +2,6 @@
 // that die and limits that move. What the domains have and what is free is the host, always; and no file holds more
 // than its domain has.
 import { fstatSync } from 'node:fs';
-import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import {
   DOMID_SELF,
@@ -20,6 +19,7 @@ import {
 } from '#pvbus';
 import { checkInvariants } from '../../support/core-invariants.ts';
 import { CoreRig, type Guest } from '../../support/core-rig.ts';
+import fc from '../../support/properties.ts';
 
 const GUESTS = 4;
 /** A guest's frames, of which it begins with half. Together more than the host has. */

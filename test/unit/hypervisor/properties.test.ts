@@ -1,6 +1,5 @@
 // Random sequences of hypercalls, sensible and senseless: the invariants hold after each, and nothing is left.
 
-import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import {
   __HYPERVISOR_xenolith_op,
@@ -43,6 +42,7 @@ import {
 import type { Domain } from '../../../hypervisor/domain.ts';
 import { checkInvariants } from '../../support/core-invariants.ts';
 import { CoreRig, type Guest } from '../../support/core-rig.ts';
+import fc from '../../support/properties.ts';
 
 const GUESTS = 3;
 const PAGES = 16;

@@ -1,5 +1,5 @@
 // What domains are told of time: vcpu_time_info, the wall clock, and the record of a domain's timers. The clocks are the test's own.
-import fc from 'fast-check';
+
 import { beforeEach, describe, expect, it } from 'vitest';
 import {
   __HYPERVISOR_platform_op,
@@ -40,6 +40,7 @@ import { Timers } from '../../../hypervisor/timers.ts';
 import { VcpuTimers } from '../../../hypervisor/vcpu-timers.ts';
 import { Watchdogs } from '../../../hypervisor/watchdogs.ts';
 import { CoreRig, DEFERRED, type Guest, putStruct, StoppedClock } from '../../support/core-rig.ts';
+import fc from '../../support/properties.ts';
 
 let rig: CoreRig;
 let a: Guest;

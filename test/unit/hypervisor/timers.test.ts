@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { Timer, Timers } from '../../../hypervisor/timers.ts';
+import fc from '../../support/properties.ts';
 
 it('timers fire in the order of their deadlines, each once, however they were set, moved and stopped', () => {
   const operation = fc.record({ timer: fc.nat(9), at: fc.nat(50), stop: fc.boolean() });

@@ -14,10 +14,10 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type ArchiveEntry, archiveEntries, cpioArchive, isArchive } from '../../../pvbus/archive/index.ts';
 import { cpioOf, fixSums, tarOf } from '../../support/archives.ts';
+import fc from '../../support/properties.ts';
 
 const LONG = `${'directory-'.repeat(8)}/${'name-'.repeat(40)}`;
 let dir: string;

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   ByteRingReader,
@@ -11,6 +10,7 @@ import {
   xenstore_domain_interface,
   xenstoreRing,
 } from '#pvbus';
+import fc from '../../support/properties.ts';
 
 const text = (s: string) => new TextEncoder().encode(s);
 const NEAR_WRAP = 0xfffffff0;

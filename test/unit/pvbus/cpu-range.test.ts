@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { cpuRangeText, parseCpuRange } from '#pvbus';
+import fc from '../../support/properties.ts';
 
 describe('a set of pCPUs as text', () => {
   it.each([

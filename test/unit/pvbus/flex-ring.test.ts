@@ -1,8 +1,9 @@
 // Xen: io/ring.h, DEFINE_XEN_FLEX_RING; io/pvcalls.h.
-import fc from 'fast-check';
+
 import { describe, expect, it } from 'vitest';
 import { dataRing, flexRingSize } from '../../../pvbus/flex-ring.ts';
 import { type Page, privatePage } from '../../../pvbus/page.ts';
+import fc from '../../support/properties.ts';
 
 const pages = (order: number): Uint8Array[] => Array.from({ length: 1 << order }, () => privatePage().bytes);
 const setIndices = (intf: Page, value: number): void => {

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   BackRing,
@@ -13,6 +12,7 @@ import {
   xen_netif_ctrl_sring_entry,
   xen_pvcalls_sring_entry,
 } from '#pvbus';
+import fc from '../../support/properties.ts';
 
 const ENTRY = blkif_sring_entry.size;
 const ENTRIES = 32;

@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { cursorOf, getI64, getU64, setI64, setU64, struct, union } from '#pvbus';
+import fc from '../../support/properties.ts';
 
 describe('struct', () => {
   it('places fields at multiples of their alignment and rounds the size up to the widest', () => {

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { Packr } from 'msgpackr';
 import { describe, expect, it } from 'vitest';
 import {
@@ -12,6 +11,7 @@ import {
   TOOLSTACK_VERSION,
   XenError,
 } from '#pvbus';
+import fc from '../../support/properties.ts';
 
 const frame = (body: Uint8Array): Uint8Array => {
   const { length } = body;

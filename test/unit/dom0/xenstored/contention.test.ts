@@ -1,7 +1,8 @@
 // Many clients that change the same nodes in transactions. Time moves by what requests take.
-import fc from 'fast-check';
+
 import { describe, expect, test } from 'vitest';
 import { XS_ERROR, XS_READ, XS_SET_PERMS, XS_TRANSACTION_END, XS_TRANSACTION_START, XS_WRITE } from '#pvbus';
+import fc from '../../../support/properties.ts';
 import { type RigClient, XenstoreRig } from '../../../support/xenstore-rig.ts';
 
 const REQUEST_NS = 20e3;

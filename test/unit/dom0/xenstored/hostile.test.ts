@@ -1,6 +1,6 @@
 // What a client may do to the daemon, and that it is the only one to notice. Numbers: the acts of the
 // project's list of hostile acts.
-import fc from 'fast-check';
+
 import { describe, expect, test } from 'vitest';
 import {
   domid,
@@ -26,6 +26,7 @@ import {
   xenstoreRing,
 } from '#pvbus';
 import { usageOf } from '../../../../dom0/xenstored/store.ts';
+import fc from '../../../support/properties.ts';
 import { DomainClient, type RigClient, XenstoreRig } from '../../../support/xenstore-rig.ts';
 
 const AT = xenstore_domain_interface.at;

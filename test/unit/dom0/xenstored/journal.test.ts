@@ -1,5 +1,5 @@
 // A daemon that is killed, and its successor: what was answered has happened, once, and nobody is answered twice.
-import fc from 'fast-check';
+
 import { describe, expect, it } from 'vitest';
 import {
   domid,
@@ -26,6 +26,7 @@ import {
 } from '#pvbus';
 import { walk } from '../../../../dom0/xenstored/store.ts';
 import { Killed, MemoryDisk } from '../../../support/memory-journal.ts';
+import fc from '../../../support/properties.ts';
 import { DomainClient, type RigClient, XenstoreRig } from '../../../support/xenstore-rig.ts';
 
 const CONNECTION = xenstore_domain_interface.at.connection / 4;

@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { NameMap } from '../../../../dom0/xenstored/name-map.ts';
+import fc from '../../../support/properties.ts';
 
 const empty: NameMap<number> = NameMap.empty;
 

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { DOM0 } from '../../../../dom0/xenstored/permissions.ts';
 import { UNLIMITED } from '../../../../dom0/xenstored/quota.ts';
@@ -13,6 +12,7 @@ import {
   walk,
 } from '../../../../dom0/xenstored/store.ts';
 import { wrongIn } from '../../../../dom0/xenstored/tree-check.ts';
+import fc from '../../../support/properties.ts';
 
 /** xenstore as a flat map from path to value: what the tree must always look like from outside. */
 class Model {

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   domid,
@@ -20,6 +19,7 @@ import { Quotas } from '../../../../dom0/xenstored/quota.ts';
 import { apply, type Node, type Operation, Store, type Tree } from '../../../../dom0/xenstored/store.ts';
 import { type Account, Transaction } from '../../../../dom0/xenstored/transaction.ts';
 import { each } from '../../../../dom0/xenstored/usage.ts';
+import fc from '../../../support/properties.ts';
 import { type RigClient, XenstoreRig } from '../../../support/xenstore-rig.ts';
 
 interface Request {

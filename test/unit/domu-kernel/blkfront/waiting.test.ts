@@ -1,8 +1,9 @@
 // A program waits in a call for its disk. What its backend does meanwhile must reach the driver, although no promise
 // of the domain gets a turn: this is how a disk looks to a program when its backend dies, comes back, or goes.
-import fc from 'fast-check';
+
 import { describe, expect, it } from 'vitest';
 import { XenbusState } from '#pvbus';
+import fc from '../../../support/properties.ts';
 import { describeRequest, MortalBackend, WaitingGuest } from '../../../support/waiting-guest.ts';
 
 const S = XenbusState;

@@ -1,11 +1,12 @@
 // Sequences of operations that nobody thought of, on every file system and on a model of what POSIX says.
-import fc from 'fast-check';
+
 import { describe, expect, it } from 'vitest';
 import type { FileSystem, Vnode } from '../../../../domu-kernel/fs/file-system.ts';
 import { MountTable } from '../../../../domu-kernel/fs/mount-table.ts';
 import * as paths from '../../../../domu-kernel/fs/path-operations.ts';
 import { XenError } from '../../../../pvbus/errors.ts';
 import { kinds } from '../../../support/file-systems.ts';
+import fc from '../../../support/properties.ts';
 
 /** What a file system is: names in directories, and files that may have lost theirs. */
 interface ModelFile {

@@ -1,5 +1,5 @@
 // RFC 9110, RFC 9112.
-import fc from 'fast-check';
+
 import { describe, expect, it } from 'vitest';
 import type { HttpHandler, HttpOptions } from 'xenolith';
 import {
@@ -12,6 +12,7 @@ import { httpApi, splitTarget } from '../../../../domu-kernel/guest-api/http/ser
 import { Timers } from '../../../../domu-kernel/timers.ts';
 import type { Clock } from '../../../../pvbus/clock.ts';
 import { PairListener } from '../../../support/connection-pair.ts';
+import fc from '../../../support/properties.ts';
 
 const bytes = (s: string): Uint8Array => Buffer.from(s, 'latin1');
 const text = (b: Uint8Array): string => Buffer.from(b).toString('latin1');

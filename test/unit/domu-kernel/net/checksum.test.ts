@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { addBytes, finish, verifies } from '../../../../domu-kernel/net/checksum.ts';
+import fc from '../../../support/properties.ts';
 
 /** RFC 1071, word by word, as the RFC's own C code has it. */
 function reference(bytes: Uint8Array): number {

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { formatIpv4, parseIpv4 } from '../../../../domu-kernel/net/address.ts';
 import { addBytes, finish } from '../../../../domu-kernel/net/checksum.ts';
@@ -13,6 +12,7 @@ import {
 } from '../../../../domu-kernel/net/dhcp/message.ts';
 import { NetInterface } from '../../../../domu-kernel/net/interface.ts';
 import { parseIpParameter } from '../../../../domu-kernel/net/ip-config.ts';
+import fc from '../../../support/properties.ts';
 import { TcpPair } from '../../../support/tcp-pair.ts';
 
 const ip = (text: string): number => parseIpv4(text)!;

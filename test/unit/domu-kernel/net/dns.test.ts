@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { encodeQuery, readAnswer, TYPE_A, TYPE_AAAA } from '../../../../domu-kernel/net/dns/message.ts';
 import { processLookup } from '../../../../domu-kernel/net/dns/process-lookup.ts';
+import fc from '../../../support/properties.ts';
 import { TcpPair } from '../../../support/tcp-pair.ts';
 
 type Line = readonly [name: string, type: number, data: Uint8Array];

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseIpv4 } from '../../../../domu-kernel/net/address.ts';
 import { addBytes, finish } from '../../../../domu-kernel/net/checksum.ts';
@@ -6,6 +5,7 @@ import { NetInterface } from '../../../../domu-kernel/net/interface.ts';
 import { parseIpParameter } from '../../../../domu-kernel/net/ip-config.ts';
 import { PROTOCOL_UDP, writeIpv4 } from '../../../../domu-kernel/net/ipv4.ts';
 import { UDP_QUEUE_DATAGRAMS } from '../../../../domu-kernel/net/udp.ts';
+import fc from '../../../support/properties.ts';
 import { ManualClock, type WireEnd, wire } from './wire.ts';
 
 const PROTOCOL_SCTP = 132;

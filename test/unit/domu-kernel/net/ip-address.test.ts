@@ -1,7 +1,7 @@
 import { isIPv6 } from 'node:net';
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { IpAddress } from '../../../../domu-kernel/net/ip-address.ts';
+import fc from '../../../support/properties.ts';
 
 describe('an address of either family', () => {
   it.each([

@@ -1,6 +1,6 @@
 // netfront against a backend that has no driver but a hand. Numbers of acts are those of the hostile acts that Xen's
 // record knows; Xen: io/netif.h.
-import fc from 'fast-check';
+
 import { describe, expect, it } from 'vitest';
 import {
   NETIF_RSP_DROPPED,
@@ -18,6 +18,7 @@ import {
 } from '#pvbus';
 import { FRAME_CHECKSUM_GOOD } from '../../../../domu-kernel/net-device.ts';
 import { GOOD_FEATURES, HostileNetback } from '../../../support/hostile-netback.ts';
+import fc from '../../../support/properties.ts';
 
 const frame = Uint8Array.from({ length: 60 }, (_, i) => i);
 

@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parse } from '../../../../domu-kernel/shell/parser.ts';
 import { IncompleteInput, ShellError, type Word } from '../../../../domu-kernel/shell/syntax.ts';
+import fc from '../../../support/properties.ts';
 
 const plain = (word: Word): string => word.map(part => (part.kind === 'text' ? part.text : `<${part.kind}>`)).join('');
 /** Of a text that is one simple command. */

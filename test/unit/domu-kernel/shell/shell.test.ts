@@ -1,5 +1,5 @@
-import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
+import fc from '../../../support/properties.ts';
 import { UserlandRig } from '../../../support/userland-rig.ts';
 
 let rig: UserlandRig;

@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { CpuSet } from '../../../../hypervisor/policies/cpu-set.ts';
 import { QueuedUnit, RunQueue } from '../../../../hypervisor/policies/run-queue.ts';
+import fc from '../../../support/properties.ts';
 
 const NR_CPUS = 40; // more than one word of a set
 

@@ -1,11 +1,11 @@
 // All policies at once: a machine of 64 pCPUs and 1,000 vCPUs, and small ones to which anything may happen.
 
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { XEN_SCHEDULER_CREDIT, XEN_SCHEDULER_CREDIT2, XEN_SCHEDULER_NULL, XEN_SCHEDULER_RTDS } from '#pvbus';
 import { CpuSet } from '../../../../hypervisor/policies/cpu-set.ts';
 import { makePolicy } from '../../../../hypervisor/policies/make-policy.ts';
 import type { Policy, SchedDomain } from '../../../../hypervisor/policies/policy.ts';
+import fc from '../../../support/properties.ts';
 import { seeded } from '../../../support/random.ts';
 import { type Behaviour, hog, type SimUnit, Simulator } from '../../../support/scheduler-simulator.ts';
 

@@ -1,5 +1,5 @@
-import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import fc from '../../../support/properties.ts';
 import { seeded } from '../../../support/random.ts';
 import { randomModule } from '../../../support/random-module.ts';
 import { canBePrepared, damagedPrograms, sameHoweverSuspended, tapes } from '../../../support/random-programs.ts';

@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { escapeValue, unescapeValue } from '../../../../tools/store/escape.ts';
+import fc from '../../../support/properties.ts';
 
 const bytes = (...parts: (string | number)[]): Buffer =>
   Buffer.concat(parts.map(part => (typeof part === 'string' ? Buffer.from(part) : Buffer.of(part))));

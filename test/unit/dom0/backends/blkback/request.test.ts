@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   BackRing,
@@ -27,6 +26,7 @@ import {
   type DiskLimits,
   MAX_INDIRECT_SEGMENTS,
 } from '../../../../../dom0/backends/blkback/request.ts';
+import fc from '../../../../support/properties.ts';
 
 const SECTORS = 2048;
 const writable: DiskLimits = { sectors: SECTORS, readOnly: false, discard: true };

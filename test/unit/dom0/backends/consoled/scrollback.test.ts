@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Scrollback } from '../../../../../dom0/backends/consoled/scrollback.ts';
+import fc from '../../../../support/properties.ts';
 
 describe('scrollback', () => {
   it('is empty before anything was written', () => {

@@ -1,10 +1,10 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { NETRXF_csum_blank, NETRXF_data_validated } from '#pvbus';
 import { fillChecksum } from '../../../../../dom0/backends/netback/checksum.ts';
 import { Frame, SourcePage } from '../../../../../dom0/backends/netback/frame.ts';
 import { addBytes, pseudoHeader, verifies } from '../../../../../domu-kernel/net/checksum.ts';
 import { writeIpv4 } from '../../../../../domu-kernel/net/ipv4.ts';
+import fc from '../../../../support/properties.ts';
 
 describe('a frame in parts', () => {
   it('is copied as if it were in one piece, from anywhere, for any length', () => {

@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { MacTable } from '../../../../../dom0/backends/netback/mac-table.ts';
+import fc from '../../../../support/properties.ts';
 
 const table = (options: { capacity?: number; perPort?: number; ageNs?: number } = {}) =>
   new MacTable({ capacity: 64, random: () => 0.25, ...options });

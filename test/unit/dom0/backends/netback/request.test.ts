@@ -1,5 +1,5 @@
 // Xen: io/netif.h, "Guest transmit". Acts 19 to 22 and 27 of the hostile ones.
-import fc from 'fast-check';
+
 import { beforeEach, describe, expect, it } from 'vitest';
 import {
   BackRing,
@@ -24,6 +24,7 @@ import {
   XEN_NETIF_NR_SLOTS_MIN,
 } from '#pvbus';
 import { TxPacket, TxReader } from '../../../../../dom0/backends/netback/request.ts';
+import fc from '../../../../support/properties.ts';
 
 let page = privatePage();
 let front: FrontRing;

@@ -1,6 +1,6 @@
 // netback against frontends that have no driver but a hand. Numbers of acts are those of the hostile acts that Xen's
 // record knows; Xen: io/netif.h.
-import fc from 'fast-check';
+
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   XEN_NETIF_CTRL_TYPE_ADD_GREF_MAPPING as ADD,
@@ -37,6 +37,7 @@ import { addBytes, finish, pseudoHeader, verifies } from '../../../../../domu-ke
 import { writeIpv4 } from '../../../../../domu-kernel/net/ipv4.ts';
 import { DATA_PAGES, HostileNetfront, type RawTx } from '../../../../support/hostile-netfront.ts';
 import { type NetGuest, NetRig } from '../../../../support/net-rig.ts';
+import fc from '../../../../support/properties.ts';
 import { RX } from '../../../../support/raw-netfront.ts';
 import { tcpFrame } from '../../../../support/tcp-packet.ts';
 

@@ -12,10 +12,10 @@ import {
 } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { P9, P9_NOFID, P9_O, P9_SETATTR, P9_UNLINK_DIRECTORY, P9_VERSION, P9Reader, P9Writer } from '#pvbus';
 import { MAX_FIDS, P9Server } from '../../../../../dom0/backends/p9/server.ts';
+import fc from '../../../../support/properties.ts';
 
 const ROOM = 64 << 10;
 const { errno } = constants;
