@@ -1,6 +1,6 @@
 // Connections by their four names. A keyed hash: a peer that chooses its ports does not choose who shares a chain.
 import type { IpAddress } from '../ip-address.ts';
-import type { ConnectionName } from './connection.ts';
+import type { ConnectionName } from './control-block.ts';
 
 export class ConnectionTable<T extends ConnectionName & { next: T | undefined }> {
   size = 0;

@@ -2,7 +2,8 @@
 import { XenError } from '#pvbus';
 import { WaitQueue } from '../../wait-queue.ts';
 import type { IpAddress } from '../ip-address.ts';
-import type { ConnectionName, TcpConnection } from './connection.ts';
+import type { TcpConnection } from './connection.ts';
+import type { ConnectionName } from './control-block.ts';
 
 /** A SYN that was answered. No memory for data until the peer has proved that it has its address. */
 export interface HalfOpen extends ConnectionName {

@@ -2,6 +2,7 @@
 import { addBytes, finish } from '../checksum.ts';
 import { PROTOCOL_TCP } from '../ipv4.ts';
 import type { TcpConnection } from './connection.ts';
+import { NEVER } from './control-block.ts';
 import {
   ACK,
   FIN,
@@ -18,8 +19,6 @@ import {
   writeTimestamps,
 } from './segment.ts';
 import { add, distance, isAfter, isBefore, latest } from './sequence.ts';
-
-const NEVER = Number.POSITIVE_INFINITY;
 
 export class Output {
   private readonly connection: TcpConnection;
@@ -68,7 +67,7 @@ export class Output {
     c.synDue = false;
     c.max = add(c.iss, 1);
     c.timedNs = again ? 0 : c.host.nowNs;
-    c.rtoAtNs = c.host.nowNs + c.rto.ns;
+    c.timers.rtoAtNs = c.host.nowNs + c.rto.ns;
     return true;
   }
 
@@ -123,8 +122,8 @@ export class Output {
   /** Nothing on its way will open the window: ask for it in time. */
   private waitForWindow(unsent: number, room: number): void {
     const c = this.connection;
-    if (c.una !== c.max || room >= unsent || c.persistAtNs !== NEVER) return;
-    c.persistAtNs = c.host.nowNs + c.rto.ns;
+    if (c.una !== c.max || room >= unsent || c.timers.persistAtNs !== NEVER) return;
+    c.timers.persistAtNs = c.host.nowNs + c.rto.ns;
   }
 
   /** The next byte to send again; undefined when there is none. */
@@ -163,8 +162,8 @@ export class Output {
       if (length % c.congestion.mss !== 0) c.smallEnd = behind;
     }
     c.lastSendNs = now;
-    c.persistAtNs = NEVER;
-    if (c.rtoAtNs === NEVER) c.rtoAtNs = now + c.rto.ns;
+    c.timers.persistAtNs = NEVER;
+    if (c.timers.rtoAtNs === NEVER) c.timers.rtoAtNs = now + c.rto.ns;
     return true;
   }
 
@@ -207,7 +206,7 @@ export class Output {
     view.setUint16(at + 16, blank ? ~finish(sum) & 0xffff : finish(addBytes(view, at, total, sum)));
     if (link.send(c.local, c.remote, total, blank, segment) === 'full') return false;
     host.stats.segmentsOut++;
-    if (flags & ACK) c.acknowledgedAll();
+    if (flags & ACK) c.text.acknowledgedAll();
     return true;
   }
 

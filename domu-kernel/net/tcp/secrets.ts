@@ -1,6 +1,6 @@
 // Numbers that nobody off the path can guess: initial sequence numbers (RFC 6528), offsets of timestamps
 // (RFC 7323, 5.4), and the cookies that stand for a SYN that is not remembered (RFC 4987, 3.6).
-import type { ConnectionName } from './connection.ts';
+import type { ConnectionName } from './control-block.ts';
 import { type SipKey, sipHash, sipKey } from './siphash.ts';
 
 /** RFC 9293, 3.4.1: the clock behind sequence numbers ticks every 4 µs. */

@@ -1,7 +1,8 @@
 // A peer that keeps to no rule: any segments, at any moment of a connection's life. Ours never throws, takes nothing
 // beyond the window it gave, and what it keeps is bounded.
 
-import { FIRST_BUFFER, MAX_BUFFER, type TcpConnection } from '../../../domu-kernel/net/tcp/connection.ts';
+import type { TcpConnection } from '../../../domu-kernel/net/tcp/connection.ts';
+import { FIRST_BUFFER, MAX_BUFFER } from '../../../domu-kernel/net/tcp/control-block.ts';
 import { ACK, FIN, PSH, RST, SYN } from '../../../domu-kernel/net/tcp/segment.ts';
 import { add, distance } from '../../../domu-kernel/net/tcp/sequence.ts';
 import fc from '../../support/properties.ts';
