@@ -1,40 +1,21 @@
-// A guest's IPv4 interface: one device, one address, one gateway. Everything received is copied into private
+// A guest's network interface: one device, IP on it, and what uses that. Everything received is copied into private
 // memory before it is looked at, since whoever sent it could still write to where it came from.
 import { type Clock, type Log, XenError } from '#pvbus';
 import { FRAME_CHECKSUM_BLANK, FRAME_CHECKSUM_GOOD, type NetDevice } from '../net-device.ts';
 import { WaitQueue } from '../wait-queue.ts';
-import { IPV4_BROADCAST, isLoopback, isMulticast, parseIpv4 } from './address.ts';
-import { Arp, type HeldFrame } from './arp.ts';
+import { isLoopback, parseIpv4 } from './address.ts';
 import { DhcpClient, type Lease } from './dhcp/client.ts';
 import { Resolver } from './dns/resolver.ts';
-import {
-  BROADCAST_MAC,
-  ETH_HLEN,
-  ETHERTYPE_ARP,
-  ETHERTYPE_IPV4,
-  equalMac,
-  etherType,
-  isBroadcastMac,
-  isGroupMac,
-  writeEthernet,
-} from './ethernet.ts';
-import { Icmp, type PingReply, PORT_UNREACHABLE, PROTOCOL_UNREACHABLE } from './icmp.ts';
-import { IpAddress } from './ip-address.ts';
+import { ETH_HLEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, equalMac, etherType, isGroupMac } from './ethernet.ts';
+import type { PingReply } from './icmp.ts';
+import type { IpAddress } from './ip-address.ts';
 import type { IpConfig } from './ip-config.ts';
-import type { IpOutput, SendResult } from './ip-output.ts';
-import {
-  DEFAULT_TTL,
-  IPV4_HLEN,
-  Ipv4Header,
-  PROTOCOL_ICMP,
-  PROTOCOL_TCP,
-  PROTOCOL_UDP,
-  readIpv4,
-  readQuotedIpv4,
-  writeIpv4,
-} from './ipv4.ts';
-import type { TcpLink } from './tcp/link.ts';
+import type { SendResult } from './ip-output.ts';
+import { IPV4_HLEN, PROTOCOL_TCP, PROTOCOL_UDP } from './ipv4.ts';
+import { Ipv4Host } from './ipv4-host.ts';
+import type { PacketPort, PacketStats } from './packet-port.ts';
 import { Tcp, type TcpLimits } from './tcp/tcp.ts';
+import type { TransportLink } from './transport-link.ts';
 import { Udp } from './udp.ts';
 
 /** Packets to ourselves that wait for the next step. */
@@ -53,21 +34,13 @@ export interface NetInterfaceParts {
   readonly tcp?: Partial<TcpLimits>;
 }
 
-export class NetInterface implements IpOutput {
+export class NetInterface {
   readonly device: NetDevice;
-  /** 0 while there is none: a DHCP server is asked for one. */
-  address: number;
-  netmask: number;
-  gateway: number | undefined;
-  readonly arp: Arp;
-  readonly icmp: Icmp;
+  readonly v4: Ipv4Host;
   readonly udp: Udp;
   readonly tcp: Tcp;
   readonly dns: Resolver;
-  private readonly dhcp: DhcpClient | undefined;
-  private readonly ready = new WaitQueue();
-  /** Received packets by what became of them; every frame is counted once. */
-  readonly stats = {
+  readonly stats: PacketStats = {
     delivered: 0,
     notForUs: 0,
     unknownType: 0,
@@ -77,50 +50,22 @@ export class NetInterface implements IpOutput {
     noProtocol: 0,
     loopbackDropped: 0,
   };
-  readonly tx: IpOutput['tx'];
-  private readonly rx: { bytes: Uint8Array; view: DataView };
-  private readonly header = new Ipv4Header();
-  private readonly multicastMac = new Uint8Array([0x01, 0x00, 0x5e, 0, 0, 0]);
+  private readonly dhcp: DhcpClient | undefined;
+  private readonly ready = new WaitQueue();
+  private readonly tx = buffer(ETH_HLEN + LARGEST_PACKET);
+  private readonly rx = buffer(ETH_HLEN + LARGEST_PACKET);
   private readonly loopback: Uint8Array[] = [];
   /** Who waits for room in it. */
   private loopbackWriters: (() => void)[] = [];
-  private readonly own: IpAddress;
-  // Of the packet in hand.
-  private readonly source = new IpAddress();
-  private readonly destination = new IpAddress();
-  private nextId: number;
 
   constructor(parts: NetInterfaceParts) {
     const { device, config, clock, random, log } = parts;
     this.device = device;
-    this.address = config.address;
-    this.netmask = config.netmask;
-    this.gateway = config.gateway;
-    this.nextId = Math.floor(random() * 0x10000);
-    this.own = IpAddress.v4(config.address);
-    const size = ETH_HLEN + LARGEST_PACKET;
-    this.rx = buffer(size);
-    this.tx = { ...buffer(size), payloadAt: ETH_HLEN + IPV4_HLEN };
-    this.icmp = new Icmp(this, clock, random, (code, header, view, mtu) => this.lost(code, header, view, mtu));
-    this.udp = new Udp(this, clock, random);
-    this.tcp = new Tcp({
-      link: this.tcpLink(),
-      clock,
-      random,
-      log,
-      ...(parts.tcp === undefined ? {} : { limits: parts.tcp }),
-    });
-    this.arp = new Arp(
-      {
-        mac: device.mac,
-        address: () => this.address,
-        isOnLink: address => this.isOnLink(address),
-        transmit: (frame, length, flags) => device.send(frame, length, flags),
-        unreachable: (_address, held) => this.neighbourUnreachable(held),
-      },
-      clock,
-      log,
-    );
+    this.v4 = new Ipv4Host(this.port(), clock, random, config.dhcp === true, log);
+    this.v4.configure(config);
+    this.udp = new Udp(this.transportLink(PROTOCOL_UDP), clock, random);
+    const limits = parts.tcp === undefined ? {} : { limits: parts.tcp };
+    this.tcp = new Tcp({ link: this.transportLink(PROTOCOL_TCP), clock, random, log, ...limits });
     device.onFrame((bytes, offset, length, flags) => this.input(bytes, offset, length, flags));
     this.dns = new Resolver(this.udp, clock, random);
     this.dns.servers = config.nameservers ?? [];
@@ -128,7 +73,21 @@ export class NetInterface implements IpOutput {
       const onLease = (lease: Lease | undefined): void => this.configure(lease, config.nameservers);
       const { hostname: hostName } = config;
       this.dhcp = new DhcpClient({ udp: this.udp, mac: device.mac, clock, random, log, hostName, onLease });
-    } else this.arp.announce();
+    } else this.v4.arp.announce();
+  }
+
+  /** The IPv4 address; 0 while there is none: a DHCP server is asked for one. */
+  get address(): number {
+    return this.v4.address;
+  }
+  get arp(): Ipv4Host['arp'] {
+    return this.v4.arp;
+  }
+  get icmp(): Ipv4Host['icmp'] {
+    return this.v4.icmp;
+  }
+  get mtu(): number {
+    return this.device.mtu;
   }
 
   /** Resolves when there is an address. */
@@ -138,11 +97,8 @@ export class NetInterface implements IpOutput {
   /** What a DHCP server gives; the name servers of the command line go before its own. */
   private configure(lease: Lease | undefined, nameservers: readonly number[] = []): void {
     const before = this.address;
-    this.address = lease?.address ?? 0;
-    this.netmask = lease?.netmask ?? 0;
-    this.gateway = lease?.gateway;
+    this.v4.configure(lease ?? { address: 0, netmask: 0 });
     this.dns.servers = [...nameservers, ...(lease?.nameservers ?? [])];
-    this.own.setV4(this.address);
     if (this.address === before) return;
     // What was bound to the old address is of no use to anybody.
     for (const connection of [...this.tcp]) {
@@ -150,15 +106,8 @@ export class NetInterface implements IpOutput {
         connection.abort(new XenError('ECONNRESET', 'the address of this interface is another one now'));
       }
     }
-    if (this.address !== 0) this.arp.announce();
+    if (this.address !== 0) this.v4.arp.announce();
     this.ready.wakeAll();
-  }
-
-  get mtu(): number {
-    return this.device.mtu;
-  }
-  get checksumOffload(): boolean {
-    return this.device.checksumOffload;
   }
 
   /**
@@ -185,11 +134,12 @@ export class NetInterface implements IpOutput {
       this.stats.notForUs++; // a bridge floods what it has not learnt yet
       return;
     }
+    const good = (flags & (FRAME_CHECKSUM_GOOD | FRAME_CHECKSUM_BLANK)) !== 0;
     const type = etherType(rx.view);
-    if (type === ETHERTYPE_IPV4) this.ipv4(length, flags, false);
+    if (type === ETHERTYPE_IPV4) this.v4.input(length, good, false);
     else if (type === ETHERTYPE_ARP) {
       this.stats.delivered++;
-      this.arp.input(rx.bytes, rx.view, length);
+      this.v4.arp.input(rx.bytes, rx.view, length);
     } else this.stats.unknownType++;
   }
 
@@ -198,10 +148,10 @@ export class NetInterface implements IpOutput {
     const now = this.loopback.splice(0);
     for (const packet of now) {
       this.rx.bytes.set(packet);
-      this.ipv4(packet.length, FRAME_CHECKSUM_GOOD, true);
+      this.v4.input(packet.length, true, true);
     }
     if (this.loopbackWriters.length > 0) for (const ready of this.loopbackWriters.splice(0)) ready();
-    const arp = this.arp.step();
+    const arp = this.v4.arp.step();
     const icmp = this.icmp.step();
     const udp = this.udp.step();
     const tcp = this.tcp.step();
@@ -214,7 +164,7 @@ export class NetInterface implements IpOutput {
   /** When step() has something to do, in monotonic ns. */
   deadline(): number | undefined {
     if (this.loopback.length > 0) return 0;
-    let earliest = this.arp.deadline();
+    let earliest = this.v4.arp.deadline();
     const { icmp, udp, tcp, dns, dhcp } = this;
     for (const other of [icmp.deadline(), udp.deadline(), tcp.deadline(), dns.deadline(), dhcp?.deadline()]) {
       if (other !== undefined && (earliest === undefined || other < earliest)) earliest = other;
@@ -222,156 +172,50 @@ export class NetInterface implements IpOutput {
     return earliest;
   }
 
-  isLocal(destination: number): boolean {
-    return destination === this.address || isLoopback(destination);
+  private port(): PacketPort {
+    const { device, tx, rx, stats } = this;
+    return {
+      device,
+      tx,
+      rx,
+      stats,
+      transports: {
+        udp: (at, length, source, destination, good) =>
+          this.udp.input(rx.bytes, rx.view, at, length, source, destination, good),
+        tcp: (at, length, source, destination, good) =>
+          this.tcp.input(rx.bytes, rx.view, at, length, source, destination, good),
+        lost: (code, protocol, view, at, local, remote, mtu) => {
+          if (protocol === PROTOCOL_TCP) return this.tcp.undeliverable(code, view, at, local, remote, mtu);
+          return protocol === PROTOCOL_UDP && this.udp.undeliverable(code, view, at, remote);
+        },
+      },
+      loop: length => this.loop(length),
+    };
   }
-
-  sourceFor(destination: number): number {
-    return isLoopback(destination) ? destination : this.address;
-  }
-
-  send(protocol: number, destination: number, length: number, flags = 0): SendResult {
-    const { bytes, view } = this.tx;
-    const id = this.nextId;
-    this.nextId = (id + 1) & 0xffff;
-    writeIpv4(view, ETH_HLEN, length, id, DEFAULT_TTL, protocol, this.sourceFor(destination), destination);
-    const total = ETH_HLEN + IPV4_HLEN + length;
-    if (this.isLocal(destination)) {
-      if (this.loopback.length >= LOOPBACK_PACKETS) {
-        this.stats.loopbackDropped++;
-        return 'full';
-      }
-      this.loopback.push(bytes.slice(0, total));
-      return 'sent';
+  private loop(length: number): SendResult {
+    if (this.loopback.length >= LOOPBACK_PACKETS) {
+      this.stats.loopbackDropped++;
+      return 'full';
     }
-    const group = this.groupMac(destination);
-    const hop = group === undefined ? this.nextHop(destination) : destination;
-    if (hop === undefined) return 'no-route';
-    const mac = group ?? this.arp.lookup(hop);
-    writeEthernet(bytes, mac ?? BROADCAST_MAC, this.device.mac, ETHERTYPE_IPV4);
-    if (mac === undefined) {
-      this.arp.hold(hop, bytes, total, flags);
-      return 'held';
-    }
-    return this.device.send(bytes, total, flags) ? 'sent' : 'full';
+    this.loopback.push(this.tx.bytes.slice(0, length));
+    return 'sent';
   }
 
-  private isOnLink(address: number): boolean {
-    return ((address ^ this.address) & this.netmask) === 0;
-  }
-
-  private isSubnetBroadcast(address: number): boolean {
-    // RFC 3021: a 31-bit prefix has no broadcast address.
-    return this.netmask < 0xfffffffe && this.isOnLink(address) && (address | this.netmask) >>> 0 === IPV4_BROADCAST;
-  }
-
-  private nextHop(destination: number): number | undefined {
-    return this.isOnLink(destination) ? destination : this.gateway;
-  }
-
-  /** The MAC address of a broadcast or multicast destination (RFC 1112, 6.4). */
-  private groupMac(destination: number): Uint8Array | undefined {
-    if (destination === IPV4_BROADCAST || this.isSubnetBroadcast(destination)) return BROADCAST_MAC;
-    if (!isMulticast(destination)) return undefined;
-    const mac = this.multicastMac;
-    mac[3] = (destination >>> 16) & 0x7f;
-    mac[4] = (destination >>> 8) & 0xff;
-    mac[5] = destination & 0xff;
-    return mac;
-  }
-
-  /** The packet of `length` bytes in the receive buffer, its Ethernet header counted. */
-  private ipv4(length: number, flags: number, local: boolean): void {
-    const { rx, header, stats } = this;
-    const fault = readIpv4(rx.view, ETH_HLEN, length - ETH_HLEN, header);
-    if (fault === 'fragment') stats.fragments++;
-    else if (fault !== undefined) stats.malformed++;
-    if (fault !== undefined) return;
-
-    const { source, destination } = header;
-    const sourceIsHost = !isMulticast(source) && source !== IPV4_BROADCAST && !this.isSubnetBroadcast(source);
-    if (!sourceIsHost || (!local && (this.isLocal(source) || isLoopback(destination)))) {
-      stats.martians++;
-      return;
-    }
-    const broadcast = destination === IPV4_BROADCAST || this.isSubnetBroadcast(destination);
-    if (!broadcast && !this.isLocal(destination) && !this.isOffer(header)) {
-      stats.notForUs++;
-      return;
-    }
-    // A unicast address in a broadcast frame is not answered with errors either (RFC 1122, 3.2.2).
-    const unicast = !broadcast && (local || !isBroadcastMac(rx.bytes)) && source !== 0;
-    stats.delivered++;
-    if (header.protocol === PROTOCOL_ICMP) this.icmp.input(rx.bytes, rx.view, header, unicast);
-    else if (header.protocol === PROTOCOL_UDP) {
-      const good = (flags & (FRAME_CHECKSUM_GOOD | FRAME_CHECKSUM_BLANK)) !== 0;
-      if (!this.udp.input(rx.bytes, rx.view, header, good) && unicast) {
-        this.icmp.unreachable(rx.bytes, header, PORT_UNREACHABLE);
-      }
-    } else if (header.protocol === PROTOCOL_TCP) {
-      // RFC 9293, 3.9.2.3: nothing but a packet from one host to another is part of a connection.
-      if (!unicast) return;
-      const good = (flags & (FRAME_CHECKSUM_GOOD | FRAME_CHECKSUM_BLANK)) !== 0;
-      this.source.setV4(source);
-      this.destination.setV4(destination);
-      const { payloadAt, payloadLength } = header;
-      this.tcp.input(rx.bytes, rx.view, payloadAt, payloadLength, this.source, this.destination, good);
-    } else {
-      stats.noProtocol++;
-      if (unicast) this.icmp.unreachable(rx.bytes, header, PROTOCOL_UNREACHABLE);
-    }
-  }
-
-  /** Some servers answer who has no address yet at the address they offer. */
-  private isOffer(header: Ipv4Header): boolean {
-    if (this.dhcp === undefined || this.address !== 0) return false;
-    return (
-      header.protocol === PROTOCOL_UDP &&
-      header.payloadLength >= 8 &&
-      this.rx.view.getUint16(header.payloadAt + 2) === 68
-    );
-  }
-
-  private neighbourUnreachable(held: readonly HeldFrame[]): void {
-    const header = new Ipv4Header();
-    for (const { frame } of held) {
-      const view = new DataView(frame.buffer);
-      if (!readQuotedIpv4(view, ETH_HLEN, frame.length - ETH_HLEN, header)) continue;
-      if (header.protocol === PROTOCOL_ICMP) {
-        this.icmp.undeliverable('EHOSTUNREACH', 'nobody on the link answers for it', header, view);
-      } else this.lost('EHOSTUNREACH', header, view, 0);
-    }
-  }
-
-  /** A packet of ours did not arrive. */
-  private lost(code: string, header: Ipv4Header, view: DataView, mtu: number): void {
-    if (header.protocol !== PROTOCOL_TCP) {
-      this.udp.undeliverable(code, header, view);
-      return;
-    }
-    const local = IpAddress.v4(header.source);
-    this.tcp.undeliverable(code, view, header.payloadAt, local, IpAddress.v4(header.destination), mtu);
-  }
-
-  private tcpLink(): TcpLink {
+  private transportLink(protocol: number): TransportLink {
+    const { v4 } = this;
+    const isLocal = (remote: IpAddress): boolean => v4.isLocal(remote.d);
     const room = (packet: number): number => packet - IPV4_HLEN;
     return {
       tx: this.tx,
       headerAt: () => ETH_HLEN + IPV4_HLEN,
       room: () => room(this.mtu),
-      largeRoom: remote => (this.isLocal(remote.d) ? room(LARGEST_PACKET) : 0),
-      leavesChecksum: remote => this.checksumOffload && !this.isLocal(remote.d),
+      largeRoom: remote => (isLocal(remote) ? room(LARGEST_PACKET) : 0),
+      leavesChecksum: remote => v4.checksumOffload && !isLocal(remote),
       sourceFor: remote => {
-        if (
-          !remote.isV4 ||
-          (this.address === 0 && !isLoopback(remote.d)) ||
-          (!this.isLocal(remote.d) && this.nextHop(remote.d) === undefined)
-        )
-          return undefined;
-        return isLoopback(remote.d) ? remote : this.own;
+        if (!remote.isV4 || !v4.reaches(remote.d)) return undefined;
+        return isLoopback(remote.d) ? remote : v4.own;
       },
-      send: (_source, remote, length, blank) =>
-        this.send(PROTOCOL_TCP, remote.d, length, blank ? FRAME_CHECKSUM_BLANK : 0),
+      send: (_source, remote, length, blank) => v4.send(protocol, remote.d, length, blank ? FRAME_CHECKSUM_BLANK : 0),
       whenWritable: ready => {
         if (this.loopback.length >= LOOPBACK_PACKETS) this.loopbackWriters.push(ready);
         else this.device.whenWritable(ready);

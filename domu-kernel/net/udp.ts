@@ -1,10 +1,9 @@
 // UDP (RFC 768): ports, and sockets with a bounded queue.
 import { type Clock, XenError } from '#pvbus';
-import { FRAME_CHECKSUM_BLANK } from '../net-device.ts';
-import { formatIpv4, parseIpv4 } from './address.ts';
-import { addBytes, finish, pseudoHeader, verifies } from './checksum.ts';
-import type { IpOutput } from './ip-output.ts';
-import { IPV4_HLEN, type Ipv4Header, PROTOCOL_UDP } from './ipv4.ts';
+import { addBytes, finish, verifies } from './checksum.ts';
+import { IpAddress } from './ip-address.ts';
+import { PROTOCOL_UDP } from './ipv4.ts';
+import type { TransportLink } from './transport-link.ts';
 
 const HEADER = 8;
 const FIRST_EPHEMERAL = 49152;
@@ -30,13 +29,13 @@ interface Receiver {
 
 export class Udp {
   readonly stats = { received: 0, sent: 0, bad: 0, noPort: 0, dropped: 0 };
-  readonly ip: IpOutput;
   readonly clock: Clock;
+  private readonly link: TransportLink;
   private readonly sockets = new Map<number, UdpSocket>();
   private nextEphemeral: number;
 
-  constructor(ip: IpOutput, clock: Clock, random: () => number) {
-    this.ip = ip;
+  constructor(link: TransportLink, clock: Clock, random: () => number) {
+    this.link = link;
     this.clock = clock;
     this.nextEphemeral = Math.floor(random() * EPHEMERAL_PORTS);
   }
@@ -52,15 +51,23 @@ export class Udp {
     return socket;
   }
 
-  /** One datagram in the private receive buffer. False: nobody has its port. */
-  input(bytes: Uint8Array, view: DataView, header: Ipv4Header, checksumGood: boolean): boolean {
-    const at = header.payloadAt;
-    const length = header.payloadLength < HEADER ? 0 : view.getUint16(at + 4);
-    if (length < HEADER || length > header.payloadLength) return this.bad();
-    // A sender may leave the checksum out: 0 (RFC 768).
-    if (!checksumGood && view.getUint16(at + 6) !== 0) {
-      const sum = pseudoHeader(header.source, header.destination, PROTOCOL_UDP, length);
-      if (!verifies(view, at, length, sum)) return this.bad();
+  /** One datagram in the private receive buffer, its addresses the caller's. False: nobody has its port. */
+  input(
+    bytes: Uint8Array,
+    view: DataView,
+    at: number,
+    available: number,
+    source: IpAddress,
+    destination: IpAddress,
+    checksumGood: boolean,
+  ): boolean {
+    const length = available < HEADER ? 0 : view.getUint16(at + 4);
+    if (length < HEADER || length > available) return this.bad();
+    // A sender may leave the checksum out, with IPv4: 0 (RFC 768; RFC 8200, 8.1).
+    const sent = !source.isV4 || view.getUint16(at + 6) !== 0;
+    if (!checksumGood && sent) {
+      const sum = source.sum + destination.sum + PROTOCOL_UDP + length;
+      if (view.getUint16(at + 6) === 0 || !verifies(view, at, length, sum)) return this.bad();
     }
     const socket = this.sockets.get(view.getUint16(at + 2));
     if (!socket) {
@@ -68,15 +75,15 @@ export class Udp {
       return false;
     }
     this.stats.received++;
-    socket.deliver(bytes.slice(at + HEADER, at + length), header.source, view.getUint16(at));
+    socket.deliver(bytes.slice(at + HEADER, at + length), source.toString(), view.getUint16(at));
     return true;
   }
 
-  /** A datagram of ours could not be delivered: its socket hears of it. */
-  undeliverable(code: string, header: Ipv4Header, view: DataView): void {
-    if (header.protocol !== PROTOCOL_UDP) return;
-    const at = header.payloadAt;
-    this.sockets.get(view.getUint16(at))?.fail(code, header.destination, view.getUint16(at + 2));
+  /** A datagram of ours could not be delivered: its socket hears of it. False: there is none. */
+  undeliverable(code: string, view: DataView, at: number, remote: IpAddress): boolean {
+    const socket = this.sockets.get(view.getUint16(at));
+    socket?.fail(code, remote.toString(), view.getUint16(at + 2));
+    return socket !== undefined;
   }
 
   step(): 'progress' | 'idle' {
@@ -94,26 +101,29 @@ export class Udp {
     return earliest;
   }
 
-  send(from: number, data: Uint8Array, destination: number, port: number): boolean {
-    const { tx } = this.ip;
+  send(from: number, data: Uint8Array, remote: IpAddress, port: number): boolean {
+    const { link } = this;
+    const { tx } = link;
     const length = HEADER + data.length;
-    if (length > this.ip.mtu - IPV4_HLEN) {
-      const most = this.ip.mtu - IPV4_HLEN - HEADER;
+    if (length > link.room(remote)) {
+      const most = link.room(remote) - HEADER;
       throw new XenError('EMSGSIZE', `udp: ${data.length} bytes in one datagram; at most ${most} fit`);
     }
-    const at = tx.payloadAt;
+    const source = link.sourceFor(remote);
+    if (source === undefined) throw new XenError('ENETUNREACH', `udp: no route to ${remote}`);
+    const at = link.headerAt(remote);
     tx.view.setUint16(at, from);
     tx.view.setUint16(at + 2, port);
     tx.view.setUint16(at + 4, length);
     tx.view.setUint16(at + 6, 0);
     tx.bytes.set(data, at + HEADER);
-    const sum = pseudoHeader(this.ip.sourceFor(destination), destination, PROTOCOL_UDP, length);
-    const blank = this.ip.checksumOffload && !this.ip.isLocal(destination);
+    const sum = source.sum + remote.sum + PROTOCOL_UDP + length;
+    const blank = link.leavesChecksum(remote);
     // Blank: the field holds the folded sum of the pseudo header, as network cards and Linux have it.
     const checksum = blank ? ~finish(sum) & 0xffff : finish(addBytes(tx.view, at, length, sum));
     tx.view.setUint16(at + 6, checksum === 0 ? 0xffff : checksum);
-    const result = this.ip.send(PROTOCOL_UDP, destination, length, blank ? FRAME_CHECKSUM_BLANK : 0);
-    if (result === 'no-route') throw new XenError('ENETUNREACH', `udp: no route to ${formatIpv4(destination)}`);
+    const result = link.send(source, remote, length, blank, 0);
+    if (result === 'no-route') throw new XenError('ENETUNREACH', `udp: no route to ${remote}`);
     if (result === 'full') return false;
     this.stats.sent++;
     return true;
@@ -159,8 +169,8 @@ export class UdpSocket {
    */
   sendTo(data: Uint8Array, to: UdpPeer): boolean {
     if (!this.open) throw new XenError('EBADF', `udp: the socket of port ${this.port} is closed`);
-    const address = parseIpv4(to.address);
-    if (address === undefined) throw new XenError('EINVAL', `udp: '${to.address}' is no IPv4 address`);
+    const address = IpAddress.parse(to.address);
+    if (address === undefined) throw new XenError('EINVAL', `udp: '${to.address}' is no IP address`);
     if (!Number.isInteger(to.port) || to.port < 1 || to.port > 0xffff) {
       throw new XenError('EINVAL', `udp: ${to.port} is no port`);
     }
@@ -202,8 +212,8 @@ export class UdpSocket {
     for (const receiver of this.receivers.splice(0)) receiver.reject(this.closed());
   }
 
-  deliver(data: Uint8Array, address: number, port: number): void {
-    const from = { address: formatIpv4(address), port };
+  deliver(data: Uint8Array, address: string, port: number): void {
+    const from = { address, port };
     const receiver = this.handler ? undefined : this.receivers.shift();
     if (this.handler) this.handler(data, from);
     else if (receiver) receiver.resolve({ data, ...from });
@@ -216,8 +226,8 @@ export class UdpSocket {
     }
   }
 
-  fail(code: string, address: number, port: number): void {
-    this.errorHandler?.(new XenError(code, `udp: ${formatIpv4(address)} port ${port} did not take a datagram`));
+  fail(code: string, address: string, port: number): void {
+    this.errorHandler?.(new XenError(code, `udp: ${address} port ${port} did not take a datagram`));
   }
 
   expire(): boolean {

@@ -348,15 +348,16 @@ export class TcpConnection extends ControlBlock {
   }
 
   /** ICMP says that `seq` did not arrive (RFC 5927: believed only where nothing is lost by it). */
-  unreachable(code: string, seq: number, mtu: number): void {
-    if (isBefore(seq, this.una) || !isBefore(seq, this.max)) return;
+  unreachable(code: string, seq: number, mtu: number): boolean {
+    if (isBefore(seq, this.una) || !isBefore(seq, this.max)) return false;
     if (code === 'EMSGSIZE') {
       this.acknowledgements.tooBig(mtu - (this.remote.isV4 ? 40 : 60));
-      return;
+      return true;
     }
     const error = this.failure(code, 'not reachable');
     if (this.state === 'SYN-SENT') this.finish(error);
     else this.softError = error;
+    return true;
   }
   timeWait(): void {
     this.state = 'TIME-WAIT';

@@ -3,10 +3,10 @@
 import type { XenError } from '#pvbus';
 import { WaitQueue } from '../../wait-queue.ts';
 import type { IpAddress } from '../ip-address.ts';
+import type { TransportLink } from '../transport-link.ts';
 import type { MemoryBudget } from './byte-ring.ts';
 import { Congestion } from './congestion.ts';
 import type { TcpConnection } from './connection.ts';
-import type { TcpLink } from './link.ts';
 import { ReceiveQueue } from './receive-queue.ts';
 import { RetransmissionTimeout } from './rto.ts';
 import { Scoreboard } from './scoreboard.ts';
@@ -47,7 +47,7 @@ export const KEEP_ALIVE: KeepAlive = { idleMs: 7_200_000, intervalMs: 75_000, pr
 
 /** What a connection needs of the stack it is one of. */
 export interface TcpHost {
-  readonly link: TcpLink;
+  readonly link: TransportLink;
   /** For what is received, and for what is sent: neither keeps the other from going on. */
   readonly budget: MemoryBudget;
   readonly sendBudget: MemoryBudget;

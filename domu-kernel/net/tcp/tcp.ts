@@ -4,12 +4,12 @@ import { type Clock, type Log, XenError } from '#pvbus';
 import { addBytes, finish, verifies } from '../checksum.ts';
 import { IpAddress } from '../ip-address.ts';
 import { PROTOCOL_TCP } from '../ipv4.ts';
+import type { TransportLink } from '../transport-link.ts';
 import { MemoryBudget } from './byte-ring.ts';
 import { TcpConnection } from './connection.ts';
 import { ConnectionTable } from './connection-table.ts';
 import { type ConnectionName, OUR_SCALE, type TcpHost } from './control-block.ts';
 import { Deadlines } from './deadlines.ts';
-import type { TcpLink } from './link.ts';
 import { DEFAULT_BACKLOG, type HalfOpen, TcpListener } from './listener.ts';
 import { Secrets } from './secrets.ts';
 import {
@@ -45,7 +45,7 @@ export interface TcpLimits {
 export const TCP_LIMITS: TcpLimits = { connections: 16384, timeWait: 4096, halfOpen: 256, memory: 32 * 1024 * 1024 };
 
 export interface TcpParts {
-  readonly link: TcpLink;
+  readonly link: TransportLink;
   readonly clock: Clock;
   readonly random: () => number;
   readonly log?: Log | undefined;
@@ -57,7 +57,7 @@ export interface ConnectOptions {
 }
 
 export class Tcp implements TcpHost {
-  readonly link: TcpLink;
+  readonly link: TransportLink;
   readonly budget: MemoryBudget;
   readonly sendBudget: MemoryBudget;
   nowNs: number;
@@ -129,7 +129,7 @@ export class Tcp implements TcpHost {
     if (!isPort(localPort)) throw new XenError('EINVAL', `tcp: ${localPort} is no port`);
     if (remote.isMulticast || remote.isUnspecified) throw new XenError('EINVAL', `tcp: ${remote} is no host`);
     const source = this.link.sourceFor(remote);
-    if (source === undefined) throw new XenError('ENETUNREACH', `tcp: no route to ${remote}`);
+    if (source === undefined || source.isUnspecified) throw new XenError('ENETUNREACH', `tcp: no route to ${remote}`);
     if (local !== undefined && !local.isUnspecified && !local.equals(source)) {
       throw new XenError('EADDRNOTAVAIL', `tcp: packets to ${remote} come from ${source}, not ${local}`);
     }
@@ -195,11 +195,11 @@ export class Tcp implements TcpHost {
     else this.refuse(source, destination);
   }
 
-  /** ICMP says that a segment of ours did not arrive: the first bytes of its header are at `at`. */
-  undeliverable(code: string, view: DataView, at: number, local: IpAddress, remote: IpAddress, mtu = 0): void {
+  /** ICMP says that a segment of ours did not arrive: the first bytes of its header are at `at`. False: it is not on its way. */
+  undeliverable(code: string, view: DataView, at: number, local: IpAddress, remote: IpAddress, mtu = 0): boolean {
     this.nowNs = this.clock.now();
     const connection = this.connections.find(local, view.getUint16(at), remote, view.getUint16(at + 2));
-    connection?.unreachable(code, view.getUint32(at + 4), mtu);
+    return connection?.unreachable(code, view.getUint32(at + 4), mtu) ?? false;
   }
 
   step(): 'progress' | 'idle' {

@@ -107,7 +107,7 @@ describe('a DHCP client', () => {
       [DISCOVER, undefined, true],
       [REQUEST, '10.0.0.50', true],
     ]);
-    expect([client.address, client.netmask, client.gateway].map(value => formatIpv4(value!))).toEqual([
+    expect([client.address, client.v4.netmask, client.v4.gateway].map(value => formatIpv4(value!))).toEqual([
       '10.0.0.50',
       '255.255.255.0',
       '10.0.0.2',

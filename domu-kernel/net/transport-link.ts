@@ -1,19 +1,20 @@
-// What TCP needs of the layer below it.
-import type { IpAddress } from '../ip-address.ts';
-import type { SendResult } from '../ip-output.ts';
+// What UDP and TCP need of the layer below them: a packet to fill, in either family, and a way to send it.
 
-export interface TcpLink {
+import type { IpAddress } from './ip-address.ts';
+import type { SendResult } from './ip-output.ts';
+
+export interface TransportLink {
   /** The one packet that is being built. */
   readonly tx: { readonly bytes: Uint8Array; readonly view: DataView };
-  /** Where the TCP header of a packet to `remote` begins in it. */
+  /** Where the transport's header of a packet to `remote` begins in it. */
   headerAt(remote: IpAddress): number;
-  /** Bytes of TCP header and payload in a packet to `remote`. */
+  /** Bytes of the transport's header and payload in a packet to `remote`. */
   room(remote: IpAddress): number;
   /** The same of a packet that is cut into segments below; 0 where nobody does that. */
   largeRoom(remote: IpAddress): number;
   /** The checksum may be left to the device. */
   leavesChecksum(remote: IpAddress): boolean;
-  /** The address packets to `remote` come from; undefined without a route. */
+  /** The address packets to `remote` come from, unspecified while there is none; undefined without a route. */
   sourceFor(remote: IpAddress): IpAddress | undefined;
   /**
    * Send `length` bytes of `tx` from `headerAt`. `blank`: the checksum is the pseudo header's. `segment`, when not

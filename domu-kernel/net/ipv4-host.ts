@@ -1,0 +1,211 @@
+// IPv4 on one interface (RFC 791, RFC 1122): one address, one gateway.
+import type { Clock, Log } from '#pvbus';
+import { IPV4_BROADCAST, isLoopback, isMulticast } from './address.ts';
+import { Arp, type HeldFrame } from './arp.ts';
+import { BROADCAST_MAC, ETH_HLEN, ETHERTYPE_IPV4, isBroadcastMac, writeEthernet } from './ethernet.ts';
+import { Icmp, PORT_UNREACHABLE, PROTOCOL_UNREACHABLE } from './icmp.ts';
+import { IpAddress } from './ip-address.ts';
+import type { IpOutput, SendResult } from './ip-output.ts';
+import {
+  DEFAULT_TTL,
+  IPV4_HLEN,
+  Ipv4Header,
+  PROTOCOL_ICMP,
+  PROTOCOL_TCP,
+  PROTOCOL_UDP,
+  readIpv4,
+  readQuotedIpv4,
+  writeIpv4,
+} from './ipv4.ts';
+import type { PacketPort } from './packet-port.ts';
+
+export interface Ipv4Address {
+  /** 0: none. */
+  readonly address: number;
+  readonly netmask: number;
+  readonly gateway?: number | undefined;
+}
+
+export class Ipv4Host implements IpOutput {
+  address = 0;
+  netmask = 0;
+  gateway: number | undefined;
+  readonly own = new IpAddress().setV4(0);
+  readonly arp: Arp;
+  readonly icmp: Icmp;
+  readonly tx: IpOutput['tx'];
+  private readonly port: PacketPort;
+  private readonly header = new Ipv4Header();
+  private readonly multicastMac = new Uint8Array([0x01, 0x00, 0x5e, 0, 0, 0]);
+  /** Packets of DHCP's answers may come to an address that is not ours yet. */
+  private readonly asksForAddress: boolean;
+  // Of the packet in hand.
+  private readonly source = new IpAddress();
+  private readonly destination = new IpAddress();
+  private nextId: number;
+
+  constructor(port: PacketPort, clock: Clock, random: () => number, asksForAddress: boolean, log?: Log) {
+    this.port = port;
+    this.asksForAddress = asksForAddress;
+    this.nextId = Math.floor(random() * 0x10000);
+    this.tx = { ...port.tx, payloadAt: ETH_HLEN + IPV4_HLEN };
+    this.icmp = new Icmp(this, clock, random, (code, header, view, mtu) => this.lost(code, header, view, mtu));
+    const { device } = port;
+    this.arp = new Arp(
+      {
+        mac: device.mac,
+        address: () => this.address,
+        isOnLink: address => this.isOnLink(address),
+        transmit: (frame, length, flags) => device.send(frame, length, flags),
+        unreachable: (_address, held) => this.neighbourUnreachable(held),
+      },
+      clock,
+      log,
+    );
+  }
+
+  configure({ address, netmask, gateway }: Ipv4Address): void {
+    this.address = address;
+    this.netmask = netmask;
+    this.gateway = gateway;
+    this.own.setV4(address);
+  }
+
+  get mtu(): number {
+    return this.port.device.mtu;
+  }
+  get checksumOffload(): boolean {
+    return this.port.device.checksumOffload;
+  }
+
+  // ---- what is sent ----
+
+  isLocal(destination: number): boolean {
+    return destination === this.address || isLoopback(destination);
+  }
+  sourceFor(destination: number): number {
+    return isLoopback(destination) ? destination : this.address;
+  }
+  /** There is a way to it. */
+  reaches(destination: number): boolean {
+    return this.isLocal(destination) || this.isGroup(destination) || this.nextHop(destination) !== undefined;
+  }
+
+  send(protocol: number, destination: number, length: number, flags = 0): SendResult {
+    const { bytes, view } = this.tx;
+    const id = this.nextId;
+    this.nextId = (id + 1) & 0xffff;
+    writeIpv4(view, ETH_HLEN, length, id, DEFAULT_TTL, protocol, this.sourceFor(destination), destination);
+    const total = ETH_HLEN + IPV4_HLEN + length;
+    if (this.isLocal(destination)) return this.port.loop(total);
+    const group = this.groupMac(destination);
+    const hop = group === undefined ? this.nextHop(destination) : destination;
+    if (hop === undefined) return 'no-route';
+    const { device } = this.port;
+    const mac = group ?? this.arp.lookup(hop);
+    writeEthernet(bytes, mac ?? BROADCAST_MAC, device.mac, ETHERTYPE_IPV4);
+    if (mac === undefined) {
+      this.arp.hold(hop, bytes, total, flags);
+      return 'held';
+    }
+    return device.send(bytes, total, flags) ? 'sent' : 'full';
+  }
+
+  private isOnLink(address: number): boolean {
+    return ((address ^ this.address) & this.netmask) === 0;
+  }
+  private isSubnetBroadcast(address: number): boolean {
+    // RFC 3021: a 31-bit prefix has no broadcast address.
+    return this.netmask < 0xfffffffe && this.isOnLink(address) && (address | this.netmask) >>> 0 === IPV4_BROADCAST;
+  }
+  private isGroup(destination: number): boolean {
+    return destination === IPV4_BROADCAST || this.isSubnetBroadcast(destination) || isMulticast(destination);
+  }
+  private nextHop(destination: number): number | undefined {
+    return this.isOnLink(destination) ? destination : this.gateway;
+  }
+  /** The MAC address of a broadcast or multicast destination (RFC 1112, 6.4). */
+  private groupMac(destination: number): Uint8Array | undefined {
+    if (!this.isGroup(destination)) return undefined;
+    if (!isMulticast(destination)) return BROADCAST_MAC;
+    const mac = this.multicastMac;
+    mac[3] = (destination >>> 16) & 0x7f;
+    mac[4] = (destination >>> 8) & 0xff;
+    mac[5] = destination & 0xff;
+    return mac;
+  }
+
+  // ---- what comes ----
+
+  /** The packet of `length` bytes in the receive buffer, its Ethernet header counted. */
+  input(length: number, good: boolean, local: boolean): void {
+    const { header } = this;
+    const { rx, stats, transports } = this.port;
+    const fault = readIpv4(rx.view, ETH_HLEN, length - ETH_HLEN, header);
+    if (fault === 'fragment') stats.fragments++;
+    else if (fault !== undefined) stats.malformed++;
+    if (fault !== undefined) return;
+
+    const { source, destination } = header;
+    const sourceIsHost = !isMulticast(source) && source !== IPV4_BROADCAST && !this.isSubnetBroadcast(source);
+    if (!sourceIsHost || (!local && (this.isLocal(source) || isLoopback(destination)))) {
+      stats.martians++;
+      return;
+    }
+    const broadcast = destination === IPV4_BROADCAST || this.isSubnetBroadcast(destination);
+    if (!broadcast && !this.isLocal(destination) && !this.isOffer(header)) {
+      stats.notForUs++;
+      return;
+    }
+    // A unicast address in a broadcast frame is not answered with errors either (RFC 1122, 3.2.2).
+    const unicast = !broadcast && (local || !isBroadcastMac(rx.bytes)) && source !== 0;
+    stats.delivered++;
+    const { payloadAt, payloadLength } = header;
+    if (header.protocol === PROTOCOL_ICMP) this.icmp.input(rx.bytes, rx.view, header, unicast);
+    else if (header.protocol === PROTOCOL_UDP) {
+      this.source.setV4(source);
+      this.destination.setV4(destination);
+      const taken = transports.udp(payloadAt, payloadLength, this.source, this.destination, good);
+      if (!taken && unicast) this.icmp.unreachable(rx.bytes, header, PORT_UNREACHABLE);
+    } else if (header.protocol === PROTOCOL_TCP) {
+      // RFC 9293, 3.9.2.3: nothing but a packet from one host to another is part of a connection.
+      if (!unicast) return;
+      this.source.setV4(source);
+      this.destination.setV4(destination);
+      transports.tcp(payloadAt, payloadLength, this.source, this.destination, good);
+    } else {
+      stats.noProtocol++;
+      if (unicast) this.icmp.unreachable(rx.bytes, header, PROTOCOL_UNREACHABLE);
+    }
+  }
+
+  /** Some servers answer who has no address yet at the address they offer. */
+  private isOffer(header: Ipv4Header): boolean {
+    if (!this.asksForAddress || this.address !== 0) return false;
+    return (
+      header.protocol === PROTOCOL_UDP &&
+      header.payloadLength >= 8 &&
+      this.port.rx.view.getUint16(header.payloadAt + 2) === 68
+    );
+  }
+
+  private neighbourUnreachable(held: readonly HeldFrame[]): void {
+    const header = new Ipv4Header();
+    for (const { frame } of held) {
+      const view = new DataView(frame.buffer);
+      if (!readQuotedIpv4(view, ETH_HLEN, frame.length - ETH_HLEN, header)) continue;
+      if (header.protocol === PROTOCOL_ICMP) {
+        this.icmp.undeliverable('EHOSTUNREACH', 'nobody on the link answers for it', header, view);
+      } else this.lost('EHOSTUNREACH', header, view, 0);
+    }
+  }
+  /** A packet of ours did not arrive. */
+  private lost(
+    code: string,
+    { protocol, payloadAt, source, destination }: Ipv4Header,
+    view: DataView,
+    mtu: number,
+  ): void {
+    this.port.transports.lost(code, protocol, view, payloadAt, IpAddress.v4(source), IpAddress.v4(destination), mtu);
+  }
+}
