@@ -58,7 +58,7 @@ const LOGGED_FAILURES = 8;
 
 const asXenError = (error: unknown): XenError =>
   error instanceof XenError ? error : new XenError('EIO', messageOf(error), error);
-/** The device's nodes went away under a step of ours: being unplugged is no failure. */
+/** The device's nodes went away under a step of ours, or we are asked to close: being unplugged is no failure. */
 class Unplugged extends Error {}
 
 /** Every device of one type that the backends of a domain serve. */
@@ -382,7 +382,10 @@ export class BackendDevice {
         if (unplugging || frontend === XenbusState.Unknown) return this.#switch(XenbusState.Closed);
         return this.#await();
       case XenbusState.InitWait:
-        if (unplugging) return this.#switch(XenbusState.Closed);
+        if (unplugging) {
+          await this.#disconnect(); // it may have been asked to close just before it was Connected
+          return this.#switch(XenbusState.Closed);
+        }
         if (this.#stale !== undefined) return;
         if (frontend === XenbusState.Initialised || frontend === XenbusState.Connected) return this.#connect(frontend);
         if (frontend === XenbusState.Closing) return this.#close();
@@ -521,7 +524,12 @@ export class BackendDevice {
   async #publish(keys: Keys): Promise<void> {
     await this.#xs.transaction(async tx => {
       // A device that was unplugged meanwhile must not come back as some lone keys.
-      if ((await readKey(this.#xs, `${this.path}/state`, tx)) === undefined) throw new Unplugged();
+      const was = await readKey(this.#xs, `${this.path}/state`, tx);
+      if (was === undefined) throw new Unplugged();
+      // invariant: the toolstack's Closing is answered by Closed and by nothing else: written over, it is never heard
+      // of by a frontend, which would connect.
+      if (was === String(XenbusState.Closing) && keys.state !== undefined && keys.state !== XenbusState.Closed)
+        throw new Unplugged();
       await Promise.all(
         Object.entries(keys).map(([name, value]) => this.#xs.write(`${this.path}/${name}`, String(value), tx)),
       );

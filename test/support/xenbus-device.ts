@@ -16,7 +16,10 @@ export class PaperToolstack {
     this.xs = this.client();
   }
   client(log?: ListLog): XenstoreClient {
-    return new XenstoreClient(rigTransport(this.rig), log);
+    return new XenstoreClient(
+      rigTransport(this.rig, () => this.rig.run()),
+      log,
+    );
   }
 
   /** Both directories in one transaction, as libxl writes them. */

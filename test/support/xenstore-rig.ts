@@ -302,16 +302,22 @@ export class XenstoreRig {
 }
 
 /** The byte stream of a rig's dom0 client as a transport for the real client library. */
-export function rigTransport(rig: {
-  readonly server: Server;
-}): XenstoreTransport & { readonly connection: Connection } {
+/** A connection to its socket. `serve` is for clients that wait for each other's transactions: XenstoreRig.run. */
+export function rigTransport(
+  rig: { readonly server: Server },
+  serve?: () => void,
+): XenstoreTransport & { readonly connection: Connection } {
   let onData: (bytes: Uint8Array) => void = () => {};
   let left: Uint8Array = new Uint8Array(0);
   let scheduled = false;
   const turn = (): void => {
     scheduled = false;
     const n = connection.receive(left);
-    left = left.subarray(Math.max(0, n));
+    left = left.subarray(n < 0 ? left.length : n);
+    if (left.length > 0 && serve) {
+      serve();
+      later();
+    }
     connection.drain(bytes => {
       onData(bytes);
       return bytes.length;

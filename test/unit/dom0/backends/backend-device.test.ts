@@ -17,11 +17,14 @@ class Thing implements BackendInstance {
   readonly acts: string[] = [];
   failProbe: XenError | undefined;
   failConnect: XenError | undefined;
+  /** What happens elsewhere while it probes or connects. */
+  meanwhile: (() => Promise<void>) | undefined;
   constructor(device: BackendDevice) {
     this.device = device;
   }
   async probe(): Promise<Keys> {
     this.acts.push('probe');
+    await this.meanwhile?.();
     if (this.failProbe) throw this.failProbe;
     return { 'feature-thing': 1 };
   }
@@ -29,10 +32,15 @@ class Thing implements BackendInstance {
     const ref = await this.device.frontendNumber('ring-ref');
     if (this.failConnect) throw this.failConnect;
     this.acts.push(`connect ${ref}`);
+    await this.meanwhile?.();
     return { size: 42 };
   }
   async disconnect(): Promise<void> {
     this.acts.push('disconnect');
+  }
+  async reconsider(): Promise<Keys | undefined> {
+    await this.meanwhile?.();
+    return { size: 43 };
   }
   async remove(): Promise<void> {
     this.acts.push('remove');
@@ -159,6 +167,35 @@ describe('the life of a backend device', () => {
     await settle(() => backend.devices().length === 0);
     expect(things.get('1/0')?.acts).toEqual(['probe', 'connect 5', 'disconnect', 'remove']);
     expect(await tools.xs.exists(nodes.backend)).toBe(false);
+  });
+
+  // A Closing may come at any moment. One that is written over is never heard of by the frontend.
+  it('unplugged while it probes closes', async () => {
+    const nodes = await tools.plug('thing', 1, 0);
+    await settle(() => things.get('1/0') !== undefined);
+    things.get('1/0')!.meanwhile = () => tools.askToClose(nodes);
+    await becomes(nodes, S.Closed);
+    await backend.settled();
+    expect(things.get('1/0')?.acts).toEqual(['probe']);
+  });
+  it('unplugged while it connects lets go and closes', async () => {
+    const nodes = await tools.plug('thing', 1, 0);
+    await becomes(nodes, S.InitWait);
+    things.get('1/0')!.meanwhile = () => tools.askToClose(nodes);
+    await front(nodes, S.Initialised, { 'ring-ref': 5 });
+    await becomes(nodes, S.Closed);
+    await backend.settled();
+    expect(things.get('1/0')?.acts).toEqual(['probe', 'connect 5', 'disconnect']);
+  });
+  it('unplugged while it finds out what it has become still tells its frontend', async () => {
+    const nodes = await connected(1, 0);
+    things.get('1/0')!.meanwhile = () => tools.askToClose(nodes);
+    await tools.xs.write(`${nodes.backend}/resize`, '');
+    await becomes(nodes, S.Closing);
+    await backend.settled();
+    expect(await tools.state(nodes.backend)).toBe(String(S.Closing));
+    await front(nodes, S.Closed);
+    await becomes(nodes, S.Closed);
   });
 
   it('unplugged before its frontend came goes to Closed at once', async () => {
