@@ -26,7 +26,7 @@ export class Wire {
 export class LossyBridge extends Bridge {
   readonly #wire: Wire;
   readonly #macs = new Map<number, string>();
-  #late: { readonly frame: Frame; readonly from: number } | undefined;
+  #late: { readonly frame: Frame; readonly bytes: Uint8Array; readonly from: number } | undefined;
 
   constructor(name: string, mtu: number, random: () => number, wire: Wire) {
     super(name, mtu, { random });
@@ -45,13 +45,19 @@ export class LossyBridge extends Bridge {
 
   override forward(frame: Frame, from: number): number {
     const copy = copyOf(frame);
-    const sent = this.#wire.ledger.find(copy.bytes);
-    if (sent && ![...this.#macs.values()].includes(copy.bytes.subarray(0, 6).join())) sent.flooded = true;
+    const sent = this.#sentAs(copy.bytes);
     const late = this.#late;
     this.#late = undefined;
     const copies = this.#faulty(frame, from, copy, sent);
     if (late === undefined) return copies;
+    // Whom it is for may have left meanwhile.
+    this.#sentAs(late.bytes);
     return copies + super.forward(late.frame, late.from);
+  }
+  #sentAs(bytes: Uint8Array): ReturnType<PacketLedger['find']> {
+    const sent = this.#wire.ledger.find(bytes);
+    if (sent && ![...this.#macs.values()].includes(bytes.subarray(0, 6).join())) sent.flooded = true;
+    return sent;
   }
   #faulty(frame: Frame, from: number, copy: Copy, sent: ReturnType<PacketLedger['find']>): number {
     switch (this.#wire.next()) {
@@ -71,7 +77,7 @@ export class LossyBridge extends Bridge {
       }
       case 'delay': {
         if (sent) sent.reordered = true;
-        this.#late = { frame: copy.frame, from };
+        this.#late = { frame: copy.frame, bytes: copy.bytes, from };
         return 0;
       }
     }
