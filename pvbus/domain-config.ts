@@ -98,6 +98,8 @@ export const p9Config = record({
   /** Absolute. */
   path: text(4095),
   security_model: text(64),
+  /** Ours, of `xl run`: the backend refuses whatever would change something. */
+  read_only: nullable(flag),
 });
 export type P9Config = Shaped<typeof p9Config>;
 

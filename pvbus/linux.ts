@@ -10,6 +10,7 @@ const long = 'int64_t';
 const f = {
   memfd_create: libc.func(`int memfd_create(const char *name, unsigned int flags)`),
   ftruncate: libc.func(`int ftruncate(int fd, ${long} length)`),
+  linkat: libc.func(`int linkat(int olddirfd, const char *oldpath, int newdirfd, const char *newpath, int flags)`),
   utimensat: libc.func(`int utimensat(int dirfd, const char *path, const int64_t *times, int flags)`),
   fallocate: libc.func(`int fallocate(int fd, int mode, ${long} offset, ${long} length)`),
   fcntl: libc.func(`int fcntl(int fd, int op, ${long} arg)`),
@@ -169,7 +170,12 @@ export const unmap = (address: number, bytes: number): void => void check('munma
 export const punchHole = (fd: number, offset: number, bytes: number): void =>
   void check('fallocate', f.fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, bytes));
 const AT_FDCWD = -100;
+const AT_SYMLINK_FOLLOW = 0x400;
 const NS_PER_S = 1_000_000_000n;
+/** Another name of what `from` leads to, as linkat(2) makes it; /proc/self/fd/N may be followed. Throws SystemCallError. */
+export function linkFollowing(from: string, to: string): void {
+  check('linkat', f.linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW));
+}
 /** utimensat(2) of what an absolute path leads to, ns since 1970; throws SystemCallError. */
 export function setFileTimes(path: string, atimeNs: bigint, mtimeNs: bigint): void {
   const times = new BigInt64Array([atimeNs / NS_PER_S, atimeNs % NS_PER_S, mtimeNs / NS_PER_S, mtimeNs % NS_PER_S]);

@@ -90,9 +90,13 @@ function volumeOf(text: string, i: number, cwd: string): { folder: P9Config; mou
   if (path.split('/').every(name => name === '' || name === '.'))
     throw new ConfigError(`--volume ${text}: the root is the program's`);
   const tag = `volume${i}`;
+  const readOnly = how === 'ro';
   return {
-    folder: { devid: i, backend: null, tag, path: resolve(cwd, host), security_model: 'none' },
-    mount: { disk: tag, path, type: '9p', readOnly: how === 'ro' },
+    folder: {
+      ...{ devid: i, backend: null, tag, path: resolve(cwd, host), security_model: 'none' },
+      read_only: readOnly ? true : null,
+    },
+    mount: { disk: tag, path, type: '9p', readOnly },
   };
 }
 function mountPoint(path: string | undefined, i: number): string {

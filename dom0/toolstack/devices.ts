@@ -107,7 +107,11 @@ export function p9(config: P9Config, backendDomid: Domid): DeviceSpec {
     devid: config.devid,
     backendDomid,
     frontend: { tag: config.tag },
-    backend: { path: config.path, security_model: config.security_model },
+    backend: {
+      path: config.path,
+      security_model: config.security_model,
+      ...(config.read_only === true && { 'read-only': '1' }),
+    },
   };
 }
 

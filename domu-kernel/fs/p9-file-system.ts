@@ -280,8 +280,16 @@ class P9Node implements Vnode {
       return this.made(name);
     });
   }
-  link(name: string): void {
-    throw new XenError('EPERM', `link ${name}: a shared folder has no hard links`);
+  link(name: string, file: Vnode): void {
+    this.fs.checkWritable('link');
+    checkedName(name);
+    if (!(file instanceof P9Node) || file.fs !== this.fs)
+      throw new XenError('EXDEV', `link ${name}: another file system`);
+    if (file.type === 'directory') throw new XenError('EPERM', `link ${name}: it is a directory`);
+    this.enter('link in', () => {
+      const [at, fid] = [this.walked(), file.walked()];
+      this.ask(P9.Tlink, out => out.u32(at).u32(fid).string(name));
+    });
   }
   unlink(name: string): void {
     this.removeName(name, 0);

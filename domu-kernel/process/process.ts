@@ -75,6 +75,7 @@ export class Process {
   onEnd: ((status: ExitStatus) => void) | undefined;
 
   #memory: WasmMemory | undefined;
+  #known = Number.POSITIVE_INFINITY;
   #bytes = new Uint8Array();
   #view = new DataView(new ArrayBuffer(0));
 
@@ -97,6 +98,11 @@ export class Process {
     this.#memory = memory;
     this.#look();
   }
+  /** The program knows no more than so many bytes of its memory: what lies behind them is the kernel's. */
+  limitMemory(bytes: number): void {
+    this.#known = bytes;
+    this.#look();
+  }
   /** Of its memory as it is now: not to be kept over a call in which it might grow. */
   get bytes(): Uint8Array {
     if (this.#bytes.buffer !== this.#memory?.buffer) this.#look();
@@ -108,8 +114,9 @@ export class Process {
   }
   #look(): void {
     const buffer = this.#memory?.buffer ?? new ArrayBuffer(0);
-    this.#bytes = new Uint8Array(buffer);
-    this.#view = new DataView(buffer);
+    const length = Math.min(this.#known, buffer.byteLength);
+    this.#bytes = new Uint8Array(buffer, 0, length);
+    this.#view = new DataView(buffer, 0, length);
   }
 
   /** Does not return: the process ends with that code. */

@@ -97,6 +97,7 @@ export class Runtime implements Body {
       throw error;
     }
     process.memory = this.#memory;
+    process.limitMemory(layout.minPages * WASM_PAGE);
     this.#count();
   }
   #instantiate(module: WasmModule): WasmInstance {
@@ -159,9 +160,10 @@ export class Runtime implements Body {
     if (old + pages > this.#maxPages) return -1;
     const [area, end] = [old * WASM_PAGE, this.#end.value >>> 0];
     if (!this.#add(pages)) return -1;
-    this.#process.bytes.fill(0, area, end);
+    new Uint8Array(this.#memory.buffer).fill(0, area, end);
     const more = pages * WASM_PAGE;
     this.#pages.value = old + pages;
+    this.#process.limitMemory(area + more);
     this.#sp.value = area + more;
     this.#end.value = end + more;
     return old;

@@ -76,8 +76,9 @@ export class OpenSocket implements OpenFile {
   }
 }
 
-/** The socket a descriptor refers to; ENOTSOCK. */
+/** The socket a descriptor refers to; ENOTSOCK. EBADF for a directory: a program may take the number of one it was given for free. */
 export function socketOf(file: OpenFile): OpenSocket {
   if (file instanceof OpenSocket) return file;
+  if (file.kind === 'directory') throw new XenError('EBADF', 'a directory is no socket');
   throw new XenError('ENOTSOCK', `a ${file.kind} is no socket`);
 }

@@ -104,11 +104,15 @@ function writeRest(nonblock: boolean, buffers: Buffers, written: Written, write:
   return undefined;
 }
 
-/** The descriptor, for reading or writing: EISDIR for a directory, whatever rights it has. */
-function streamOf(process: Process, fd: number, rights: number): Descriptor {
+/**
+ * The descriptor, for reading or writing: EISDIR for a directory, whatever rights it has. Without the right EBADF, as POSIX
+ * has it for a descriptor that was not opened for that.
+ */
+function streamOf(process: Process, fd: number, right: number): Descriptor {
   const descriptor = descriptorOf(process, fd);
   if (descriptor.file.kind === 'directory') throw new XenError('EISDIR', `descriptor ${fd} is a directory`);
-  return descriptor.need(rights);
+  if ((descriptor.rights & right) === 0) throw new XenError('EBADF', `descriptor ${fd} is not open for that`);
+  return descriptor;
 }
 const synced = (file: OpenFile): (() => void) | undefined =>
   file instanceof OpenDiskFile && file.flags !== 0 ? () => file.syncAsFlagged() : undefined;

@@ -71,7 +71,7 @@ export const kinds: readonly Kind[] = [
       return { fs: shared.mount(), remount: () => shared.mount() };
     },
     symlinks: true,
-    links: false,
+    links: true,
     foldsCase: false,
     bounded: false,
     mtimeUnitNs: 1n,

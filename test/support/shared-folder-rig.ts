@@ -20,6 +20,8 @@ export class SharedFolderRig {
   readonly dom0: Vcpu;
   readonly client: P9Client;
   connection: P9Connection | undefined;
+  /** What the backend makes of the connections that come. */
+  readOnly = false;
 
   constructor() {
     this.folder = mkdtempSync(join(tmpdir(), 'xenolith-shared-'));
@@ -38,6 +40,7 @@ export class SharedFolderRig {
       frontend: domid(this.guest.domid),
       label: '9pfs 0',
       path: this.folder,
+      readOnly: this.readOnly,
       rings: [{ ref, evtchn: port }],
       onFatal: error => this.broken.push(error),
     });

@@ -13,5 +13,5 @@ export function parseP9Spec(spec: string, devid: number): P9Config {
   }
   const [tag, path, security_model] = ['tag', 'path', 'security_model'].map(key => given.get(key));
   if (!tag || !path || !security_model) throw new ConfigError('p9 spec missing required field!');
-  return { devid, backend: given.get('backend') ?? null, tag, path, security_model };
+  return { devid, backend: given.get('backend') ?? null, tag, path, security_model, read_only: null };
 }

@@ -16,6 +16,7 @@ export interface ConnectionOptions {
   /** For messages: `9pfs 0 of dom1`. */
   readonly label: string;
   readonly path: string;
+  readonly readOnly: boolean;
   readonly rings: readonly RingKeys[];
   /** The frontend broke the protocol: nothing more is read from it. */
   readonly onFatal: (error: XenError) => void;
@@ -105,7 +106,11 @@ export class P9Connection {
       this.#unmap();
       throw error;
     }
-    this.#server = new P9Server(options.path, Math.min(...this.#rings.map(({ ring }) => ring.reader.size)));
+    this.#server = new P9Server(
+      options.path,
+      Math.min(...this.#rings.map(({ ring }) => ring.reader.size)),
+      options.readOnly,
+    );
   }
 
   step(): 'progress' | 'idle' {

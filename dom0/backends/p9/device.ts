@@ -37,6 +37,7 @@ class P9Instance implements BackendInstance {
   readonly #thread: () => BackendThread;
   readonly #devices: Map<string, BackendDevice>;
   #path = '';
+  #readOnly = false;
 
   constructor(device: BackendDevice, thread: () => BackendThread, devices: Map<string, BackendDevice>) {
     this.#device = device;
@@ -53,6 +54,7 @@ class P9Instance implements BackendInstance {
     if (!folder.isDirectory()) throw new XenError('ENOTDIR', `${device.label}: ${this.#path} is no directory`);
     const security = await device.key('security_model');
     if (security !== 'none') throw new XenError('EINVAL', `${device.label}: security_model ${security} is not served`);
+    this.#readOnly = (await device.key('read-only')) === '1';
     this.#devices.set(device.path, device);
     return { versions: '1', 'max-rings': MAX_RINGS, 'max-ring-page-order': MAX_DATARING_ORDER };
   }
@@ -78,6 +80,7 @@ class P9Instance implements BackendInstance {
       label: device.label,
       frontend: device.frontendDomid,
       path: this.#path,
+      readOnly: this.#readOnly,
       rings,
     };
     await this.#thread().call(call);

@@ -28,6 +28,10 @@ const NS = 1_000_000_000n;
 /** The end of 2242: what Linux keeps in every file system. */
 const MAX_TIME_NS = 2n ** 33n * NS;
 const { O_RDONLY, O_WRONLY, O_RDWR, O_TRUNC, O_APPEND } = constants;
+/** Messages that leave something changed. */
+const CHANGES: ReadonlySet<number> = new Set([
+  ...[P9.Tlcreate, P9.Twrite, P9.Tsetattr, P9.Tmkdir, P9.Tsymlink, P9.Tlink, P9.Trenameat, P9.Tunlinkat],
+]);
 const DIRENT_TYPES = { file: 8, directory: 4, symlink: 10, other: 0 } as const;
 
 interface Fid {
@@ -40,6 +44,7 @@ interface Fid {
 
 export class P9Server {
   readonly #path: string;
+  readonly #readOnly: boolean;
   readonly #room: number;
   readonly #fids = new Map<number, Fid>();
   readonly #devices = new Map<bigint, bigint>();
@@ -49,8 +54,9 @@ export class P9Server {
   #agreed = false;
 
   /** `room`: bytes of the longest message either way that the transport takes. */
-  constructor(path: string, room: number) {
+  constructor(path: string, room: number, readOnly = false) {
     this.#path = path;
+    this.#readOnly = readOnly;
     this.#room = room;
     this.#out = new P9Writer(room);
   }
@@ -83,6 +89,7 @@ export class P9Server {
     const perform = this.#messages.get(type);
     // Linux does without what is answered so: locks and extended attributes.
     if (perform === undefined) throw new XenError('EOPNOTSUPP', `9P message ${type} is not served`);
+    if (this.#readOnly && CHANGES.has(type)) throw new XenError('EROFS', 'the folder is shared read-only');
     perform();
   }
   readonly #messages: ReadonlyMap<number, () => void> = new Map([
@@ -101,6 +108,7 @@ export class P9Server {
     [P9.Tsetattr, () => this.#setattr()],
     [P9.Tmkdir, () => this.#mkdir()],
     [P9.Tsymlink, () => this.#symlink()],
+    [P9.Tlink, () => this.#link()],
     [P9.Treadlink, () => this.#readlink()],
     [P9.Trenameat, () => this.#rename()],
     [P9.Tunlinkat, () => this.#unlink()],
@@ -193,6 +201,7 @@ export class P9Server {
   #open(): void {
     const fid = this.#fid();
     const flags = this.#in.u32();
+    if (this.#readOnly && accessOf(flags) !== O_RDONLY) throw new XenError('EROFS', 'the folder is shared read-only');
     if (fid.file.kind !== 'directory') this.#keep(fid, fid.file.open(accessOf(flags)));
     this.#out.qid(this.#qid(fid.file)).u32(0);
   }
@@ -329,6 +338,11 @@ export class P9Server {
     const name = this.#in.string();
     file.symlink(name, this.#in.string());
     this.#answerQidOf(file, name);
+  }
+  #link(): void {
+    const { file: directory } = this.#fid();
+    const { file } = this.#fid();
+    directory.link(this.#in.string(), file);
   }
   #answerQidOf(directory: SharedFile, name: string): void {
     const made = directory.lookup(name);

@@ -17,7 +17,7 @@ import {
   truncateSync,
   unlinkSync,
 } from 'node:fs';
-import { setFileTimes, XenError } from '#pvbus';
+import { linkFollowing, setFileTimes, XenError } from '#pvbus';
 
 const { O_NOFOLLOW, O_DIRECTORY, O_CREAT, O_EXCL, O_NONBLOCK, S_IFMT, S_IFREG, S_IFDIR, S_IFLNK } = constants;
 /** Linux: fcntl.h. A descriptor that names a file and opens nothing. */
@@ -94,6 +94,11 @@ export class SharedFile {
   mkdir(name: string, mode: number): void {
     mkdirSync(this.at(name), mode & MODE_BITS);
   }
+  /** Another name, in this directory, of what is there already: of a symlink itself too. */
+  link(name: string, file: SharedFile): void {
+    if (file.kind === 'other') throw new XenError('EPERM', 'only files and symlinks get other names');
+    linkFollowing(byDescriptor(file.fd), this.at(name));
+  }
   symlink(name: string, target: string): void {
     symlinkSync(target, this.at(name));
   }
@@ -116,8 +121,9 @@ export class SharedFile {
     if (this.kind !== 'file') throw new XenError('EINVAL', 'it is no plain file');
     truncateSync(byDescriptor(this.fd), size);
   }
+  /** Of a symlink its own: nothing is followed from a descriptor on. */
   setTimes(atimeNs: bigint, mtimeNs: bigint): void {
-    this.changeable();
+    if (this.kind !== 'symlink') this.changeable();
     setFileTimes(byDescriptor(this.fd), atimeNs, mtimeNs);
   }
   private changeable(): void {

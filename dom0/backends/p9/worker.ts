@@ -11,6 +11,7 @@ export type P9Call =
       label: string;
       frontend: number;
       path: string;
+      readOnly: boolean;
       rings: readonly RingKeys[];
     }
   | { op: 'disconnect'; device: string };
@@ -46,12 +47,13 @@ export class P9Worker implements BackendWorker {
     return result;
   }
 
-  #connect({ device, label, frontend, path, rings }: Extract<P9Call, { op: 'connect' }>): void {
+  #connect({ device, label, frontend, path, readOnly, rings }: Extract<P9Call, { op: 'connect' }>): void {
     const connection = new P9Connection({
       vcpu: this.#vcpu,
       frontend: domid(frontend),
       label,
       path,
+      readOnly,
       rings,
       onFatal: (error: XenError) => {
         this.#connections.delete(device);

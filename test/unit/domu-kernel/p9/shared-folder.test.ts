@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { domid, P9, P9_VERSION, P9Writer, pvcalls_data_intf, XenError, xen_9pfs_data_intf } from '#pvbus';
@@ -55,6 +55,53 @@ describe('a shared folder in a guest', () => {
     table.mount('/shared', fs);
     for (const path of ['/shared/absolute', '/shared/up'])
       expect(() => table.find(path)).toThrow(expect.objectContaining({ code: 'ENOENT' }));
+  });
+
+  it('that is shared read-only is so at the backend, whatever the guest asks for', () => {
+    writeFileSync(join(rig.folder, 'f'), 'kept');
+    symlinkSync('f', join(rig.folder, 's'));
+    rig.disconnect();
+    rig.readOnly = true;
+    rig.connect();
+    const fs = rig.mount();
+    const refused = expect.objectContaining({ code: 'EROFS' });
+    const file = fs.root.lookup('f')!;
+    expect(textOf(file)).toBe('kept');
+    for (const act of [
+      () => fs.root.create('new', 'file'),
+      () => fs.root.create('new', 'directory'),
+      () => fs.root.symlink('new', 'f'),
+      () => fs.root.link('new', file),
+      () => fs.root.unlink('f'),
+      () => fs.root.rename('f', fs.root, 'new'),
+      () => file.write(0, bytes('x')),
+      () => file.truncate(0),
+      () => file.setTimes({ mtimeNs: 1n }),
+    ])
+      expect(act).toThrow(refused);
+    file.release();
+    expect(readdirSync(rig.folder).sort()).toEqual(['f', 's']);
+    expect(readFileSync(join(rig.folder, 'f'), 'utf8')).toBe('kept');
+  });
+
+  it('gives another name to a file and to a symlink itself, and to nothing else', () => {
+    const fs = rig.mount();
+    writeFileSync(join(rig.folder, 'f'), 'shared');
+    symlinkSync('/etc/passwd', join(rig.folder, 's'));
+    mkdirSync(join(rig.folder, 'd'));
+    const [file, symlink, directory] = ['f', 's', 'd'].map(name => fs.root.lookup(name)!);
+    directory!.link('f2', file!);
+    expect(file!.attributes().nlink).toBe(2);
+    writeFileSync(join(rig.folder, 'd/f2'), 'by the other name');
+    expect(textOf(file!)).toBe('by the other name');
+    directory!.link('s2', symlink!);
+    expect(readlinkSync(join(rig.folder, 'd/s2'))).toBe('/etc/passwd');
+    expect(() => fs.root.link('d2', directory!)).toThrow(expect.objectContaining({ code: 'EPERM' }));
+    expect(() => fs.root.link('f', file!)).toThrow(expect.objectContaining({ code: 'EEXIST' }));
+    symlink!.setTimes({ mtimeNs: 5_000_000_007n });
+    expect(symlink!.attributes().mtimeNs).toBe(5_000_000_007n);
+    for (const node of [file, symlink, directory]) node!.release();
+    expect(fs.inUse).toBe(false);
   });
 
   it('when the backend is replaced, files in use are found again by their names', () => {

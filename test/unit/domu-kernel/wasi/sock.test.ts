@@ -196,6 +196,7 @@ describe('sock_*', () => {
     expect(rig.call('sock_shutdown', client, 0)).toBe('EINVAL');
     expect(rig.call('sock_shutdown', client, 4)).toBe('EINVAL');
     expect(rig.call('sock_shutdown', rig.file('a'), 1)).toBe('ENOTSOCK');
+    expect(rig.call('sock_shutdown', 3, 1)).toBe('EBADF');
     expect(rig.call('sock_shutdown', 99, 1)).toBe('EBADF');
     expect(rig.call('sock_shutdown', newSocket() as number, 1)).toBe('ENOTCONN');
   });

@@ -27,6 +27,7 @@ function connected(count = 1) {
       frontend: domid(guest.domid),
       label: '9pfs 0 of dom1',
       path: folder,
+      readOnly: false,
       rings: made.map(({ ref, port }) => ({ ref, evtchn: port })),
       onFatal: error => fatal.push(error),
     });
@@ -131,7 +132,7 @@ it('a ring or port that is not the frontend’s to give fails the connection, wi
   const { core, made, fatal } = connected();
   const attempt = (ref: number, evtchn: number) => () =>
     new P9Connection({
-      ...{ vcpu: core.dom0.kernel(4), frontend: domid(1), label: 'x', path: folder },
+      ...{ vcpu: core.dom0.kernel(4), frontend: domid(1), label: 'x', path: folder, readOnly: false },
       rings: [{ ref, evtchn }],
       onFatal: error => fatal.push(error),
     });
