@@ -6,10 +6,21 @@ export const FRAME_CHECKSUM_BLANK = 1;
 export const FRAME_CHECKSUM_GOOD = 2;
 
 /**
+ * Flags of a frame that is a TCP packet to be cut into segments with `bytes` of payload, each a frame: whoever sends it
+ * leaves its checksum blank.
+ */
+export const withSegment = (flags: number, bytes: number): number => flags | (bytes << 16);
+/** The bytes `withSegment` put there; 0 of a frame that is one packet. */
+export const segmentOf = (flags: number): number => flags >>> 16;
+
+/**
  * One received frame: `length` bytes of `bytes` from `offset`, valid during the call. The backend can still
- * write to them meanwhile: copy first whatever is checked. `flags` are FRAME_*.
+ * write to them meanwhile: copy first whatever is checked. `flags` are FRAME_* and a segment size.
  */
 export type FrameHandler = (bytes: Uint8Array, offset: number, length: number, flags: number) => void;
+
+/** Bytes of a frame that is to be cut, its header counted. */
+export const LARGEST_FRAME = 0xffff;
 
 export interface NetDevice {
   /** As in `ip=`: eth0, eth1, ... */
@@ -17,8 +28,12 @@ export interface NetDevice {
   readonly mac: Uint8Array;
   /** Bytes of payload in a frame, its 14 bytes of header not counted. */
   readonly mtu: number;
-  /** Whether frames may be sent as FRAME_CHECKSUM_BLANK. */
+  /** Whether frames may be sent as FRAME_CHECKSUM_BLANK: of IPv4, of IPv6. */
   readonly checksumOffload: boolean;
+  readonly ipv6ChecksumOffload: boolean;
+  /** Whether TCP packets of IPv4, of IPv6, may be sent that are to be cut into segments: up to LARGEST_FRAME. */
+  readonly gsoTcpv4: boolean;
+  readonly gsoTcpv6: boolean;
 
   /**
    * Copies `length` bytes of `frame` once. False, and nothing sent, when there is no room now or no link. After that

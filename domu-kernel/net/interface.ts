@@ -1,7 +1,13 @@
 // A guest's network interface: one device, IP on it, and what uses that. Everything received is copied into private
 // memory before it is looked at, since whoever sent it could still write to where it came from.
 import { type Clock, type Log, XenError } from '#pvbus';
-import { FRAME_CHECKSUM_BLANK, FRAME_CHECKSUM_GOOD, type NetDevice } from '../net-device.ts';
+import {
+  FRAME_CHECKSUM_BLANK,
+  FRAME_CHECKSUM_GOOD,
+  LARGEST_FRAME,
+  type NetDevice,
+  withSegment,
+} from '../net-device.ts';
 import { WaitQueue } from '../wait-queue.ts';
 import { isLoopback, parseIpv4 } from './address.ts';
 import { DhcpClient, type Lease } from './dhcp/client.ts';
@@ -209,13 +215,15 @@ export class NetInterface {
       tx: this.tx,
       headerAt: () => ETH_HLEN + IPV4_HLEN,
       room: () => room(this.mtu),
-      largeRoom: remote => (isLocal(remote) ? room(LARGEST_PACKET) : 0),
+      largeRoom: remote =>
+        isLocal(remote) ? room(LARGEST_PACKET) : this.device.gsoTcpv4 ? room(LARGEST_FRAME - ETH_HLEN) : 0,
       leavesChecksum: remote => v4.checksumOffload && !isLocal(remote),
       sourceFor: remote => {
         if (!remote.isV4 || !v4.reaches(remote.d)) return undefined;
         return isLoopback(remote.d) ? remote : v4.own;
       },
-      send: (_source, remote, length, blank) => v4.send(protocol, remote.d, length, blank ? FRAME_CHECKSUM_BLANK : 0),
+      send: (_source, remote, length, blank, segment) =>
+        v4.send(protocol, remote.d, length, withSegment(blank ? FRAME_CHECKSUM_BLANK : 0, segment)),
       whenWritable: ready => {
         if (this.loopback.length >= LOOPBACK_PACKETS) this.loopbackWriters.push(ready);
         else this.device.whenWritable(ready);

@@ -146,6 +146,11 @@ export class HostileNetback {
     }
     return seen;
   }
+  /** The bytes of slot `i` of those that `sent` has not said yet. */
+  txBytes(i: number): Uint8Array {
+    const at = this.slot(this.txCons + i, netif_tx_sring_entry.size);
+    return this.tx!.page.bytes.slice(at, at + netif_tx_sring_entry.size);
+  }
   answerTx(id: number, status = 0): this {
     const r = new NetifTxResponse(this.tx!.page.view, this.slot(this.txProd++, netif_tx_sring_entry.size));
     r.id = id;
@@ -174,6 +179,15 @@ export class HostileNetback {
     Object.assign(response, { offset: 0, flags: 0, ...r });
     this.publish(this.rx!, this.rxProd);
     return this;
+  }
+  /** An extra info in the place of the next rx response, for `publishRx` or the next response to publish. */
+  putRxExtra(bytes: readonly number[]): this {
+    const at = this.slot(this.rxProd++, netif_rx_sring_entry.size);
+    this.rx!.page.bytes.fill(0, at, at + netif_rx_sring_entry.size).set(bytes, at);
+    return this;
+  }
+  publishRx(): void {
+    this.publish(this.rx!, this.rxProd);
   }
   setRxProd(value: number): void {
     this.publish(this.rx!, value);

@@ -36,6 +36,9 @@ export class LossyDevice implements NetDevice {
   readonly mac: Uint8Array;
   readonly mtu: number;
   readonly checksumOffload: boolean;
+  readonly ipv6ChecksumOffload = false;
+  readonly gsoTcpv4 = false;
+  readonly gsoTcpv6 = false;
   peer: LossyDevice | undefined;
   /** Frames it takes before it is full; given back as they leave. */
   room: number;

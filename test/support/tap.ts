@@ -34,6 +34,9 @@ export class TapLink implements NetDevice {
   readonly mac = Uint8Array.of(0, 0x16, 0x3e, 9, 9, 9);
   readonly mtu = 1500;
   readonly checksumOffload = false;
+  readonly ipv6ChecksumOffload = false;
+  readonly gsoTcpv4 = false;
+  readonly gsoTcpv6 = false;
   readonly linux = LINUX;
   readonly ours = OURS;
   readonly namespace: string;

@@ -43,6 +43,7 @@ export class Vif implements FrontendInstance, NetDevice {
   mtu = DEFAULT_MTU;
   /** A backend that cannot forward a blank checksum fills it in. Xen: io/netif.h, on by default for IPv4. */
   readonly checksumOffload = true;
+  ipv6ChecksumOffload = false;
   private readonly device: FrontendDevice;
   private readonly vcpu: Vcpu;
   private readonly log: Log;
@@ -71,20 +72,26 @@ export class Vif implements FrontendInstance, NetDevice {
 
   // ---- what a program sees ----
 
+  get gsoTcpv4(): boolean {
+    return this.worker.tx.takesTcpv4;
+  }
+  get gsoTcpv6(): boolean {
+    return this.worker.tx.takesTcpv6;
+  }
   send(frame: Uint8Array, length: number, flags?: number): boolean {
-    return this.worker.send(frame, length, flags);
+    return this.worker.tx.send(frame, length, flags);
   }
   txBuffer(): Uint8Array | undefined {
-    return this.worker.txBuffer();
+    return this.worker.tx.txBuffer();
   }
   txCommit(length: number, flags?: number): void {
-    this.worker.txCommit(length, flags);
+    this.worker.tx.txCommit(length, flags);
   }
   onFrame(handler: FrameHandler): void {
     this.worker.onFrame(handler);
   }
   whenWritable(ready: () => void): void {
-    this.worker.whenWritable(ready);
+    this.worker.tx.whenWritable(ready);
   }
 
   step(): 'progress' | 'idle' {
@@ -131,6 +138,9 @@ export class Vif implements FrontendInstance, NetDevice {
       'request-rx-copy': 1,
       'feature-rx-notify': 1,
       'feature-sg': 1,
+      'feature-ipv6-csum-offload': 1,
+      'feature-gso-tcpv4': 1,
+      'feature-gso-tcpv6': 1,
     };
     this.control = undefined;
     if (controlRing !== 1) return keys;
@@ -140,10 +150,24 @@ export class Vif implements FrontendInstance, NetDevice {
   }
 
   *connected(): Routine<void> {
-    // untrusted: a backend that does not say that it takes frames of several pages gets none.
-    const scatterGather = (yield* this.device.backendKey('feature-sg')) === '1';
+    const { device } = this;
+    const [sg, ipv6Checksum, tcpv4, tcpv6] = yield* all([
+      device.backendKey('feature-sg'),
+      device.backendKey('feature-ipv6-csum-offload'),
+      device.backendKey('feature-gso-tcpv4'),
+      device.backendKey('feature-gso-tcpv6'),
+    ]);
+    // untrusted: a backend that does not say that it takes something gets none of it.
+    const scatterGather = sg === '1';
+    this.ipv6ChecksumOffload = ipv6Checksum === '1';
     this.control?.start();
-    this.worker.resume(this.mtu + ETH_HLEN, scatterGather);
+    this.worker.resume({
+      maxFrame: this.mtu + ETH_HLEN,
+      scatterGather,
+      // Xen: a packet that is to be cut has several pages and a blank checksum.
+      gsoTcpv4: scatterGather && tcpv4 === '1',
+      gsoTcpv6: scatterGather && this.ipv6ChecksumOffload && tcpv6 === '1',
+    });
   }
 
   disconnect(): void {
@@ -165,17 +189,17 @@ export class Vif implements FrontendInstance, NetDevice {
 
   /** Frames may come at any time. */
   get waits(): boolean {
-    return this.worker.up;
+    return this.worker.tx.up;
   }
   /** Frames that nobody has taken: the notification may have been lost. */
   look(): void {
-    if (this.worker.inFlight > 0) this.worker.remind();
+    if (this.worker.tx.inFlight > 0) this.worker.remind();
   }
   get unanswered(): number {
-    return this.worker.inFlight;
+    return this.worker.tx.inFlight;
   }
   get answered(): number {
-    return this.worker.answered;
+    return this.worker.tx.answered;
   }
 
   /** The last frames of a backend that is leaving may have come after it said so. */

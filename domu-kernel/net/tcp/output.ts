@@ -20,6 +20,9 @@ import {
 } from './segment.ts';
 import { add, distance, isAfter, isBefore, latest } from './sequence.ts';
 
+/** Of a packet that is cut below: whoever cuts it does not take any number of them. */
+const MAX_SEGMENTS = 64;
+
 export class Output {
   private readonly connection: TcpConnection;
 
@@ -96,7 +99,7 @@ export class Output {
       let length = Math.min(most, size);
       const large = host.link.largeRoom(c.remote);
       if (large > 0 && most > size) {
-        const wanted = Math.min(most, large - TCP_HLEN - this.optionsLength());
+        const wanted = Math.min(most, large - TCP_HLEN - this.optionsLength(), size * MAX_SEGMENTS);
         // All segments but the last of all are full ones.
         length = wanted === unsent ? wanted : wanted - (wanted % size);
       }

@@ -5,6 +5,8 @@ import {
   dataRing,
   domid,
   FrontRing,
+  NETIF_RSP_NULL,
+  NETTXF_extra_info,
   NetifRxResponse,
   NetifTxRequest,
   NetifTxResponse,
@@ -26,6 +28,7 @@ import { NetfrontWorker } from '../../../domu-kernel/drivers/netfront/worker.ts'
 import { HostConnection } from '../../../domu-kernel/drivers/pvcallsfront/connection.ts';
 import { CommandRing } from '../../../domu-kernel/drivers/pvcallsfront/request.ts';
 import { PvcallsFrontStats } from '../../../domu-kernel/drivers/pvcallsfront/stats.ts';
+import { withSegment } from '../../../domu-kernel/net-device.ts';
 import { CoreRig } from '../../support/core-rig.ts';
 import fc from '../../support/properties.ts';
 
@@ -52,6 +55,7 @@ const rxAnswer = fc.record({
 });
 const netAct = fc.record({
   send: fc.nat(9000),
+  segment: fc.oneof(fc.constant(0), u16),
   rx: fc.array(rxAnswer, { maxLength: 6 }),
   tx: fc.array(
     fc.record({ right: mostly, id: fc.oneof(fc.nat(TX_SLOTS), u16), status: fc.constantFrom(0, 0, -1, -2, -3, 1) }),
@@ -74,10 +78,18 @@ export const netRings = fc.property(fc.array(netAct, { minLength: 1, maxLength: 
   // Of the tx ring, as an honest backend sees it.
   let txCons = 0;
   const out = new Set<number>();
+  let extras = 0;
+  let isExtra = false;
   const take = (): void => {
     for (; txCons !== Atomics.load(buffers.txRing.words, REQ_PROD) >>> 0; txCons++) {
       const at = sring.size + (txCons & (TX_SLOTS - 1)) * netif_tx_sring_entry.size;
-      const { id } = new NetifTxRequest(buffers.txRing.view, at);
+      const { id, flags } = new NetifTxRequest(buffers.txRing.view, at);
+      if (isExtra) {
+        isExtra = false;
+        extras++;
+        continue;
+      }
+      isExtra = (flags & NETTXF_extra_info) !== 0;
       if (out.has(id)) throw new Error(`request ${id} was made twice`);
       out.add(id);
     }
@@ -86,14 +98,15 @@ export const netRings = fc.property(fc.array(netAct, { minLength: 1, maxLength: 
     worker.attach(buffers, () => {});
     control = new ControlRing(buffers, () => {});
     control.start();
-    worker.resume(65_535, true);
-    [txProd, rxProd, txCons] = [0, 0, 0];
+    worker.tx.resume({ maxFrame: 65_535, scatterGather: true, gsoTcpv4: true, gsoTcpv6: true });
+    [txProd, rxProd, txCons, extras] = [0, 0, 0, 0];
+    isExtra = false;
     out.clear();
   };
   connect();
   const frame = new Uint8Array(9000);
-  for (const { send, rx, tx, anywhere, wild, replaced } of acts) {
-    worker.send(frame, Math.max(14, send));
+  for (const { send, segment, rx, tx, anywhere, wild, replaced } of acts) {
+    worker.tx.send(frame, Math.max(14, send), withSegment(0, segment));
     for (const r of rx) {
       const at = sring.size + (rxProd & (RX_SLOTS - 1)) * netif_rx_sring_entry.size;
       const id = r.right ? rxProd & (RX_SLOTS - 1) : r.id;
@@ -105,7 +118,7 @@ export const netRings = fc.property(fc.array(netAct, { minLength: 1, maxLength: 
     for (const { right, id, status } of tx) {
       const [first = id] = out;
       const r = { id: right ? first : id, status };
-      if (!out.delete(r.id)) lied = true;
+      if (status === NETIF_RSP_NULL ? extras-- === 0 : !out.delete(r.id)) lied = true;
       const at = sring.size + (txProd & (TX_SLOTS - 1)) * netif_tx_sring_entry.size;
       Object.assign(new NetifTxResponse(buffers.txRing.view, at), r);
       Atomics.store(buffers.txRing.words, RSP_PROD, ++txProd);
@@ -120,14 +133,15 @@ export const netRings = fc.property(fc.array(netAct, { minLength: 1, maxLength: 
     if (lied && broken === 0) throw new Error('a lie was believed');
     if (broken > 1) throw new Error('the backend was given up twice');
     if (broken === 1) {
-      if (worker.send(frame, 60)) throw new Error('a frame was sent to a backend that was given up');
+      if (worker.tx.send(frame, 60)) throw new Error('a frame was sent to a backend that was given up');
       return;
     }
-    if (worker.inFlight < 0 || worker.inFlight > TX_SLOTS) throw new Error(`${worker.inFlight} frames in flight`);
+    if (worker.tx.inFlight < 0 || worker.tx.inFlight > TX_SLOTS)
+      throw new Error(`${worker.tx.inFlight} frames in flight`);
     if (replaced === 0) {
       worker.suspend();
       connect();
-      if (worker.inFlight !== 0) throw new Error('frames of another connection are waited for');
+      if (worker.tx.inFlight !== 0) throw new Error('frames of another connection are waited for');
     }
   }
 });

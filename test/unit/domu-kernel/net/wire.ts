@@ -27,6 +27,9 @@ export class WireEnd implements NetDevice {
   readonly mac: Uint8Array;
   readonly mtu: number;
   readonly checksumOffload: boolean;
+  readonly ipv6ChecksumOffload = false;
+  readonly gsoTcpv4 = false;
+  readonly gsoTcpv6 = false;
   peer: WireEnd | undefined;
   /** Frames on their way to us. */
   readonly arriving: CarriedFrame[] = [];

@@ -5,9 +5,14 @@ import { describe, expect, it } from 'vitest';
 import {
   NETIF_RSP_DROPPED,
   NETIF_RSP_ERROR,
+  NETIF_RSP_NULL,
+  NETRXF_csum_blank,
   NETRXF_data_validated,
   NETRXF_extra_info,
   NETRXF_more_data,
+  NETTXF_csum_blank,
+  NETTXF_data_validated,
+  NETTXF_extra_info,
   NETTXF_more_data,
   XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER,
   XEN_NETIF_CTRL_STATUS_NOT_SUPPORTED,
@@ -16,9 +21,15 @@ import {
   XEN_NETIF_CTRL_TYPE_GET_GREF_MAPPING_SIZE,
   XenbusState,
 } from '#pvbus';
-import { FRAME_CHECKSUM_GOOD } from '../../../../domu-kernel/net-device.ts';
+import {
+  FRAME_CHECKSUM_BLANK,
+  FRAME_CHECKSUM_GOOD,
+  segmentOf,
+  withSegment,
+} from '../../../../domu-kernel/net-device.ts';
 import { GOOD_FEATURES, HostileNetback } from '../../../support/hostile-netback.ts';
 import fc from '../../../support/properties.ts';
+import { tcpFrame } from '../../../support/tcp-packet.ts';
 
 const frame = Uint8Array.from({ length: 60 }, (_, i) => i);
 
@@ -139,6 +150,129 @@ describe('a backend that keeps to the protocol', () => {
   });
 });
 
+describe('TCP packets that are to be cut into segments', () => {
+  const OFFERS = { ...GOOD_FEATURES, 'feature-gso-tcpv4': 1, 'feature-gso-tcpv6': 1, 'feature-ipv6-csum-offload': 1 };
+  const packet = (payload: number, ipv6 = false): Uint8Array =>
+    tcpFrame({ to: new Uint8Array(6).fill(2), from: new Uint8Array(6).fill(4), payload, ipv6 });
+  const flags = withSegment(FRAME_CHECKSUM_BLANK, 1400);
+
+  it('are asked for in xenstore, and said to be taken', async () => {
+    const back = await HostileNetback.connect(OFFERS);
+    const { xs } = back.rig.toolstack;
+    for (const key of ['feature-sg', 'feature-gso-tcpv4', 'feature-gso-tcpv6', 'feature-ipv6-csum-offload']) {
+      expect(await xs.read(`${back.guest.nodes.frontend}/${key}`)).toBe('1');
+    }
+    const { vif } = back.guest;
+    expect([vif.gsoTcpv4, vif.gsoTcpv6, vif.ipv6ChecksumOffload]).toEqual([true, true, true]);
+  });
+  it.each([
+    ['no pages', { 'feature-sg': 0 }, [false, false]],
+    ['no checksums of IPv6', { 'feature-ipv6-csum-offload': 0 }, [true, false]],
+    ['nothing of IPv4', { 'feature-gso-tcpv4': 0 }, [false, true]],
+    ['something that is no number', { 'feature-gso-tcpv4': '1e9', 'feature-gso-tcpv6': '-1' }, [false, false]],
+  ])('are not sent to a backend that takes %s', async (_what, changes, taken) => {
+    const back = await HostileNetback.connect({ ...OFFERS, ...changes });
+    const { vif } = back.guest;
+    expect([vif.gsoTcpv4, vif.gsoTcpv6]).toEqual(taken);
+    for (const ipv6 of [false, true]) {
+      const frame = packet(6000, ipv6);
+      expect(vif.send(frame, frame.length, flags)).toBe(taken[ipv6 ? 1 : 0]);
+      expect(back.sent().length > 0).toBe(taken[ipv6 ? 1 : 0]);
+    }
+  });
+  it.each([
+    [false, 1],
+    [true, 2],
+  ])('go out with an extra info behind their first slot, whose answer has any id (IPv6: %s)', async (ipv6, type) => {
+    const back = await HostileNetback.connect(OFFERS);
+    const { vif } = back.guest;
+    const frame = packet(10_000, ipv6);
+    // Round and round: what the extra infos take of the ring comes back.
+    for (let round = 0; round < 60; round++) {
+      expect(vif.send(frame, frame.length, flags)).toBe(true);
+      const extra = back.txBytes(1);
+      const slots = back.sent();
+      expect(slots.map(({ size }, i) => (i === 1 ? undefined : size))).toEqual([
+        frame.length,
+        undefined,
+        4096,
+        frame.length - 8192,
+      ]);
+      expect(slots[0]!.flags).toBe(NETTXF_csum_blank | NETTXF_data_validated | NETTXF_more_data | NETTXF_extra_info);
+      expect(slots[2]!.flags).toBe(NETTXF_more_data);
+      expect(slots[3]!.flags).toBe(0);
+      expect([...extra]).toEqual([1, 0, 1400 & 255, 1400 >> 8, type, 0, 0, 0, 0, 0, 0, 0]);
+      if (round === 0) {
+        const pages = [slots[0]!, slots[2]!, slots[3]!].map(({ gref }) => back.map(gref));
+        const bytes = Buffer.concat(pages.map(({ page }) => page.bytes)).subarray(0, frame.length);
+        expect(Buffer.compare(bytes, frame)).toBe(0);
+        back.rig.vcpu.grants.unmap(pages);
+      }
+      for (const [i, { id }] of slots.entries()) back.answerTx(i === 1 ? 0xffff : id, i === 1 ? NETIF_RSP_NULL : 0);
+      back.go();
+    }
+    expect(vif.stats).toMatchObject({ txFrames: 60, txErrors: 0 });
+    let room = 0;
+    while (vif.send(new Uint8Array(60), 60)) room++;
+    expect(room).toBe(256);
+  });
+  it('fill the ring with their extra infos too: no slot is used twice', async () => {
+    const back = await HostileNetback.connect(OFFERS);
+    const { vif } = back.guest;
+    const frame = packet(65_000);
+    let sent = 0;
+    while (vif.send(frame, frame.length, flags)) sent++;
+    expect(sent).toBe(Math.floor(256 / 17));
+    expect(back.sent()).toHaveLength(sent * 17);
+    while (vif.send(new Uint8Array(60), 60)) sent++;
+    expect(back.sent()).toHaveLength(256 % 17);
+    expect(vif.send(packet(65_536 - 54), 65_536, flags)).toBe(false);
+  });
+  it.each([1, 2])('come in as one frame that says how long its segments are (type %i)', async type => {
+    const back = await HostileNetback.connect(OFFERS);
+    const got: { bytes: Uint8Array; flags: number }[] = [];
+    back.guest.vif.onFrame((bytes, offset, length, flags) =>
+      got.push({ bytes: bytes.slice(offset, offset + length), flags }),
+    );
+    const frame = packet(10_000, type === 2);
+    for (let round = 0; round < 60; round++) {
+      const blank = NETRXF_csum_blank | NETRXF_data_validated;
+      back.deliver(frame.subarray(0, 4096), blank | NETRXF_extra_info | NETRXF_more_data);
+      back.posted();
+      back.putRxExtra([1, 0, 1400 & 255, 1400 >> 8, type, 0, 0, 0]);
+      back.deliver(frame.subarray(4096, 8192), NETRXF_more_data);
+      back.deliver(frame.subarray(8192));
+      // One that fits into a page.
+      back.deliver(frame.subarray(0, 4000), blank | NETRXF_extra_info);
+      back.posted();
+      back.putRxExtra([1, 0, 1400 & 255, 1400 >> 8, type, 0, 0, 0]).publishRx();
+      back.go();
+      expect(back.postedCount()).toBe(256);
+    }
+    expect(got).toHaveLength(120);
+    for (const [i, { bytes, flags }] of got.entries()) {
+      expect(segmentOf(flags)).toBe(1400);
+      expect(flags & 0xffff).toBe(FRAME_CHECKSUM_BLANK | FRAME_CHECKSUM_GOOD);
+      expect(Buffer.compare(bytes, i % 2 === 0 ? frame : frame.subarray(0, 4000))).toBe(0);
+    }
+  });
+  it('of which a page is missing are dropped whole, with their extra info', async () => {
+    const back = await HostileNetback.connect(OFFERS);
+    const got: number[] = [];
+    back.guest.vif.onFrame((_bytes, _offset, length) => got.push(length));
+    const { id } = back.posted();
+    back.answerRx({ id, status: NETIF_RSP_ERROR, flags: NETRXF_extra_info | NETRXF_more_data });
+    back.posted();
+    back.putRxExtra([1, 0, 1, 0, 1]);
+    back.deliver(frame);
+    back.deliver(frame);
+    back.go();
+    expect(got).toEqual([60]);
+    expect(back.guest.vif.stats).toMatchObject({ rxFrames: 1, rxErrors: 1 });
+    expect(back.postedCount()).toBe(256);
+  });
+});
+
 describe('a net backend that breaks the protocol loses the device, is named once, and the guest lives', () => {
   const acts: [string, string, (back: HostileNetback) => void][] = [
     ['act 30: tx responses to nothing', 'more tx responses', b => b.setTxProd(1)],
@@ -181,7 +315,52 @@ describe('a net backend that breaks the protocol loses the device, is named once
     ['act 35: a frame beyond its page', 'from offset 4095', b => b.answerRx({ id: 0, offset: 4095, status: 60 })],
     ['act 35: a rx status of -3', 'status -3', b => b.answerRx({ id: 0, status: -3 })],
     ['act 35: a rx status of -32768', 'status -32768', b => b.answerRx({ id: 0, status: -32768 })],
-    ['act 35: an extra info', 'never negotiated', b => b.answerRx({ id: 0, status: 60, flags: NETRXF_extra_info })],
+    [
+      'act 35: an extra info that never comes',
+      'an extra info that never comes',
+      b => b.answerRx({ id: 0, status: 60, flags: NETRXF_extra_info }),
+    ],
+    ...(
+      [
+        ['of type 0', [0, 0, 0, 0, 0], 'an extra info of type 0'],
+        ['of a multicast group', [2, 0, 1, 0, 94, 0, 0, 1], 'an extra info of type 2'],
+        ['of a hash', [4, 0, 1, 1, 0, 0, 0, 0], 'an extra info of type 4'],
+        ['beyond all types', [255, 0, 1, 0, 1], 'an extra info of type 255'],
+        ['that announces another', [1, 1, 1, 0, 1], 'a second extra info'],
+        ['with segments of nothing', [1, 0, 0, 0, 1], 'without a segment size'],
+        ['of no protocol', [1, 0, 1, 0, 0], 'a GSO extra info of type 0'],
+        ['of an unknown protocol', [1, 0, 1, 0, 3], 'a GSO extra info of type 3'],
+      ] as const
+    ).map(([what, bytes, reason]): [string, string, (back: HostileNetback) => void] => [
+      `act 35: an extra info ${what}`,
+      reason,
+      b => b.answerRx({ id: 0, status: 60, flags: NETRXF_extra_info }).putRxExtra(bytes).publishRx(),
+    ]),
+    [
+      'act 35: an extra info behind the second page',
+      'behind another slot than the first',
+      b => {
+        b.answerRx({ id: 0, status: 60, flags: NETRXF_more_data });
+        b.answerRx({ id: 1, status: 60, flags: NETRXF_extra_info }).putRxExtra([1, 0, 1, 0, 1]).publishRx();
+      },
+    ],
+    [
+      'act 35: a packet that is to be cut and has no end',
+      'whose last page',
+      b =>
+        b
+          .answerRx({ id: 0, status: 60, flags: NETRXF_extra_info | NETRXF_more_data })
+          .putRxExtra([1, 0, 1, 0, 1])
+          .publishRx(),
+    ],
+    [
+      'act 31: an answer to an extra info that was not sent',
+      'to an extra info that was not sent',
+      b => {
+        b.guest.vif.send(frame, 60);
+        b.answerTx(b.sent()[0]!.id, NETIF_RSP_NULL);
+      },
+    ],
     [
       'act 35: a frame without an end',
       'whose last page',
