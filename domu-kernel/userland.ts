@@ -6,7 +6,7 @@ import type { MountTable } from './fs/mount-table.ts';
 import { type Routine, RoutineBody } from './process/body.ts';
 import { Exec } from './process/exec.ts';
 import type { OpenFile } from './process/open-file.ts';
-import { type ExitStatus, exitNumber, type Process } from './process/process.ts';
+import { type ExitStatus, exitNumber, type Process, type ProcessParts } from './process/process.ts';
 import { Processes } from './process/processes.ts';
 import { Terminal, type TerminalDoor } from './process/terminal.ts';
 import type { Waiting } from './process/transfer.ts';
@@ -54,6 +54,7 @@ export interface SpawnOptions {
   readonly stdio: Stdio;
   readonly parent?: Process | undefined;
   readonly pgid?: number;
+  readonly directories?: ProcessParts['directories'];
   readonly memoryLimit?: number;
   readonly onEnd?: (status: ExitStatus) => void;
   /** What it runs; the program that `argv` names, else. */

@@ -22,6 +22,10 @@ export const initMount = record({
 });
 export type InitMount = Shaped<typeof initMount>;
 
+/** A directory that a program is given: what it finds the descriptor by, and where that leads. */
+export const givenDirectory = record({ name: text(1024), path: text(1024) });
+export type GivenDirectory = Shaped<typeof givenDirectory>;
+
 export const initConfig = record({
   /** argv[0] is the program: a path, or a name that is looked up in PATH. */
   argv: listOf(word, 4096),
@@ -29,6 +33,11 @@ export const initConfig = record({
   /** Absolute; null: /. */
   cwd: nullable(text(4096)),
   mounts: nullable(listOf(initMount, 64)),
+  /**
+   * Its descriptors from 3 on; then nothing of init's own is in its environment. null: / and its working directory, and
+   * PATH, HOME, TERM and PWD.
+   */
+  directories: nullable(listOf(givenDirectory, 64)),
   /**
    * Descriptors 0, 1 and 2. `console`, or null: the terminal that the console is. Else streams by pvcalls: three ports of
    * 127.0.0.1, each connected to once. They carry the program's bytes as they are; the end of a stream is its half close.

@@ -21,8 +21,12 @@ export interface ProgramOptions {
   readonly env: readonly string[];
   readonly cwd: string | undefined;
   readonly publish: readonly string[];
-  /** The terminal's kind, where there is one. */
-  readonly term: string | undefined;
+  /** Nothing is there but what these options say. */
+  readonly bare: boolean;
+  /** Where there is one. */
+  readonly terminal:
+    | { readonly kind: string | undefined; readonly columns?: number; readonly rows?: number }
+    | undefined;
 }
 
 export interface ProgramDomain {
@@ -44,7 +48,7 @@ export function programDomain(asked: ProgramOptions, options: ValidateOptions): 
   const name = asked.name ?? `run-${Buffer.from(options.random(6)).toString('hex')}`;
   const vcpus = number('vcpus', asked.vcpus ?? '1');
   const disks = asked.disks.map(diskOf);
-  const volumes = asked.volumes.map((text, i) => volumeOf(text, i, options.cwd));
+  const volumes = asked.volumes.map((text, i) => volumeOf(text, i, options.cwd, asked.bare));
   if (volumes.length > MAX_VOLUMES) throw new ConfigError(`--volume: at most ${MAX_VOLUMES}`);
   const lines = [
     `name=${quoted(name)}`,
@@ -59,11 +63,7 @@ export function programDomain(asked: ProgramOptions, options: ValidateOptions): 
     'on_crash="destroy"',
   ];
   const config = readConfig(Buffer.from(`${lines.join('\n')}\n`), 'xl run', [], options);
-  const env = {
-    ...{ PATH: '/bin:/usr/bin', HOME: '/' },
-    ...(asked.term !== undefined && { TERM: asked.term }),
-    ...Object.fromEntries(asked.env.map(variable)),
-  };
+  const env = { ...(asked.bare ? {} : surroundings(asked)), ...Object.fromEntries(asked.env.map(variable)) };
   const argv = isProgram ? [own, ...args] : args.length > 0 ? [...args] : ['sh'];
   const ofDisks = disks.map(({ disk }, i): InitMount => {
     return { disk, path: mountPoint(asked.mounts[i], i), type: null, readOnly: false };
@@ -71,7 +71,20 @@ export function programDomain(asked: ProgramOptions, options: ValidateOptions): 
   const mounts = [...ofDisks, ...volumes.map(({ mount }) => mount)];
   return {
     config: { ...config, p9: volumes.map(({ folder }) => folder) },
-    program: { argv, env, cwd: asked.cwd ?? null, mounts, stdio: null },
+    program: {
+      ...{ argv, env, cwd: asked.cwd ?? null, mounts, stdio: null },
+      directories: asked.bare ? volumes.map(({ given, mount }) => ({ name: given, path: mount.path })) : null,
+    },
+  };
+}
+/** Of a terminal its kind, and its size as it is now. */
+function surroundings({ terminal }: ProgramOptions): Record<string, string> {
+  const { kind, columns, rows } = terminal ?? {};
+  return {
+    ...{ PATH: '/bin:/usr/bin', HOME: '/' },
+    ...(kind !== undefined && { TERM: kind }),
+    ...(columns !== undefined && { COLUMNS: String(columns) }),
+    ...(rows !== undefined && { LINES: String(rows) }),
   };
 }
 
@@ -83,11 +96,19 @@ function diskOf(text: string, i: number): { spec: string; disk: string } {
   const disk = `xvd${String.fromCharCode(97 + i)}`;
   return { spec: `format=${format ?? 'raw'},vdev=${disk},access=rw,target=${file}`, disk };
 }
-function volumeOf(text: string, i: number, cwd: string): { folder: P9Config; mount: InitMount } {
-  const [, host, path, how] = /^(.+?):(\/[^:]*)(?::(ro|rw))?$/s.exec(text) ?? [];
-  if (host === undefined || path === undefined)
-    throw new ConfigError(`--volume ${text}: not HOST:GUEST or HOST:GUEST:ro, where GUEST is an absolute path`);
-  if (path.split('/').every(name => name === '' || name === '.'))
+interface Volume {
+  readonly folder: P9Config;
+  readonly mount: InitMount;
+  /** What a bare program finds it by. */
+  readonly given: string;
+}
+function volumeOf(text: string, i: number, cwd: string, bare: boolean): Volume {
+  const [, host, given, how] = /^(.+?):([^:]+?)(?::(ro|rw))?$/s.exec(text) ?? [];
+  if (host === undefined || given === undefined || !(bare || given.startsWith('/')))
+    throw new ConfigError(
+      `--volume ${text}: not HOST:GUEST or HOST:GUEST:ro${bare ? '' : ', where GUEST is an absolute path'}`,
+    );
+  if (!bare && given.split('/').every(name => name === '' || name === '.'))
     throw new ConfigError(`--volume ${text}: the root is the program's`);
   const tag = `volume${i}`;
   const readOnly = how === 'ro';
@@ -96,7 +117,8 @@ function volumeOf(text: string, i: number, cwd: string): { folder: P9Config; mou
       ...{ devid: i, backend: null, tag, path: resolve(cwd, host), security_model: 'none' },
       read_only: readOnly ? true : null,
     },
-    mount: { disk: tag, path, type: '9p', readOnly },
+    mount: { disk: tag, path: bare ? `/${tag}` : given, type: '9p', readOnly },
+    given,
   };
 }
 function mountPoint(path: string | undefined, i: number): string {

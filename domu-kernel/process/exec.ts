@@ -101,9 +101,7 @@ export class Exec {
   }
   #start(process: Process, program: Program): Runtime {
     const { mounts } = this.#parts;
-    const directory = (name: string, path: string): number => process.fds.preopen(name, openVnode(mounts.find(path)));
-    directory('/', '/');
-    directory('.', process.cwd);
+    for (const [name, path] of process.directories) process.fds.preopen(name, openVnode(mounts.find(path)));
     return new Runtime(process, program, this.#parts);
   }
   *#load(file: Vnode, bytes: Uint8Array): Waiting<Program> {

@@ -34,6 +34,8 @@ export interface ProcessParts {
   /** Absolute. */
   readonly cwd: string;
   readonly fds: FdTable;
+  /** The directories that a program of it finds open, by name and path; else / and its working directory. */
+  readonly directories?: readonly (readonly [name: string, path: string])[] | undefined;
 }
 
 export class Process {
@@ -45,6 +47,7 @@ export class Process {
   readonly env: ReadonlyMap<string, string>;
   readonly cwd: string;
   readonly fds: FdTable;
+  readonly directories: readonly (readonly [name: string, path: string])[];
   readonly children = new Set<Process>();
   /** Wakes when a child has ended, stopped or gone on. */
   readonly childChanged = new WaitQueue();
@@ -87,6 +90,10 @@ export class Process {
     this.env = parts.env;
     this.cwd = parts.cwd;
     this.fds = parts.fds;
+    this.directories = parts.directories ?? [
+      ['/', '/'],
+      ['.', parts.cwd],
+    ];
     this.startedNs = startedNs;
   }
 

@@ -134,14 +134,21 @@ export class Init {
   }
 
   /** Starts it with the terminal or `streams`, and waits for it; whoever else becomes a child of this is only reaped. */
-  *#program({ argv, env, cwd }: Pick<InitConfig, 'argv'> & Partial<InitConfig>, streams?: Stdio): Waiting<number> {
+  *#program(config: Pick<InitConfig, 'argv'> & Partial<InitConfig>, streams?: Stdio): Waiting<number> {
     const { processes, terminal } = this.#system;
     const self = this.#self;
-    const all = new Map([...self.env, ...Object.entries(env ?? {})]);
-    const directory = cwd ?? '/';
-    all.set('PWD', directory);
+    const { argv, env = {}, directories } = config;
+    const cwd = config.cwd ?? '/';
     const stdio = streams ?? ([terminal, terminal, terminal] as const);
-    const child = this.#system.spawn({ argv, env: all, cwd: directory, stdio, parent: self });
+    const child = this.#system.spawn({
+      ...{ argv, cwd, stdio, parent: self },
+      env: new Map([
+        ...(directories ? [] : self.env),
+        ...Object.entries(env),
+        ...(directories ? [] : [['PWD', cwd] as const]),
+      ]),
+      directories: directories?.map(({ name, path }) => [name, path] as const),
+    });
     terminal.foreground = child.pgid;
     for (;;) {
       for (const other of self.children) {

@@ -62,6 +62,34 @@ test('a folder that is :ro is read only, beside one that is not', BUILT, async c
   expect([readdirSync(shared), readdirSync(other)]).toEqual([before, ['made']]);
 });
 
+test('a bare program has what the options say, and nothing else', BUILT, async context => {
+  const program = await orSkip(context, () =>
+    compileWasi(fileURLToPath(new URL('../support/programs/c/given.c', import.meta.url))),
+  );
+  const run = async (...args: string[]) =>
+    (await xlRun(host.runDir, ['--bare', ...args])).stdout.split('\n').slice(0, -1);
+  expect(await run(program, '/etc/init.json', 'file')).toEqual([
+    '/etc/init.json: Capabilities insufficient',
+    'file: Capabilities insufficient',
+  ]);
+  const variables = ['-e', 'a=text', '-e', 'b=escap " ing', '-e', 'c=new\nline'];
+  expect(await run(...variables, '-v', `${shared}:fs.dir`, program, 'fs.dir/file', 'fs.dir/../outside')).toEqual([
+    ...['env a=text', 'env b=escap " ing', 'env c=new', 'line', '3 fs.dir'],
+    ...['fs.dir/file: there', 'fs.dir/../outside: Operation not permitted'],
+  ]);
+  expect(await run('-v', `${shared}:/`, program, 'file', '/below/inside')).toEqual([
+    ...['3 /', 'file: there', '/below/inside: there'],
+  ]);
+});
+
+test('a disk that is not there is not the program that is not there', BUILT, async context => {
+  const program = await orSkip(context, folder);
+  const run = async (...args: string[]) => (await xlRun(host.runDir, args)).code;
+  expect(await run('-d', `${program}.img`, program)).toBe(125);
+  expect(await run(`${program}.not.wasm`)).toBe(127);
+  expect(await run(join(shared, 'file'))).toBe(125);
+});
+
 test('what cannot be a volume is said in one line, and exits with 125', BUILT, async context => {
   const program = await orSkip(context, folder);
   const why = async (volume: string) => {

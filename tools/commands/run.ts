@@ -1,13 +1,13 @@
 // xl run
 
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { type InitConfig, messageOf, type RunEnd, runPaths, SHUTDOWN_crash, XenError } from '#pvbus';
 import { ConsoleConnection } from '../attach-console.ts';
 import { ConfigError } from '../config/settings.ts';
-import { scriptParents, watchParents } from '../parent-watch.ts';
-import { type ProgramDomain, programDomain } from '../program-domain.ts';
+import { processStat, scriptParents, watchParents } from '../parent-watch.ts';
+import { type ProgramDomain, type ProgramOptions, programDomain } from '../program-domain.ts';
 import { ProgramStreams } from '../program-streams.ts';
 import { ToolstackClient } from '../toolstack-client.ts';
 import { HOST_PROGRAM, HostProcess } from '../topology/host-process.ts';
@@ -33,6 +33,7 @@ export const run: RunCommand = async (args, context) => {
     { name: 'env', as: 'e', value: true },
     { name: 'workdir', as: 'w', value: true },
     { name: 'publish', as: 'p', value: true },
+    { name: 'bare', as: 'bare' },
   ];
   const line = commandLine(args, context, 'm:d:v:e:w:p:', long, 1);
   if (typeof line === 'number') return line === 0 ? 0 : FAILED;
@@ -43,13 +44,13 @@ export const run: RunCommand = async (args, context) => {
     const why = messageOf(error);
     // The toolstack's words of a config begin with where it came from, which is us.
     const named = why.startsWith('xl run: ') ? why : `xl run: ${why}`;
-    throw new CommandFailure(named, exitCodeOf(error, line.args[0]!));
+    throw new CommandFailure(named, exitCodeOf(error));
   }
 };
 
-/** What became of the program's file: the toolstack's words begin with the config's key and its path. */
-function exitCodeOf(error: unknown, file: string): number {
-  if (!(error instanceof XenError) || !error.message.includes(basename(file))) return FAILED;
+/** What became of the program's file: the toolstack's words begin with the config's key. */
+function exitCodeOf(error: unknown): number {
+  if (!(error instanceof XenError) || !/^(xl run: )?ramdisk: /.test(error.message)) return FAILED;
   return error.code === 'ENOENT' ? NOT_FOUND : error.code === 'ENOEXEC' ? NOT_EXECUTABLE : FAILED;
 }
 
@@ -58,7 +59,12 @@ function asked(line: CommandLine, { io, conf }: CommandContext): ProgramDomain {
   const options = {
     ...{ file: file!, args, name: line.value('name'), memory: line.value('m'), vcpus: line.value('vcpus') },
     ...{ disks: line.values('d'), mounts: line.values('mount'), env: line.values('e'), cwd: line.value('w') },
-    ...{ volumes: line.values('v'), publish: line.values('p'), term: isTerminal(io) ? io.env.TERM : undefined },
+    ...{
+      volumes: line.values('v'),
+      publish: line.values('p'),
+      bare: line.options.has('bare'),
+      terminal: terminalOf(io),
+    },
   };
   try {
     return programDomain(options, { cwd: io.cwd, random: io.random, warn: () => {}, conf });
@@ -68,6 +74,12 @@ function asked(line: CommandLine, { io, conf }: CommandContext): ProgramDomain {
   }
 }
 
+function terminalOf(io: CommandContext['io']): ProgramOptions['terminal'] {
+  if (!isTerminal(io)) return undefined;
+  const { columns, rows } = io.stdout;
+  // A terminal that does not know its size says 0.
+  return { kind: io.env.TERM, ...(columns ? { columns } : {}), ...(rows ? { rows } : {}) };
+}
 const isTerminal = ({ stdin, stdout }: CommandContext['io']): boolean => stdin.isTTY === true && stdout.isTTY === true;
 
 class Run {
@@ -126,7 +138,10 @@ class Run {
     return ToolstackClient.connect(runPaths(dir).toolstackSocket);
   }
   #ownDir(): string {
-    this.#dir ??= mkdtempSync(join(tmpdir(), 'xenolith-run-'));
+    if (this.#dir === undefined) {
+      removeLeftOvers();
+      this.#dir = mkdtempSync(join(tmpdir(), `xenolith-run-${process.pid}-`));
+    }
     return this.#dir;
   }
 
@@ -171,6 +186,18 @@ class Run {
   }
 }
 
+/** Directories of runs whose xl was killed before it could. */
+function removeLeftOvers(): void {
+  for (const name of readdirSync(tmpdir())) {
+    const pid = /^xenolith-run-(\d+)-[A-Za-z0-9]{6}$/.exec(name)?.[1];
+    if (pid === undefined || processStat(Number(pid)) !== null) continue;
+    try {
+      rmSync(join(tmpdir(), name), { recursive: true, force: true });
+    } catch {
+      // Somebody else's.
+    }
+  }
+}
 function withSockets(
   pvcalls: ProgramDomain['config']['pvcalls'],
   streams: ProgramStreams | undefined,

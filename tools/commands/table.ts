@@ -540,6 +540,7 @@ Exit code 1 when a domain needs --recreate.`,
 -e NAME=VALUE, --env=NAME=VALUE
                         Of the program's environment.
 -w DIR, --workdir=DIR   Where it starts, / by default.
+--bare                  No environment but what -e says, no directories but those of -v, by the names they have there.
 -p HOST:GUEST, --publish=HOST:GUEST
                         A port of the host's loopback that the program may listen on.
 FILE is a WASI program (.wasm), or an archive (.tar, .cpio, also .gz) that becomes the root: then the first argument

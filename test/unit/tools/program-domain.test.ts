@@ -5,7 +5,7 @@ import { type ProgramOptions, programDomain } from '../../../tools/program-domai
 
 const NOTHING: ProgramOptions = {
   ...{ file: 'hello.wasm', args: [], name: undefined, memory: undefined, vcpus: undefined, disks: [], mounts: [] },
-  ...{ volumes: [], env: [], cwd: undefined, publish: [], term: undefined },
+  ...{ volumes: [], env: [], cwd: undefined, publish: [], bare: false, terminal: undefined },
 };
 const made = (asked: Partial<ProgramOptions>) =>
   programDomain(
@@ -22,6 +22,7 @@ test('a program alone: its own name first, a domain of 256 MiB, a name nobody el
     env: { PATH: '/bin:/usr/bin', HOME: '/' },
     cwd: null,
     mounts: [],
+    directories: null,
     stdio: null,
   });
 });
@@ -58,8 +59,8 @@ test('volumes are shared folders, mounted after the disks', () => {
 });
 
 test('variables and ports', () => {
-  const { config, program } = made({ env: ['A=b=c', 'HOME=/x'], publish: ['8080:80', '0:81'], term: 'xterm' });
-  expect(program.env).toEqual({ PATH: '/bin:/usr/bin', HOME: '/x', TERM: 'xterm', A: 'b=c' });
+  const { config, program } = made({ env: ['A=b=c', 'HOME=/x'], publish: ['8080:80', '0:81'] });
+  expect(program.env).toEqual({ PATH: '/bin:/usr/bin', HOME: '/x', A: 'b=c' });
   expect(config.pvcalls).toMatchObject([
     {
       listen: [
@@ -67,6 +68,27 @@ test('variables and ports', () => {
         { host: 0, guest: 81 },
       ],
     },
+  ]);
+});
+
+test('at a terminal its kind and size', () => {
+  const { program } = made({ terminal: { kind: 'xterm', columns: 132, rows: 43 } });
+  expect(program.env).toMatchObject({ TERM: 'xterm', COLUMNS: '132', LINES: '43' });
+  expect(made({ terminal: { kind: undefined } }).program.env).toEqual({ PATH: '/bin:/usr/bin', HOME: '/' });
+});
+
+test('a bare program has no environment but its own, and of directories the volumes by name', () => {
+  const { program } = made({
+    ...{ bare: true, env: ['A=1'], volumes: ['.:fs.dir', '/srv:/:ro'], terminal: { kind: 'xterm', columns: 80 } },
+  });
+  expect(program.env).toEqual({ A: '1' });
+  expect(program.directories).toEqual([
+    { name: 'fs.dir', path: '/volume0' },
+    { name: '/', path: '/volume1' },
+  ]);
+  expect(program.mounts?.map(({ path, readOnly }) => [path, readOnly])).toEqual([
+    ['/volume0', false],
+    ['/volume1', true],
   ]);
 });
 

@@ -41,7 +41,14 @@ describe('a WASI program', () => {
   });
 
   test('is given arguments and environment where somebody says so', async () => {
-    const init = { argv: ['hello', 'two words'], env: { A: 'b' }, cwd: '/tmp', mounts: null, stdio: null };
+    const init = {
+      argv: ['hello', 'two words'],
+      env: { A: 'b' },
+      cwd: '/tmp',
+      mounts: null,
+      directories: null,
+      stdio: null,
+    };
     expect(initOf(await loader.load('ramdisk', file('hello.wasm', PROGRAM), init))).toEqual(init);
   });
 
@@ -110,7 +117,7 @@ describe('an archive', () => {
   });
 
   test('a text is no root: what to run first cannot be said of it', async () => {
-    const init = { argv: ['x'], env: {}, cwd: null, mounts: null, stdio: null };
+    const init = { argv: ['x'], env: {}, cwd: null, mounts: null, directories: null, stdio: null };
     await expect(loader.load('ramdisk', file('text.cjs', '1'), init)).rejects.toThrow('is no root file system');
   });
 });
