@@ -86,6 +86,10 @@ export const pvcallsConfig = record({
   connect: listOf(integer(1, 65_535), 256),
   /** Ours, of `xl run`: unix sockets of the host, each with the port of 127.0.0.1 by which the guest connects to it. */
   sockets: nullable(listOf(record({ guest: integer(1, 65_535), path: text(107) }), 16)),
+  /** Addresses beyond the host's loopback that the guest may connect to: `10.0.0.0/8`, `192.0.2.7:443`, `0.0.0.0/0:1-1023`. */
+  allow: listOf(text(64), 64),
+  /** The port of 127.0.0.1 by which the guest connects to the host's name server, over TCP. */
+  resolver: nullable(integer(1, 65_535)),
 });
 export type PvcallsConfig = Shaped<typeof pvcallsConfig>;
 

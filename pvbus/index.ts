@@ -45,6 +45,7 @@ export * from './flex-ring.ts';
 export * from './foreign-window.ts';
 export * from './frames.ts';
 export * from './grant-table.ts';
+export * from './host-addresses.ts';
 export * from './init-config.ts';
 export * from './linux.ts';
 export * from './linux-confinement.ts';

@@ -186,5 +186,7 @@ function pvcallsJson(pvcalls: PvcallsConfig): Fields {
   json.devid = pvcalls.devid;
   if (pvcalls.listen.length > 0) json.listen = pvcalls.listen.map(({ host, guest }) => ({ host, guest }));
   if (pvcalls.connect.length > 0) json.connect = pvcalls.connect;
+  if (pvcalls.allow.length > 0) json.allow = pvcalls.allow;
+  if (pvcalls.resolver !== null) json.resolver = pvcalls.resolver;
   return json;
 }

@@ -14,6 +14,7 @@ import {
   messageOf,
   type P9Config,
   type PvcallsConfig,
+  parseAllowed,
   parseNbdTarget,
   type VifConfig,
   XenError,
@@ -105,6 +106,7 @@ function checkPlain(config: DomainConfig): void {
     ({ host }) => host,
     ({ host }) => `listen=${host}`,
   );
+  for (const { allow } of config.pvcalls) for (const text of allow) parseAllowed(text);
   unique(
     'p9',
     config.p9,

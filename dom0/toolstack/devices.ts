@@ -94,9 +94,11 @@ export function pvcalls(config: PvcallsConfig, backendDomid: Domid): DeviceSpec 
     backendDomid,
     frontend: {},
     backend: {
-      // Ours: what the guest may reach of the host's loopback interface and of its unix sockets.
+      // Ours: what the guest may reach of the host's loopback interface, of its unix sockets, and beyond.
       listen: config.listen.map(({ host, guest }) => `${host}:${guest}`).join(','),
       connect: [...config.connect, ...(config.sockets ?? []).map(({ guest, path }) => `${guest}=${path}`)].join(','),
+      ...(config.allow.length > 0 && { allow: config.allow.join(',') }),
+      ...(config.resolver !== null && { resolver: String(config.resolver) }),
     },
   };
 }

@@ -2,6 +2,7 @@
 import { XenError } from '#pvbus';
 import type { PvcallsDevice } from '../drivers/pvcallsfront/device.ts';
 import type { Kernel } from '../kernel.ts';
+import { parseIpv4 } from '../net/address.ts';
 import { consoleApi } from './console.ts';
 import { disksApi, filesApi } from './files.ts';
 import { type HttpParts, httpApi } from './http/server.ts';
@@ -41,6 +42,10 @@ function hostApi(kernel: Kernel): Xenolith['host'] {
   };
   return {
     listen: async (port, options) => device().listen(port, options?.backlog),
-    connect: async port => device().connect(port),
+    connect: async (port, { address } = {}) => {
+      const to = address === undefined ? undefined : parseIpv4(address);
+      if (address !== undefined && to === undefined) throw new XenError('EINVAL', `'${address}' is no IPv4 address`);
+      return device().connect(port, to);
+    },
   };
 }

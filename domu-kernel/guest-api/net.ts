@@ -5,6 +5,7 @@ import type { Kernel } from '../kernel.ts';
 import { formatIpv4 } from '../net/address.ts';
 import type { NetInterface } from '../net/interface.ts';
 import type { IpAddress } from '../net/ip-address.ts';
+import { NetInterceptor } from './intercept.ts';
 import { NetConnection, NetListener } from './tcp.ts';
 
 const encoder = new TextEncoder();
@@ -36,6 +37,7 @@ export function netApi(kernel: Kernel): typeof import('xenolith').net {
       const [address] = await resolve(up(), host);
       return NetConnection.open(up().tcp.connect(address!, port));
     },
+    intercept: () => new NetInterceptor(up()),
     async resolve(name) {
       return (await resolve(up(), name)).map(String);
     },

@@ -71,6 +71,13 @@ export class NetConnection implements Connection {
     this.connection.close();
     this.connection.changed.wakeAll();
   }
+  async reset(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    this.connection.abort();
+    this.connection.close();
+    this.connection.changed.wakeAll();
+  }
   async *[Symbol.asyncIterator](): AsyncIterator<Uint8Array> {
     for (let bytes = await this.read(); bytes !== null; bytes = await this.read()) yield bytes;
   }
@@ -111,7 +118,7 @@ export class NetListener implements Listener {
   }
 }
 
-const changed = (queue: WaitQueue): Promise<void> =>
+export const changed = (queue: WaitQueue): Promise<void> =>
   new Promise(resolve => {
     queue.add(resolve);
   });

@@ -113,6 +113,21 @@ declare module 'xenolith' {
     receive(options?: { readonly timeoutMs?: number }): Promise<Datagram>;
     close(): void;
   }
+  /** A connection that a neighbour wants with somebody else. Until it is decided upon, the neighbour waits. */
+  export interface InterceptedConnection {
+    readonly from: { readonly address: string; readonly port: number };
+    readonly to: { readonly address: string; readonly port: number };
+    /** Complete the handshake in the name of whom it is for. ECONNABORTED: the neighbour has given up. */
+    accept(): Promise<Connection>;
+    /** With a reset, ECONNREFUSED, unless said; the others are told by ICMP. */
+    refuse(code?: 'ECONNREFUSED' | 'EHOSTUNREACH' | 'ENETUNREACH' | 'EACCES'): void;
+  }
+  export interface Interceptor extends AsyncIterable<InterceptedConnection> {
+    /** The next one. At most 256 wait; the SYNs of others are dropped, and come again. */
+    next(): Promise<InterceptedConnection>;
+    /** No more of them; those that were accepted live on. */
+    close(): void;
+  }
   /** The interface that `ip=` on the command line configures. ENODEV where there is none. */
   export const net: {
     /** undefined where there is no interface. */
@@ -128,6 +143,11 @@ declare module 'xenolith' {
     udp(port?: number): UdpSocket;
     /** Wait for TCP connections. Port 0: one that is free. EADDRINUSE. */
     listen(port: number, options?: { readonly backlog?: number }): Promise<Listener>;
+    /**
+     * For the gateway of others: connections that neighbours open through this domain to addresses beyond its network, and
+     * to its own where nobody listens. What else they send there is answered as unreachable. One at a time: EADDRINUSE.
+     */
+    intercept(): Interceptor;
     /** To an address or a name. ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, and what `resolve` says. */
     connect(host: string, port: number): Promise<Connection>;
     /**
@@ -148,6 +168,8 @@ declare module 'xenolith' {
     end(): Promise<void>;
     /** Done with it. What was written is still delivered. */
     close(): Promise<void>;
+    /** Done with it, and the peer hears of a failure (ECONNRESET). */
+    reset(): Promise<void>;
   }
   export interface Listener extends AsyncIterable<Connection> {
     readonly port: number;
@@ -155,10 +177,11 @@ declare module 'xenolith' {
     /** Connections that were accepted live on. */
     close(): Promise<void>;
   }
-  /** Ports of the host's 127.0.0.1, those that the domain's configuration allows: EACCES for others. */
+  /** Ports of the host's 127.0.0.1, and addresses beyond, that the domain's configuration allows: EACCES for others. */
   export const host: {
     listen(port: number, options?: { readonly backlog?: number }): Promise<Listener>;
-    connect(port: number): Promise<Connection>;
+    /** `address`: of IPv4; the host's 127.0.0.1 unless said. ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH. */
+    connect(port: number, options?: { readonly address?: string }): Promise<Connection>;
   };
 
   // ---- HTTP ----

@@ -10,8 +10,12 @@ const UNREACHABLE = 3;
 const ECHO = 8;
 const TIME_EXCEEDED = 11;
 const PARAMETER_PROBLEM = 12;
+export const NET_UNREACHABLE = 0;
+export const HOST_UNREACHABLE = 1;
 export const PROTOCOL_UNREACHABLE = 2;
 export const PORT_UNREACHABLE = 3;
+/** RFC 1812, 5.2.7.1. */
+export const PROHIBITED = 13;
 
 const HEADER = 8;
 /** Of the packet an error is about, RFC 792 quotes the header and this much. */
@@ -107,6 +111,8 @@ export class Icmp {
 
   /** Tell the sender of the packet at `header` that nobody here takes it. */
   unreachable(bytes: Uint8Array, header: Ipv4Header, code: number): void {
+    // RFC 1122, 3.2.2: no error about an error.
+    if (header.protocol === PROTOCOL_ICMP && bytes[header.payloadAt] !== ECHO) return;
     if (!this.mayComplain()) {
       this.stats.errorsSuppressed++;
       return;

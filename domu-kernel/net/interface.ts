@@ -20,6 +20,7 @@ import type { SendResult } from './ip-output.ts';
 import { IPV4_HLEN, PROTOCOL_TCP, PROTOCOL_UDP } from './ipv4.ts';
 import { Ipv4Host } from './ipv4-host.ts';
 import type { PacketPort, PacketStats } from './packet-port.ts';
+import type { TcpInterceptor } from './tcp/interceptor.ts';
 import { Tcp, type TcpLimits } from './tcp/tcp.ts';
 import type { TransportLink } from './transport-link.ts';
 import { Udp } from './udp.ts';
@@ -126,6 +127,17 @@ export class NetInterface {
     return this.icmp.ping(destination, options.timeoutMs ?? 1000, options.size ?? 56);
   }
 
+  /** Connections that neighbours open to others, with this guest as their gateway. Throws EADDRINUSE. */
+  intercept(): TcpInterceptor {
+    const { bytes, view } = this.rx;
+    const interceptor = this.tcp.intercept(() => {
+      this.v4.foreignTcp = undefined;
+    });
+    this.v4.foreignTcp = (at, length, source, destination, good) =>
+      this.tcp.input(bytes, view, at, length, source, destination, good, true);
+    return interceptor;
+  }
+
   /** One frame from the device; see FrameHandler. */
   input(bytes: Uint8Array, offset: number, length: number, flags: number): void {
     const { rx } = this;
@@ -222,8 +234,8 @@ export class NetInterface {
         if (!remote.isV4 || !v4.reaches(remote.d)) return undefined;
         return isLoopback(remote.d) ? remote : v4.own;
       },
-      send: (_source, remote, length, blank, segment) =>
-        v4.send(protocol, remote.d, length, withSegment(blank ? FRAME_CHECKSUM_BLANK : 0, segment)),
+      send: (source, remote, length, blank, segment) =>
+        v4.send(protocol, remote.d, length, withSegment(blank ? FRAME_CHECKSUM_BLANK : 0, segment), source.d),
       whenWritable: ready => {
         if (this.loopback.length >= LOOPBACK_PACKETS) this.loopbackWriters.push(ready);
         else this.device.whenWritable(ready);

@@ -2,8 +2,8 @@
 import type { Clock, Log } from '#pvbus';
 import { IPV4_BROADCAST, isLoopback, isMulticast } from './address.ts';
 import { Arp, type HeldFrame } from './arp.ts';
-import { BROADCAST_MAC, ETH_HLEN, ETHERTYPE_IPV4, isBroadcastMac, writeEthernet } from './ethernet.ts';
-import { Icmp, PORT_UNREACHABLE, PROTOCOL_UNREACHABLE } from './icmp.ts';
+import { BROADCAST_MAC, ETH_HLEN, ETHERTYPE_IPV4, isBroadcastMac, isGroupMac, writeEthernet } from './ethernet.ts';
+import { Icmp, PORT_UNREACHABLE, PROHIBITED, PROTOCOL_UNREACHABLE } from './icmp.ts';
 import { IpAddress } from './ip-address.ts';
 import type { IpOutput, SendResult } from './ip-output.ts';
 import {
@@ -17,7 +17,9 @@ import {
   readQuotedIpv4,
   writeIpv4,
 } from './ipv4.ts';
-import type { PacketPort } from './packet-port.ts';
+import type { PacketPort, Transports } from './packet-port.ts';
+import type { ConnectionName } from './tcp/control-block.ts';
+import { TCP_HLEN } from './tcp/segment.ts';
 
 export interface Ipv4Address {
   /** 0: none. */
@@ -34,6 +36,8 @@ export class Ipv4Host implements IpOutput {
   readonly arp: Arp;
   readonly icmp: Icmp;
   readonly tx: IpOutput['tx'];
+  /** Who takes segments for others, of neighbours whose gateway this is; of other packets they hear that none get through. */
+  foreignTcp: Transports['tcp'] | undefined;
   private readonly port: PacketPort;
   private readonly header = new Ipv4Header();
   private readonly multicastMac = new Uint8Array([0x01, 0x00, 0x5e, 0, 0, 0]);
@@ -91,11 +95,12 @@ export class Ipv4Host implements IpOutput {
     return this.isLocal(destination) || this.isGroup(destination) || this.nextHop(destination) !== undefined;
   }
 
-  send(protocol: number, destination: number, length: number, flags = 0): SendResult {
+  send(protocol: number, destination: number, length: number, flags = 0, from?: number): SendResult {
     const { bytes, view } = this.tx;
     const id = this.nextId;
     this.nextId = (id + 1) & 0xffff;
-    writeIpv4(view, ETH_HLEN, length, id, DEFAULT_TTL, protocol, this.sourceFor(destination), destination);
+    const source = from ?? this.sourceFor(destination);
+    writeIpv4(view, ETH_HLEN, length, id, DEFAULT_TTL, protocol, source, destination);
     const total = ETH_HLEN + IPV4_HLEN + length;
     if (this.isLocal(destination)) return this.port.loop(total);
     const group = this.groupMac(destination);
@@ -154,7 +159,8 @@ export class Ipv4Host implements IpOutput {
     }
     const broadcast = destination === IPV4_BROADCAST || this.isSubnetBroadcast(destination);
     if (!broadcast && !this.isLocal(destination) && !this.isOffer(header)) {
-      stats.notForUs++;
+      if (this.foreignTcp !== undefined && this.isFromNeighbourToOthers(header)) this.foreign(this.foreignTcp, good);
+      else stats.notForUs++;
       return;
     }
     // A unicast address in a broadcast frame is not answered with errors either (RFC 1122, 3.2.2).
@@ -177,6 +183,33 @@ export class Ipv4Host implements IpOutput {
       stats.noProtocol++;
       if (unicast) this.icmp.unreachable(rx.bytes, header, PROTOCOL_UNREACHABLE);
     }
+  }
+
+  private isFromNeighbourToOthers({ source, destination }: Ipv4Header): boolean {
+    if (isGroupMac(this.port.rx.bytes) || this.address === 0) return false;
+    const toHost = destination >>> 24 !== 0 && destination >>> 29 !== 7; // 0.0.0.0/8 and 224.0.0.0/3 have none
+    return toHost && !this.isOnLink(destination) && source !== 0 && this.isOnLink(source);
+  }
+  private foreign(tcp: Transports['tcp'], good: boolean): void {
+    const { header } = this;
+    const { rx, stats } = this.port;
+    stats.delivered++;
+    if (header.protocol === PROTOCOL_TCP) {
+      this.source.setV4(header.source);
+      this.destination.setV4(header.destination);
+      tcp(header.payloadAt, header.payloadLength, this.source, this.destination, good);
+    } else this.icmp.unreachable(rx.bytes, header, PROHIBITED);
+  }
+  /** Say why a SYN that was for somebody else, `irs` its number, gets no answer. */
+  complain({ local, localPort, remote, remotePort }: ConnectionName, irs: number, code: number): void {
+    const bytes = new Uint8Array(IPV4_HLEN + TCP_HLEN);
+    const view = new DataView(bytes.buffer);
+    const header = new Ipv4Header();
+    writeIpv4(view, 0, TCP_HLEN, 0, DEFAULT_TTL, PROTOCOL_TCP, remote.d, local.d);
+    view.setUint16(IPV4_HLEN, remotePort);
+    view.setUint16(IPV4_HLEN + 2, localPort);
+    view.setUint32(IPV4_HLEN + 4, irs);
+    if (readQuotedIpv4(view, 0, bytes.length, header)) this.icmp.unreachable(bytes, header, code);
   }
 
   /** Some servers answer who has no address yet at the address they offer. */

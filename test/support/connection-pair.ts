@@ -61,6 +61,9 @@ export class PairEnd implements Connection {
     await this.end();
     this.input.wake();
   }
+  reset(): Promise<void> {
+    return this.close();
+  }
   async *[Symbol.asyncIterator](): AsyncIterator<Uint8Array> {
     for (let bytes = await this.read(); bytes !== null; bytes = await this.read()) yield bytes;
   }

@@ -15,16 +15,19 @@ export async function readAll(socket: Socket): Promise<Buffer> {
   for await (const part of socket) parts.push(part as Buffer);
   return Buffer.concat(parts);
 }
-export async function serveOn(handler: (socket: Socket) => void): Promise<{ port: number; server: Server }> {
+export async function serveOn(
+  handler: (socket: Socket) => void,
+  address = '127.0.0.1',
+): Promise<{ port: number; server: Server }> {
   const server = createServer({ allowHalfOpen: true }, socket => {
     socket.on('error', () => {});
     handler(socket);
   });
-  server.listen(0, '127.0.0.1');
+  server.listen(0, address);
   await once(server, 'listening');
-  const address = server.address();
-  if (typeof address !== 'object' || address === null) throw new Error('no port');
-  return { port: address.port, server };
+  const own = server.address();
+  if (typeof own !== 'object' || own === null) throw new Error('no port');
+  return { port: own.port, server };
 }
 /** A port nobody listens on. */
 export async function freePort(): Promise<number> {

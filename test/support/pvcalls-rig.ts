@@ -107,14 +107,14 @@ export class PvcallsGuest {
   }
 
   /** What device.ts does of both ends. */
-  connect(listen = '', connect = ''): PvcallsFront {
+  connect(listen = '', connect = '', allow = ''): PvcallsFront {
     const front = new PvcallsFront(this.vcpu, domid(0), 4, this.log, this.stats, error => this.broken.push(error));
-    this.attach(front.attachment, listen, connect);
+    this.attach(front.attachment, listen, connect, allow);
     front.start(true);
     this.front = front;
     return front;
   }
-  attach({ ref, port }: Attachment, listen: string, connect: string): void {
+  attach({ ref, port }: Attachment, listen: string, connect: string, allow = ''): void {
     this.rig.worker.handle({
       op: 'connect',
       device: this.device,
@@ -122,7 +122,7 @@ export class PvcallsGuest {
       frontend: this.guest.domid,
       ref,
       evtchn: port,
-      ports: { listen, connect },
+      ports: { listen, connect, allow, resolver: '' },
     });
   }
   detach(): void {

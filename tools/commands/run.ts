@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type InitConfig, messageOf, type RunEnd, runPaths, SHUTDOWN_crash, XenError } from '#pvbus';
 import { ConsoleConnection } from '../attach-console.ts';
+import { emptyPvcalls } from '../config/pvcalls-spec.ts';
 import { ConfigError } from '../config/settings.ts';
 import { processStat, scriptParents, watchParents } from '../parent-watch.ts';
 import { type ProgramDomain, type ProgramOptions, programDomain } from '../program-domain.ts';
@@ -204,7 +205,7 @@ function withSockets(
 ): ProgramDomain['config']['pvcalls'] {
   if (streams === undefined) return pvcalls;
   const [first] = pvcalls;
-  const own = first ?? { devid: 0, backend: null, listen: [], connect: [], sockets: null };
+  const own = first ?? emptyPvcalls(0);
   return [{ ...own, sockets: streams.sockets }];
 }
 

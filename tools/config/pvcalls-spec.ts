@@ -1,12 +1,21 @@
-// One entry of `pvcalls = [...]`. Xen's xl knows `backend=` here; `listen=` and `connect=` are ours: a guest
-// reaches the host's loopback ports that its config names, and no others.
+// One entry of `pvcalls = [...]`. Xen's xl knows `backend=` here; the rest is ours: a guest reaches the host's loopback
+// ports and the addresses beyond that its config names, and no others.
 
-import type { PvcallsConfig } from '#pvbus';
+import { type PvcallsConfig, parseAllowed } from '#pvbus';
 import { ConfigError } from './settings.ts';
 
-/** `backend=DOM`, `listen=HOSTPORT[:GUESTPORT]`, `connect=PORT`, the last two as often as needed. */
+/** Nothing may be reached by it. */
+export const emptyPvcalls = (devid: number): PvcallsConfig => ({
+  ...{ devid, backend: null, listen: [], connect: [] },
+  ...{ sockets: null, allow: [], resolver: null },
+});
+
+/**
+ * `backend=DOM`, `listen=HOSTPORT[:GUESTPORT]`, `connect=PORT`, `allow=ADDRESS[/PREFIX][:PORT[-PORT]]`, `resolver=PORT`; listen,
+ * connect and allow as often as needed.
+ */
 export function parsePvcallsSpec(spec: string, devid: number): PvcallsConfig {
-  const pvcalls: PvcallsConfig = { devid, backend: null, listen: [], connect: [], sockets: null };
+  const pvcalls = emptyPvcalls(devid);
   for (const raw of spec.split(',')) {
     const token = raw.trim();
     if (token === '') continue;
@@ -18,11 +27,22 @@ export function parsePvcallsSpec(spec: string, devid: number): PvcallsConfig {
       pvcalls.listen.push({ host, guest: port(listen[2] ?? listen[1]!, token, 1) });
     } else if (key === 'connect' && listen !== null && listen[2] === undefined) {
       pvcalls.connect.push(port(value!, token, 1));
+    } else if (key === 'allow') pvcalls.allow.push(allowed(value!, token));
+    else if (key === 'resolver' && listen !== null && listen[2] === undefined) {
+      pvcalls.resolver = port(value!, token, 1);
     } else throw new ConfigError(`Unknown string \`${token}' in pvcalls spec`);
   }
   return pvcalls;
 }
 
+function allowed(text: string, token: string): string {
+  try {
+    parseAllowed(text);
+    return text;
+  } catch (error) {
+    throw new ConfigError(`Invalid \`${token}' in pvcalls spec: ${(error as Error).message}`);
+  }
+}
 function port(text: string, token: string, min: number): number {
   const n = Number(text);
   if (n < min || n > 65_535) throw new ConfigError(`Invalid port in \`${token}' of pvcalls spec`);

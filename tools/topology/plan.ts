@@ -3,6 +3,7 @@
 import { isAbsolute, resolve } from 'node:path';
 import { type ConfigValue, type DomainConfig, type FaultPlan, messageOf, resolveBridgePort } from '#pvbus';
 import type { Assignment, ParsedConfig } from '../config/parse.ts';
+import { emptyPvcalls } from '../config/pvcalls-spec.ts';
 import { keyPlaces, readConfig } from '../config/read-config.ts';
 import { ConfigError } from '../config/settings.ts';
 import { validateConfig } from '../config/validate.ts';
@@ -168,8 +169,7 @@ function addHostPorts(topology: Topology, domains: readonly Named[]): void {
   for (const [i, { host, domain, guest }] of topology.host_ports.entries()) {
     const config = domains.find(({ name }) => name === domain)?.config;
     if (config === undefined) throw problem(topology, ['host_ports', i], `there is no domain ${domain}`);
-    if (config.pvcalls.length === 0)
-      config.pvcalls.push({ devid: 0, backend: null, listen: [], connect: [], sockets: null });
+    if (config.pvcalls.length === 0) config.pvcalls.push(emptyPvcalls(0));
     config.pvcalls[0]!.listen.push({ host, guest });
   }
   const users = new Map<number, string>();

@@ -5,6 +5,9 @@ import type { MappedDataRing } from '../mapped-data-ring.ts';
 import type { HostStream } from './host-sockets.ts';
 import type { PvcallsStats } from './stats.ts';
 
+/** As out_error of a frontend: it wants the connection reset. Any other error there ends what it writes. */
+const RESET = -socketErrno('ECONNRESET');
+
 export class ActiveSocket {
   readonly stream: HostStream;
   private readonly ring: MappedDataRing;
@@ -35,14 +38,16 @@ export class ActiveSocket {
   /** The frontend is done: what it wrote before still goes out. Its pages are unmapped when this returns. */
   release(): void {
     if (this.released) return;
-    if (!this.outEnded && this.stream.connected && this.stream.error === undefined) {
+    const reset = this.ring.reader.error === RESET;
+    if (!reset && !this.outEnded && this.stream.connected && this.stream.error === undefined) {
       const left = this.ring.reader.readable();
       // Beyond what Node likes to hold, but bounded by the ring: the frontend wants its pages back now.
       if (left > 0) this.send(left);
     }
     this.released = true;
     this.ring.close();
-    this.stream.finish();
+    if (reset) this.stream.reset();
+    else this.stream.finish();
   }
   /** The frontend is gone, or is to be gone. */
   abort(): void {

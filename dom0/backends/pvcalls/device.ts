@@ -33,7 +33,7 @@ class PvcallsInstance implements BackendInstance {
   private readonly device: BackendDevice;
   private readonly thread: BackendThread;
   private readonly devices: Map<string, BackendDevice>;
-  private ports: PortKeys = { listen: '', connect: '' };
+  private ports: PortKeys = { listen: '', connect: '', allow: '', resolver: '' };
 
   constructor(device: BackendDevice, thread: BackendThread, devices: Map<string, BackendDevice>) {
     this.device = device;
@@ -43,7 +43,11 @@ class PvcallsInstance implements BackendInstance {
 
   async probe(): Promise<Keys> {
     const { device } = this;
-    this.ports = { listen: (await device.key('listen')) ?? '', connect: (await device.key('connect')) ?? '' };
+    const key = async (name: keyof PortKeys): Promise<string> => (await device.key(name)) ?? '';
+    this.ports = {
+      ...{ listen: await key('listen'), connect: await key('connect') },
+      ...{ allow: await key('allow'), resolver: await key('resolver') },
+    };
     parsePortPolicy(this.ports);
     this.devices.set(device.path, device);
     return {

@@ -24,7 +24,7 @@ import { MappedDataRing } from '../mapped-data-ring.ts';
 import { ActiveSocket } from './active-socket.ts';
 import { connectTo, HostListener, type HostStream } from './host-sockets.ts';
 import { PassiveSocket } from './passive-socket.ts';
-import type { PortPolicy } from './port-policy.ts';
+import { dotted, type PortPolicy, targetOf } from './port-policy.ts';
 import { AF_INET, IPPROTO_TCP, type PvcallsCommand, RequestCopy, SOCK_STREAM } from './request.ts';
 import type { PvcallsStats } from './stats.ts';
 
@@ -174,12 +174,12 @@ export class FrontendConnection {
     if (socket.kind !== 'fresh') return socket.kind === 'connecting' ? 'EALREADY' : 'EISCONN';
     const to = this.request.address('connect');
     if (typeof to === 'string') return to;
-    const leads = this.o.policy.connect.get(to.port);
-    if (to.address !== INADDR_LOOPBACK || leads === undefined) {
+    const target = targetOf(this.o.policy, to.address, to.port);
+    if (target === undefined) {
       this.refuse(`connect to ${dotted(to.address)}:${to.port}`);
       return 'EACCES';
     }
-    const stream = connectTo(leads);
+    const stream = connectTo(target);
     const active = this.makeActive(stream, connect.ref, connect.evtchn);
     if (typeof active === 'string') {
       stream.destroy();
@@ -347,5 +347,3 @@ export class FrontendConnection {
     if (this.ring.pushResponses()) this.o.vcpu.events.notify(this.port);
   }
 }
-
-const dotted = (address: number): string => [24, 16, 8, 0].map(shift => (address >>> shift) & 255).join('.');

@@ -1,6 +1,7 @@
-// The host's end of a guest's sockets: TCP on 127.0.0.1, unix sockets, nothing else. Streams are read only as far as
+// The host's end of a guest's sockets: TCP and unix sockets, where the policy says. Streams are read only as far as
 // there is room for what they bring, so a slow guest slows its peer and nothing piles up here.
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { nameServer } from './name-server.ts';
 
 const LOOPBACK = '127.0.0.1';
 /** Bytes Node may hold for one stream, each way. */
@@ -8,6 +9,7 @@ const STREAM_BUFFER = 65536;
 /** What is still to be sent of a socket that its guest has released may take this long. */
 const LINGER_MS = 10_000;
 const MAX_BACKLOG = 128;
+const DNS_PORT = 53;
 
 /** errno name of a failed socket call. */
 const codeOf = (error: Error): string => (error as NodeJS.ErrnoException).code ?? 'EIO';
@@ -95,6 +97,12 @@ export class HostStream {
     timer.unref();
     this.socket.once('close', () => clearTimeout(timer));
   }
+  /** The peer hears of it as a reset, also of what it has not read. */
+  reset(): void {
+    const isTcp = this.socket.remoteAddress !== undefined;
+    if (isTcp && this.failure === undefined) this.socket.resetAndDestroy();
+    this.destroy();
+  }
   destroy(): void {
     this.changed = () => {};
     this.closing = true;
@@ -166,12 +174,10 @@ export class HostListener {
   }
 }
 
-/** A port of 127.0.0.1, or a unix socket. */
-export function connectTo(to: number | string): HostStream {
-  const socket = connect(
-    typeof to === 'string'
-      ? { path: to, allowHalfOpen: true }
-      : { host: LOOPBACK, port: to, allowHalfOpen: true, noDelay: true },
-  );
-  return new HostStream(socket, false);
+/** A port of an address, a unix socket, or whatever server the host asks for names. */
+export type HostTarget = { readonly host: string; readonly port: number } | { readonly path: string } | 'name-server';
+
+export function connectTo(target: HostTarget): HostStream {
+  const to = target === 'name-server' ? { host: nameServer(), port: DNS_PORT } : target;
+  return new HostStream(connect({ ...to, allowHalfOpen: true, noDelay: true }), false);
 }

@@ -121,6 +121,12 @@ export class HostConnection implements AsyncIterable<Uint8Array> {
     this.ring.notify();
   }
 
+  /** As `close`, and the peer hears of a failure; what it has not got yet it does not get. */
+  reset(): Promise<void> {
+    if (this.halfClose && !this.gone) this.ring.writer.fail(socketErrno('ECONNRESET'));
+    return this.close();
+  }
+
   /** What was written is still delivered. Reads and writes that wait are over. Resolves when the backend agrees. */
   close(): Promise<void> {
     this.writeEnded = true;

@@ -84,8 +84,8 @@ export class PvcallsDevice implements FrontendInstance {
   async listen(port: number, backlog?: number): Promise<HostListener> {
     return (await this.ready()).listen(port, backlog);
   }
-  async connect(port: number): Promise<HostConnection> {
-    return (await this.ready()).connect(port);
+  async connect(port: number, address?: number): Promise<HostConnection> {
+    return (await this.ready()).connect(port, address);
   }
   /** Programs may start before the backend is there, and outlive it. */
   private async ready(): Promise<PvcallsFront> {

@@ -16,6 +16,7 @@ import {
   XenError,
   xen_pvcalls_sring_entry,
 } from '#pvbus';
+import { formatIpv4 } from '../../net/address.ts';
 import { DataRings } from '../data-rings.ts';
 import { HostConnection } from './connection.ts';
 import { HostListener } from './listener.ts';
@@ -134,15 +135,15 @@ export class PvcallsFront {
     }
   }
 
-  /** The host's port `port`, which the configuration must allow. */
-  async connect(port: number): Promise<HostConnection> {
-    const what = `connect to host port ${port}`;
+  /** Port `port` of an address as a number, the host's loopback unless said; the configuration must allow it. */
+  async connect(port: number, address = INADDR_LOOPBACK): Promise<HostConnection> {
+    const what = `connect to ${address === INADDR_LOOPBACK ? 'host' : formatIpv4(address)} port ${port}`;
     this.checkPort(what, port);
     const id = await this.socket(what);
     try {
       return await this.open(what, id, (ref, evtchn) =>
         this.command(PVCALLS_CONNECT, id, what, slot => {
-          slot.putAddress(INADDR_LOOPBACK, port);
+          slot.putAddress(address, port);
           slot.connect.len = SOCKADDR_IN_SIZE;
           slot.connect.ref = ref;
           slot.connect.evtchn = evtchn;

@@ -5,10 +5,21 @@ import type { IpAddress } from '../ip-address.ts';
 import type { TcpConnection } from './connection.ts';
 import type { ConnectionName } from './control-block.ts';
 
+/** Who gets the connection when a handshake is complete. */
+export interface Admission {
+  halfOpen: number;
+  /** Connections that there was no room for. */
+  dropped: number;
+  readonly isFull: boolean;
+  offer(connection: TcpConnection): void;
+  /** The peer does not answer, or has reset it. */
+  gaveUp(): void;
+}
+
 /** A SYN that was answered. No memory for data until the peer has proved that it has its address. */
 export interface HalfOpen extends ConnectionName {
   next: HalfOpen | undefined;
-  readonly listener: TcpListener;
+  readonly listener: Admission;
   readonly irs: number;
   readonly iss: number;
   readonly mss: number;
@@ -25,7 +36,7 @@ export interface HalfOpen extends ConnectionName {
 export const DEFAULT_BACKLOG = 128;
 export const MAX_BACKLOG = 4096;
 
-export class TcpListener {
+export class TcpListener implements Admission {
   readonly port: number;
   /** Unspecified: any of ours. */
   readonly address: IpAddress;
@@ -69,6 +80,7 @@ export class TcpListener {
     this.waiting.push(connection);
     this.changed.wakeAll();
   }
+  gaveUp(): void {}
   /** Connections that were accepted live on; those that were not are reset. */
   close(): void {
     if (this.closed) return;

@@ -10,7 +10,8 @@ import { TcpConnection } from './connection.ts';
 import { ConnectionTable } from './connection-table.ts';
 import { type ConnectionName, OUR_SCALE, type TcpHost } from './control-block.ts';
 import { Deadlines } from './deadlines.ts';
-import { DEFAULT_BACKLOG, type HalfOpen, TcpListener } from './listener.ts';
+import { type InterceptedSyn, TcpInterceptor } from './interceptor.ts';
+import { type Admission, DEFAULT_BACKLOG, type HalfOpen, TcpListener } from './listener.ts';
 import { Secrets } from './secrets.ts';
 import {
   ACK,
@@ -84,6 +85,7 @@ export class Tcp implements TcpHost {
   private readonly connections: ConnectionTable<TcpConnection>;
   private readonly halfOpen: ConnectionTable<HalfOpen>;
   private readonly listeners = new Map<number, TcpListener[]>();
+  private interceptor: TcpInterceptor | undefined;
   private readonly deadlines = new Deadlines<TcpConnection>();
   private readonly handshakes = new Deadlines<HalfOpen>();
   private readonly timeWaits = new Set<TcpConnection>();
@@ -159,9 +161,27 @@ export class Tcp implements TcpHost {
     return listener;
   }
 
+  /** SYNs that nobody listens for, to whatever address they are: see `foreign` of `input`. Throws EADDRINUSE. */
+  intercept(onClose: () => void): TcpInterceptor {
+    if (this.interceptor) throw new XenError('EADDRINUSE', 'tcp: connections to others are intercepted already');
+    const door = {
+      answer: (syn: InterceptedSyn) => this.answerHeld(syn),
+      reset: ({ remote, remotePort, local, localPort, irs }: InterceptedSyn) =>
+        this.sendReset(remote, remotePort, local, localPort, 0, add(irs, 1), RST | ACK),
+    };
+    this.interceptor = new TcpInterceptor(door, this.random, () => {
+      this.interceptor = undefined;
+      onClose();
+    });
+    return this.interceptor;
+  }
+
   // ---- what the interface does ----
 
-  /** One segment in the private receive buffer, its addresses in words. They are the caller's. */
+  /**
+   * One segment in the private receive buffer, its addresses in words. They are the caller's. `foreign`: its destination
+   * is no address of ours.
+   */
   input(
     bytes: Uint8Array,
     view: DataView,
@@ -170,6 +190,7 @@ export class Tcp implements TcpHost {
     source: IpAddress,
     destination: IpAddress,
     checksumGood: boolean,
+    foreign = false,
   ): void {
     const { segment, stats } = this;
     this.nowNs = this.clock.now();
@@ -190,9 +211,10 @@ export class Tcp implements TcpHost {
       this.inputHalfOpen(half, bytes);
       return;
     }
-    const listener = this.listenerOf(destinationPort, destination);
+    const listener = foreign ? undefined : this.listenerOf(destinationPort, destination);
     if (listener !== undefined) this.inputListener(listener, bytes, source, destination);
-    else this.refuse(source, destination);
+    else if (this.interceptor === undefined || !this.inputIntercepted(this.interceptor, source, destination))
+      this.refuse(source, destination);
   }
 
   /** ICMP says that a segment of ours did not arrive: the first bytes of its header are at `at`. False: it is not on its way. */
@@ -305,9 +327,39 @@ export class Tcp implements TcpHost {
       this.answer(name, cookie, segment.seq, { scale: -1, sackPermitted: false, hasTimestamps: false, tsVal: 0 });
       return;
     }
+    this.awaitAck(listener, name, segment.seq, syn);
+  }
+  /** False: it is to be refused. */
+  private inputIntercepted(interceptor: TcpInterceptor, source: IpAddress, destination: IpAddress): boolean {
+    const { segment } = this;
+    const held = interceptor.held.find(destination, segment.destinationPort, source, segment.sourcePort);
+    if (segment.has(RST)) {
+      if (held !== undefined && segment.seq === add(held.irs, 1)) held.drop();
+      return true;
+    }
+    if (!segment.has(SYN) || segment.has(ACK)) return false;
+    if (held === undefined) interceptor.hold(this.nameOf(source, destination), segment.seq, this.synOf());
+    else if (segment.seq !== held.irs) {
+      // Another one from the same port: its sender has forgotten the first.
+      held.irs = segment.seq;
+      held.options = this.synOf();
+    }
+    return true;
+  }
+  private answerHeld(syn: InterceptedSyn): void {
+    this.nowNs = this.clock.now();
+    const { local, localPort, remote, remotePort, irs, options } = syn;
+    if (!this.hasRoom()) {
+      syn.gaveUp();
+      return;
+    }
+    const name = { local, localPort, remote, remotePort };
+    this.awaitAck(syn, name, irs, options);
+  }
+  private awaitAck(listener: Admission, name: ConnectionName, irs: number, syn: ReturnType<Tcp['synOf']>): void {
     const iss = this.secrets.initialSequence(name, this.nowNs);
     const place = { next: undefined, heapIndex: -1, heapNs: Number.POSITIVE_INFINITY };
-    const half: HalfOpen = { ...name, ...syn, ...place, listener, irs: segment.seq, iss, tries: 0, deadlineNs: 0 };
+    const half: HalfOpen = { ...name, ...syn, ...place, listener, irs, iss, tries: 0, deadlineNs: 0 };
     this.halfOpen.add(half);
     listener.halfOpen++;
     this.repeat(half);
@@ -330,6 +382,7 @@ export class Tcp implements TcpHost {
   private repeat(half: HalfOpen): void {
     if (half.tries > SYN_ACK_TRIES) {
       this.dropHalfOpen(half);
+      half.listener.gaveUp();
       return;
     }
     half.deadlineNs = this.nowNs + SYN_ACK_NS * 2 ** half.tries;
@@ -346,7 +399,9 @@ export class Tcp implements TcpHost {
     const { segment } = this;
     const next = add(half.irs, 1);
     if (segment.has(RST)) {
-      if (segment.seq === next) this.dropHalfOpen(half);
+      if (segment.seq !== next) return;
+      this.dropHalfOpen(half);
+      half.listener.gaveUp();
       return;
     }
     if (segment.has(SYN)) {
@@ -383,7 +438,7 @@ export class Tcp implements TcpHost {
   }
   /** The handshake is complete; its last segment may bring data. */
   private admit(
-    listener: TcpListener,
+    listener: Admission,
     { local, localPort, remote, remotePort }: ConnectionName,
     iss: number,
     irs: number,
@@ -439,16 +494,28 @@ export class Tcp implements TcpHost {
   }
   /** RFC 9293, 3.10.7.1. */
   private refuse(source: IpAddress, destination: IpAddress): void {
-    const { segment, link } = this;
+    const { segment } = this;
     if (segment.has(RST)) return;
-    this.stats.resetsOut++;
-    const at = link.headerAt(source);
     const { destinationPort, sourcePort } = segment;
     const acks = segment.has(ACK);
     const ack = acks ? 0 : add(segment.seq, segment.length);
     const flags = acks ? RST : RST | ACK;
-    writeHeader(link.tx.view, at, destinationPort, sourcePort, acks ? segment.ack : 0, ack, flags, 0, 0);
-    this.send(destination, source, at, TCP_HLEN);
+    this.sendReset(source, sourcePort, destination, destinationPort, acks ? segment.ack : 0, ack, flags);
+  }
+  private sendReset(
+    remote: IpAddress,
+    remotePort: number,
+    local: IpAddress,
+    localPort: number,
+    seq: number,
+    ack: number,
+    flags: number,
+  ): void {
+    const { link } = this;
+    this.stats.resetsOut++;
+    const at = link.headerAt(remote);
+    writeHeader(link.tx.view, at, localPort, remotePort, seq, ack, flags, 0, 0);
+    this.send(local, remote, at, TCP_HLEN);
   }
   private send(local: IpAddress, remote: IpAddress, at: number, length: number): void {
     const { link } = this;

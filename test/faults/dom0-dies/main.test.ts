@@ -93,7 +93,17 @@ describe("kill -9 of dom0's process", () => {
         cmdline: `who=${who} peer=10.8.0.${3 - who} ip=10.8.0.${who}:::255.255.255.0`,
         disks: [disk({ target: image })],
         vifs: [net({ mac: `00:16:3e:00:08:0${who}`, bridge: 'theirs' })],
-        pvcalls: [{ devid: 0, backend: null, listen: [{ host: ports[who], guest: 80 }], connect: [], sockets: null }],
+        pvcalls: [
+          {
+            devid: 0,
+            backend: null,
+            listen: [{ host: ports[who], guest: 80 }],
+            connect: [],
+            sockets: null,
+            allow: [],
+            resolver: null,
+          },
+        ],
         on_reboot: 'restart',
       }),
     );

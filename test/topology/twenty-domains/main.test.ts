@@ -49,7 +49,19 @@ function config(i: number, hostPort: number): DomainConfig {
     disks: hasDisk ? [disk({ target: image(i) })] : [],
     vifs: hasVif ? [net({ mac: `00:16:3e:00:01:${(16 + i).toString(16)}` })] : [],
     pvcalls:
-      i === 0 ? [{ devid: 0, backend: null, listen: [{ host: hostPort, guest: 80 }], connect: [], sockets: null }] : [],
+      i === 0
+        ? [
+            {
+              devid: 0,
+              backend: null,
+              listen: [{ host: hostPort, guest: 80 }],
+              connect: [],
+              sockets: null,
+              allow: [],
+              resolver: null,
+            },
+          ]
+        : [],
   });
 }
 function image(i: number): string {

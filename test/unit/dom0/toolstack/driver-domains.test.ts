@@ -75,7 +75,11 @@ describe('a driver domain without a kernel', () => {
     expect(await why(driver({ disks: [disk()] }))).toMatch(/^EINVAL disk: /);
     expect(await why(driver({ vifs: [net()] }))).toMatch(/^EINVAL vif: /);
     expect(
-      await why(driver({ pvcalls: [{ devid: 0, backend: null, listen: [], connect: [], sockets: null }] })),
+      await why(
+        driver({
+          pvcalls: [{ devid: 0, backend: null, listen: [], connect: [], sockets: null, allow: [], resolver: null }],
+        }),
+      ),
     ).toMatch(/^EINVAL pvcalls: /);
     expect(await why(driver({ vcpus: 2 }))).toMatch(/^EINVAL vcpus: 3: /);
     expect(await why(driver({ vcpus: 4, maxvcpus: 4 }))).toMatch(/^EINVAL vcpus: 4: .* has 3$/);
@@ -115,7 +119,7 @@ describe('backend=', () => {
     expect(await why(disks({ backend: 'storage', script }))).toMatch(/^EOPNOTSUPP disk xvda: script .*runs no scripts/);
     expect(await why(user({ vifs: [net({ backend: 'storage', script })] }))).toMatch(/^EOPNOTSUPP vif 0: script /);
     expect(await why(user({ vifs: [net({ backend: 'storage', script: 'vif-bridge' })] }))).toBe('fine');
-    const calls = { devid: 0, backend: 'storage', listen: [], connect: [], sockets: null };
+    const calls = { devid: 0, backend: 'storage', listen: [], connect: [], sockets: null, allow: [], resolver: null };
     expect(await why(user({ pvcalls: [calls] }))).toMatch(/^EOPNOTSUPP pvcalls 0: /);
     expect(await why(user({ pvcalls: [{ ...calls, backend: 'own-kernel' }] }))).toBe('fine');
   });

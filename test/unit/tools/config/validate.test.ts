@@ -118,9 +118,19 @@ describe('a config', () => {
         ],
         connect: [5432],
         sockets: null,
+        allow: [],
+        resolver: null,
       },
-      { devid: 1, backend: null, listen: [], connect: [], sockets: null },
+      { devid: 1, backend: null, listen: [], connect: [], sockets: null, allow: [], resolver: null },
     ]);
+  });
+
+  it('has pvcalls with the addresses it may reach', () => {
+    const spec = '"allow=10.0.0.0/8:443,allow=192.0.2.7, resolver=53,allow=0.0.0.0/0:1024-2048"';
+    expect(with_(`pvcalls=[${spec}]`).config.pvcalls[0]).toMatchObject({
+      allow: ['10.0.0.0/8:443', '192.0.2.7', '0.0.0.0/0:1024-2048'],
+      resolver: 53,
+    });
   });
 
   it('keeps keys that nobody reads, and says once which mean nothing here', () => {
@@ -172,6 +182,12 @@ describe('a config', () => {
     ['vif=[["a"]]', "g.cfg:3: entry of `vif' is a list but should be a single value"],
     ['pvcalls=["listen=x"]', "Unknown string `listen=x' in pvcalls spec"],
     ['pvcalls=["listen=80:70000"]', "Invalid port in `listen=80:70000' of pvcalls spec"],
+    [
+      'pvcalls=["allow=10.0.0.1/8"]',
+      'Invalid `allow=10.0.0.1/8\' in pvcalls spec: "10.0.0.1/8": 10.0.0.1 has bits beyond its prefix',
+    ],
+    ['pvcalls=["resolver=0"]', "Invalid port in `resolver=0' of pvcalls spec"],
+    ['pvcalls=["resolver=1:2"]', "Unknown string `resolver=1:2' in pvcalls spec"],
     ['pvcalls=["connect=1:2"]', "Unknown string `connect=1:2' in pvcalls spec"],
     ['disk=["/x,raw,floppy"]', "g.cfg: Invalid or unsupported virtual disk identifier floppy in `/x,raw,floppy'"],
     ['disk=[",raw,xvda"]', "g.cfg: no target specified in `,raw,xvda'"],

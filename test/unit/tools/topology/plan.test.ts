@@ -120,7 +120,15 @@ describe('a plan', () => {
 
   it('makes a listen of each host port', () => {
     expect(domain(plan(OFFICE).steps, 'web').config.pvcalls).toEqual([
-      { devid: 0, backend: null, listen: [{ host: 8080, guest: 80 }], connect: [], sockets: null },
+      {
+        devid: 0,
+        backend: null,
+        listen: [{ host: 8080, guest: 80 }],
+        connect: [],
+        sockets: null,
+        allow: [],
+        resolver: null,
+      },
     ]);
   });
 

@@ -64,7 +64,7 @@ describe('a pvcalls device', () => {
         device: nodes.backend,
         ref: Number(await xs.read(`${nodes.frontend}/ring-ref`)),
         evtchn: Number(await xs.read(`${nodes.frontend}/port`)),
-        ports: { listen: '8080:80', connect: '5432' },
+        ports: { listen: '8080:80', connect: '5432', allow: '', resolver: '' },
       }),
     ]);
   });

@@ -16,7 +16,7 @@ import {
   xen_pvcalls_response,
 } from '#pvbus';
 import { MAX_SOCKETS } from '../../../../../dom0/backends/pvcalls/frontend-connection.ts';
-import { parsePortPolicy } from '../../../../../dom0/backends/pvcalls/port-policy.ts';
+import { parsePortPolicy, targetOf } from '../../../../../dom0/backends/pvcalls/port-policy.ts';
 import { type Fill, RequestSlot } from '../../../../../domu-kernel/drivers/pvcallsfront/request.ts';
 import { domid } from '../../../../../pvbus/brands.ts';
 import { dial, serveOn } from '../../../../support/host-peer.ts';
@@ -36,7 +36,7 @@ class RawFrontend {
   private readonly port: Parameters<PvcallsGuest['vcpu']['events']['notify']>[0];
   private next = 1;
 
-  constructor(guest: PvcallsGuest, listen = '', connect = '') {
+  constructor(guest: PvcallsGuest, listen = '', connect = '', allow = '') {
     this.guest = guest;
     const { ring, pages, attachment } = guest.rawRing();
     this.ring = ring;
@@ -44,7 +44,7 @@ class RawFrontend {
     this.view = pages.page(0).view;
     this.words = pages.page(0).words;
     this.slot = new RequestSlot(this.view);
-    guest.attach(attachment, listen, connect);
+    guest.attach(attachment, listen, connect, allow);
   }
   /** Its req_id. */
   send(cmd: number, id: number, fill: Fill = nothing): number {
@@ -107,9 +107,9 @@ class RawFrontend {
     const evtchn = vcpu.events.allocUnbound(domid(0));
     return { ref: refs[0]!, evtchn, words, refs };
   }
-  connect(id: number, port: number, ring: { ref: number; evtchn: number }): Promise<number> {
+  connect(id: number, port: number, ring: { ref: number; evtchn: number }, address = INADDR_LOOPBACK): Promise<number> {
     return this.ask(PVCALLS_CONNECT, id, s => {
-      s.putAddress(INADDR_LOOPBACK, port);
+      s.putAddress(address, port);
       s.connect.len = 16;
       s.connect.ref = ring.ref;
       s.connect.evtchn = ring.evtchn;
@@ -124,9 +124,9 @@ afterEach(() => {
   expect(rig.mapped).toBe(0);
   expect(rig.core.internalErrors).toEqual([]);
 });
-function frontend(listen?: string, connect?: string): RawFrontend {
+function frontend(listen?: string, connect?: string, allow?: string): RawFrontend {
   rig = new PvcallsRig();
-  return new RawFrontend(rig.guest(), listen, connect);
+  return new RawFrontend(rig.guest(), listen, connect, allow);
 }
 const failures = (): string[] =>
   rig.events.filter(e => e.event === 'failed').map(e => ('message' in e ? e.message : ''));
@@ -353,9 +353,76 @@ describe('a hostile pvcalls frontend', () => {
   });
 });
 
+const nowhere = { listen: '', connect: '', allow: '', resolver: '' };
+const address = (text: string): number => text.split('.').reduce((sum, octet) => sum * 256 + Number(octet), 0);
+
+describe('a frontend that may go beyond the loopback', () => {
+  it('gets where it is allowed, and nowhere else, whatever address and port it writes', async () => {
+    const { port, server } = await serveOn(socket => void socket.end('there'), '127.0.0.2');
+    const f = frontend('', '', `127.0.0.2:${port},10.0.0.0/8,0.0.0.0/0:80-90`);
+    const ring = f.dataRing();
+    let id = 0;
+    const ask = async (to: string, at: number): Promise<number> => {
+      expect(await f.socket(++id)).toBe(0);
+      return f.connect(id, at, ring, address(to));
+    };
+    const refused: [string, number][] = [
+      ['127.0.0.2', port === 65_535 ? 1 : port + 1], // another port
+      ['127.0.0.3', port], // another address
+      ['127.0.0.1', 80], // the loopback is nobody's by a network that holds it
+      ['127.0.0.1', port],
+      ['169.254.169.254', 80], // nor is what clouds keep there
+      ['0.0.0.0', 80], // Linux: the loopback
+      ['224.0.0.1', 80],
+      ['255.255.255.255', 80],
+      ['192.0.2.1', 79],
+      ['192.0.2.1', 91],
+      ['192.0.2.1', 0],
+      ['11.0.0.1', 443],
+    ];
+    for (const [to, at] of refused) expect([to, at, await ask(to, at)]).toEqual([to, at, minus('EACCES')]);
+    expect(rig.log.lines.join('\n')).toContain('connect to 169.254.169.254:80: not allowed by its configuration');
+    expect(rig.log.lines.filter(line => line.includes('not allowed'))).toHaveLength(refused.length);
+    expect(await ask('127.0.0.2', port)).toBe(0);
+    expect(await f.ask(PVCALLS_RELEASE, id)).toBe(0);
+    server.close();
+  });
+  it('is not allowed more by an address that is no IPv4', async () => {
+    const f = frontend('', '', '0.0.0.0/0');
+    expect(await f.socket(1)).toBe(0);
+    const { ref, evtchn } = f.dataRing();
+    const say = (family: number, len: number): Promise<number> =>
+      f.ask(PVCALLS_CONNECT, 1, s => {
+        s.putAddress(address('192.0.2.1'), 80);
+        s.connect.len = len;
+        s.connect.ref = ref;
+        s.connect.evtchn = evtchn;
+        const at = s.connect.base + 8;
+        new DataView(s.connect.view.buffer, s.connect.view.byteOffset).setUint16(at, family, true);
+      });
+    expect(await say(10, 28)).toBe(minus('EAFNOSUPPORT'));
+    expect(await say(2, 15)).toBe(minus('EINVAL'));
+    expect(await say(2, 29)).toBe(minus('EINVAL'));
+  });
+});
+
 describe('port policy', () => {
+  it('knows the name server by a port of the loopback alone', () => {
+    const policy = parsePortPolicy({ ...nowhere, connect: '80', resolver: '53' });
+    expect(targetOf(policy, INADDR_LOOPBACK, 53)).toBe('name-server');
+    expect(targetOf(policy, INADDR_LOOPBACK, 80)).toEqual({ host: '127.0.0.1', port: 80 });
+    expect(targetOf(policy, INADDR_LOOPBACK + 1, 53)).toBeUndefined();
+    expect(targetOf(policy, INADDR_LOOPBACK, 54)).toBeUndefined();
+    for (const bad of ['0', 'x', '70000', '53 54']) {
+      expect(() => parsePortPolicy({ ...nowhere, resolver: bad })).toThrow(/resolver/);
+    }
+    expect(() => parsePortPolicy({ ...nowhere, allow: '10.0.0.0/33' })).toThrow(/33 bits/);
+  });
   it('reads what the toolstack writes, and refuses anything else', () => {
-    const { listen, connect } = parsePortPolicy({ listen: '8080:80, 9000 0:81', connect: '5432,6379=/run/x.sock' });
+    const { listen, connect } = parsePortPolicy({
+      ...nowhere,
+      ...{ listen: '8080:80, 9000 0:81', connect: '5432,6379=/run/x.sock' },
+    });
     expect([...listen]).toEqual([
       [80, 8080],
       [9000, 9000],
@@ -366,9 +433,9 @@ describe('port policy', () => {
       [6379, '/run/x.sock'],
     ]);
     for (const bad of ['x', '80:', ':80', '1:2:3', '70000', '80:0', '-1', '8080:80 8081:80']) {
-      expect(() => parsePortPolicy({ listen: bad, connect: '' })).toThrow(/listen/);
+      expect(() => parsePortPolicy({ ...nowhere, listen: bad })).toThrow(/listen/);
     }
     for (const bad of ['0', '1:2', 'all', '1=x', '=/x', '0=/x'])
-      expect(() => parsePortPolicy({ listen: '', connect: bad })).toThrow(/connect/);
+      expect(() => parsePortPolicy({ ...nowhere, connect: bad })).toThrow(/connect/);
   });
 });

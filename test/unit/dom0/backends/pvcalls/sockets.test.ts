@@ -39,6 +39,29 @@ async function listening() {
   return { guest, front, listener, port: event.hostPort };
 }
 
+describe('a guest that resets', () => {
+  it('has its peer hear of a failure, of an end else', async () => {
+    rig = new PvcallsRig();
+    const ends: string[] = [];
+    const { port, server } = await serveOn(socket => {
+      socket.on('error', error => ends.push((error as NodeJS.ErrnoException).code ?? ''));
+      socket.on('end', () => ends.push('end'));
+      socket.resume();
+    });
+    const front = rig.guest().connect('', String(port));
+    const one = await rig.run(front.connect(port));
+    await rig.run(one.write('what is on its way is lost'));
+    await rig.run(one.reset());
+    await rig.until(() => ends.length === 1);
+    const other = await rig.run(front.connect(port));
+    await rig.run(other.close());
+    await rig.until(() => ends.length === 2);
+    expect(ends).toEqual(['ECONNRESET', 'end']);
+    expect(await codeOf(rig.run(one.read()))).toBe('ECANCELED');
+    server.close();
+  });
+});
+
 describe('a guest that listens', () => {
   it('gets what the host sends and answers, on several connections at once', async () => {
     const { listener, port } = await listening();
