@@ -10,12 +10,12 @@ export interface Page {
   readonly view: DataView;
 }
 
-/** The page at `byteOffset` of `buffer`, which must lie inside it and be word aligned. */
-export function pageAt(buffer: ArrayBufferLike, byteOffset: number): Page {
+/** The page at `byteOffset` of `buffer`, or several that lie side by side; they must lie inside it and be word aligned. */
+export function pageAt(buffer: ArrayBufferLike, byteOffset: number, count = 1): Page {
   return {
-    bytes: new Uint8Array(buffer, byteOffset, PAGE_SIZE),
-    words: new Int32Array(buffer, byteOffset, PAGE_SIZE / 4),
-    view: new DataView(buffer, byteOffset, PAGE_SIZE),
+    bytes: new Uint8Array(buffer, byteOffset, count * PAGE_SIZE),
+    words: new Int32Array(buffer, byteOffset, (count * PAGE_SIZE) / 4),
+    view: new DataView(buffer, byteOffset, count * PAGE_SIZE),
   };
 }
 

@@ -9,6 +9,7 @@
 // untrusted: everything in the page. Each shared index is loaded once per decision; what cannot be is -1.
 
 import { sring } from './abi/ring.ts';
+import { PAGE_SIZE } from './abi/xenolith.ts';
 import type { Page } from './page.ts';
 import type { RingTrace } from './vcpu-trace.ts';
 
@@ -16,6 +17,9 @@ const REQ_PROD = sring.at.req_prod / 4;
 const REQ_EVENT = sring.at.req_event / 4;
 const RSP_PROD = sring.at.rsp_prod / 4;
 const RSP_EVENT = sring.at.rsp_event / 4;
+
+const PAGE_WORDS = PAGE_SIZE / 4;
+const wordsOf = (pages: readonly Int32Array[], word: number): Int32Array => pages[Math.floor(word / PAGE_WORDS)]!;
 
 /** How many slots of `entrySize` bytes a ring of `ringBytes` has: the power of two below what fits. */
 export function ringEntries(entrySize: number, ringBytes: number): number {
@@ -30,13 +34,18 @@ class Ring {
   protected readonly idx: Int32Array;
   readonly #entrySize: number;
   readonly #entryWords: number;
+  /** Of a ring of several pages that need not lie side by side: the words of each. A slot may begin in one and end in the next. */
+  readonly #scattered: readonly Int32Array[] | undefined;
 
-  constructor(page: Page, entrySize: number) {
+  constructor(pages: Page | readonly Page[], entrySize: number) {
     // We are wrong, not the peer: protocol structs are whole words and fit a page.
     if (entrySize % 4 !== 0 || entrySize <= 0) throw new Error(`ring entries of ${entrySize} bytes`);
-    this.nr_ents = ringEntries(entrySize, page.bytes.length);
+    const all = 'words' in pages ? [pages] : pages;
+    const bytes = all.reduce((n, page) => n + page.bytes.length, 0);
+    this.nr_ents = ringEntries(entrySize, bytes);
     if (!(this.nr_ents >= 1)) throw new Error(`ring entries of ${entrySize} bytes do not fit a page`);
-    this.idx = page.words;
+    this.idx = all[0]!.words;
+    this.#scattered = all.length === 1 ? undefined : all.map(({ words }) => words);
     this.#entrySize = entrySize;
     this.#entryWords = entrySize / 4;
   }
@@ -49,7 +58,16 @@ class Ring {
   /** Copy a slot to private memory, reading every word of it once. */
   protected copySlot(index: number, into: Int32Array): void {
     const from = this.slotOffset(index) / 4;
-    for (let i = 0; i < this.#entryWords; i++) into[i] = this.idx[from + i]!;
+    const scattered = this.#scattered;
+    if (scattered === undefined) for (let i = 0; i < this.#entryWords; i++) into[i] = this.idx[from + i]!;
+    else for (let i = 0; i < this.#entryWords; i++) into[i] = wordsOf(scattered, from + i)[(from + i) % PAGE_WORDS]!;
+  }
+  /** The first words of a slot, out of private memory. */
+  protected fillSlot(index: number, from: Int32Array): void {
+    const at = this.slotOffset(index) / 4;
+    const scattered = this.#scattered;
+    if (scattered === undefined) for (let i = 0; i < from.length; i++) this.idx[at + i] = from[i]!;
+    else for (let i = 0; i < from.length; i++) wordsOf(scattered, at + i)[(at + i) % PAGE_WORDS] = from[i]!;
   }
 }
 
@@ -139,8 +157,8 @@ export class BackRing extends Ring {
   #published: number;
 
   /** Xen: BACK_RING_ATTACH. A backend that takes over a live ring starts at its rsp_prod: `attachIndex(page)`. */
-  constructor(page: Page, entrySize: number, from = 0) {
-    super(page, entrySize);
+  constructor(pages: Page | readonly Page[], entrySize: number, from = 0) {
+    super(pages, entrySize);
     this.req_cons = from >>> 0;
     this.rsp_prod_pvt = from >>> 0;
     this.#published = from >>> 0;
@@ -175,6 +193,12 @@ export class BackRing extends Ring {
   /** Where to write the response of index rsp_prod_pvt. Only for a request already consumed. */
   responseOffset(): number {
     return this.slotOffset(this.rsp_prod_pvt);
+  }
+
+  /** Stage the next response: its words, of private memory. Only for a request already consumed. */
+  putResponse(words: Int32Array): void {
+    this.fillSlot(this.rsp_prod_pvt, words);
+    this.rsp_prod_pvt = (this.rsp_prod_pvt + 1) >>> 0;
   }
 
   /** Publish the staged responses. True when the frontend asked to hear of one of them: notify it. */

@@ -291,6 +291,14 @@ export class FrontendDevice {
   key(name: string): Routine<string | undefined> {
     return this.#xs.routines.readKey(`${this.path}/${name}`);
   }
+  /** How many vCPUs of this domain, which may have `max`, are to be up. */
+  *vcpus(max: number): Routine<number> {
+    if (max === 1) return 1;
+    const home = `/local/domain/${this.#options.domid}`;
+    const ids = Array.from({ length: max }, (_, id) => id);
+    const availability = yield* all(ids.map(id => this.#xs.routines.readKey(`${home}/cpu/${id}/availability`)));
+    return ids.filter(id => id === 0 || availability[id] === 'online').length;
+  }
   /** untrusted: a key of the backend's directory. At most 4096 bytes, and nothing else is known of it. */
   backendKey(name: string): Routine<string | undefined> {
     return this.#xs.routines.readKey(`${this.#backendPath}/${name}`);

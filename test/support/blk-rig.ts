@@ -4,13 +4,14 @@ import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { domid, type Vcpu, type XenError } from '#pvbus';
+import type { VbdConnection, VbdRingPlace } from '../../dom0/backends/blkback/connection.ts';
 import { type DiskImage, RawFile } from '../../dom0/backends/blkback/disk-image.ts';
 import type { VbdStats } from '../../dom0/backends/blkback/stats.ts';
-import type { VbdConnection } from '../../dom0/backends/blkback/vbd.ts';
 import { BlkbackWorker, type VbdFailure } from '../../dom0/backends/blkback/worker.ts';
 import type { Blocking } from '../../domu-kernel/block-device.ts';
 import { type BufferShape, SharedBuffers } from '../../domu-kernel/drivers/blkfront/buffers.ts';
 import { Disk } from '../../domu-kernel/drivers/blkfront/disk.ts';
+import { ONE_RING, type RingShape, SharedRings } from '../../domu-kernel/drivers/blkfront/rings.ts';
 import { BlkfrontWorker } from '../../domu-kernel/drivers/blkfront/worker.ts';
 import { CoreRig, type Guest, LineLog } from './core-rig.ts';
 
@@ -42,8 +43,7 @@ export class ImageFile {
 
 export interface RingEnd {
   readonly domid: number;
-  readonly ringRef: number;
-  readonly eventChannel: number;
+  readonly rings: readonly VbdRingPlace[];
 }
 export type ConnectOptions = Partial<Pick<VbdConnection, 'persistent' | 'readOnly' | 'discard' | 'key' | 'sizeBytes'>>;
 
@@ -77,8 +77,7 @@ export class BlkRig {
       key: `dom${ring.domid}`,
       label: `vbd 51712 of dom${ring.domid}`,
       frontendDomid: ring.domid,
-      ringRef: ring.ringRef,
-      eventChannel: ring.eventChannel,
+      rings: ring.rings,
       persistent: true,
       fd: image.fd,
       sizeBytes: image.sizeBytes,
@@ -120,6 +119,7 @@ export class BlkGuest {
   readonly worker: BlkfrontWorker;
   readonly disk: Disk;
   buffers: SharedBuffers | undefined;
+  rings: SharedRings | undefined;
   ring: RingEnd | undefined;
   key: string | undefined;
   /** What its kernel's waitUntil runs besides its own steps. */
@@ -144,18 +144,21 @@ export class BlkGuest {
   }
 
   /** A ring to publish, as the driver's setup makes it. */
-  setup(maxSegments = 256): RingEnd {
+  setup(maxSegments = 256, ringShape = ONE_RING): RingEnd {
     const peer = domid(0);
     this.buffers ??= new SharedBuffers(this.vcpu.grants, peer, this.worker.shape);
-    const port = this.vcpu.events.allocUnbound(peer);
-    this.vcpu.events.on(port, () => {});
-    this.worker.attach(this.buffers, port, maxSegments);
-    this.ring = { domid: this.guest.domid, ringRef: this.buffers.ringRef, eventChannel: port };
+    if (this.rings?.shape !== ringShape) this.rings = new SharedRings(this.vcpu.grants, peer, ringShape);
+    const { rings } = this.rings;
+    const ports = rings.map(() => this.vcpu.events.allocUnbound(peer));
+    for (const port of ports) this.vcpu.events.on(port, () => {});
+    this.worker.attach(this.rings, this.buffers, ports, maxSegments);
+    const places = rings.map(({ refs }, i) => ({ ringRefs: refs, eventChannel: ports[i]! }));
+    this.ring = { domid: this.guest.domid, rings: places };
     return this.ring;
   }
   /** Both ends connected, the disk usable. */
-  connect(image: ImageFile, options: ConnectOptions & { maxSegments?: number } = {}): this {
-    this.key = this.rig.connect(this.setup(options.maxSegments), image, options);
+  connect(image: ImageFile, options: ConnectOptions & { maxSegments?: number; ringShape?: RingShape } = {}): this {
+    this.key = this.rig.connect(this.setup(options.maxSegments, options.ringShape), image, options);
     this.disk.setProperties({
       sectors: Math.floor(image.sizeBytes / 512),
       readOnly: options.readOnly ?? false,

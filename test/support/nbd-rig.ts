@@ -48,7 +48,7 @@ export class NbdRig extends BlkRig {
   override connect(ring: RingEnd, image: Pick<ImageFile, 'sizeBytes'>, options: ConnectOptions = {}): string {
     const connection = {
       ...{ key: `dom${ring.domid}`, label: `vbd 51712 of dom${ring.domid}`, frontendDomid: ring.domid },
-      ...{ ringRef: ring.ringRef, eventChannel: ring.eventChannel, persistent: true, fd: -1 },
+      ...{ rings: ring.rings, persistent: true, fd: -1 },
       ...{ sizeBytes: image.sizeBytes, readOnly: false, discard: true, ...options },
     };
     this.nbd.handle({ op: 'connect', connection });

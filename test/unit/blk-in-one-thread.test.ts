@@ -2,6 +2,7 @@
 // the file holds and what every read returned is compared with a model of the disk.
 import { readFileSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
+import type { RingShape } from '../../domu-kernel/drivers/blkfront/rings.ts';
 import { BlkRig, ImageFile } from '../support/blk-rig.ts';
 import fc from '../support/properties.ts';
 
@@ -38,7 +39,11 @@ interface Running {
 }
 
 /** `ops` random operations, any number of them in flight, none overlapping another. Returns how many ran. */
-async function play(seed: number, ops: number, options: { persistent?: boolean; maxSegments?: number } = {}) {
+async function play(
+  seed: number,
+  ops: number,
+  options: { persistent?: boolean; maxSegments?: number; ringShape?: RingShape } = {},
+) {
   const rig = new BlkRig();
   const pick = random(seed);
   const model = new Uint8Array(SIZE).map(() => pick(256));
@@ -126,11 +131,17 @@ describe('blkfront and blkback in one thread', () => {
   it('do so with a backend that maps and unmaps for each request', async () => {
     const { rig, guest } = await play(2, 1000, { persistent: false });
     rig.disconnect(guest.key!);
-    expect(guest.buffers!.release()).toBe(0); // nothing is mapped any more
+    expect(guest.buffers!.release() + guest.rings!.release()).toBe(0); // nothing is mapped any more
   });
 
   it('do so with a backend that has no indirect requests', async () => {
     await play(3, 1000, { maxSegments: 0 });
+  });
+
+  it('do so by three rings of two pages', async () => {
+    const { rig, guest } = await play(4, 1000, { ringShape: { queues: 3, order: 1 } });
+    rig.disconnect(guest.key!);
+    expect(guest.buffers!.release() + guest.rings!.release()).toBe(0);
   });
 
   it('do so whatever order their steps have', async () => {
@@ -148,7 +159,7 @@ describe('blkfront and blkback in one thread', () => {
     rig.disconnect(guest.key!);
     guest.worker.fail(19);
     guest.worker.detach();
-    expect(guest.buffers!.release()).toBe(0);
+    expect(guest.buffers!.release() + guest.rings!.release()).toBe(0);
     const free = guest.vcpu.frames.available;
     const again = rig.guest();
     expect(again.vcpu.frames.available).toBe(free);

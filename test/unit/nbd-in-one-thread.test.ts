@@ -1,6 +1,7 @@
 // D15: guests, the NBD worker and a server that crashes and loses what was not flushed, in one thread and in an order
 // drawn from a seed. What every read returned, and what is on the medium after a flush, is compared with a model.
 import { describe, expect, it } from 'vitest';
+import type { RingShape } from '../../domu-kernel/drivers/blkfront/rings.ts';
 import type { BlkGuest } from '../support/blk-rig.ts';
 import { NbdRig } from '../support/nbd-rig.ts';
 import { PlayNbdServer, type PlayOptions } from '../support/play-nbd-server.ts';
@@ -31,7 +32,10 @@ interface Game {
   readonly model: Uint8Array;
 }
 
-async function begin(seed: number, options: PlayOptions & { persistent?: boolean; maxSegments?: number } = {}) {
+async function begin(
+  seed: number,
+  options: PlayOptions & { persistent?: boolean; maxSegments?: number; ringShape?: RingShape } = {},
+) {
   const pick = random(seed);
   const model = new Uint8Array(SIZE).map(() => (pick(3) === 0 ? pick(256) : 0));
   const server = new PlayNbdServer(model, options);
@@ -139,6 +143,7 @@ describe('a disk over NBD', () => {
     ['a server that takes 64 KiB at most', { maxBlock: 65536 }],
     ['grants that are mapped for each request', { persistent: false, structured: true }],
     ['no indirect requests', { maxSegments: 0 }],
+    ['three rings', { ringShape: { queues: 3, order: 0 } }],
   ])('is what was written, with %s', async (_, options) => {
     const game = await play(7, 600, 0, options);
     await flushed(game);

@@ -16,9 +16,9 @@ import {
 import { Backend, type BackendDevice, type BackendInstance, type Keys } from '../backend-device.ts';
 import type { BackendThread } from '../backend-thread.ts';
 import { checkBlocks, formatOf, type NbdImage, type NbdImages } from '../nbd/nbd-images.ts';
+import { MAX_QUEUES, MAX_RING_ORDER, readRings, type VbdConnection } from './connection.ts';
 import { hostImages, type ImageFiles } from './image-files.ts';
 import { MAX_INDIRECT_SEGMENTS, SECTOR_SIZE } from './request.ts';
-import type { VbdConnection } from './vbd.ts';
 import type { BlkbackEvent, BlkbackMessage } from './worker.ts';
 
 /** A thread that runs a BlkbackWorker. */
@@ -122,8 +122,8 @@ class VbdDevice implements BackendInstance {
       'feature-flush-cache': image.flush ? 1 : 0,
       'feature-persistent': 1,
       'feature-max-indirect-segments': MAX_INDIRECT_SEGMENTS,
-      'max-ring-page-order': 0,
-      'multi-queue-max-queues': 1,
+      'max-ring-page-order': MAX_RING_ORDER,
+      'multi-queue-max-queues': MAX_QUEUES,
       ...(image.discard
         ? {
             'feature-discard': 1,
@@ -143,24 +143,19 @@ class VbdDevice implements BackendInstance {
     const image = this.#image;
     if (!image) throw new XenError('ENODEV', `${device.label}: it was not probed`);
     // untrusted: from here to the call, every value is the frontend's.
-    const [protocol, order, queues, persistent, ringRef, eventChannel] = await Promise.all([
+    const [protocol, persistent, rings] = await Promise.all([
       device.frontendKey('protocol'),
-      device.frontendNumber('ring-page-order', 0, 0),
-      device.frontendNumber('multi-queue-num-queues', 1, 1),
       device.frontendNumber('feature-persistent', 1, 0),
-      device.frontendNumber('ring-ref'),
-      device.frontendNumber('event-channel'),
+      readRings(device),
     ]);
     if ((protocol ?? XEN_IO_PROTO_ABI_NATIVE) !== XEN_IO_PROTO_ABI_X86_64) {
       throw new XenError('EINVAL', `${device.label}: protocol ${JSON.stringify(protocol?.slice(0, 40))}`);
     }
-    if (order !== 0 || queues !== 1) throw new XenError('EINVAL', `${device.label}: ${queues} rings of order ${order}`);
     const connection: VbdConnection = {
       key: device.path,
       label: device.label,
       frontendDomid: device.frontendDomid,
-      ringRef,
-      eventChannel,
+      rings,
       persistent: persistent === 1,
       fd: image.fd,
       sizeBytes: image.sizeBytes,

@@ -5,9 +5,10 @@ import { FaultyGrants } from '../../faults/faulty-grants.ts';
 import { FaultyNotifier } from '../../faults/faulty-notifier.ts';
 import { LateWork } from '../../faults/late-work.ts';
 import type { BackendContext, BackendWorker } from '../backend-thread.ts';
+import type { VbdConnection } from './connection.ts';
 import { type DiskImage, type FileCalls, Later, RawFile } from './disk-image.ts';
 import { FaultyDisk } from './faulty-disk.ts';
-import { Vbd, type VbdConnection, type VbdParts, vbdParts } from './vbd.ts';
+import { Vbd, type VbdParts, vbdParts } from './vbd.ts';
 
 export type BlkbackMessage =
   | { readonly op: 'connect'; readonly connection: VbdConnection }

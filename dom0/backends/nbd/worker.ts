@@ -1,8 +1,9 @@
 // Every vbd whose disk an NBD server has, in a thread with an event loop: the rings are blkback's, the disks are far away.
 import { type NbdTarget, XenError } from '#pvbus';
 import type { BackendContext, BackendWorker } from '../backend-thread.ts';
+import type { VbdConnection } from '../blkback/connection.ts';
 import { SECTOR_SIZE } from '../blkback/request.ts';
-import { Vbd, type VbdConnection, vbdParts } from '../blkback/vbd.ts';
+import { Vbd, vbdParts } from '../blkback/vbd.ts';
 import type { BlkbackEvent, BlkbackMessage } from '../blkback/worker.ts';
 import { NbdDisk } from './nbd-disk.ts';
 import type { NbdExport } from './negotiation.ts';
@@ -151,7 +152,7 @@ export class NbdWorker implements BackendWorker {
     const device = this.#devices.get(key);
     if (device?.vbd === undefined) return undefined;
     const { clock, wake } = this.#context;
-    device.vbd.pending = true;
+    device.vbd.look();
     return new Promise(resolve => {
       device.leaving?.done();
       device.leaving = { untilNs: clock.now() + LEAVE_NS, done: resolve };

@@ -1,4 +1,4 @@
-// The pages a disk shares with its backend: the ring, the buffers of its request slots, the descriptors of
+// The pages a disk shares with its backend beside its rings: the buffers of its request slots, the descriptors of
 // large requests. All of them are granted once and stay so: 'feature-persistent' (Xen: io/blkif.h, note 7),
 // which a backend that doesn't know it doesn't notice.
 import { type Domid, type GrantTable, type Gref, PAGE_SIZE, type Page, type SharedPages } from '#pvbus';
@@ -16,8 +16,6 @@ export class SharedBuffers {
   readonly peer: Domid;
   readonly shape: BufferShape;
   readonly slots: number;
-  readonly ringPage: Page;
-  readonly ringRef: Gref;
   /** The gref of every page: those of a slot are at firstPage[slot], ... */
   readonly refs: Uint32Array;
   readonly firstPage: Int32Array;
@@ -35,7 +33,7 @@ export class SharedBuffers {
     this.#grants = grants;
     this.slots = shape.small + shape.large;
     const data = shape.small + shape.large * shape.largePages;
-    const count = 1 + data + shape.large;
+    const count = data + shape.large;
     this.#shared = grants.allocShared(peer, count);
     this.refs = new Uint32Array(count);
     for (let i = 0; i < count; i++) {
@@ -47,11 +45,9 @@ export class SharedBuffers {
         throw error;
       }
     }
-    this.ringPage = this.#shared.page(0);
-    this.ringRef = this.refs[0]! as Gref; // from grantAccess
     this.firstPage = new Int32Array(this.slots);
     this.pages = new Int32Array(this.slots);
-    let page = 1;
+    let page = 0;
     for (let slot = 0; slot < this.slots; slot++) {
       const pages = slot < shape.small ? 1 : shape.largePages;
       this.firstPage[slot] = page;

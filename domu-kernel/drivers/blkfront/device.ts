@@ -2,12 +2,15 @@
 // Xen: io/blkif.h, "Feature and Parameter Negotiation".
 import {
   all,
+  blkif_sring_entry,
   type Clock,
   ERRNO,
   type EvtchnPort,
   type Log,
+  PAGE_SIZE,
   parseDecimal,
   type Routine,
+  ringEntries,
   type Vcpu,
   VDISK_READONLY,
   XEN_IO_PROTO_ABI_X86_64,
@@ -19,11 +22,18 @@ import { Frontend, type FrontendDevice, type FrontendInstance, findDevices, type
 import { type BufferShape, DEFAULT_SHAPE, SharedBuffers } from './buffers.ts';
 import { Disk } from './disk.ts';
 import { SECTOR_SIZE } from './request.ts';
+import { ONE_RING, type RingShape, SharedRings } from './rings.ts';
 import { vdevName } from './vdev-name.ts';
 import { BlkfrontWorker } from './worker.ts';
 
 /** A disk of more sectors has a size in bytes that is no exact number. */
 const MAX_SECTORS = Number.MAX_SAFE_INTEGER / SECTOR_SIZE;
+
+/** Whatever a backend offers. Xen: Linux has rings of 16 pages at most. */
+const MAX_QUEUES = 16;
+const MAX_ORDER = 4;
+const entriesOf = (order: number): number => ringEntries(blkif_sring_entry.size, PAGE_SIZE << order);
+const isSame = (a: RingShape, b: RingShape): boolean => a.queues === b.queues && a.order === b.order;
 
 export interface BlkfrontOptions {
   readonly xs: XenstoreClient;
@@ -50,7 +60,10 @@ class Vbd implements FrontendInstance {
   readonly #log: Log;
   readonly #shape: BufferShape;
   #buffers: SharedBuffers | undefined;
-  #port: EvtchnPort | undefined;
+  #rings: SharedRings | undefined;
+  #ports: EvtchnPort[] = [];
+  /** What the nodes say of its rings; nothing says that it is one. */
+  #said: RingShape = ONE_RING;
   #answered = 0;
   readonly #gone: () => void;
 
@@ -71,24 +84,65 @@ class Vbd implements FrontendInstance {
     const device = this.#device;
     const { worker } = this;
     // untrusted: the backend's. What it does not say, or says wrongly, it cannot do.
-    const maxSegments = parseDecimal(yield* device.backendKey('feature-max-indirect-segments')) ?? 0;
+    const [segments, maxQueues, maxOrder] = yield* all([
+      device.backendKey('feature-max-indirect-segments'),
+      device.backendKey('multi-queue-max-queues'),
+      device.backendKey('max-ring-page-order'),
+    ]);
+    const ringShape = yield* this.#ringShape(parseDecimal(maxQueues) ?? 1, parseDecimal(maxOrder) ?? 0);
     this.#drain();
     const { events, grants } = this.#vcpu;
-    this.#closePort();
+    this.#closePorts();
     const peer = device.backendDomid;
     const old = this.#buffers;
-    if (old?.peer !== peer) this.#buffers = new SharedBuffers(grants, peer, this.#shape);
-    const buffers = this.#buffers!;
-    this.#port = events.allocUnbound(peer);
-    events.on(this.#port, () => {}); // only to be woken: step looks at the ring itself
-    worker.attach(buffers, this.#port, maxSegments);
+    const oldRings = this.#rings;
+    const fit = oldRings?.peer === peer && isSame(oldRings.shape, ringShape);
+    const rings = fit ? oldRings : new SharedRings(grants, peer, ringShape);
+    let buffers: SharedBuffers;
+    try {
+      buffers = old?.peer === peer ? old : new SharedBuffers(grants, peer, this.#shape);
+    } catch (error) {
+      if (rings !== oldRings) rings.release();
+      throw error;
+    }
+    this.#rings = rings;
+    this.#buffers = buffers;
+    for (let i = 0; i < ringShape.queues; i++) {
+      const port = events.allocUnbound(peer);
+      this.#ports.push(port);
+      events.on(port, () => {}); // only to be woken: step looks at the rings itself
+    }
+    worker.attach(rings, buffers, this.#ports, parseDecimal(segments) ?? 0);
     if (old && old !== buffers) worker.stats.quarantined += old.release();
-    return {
-      'ring-ref': buffers.ringRef,
-      'event-channel': this.#port,
-      protocol: XEN_IO_PROTO_ABI_X86_64,
-      'feature-persistent': 1,
-    };
+    if (oldRings && oldRings !== rings) worker.stats.quarantined += oldRings.release();
+    return { ...this.#ringKeys(rings), protocol: XEN_IO_PROTO_ABI_X86_64, 'feature-persistent': 1 };
+  }
+
+  /** A ring for each vCPU that is to be up, as Linux has it, and pages enough for all requests of a page. */
+  *#ringShape(maxQueues: number, maxOrder: number): Routine<RingShape> {
+    const { small } = this.#shape;
+    const vcpus = maxQueues > 1 ? yield* this.#device.vcpus(this.#vcpu.layout.maxVcpus) : 1;
+    const queues = Math.max(1, Math.min(vcpus, maxQueues, MAX_QUEUES));
+    let order = 0;
+    const each = Math.ceil(small / queues);
+    while (order < Math.min(maxOrder, MAX_ORDER) && entriesOf(order) < each) order++;
+    return { queues, order };
+  }
+  /** Xen: io/blkif.h, with the notes on multi-page rings and on multi-queue. */
+  #ringKeys({ rings, shape: { queues, order } }: SharedRings): Keys {
+    const keys: Record<string, string | number> = {};
+    // What was said to the backend before is still there.
+    const said = this.#said;
+    this.#said = { queues, order };
+    if (order !== said.order) keys['ring-page-order'] = order;
+    if (queues !== said.queues) keys['multi-queue-num-queues'] = queues;
+    for (const [queue, { refs }] of rings.entries()) {
+      const at = queues === 1 ? '' : `queue-${queue}/`;
+      if (order === 0) keys[`${at}ring-ref`] = refs[0]!;
+      else for (const [i, ref] of refs.entries()) keys[`${at}ring-ref${i}`] = ref;
+      keys[`${at}event-channel`] = this.#ports[queue]!;
+    }
+    return keys;
   }
 
   *connected(): Routine<void> {
@@ -134,14 +188,16 @@ class Vbd implements FrontendInstance {
   remove(reason: XenError): void {
     this.#drain();
     this.worker.fail(reason.code === 'ENODEV' ? ERRNO.ENODEV : ERRNO.EIO);
-    this.#closePort();
+    this.#closePorts();
     this.worker.detach();
     this.#gone();
   }
 
   release(): void {
     if (this.#buffers) this.worker.stats.quarantined += this.#buffers.release();
+    if (this.#rings) this.worker.stats.quarantined += this.#rings.release();
     this.#buffers = undefined;
+    this.#rings = undefined;
   }
 
   get waits(): boolean {
@@ -166,9 +222,8 @@ class Vbd implements FrontendInstance {
     this.#answered = responses;
   }
 
-  #closePort(): void {
-    if (this.#port !== undefined) this.#vcpu.events.close(this.#port);
-    this.#port = undefined;
+  #closePorts(): void {
+    for (const port of this.#ports.splice(0)) this.#vcpu.events.close(port);
   }
 }
 

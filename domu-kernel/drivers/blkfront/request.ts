@@ -24,7 +24,7 @@ const SEGMENTS_PER_PAGE = PAGE_SIZE / blkif_request_segment.size;
 /** What the segments of one indirect page of ours can hold; our slots are smaller. */
 export const MAX_SEGMENTS = Math.min(SEGMENTS_PER_PAGE, BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST * SEGMENTS_PER_PAGE);
 
-/** Writes requests into the slots of one ring page. */
+/** Writes requests into the slots of one ring. */
 export class RequestWriter {
   readonly #buffers: SharedBuffers;
   readonly #view: DataView;
@@ -37,8 +37,8 @@ export class RequestWriter {
   /** The length each slot's indirect page describes; 0 for none. */
   readonly #described: Int32Array;
 
-  constructor(buffers: SharedBuffers, vdev: number) {
-    const { view } = buffers.ringPage;
+  constructor(buffers: SharedBuffers, ringPage: Page, vdev: number) {
+    const { view } = ringPage;
     this.#buffers = buffers;
     this.#view = view;
     this.#handle = vdev & 0xffff;

@@ -1,4 +1,4 @@
-// The ring loop of one disk: slots with buffers, requests in flight, responses matched to them. This is also
+// The ring loops of one disk: slots with buffers, requests in flight, responses matched to them. This is also
 // the interface for programs that want every request for themselves: acquire, queue, push, reap.
 import {
   BLKIF_MAX_SEGMENTS_PER_REQUEST,
@@ -6,18 +6,17 @@ import {
   BLKIF_OP_WRITE,
   BLKIF_RSP_EOPNOTSUPP,
   BLKIF_RSP_OKAY,
-  blkif_sring_entry,
   ERRNO,
   type EvtchnPort,
-  FrontRing,
   type Log,
   PAGE_SIZE,
-  TRC_XENOLITH_BLK,
   type Vcpu,
   XenError,
 } from '#pvbus';
 import { type BufferShape, DEFAULT_SHAPE, type SharedBuffers } from './buffers.ts';
-import { MAX_SEGMENTS, RequestWriter, ResponseReader } from './request.ts';
+import { BlkQueue, newEnd, type QueueEnd } from './queue.ts';
+import { MAX_SEGMENTS } from './request.ts';
+import type { SharedRings } from './rings.ts';
 import { type BlkfrontStats, newBlkfrontStats } from './stats.ts';
 
 const FREE = 0;
@@ -63,20 +62,14 @@ export class BlkfrontWorker {
   #nFreeSmall = 0;
   readonly #freeLarge: Int32Array;
   #nFreeLarge = 0;
-  /** Slots in the order they were queued, as a circle. */
-  readonly #queue: Int32Array;
-  #queueHead = 0;
-  #nQueued = 0;
+  /** A slot's requests are all in one of these, so that its pages are known to one ring: slot n is of queue n modulo theirs. */
+  #queues: BlkQueue[];
   /** Answered slots that nobody waits for, for reap. */
   readonly #reapable: Int32Array;
   #reapHead = 0;
   #nReapable = 0;
 
   #buffers: SharedBuffers | undefined;
-  #ring: FrontRing | undefined;
-  #writer: RequestWriter | undefined;
-  #reader: ResponseReader | undefined;
-  #port: EvtchnPort | undefined;
   /** Requests may be sent; responses are read as long as there is a ring. */
   #sending = false;
   #maxBytes = BLKIF_MAX_SEGMENTS_PER_REQUEST * PAGE_SIZE;
@@ -108,7 +101,7 @@ export class BlkfrontWorker {
     this.#order = new Float64Array(n);
     this.#status = new Int32Array(n);
     this.#waiters = new Array<SlotWaiter>(n).fill(none);
-    this.#queue = new Int32Array(n);
+    this.#queues = [new BlkQueue(0, n)];
     this.#reapable = new Int32Array(n);
     this.#freeSmall = new Int32Array(shape.small);
     this.#freeLarge = new Int32Array(shape.large);
@@ -122,7 +115,7 @@ export class BlkfrontWorker {
     return this.#inFlight;
   }
   get idle(): boolean {
-    return this.#inFlight === 0 && this.#nQueued === 0;
+    return this.#inFlight === 0 && this.#queues.every(({ waiting }) => waiting.length === 0);
   }
 
   /** 0, or the errno with which every request is answered for good. */
@@ -183,65 +176,76 @@ export class BlkfrontWorker {
     this.#enqueue(slot);
     if (this.#failed !== 0) this.#failAll(this.#failed);
   }
+  #queueOf(slot: number): BlkQueue {
+    return this.#queues[slot % this.#queues.length]!;
+  }
   #enqueue(slot: number): void {
     this.#state[slot] = QUEUED;
-    this.#queue[(this.#queueHead + this.#nQueued++) % this.slots] = slot;
+    this.#queueOf(slot).waiting.add(slot);
   }
 
   /** Send what is queued, as far as there is room, and notify the backend when it asked for it. */
   push(): void {
-    const ring = this.#ring;
-    if (!this.#sending || !ring || this.#nQueued === 0) return;
+    const queues = this.#queues;
+    for (let i = 0; i < queues.length; i++) if (queues[i]!.waiting.length > 0) this.#pushOne(queues[i]!);
+  }
+  #pushOne({ end, waiting }: BlkQueue): void {
+    if (!this.#sending || !end) return;
+    const { ring } = end;
     let room = ring.freeRequests();
     if (room === 0) return;
-    for (; room > 0 && this.#nQueued > 0; room--) {
-      const slot = this.#queue[this.#queueHead]!;
-      this.#queueHead = (this.#queueHead + 1) % this.slots;
-      this.#nQueued--;
-      this.#stage(ring, slot);
-    }
+    for (; room > 0 && waiting.length > 0; room--) this.#stage(end, waiting.take());
     if (!ring.pushRequests()) return;
     this.stats.notified++;
-    this.#vcpu.events.notify(this.#port!);
+    this.#vcpu.events.notify(end.port);
   }
   /** Notify a backend that owes answers and did not ask for it. */
   remind(): void {
-    if (this.#sending && this.#inFlight > 0) this.#vcpu.events.notify(this.#port!);
+    if (!this.#sending || this.#inFlight === 0) return;
+    for (const { end } of this.#queues) if (end) this.#vcpu.events.notify(end.port);
   }
-  #stage(ring: FrontRing, slot: number): void {
+  #stage({ ring, writer }: QueueEnd, slot: number): void {
     const stamp = (this.#stamp[slot]! + 1) >>> 0;
     this.#stamp[slot] = stamp;
     this.#state[slot] = IN_FLIGHT;
     this.#inFlight++;
     this.stats.requests++;
-    this.#writer!.stage(ring, slot, stamp, this.#operation[slot]!, this.#sector[slot]!, this.#length[slot]!);
+    writer.stage(ring, slot, stamp, this.#operation[slot]!, this.#sector[slot]!, this.#length[slot]!);
   }
 
   /** Take the responses that are there. 'idle': none, and the backend was asked to notify of the next. */
   step(): 'progress' | 'idle' {
-    const ring = this.#ring;
-    if (!ring || this.#failed !== 0) return 'idle';
+    const queues = this.#queues;
+    let progress = false;
+    // What is heard of an answer may make the disk fail, or have it connect anew: then these are not its queues any more.
+    for (let i = 0; i < queues.length && queues === this.#queues; i++) if (this.#stepOne(queues[i]!)) progress = true;
+    return progress ? 'progress' : 'idle';
+  }
+  #stepOne(queue: BlkQueue): boolean {
+    const { end, waiting } = queue;
+    if (!end || this.#failed !== 0) return false;
+    const { ring } = end;
     let n = ring.unconsumedResponses();
     if (n === 0) {
-      if (this.#nQueued > 0) this.push();
+      if (waiting.length > 0) this.#pushOne(queue);
       n = ring.finalCheckForResponses();
-      if (n === 0) return 'idle';
+      if (n === 0) return false;
     }
     if (n < 0) {
       this.#break('its ring holds more responses than requests were made');
-      return 'progress';
+      return true;
     }
-    for (; n > 0; n--) if (!this.#takeOne(ring)) return 'progress';
-    if (this.#nQueued > 0) this.push();
-    return 'progress';
+    for (; n > 0; n--) if (!this.#takeOne(queue, end)) return true;
+    if (waiting.length > 0) this.#pushOne(queue);
+    return true;
   }
 
   /** False when the backend broke the protocol. */
-  #takeOne(ring: FrontRing): boolean {
-    const reader = this.#reader!;
+  #takeOne(queue: BlkQueue, { ring, reader }: QueueEnd): boolean {
     reader.take(ring);
     const slot = reader.id_lo;
-    if (slot >= this.slots || this.#state[slot] !== IN_FLIGHT || this.#stamp[slot] !== reader.id_hi) {
+    const isOurs = slot < this.slots && this.#state[slot] === IN_FLIGHT && this.#stamp[slot] === reader.id_hi;
+    if (!isOurs || this.#queueOf(slot) !== queue) {
       return this.#break(`a response to request ${slot}/${reader.id_hi}, which is not in flight`);
     }
     if (this.#operation[slot] !== reader.operation) {
@@ -288,19 +292,17 @@ export class BlkfrontWorker {
 
   // ---- the connection ----
 
-  /** A new ring. Nothing is sent on it before `resume`. */
-  attach(buffers: SharedBuffers, port: EvtchnPort, maxSegments: number): void {
+  /** New rings, and a port for each. Nothing is sent on them before `resume`. */
+  attach({ rings }: SharedRings, buffers: SharedBuffers, ports: readonly EvtchnPort[], maxSegments: number): void {
     const old = this.#buffers;
     if (old && old !== buffers) this.#carryOver(old, buffers);
     this.#buffers = buffers;
-    this.#port = port;
-    FrontRing.init(buffers.ringPage, blkif_sring_entry.size);
-    this.#ring = new FrontRing(buffers.ringPage, blkif_sring_entry.size);
-    this.#ring.trace = this.#vcpu.trace.ring(TRC_XENOLITH_BLK, this.#vcpu.domid, buffers.ringRef);
-    this.#writer = new RequestWriter(buffers, this.#vdev);
-    this.#reader = new ResponseReader(buffers.ringPage);
     this.#maxBytes = Math.max(BLKIF_MAX_SEGMENTS_PER_REQUEST, Math.min(maxSegments, MAX_SEGMENTS)) * PAGE_SIZE;
-    this.#requeueInFlight();
+    const unanswered = this.#takeBack();
+    this.#queues = ports.map(
+      (port, i) => new BlkQueue(i, this.slots, newEnd(this.#vcpu, rings[i]!, buffers, port, this.#vdev)),
+    );
+    for (const slot of unanswered) this.#enqueueAgain(slot);
   }
 
   /** The backend serves the ring: send what has waited. */
@@ -324,30 +326,24 @@ export class BlkfrontWorker {
   /** The pages of the connection are about to go. */
   detach(): void {
     this.#buffers = undefined;
-    this.#ring = undefined;
-    this.#writer = undefined;
-    this.#reader = undefined;
-    this.#port = undefined;
+    this.#queues = this.#queues.map(({ index }) => new BlkQueue(index, this.slots));
   }
 
   /** What a lost backend has not answered is asked again, in its old order, before what waits. */
-  #requeueInFlight(): void {
+  #takeBack(): number[] {
     const again: number[] = [];
     for (let slot = 0; slot < this.slots; slot++) if (this.#state[slot] === IN_FLIGHT) again.push(slot);
     this.stats.replayed += again.length;
-    for (; this.#nQueued > 0; this.#nQueued--) {
-      again.push(this.#queue[this.#queueHead]!);
-      this.#queueHead = (this.#queueHead + 1) % this.slots;
-    }
+    for (const { waiting } of this.#queues) while (waiting.length > 0) again.push(waiting.take());
     this.#inFlight = 0;
-    again.sort((a, b) => this.#order[a]! - this.#order[b]!);
-    for (const slot of again) {
-      const moved = this.#operation[slot] === BLKIF_OP_READ || this.#operation[slot] === BLKIF_OP_WRITE;
-      if (moved && this.#length[slot]! > this.capacity(slot)) {
-        this.#log.error(`${this.#name}: the new backend takes requests of ${this.#maxBytes} bytes, one had more`);
-        this.#settle(slot, -ERRNO.EIO);
-      } else this.#enqueue(slot);
-    }
+    return again.sort((a, b) => this.#order[a]! - this.#order[b]!);
+  }
+  #enqueueAgain(slot: number): void {
+    const moved = this.#operation[slot] === BLKIF_OP_READ || this.#operation[slot] === BLKIF_OP_WRITE;
+    if (moved && this.#length[slot]! > this.capacity(slot)) {
+      this.#log.error(`${this.#name}: the new backend takes requests of ${this.#maxBytes} bytes, one had more`);
+      this.#settle(slot, -ERRNO.EIO);
+    } else this.#enqueue(slot);
   }
 
   /** Another domain serves the disk now: what is to be written goes into pages shared with it. */
@@ -367,7 +363,7 @@ export class BlkfrontWorker {
   }
 
   #failAll(errno: number): void {
-    this.#nQueued = 0;
+    for (const { waiting } of this.#queues) while (waiting.length > 0) waiting.take();
     this.#inFlight = 0;
     for (let slot = 0; slot < this.slots; slot++) {
       if (this.#state[slot] === QUEUED || this.#state[slot] === IN_FLIGHT) this.#settle(slot, -errno);

@@ -46,7 +46,9 @@ class DiskUnderFire {
     front.prod = 0;
     front.cons = 0;
     const eventChannel = front.vcpu.events.allocUnbound(domid(0));
-    rig.connect({ domid: front.vcpu.domid, ringRef: front.refs[0]!, eventChannel }, image, { persistent });
+    rig.connect({ domid: front.vcpu.domid, rings: [{ ringRefs: [front.refs[0]!], eventChannel }] }, image, {
+      persistent,
+    });
     rig.run();
   }
 }

@@ -14,6 +14,7 @@ import {
   type Vcpu,
 } from '#pvbus';
 import { SharedBuffers } from '../../../domu-kernel/drivers/blkfront/buffers.ts';
+import { SharedRings } from '../../../domu-kernel/drivers/blkfront/rings.ts';
 import { BlkfrontWorker } from '../../../domu-kernel/drivers/blkfront/worker.ts';
 import { CoreRig, LineLog } from '../../support/core-rig.ts';
 import fc from '../../support/properties.ts';
@@ -66,10 +67,12 @@ class Ground {
   readonly core = new CoreRig();
   readonly vcpu: Vcpu;
   readonly buffers: SharedBuffers;
+  readonly rings: SharedRings;
   readonly port: EvtchnPort;
   constructor() {
     this.vcpu = this.core.guest({ pages: 512 }).kernel();
     this.buffers = new SharedBuffers(this.vcpu.grants, domid(0), SHAPE);
+    this.rings = new SharedRings(this.vcpu.grants, domid(0));
     this.port = this.vcpu.events.allocUnbound(domid(0));
   }
 }
@@ -102,11 +105,11 @@ class Session {
     this.ground = ground;
     const onBroken = (): void => void this.broken++;
     this.worker = new BlkfrontWorker(ground.vcpu, this.log, 'xvda', 51712, onBroken, SHAPE);
-    this.worker.attach(ground.buffers, ground.port, 32);
+    this.worker.attach(ground.rings, ground.buffers, [ground.port], 32);
     this.worker.resume();
   }
   private get page() {
-    return this.ground.buffers.ringPage;
+    return this.ground.rings.rings[0]!.page;
   }
   private take(): void {
     for (; this.seen.length < Atomics.load(this.page.words, REQ_PROD) >>> 0 && this.seen.length < 4096; ) {
@@ -176,7 +179,7 @@ class Session {
     if (unheard && !this.wild) throw new Error(`the answer to request ${unheard.sector} was not heard`);
     this.wild = false;
     const open = this.asked.filter(a => a.settled === 0);
-    worker.attach(this.ground.buffers, this.ground.port, 32);
+    worker.attach(this.ground.rings, this.ground.buffers, [this.ground.port], 32);
     this.seen = [];
     this.answered = 0;
     worker.resume();

@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BLKIF_OP_FLUSH_DISKCACHE, BLKIF_OP_READ, BLKIF_OP_WRITE, domid, ERRNO } from '#pvbus';
 import { SharedBuffers } from '../../../../domu-kernel/drivers/blkfront/buffers.ts';
-import { BlkGuest, BlkRig, ImageFile } from '../../../support/blk-rig.ts';
+import { SharedRings } from '../../../../domu-kernel/drivers/blkfront/rings.ts';
+import { BlkGuest, BlkRig, ImageFile, type RingEnd } from '../../../support/blk-rig.ts';
 import { HostileBackend, type SeenRequest } from '../../../support/hostile-backend.ts';
 
 const SIZE = 1 << 20;
@@ -166,6 +167,31 @@ describe('a disk', () => {
     expect(guest.worker.idle).toBe(true);
   });
 
+  it('by several rings asks again what a lost backend has not answered, by fewer and in the old order of each', () => {
+    const guest = rig.guest();
+    guest.setup(256, { queues: 3, order: 0 });
+    guest.worker.resume();
+    const slots = Array.from({ length: 12 }, () => guest.worker.acquire(4096)).reverse();
+    for (const [i, slot] of slots.entries()) guest.worker.queue(slot, BLKIF_OP_READ, i * 8, 4096);
+    guest.worker.push();
+    guest.worker.suspend();
+    guest.worker.queue(guest.worker.acquire(4096), BLKIF_OP_READ, 12 * 8, 4096);
+    const order: number[] = [];
+    rig.openImage = c => ({
+      ...{ sizeBytes: c.sizeBytes, write: () => {}, flush: () => {}, discard: () => {} },
+      read: (_into, _offset, _length, at) => void order.push(at / 4096),
+    });
+    guest.connect(image, { ringShape: { queues: 2, order: 0 } });
+    rig.run();
+    guest.step();
+    expect(guest.worker.idle).toBe(true);
+    expect(guest.worker.stats.replayed).toBe(12);
+    expect([...order].sort((a, b) => a - b)).toEqual(Array.from({ length: 13 }, (_, i) => i));
+    // The backend takes a ring after the other: each of them is in its order.
+    const breaks = order.filter((at, i) => i > 0 && at < order[i - 1]!);
+    expect(breaks.length).toBe(1);
+  });
+
   it('takes what was to be written along to a backend in another domain', () => {
     const guest = rig.guest().connect(image);
     const slot = guest.worker.acquire(4096);
@@ -175,12 +201,37 @@ describe('a disk', () => {
     const driver = rig.core.guest({ pages: 128 });
     const buffers = new SharedBuffers(guest.vcpu.grants, domid(driver.domid));
     const port = guest.vcpu.events.allocUnbound(domid(driver.domid));
-    guest.worker.attach(buffers, port, 256);
+    const rings = new SharedRings(guest.vcpu.grants, domid(driver.domid));
+    guest.worker.attach(rings, buffers, [port], 256);
     guest.worker.resume();
-    const backend = new HostileBackend(driver.kernel(), domid(guest.guest.domid), buffers.ringRef, port);
+    const backend = new HostileBackend(driver.kernel(), domid(guest.guest.domid), rings.rings[0]!.refs[0]!, port);
     const [request] = backend.take();
     const page = backend.vcpu.grants.map(domid(guest.guest.domid), [request!.gref])[0]!.page;
     expect(page.bytes.every(b => b === 0x5a)).toBe(true);
+  });
+});
+
+const endOf = ({ rings: [ring] }: RingEnd) => [ring!.ringRefs[0]!, ring!.eventChannel] as const;
+
+describe('a hostile backend of two rings', () => {
+  it('that answers by one what was asked by the other: the disk is given up', () => {
+    const guest = new BlkGuest(rig);
+    const ring = guest.setup(256, { queues: 2, order: 0 });
+    const kernel = rig.core.dom0.kernel(3);
+    const [one, two] = ring.rings.map(
+      place => new HostileBackend(kernel, domid(ring.domid), place.ringRefs[0]!, place.eventChannel),
+    ) as [HostileBackend, HostileBackend];
+    guest.disk.setProperties(PROPERTIES);
+    guest.worker.resume();
+    for (let i = 0; i < 2; i++) guest.worker.queue(guest.worker.acquire(4096), BLKIF_OP_READ, i * 8, 4096);
+    guest.worker.push();
+    const [first] = one.take();
+    const [second] = two.take();
+    expect([first, second].every(Boolean)).toBe(true);
+    one.answer(second!);
+    guest.step();
+    expect(guest.broken.map(error => error.code)).toEqual(['EPROTO']);
+    expect(guest.worker.failed).toBe(5);
   });
 });
 
@@ -206,7 +257,7 @@ describe('a hostile backend', () => {
     settled.length = 0;
     guest = new BlkGuest(rig);
     const ring = guest.setup();
-    backend = new HostileBackend(rig.core.dom0.kernel(3), domid(ring.domid), ring.ringRef, ring.eventChannel);
+    backend = new HostileBackend(rig.core.dom0.kernel(3), domid(ring.domid), ...endOf(ring));
     guest.disk.setProperties(PROPERTIES);
     guest.worker.resume();
   });

@@ -35,8 +35,8 @@ class Machine {
   readonly blkfront: Blkfront;
   readonly log = new ListLog();
 
-  constructor() {
-    this.guest = blk.core.guest({ pages: 2048 });
+  constructor(vcpus = 1) {
+    this.guest = blk.core.guest({ pages: 2048, vcpus });
     store.domain(this.guest.domid);
     const vcpu = this.guest.kernel();
     this.blkfront = new Blkfront({
@@ -147,8 +147,8 @@ describe('a vbd', () => {
       'feature-max-indirect-segments': '256',
       'feature-discard': '1',
       'discard-alignment': '0',
-      'max-ring-page-order': '0',
-      'multi-queue-max-queues': '1',
+      'max-ring-page-order': '4',
+      'multi-queue-max-queues': '8',
       'hotplug-status': 'connected',
     });
     const { disk } = machine;
@@ -374,6 +374,23 @@ describe('a vbd', () => {
   const wrong: [string, Record<string, string>, RegExp][] = [
     ['ring-page-order 99', { 'ring-page-order': '99' }, /ring-page-order/],
     ['a million queues', { 'multi-queue-num-queues': '1000000' }, /multi-queue-num-queues/],
+    ['a queue more than offered', { 'multi-queue-num-queues': '9' }, /multi-queue-num-queues/],
+    ['no queues', { 'multi-queue-num-queues': '0' }, /multi-queue-num-queues is 0/],
+    ['two queues and describes none', { 'multi-queue-num-queues': '2' }, /queue-[01]\/[a-z-]+ is missing/],
+    [
+      'two queues of one ring',
+      {
+        ...{ 'multi-queue-num-queues': '2', 'queue-0/ring-ref': '9', 'queue-0/event-channel': '1' },
+        ...{ 'queue-1/ring-ref': '9', 'queue-1/event-channel': '2' },
+      },
+      /gref 9 is in two places/,
+    ],
+    ['a ring of two pages and names none', { 'ring-page-order': '1' }, /ring-ref[01] is missing/],
+    [
+      'a ring of one page twice',
+      { 'ring-page-order': '1', 'ring-ref0': '9', 'ring-ref1': '9' },
+      /gref 9 is in two places/,
+    ],
     ['a ring-ref that is no number', { 'ring-ref': 'ring' }, /ring-ref/],
     ['no event channel', { 'event-channel': '' }, /event-channel/],
     ['a gref that is not granted', { 'ring-ref': '30000' }, /gref 30000/],
@@ -401,6 +418,32 @@ describe('a vbd', () => {
     await becomes(nodes.backend, S.Closing);
     expect(await errorOf(machine)).toMatch(message);
     other.disk.read(0, new Uint8Array(512));
+  });
+
+  it('of a domain with several vCPUs has a queue for each that is up, and one when the backend offers one', async () => {
+    const machine = new Machine(4);
+    const home = `/local/domain/${machine.guest.domid}/cpu`;
+    for (const [id, word] of ['online', 'online', 'offline', 'online'].entries())
+      await tools.xs.write(`${home}/${id}/availability`, word);
+    const path = newImage('a');
+    const nodes = await plug(machine, path);
+    await machine.blkfront.start();
+    await becomes(nodes.frontend, S.Connected);
+    expect(await tools.xs.read(`${nodes.frontend}/multi-queue-num-queues`)).toBe('3');
+    const rings = await Promise.all([0, 1, 2].map(q => tools.xs.read(`${nodes.frontend}/queue-${q}/ring-ref`)));
+    expect(new Set(rings).size).toBe(3);
+    const { disk } = machine;
+    for (let i = 0; i < 40; i++) disk.write(i * 8, new Uint8Array(4096).fill(i));
+    disk.flush();
+    expect([0, 39].map(i => readFileSync(path)[i * 4096])).toEqual([0, 39]);
+
+    // A backend of another kind takes its place, which knows nothing of queues.
+    await backend.stop();
+    await tools.xs.write(`${nodes.backend}/multi-queue-max-queues`, '1');
+    await tools.xs.write(`${nodes.backend}/state`, '2');
+    await becomes(nodes.frontend, S.Initialised);
+    expect(await tools.xs.read(`${nodes.frontend}/multi-queue-num-queues`)).toBe('1');
+    expect(await tools.xs.read(`${nodes.frontend}/ring-ref`)).not.toBe('');
   });
 
   // Act 1, seen from outside.

@@ -20,7 +20,7 @@ import {
   sring,
 } from '#pvbus';
 import { RawFile } from '../../../../../dom0/backends/blkback/disk-image.ts';
-import { MAX_PERSISTENT_GRANTS } from '../../../../../dom0/backends/blkback/vbd.ts';
+import { MAX_PERSISTENT_GRANTS } from '../../../../../dom0/backends/blkback/request-pages.ts';
 import { type BlkGuest, BlkRig, ImageFile } from '../../../../support/blk-rig.ts';
 import { HostileFrontend } from '../../../../support/hostile-frontend.ts';
 
@@ -45,10 +45,9 @@ function newHostile(dataPages = 16): HostileFrontend {
   const guest = rig.core.guest({ pages: dataPages + 64 });
   return new HostileFrontend(guest.kernel(), domid(0), dataPages);
 }
-const ringOf = (front: HostileFrontend) => ({
+const ringOf = (front: HostileFrontend, place: { ringRef?: number; eventChannel?: number } = {}) => ({
   domid: front.vcpu.domid,
-  ringRef: front.refs[0]!,
-  eventChannel: front.port,
+  rings: [{ ringRefs: [place.ringRef ?? front.refs[0]!], eventChannel: place.eventChannel ?? front.port }],
 });
 /** The device of `key` has this fault from its next connection on. */
 function plant(key: string, fault: object): void {
@@ -267,7 +266,7 @@ describe('a ring that cannot be', () => {
     hostile.prod = start;
     hostile.cons = start;
     const port = hostile.vcpu.events.allocUnbound(domid(0));
-    rig.connect({ ...ringOf(hostile), eventChannel: port }, image);
+    rig.connect(ringOf(hostile, { eventChannel: port }), image);
     for (let n = 0; n < 12; n++) {
       hostile.write(hostile.prod, { id: n, segments: [{ gref: hostile.refs[1]! }] });
       hostile.prod = (hostile.prod + 1) >>> 0;
@@ -410,7 +409,7 @@ describe('a request that cannot be', () => {
       const ref = grants.grantAccess(domid(0), shared.gfn, true);
       hostile.prod = hostile.cons = 0;
       hostile.ring.bytes.fill(0, 0, 64);
-      rig.connect({ ...ringOf(hostile), eventChannel: port }, image, { persistent });
+      rig.connect(ringOf(hostile, { eventChannel: port }), image, { persistent });
       hostile.write(0, { segments: [{ gref: ref }] });
       hostile.setReqProd(hostile.prod++ + 1);
       hostile.vcpu.events.notify(port);
@@ -450,7 +449,7 @@ describe('a request that cannot be', () => {
     };
     rig.disconnect(key);
     const port = hostile.vcpu.events.allocUnbound(domid(0));
-    rig.connect({ ...ringOf(hostile), eventChannel: port }, image);
+    rig.connect(ringOf(hostile, { eventChannel: port }), image);
     hostile.setReqProd(1);
     hostile.vcpu.events.notify(port);
     rig.run();
@@ -472,7 +471,7 @@ describe('a read-only disk', () => {
     hostile.ring.bytes.fill(0, 0, 64);
     const before = hash(image);
     const port = hostile.vcpu.events.allocUnbound(domid(0));
-    rig.connect({ ...ringOf(hostile), eventChannel: port }, image, { readOnly: true });
+    rig.connect(ringOf(hostile, { eventChannel: port }), image, { readOnly: true });
     const segments = [{ gref: hostile.refs[1]! }];
     hostile.write(0, { operation: BLKIF_OP_WRITE, segments });
     hostile.write(1, { operation: BLKIF_OP_FLUSH_DISKCACHE, segments });
@@ -529,10 +528,14 @@ describe('a connection', () => {
   it.each([
     ['ring that was never granted', () => ({ ringRef: 5000 }), /gref 5000 of dom\d+/],
     ['event channel that is not its own (act 28)', () => ({ eventChannel: 4000 }), /port 4000 of dom\d+/],
-    ['event channel of another domain (act 28)', () => ({ eventChannel: neighbour.ring!.eventChannel + 1 }), /port/],
+    [
+      'event channel of another domain (act 28)',
+      () => ({ eventChannel: neighbour.ring!.rings[0]!.eventChannel + 1 }),
+      /port/,
+    ],
     ['event channel that is in use (act 28)', () => ({ eventChannel: hostile.port }), /port/],
   ])('with an %s is refused, and leaves nothing behind', (_, wrong, message) => {
-    const ring = { ...ringOf(newHostileWithPort()), ...wrong() };
+    const ring = ringOf(newHostileWithPort(), wrong());
     expect(() => rig.connect(ring, image, { key: 'refused' })).toThrow(message);
     expect(rig.stats('refused')).toBeUndefined();
   });
@@ -673,7 +676,7 @@ describe('many guests', () => {
     });
     rig.disconnect(key);
     const port = hostile.vcpu.events.allocUnbound(domid(0));
-    rig.connect({ ...ringOf(hostile), eventChannel: port }, image);
+    rig.connect(ringOf(hostile, { eventChannel: port }), image);
     hostile.send(i => hostile.write(i, { segments: [{ gref: hostile.refs[1]! }] }));
     hostile.vcpu.events.notify(port);
     for (let i = 0; i < 10; i++) {
