@@ -52,19 +52,27 @@ export class Replay {
   take(bytes: Uint8Array): void {
     const start = this.#end;
     if (start === 0) this.#end = readHeader(bytes, FORMAT);
+    // invariant: what was asked for an input comes before it. Answers whose input is torn have never happened: the next
+    // input would be repeated with them.
+    let asked: JournalRecord[] = [];
     for (const record of recordsOf(bytes, this.#end - start)) {
-      this.#end = start + record.end;
+      if (record.kind === ASKED && this.#snapshotEnd > 0) {
+        asked.push(record);
+        continue;
+      }
       if (this.#snapshotEnd > 0) {
-        repeat(this.#server, record, this.#log);
-        this.#records++;
-      } else this.#snapshot(record);
+        for (const each of [...asked, record]) repeat(this.#server, each, this.#log);
+        this.#records += asked.length + 1;
+        asked = [];
+      } else this.#snapshot(record, start + record.end);
+      this.#end = start + record.end;
     }
   }
-  #snapshot({ kind, body }: JournalRecord): void {
+  #snapshot({ kind, body }: JournalRecord, end: number): void {
     if (kind === NODES) this.#nodes.add(readData(body) as Parameters<TreeBuilder['add']>[0]);
     else if (kind === STATE) {
       this.#server.restore(this.#nodes.finish(), readData(body) as ServerState);
-      this.#snapshotEnd = this.#end;
+      this.#snapshotEnd = end;
     } else throw new XenError('EINVAL', `a journal that begins with a record of kind ${kind}`);
   }
 }

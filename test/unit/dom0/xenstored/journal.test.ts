@@ -272,6 +272,25 @@ describe('a journal', () => {
     }
   });
 
+  it('fault 19: that is torn in an introduction, wherever, keeps nothing of it that the next one could be taken for', () => {
+    const introduced = (rig: XenstoreRig, id: number): string => {
+      rig.door.create(id);
+      return ask(rig.dom0(), XS_INTRODUCE, `${id}\x001000\x001\0`);
+    };
+    const { rig, disk } = office();
+    const from = disk.file!.bytes.length;
+    expect(introduced(rig, 3)).toBe('OK');
+    const whole = Buffer.from(disk.file!.bytes);
+    for (let cut = 1; cut <= whole.length - from; cut++) {
+      disk.file!.bytes = Buffer.from(whole.subarray(0, whole.length - cut));
+      rig.restart();
+      expect(rig.server.domains.domids()).toEqual([0, 1, 2]);
+      expect(introduced(rig, 4)).toBe('OK');
+      rig.restart();
+      expect(rig.server.domains.domids()).toEqual([0, 1, 2, 4]);
+    }
+  });
+
   it('that is not one, or of another version, is refused and left as it is', () => {
     const { rig, disk } = office();
     const good = Buffer.from(disk.file!.bytes);
