@@ -14,7 +14,8 @@ const PERIOD = 50;
 const GUEST = `
 import { clock } from 'xenolith';
 const PERIOD = ${PERIOD};
-const base = () => (clock.date().getTime() - clock.now()).toFixed(3);
+// The most of some: between the two it may lose its CPU.
+const base = () => Math.max(...Array.from({ length: 20 }, () => clock.date().getTime() - clock.now())).toFixed(3);
 export default async function main() {
   const fired = [];
   const start = clock.now();
@@ -31,7 +32,8 @@ export default async function main() {
   const run = clock.virtual();
   console.log('base', base());
   console.log('armed');
-  await clock.sleep(3000);
+  // However long it takes until it has stood still.
+  for (let slept = 0; slept < 1500 || gap < 10 * PERIOD; slept += PERIOD) await clock.sleep(PERIOD);
   clearInterval(beat);
   const span = clock.now() - first;
   await clock.sleep(3 * PERIOD);
@@ -93,8 +95,7 @@ it.each([
       // One beat told of all that were missed. A few more are those of a guest that had no CPU in the middle of one.
       expect(beats).toBeLessThanOrEqual((span - gap) / PERIOD + 4);
       const bases = [...text.matchAll(/^base ([\d.]+)$/gm)].map(([, base]) => Number(base));
-      const [seconds, nanoseconds] = process.hrtime();
-      const own = Date.now() - (seconds * 1e3 + nanoseconds / 1e6);
+      const own = Math.min(...Array.from({ length: 20 }, () => -Number(process.hrtime.bigint()) / 1e6 + Date.now()));
       expect(bases).toHaveLength(2);
       // What has to be added to the monotonic clock, which is the same one here: a standstill leaves it alone.
       for (const base of bases) expect(Math.abs(base - own)).toBeLessThan(100);
