@@ -1,6 +1,6 @@
 // A hostile net frontend beside a netback in the same thread.
-import { XenNetifCtrlRequest, XenNetifCtrlResponse, xen_netif_ctrl_request } from '#pvbus';
-import type { NetbackMessage, VifConnection } from '../../dom0/backends/netback/messages.ts';
+import { type Vcpu, XenNetifCtrlRequest, XenNetifCtrlResponse, xen_netif_ctrl_request } from '#pvbus';
+import type { NetbackMessage, QueueConnection, VifConnection } from '../../dom0/backends/netback/messages.ts';
 import type { Guest } from './core-rig.ts';
 import type { NetRig } from './net-rig.ts';
 import { CONTROL, RawNetfront, type RawTxResponse, RX, TX } from './raw-netfront.ts';
@@ -12,15 +12,23 @@ export class HostileNetfront extends RawNetfront {
   readonly guest: Guest;
 
   /** `from`: the rings' first index. */
-  constructor(rig: NetRig, guest: Guest = rig.core.guest({ pages: 256 }), from = 0) {
+  constructor(rig: NetRig, guest: Guest = rig.core.guest({ pages: 256 }), from = 0, vcpu: Vcpu = guest.kernel(0)) {
     const mac = Uint8Array.from(rig.mac(guest.domid).split(':'), octet => Number.parseInt(octet, 16));
-    super(guest.kernel(0), rig.vcpu.domid, mac, from);
+    super(vcpu, rig.vcpu.domid, mac, from);
     this.rig = rig;
     this.guest = guest;
   }
 
+  /** More rings of the same guest. */
+  another(): HostileNetfront {
+    return new HostileNetfront(this.rig, this.guest, 0, this.vcpu);
+  }
   get name(): string {
     return `vif${this.guest.domid}.0`;
+  }
+  /** Its rings, as one of a vif's queues. */
+  get queue(): QueueConnection {
+    return { txRingRef: this.refs[TX]!, rxRingRef: this.refs[RX]!, txPort: this.port, rxPort: this.port };
   }
   connection(changes: Partial<VifConnection> = {}): VifConnection {
     return {
@@ -29,10 +37,7 @@ export class HostileNetfront extends RawNetfront {
       bridge: 'xenbr0',
       mac: this.rig.mac(this.guest.domid),
       mtu: 1500,
-      txRingRef: this.refs[TX]!,
-      rxRingRef: this.refs[RX]!,
-      txPort: this.port,
-      rxPort: this.port,
+      queues: [this.queue],
       control: undefined,
       scatterGather: true,
       checksumOffload: true,

@@ -29,7 +29,8 @@ const TURN_REQUESTS = 4;
 export class ControlRing {
   private readonly ring: BackRing;
   private readonly domid: Domid;
-  private readonly grants: StaticGrants;
+  /** Of each queue. */
+  private readonly grants: readonly StaticGrants[];
   private readonly copies: Copies;
   /** untrusted: the request, copied once. */
   private readonly slot = new Int32Array(xen_netif_ctrl_request.size / 4);
@@ -37,7 +38,7 @@ export class ControlRing {
   private readonly request = new XenNetifCtrlRequest(this.slotView);
   private readonly response: Cursor<typeof xen_netif_ctrl_response.fields>;
 
-  constructor(ring: BackRing, view: DataView, domid: Domid, grants: StaticGrants, copies: Copies) {
+  constructor(ring: BackRing, view: DataView, domid: Domid, grants: readonly StaticGrants[], copies: Copies) {
     this.ring = ring;
     this.domid = domid;
     this.grants = grants;
@@ -61,11 +62,11 @@ export class ControlRing {
   private answer(): void {
     const { type } = this.request;
     if (type === XEN_NETIF_CTRL_TYPE_GET_GREF_MAPPING_SIZE) {
-      if (this.argument(0) === 0) this.respond(XEN_NETIF_CTRL_STATUS_SUCCESS, MAX_STATIC_GRANTS);
+      if (this.argument(0) < this.grants.length) this.respond(XEN_NETIF_CTRL_STATUS_SUCCESS, MAX_STATIC_GRANTS);
       else this.respond(XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER);
     } else if (type === XEN_NETIF_CTRL_TYPE_ADD_GREF_MAPPING) this.respond(this.add());
     else if (type === XEN_NETIF_CTRL_TYPE_DEL_GREF_MAPPING) this.remove(this.readList());
-    // Hashing among them: with one queue there is nothing to steer.
+    // Hashing among them: which queue a frame is for is our own choice.
     else this.respond(XEN_NETIF_CTRL_STATUS_NOT_SUPPORTED);
   }
 
@@ -73,7 +74,7 @@ export class ControlRing {
     const list = this.readList();
     if (list === undefined) return XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER;
     try {
-      this.grants.add(list);
+      this.queue.add(list);
     } catch (error) {
       // The frontend's grefs are at fault, not we: the answer says so.
       if (error instanceof XenError) return XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER;
@@ -87,7 +88,7 @@ export class ControlRing {
       this.respond(XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER);
       return;
     }
-    const removed = this.grants.remove(list.map(entry => entry.ref));
+    const removed = this.queue.remove(list.map(entry => entry.ref));
     const bytes = new Uint8Array(list.length * xen_netif_gref.size);
     const entry = new XenNetifGref(new DataView(bytes.buffer));
     for (const { ref, readonly } of list) {
@@ -104,7 +105,7 @@ export class ControlRing {
   /** The list a request points at; undefined when it is not there or has an impossible size. */
   private readList(): GrefEntry[] | undefined {
     const count = this.argument(2);
-    if (this.argument(0) !== 0 || count < 1 || count > LIST_ENTRIES) return undefined;
+    if (this.argument(0) >= this.grants.length || count < 1 || count > LIST_ENTRIES) return undefined;
     const bytes = this.copies.readPage(this.domid, this.argument(1), count * xen_netif_gref.size);
     if (bytes === undefined) return undefined;
     const entry = new XenNetifGref(new DataView(bytes.buffer));
@@ -114,6 +115,10 @@ export class ControlRing {
     });
   }
 
+  /** Of the queue a request names, once that is known to be one. */
+  private get queue(): StaticGrants {
+    return this.grants[this.argument(0)]!;
+  }
   private argument(i: number): number {
     return this.slotView.getUint32(xen_netif_ctrl_request.at.data + 4 * i, true);
   }

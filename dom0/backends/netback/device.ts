@@ -12,8 +12,9 @@ import {
 import { Backend, type BackendDevice, type BackendInstance, type Keys } from '../backend-device.ts';
 import type { BackendThread } from '../backend-thread.ts';
 import { FRAME_OVERHEAD } from './bridge.ts';
-import type { NetbackEvent, NetbackMessage, VifConnection } from './messages.ts';
+import type { NetbackEvent, NetbackMessage, QueueConnection, VifConnection } from './messages.ts';
 import { parseRate, type Rate } from './rate-limit.ts';
+import { MAX_QUEUES } from './vif.ts';
 import { parseBridge } from './vlans.ts';
 
 /** A thread that runs a NetbackWorker. */
@@ -64,7 +65,7 @@ class Vif implements BackendInstance {
       'feature-split-event-channels': 1,
       'feature-multicast-control': 1,
       'feature-ctrl-ring': 1,
-      'multi-queue-max-queues': 1,
+      'multi-queue-max-queues': MAX_QUEUES,
       // Xen: what the hotplug script of a bridged vif would write when it is done.
       'hotplug-status': 'connected',
     };
@@ -74,21 +75,8 @@ class Vif implements BackendInstance {
     const { device, settings } = this;
     if (!settings) throw new XenError('ENODEV', `${device.label}: it was not probed`);
     // untrusted: from here to the call, every value is the frontend's.
-    const [
-      queues,
-      rxCopy,
-      sg,
-      noChecksum,
-      ipv6Checksum,
-      gsoTcpv4,
-      gsoTcpv6,
-      multicast,
-      txRingRef,
-      rxRingRef,
-      ports,
-      control,
-    ] = await Promise.all([
-      device.frontendNumber('multi-queue-num-queues', 1, 1),
+    const [queues, rxCopy, sg, noChecksum, ipv6Checksum, gsoTcpv4, gsoTcpv6, multicast, control] = await Promise.all([
+      device.frontendNumber('multi-queue-num-queues', MAX_QUEUES, 1),
       device.frontendNumber('request-rx-copy', 1, 0),
       device.frontendNumber('feature-sg', 1, 0),
       device.frontendNumber('feature-no-csum-offload', 1, 0),
@@ -96,12 +84,9 @@ class Vif implements BackendInstance {
       device.frontendNumber('feature-gso-tcpv4', 1, 0),
       device.frontendNumber('feature-gso-tcpv6', 1, 0),
       device.frontendNumber('request-multicast-control', 1, 0),
-      device.frontendNumber('tx-ring-ref'),
-      device.frontendNumber('rx-ring-ref'),
-      this.ports(),
       this.control(),
     ]);
-    if (queues !== 1) throw new XenError('EINVAL', `${device.label}: ${queues} queues, it was offered 1`);
+    if (queues === 0) throw new XenError('EINVAL', `${device.label}: the frontend wants no queue`);
     if (rxCopy !== 1) throw new XenError('EOPNOTSUPP', `${device.label}: the frontend wants pages flipped, not copied`);
     const vif: VifConnection = {
       domid: device.frontendDomid,
@@ -110,9 +95,7 @@ class Vif implements BackendInstance {
       mac: settings.mac,
       mtu: settings.mtu,
       rate: settings.rate,
-      txRingRef,
-      rxRingRef,
-      ...ports,
+      queues: await this.queues(queues),
       control,
       scatterGather: sg === 1,
       checksumOffload: noChecksum === 0,
@@ -136,16 +119,24 @@ class Vif implements BackendInstance {
     await this.call({ op: 'faults', domid: frontendDomid, handle: devid, label, planted });
   }
 
-  private async ports(): Promise<{ txPort: number; rxPort: number }> {
+  /** Xen: io/netif.h. One alone has its keys beside all others; of several each has a directory. */
+  private queues(count: number): Promise<QueueConnection[]> {
+    if (count === 1) return Promise.all([this.queue('')]);
+    return Promise.all(Array.from({ length: count }, (_, i) => this.queue(`queue-${i}/`)));
+  }
+  private async queue(under: string): Promise<QueueConnection> {
     const { device } = this;
-    if ((await device.frontendKey('event-channel-tx')) === undefined) {
-      const port = await device.frontendNumber('event-channel');
-      return { txPort: port, rxPort: port };
+    const [txRingRef, rxRingRef] = await Promise.all([
+      device.frontendNumber(`${under}tx-ring-ref`),
+      device.frontendNumber(`${under}rx-ring-ref`),
+    ]);
+    if ((await device.frontendKey(`${under}event-channel-tx`)) === undefined) {
+      const port = await device.frontendNumber(`${under}event-channel`);
+      return { txRingRef, rxRingRef, txPort: port, rxPort: port };
     }
-    return {
-      txPort: await device.frontendNumber('event-channel-tx'),
-      rxPort: await device.frontendNumber('event-channel-rx'),
-    };
+    const txPort = await device.frontendNumber(`${under}event-channel-tx`);
+    const rxPort = await device.frontendNumber(`${under}event-channel-rx`);
+    return { txRingRef, rxRingRef, txPort, rxPort };
   }
 
   private async control(): Promise<VifConnection['control']> {

@@ -118,6 +118,17 @@ export class Frame {
     }
   }
 
+  /** One byte of it, which its sender may still change. */
+  byteAt(i: number): number {
+    if (i < this.headerBytes) return this.header[i]!;
+    for (let part = 0; part < this.parts; part++) {
+      const size = this.sizes[part]!;
+      if (i < size) return this.pages[part]!.bytes[this.offsets[part]! + i]!;
+      i -= size;
+    }
+    return 0;
+  }
+
   // ---- tags ----
 
   /** The VLAN of its tag, 0 of one that has only a priority; undefined without a tag. */

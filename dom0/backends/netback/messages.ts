@@ -6,6 +6,15 @@ import type { PortStats } from './ports/external-port.ts';
 import type { Rate } from './rate-limit.ts';
 import type { BridgeStats, VifStats } from './stats.ts';
 
+/** One of a frontend's queues. */
+export interface QueueConnection {
+  readonly txRingRef: number;
+  readonly rxRingRef: number;
+  /** The frontend's ports; the same one twice when it has only one. */
+  readonly txPort: number;
+  readonly rxPort: number;
+}
+
 /** A vif whose frontend has published its rings. */
 export interface VifConnection {
   readonly domid: number;
@@ -15,11 +24,8 @@ export interface VifConnection {
   readonly mac: string;
   readonly mtu: number;
   readonly rate?: Rate | undefined;
-  readonly txRingRef: number;
-  readonly rxRingRef: number;
-  /** The frontend's ports; the same one twice when it has only one. */
-  readonly txPort: number;
-  readonly rxPort: number;
+  /** At least one. */
+  readonly queues: readonly QueueConnection[];
   readonly control?: { readonly ringRef: number; readonly port: number } | undefined;
   /** The frontend takes frames that fill several pages. */
   readonly scatterGather: boolean;
@@ -80,6 +86,7 @@ export interface NetbackReport {
     readonly domid: number;
     readonly handle: number;
     readonly bridge: string;
+    readonly queues: number;
     readonly staticGrants: number;
     readonly stats: VifStats;
   }[];

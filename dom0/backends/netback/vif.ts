@@ -1,31 +1,17 @@
-// One connected vif: its rings, and a turn over them. Mapped and bound when made, until `release`.
+// One connected vif: a port of its bridge, what may pass it, and the queues of its frontend. Mapped and bound when made,
+// until `release`.
 import {
   BackRing,
   type Domid,
   domid,
   type EvtchnPort,
-  GNTST_okay,
   type GrantMapping,
-  NETIF_RSP_ERROR,
-  NETIF_RSP_NULL,
-  NETIF_RSP_OKAY,
   NETRXF_csum_blank,
-  NETRXF_data_validated,
-  NETRXF_extra_info,
-  NETRXF_more_data,
-  NetifExtraInfo,
-  NetifExtraInfoGso,
-  NetifRxRequest,
-  NetifRxResponse,
-  NetifTxResponse,
-  netif_extra_info,
-  netif_rx_sring_entry,
-  netif_tx_sring_entry,
-  PAGE_SIZE,
+  type Page,
   port,
+  type RingTrace,
   TRC_XENOLITH_NET,
   type Vcpu,
-  XEN_NETIF_EXTRA_TYPE_GSO,
   XEN_NETIF_EXTRA_TYPE_MCAST_ADD,
   XEN_NETIF_GSO_TYPE_TCPV4,
   XenError,
@@ -35,34 +21,28 @@ import type { GrantMaps } from '../../faults/faulty-grants.ts';
 import type { Notifier } from '../../faults/faulty-notifier.ts';
 import { type Bridge, type BridgePort, FRAME_OVERHEAD } from './bridge.ts';
 import { ControlRing } from './control-ring.ts';
-import type { Copies } from './copies.ts';
+import { flowHash } from './flow.ts';
 import { type Frame, pagesOf } from './frame.ts';
-import type { VifConnection } from './messages.ts';
+import type { QueueConnection, VifConnection } from './messages.ts';
 import { MulticastFilter } from './multicast-filter.ts';
 import { RateLimit } from './rate-limit.ts';
-import { TxPacket, TxReader } from './request.ts';
+import type { TxPacket } from './request.ts';
+import type { Recipient, RxQueue, RxTurn } from './rx-queue.ts';
 import { StaticGrants } from './static-grants.ts';
 import { VifStats } from './stats.ts';
+import type { Sender, TxTurn } from './tx-queue.ts';
+import { VifQueue } from './vif-queue.ts';
 import type { PortVlans } from './vlans.ts';
 
-/** Slots of one vif's tx ring that are served before the next vif's turn. */
-export const TURN_SLOTS = 64;
-/** Copies a turn should make at most; a guest that floods a large bridge gets fewer slots next time. */
-const TURN_COPIES = 256;
+/** Queues a frontend may have. One thread serves them all: more of them are more room, not more speed. */
+export const MAX_QUEUES = 4;
 
 const ETH_P_IP = 0x0800;
 const ETH_P_IPV6 = 0x86dd;
 
 /** What all vifs of a thread use, one after the other. */
-export interface Turn {
+export interface Turn extends TxTurn, RxTurn {
   readonly vcpu: Vcpu;
-  readonly copies: Copies;
-  readonly frame: Frame;
-  readonly packets: readonly TxPacket[];
-  /** Vifs that frames were delivered to in this turn. */
-  readonly delivered: Vif[];
-  /** Whose part each planned copy is. */
-  readonly copied: TxPacket[];
 }
 
 /** Where a vif's frames go, and what it stands behind. Others may take their place between two turns. */
@@ -77,20 +57,15 @@ export interface VifParts {
   readonly grants: GrantMaps;
 }
 
-export const turnPackets = (): TxPacket[] => Array.from({ length: TURN_SLOTS }, () => new TxPacket());
-
-export class Vif implements BridgePort {
+export class Vif implements BridgePort, Sender, Recipient {
   readonly domid: Domid;
   readonly handle: number;
   /** As Linux names it: vif<domid>.<handle>. */
   readonly name: string;
   readonly bridge: Bridge;
   readonly stats = new VifStats();
-  readonly grants: StaticGrants;
   /** Why it was disabled. */
   broken: string | undefined;
-  /** There may be requests. */
-  private work = true;
   private readonly shared: Turn;
   private readonly mac: Uint8Array;
   private readonly maxFrame: number;
@@ -102,27 +77,19 @@ export class Vif implements BridgePort {
   private readonly multicast: MulticastFilter;
   private readonly rate: RateLimit | undefined;
   private readonly undo: (() => void)[] = [];
-  private readonly tx: BackRing;
-  private readonly rx: BackRing;
+  private readonly queues: VifQueue[] = [];
+  /** Whose turn is next. */
+  private next = 0;
   private readonly control: ControlRing | undefined;
   private readonly controlRing: BackRing | undefined;
-  private readonly txPort: EvtchnPort;
-  private readonly rxPort: EvtchnPort;
   private readonly controlPort: EvtchnPort | undefined;
-  private readonly reader: TxReader;
-  private readonly txResponse: InstanceType<typeof NetifTxResponse>;
-  private readonly rxRequest: InstanceType<typeof NetifRxRequest>;
-  private readonly rxResponse: InstanceType<typeof NetifRxResponse>;
-  private readonly rxExtra: InstanceType<typeof NetifExtraInfo>;
-  private readonly gso: InstanceType<typeof NetifExtraInfoGso>;
-  private readonly rxView: DataView;
+  /** There may be requests on the control ring. */
+  private controlWork = true;
   private readonly bridgePort: number;
   private uplink: Pick<Bridge, 'forward'>;
   private notifier: Notifier;
   private maps: GrantMaps;
-  private readonly heard: EvtchnPort[] = [];
-  private turnSlots = TURN_SLOTS;
-  private isDelivered = false;
+  private readonly heard = new Map<EvtchnPort, () => void>();
   private readonly onBroken: (vif: Vif, reason: string) => void;
   private readonly onRefused: (vif: Vif, packet: TxPacket) => void;
 
@@ -157,29 +124,17 @@ export class Vif implements BridgePort {
     const { rate } = connection;
     this.rate = rate && new RateLimit(rate.bytes, rate.intervalUs * 1000, nowNs);
     this.maps = grants;
-    this.grants = new StaticGrants(grants, this.domid);
-    this.undo.push(() => this.grants.removeAll());
     try {
-      const txPage = this.map(connection.txRingRef).page;
-      const rxPage = this.map(connection.rxRingRef).page;
-      this.tx = new BackRing(txPage, netif_tx_sring_entry.size, BackRing.attachIndex(txPage));
-      this.rx = new BackRing(rxPage, netif_rx_sring_entry.size, BackRing.attachIndex(rxPage));
-      this.tx.trace = shared.vcpu.trace.ring(TRC_XENOLITH_NET, connection.domid, connection.txRingRef);
-      this.rx.trace = shared.vcpu.trace.ring(TRC_XENOLITH_NET, connection.domid, connection.rxRingRef);
-      this.reader = new TxReader(this.tx, this.maxFrame);
-      this.txResponse = new NetifTxResponse(txPage.view);
-      this.rxRequest = new NetifRxRequest(rxPage.view);
-      this.rxResponse = new NetifRxResponse(rxPage.view);
-      this.rxExtra = new NetifExtraInfo(rxPage.view);
-      this.gso = new NetifExtraInfoGso(rxPage.view);
-      this.rxView = rxPage.view;
-      this.txPort = this.bind(connection.txPort);
-      this.rxPort = connection.rxPort === connection.txPort ? this.txPort : this.bind(connection.rxPort);
+      this.checkRefs(connection);
+      for (const queue of connection.queues) this.queues.push(this.makeQueue(queue));
       if (connection.control) {
         const page = this.map(connection.control.ringRef).page;
         this.controlRing = new BackRing(page, xen_netif_ctrl_sring_entry.size, BackRing.attachIndex(page));
-        this.control = new ControlRing(this.controlRing, page.view, this.domid, this.grants, shared.copies);
-        this.controlPort = this.bind(connection.control.port);
+        const mapped = this.queues.map(queue => queue.grants);
+        this.control = new ControlRing(this.controlRing, page.view, this.domid, mapped, shared.copies);
+        this.controlPort = this.bind(connection.control.port, () => {
+          this.controlWork = true;
+        });
       }
     } catch (error) {
       this.unwind();
@@ -191,10 +146,47 @@ export class Vif implements BridgePort {
       if (this.broken === undefined) bridge.detach(this.bridgePort);
     });
   }
+  /** untrusted: a page that is two rings at once would be understood as neither. */
+  private checkRefs({ queues, control }: VifConnection): void {
+    const refs = queues.flatMap(({ txRingRef, rxRingRef }) => [txRingRef, rxRingRef]);
+    if (control) refs.push(control.ringRef);
+    if (new Set(refs).size < refs.length) throw new XenError('EINVAL', `${this.name}: two of its rings are one page`);
+  }
+  private makeQueue({ txRingRef, rxRingRef, txPort, rxPort }: QueueConnection): VifQueue {
+    const { trace } = this.shared.vcpu;
+    const ringTrace = (gref: number): RingTrace => trace.ring(TRC_XENOLITH_NET, this.domid, gref);
+    const grants = new StaticGrants(this.maps, this.domid);
+    this.undo.push(() => grants.removeAll());
+    const txPage: Page = this.map(txRingRef).page;
+    const rxPage: Page = this.map(rxRingRef).page;
+    const heard = (): void => {
+      queue.work = true;
+      this.controlWork = true;
+    };
+    const tx = this.bind(txPort, heard);
+    const rx = rxPort === txPort ? tx : this.bind(rxPort, heard);
+    const queue: VifQueue = new VifQueue(
+      {
+        ...{ txPage, rxPage, txPort: tx, rxPort: rx, grants, maxFrame: this.maxFrame },
+        ...{ txTrace: ringTrace(txRingRef), rxTrace: ringTrace(rxRingRef) },
+        notify: channel => this.notify(channel),
+      },
+      this,
+      this.shared,
+    );
+    return queue;
+  }
 
   /** Is the address at byte `at` of a frame's header its guest's? */
   macIsAt(header: Uint8Array, at: number): boolean {
     return this.mac.every((octet, i) => header[at + i] === octet);
+  }
+  /** Pages that are kept mapped. */
+  get staticGrants(): number {
+    return this.queues.reduce((sum, { grants }) => sum + grants.size, 0);
+  }
+  get queueCount(): number {
+    return this.queues.length;
   }
 
   /** The ones it begins with. */
@@ -212,14 +204,14 @@ export class Vif implements BridgePort {
     this.uplink = uplink;
     this.notifier = notifier;
     this.maps = grants;
-    this.grants.mapBy(grants);
     if (this.broken === undefined) this.bridge.replace(this.bridgePort, bridgePort);
-    for (const channel of this.heard) this.shared.vcpu.events.on(channel, onEvent(this.onHeard));
-    this.work = true;
+    for (const queue of this.queues) {
+      queue.grants.mapBy(grants);
+      queue.work = true;
+    }
+    this.controlWork = true;
+    for (const [channel, heard] of this.heard) this.shared.vcpu.events.on(channel, onEvent(heard));
   }
-  private readonly onHeard = (): void => {
-    this.work = true;
-  };
 
   /** Nothing of the frontend is mapped or bound afterwards. */
   release(): void {
@@ -228,34 +220,45 @@ export class Vif implements BridgePort {
 
   /** When it is to be served although nobody notifies it: it has requests but had used up its rate. */
   deadline(nowNs: number): number | undefined {
-    if (!this.work || this.broken !== undefined) return undefined;
+    if (this.broken !== undefined) return undefined;
+    if (!this.controlWork && !this.queues.some(queue => queue.work)) return undefined;
     return this.rate?.blockedUntil(nowNs) ?? nowNs;
   }
 
-  /** Serve some requests. False: there was nothing to do. */
+  /** Serve some requests: of one queue, so that a vif with several has no more turns than others. False: nothing to do. */
   turn(nowNs: number): boolean {
-    if (!this.work || this.broken !== undefined) return false;
-    const controlled = this.controlTurn();
-    const available = this.tx.unconsumedRequests();
-    if (available < 0) {
-      this.fail('its tx ring claims more requests than it can hold');
-      return true;
+    if (this.broken !== undefined) return false;
+    let done = this.controlWork && this.controlTurn();
+    const { queues } = this;
+    const isHeldBack = this.rate?.blockedUntil(nowNs) !== undefined;
+    for (let i = 0; i < queues.length && this.broken === undefined; i++) {
+      const queue = queues[this.next]!;
+      this.next = this.next + 1 === queues.length ? 0 : this.next + 1;
+      if (!queue.turn(nowNs, isHeldBack)) continue;
+      done = true;
+      break;
     }
-    if (available === 0) {
-      if (controlled) return true;
-      this.work = false;
-      // order: a request that slipped in before req_event was armed is found here; a later one notifies.
-      if (this.tx.finalCheckForRequests() !== 0 || this.controlTurn()) this.work = true;
-      return this.work;
-    }
-    if (this.rate?.blockedUntil(nowNs) !== undefined) return controlled;
-    this.serve(available, nowNs);
-    return true;
+    return done;
   }
+
+  // ---- what the guest sends ----
+
+  forward(frame: Frame): number {
+    this.rate?.spend(frame.length);
+    return this.uplink.forward(frame, this.bridgePort);
+  }
+  changeMulticast({ multicast, group }: TxPacket): boolean {
+    return multicast === XEN_NETIF_EXTRA_TYPE_MCAST_ADD ? this.multicast.add(group) : this.multicast.remove(group);
+  }
+  refused(packet: TxPacket): void {
+    this.onRefused(this, packet);
+  }
+
+  // ---- what it receives ----
 
   /** Take a copy of a frame. */
   deliver(frame: Frame): boolean {
-    const { rx, stats } = this;
+    const { stats } = this;
     if (this.broken !== undefined) return false;
     if (frame.gsoSize > 0 && !this.takesWhole(frame)) return this.deliverSegments(frame);
     const pages = pagesOf(frame.length);
@@ -267,29 +270,16 @@ export class Vif implements BridgePort {
       stats.rxFiltered++;
       return false;
     }
-    const posted = rx.unconsumedRequests();
-    const extras = frame.gsoSize > 0 ? 1 : 0;
-    if (posted < pages + extras) {
-      // Xen: XSA-392. A guest that takes no frames loses them; nobody waits for it, nothing is kept for it.
-      if (posted < 0) this.fail('its rx ring claims more requests than it can hold');
-      else stats.rxDropped++;
-      return false;
-    }
-    if ((frame.flags & NETRXF_csum_blank) !== 0 && extras === 0 && !this.takesBlank(frame)) frame.complete();
-    for (let page = 0; page < pages; page++) {
-      this.fill(frame, page * PAGE_SIZE, page === pages - 1);
-      // Xen: right behind the packet's first slot.
-      if (page === 0 && extras > 0) this.putGso(frame);
-    }
-    stats.rxFrames++;
-    stats.rxBytes += frame.length;
-    if (!this.isDelivered) {
-      this.isDelivered = true;
-      this.shared.delivered.push(this);
-    }
+    const rx = this.rxQueueOf(frame);
+    if (!rx.hasRoom(frame)) return false;
+    if ((frame.flags & NETRXF_csum_blank) !== 0 && frame.gsoSize === 0 && !this.takesBlank(frame)) frame.complete();
+    rx.put(frame);
     return true;
   }
-
+  private rxQueueOf(frame: Frame): RxQueue {
+    const { queues } = this;
+    return queues[queues.length === 1 ? 0 : flowHash(frame) % queues.length]!.rx;
+  }
   private takesWhole({ gsoType }: Frame): boolean {
     return gsoType === XEN_NETIF_GSO_TYPE_TCPV4 ? this.gsoTcpv4 : this.gsoTcpv6;
   }
@@ -306,157 +296,16 @@ export class Vif implements BridgePort {
     for (let i = 0; i < count; i++) if (!this.deliver(frame.segment(i))) done = false;
     return done;
   }
-  /** The page that was posted there comes back empty-handed, as Xen has it: the frontend posts it again. */
-  private putGso({ gsoSize, gsoType }: Frame): void {
-    const { rx, rxExtra } = this;
-    rx.req_cons = (rx.req_cons + 1) >>> 0;
-    rxExtra.base = rx.responseOffset();
-    rxExtra.type = XEN_NETIF_EXTRA_TYPE_GSO;
-    rxExtra.flags = 0;
-    const { gso } = this;
-    gso.base = rxExtra.base + netif_extra_info.at.u;
-    gso.size = gsoSize;
-    gso.type = gsoType;
-    gso.pad = 0;
-    gso.features = 0;
-    rx.rsp_prod_pvt = (rx.rsp_prod_pvt + 1) >>> 0;
-  }
-
-  /** Publish what was delivered; the copies into its pages are done. */
-  publishRx(): void {
-    this.isDelivered = false;
-    if (this.broken === undefined && this.rx.pushResponses()) this.notify(this.rxPort);
-  }
-
-  /** One page of a frame into the next page the guest has posted. */
-  private fill(frame: Frame, from: number, last: boolean): void {
-    const { rx, rxRequest, rxResponse } = this;
-    rxRequest.base = rx.requestOffset();
-    const { id, gref } = rxRequest; // untrusted: each read once
-    rx.req_cons = (rx.req_cons + 1) >>> 0;
-    const length = Math.min(frame.length - from, PAGE_SIZE);
-    // Xen: a response is in the slot of its request; frontends rely on that.
-    const responseAt = rx.responseOffset();
-    rxResponse.base = responseAt;
-    rxResponse.id = id;
-    rxResponse.offset = 0;
-    const first = frame.gsoSize > 0 ? frame.flags | NETRXF_extra_info : frame.flags;
-    rxResponse.flags = (from === 0 ? first : 0) | (last ? 0 : NETRXF_more_data);
-    rxResponse.status = length;
-    rx.rsp_prod_pvt = (rx.rsp_prod_pvt + 1) >>> 0;
-    const grant = this.grants.find(gref);
-    if (grant !== undefined && !grant.readonly) {
-      frame.copy(from, length, grant.source.bytes, 0);
-    } else if (grant !== undefined) {
-      rxResponse.status = NETIF_RSP_ERROR;
-      this.stats.rxErrors++;
-    } else {
-      this.stats.rxCopied++;
-      const failed = (): void => {
-        this.stats.rxErrors++;
-      };
-      const staging = this.shared.copies.planOut(this.domid, gref, length, { ring: this.rxView, responseAt, failed });
-      frame.copy(from, length, staging, 0);
-    }
-  }
-
-  private serve(available: number, nowNs: number): void {
-    const { packets } = this.shared;
-    let count = 0;
-    let slots = 0;
-    while (slots < this.turnSlots && available > 0 && count < packets.length) {
-      const packet = packets[count]!;
-      const taken = this.reader.read(available, packet);
-      if (taken === 0) break;
-      available -= taken;
-      slots += taken;
-      count++;
-      if (packet.status === NETIF_RSP_OKAY && packet.multicast === 0) this.locate(packet);
-    }
-    this.copyIn();
-    let copied = 0;
-    for (let i = 0; i < count; i++) copied += this.finish(packets[i]!, nowNs);
-    this.turnSlots = copied <= TURN_COPIES ? TURN_SLOTS : Math.max(1, Math.floor((slots * TURN_COPIES) / copied));
-    if (this.reader.fault !== undefined) this.fail(`it sent ${this.reader.fault}`);
-    else if (this.broken === undefined && this.tx.pushResponses()) this.notify(this.txPort);
-  }
-
-  /** Find the pages of a packet, or plan to copy them. */
-  private locate(packet: TxPacket): void {
-    for (let part = 0; part < packet.parts; part++) {
-      const size = packet.sizes[part]!;
-      if (size === 0) continue;
-      const gref = packet.grefs[part]!;
-      let page = this.grants.find(gref)?.source;
-      if (page === undefined) {
-        page = this.shared.copies.planIn(this.domid, gref, packet.offsets[part]!, size);
-        this.shared.copied.push(packet);
-        this.stats.txCopied++;
-      }
-      packet.pages[part] = page;
-    }
-  }
-
-  private copyIn(): void {
-    const { copied, copies } = this.shared;
-    if (copied.length === 0) return;
-    const statuses = copies.runIn();
-    for (const [i, packet] of copied.entries()) if (statuses[i] !== GNTST_okay) packet.status = NETIF_RSP_ERROR;
-    copied.length = 0;
-  }
-
-  /** Forward a packet and answer its slots. Returns the copies that were made of it. */
-  private finish(packet: TxPacket, nowNs: number): number {
-    let copies = 0;
-    if (packet.multicast !== 0) {
-      const add = packet.multicast === XEN_NETIF_EXTRA_TYPE_MCAST_ADD;
-      const done = add ? this.multicast.add(packet.group) : this.multicast.remove(packet.group);
-      if (!done) packet.status = NETIF_RSP_ERROR;
-    } else if (packet.status === NETIF_RSP_OKAY) {
-      const { frame } = this.shared;
-      // A packet that is to be cut has no checksum of its own, whether its sender says so or not.
-      const flags = packet.gsoSize > 0 ? NETRXF_csum_blank | NETRXF_data_validated : packet.rxFlags;
-      frame.begin(flags, nowNs, packet.gsoSize, packet.gsoType);
-      for (let part = 0; part < packet.parts; part++) {
-        const size = packet.sizes[part]!;
-        if (size > 0) frame.add(packet.pages[part]!, packet.offsets[part]!, size);
-      }
-      frame.readHeader();
-      this.stats.txFrames++;
-      this.stats.txBytes += packet.length;
-      this.rate?.spend(packet.length);
-      copies = this.uplink.forward(frame, this.bridgePort);
-      if (packet.gsoSize > 0) copies *= Math.ceil(packet.length / packet.gsoSize);
-    }
-    if (packet.status !== NETIF_RSP_OKAY) {
-      this.stats.txErrors++;
-      this.onRefused(this, packet);
-    }
-    // order: the guest reuses its pages when it sees the responses; every copy out of them is made by now.
-    this.respond(packet.ids[0]!, packet.status);
-    for (let i = 0; i < packet.extras; i++) this.respond(0, NETIF_RSP_NULL);
-    for (let part = 1; part < packet.parts; part++) this.respond(packet.ids[part]!, packet.status);
-    return copies;
-  }
-
-  private respond(id: number, status: number): void {
-    const { tx, txResponse } = this;
-    txResponse.base = tx.responseOffset();
-    txResponse.id = id;
-    txResponse.status = status;
-    tx.rsp_prod_pvt = (tx.rsp_prod_pvt + 1) >>> 0;
-  }
-
   private controlTurn(): boolean {
-    if (!this.control) return false;
-    const result = this.control.turn();
+    const result = this.control?.turn() ?? 0;
+    this.controlWork = result !== 0;
     if (result < 0) this.fail('its control ring claims more requests than it can hold');
     else if (result > 0 && this.controlRing!.pushResponses()) this.notify(this.controlPort!);
-    return result !== 0;
+    return this.controlWork;
   }
 
   /** untrusted: the frontend has broken the protocol. Its rings are not looked at again. */
-  private fail(reason: string): void {
+  fail(reason: string): void {
     if (this.broken !== undefined) return;
     this.broken = reason;
     this.bridge.detach(this.bridgePort);
@@ -478,12 +327,12 @@ export class Vif implements BridgePort {
     return mapping!;
   }
 
-  private bind(remote: number): EvtchnPort {
+  private bind(remote: number, heard: () => void): EvtchnPort {
     const { events } = this.shared.vcpu;
     const local = events.bindInterdomain(this.domid, port(remote));
     this.undo.push(() => events.close(local));
-    events.on(local, this.onHeard);
-    this.heard.push(local);
+    events.on(local, heard);
+    this.heard.set(local, heard);
     return local;
   }
 

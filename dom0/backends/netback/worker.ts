@@ -14,7 +14,8 @@ import type { NetbackEvent, NetbackMessage, NetbackReport, VifConnection } from 
 import { ExternalPorts } from './ports/external-ports.ts';
 import { HelperReadiness, type Readiness } from './ports/readiness.ts';
 import type { TxPacket } from './request.ts';
-import { type Turn, turnPackets, Vif, type VifParts } from './vif.ts';
+import { turnPackets } from './tx-queue.ts';
+import { type Turn, Vif, type VifParts } from './vif.ts';
 import { parseBridge } from './vlans.ts';
 
 /** Refused packets of one vif that are logged one by one. */
@@ -142,7 +143,7 @@ export class NetbackWorker implements BackendWorker {
   private publish(): void {
     const { copies, delivered } = this.shared;
     copies.runOut();
-    for (const vif of delivered) vif.publishRx();
+    for (const queue of delivered) queue.publish();
     delivered.length = 0;
     this.external?.flush(this.clock.now());
   }
@@ -333,7 +334,8 @@ export class NetbackWorker implements BackendWorker {
         domid: vif.domid,
         handle: vif.handle,
         bridge: vif.bridge.name,
-        staticGrants: vif.grants.size,
+        queues: vif.queueCount,
+        staticGrants: vif.staticGrants,
         stats: structuredClone(vif.stats),
       })),
     };

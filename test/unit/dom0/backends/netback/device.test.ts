@@ -20,8 +20,8 @@ const errorOf = (path: string): Promise<string> =>
 /** A frontend of pages and a hand, its keys as a driver would write them, but for `changes`. */
 async function byHand(
   changes: Readonly<Record<string, string | number | undefined>> = {},
+  front = new HostileNetfront(rig),
 ): Promise<{ front: HostileNetfront; nodes: DeviceNodes }> {
-  const front = new HostileNetfront(rig);
   const nodes = await rig.plug(front.guest);
   await inState(nodes.backend, XenbusState.InitWait);
   const keys = {
@@ -59,11 +59,86 @@ describe('a vif', () => {
       'feature-split-event-channels': '1',
       'feature-multicast-control': '1',
       'feature-ctrl-ring': '1',
-      'multi-queue-max-queues': '1',
+      'multi-queue-max-queues': '4',
       'hotplug-status': 'connected',
     });
     front.write(0, new Uint8Array(6).fill(255), 60);
     expect(front.putTx({ size: 60, id: 3 }).transmit()).toEqual([{ id: 3, status: 0 }]);
+  });
+
+  describe('whose frontend has several queues', () => {
+    const keysOf = (
+      { queue: { txRingRef, rxRingRef, txPort } }: HostileNetfront,
+      i: number,
+    ): Record<string, number> => ({
+      [`queue-${i}/tx-ring-ref`]: txRingRef,
+      [`queue-${i}/rx-ring-ref`]: rxRingRef,
+      [`queue-${i}/event-channel`]: txPort,
+    });
+    const above = { 'tx-ring-ref': undefined, 'rx-ring-ref': undefined, 'event-channel': undefined };
+    const queues = async (
+      count: number,
+      changes: (all: readonly HostileNetfront[]) => Readonly<Record<string, string | number | undefined>>,
+    ): Promise<{ all: HostileNetfront[]; nodes: DeviceNodes }> => {
+      const first = new HostileNetfront(rig);
+      const all = [first, ...Array.from({ length: count - 1 }, () => first.another())];
+      const keys = Object.assign({}, above, ...all.map(keysOf), { 'multi-queue-num-queues': count }, changes(all));
+      return { all, nodes: (await byHand(keys, first)).nodes };
+    };
+
+    it('is connected with all of them, which may have one event channel each or two', async () => {
+      const { all, nodes } = await queues(4, ([, second]) => ({
+        'queue-1/event-channel': undefined,
+        'queue-1/event-channel-tx': second!.port,
+        'queue-1/event-channel-rx': second!.vcpu.events.allocUnbound(rig.vcpu.domid),
+      }));
+      await inState(nodes.backend, XenbusState.Connected);
+      expect(rig.held()).toEqual({ mappings: base.mappings + 8, ports: base.ports + 5 });
+      for (const one of all) {
+        one.write(0, new Uint8Array(6).fill(255), 60);
+        expect(one.putTx({ size: 60, id: 3 }).transmit()).toEqual([{ id: 3, status: 0 }]);
+      }
+      await rig.toolstack.remove(nodes);
+      await rig.until(() => rig.report().vifs.length === 0);
+      expect(rig.held()).toEqual(base);
+    });
+    it.each<
+      [
+        string,
+        number,
+        (all: readonly HostileNetfront[]) => Readonly<Record<string, string | number | undefined>>,
+        RegExp,
+      ]
+    >([
+      ['than were offered', 5, () => ({}), /multi-queue-num-queues is "5", expected a number up to 4/],
+      ['than it has keys of', 2, () => ({ 'multi-queue-num-queues': 3 }), /queue-2\/tx-ring-ref is missing/],
+      ['and half of one', 2, () => ({ 'queue-1/rx-ring-ref': undefined }), /queue-1\/rx-ring-ref is missing/],
+      [
+        'and one without a port',
+        2,
+        () => ({ 'queue-1/event-channel': undefined }),
+        /queue-1\/event-channel is missing/,
+      ],
+      ['and one of no numbers', 2, () => ({ 'queue-0/tx-ring-ref': '1; ls' }), /queue-0\/tx-ring-ref is "1; ls"/],
+      ['and none', 2, () => ({ 'multi-queue-num-queues': 0 }), /wants no queue/],
+      [
+        'of the same page',
+        2,
+        ([a]) => ({ 'queue-1/tx-ring-ref': a!.queue.txRingRef }),
+        /two of its rings are one page/,
+      ],
+      ['of the same port', 2, ([a]) => ({ 'queue-1/event-channel': a!.port }), /port \d+ of dom/],
+    ])('but of more %s is refused: nothing is left of it', async (_what, count, changes, why) => {
+      const { nodes } = await queues(count, changes);
+      await inState(nodes.backend, XenbusState.Closing);
+      expect(await errorOf(nodes.backend)).toMatch(why);
+      expect(rig.held()).toEqual(base);
+    });
+    it('but one only, has that beside its other keys', async () => {
+      const { nodes } = await queues(1, () => ({}));
+      await inState(nodes.backend, XenbusState.Closing);
+      expect(await errorOf(nodes.backend)).toMatch(/frontend's tx-ring-ref is missing/);
+    });
   });
 
   it('takes split event channels and a control ring', async () => {

@@ -32,7 +32,8 @@ import {
 } from '#pvbus';
 import type { VifConnection } from '../../../../../dom0/backends/netback/messages.ts';
 import { MAX_STATIC_GRANTS } from '../../../../../dom0/backends/netback/static-grants.ts';
-import { TURN_SLOTS } from '../../../../../dom0/backends/netback/vif.ts';
+import { TURN_SLOTS } from '../../../../../dom0/backends/netback/tx-queue.ts';
+import { MAX_QUEUES } from '../../../../../dom0/backends/netback/vif.ts';
 import { addBytes, finish, pseudoHeader, verifies } from '../../../../../domu-kernel/net/checksum.ts';
 import { writeIpv4 } from '../../../../../domu-kernel/net/ipv4.ts';
 import { DATA_PAGES, HostileNetfront, type RawTx } from '../../../../support/hostile-netfront.ts';
@@ -516,10 +517,128 @@ describe('static grants', () => {
   });
 });
 
+describe('a frontend of several queues', () => {
+  /** The first one speaks for all. */
+  const queues = (count: number, changes: Partial<VifConnection> = {}): HostileNetfront[] => {
+    const first = new HostileNetfront(rig);
+    const all = [first, ...Array.from({ length: count - 1 }, () => first.another())];
+    for (const one of all) for (let i = 0; i < DATA_PAGES; i++) one.putRx(i);
+    for (const one of all) one.post();
+    first.connectWithControl({ queues: all.map(one => one.queue), ...changes });
+    return all;
+  };
+  /** A datagram from port `from`, in page 0. */
+  const datagram = (front: HostileNetfront, to: Uint8Array, from: number): Uint8Array => {
+    const frame = front.write(0, to, 200);
+    const view = new DataView(frame.buffer);
+    frame.set([8, 0], 12);
+    writeIpv4(view, 14, 166, 1, 64, 17, 0x0a000001, 0x0a000002);
+    view.setUint16(34, from);
+    view.setUint16(36, 53);
+    front.page(0).bytes.set(frame);
+    return frame;
+  };
+
+  it('may send by any of them, and each is answered on its own ring', () => {
+    const all = queues(MAX_QUEUES);
+    const b = new HostileNetfront(rig).connect();
+    for (let i = 0; i < MAX_QUEUES; i++) b.putRx(i);
+    b.post();
+    for (const [i, one] of all.entries()) {
+      const frame = one.write(0, b.mac, 100 + i);
+      expect(one.putTx({ size: 100 + i, id: 7 + i }).transmit()).toEqual([{ id: 7 + i, status: NETIF_RSP_OKAY }]);
+      expect(received(b).map(({ bytes }) => bytes)).toEqual([frame]);
+    }
+    expect(rig.report().vifs).toHaveLength(2);
+    expect(rig.statsOf(all[0]!.guest)).toMatchObject({ queues: MAX_QUEUES, stats: { txFrames: MAX_QUEUES } });
+  });
+  it('gets each flow by one of them, in its order, and different flows by all', () => {
+    const all = queues(MAX_QUEUES);
+    const a = new HostileNetfront(rig).connect();
+    const used = new Set<number>();
+    for (let flow = 0; flow < 24; flow++) {
+      const frames = [0, 1, 2].map(() => {
+        const frame = datagram(a, all[0]!.mac, 1000 + flow);
+        a.putTx({ size: frame.length }).transmit();
+        return frame;
+      });
+      const got = all.map(one => received(one).map(({ bytes }) => bytes));
+      const by = got.findIndex(list => list.length > 0);
+      expect(got[by]).toEqual(frames);
+      expect(got.filter(list => list.length > 0)).toHaveLength(1);
+      used.add(by);
+      for (let i = 0; i < 3; i++) all[by]!.putRx(i);
+      all[by]!.post();
+    }
+    expect(used.size).toBe(MAX_QUEUES);
+  });
+  it('has static grants in each, which are not those of another', () => {
+    const [a, b] = queues(2) as [HostileNetfront, HostileNetfront];
+    expect(a.ask(GET_SIZE, 1)).toEqual({ status: SUCCESS, data: MAX_STATIC_GRANTS });
+    expect(a.ask(GET_SIZE, 2).status).toBe(INVALID);
+    expect(a.ask(ADD, 1, a.list([b.ref(0)]), 1).status).toBe(SUCCESS);
+    expect(a.ask(ADD, 2, a.list([b.ref(1)]), 1).status).toBe(INVALID);
+    b.write(0, a.mac, 60);
+    b.putTx({ size: 60 }).transmit();
+    expect(rig.statsOf(a.guest)!.stats.txCopied).toBe(0);
+    a.putTx({ size: 60, gref: b.ref(0) }).transmit();
+    expect(rig.statsOf(a.guest)!.stats.txCopied).toBe(1);
+    expect(a.ask(DEL, 0, a.list([b.ref(0)]), 1)).toEqual({ status: SUCCESS, data: 0 });
+    expect(a.ask(DEL, 1, a.list([b.ref(0)]), 1)).toEqual({ status: SUCCESS, data: 1 });
+  });
+  it('has no more turns than one of one queue', () => {
+    const all = queues(MAX_QUEUES);
+    const b = new HostileNetfront(rig).connect();
+    for (const one of [...all, b]) one.write(0, all[0]!.mac, 60);
+    for (const one of all) for (let i = 0; i < 256; i++) one.putTx({ size: 60, id: i });
+    for (const one of all) one.tx.pushRequests();
+    b.putTx({ size: 60 });
+    b.tx.pushRequests();
+    rig.vcpu.events.poll();
+    rig.worker.step();
+    const first = all.map(one => one.txResponses().length);
+    expect(first).toEqual([TURN_SLOTS, 0, 0, 0]);
+    expect(b.txResponses()).toHaveLength(1);
+    rig.worker.step();
+    expect(all.map(one => one.txResponses().length)).toEqual([0, TURN_SLOTS, 0, 0]);
+    rig.settle(rig);
+    const all256 = all.map((one, i) => one.txResponses().length + (i < 2 ? TURN_SLOTS : 0));
+    expect(all256).toEqual([256, 256, 256, 256]);
+  });
+  it.each(['tx', 'rx'] as const)('that breaks the protocol on its last %s ring loses all of them', ring => {
+    const held = rig.held();
+    const all = queues(3);
+    const b = new HostileNetfront(rig).connect();
+    all[2]!.set(ring, 'req_prod', 1000);
+    for (let from = 0; from < 20; from++) {
+      datagram(b, all[0]!.mac, from);
+      b.putTx({ size: 200 }).transmit();
+    }
+    expect(disabled()).toHaveLength(1);
+    all[0]!.putTx({ size: 60 }).publishTx();
+    rig.settle(rig);
+    expect(all[0]!.txResponses()).toEqual([]);
+    all[0]!.disconnect();
+    b.disconnect();
+    expect(rig.held()).toEqual(held);
+  });
+});
+
 describe('connecting', () => {
   it.each<[string, (a: HostileNetfront) => Parameters<HostileNetfront['connect']>[0]]>([
-    ['a ring gref that was never granted', () => ({ txRingRef: 4000 })],
-    ['a port that was never allocated', () => ({ rxPort: 3000 })],
+    ['a ring gref that was never granted', a => ({ queues: [{ ...a.queue, txRingRef: 4000 }] })],
+    ['a port that was never allocated', a => ({ queues: [{ ...a.queue, rxPort: 3000 }] })],
+    ['one page for both rings', a => ({ queues: [{ ...a.queue, rxRingRef: a.queue.txRingRef }] })],
+    [
+      'a ring of the first queue in the second',
+      a => ({ queues: [a.queue, { ...a.another().queue, txRingRef: a.queue.txRingRef }] }),
+    ],
+    [
+      'a port of the first queue in the second',
+      a => ({ queues: [a.queue, { ...a.another().queue, txPort: a.queue.txPort }] }),
+    ],
+    ['a ring of a queue as control ring', a => ({ control: { ringRef: a.queue.rxRingRef, port: a.another().port } })],
+    ['a second queue that was never granted', a => ({ queues: [a.queue, { ...a.another().queue, rxRingRef: 4001 }] })],
     ['a control port of nobody', a => ({ control: { ringRef: a.refs[2]!, port: 999 } })],
   ])('with %s fails and leaves nothing behind (act 28)', (_what, change) => {
     const a = new HostileNetfront(rig);
