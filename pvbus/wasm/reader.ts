@@ -1,7 +1,11 @@
 // Bytes of a WebAssembly binary, read forwards. untrusted: they come from anybody, so every read is checked.
 import { XenError } from '../errors.ts';
 
-export const notExecutable = (why: string): XenError => new XenError('ENOEXEC', `WebAssembly program: ${why}`);
+/** Longer reasons are cut. */
+const MAX_WHY = 200;
+/** untrusted: names of the program may be in the reason, which is for terminals and logs. */
+export const notExecutable = (why: string): XenError =>
+  new XenError('ENOEXEC', `WebAssembly program: ${why.slice(0, MAX_WHY).replace(/[^\x20-\x7e]/g, '?')}`);
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 

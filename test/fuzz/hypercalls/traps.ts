@@ -109,22 +109,30 @@ export function perform(guest: Guest, t: Trap): void {
 /** Traps of one life of a host; every one of them is a case. */
 export const TRAPS_PER_HOST = 100;
 
+function live(rig: CoreRig, traps: readonly Trap[], byDom0: boolean): void {
+  const guest = rig.guest({ pages: 32 });
+  const witness = rig.guest({ pages: 16 });
+  witness.bytes.fill(0x5a, 0, 16 * PAGE_SIZE);
+  for (const [i, t] of traps.entries()) {
+    if (guest.domain.dying || witness.domain.dying) return; // dom0 may destroy whom it likes
+    if (guest.domain.isShutDown) rig.hypervisor.life.resume(guest.domain);
+    perform(byDom0 && t.byDom0 ? rig.dom0 : guest, t);
+    if (i % 10 === 9) checkInvariants(rig.hypervisor);
+  }
+  checkInvariants(rig.hypervisor);
+  if (rig.internalErrors.length > 0) throw new Error(rig.internalErrors.join('\n'));
+  if (!byDom0 && !witness.bytes.subarray(0, 16 * PAGE_SIZE).every(byte => byte === 0x5a))
+    throw new Error("another domain's memory has changed");
+}
+
 const lives = (byDom0: boolean) =>
   fc.property(fc.array(trap, { minLength: TRAPS_PER_HOST, maxLength: TRAPS_PER_HOST }), traps => {
     const rig = new CoreRig({ dom0Pages: 64, dom0Vcpus: 2, hostPages: 2000 });
-    const guest = rig.guest({ pages: 32 });
-    const witness = rig.guest({ pages: 16 });
-    witness.bytes.fill(0x5a, 0, 16 * PAGE_SIZE);
-    for (const [i, t] of traps.entries()) {
-      if (guest.domain.dying || witness.domain.dying) return; // dom0 may destroy whom it likes
-      if (guest.domain.isShutDown) rig.hypervisor.life.resume(guest.domain);
-      perform(byDom0 && t.byDom0 ? rig.dom0 : guest, t);
-      if (i % 10 === 9) checkInvariants(rig.hypervisor);
+    try {
+      live(rig, traps, byDom0);
+    } finally {
+      rig.close();
     }
-    checkInvariants(rig.hypervisor);
-    if (rig.internalErrors.length > 0) throw new Error(rig.internalErrors.join('\n'));
-    if (!byDom0 && !witness.bytes.subarray(0, 16 * PAGE_SIZE).every(byte => byte === 0x5a))
-      throw new Error("another domain's memory has changed");
   });
 
 /** A case is a host's life of so many traps. */

@@ -15,6 +15,11 @@ describe('a program that cannot be prepared is refused with ENOEXEC and the reas
       commandOf([], { 2: [1, ...text('env'), ...text('m'), 2, 0, 1] }),
       /imports the memory env\.m/,
     ],
+    [
+      'names with lines and colours of their own, whose reason is one line of plain text',
+      commandOf([], { 2: [1, ...text('env\x1b[31m'), ...text('m\nxl: all is well'), 2, 0, 1] }),
+      /imports the memory env\?\[31m\.m\?xl: all is well$/,
+    ],
     ['an imported global', commandOf([], { 2: [1, ...text('env'), ...text('g'), 3, 0x7f, 0] }), /imports the global/],
     ['shared memory', commandOf([], { 5: [1, 3, 1, 2] }), /shares its memory/],
     ['64-bit memory', commandOf([], { 5: [1, 4, 1] }), /64-bit/],
