@@ -11,6 +11,7 @@ import {
 import { makeDirectory } from '../fs/path-operations.ts';
 import { NOT_FOUND } from '../process/exec.ts';
 import { exitNumber, type Process } from '../process/process.ts';
+import { Stream } from '../process/stream.ts';
 import { attempt, readAll, type Waiting, writeText } from '../process/transfer.ts';
 import { Wait } from '../process/wait.ts';
 import type { Stdio, Userland } from '../userland.ts';
@@ -75,7 +76,7 @@ export class Init {
     try {
       for (const port of [stdin, stdout, stderr]) opened.push(yield* this.#connected(port));
       const [input, output, errors] = opened as [OpenSocket, OpenSocket, OpenSocket]; // as many as there are ports
-      const code = yield* this.#mounted(config, [input, output, errors]);
+      const code = yield* this.#mounted(config, [new Stream(input), new Stream(output), new Stream(errors)]);
       for (const stream of [output, errors]) yield* this.#delivered(stream);
       return code;
     } finally {

@@ -82,6 +82,19 @@ test('a bare program has what the options say, and nothing else', BUILT, async c
   ]);
 });
 
+test('stdin, stdout and stderr are pipes for it', BUILT, async context => {
+  const acts = await orSkip(context, () => {
+    const from = fileURLToPath(new URL('../wasi/programs/preview1/', import.meta.url));
+    const sources = readdirSync(from).filter(name => name.endsWith('.c'));
+    return compileWasi(
+      sources.map(name => from + name),
+      { flags: ['-O1', '-g0'] },
+    );
+  });
+  const run = (act: string) => xlRun(host.runDir, ['--bare', '-v', `${shared}:/`, acts, act], 'typed');
+  for (const act of ['not-a-socket', 'poll-stdio']) expect(await run(act)).toEqual({ stdout: '', stderr: '', code: 0 });
+});
+
 test('a disk that is not there is not the program that is not there', BUILT, async context => {
   const program = await orSkip(context, folder);
   const run = async (...args: string[]) => (await xlRun(host.runDir, args)).code;
