@@ -9,6 +9,7 @@ import { P9Device } from './drivers/p9front/device.ts';
 import { PvcallsDevice } from './drivers/pvcallsfront/device.ts';
 import { NetInterface } from './net/interface.ts';
 import { type IpConfig, parseIpParameter, parseNameservers } from './net/ip-config.ts';
+import { parseIp6Parameter } from './net/ip6/config.ts';
 import type { Timers } from './timers.ts';
 
 export interface DevicesParts {
@@ -102,12 +103,15 @@ export class Devices {
   }
   private configureNet(): void {
     const { args, clock, random, log } = this.parts;
-    const ip = args.ip;
-    const config: IpConfig | undefined = typeof ip === 'string' ? parseIpParameter(ip) : undefined;
-    if (!config) return;
+    const { ip, ip6: text } = args;
+    const given: IpConfig | undefined = typeof ip === 'string' ? parseIpParameter(ip) : undefined;
+    const ip6 = typeof text === 'string' ? parseIp6Parameter(text) : undefined;
+    if (!given && !ip6) return;
+    const config: IpConfig = { address: 0, netmask: 0, ...given, ...(ip6 === undefined ? {} : { ip6 }) };
     const devices = this.netfront.interfaces();
     const device = config.device ? devices.find(d => d.name === config.device) : devices[0];
-    if (!device) throw new XenError('ENODEV', `ip=${ip}: this domain has no such network device`);
+    if (!device)
+      throw new XenError('ENODEV', `ip=${ip ?? ''} ip6=${text ?? ''}: this domain has no such network device`);
     const { nameserver } = args;
     const named = typeof nameserver === 'string' ? parseNameservers(nameserver) : {};
     this.net = new NetInterface({ device, config: { ...config, ...named }, clock, random, log });

@@ -4,6 +4,7 @@ export const ETH_ALEN = 6;
 export const ETH_HLEN = 14;
 export const ETHERTYPE_IPV4 = 0x0800;
 export const ETHERTYPE_ARP = 0x0806;
+export const ETHERTYPE_IPV6 = 0x86dd;
 
 export const BROADCAST_MAC: Uint8Array = new Uint8Array(ETH_ALEN).fill(0xff);
 

@@ -1,9 +1,11 @@
 // ICMP (RFC 792): echo both ways, errors both ways.
 import { type Clock, XenError } from '#pvbus';
-import { formatIpv4 } from './address.ts';
 import { addBytes, finish, verifies } from './checksum.ts';
+import { Complaints } from './complaints.ts';
+import { IpAddress } from './ip-address.ts';
 import type { IpOutput, SendResult } from './ip-output.ts';
 import { IPV4_HLEN, Ipv4Header, PROTOCOL_ICMP, readQuotedIpv4 } from './ipv4.ts';
+import { fillEcho, type PingReply, Pings } from './pings.ts';
 
 const ECHO_REPLY = 0;
 const UNREACHABLE = 3;
@@ -22,24 +24,6 @@ const HEADER = 8;
 const QUOTED = 8;
 /** Routers of before RFC 1191 say 0. */
 const MIN_PATH_MTU = 576;
-const ERROR_INTERVAL_NS = 100e6;
-const ERROR_BURST = 10;
-export const MAX_PINGS = 1024;
-
-export interface PingReply {
-  readonly rttMs: number;
-  readonly seq: number;
-}
-
-interface Ping {
-  readonly destination: number;
-  readonly seq: number;
-  readonly size: number;
-  readonly sentNs: number;
-  readonly deadlineNs: number;
-  resolve(reply: PingReply): void;
-  reject(error: XenError): void;
-}
 
 /**
  * An error some host sent about a packet of ours; `view` holds that packet's quoted header and 8 bytes. `mtu`: of an
@@ -50,45 +34,28 @@ export type IcmpErrorHandler = (code: string, header: Ipv4Header, view: DataView
 export class Icmp {
   readonly stats = { echoes: 0, replies: 0, errorsIn: 0, errorsOut: 0, errorsSuppressed: 0, bad: 0 };
   private readonly ip: IpOutput;
-  private readonly clock: Clock;
-  private readonly id: number;
-  private nextSeq = 1;
-  private readonly pings = new Map<number, Ping>();
+  private readonly pings: Pings;
   private readonly onError: IcmpErrorHandler;
   private readonly quoted = new Ipv4Header();
-  private tokens = ERROR_BURST;
-  private refilledNs: number;
+  private readonly complaints: Complaints;
 
   constructor(ip: IpOutput, clock: Clock, random: () => number, onError: IcmpErrorHandler) {
     this.ip = ip;
-    this.clock = clock;
-    this.id = Math.floor(random() * 0x10000);
+    this.pings = new Pings(clock, random);
     this.onError = onError;
-    this.refilledNs = clock.now();
+    this.complaints = new Complaints(clock);
   }
 
   /** Ask for an echo. Rejects with ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, EMSGSIZE or EBUSY. */
   ping(destination: number, timeoutMs: number, size: number): Promise<PingReply> {
-    if (this.pings.size >= MAX_PINGS) {
-      return Promise.reject(new XenError('EBUSY', `${MAX_PINGS} pings are on their way already`));
-    }
     if (!Number.isInteger(size) || size < 0 || HEADER + size > this.ip.mtu - IPV4_HLEN) {
       return Promise.reject(new XenError('EMSGSIZE', `a ping of ${size} bytes does not fit a frame`));
     }
-    const seq = this.nextSeq;
-    this.nextSeq = (seq % 0xffff) + 1;
-    const sentNs = this.clock.now();
-    // A reply may come before send() is over (to ourselves), so the ping is on the list first.
-    const reply = new Promise<PingReply>((resolve, reject) => {
-      const deadlineNs = sentNs + timeoutMs * 1e6;
-      this.pings.set(seq, { destination, seq, size, sentNs, deadlineNs, resolve, reject });
+    return this.pings.ping(IpAddress.v4(destination), timeoutMs, size, seq => {
+      const { bytes, payloadAt } = this.ip.tx;
+      fillEcho(bytes, payloadAt + HEADER, size);
+      return this.write(ECHO, 0, this.pings.id * 0x10000 + seq, HEADER + size, destination);
     });
-    const { bytes, payloadAt } = this.ip.tx;
-    for (let i = 0; i < size; i++) bytes[payloadAt + HEADER + i] = i;
-    const sent = this.write(ECHO, 0, this.id * 0x10000 + seq, HEADER + size, destination);
-    if (sent === 'no-route') this.fail(seq, 'ENETUNREACH', `no route to ${formatIpv4(destination)}`);
-    // A device that is full has lost the packet like any wire would: the timeout tells.
-    return reply;
   }
 
   /** One ICMP message in the private receive buffer. `unicast`: it was sent to us alone. */
@@ -113,7 +80,7 @@ export class Icmp {
   unreachable(bytes: Uint8Array, header: Ipv4Header, code: number): void {
     // RFC 1122, 3.2.2: no error about an error.
     if (header.protocol === PROTOCOL_ICMP && bytes[header.payloadAt] !== ECHO) return;
-    if (!this.mayComplain()) {
+    if (!this.complaints.take()) {
       this.stats.errorsSuppressed++;
       return;
     }
@@ -126,31 +93,16 @@ export class Icmp {
   /** A packet of ours, its header at `header`, could not be delivered: the ping it was fails now. */
   undeliverable(code: string, reason: string, header: Ipv4Header, view: DataView): void {
     const at = header.payloadAt;
-    if (view.getUint8(at) !== ECHO || view.getUint16(at + 4) !== this.id) return;
-    const seq = view.getUint16(at + 6);
-    if (this.pings.get(seq)?.destination !== header.destination) return;
-    this.fail(seq, code, `${formatIpv4(header.destination)} cannot be reached: ${reason}`);
+    if (view.getUint8(at) !== ECHO) return;
+    const destination = IpAddress.v4(header.destination);
+    this.pings.undeliverable(view.getUint16(at + 4), view.getUint16(at + 6), destination, code, reason);
   }
 
   step(): 'progress' | 'idle' {
-    if (this.pings.size === 0) return 'idle';
-    const now = this.clock.now();
-    let result: 'progress' | 'idle' = 'idle';
-    for (const ping of [...this.pings.values()]) {
-      if (ping.deadlineNs > now) continue;
-      const waited = Math.round((ping.deadlineNs - ping.sentNs) / 1e6);
-      this.fail(ping.seq, 'ETIMEDOUT', `no echo from ${formatIpv4(ping.destination)} within ${waited} ms`);
-      result = 'progress';
-    }
-    return result;
+    return this.pings.step();
   }
-
   deadline(): number | undefined {
-    let earliest: number | undefined;
-    for (const { deadlineNs } of this.pings.values()) {
-      if (earliest === undefined || deadlineNs < earliest) earliest = deadlineNs;
-    }
-    return earliest;
+    return this.pings.deadline();
   }
 
   private answer(bytes: Uint8Array, view: DataView, header: Ipv4Header): void {
@@ -163,21 +115,10 @@ export class Icmp {
 
   private reply(bytes: Uint8Array, view: DataView, header: Ipv4Header): void {
     const at = header.payloadAt;
-    const seq = view.getUint16(at + 6);
-    const ping = view.getUint16(at + 4) === this.id ? this.pings.get(seq) : undefined;
-    if (ping?.destination !== header.source || ping.size !== header.payloadLength - HEADER) {
-      this.stats.bad++;
-      return;
-    }
-    for (let i = 0; i < ping.size; i++) {
-      if (bytes[at + HEADER + i] !== (i & 0xff)) {
-        this.stats.bad++;
-        return;
-      }
-    }
-    this.stats.replies++;
-    this.pings.delete(seq);
-    ping.resolve({ rttMs: (this.clock.now() - ping.sentNs) / 1e6, seq });
+    const [id, seq] = [view.getUint16(at + 4), view.getUint16(at + 6)];
+    const size = header.payloadLength - HEADER;
+    if (this.pings.answered(id, seq, IpAddress.v4(header.source), bytes, at + HEADER, size)) this.stats.replies++;
+    else this.stats.bad++;
   }
 
   private error(type: number, code: number, view: DataView, at: number, length: number): void {
@@ -190,24 +131,6 @@ export class Icmp {
     const name = type === UNREACHABLE ? (UNREACHABLE_CODES[code] ?? 'EHOSTUNREACH') : 'EHOSTUNREACH';
     if (header.protocol === PROTOCOL_ICMP) this.undeliverable(name, `ICMP type ${type}, code ${code}`, header, view);
     else this.onError(name, header, view, Math.max(MIN_PATH_MTU, view.getUint16(at - 2)));
-  }
-
-  private fail(seq: number, code: string, message: string): void {
-    const ping = this.pings.get(seq);
-    this.pings.delete(seq);
-    ping?.reject(new XenError(code, message));
-  }
-
-  private mayComplain(): boolean {
-    const now = this.clock.now();
-    const earned = Math.floor((now - this.refilledNs) / ERROR_INTERVAL_NS);
-    if (earned > 0) {
-      this.tokens = Math.min(ERROR_BURST, this.tokens + earned);
-      this.refilledNs += earned * ERROR_INTERVAL_NS;
-    }
-    if (this.tokens === 0) return false;
-    this.tokens--;
-    return true;
   }
 
   /** Header and checksum around a payload that is in place already. */

@@ -9,17 +9,28 @@ import {
   withSegment,
 } from '../net-device.ts';
 import { WaitQueue } from '../wait-queue.ts';
-import { isLoopback, parseIpv4 } from './address.ts';
+import { isLoopback } from './address.ts';
 import { DhcpClient, type Lease } from './dhcp/client.ts';
 import { Resolver } from './dns/resolver.ts';
-import { ETH_HLEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, equalMac, etherType, isGroupMac } from './ethernet.ts';
-import type { PingReply } from './icmp.ts';
-import type { IpAddress } from './ip-address.ts';
+import {
+  ETH_HLEN,
+  ETHERTYPE_ARP,
+  ETHERTYPE_IPV4,
+  ETHERTYPE_IPV6,
+  equalMac,
+  etherType,
+  isGroupMac,
+} from './ethernet.ts';
+import { IpAddress } from './ip-address.ts';
 import type { IpConfig } from './ip-config.ts';
 import type { SendResult } from './ip-output.ts';
+import { isUsable, type OwnAddress } from './ip6/addresses.ts';
+import { IPV6_HLEN } from './ip6/header.ts';
+import { Ipv6Host } from './ip6/host.ts';
 import { IPV4_HLEN, PROTOCOL_TCP, PROTOCOL_UDP } from './ipv4.ts';
 import { Ipv4Host } from './ipv4-host.ts';
 import type { PacketPort, PacketStats } from './packet-port.ts';
+import type { PingReply } from './pings.ts';
 import type { TcpInterceptor } from './tcp/interceptor.ts';
 import { Tcp, type TcpLimits } from './tcp/tcp.ts';
 import type { TransportLink } from './transport-link.ts';
@@ -44,6 +55,8 @@ export interface NetInterfaceParts {
 export class NetInterface {
   readonly device: NetDevice;
   readonly v4: Ipv4Host;
+  /** Where `ip6=` wants it. */
+  readonly v6: Ipv6Host | undefined;
   readonly udp: Udp;
   readonly tcp: Tcp;
   readonly dns: Resolver;
@@ -59,6 +72,11 @@ export class NetInterface {
   };
   private readonly dhcp: DhcpClient | undefined;
   private readonly ready = new WaitQueue();
+  /** An IPv4 address is wanted. */
+  private readonly asked: boolean;
+  /** Name servers of the command line, and of DHCP. */
+  private readonly given: readonly IpAddress[];
+  private leased: readonly IpAddress[] = [];
   private readonly tx = buffer(ETH_HLEN + LARGEST_PACKET);
   private readonly rx = buffer(ETH_HLEN + LARGEST_PACKET);
   private readonly loopback: Uint8Array[] = [];
@@ -68,19 +86,25 @@ export class NetInterface {
   constructor(parts: NetInterfaceParts) {
     const { device, config, clock, random, log } = parts;
     this.device = device;
-    this.v4 = new Ipv4Host(this.port(), clock, random, config.dhcp === true, log);
+    const port = this.port();
+    this.v4 = new Ipv4Host(port, clock, random, config.dhcp === true, log);
     this.v4.configure(config);
+    const changed = (own: OwnAddress | undefined): void => this.addressChanged(own);
+    this.v6 = config.ip6 && new Ipv6Host({ port, config: config.ip6, clock, random, log, changed });
     this.udp = new Udp(this.transportLink(PROTOCOL_UDP), clock, random);
     const limits = parts.tcp === undefined ? {} : { limits: parts.tcp };
     this.tcp = new Tcp({ link: this.transportLink(PROTOCOL_TCP), clock, random, log, ...limits });
     device.onFrame((bytes, offset, length, flags) => this.input(bytes, offset, length, flags));
     this.dns = new Resolver(this.udp, clock, random);
-    this.dns.servers = config.nameservers ?? [];
+    this.given = config.nameservers ?? [];
+    this.nameServers();
+    this.asked = config.dhcp === true || config.address !== 0;
     if (config.dhcp) {
-      const onLease = (lease: Lease | undefined): void => this.configure(lease, config.nameservers);
+      const onLease = (lease: Lease | undefined): void => this.configure(lease);
       const { hostname: hostName } = config;
       this.dhcp = new DhcpClient({ udp: this.udp, mac: device.mac, clock, random, log, hostName, onLease });
-    } else this.v4.arp.announce();
+    } else if (config.address !== 0) this.v4.arp.announce();
+    this.v6?.discovery.start();
   }
 
   /** The IPv4 address; 0 while there is none: a DHCP server is asked for one. */
@@ -97,24 +121,43 @@ export class NetInterface {
     return this.device.mtu;
   }
 
-  /** Resolves when there is an address. */
+  /** Resolves when there is an address of each family that is wanted, or nobody gives one of IPv6. */
   async configured(): Promise<void> {
-    while (this.address === 0) await new Promise<void>(resolve => this.ready.add(resolve));
+    while (!this.isConfigured) await new Promise<void>(resolve => this.ready.add(resolve));
   }
-  /** What a DHCP server gives; the name servers of the command line go before its own. */
-  private configure(lease: Lease | undefined, nameservers: readonly number[] = []): void {
+  private get isConfigured(): boolean {
+    return (!this.asked || this.address !== 0) && (this.v6?.discovery.isSettled ?? true);
+  }
+  /** What a DHCP server gives. */
+  private configure(lease: Lease | undefined): void {
     const before = this.address;
     this.v4.configure(lease ?? { address: 0, netmask: 0 });
-    this.dns.servers = [...nameservers, ...(lease?.nameservers ?? [])];
+    this.leased = (lease?.nameservers ?? []).map(IpAddress.v4);
+    this.nameServers();
     if (this.address === before) return;
     // What was bound to the old address is of no use to anybody.
     for (const connection of [...this.tcp]) {
-      if (connection.local.d === before && before !== 0) {
+      if (connection.local.isV4 && connection.local.d === before && before !== 0) {
         connection.abort(new XenError('ECONNRESET', 'the address of this interface is another one now'));
       }
     }
     if (this.address !== 0) this.v4.arp.announce();
     this.ready.wakeAll();
+  }
+  /** Of IPv6; `own` undefined: other name servers. */
+  private addressChanged(own: OwnAddress | undefined): void {
+    this.nameServers();
+    if (own !== undefined && isUsable(own) && this.v6?.discovery.addresses.find(own.address) === undefined) {
+      for (const connection of [...this.tcp]) {
+        if (!connection.local.equals(own.address)) continue;
+        connection.abort(new XenError('ECONNRESET', 'this interface no longer has the address of the connection'));
+      }
+    }
+    this.ready.wakeAll();
+  }
+  /** Those of the command line go before those of DHCP, and these before those of routers. */
+  private nameServers(): void {
+    this.dns.servers = [...this.given, ...this.leased, ...(this.v6?.discovery.nameservers ?? [])];
   }
 
   /**
@@ -122,9 +165,12 @@ export class NetInterface {
    * the link, ENETUNREACH without a route to it.
    */
   ping(host: string, options: { readonly timeoutMs?: number; readonly size?: number } = {}): Promise<PingReply> {
-    const destination = parseIpv4(host);
-    if (destination === undefined) return Promise.reject(new XenError('EINVAL', `'${host}' is no IPv4 address`));
-    return this.icmp.ping(destination, options.timeoutMs ?? 1000, options.size ?? 56);
+    const destination = IpAddress.parse(host);
+    if (destination === undefined) return Promise.reject(new XenError('EINVAL', `'${host}' is no IP address`));
+    const { timeoutMs = 1000, size = 56 } = options;
+    if (destination.isV4) return this.icmp.ping(destination.d, timeoutMs, size);
+    if (this.v6 !== undefined) return this.v6.icmp.ping(destination, timeoutMs, size);
+    return Promise.reject(new XenError('ENETUNREACH', `no route to ${destination}: ip6= configures IPv6`));
   }
 
   /** Connections that neighbours open to others, with this guest as their gateway. Throws EADDRINUSE. */
@@ -155,6 +201,7 @@ export class NetInterface {
     const good = (flags & (FRAME_CHECKSUM_GOOD | FRAME_CHECKSUM_BLANK)) !== 0;
     const type = etherType(rx.view);
     if (type === ETHERTYPE_IPV4) this.v4.input(length, good, false);
+    else if (type === ETHERTYPE_IPV6 && this.v6 !== undefined) this.v6.input(length, good, false);
     else if (type === ETHERTYPE_ARP) {
       this.stats.delivered++;
       this.v4.arp.input(rx.bytes, rx.view, length);
@@ -166,16 +213,20 @@ export class NetInterface {
     const now = this.loopback.splice(0);
     for (const packet of now) {
       this.rx.bytes.set(packet);
-      this.v4.input(packet.length, true, true);
+      if (this.rx.bytes[ETH_HLEN]! >> 4 === 6) this.v6?.input(packet.length, true, true);
+      else this.v4.input(packet.length, true, true);
     }
     if (this.loopbackWriters.length > 0) for (const ready of this.loopbackWriters.splice(0)) ready();
     const arp = this.v4.arp.step();
     const icmp = this.icmp.step();
+    const v6 = this.v6?.step() ?? 'idle';
     const udp = this.udp.step();
     const tcp = this.tcp.step();
     const names = this.dns.step();
     const lease = this.dhcp?.step() ?? 'idle';
-    const idle = now.length === 0 && [arp, icmp, udp, tcp, names, lease].every(each => each === 'idle');
+    // What was waited for may be a router that does not answer.
+    if (v6 === 'progress' && this.isConfigured) this.ready.wakeAll();
+    const idle = now.length === 0 && [arp, icmp, v6, udp, tcp, names, lease].every(each => each === 'idle');
     return idle ? 'idle' : 'progress';
   }
 
@@ -183,8 +234,15 @@ export class NetInterface {
   deadline(): number | undefined {
     if (this.loopback.length > 0) return 0;
     let earliest = this.v4.arp.deadline();
-    const { icmp, udp, tcp, dns, dhcp } = this;
-    for (const other of [icmp.deadline(), udp.deadline(), tcp.deadline(), dns.deadline(), dhcp?.deadline()]) {
+    const { icmp, v6, udp, tcp, dns, dhcp } = this;
+    for (const other of [
+      icmp.deadline(),
+      v6?.deadline(),
+      udp.deadline(),
+      tcp.deadline(),
+      dns.deadline(),
+      dhcp?.deadline(),
+    ]) {
       if (other !== undefined && (earliest === undefined || other < earliest)) earliest = other;
     }
     return earliest;
@@ -220,25 +278,32 @@ export class NetInterface {
   }
 
   private transportLink(protocol: number): TransportLink {
-    const { v4 } = this;
-    const isLocal = (remote: IpAddress): boolean => v4.isLocal(remote.d);
-    const room = (packet: number): number => packet - IPV4_HLEN;
+    const { v4, v6, device } = this;
+    const isLocal = (remote: IpAddress): boolean => (remote.isV4 ? v4.isLocal(remote.d) : v6?.isLocal(remote) === true);
+    const headerLength = (remote: IpAddress): number => (remote.isV4 ? IPV4_HLEN : IPV6_HLEN);
     return {
       tx: this.tx,
-      headerAt: () => ETH_HLEN + IPV4_HLEN,
-      room: () => room(this.mtu),
-      largeRoom: remote =>
-        isLocal(remote) ? room(LARGEST_PACKET) : this.device.gsoTcpv4 ? room(LARGEST_FRAME - ETH_HLEN) : 0,
-      leavesChecksum: remote => v4.checksumOffload && !isLocal(remote),
+      headerAt: remote => ETH_HLEN + headerLength(remote),
+      room: remote => (remote.isV4 ? this.mtu - IPV4_HLEN : (v6?.pathMtu(remote) ?? this.mtu) - IPV6_HLEN),
+      largeRoom: remote => {
+        if (isLocal(remote)) return LARGEST_PACKET - headerLength(remote);
+        const cut = remote.isV4 ? device.gsoTcpv4 : device.gsoTcpv6;
+        return cut ? LARGEST_FRAME - ETH_HLEN - headerLength(remote) : 0;
+      },
+      leavesChecksum: remote => (remote.isV4 ? device.checksumOffload : device.ipv6ChecksumOffload) && !isLocal(remote),
       sourceFor: remote => {
-        if (!remote.isV4 || !v4.reaches(remote.d)) return undefined;
+        if (!remote.isV4) return v6?.sourceFor(remote);
+        if (!v4.reaches(remote.d)) return undefined;
         return isLoopback(remote.d) ? remote : v4.own;
       },
-      send: (source, remote, length, blank, segment) =>
-        v4.send(protocol, remote.d, length, withSegment(blank ? FRAME_CHECKSUM_BLANK : 0, segment), source.d),
+      send: (source, remote, length, blank, segment) => {
+        const flags = withSegment(blank ? FRAME_CHECKSUM_BLANK : 0, segment);
+        if (remote.isV4) return v4.send(protocol, remote.d, length, flags, source.d);
+        return v6?.send(protocol, source, remote, length, flags) ?? 'no-route';
+      },
       whenWritable: ready => {
         if (this.loopback.length >= LOOPBACK_PACKETS) this.loopbackWriters.push(ready);
-        else this.device.whenWritable(ready);
+        else device.whenWritable(ready);
       },
     };
   }

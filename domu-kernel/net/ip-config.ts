@@ -2,8 +2,11 @@
 // ip=<client>:<server>:<gateway>:<netmask>:<hostname>:<device>:<autoconf>:<dns0>:<dns1>
 import { XenError } from '#pvbus';
 import { isLoopback, isMulticast, isNetmask, parseIpv4 } from './address.ts';
+import { IpAddress } from './ip-address.ts';
+import type { Ip6Config } from './ip6/config.ts';
 
 export interface IpConfig {
+  /** 0: none, or one of a DHCP server. */
   readonly address: number;
   readonly netmask: number;
   readonly gateway?: number;
@@ -12,7 +15,9 @@ export interface IpConfig {
   readonly device?: string;
   /** Address, netmask, gateway and name servers come from a DHCP server. */
   readonly dhcp?: true;
-  readonly nameservers?: readonly number[];
+  readonly nameservers?: readonly IpAddress[];
+  /** Of `ip6=`. */
+  readonly ip6?: Ip6Config;
 }
 
 /**
@@ -64,7 +69,7 @@ export function parseNameservers(text: string): Pick<IpConfig, 'nameservers'> {
   const parts = text.split(',').filter(part => part !== '');
   if (parts.length === 0) return {};
   const nameservers = parts.map(part => {
-    const address = parseIpv4(part);
+    const address = IpAddress.parse(part);
     if (address === undefined) throw invalid(`'${part}' is no address of a name server`);
     return address;
   });

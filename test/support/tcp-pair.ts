@@ -3,6 +3,7 @@
 import { NetInterface } from '../../domu-kernel/net/interface.ts';
 import { IpAddress } from '../../domu-kernel/net/ip-address.ts';
 import { parseIpParameter } from '../../domu-kernel/net/ip-config.ts';
+import { parseIp6Parameter } from '../../domu-kernel/net/ip6/config.ts';
 import type { TcpConnection } from '../../domu-kernel/net/tcp/connection.ts';
 import type { TcpListener } from '../../domu-kernel/net/tcp/listener.ts';
 import type { TcpLimits } from '../../domu-kernel/net/tcp/tcp.ts';
@@ -17,6 +18,8 @@ export interface PairOptions {
   readonly offload?: boolean;
   readonly room?: number;
   readonly limits?: Partial<TcpLimits>;
+  /** Connections of `connect` are of IPv6. */
+  readonly ip6?: boolean;
 }
 
 export class TcpPair {
@@ -28,16 +31,27 @@ export class TcpPair {
   /** Run after every turn of both stacks: the programs on them. */
   readonly programs: (() => boolean)[] = [];
 
-  constructor({ seed = 1, faults = PERFECT, mtu = 1500, offload = false, room = 256, limits = {} }: PairOptions = {}) {
+  constructor({
+    seed = 1,
+    faults = PERFECT,
+    mtu = 1500,
+    offload = false,
+    room = 256,
+    limits = {},
+    ip6 = false,
+  }: PairOptions = {}) {
     this.random = seeded(seed);
     this.wire = new LossyWire(this.random, faults, { mtu, offload, room });
     this.clock = this.wire.clock;
     const host = (device: LossyWire['a'], ip: string): NetInterface => {
-      const config = parseIpParameter(`${ip}:::255.255.255.0`)!;
+      const number = ip.split('.')[3]!;
+      const six = ip6 ? { ip6: parseIp6Parameter(`fd00::${number}/64`)! } : {};
+      const config = { ...parseIpParameter(`${ip}:::255.255.255.0`)!, ...six };
       return new NetInterface({ device, config, clock: this.clock, random: this.random, tcp: limits });
     };
     this.a = host(this.wire.a, '10.0.0.1');
     this.b = host(this.wire.b, '10.0.0.2');
+    if (ip6) this.run(() => this.a.v6?.discovery.isSettled === true && this.b.v6?.discovery.isSettled === true);
   }
 
   /** Until nothing moves at this moment. */
@@ -76,7 +90,7 @@ export class TcpPair {
   }
 
   connect(port: number): TcpConnection {
-    return this.a.tcp.connect(IpAddress.v4(this.b.address), port);
+    return this.a.tcp.connect(this.b.v6?.address ?? IpAddress.v4(this.b.address), port);
   }
   /** A connection from a to b, both ends. */
   connected(listener: TcpListener): [TcpConnection, TcpConnection] {

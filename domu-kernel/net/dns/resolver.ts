@@ -1,7 +1,6 @@
 // Asks servers for the addresses of names. Each question has an id and a port that are not to be guessed (RFC 5452).
 import { type Clock, XenError } from '#pvbus';
 import { WaitQueue } from '../../wait-queue.ts';
-import { formatIpv4 } from '../address.ts';
 import { IpAddress } from '../ip-address.ts';
 import type { Udp, UdpSocket } from '../udp.ts';
 import { encodeQuery, readAnswer, TYPE_A, TYPE_AAAA } from './message.ts';
@@ -23,7 +22,7 @@ export class NameLookup {
   error: XenError | undefined;
   // The question that is out.
   id = 0;
-  server = 0;
+  server: IpAddress | undefined;
   tries = 0;
   deadlineNs = 0;
   socket: UdpSocket | undefined;
@@ -40,8 +39,8 @@ export class NameLookup {
 }
 
 export class Resolver {
-  /** IPv4 addresses of servers, the first asked first. */
-  servers: readonly number[] = [];
+  /** The first is asked first. */
+  servers: readonly IpAddress[] = [];
   readonly stats = { asked: 0, answered: 0, ignored: 0 };
   private readonly udp: Udp;
   private readonly clock: Clock;
@@ -105,7 +104,7 @@ export class Resolver {
       lookup.socket.onMessage((data, from) => this.heard(lookup, data, from.address, from.port));
       this.stats.asked++;
       lookup.socket.sendTo(encodeQuery(lookup.id, lookup.name, lookup.type), {
-        address: formatIpv4(server),
+        address: server.toString(),
         port: PORT,
       });
     } catch (error) {
@@ -116,7 +115,7 @@ export class Resolver {
   private heard(lookup: NameLookup, data: Uint8Array, address: string, port: number): void {
     const { id, name, type, server } = lookup;
     // untrusted: only from the one that was asked, to the question that was put.
-    const answer = address === formatIpv4(server) && port === PORT ? readAnswer(data, id, name, type) : undefined;
+    const answer = address === server?.toString() && port === PORT ? readAnswer(data, id, name, type) : undefined;
     if (answer === undefined) {
       this.stats.ignored++;
       return;

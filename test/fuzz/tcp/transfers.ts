@@ -13,6 +13,7 @@ export interface Transfer {
   readonly mtu: number;
   readonly room: number;
   readonly offload: boolean;
+  readonly ip6: boolean;
   /** Bytes for data of all connections: little makes rings small and windows close. */
   readonly memory: number;
 }
@@ -41,13 +42,16 @@ const transfer: fc.Arbitrary<Transfer> = fc.record({
   mtu: fc.constantFrom(576, 1280, 1500, 9000),
   room: fc.constantFrom(2, 64, 1000),
   offload: fc.boolean(),
+  ip6: fc.boolean(),
   memory: fc.constantFrom(64 * 1024, 32 * 1024 * 1024),
 });
 
 /** What went wrong; undefined: every byte arrived, once, in its place, and both ends are gone. */
 export function run(plan: Transfer): string | undefined {
-  const { seed, faults, there, back, chunk, mtu, room, offload, memory } = plan;
-  const pair = new TcpPair({ seed, faults, mtu, room, offload, limits: { memory } });
+  const { seed, faults, there, back, chunk, mtu, room, offload, memory, ip6 } = plan;
+  // IPv6 has no smaller links.
+  const least = ip6 ? 1280 : 0;
+  const pair = new TcpPair({ seed, faults, mtu: Math.max(mtu, least), room, offload, ip6, limits: { memory } });
   const listener = pair.b.tcp.listen(80);
   const client = pair.connect(80);
   const ends = [new StreamEnd(client, 1, there, 2, chunk)];

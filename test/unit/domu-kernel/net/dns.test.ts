@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { encodeQuery, readAnswer, TYPE_A, TYPE_AAAA } from '../../../../domu-kernel/net/dns/message.ts';
 import { processLookup } from '../../../../domu-kernel/net/dns/process-lookup.ts';
+import { IpAddress } from '../../../../domu-kernel/net/ip-address.ts';
 import fc from '../../../support/properties.ts';
 import { TcpPair } from '../../../support/tcp-pair.ts';
 
@@ -40,7 +41,7 @@ function world(answer: (query: Uint8Array, count: number) => Uint8Array | undefi
     const bytes = answer(query, seen.length);
     if (bytes) server.sendTo(bytes, from);
   });
-  pair.a.dns.servers = [pair.b.address];
+  pair.a.dns.servers = [IpAddress.v4(pair.b.address)];
   return { pair, seen, dns: pair.a.dns };
 }
 
@@ -86,7 +87,7 @@ describe('a resolver', () => {
     for (const lookup of lookups) expect(() => lookup.addresses()).toThrow(expect.objectContaining({ code: 'ENOENT' }));
     dns.servers = [];
     expect(() => dns.lookup('z.org').addresses()).toThrow('there is no name server');
-    dns.servers = [1];
+    dns.servers = [IpAddress.v4(1)];
     expect(() => dns.lookup('no name').addresses()).toThrow(expect.objectContaining({ code: 'EINVAL' }));
   });
   it('asks again, each time with another id and from another port, and the next server when one fails', () => {
