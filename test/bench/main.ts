@@ -8,7 +8,7 @@ import { buildKernels } from './build-kernels.ts';
 import { createRows } from './rows-create.ts';
 import { diskRows } from './rows-disk.ts';
 import { eventRows } from './rows-events.ts';
-import { hostileRows } from './rows-hostile.ts';
+import { hostileTable } from './rows-hostile.ts';
 import { idleRows } from './rows-idle.ts';
 import { nbdRows } from './rows-nbd.ts';
 import { netRows } from './rows-net.ts';
@@ -40,7 +40,7 @@ const GROUPS: Record<string, (host: BenchHost) => Promise<Row[] | string>> = {
   create: createRows,
   programs: programRows,
   idle: idleRows,
-  hostile: hostileRows,
+  hostile: hostileTable,
   scheduler: schedulerTable,
   trace: traceTable,
   virt: virtTable,

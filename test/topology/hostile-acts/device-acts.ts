@@ -14,7 +14,7 @@ import {
   xencons_interface,
 } from '#pvbus';
 import type { HostileFrontend, RawRequest } from '../../support/hostile-frontend.ts';
-import type { RawNetfront } from '../../support/raw-netfront.ts';
+import { DATA_PAGES, type RawNetfront } from '../../support/raw-netfront.ts';
 import type { Acts, Mallory } from './mallory.ts';
 import { CLOSED, CLOSING, type Keys, RawDisk, RawVif } from './raw-devices.ts';
 
@@ -369,6 +369,56 @@ export function deviceActs(mallory: Mallory): Acts {
       const honest = await disk.read();
       await disk.leave();
       return { strange, honest };
+    },
+
+    // ---- the same loads without the hostility: what the benchmark holds the acts against ----
+
+    'honest disk': async () => {
+      await disk.connect();
+      for (let i = 0; i < 16; i++) await disk.read();
+      await disk.leave();
+      return {};
+    },
+    'honest vif': async () => {
+      await vif.connect();
+      await other.connect();
+      for (let id = 0; id < DATA_PAGES; id++) other.front.putRx(id);
+      other.front.post();
+      vif.front.write(0, other.front.mac, 1000);
+      let received = 0;
+      for (let round = 0; round < 50; round++) {
+        for (let i = 0; i < DATA_PAGES; i++) vif.front.putTx({ gref: vif.front.ref(0), size: 1000 });
+        await vif.transmit(DATA_PAGES);
+        for (const { id } of other.front.rxResponses()) {
+          other.front.putRx(id);
+          received++;
+        }
+        other.front.post();
+        mallory.vcpu.events.notify(other.front.port);
+      }
+      await vif.leave();
+      await other.leave();
+      return { received };
+    },
+    'honest keys': async () => {
+      for (const device of [disk, disk, disk, vif, vif]) {
+        await device.connect();
+        await device.leave();
+      }
+      return {};
+    },
+    /** Requests one after the other, without a sleep between them. */
+    'honest events': async () => {
+      await disk.connect();
+      const end = mallory.kernel.clock.now() + 200e6;
+      let reads = 0;
+      for (; mallory.kernel.clock.now() < end; reads++) {
+        disk.front.send(index => disk.front.write(index, { segments: [{ gref: disk.front.refs[1]! }] }));
+        while (disk.front.rspProd() !== disk.front.prod);
+        disk.front.response();
+      }
+      await disk.leave();
+      return { reads };
     },
   };
 }

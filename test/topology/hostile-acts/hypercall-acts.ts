@@ -257,4 +257,20 @@ export const hypercallActs: Acts = {
     for (let fd = 0; fd < DESCRIPTORS; fd++) if (open(`/proc/self/fd/${fd}`, 2) >= 0) opened++;
     return { opened };
   },
+  /** As many as the others make, and all of them allowed. */
+  'honest guest': ({ vcpu }) => {
+    const own = { gfn: 1, offset: 0 };
+    let refused = 0;
+    for (let i = 0; i < 2000; i++) {
+      vcpu.scratch.reset();
+      const at = put(vcpu, evtchn_alloc_unbound, { dom: DOMID_SELF, remote_dom: 0 });
+      if (vcpu.hypercall(__HYPERVISOR_event_channel_op, EVTCHNOP_alloc_unbound, at) < 0) refused++;
+      const port = vcpu.scratch.view.getUint32(at + evtchn_alloc_unbound.at.port, true);
+      if (evtchn(vcpu, EVTCHNOP_close, evtchn_close, { port }) < 0) refused++;
+    }
+    for (let i = 0; i < 40; i++)
+      for (const status of vcpu.grants.copy([{ source: own, dest: { gfn: 2, offset: 0 }, length: 4096 }]))
+        if (status !== 0) refused++;
+    return { refused };
+  },
 };

@@ -257,4 +257,21 @@ export const storeActs: Acts = {
     const own = keys.map(key => store.ask(XS_WRITE, `${key}\0/etc/shadow`) ?? 'none');
     return { keys: own };
   }),
+  /** Its own nodes, and transactions of them. */
+  'honest store': onRing(store => {
+    let refused = 0;
+    const ask = (type: number, payload: string, tx = 0): void => {
+      if (!store.ask(type, payload, tx)?.startsWith('ok')) refused++;
+    };
+    for (let i = 0; i < 300; i++) ask(XS_WRITE, `data/h/${i}\0${i}`);
+    for (let i = 0; i < 300; i++) ask(XS_READ, `data/h/${i}\0`);
+    for (let round = 0; round < 20; round++) {
+      const tx = Number(store.ask(XS_TRANSACTION_START, '\0')?.slice(3));
+      ask(XS_WRITE, `data/in\0${round}`, tx);
+      ask(XS_TRANSACTION_END, 'T\0', tx);
+    }
+    ask(XS_RM, 'data/h\0');
+    ask(XS_RM, 'data/in\0');
+    return { refused };
+  }),
 };
