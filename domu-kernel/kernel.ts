@@ -202,6 +202,7 @@ export class Kernel implements Blocking {
       wallMs: () => this.clock.wallMs(),
       cacheBytes: Math.min(Math.max((this.info.nr_pages * PAGE_SIZE) / CACHE_SHARE, CACHE_MIN), CACHE_MAX),
       onDirty: (volume: FatVolume) => this.timers.after(WRITE_BACK_MS, () => volume.writeBack()),
+      log: (line: string) => this.log.warn(line),
     };
   }
 
@@ -310,7 +311,7 @@ export class Kernel implements Blocking {
     }
     for (const [disk, volume] of this.volumes) {
       try {
-        if (!disk.readOnly) volume.sync();
+        if (!disk.readOnly && !volume.readOnly) volume.settle();
       } catch (error) {
         this.log.error(`${who}: ${error instanceof Error ? error.message : error}`);
       }

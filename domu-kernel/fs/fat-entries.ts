@@ -3,9 +3,8 @@
 import { XenError } from '#pvbus';
 import type { FatCore } from './fat-core.ts';
 import { type EntryPlace, FA_READ, FatHandle } from './fat-handle.ts';
+import { clusterAt, DELETED, SLOT as ENTRY, REPLACEMENTS, REPLACEMENTS_MOD } from './fat-slots.ts';
 
-const ENTRY = 32;
-const DELETED = 0xe5;
 const ATTRIBUTES = 11;
 const LONG_NAME = 0x0f;
 const DIRECTORY = 0x10;
@@ -39,7 +38,7 @@ export function findEntry(core: FatCore, what: string, path: string, isDirectory
     const attributes = view.getUint8(at + ATTRIBUTES);
     if (view.getUint8(at) === 0) break;
     if (view.getUint8(at) === DELETED || (attributes & LONG_NAME) === LONG_NAME || !(attributes & DIRECTORY)) continue;
-    if (clusterAt(view, at) === cluster) return { sector: core.windowSector, offset, cluster };
+    if (clusterAt(view, at, true) === cluster) return { sector: core.windowSector, offset, cluster };
   }
   throw new XenError('EIO', `${what}: the volume is damaged`);
 }
@@ -56,25 +55,46 @@ export function removeEntry(core: FatCore, what: string, path: string, isDirecto
   return cluster;
 }
 
+/**
+ * `target` leads to the file of `source`, and that name is gone. In between both have it: what is counted says to a repair
+ * which is the new one, should the guest end then. The chain that `target` led to stays allocated.
+ */
+export function replaceFile(core: FatCore, what: string, path: string, target: EntryPlace, source: EntryPlace): void {
+  const old = entryAt(core, target).slice();
+  const file = entryAt(core, source).slice();
+  try {
+    putFile(core, target, replaced(file));
+    removeEntry(core, what, path, false);
+  } catch (error) {
+    putFile(core, source, file);
+    putFile(core, target, old);
+    throw error;
+  }
+}
 /** Each name leads to the other's file. order: `first` is given to the device before `second`. */
 export function swapFiles(core: FatCore, first: EntryPlace, second: EntryPlace): void {
-  const a = entryAt(core, first);
-  const b = entryAt(core, second);
-  const put = (place: EntryPlace, from: Uint8Array): void =>
-    changeSector(core, place.sector, bytes => {
-      for (const [start, end] of OF_THE_FILE) bytes.set(from.subarray(start, end), place.offset + start);
-    });
+  const a = entryAt(core, first).slice();
+  const b = replaced(entryAt(core, second));
   if (first.sector === second.sector) {
     changeSector(core, first.sector, bytes => {
-      for (const [start, end] of OF_THE_FILE) {
-        bytes.set(b.subarray(start, end), first.offset + start);
-        bytes.set(a.subarray(start, end), second.offset + start);
-      }
+      copyFile(b, bytes, first.offset);
+      copyFile(a, bytes, second.offset);
     });
     return;
   }
-  put(first, b);
-  put(second, a);
+  putFile(core, first, b);
+  putFile(core, second, a);
+}
+function putFile(core: FatCore, { sector, offset }: EntryPlace, from: Uint8Array): void {
+  changeSector(core, sector, bytes => copyFile(from, bytes, offset));
+}
+function copyFile(entry: Uint8Array, bytes: Uint8Array, offset: number): void {
+  for (const [start, end] of OF_THE_FILE) bytes.set(entry.subarray(start, end), offset + start);
+}
+function replaced(entry: Uint8Array): Uint8Array {
+  const after = entry.slice();
+  after[REPLACEMENTS] = ((entry[REPLACEMENTS] ?? 0) + 1) % REPLACEMENTS_MOD;
+  return after;
 }
 
 /** A sector as it is now, be it in FatFs' window or on the device, and back to both. */
@@ -104,8 +124,6 @@ function firstClusterOf(core: FatCore, what: string, path: string): number {
     core.x.free(dir);
   }
 }
-const clusterAt = (view: DataView, at: number): number =>
-  view.getUint16(at + 26, true) + view.getUint16(at + 20, true) * 65536;
 function setCluster(bytes: Uint8Array, at: number, cluster: number): void {
   bytes[at + 26] = cluster & 255;
   bytes[at + 27] = (cluster >> 8) & 255;

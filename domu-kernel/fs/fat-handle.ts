@@ -112,18 +112,37 @@ export class FatHandle {
     }
     return this.put_(what, position, data);
   }
-  /** Not longer. The rest of the chain is free afterwards. */
+  /** Not longer. The chain stays as it is, and the file may grow into it again. */
+  shorten(what: string, size: number): void {
+    this.seek(what, size);
+    this.put('objsize', size);
+    this.flag(FA_MODIFIED);
+  }
+  /** The rest of the chain is free afterwards. */
+  cut(what: string): void {
+    const { view } = this.core;
+    const flags = view.getUint8(this.pointer + FIL.flag);
+    const { size } = this;
+    this.seek(what, size);
+    // FatFs cuts where the file would go on.
+    this.put('objsize', size + 1);
+    try {
+      this.call(what, () => this.core.x.f_truncate(this.pointer));
+    } finally {
+      this.put('objsize', size);
+      if ((flags & FA_MODIFIED) === 0) this.flag(0, FA_MODIFIED);
+    }
+  }
+  /** Not longer. The rest of the chain is free afterwards: only of what the medium does not know yet. */
   truncate(what: string, size: number): void {
     this.seek(what, size);
     this.call(what, () => this.core.x.f_truncate(this.pointer));
   }
   /** Empty from now on; its chain, which is returned, stays allocated. 0: it had none. */
   takeChain(): number {
-    const { view } = this.core;
     const chain = this.firstCluster;
     for (const field of ['sclust', 'objsize', 'fptr', 'clust', 'sect'] as const) this.put(field, 0);
-    const flag = view.getUint8(this.pointer + FIL.flag);
-    view.setUint8(this.pointer + FIL.flag, (flag & ~FA_DIRTY) | FA_MODIFIED);
+    this.flag(FA_MODIFIED, FA_DIRTY);
     return chain;
   }
   /** FatFs has given everything of the file to the device, and of the FAT. `dateMs`: when it was written to. */
@@ -171,6 +190,11 @@ export class FatHandle {
     } finally {
       this.core.dateMs = undefined;
     }
+  }
+  private flag(set: number, clear = 0): void {
+    const { view } = this.core;
+    const at = this.pointer + FIL.flag;
+    view.setUint8(at, (view.getUint8(at) & ~clear) | set);
   }
   private take(field: keyof typeof FIL): number {
     return this.core.view.getUint32(this.pointer + FIL[field], true);

@@ -2,7 +2,7 @@
 // FatNode for a name that is in use, and names that change are told to it.
 import { XenError } from '#pvbus';
 import { fatTime } from './fat-core.ts';
-import { findEntry, removeEntry, swapFiles } from './fat-entries.ts';
+import { findEntry, removeEntry, replaceFile, swapFiles } from './fat-entries.ts';
 import { FR_DENIED, FR_EXIST, FR_OK } from './fat-errors.ts';
 import { FA_CREATE_NEW, FA_READ, FA_WRITE, FatHandle } from './fat-handle.ts';
 import type { FatInfo } from './fat-info.ts';
@@ -131,7 +131,7 @@ export class FatNode implements Vnode {
       const found = this.removable(what, name);
       if (found.isDirectory) throw new XenError('EISDIR', `${what}: it is a directory`);
       const node = this.children.get(found.name);
-      if (node) node.hide(what, this.childPath(found.name));
+      if (node?.inUse) node.hide(what, this.childPath(found.name));
       else this.removeChild(what, found);
     });
   }
@@ -196,9 +196,13 @@ export class FatNode implements Vnode {
     checkRange(what, size, 0, MAX_FILE);
     this.fs.enter(what, () => {
       const handle = this.writable(what);
-      if (size === 0) this.fs.freeLater(handle.takeChain());
-      else if (size < handle.size) handle.truncate(what, size);
-      else if (size > handle.size) this.lengthen(what, handle, size);
+      if (size === 0) {
+        this.fs.cutNever(this);
+        this.fs.freeLater(handle.takeChain());
+      } else if (size < handle.size) {
+        handle.shorten(what, size);
+        this.fs.cutLater(this);
+      } else if (size > handle.size) this.lengthen(what, handle, size);
       this.changed();
     });
   }
@@ -245,6 +249,13 @@ export class FatNode implements Vnode {
       .filter(({ name }) => !this.fs.isHidden(this, name))
       .map(info => this.children.get(info.name)?.info ?? info);
   }
+  get inUse(): boolean {
+    return this.uses > 0;
+  }
+  /** Its chain ends where it does: the medium has its size. */
+  cut(what: string): void {
+    this.handle?.cut(what);
+  }
   flush(what: string): void {
     if (this.handle?.modified) this.handle.sync(what, this.mtimeMs);
   }
@@ -266,7 +277,8 @@ export class FatNode implements Vnode {
   dropIfUnused(): void {
     if (this.uses > 0 || this.children.size > 0 || !this.parent) return;
     if (this.type === 'directory' && !this.removed) this.fs.keep(this);
-    else this.drop();
+    // Who opens it meanwhile has to find it as it is here.
+    else if (!this.fs.isShortened(this)) this.drop();
   }
   drop(): void {
     if (this.uses > 0 || this.children.size > 0 || !this.parent) return;
@@ -281,7 +293,10 @@ export class FatNode implements Vnode {
     this.handle = undefined;
     try {
       handle?.close(what, this.mtimeMs);
-      if (this.hiddenPath !== undefined) fs.freeLater(removeEntry(fs.core, what, this.hiddenPath, false));
+      if (this.hiddenPath !== undefined) {
+        fs.freeLater(removeEntry(fs.core, what, this.hiddenPath, false));
+        fs.hides(-1);
+      }
     } finally {
       parent.dropIfUnused();
     }
@@ -337,6 +352,7 @@ export class FatNode implements Vnode {
     this.names?.put({ name: nameOnDisk(name), size: 0, isDirectory, isReadOnly: false, modified });
     const node = this.find(what, name);
     if (!node) throw new XenError('EIO', `${what}: the volume is damaged`);
+    this.fs.touch();
     return node.hold();
   }
   private notMade(what: string, result: number): XenError {
@@ -356,12 +372,20 @@ export class FatNode implements Vnode {
   private removeChild(what: string, { name, isDirectory }: FatInfo): void {
     const { fs } = this;
     fs.freeLater(removeEntry(fs.core, what, this.childPath(name), isDirectory));
+    fs.touch();
     this.names?.delete(name);
     const node = this.children.get(name);
     if (!node) return;
     this.children.delete(name);
-    node.removed = true;
-    node.drop();
+    node.forget();
+  }
+  /** Nobody has it in use, and its name is gone with all it led to. */
+  private forget(): void {
+    this.removed = true;
+    this.handle?.discard();
+    this.handle = undefined;
+    this.fs.cutNever(this);
+    this.drop();
   }
   /** Still there for who has it open; nobody else finds it. `path`: where it is now. */
   private hide(what: string, path: string): void {
@@ -372,6 +396,7 @@ export class FatNode implements Vnode {
     this.parent?.names?.delete(this.name);
     this.hiddenPath = hidden;
     this.removed = true;
+    fs.hides(1);
   }
   private renameWithin(what: string, name: string, directory: FatNode, to: string): void {
     const { fs } = this;
@@ -404,6 +429,7 @@ export class FatNode implements Vnode {
     this.renamed(info, node, to, nameOnDisk(as));
   }
   private renamed(info: FatInfo, node: FatNode | undefined, to: FatNode, name: string): void {
+    this.fs.touch();
     this.names?.delete(info.name);
     to.names?.put({ ...info, name });
     if (!node) return;
@@ -421,20 +447,27 @@ export class FatNode implements Vnode {
     const path = to.childPath(targetName);
     const old = to.children.get(targetName);
     node?.flush(what);
-    old?.flush(what);
+    const isHidden = old?.inUse === true;
+    if (isHidden) old.flush(what);
     const target = findEntry(core, what, path, false);
     const source = findEntry(core, what, from, false);
-    fs.inOrder(() => swapFiles(core, target, source));
-    if (node?.handle) node.handle.place = target;
-    if (old) {
+    if (!isHidden) {
+      fs.inOrder(() => replaceFile(core, what, from, target, source));
+      fs.freeLater(target.cluster);
+      if (old) {
+        to.children.delete(targetName);
+        old.forget();
+      }
+      if (node?.handle) node.handle.place = target;
+    } else {
+      fs.inOrder(() => swapFiles(core, target, source));
+      if (node?.handle) node.handle.place = target;
       if (old.handle) old.handle.place = source;
       this.hideOrUndo(what, old, from, () => {
         swapFiles(core, target, source);
         if (node?.handle) node.handle.place = source;
         if (old.handle) old.handle.place = target;
       });
-    } else {
-      fs.freeLater(removeEntry(core, what, from, false));
     }
     this.renamed(info, node, to, targetName);
   }

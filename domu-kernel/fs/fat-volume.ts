@@ -2,19 +2,19 @@
 // through the same nodes.
 import { XenError } from '#pvbus';
 import { WaitQueue } from '../wait-queue.ts';
-import { FatCore, MAX_PATH_BYTES, type WasmModule } from './fat-core.ts';
-import { findEntry, removeEntry } from './fat-entries.ts';
+import { FatCore, type WasmModule } from './fat-core.ts';
 import { FR_DENIED, FR_NO_FILE, FR_NO_PATH, FR_OK } from './fat-errors.ts';
 import { FatFile } from './fat-file.ts';
 import { FatHandle } from './fat-handle.ts';
 import type { FatInfo } from './fat-info.ts';
-import { FatNames } from './fat-names.ts';
 import { FatNode } from './fat-node.ts';
 import { fatPath } from './fat-path.ts';
+import { HIDDEN, repairVolume } from './fat-repair.ts';
 import { type FileSystem, FileSystemBusy } from './file-system.ts';
 import { PageCache } from './page-cache.ts';
-import type { SectorDevice } from './sector-device.ts';
+import { ReadOnlyDevice, type SectorDevice } from './sector-device.ts';
 import { checkVolume, type FatGeometry } from './volume-check.ts';
+import { MarkedDevice } from './volume-state.ts';
 
 export type { FatInfo } from './fat-info.ts';
 export type OpenMode = 'r' | 'r+' | 'w' | 'a';
@@ -28,16 +28,14 @@ export interface MountOptions {
   readonly cacheBytes?: number;
   /** There is something to write now: `writeBack` is wanted before long. */
   readonly onDirty?: (volume: FatVolume) => void;
+  /** What was the matter with a volume that nobody had left in order, in a line. */
+  readonly log?: (line: string) => void;
 }
 
 const FM_ANY = 7;
 const FM_SFD = 8;
 /** Directories whose names are kept although nobody uses them. */
 const KEPT_DIRECTORIES = 16;
-/** In the root: files that were unlinked while somebody had them open. What is there at a mount is removed. */
-const HIDDEN = '.xenolith-removed-';
-/** Files that are looked at before those are removed. */
-const MAX_LEFT_OVER_SEARCH = 65536;
 const ROOT: FatInfo = { name: '/', size: 0, isDirectory: true, isReadOnly: false, modified: new Date(0) };
 
 export class FatVolume implements FileSystem {
@@ -48,6 +46,7 @@ export class FatVolume implements FileSystem {
   readonly core: FatCore;
   readonly wallMs: () => number;
   private readonly cache: PageCache;
+  private readonly state: MarkedDevice;
   private readonly onDirty: ((volume: FatVolume) => void) | undefined;
   /** Something is dirty, and was said to be. */
   private announced = false;
@@ -58,7 +57,11 @@ export class FatVolume implements FileSystem {
   private uses = 0;
   private nextHidden = 1;
   /** Chains of clusters that no name leads to any more, and which the medium may still show a name for. */
-  private pending: number[] = [];
+  private readonly pending: number[] = [];
+  /** Files whose chains are longer than they are, while the medium may still show the old size. */
+  private readonly shortened = new Set<FatNode>();
+  /** Files in use that have no name. */
+  private hidden = 0;
   /** Some of them are free since the last flush. */
   private freed = false;
   private busy = false;
@@ -68,8 +71,15 @@ export class FatVolume implements FileSystem {
   /** What failed when nobody was there to be told. */
   private failure: XenError | undefined;
 
-  private constructor(core: FatCore, cache: PageCache, geometry: FatGeometry, options: MountOptions) {
+  private constructor(
+    core: FatCore,
+    state: MarkedDevice,
+    cache: PageCache,
+    geometry: FatGeometry,
+    options: MountOptions,
+  ) {
     this.core = core;
+    this.state = state;
     this.cache = cache;
     this.geometry = geometry;
     this.wallMs = options.wallMs;
@@ -80,15 +90,39 @@ export class FatVolume implements FileSystem {
     this.uses = 0;
   }
 
-  /** Throws EINVAL when what is there is not a FAT volume, or one that does not fit the device. */
+  /**
+   * Throws EINVAL when what is there is not a FAT volume, or one that does not fit the device. One that a guest had when
+   * it ended is repaired first; it is read-only if that cannot be.
+   */
   static mount(device: SectorDevice, options: MountOptions): FatVolume {
     const geometry = checkVolume(device);
     const cache = new PageCache(device, options.cacheBytes);
-    const core = new FatCore(options.module, cache, options.wallMs);
+    const state = new MarkedDevice(cache, geometry);
+    if (state.isDirty && !FatVolume.repair(state, cache, geometry, options) && !device.readOnly) {
+      return FatVolume.mount(new ReadOnlyDevice(device), { ...options, log: () => {} });
+    }
+    const core = new FatCore(options.module, state, options.wallMs);
     core.mount();
-    const volume = new FatVolume(core, cache, geometry, options);
-    if (!device.readOnly) volume.removeLeftOvers();
-    return volume;
+    return new FatVolume(core, state, cache, geometry, options);
+  }
+  /** True when it is in order. */
+  private static repair(state: MarkedDevice, cache: PageCache, geometry: FatGeometry, options: MountOptions): boolean {
+    const say = (what: string): void =>
+      options.log?.(`fat on ${state.name}: not unmounted when it was last used; ${what}`);
+    if (state.readOnly) {
+      say('read-only, so not repaired');
+      return false;
+    }
+    const { damage, done } = repairVolume(state, geometry);
+    if (damage !== undefined) {
+      say(`read-only, since ${damage}: it needs fsck.vfat`);
+      return false;
+    }
+    cache.flush();
+    state.markClean();
+    cache.flush();
+    say(done.length > 0 ? `repaired: ${done.join(', ')}` : 'nothing to repair');
+    return true;
   }
 
   /** Make an empty volume over the whole device; what was there is lost. */
@@ -115,15 +149,30 @@ export class FatVolume implements FileSystem {
   }
   /** Everything written so far is on the medium when this returns, or an earlier failure is thrown. */
   sync(): void {
-    const what = `sync ${this.name}`;
+    this.syncThen(`sync ${this.name}`, () => {});
+  }
+  /** As sync; and the volume says that it is in order, until it changes. */
+  settle(): void {
+    this.syncThen(`settle ${this.name}`, () => {
+      if (!this.canBeClean) return;
+      this.state.markClean();
+      this.cache.flush();
+    });
+  }
+  private syncThen(what: string, then: () => void): void {
     this.enter(what, () => {
       this.syncAll(what);
       if (this.freed) this.cache.flush();
       this.freed = false;
+      then();
     });
     const { failure } = this;
     this.failure = undefined;
     if (failure) throw failure;
+  }
+  /** Files that have no name any more would be taken for ones that nobody wants. */
+  private get canBeClean(): boolean {
+    return this.state.isDirty && !this.readOnly && this.hidden === 0;
   }
   /** Bytes. */
   space(): { free: number; total: number } {
@@ -143,7 +192,9 @@ export class FatVolume implements FileSystem {
       return core.getString(core.info, 24);
     });
   }
-  close(): void {}
+  close(): void {
+    if (!this.readOnly) this.settle();
+  }
 
   // ---- by paths: whole files ----
 
@@ -350,11 +401,12 @@ export class FatVolume implements FileSystem {
   }
 
   private announce(): void {
-    if (this.announced || !this.onDirty || !(this.touched || this.cache.isDirty || this.pending.length > 0)) return;
+    if (this.announced || !this.onDirty) return;
+    if (!this.touched && !this.cache.isDirty && !this.hasPending && !this.canBeClean) return;
     this.announced = true;
     this.onDirty(this);
   }
-  /** As sync, and who is told of a failure is the next sync, of each file. */
+  /** As settle, and who is told of a failure is the next sync, of each file. */
   writeBack(): void {
     this.announced = false;
     if (this.busy) {
@@ -362,7 +414,7 @@ export class FatVolume implements FileSystem {
       return;
     }
     try {
-      this.sync();
+      this.settle();
     } catch (error) {
       this.failure ??= error instanceof XenError ? error : new XenError('EIO', `sync ${this.name}: ${error}`);
     }
@@ -404,6 +456,10 @@ export class FatVolume implements FileSystem {
   isHidden(directory: FatNode, name: string): boolean {
     return directory === this.root && name.startsWith(HIDDEN);
   }
+  /** A file in use has no name any more; or, with -1, is not in use any more. */
+  hides(more: 1 | -1): void {
+    this.hidden += more;
+  }
   /** A path at which there is nothing. */
   hiddenPath(): string {
     for (;;) {
@@ -443,9 +499,23 @@ export class FatVolume implements FileSystem {
   freeLater(cluster: number): void {
     if (cluster !== 0) this.pending.push(cluster);
   }
+  /** As freeLater, of what is behind the end of a file. */
+  cutLater(node: FatNode): void {
+    this.shortened.add(node);
+  }
+  /** Its chain is as long as it is, or goes whole. */
+  cutNever(node: FatNode): void {
+    this.shortened.delete(node);
+  }
+  isShortened(node: FatNode): boolean {
+    return this.shortened.has(node);
+  }
+  private get hasPending(): boolean {
+    return this.pending.length + this.shortened.size > 0;
+  }
   /** True when there are clusters free now that were not. */
   reclaim(): boolean {
-    if (this.pending.length === 0) return false;
+    if (!this.hasPending) return false;
     this.syncAll('reclaim space');
     return true;
   }
@@ -463,49 +533,22 @@ export class FatVolume implements FileSystem {
     if (only?.entryIsDurable) return;
     this.touched = false;
     for (const node of this.nodes.values()) node.settled();
-    const { pending } = this;
-    if (pending.length === 0) return;
-    this.pending = [];
-    for (const cluster of pending) FatHandle.freeChain(this.core, cluster);
+    this.freePending(what);
+  }
+  private freePending(what: string): void {
+    if (!this.hasPending) return;
+    for (let cluster = this.pending.pop(); cluster !== undefined; cluster = this.pending.pop()) {
+      FatHandle.freeChain(this.core, cluster);
+    }
+    const shortened = [...this.shortened];
+    for (const node of shortened) {
+      node.cut(what);
+      this.shortened.delete(node);
+    }
     this.core.settle();
     this.cache.writeTables();
     this.freed = true;
-  }
-
-  /** Of a guest that ended while it had files open that were unlinked. */
-  private removeLeftOvers(): void {
-    const what = `mount ${this.name}`;
-    this.enterLater(what, () => {
-      const names = FatNames.read(this.core, what, '/').list();
-      const hidden = names.filter(({ name, isDirectory }) => name.startsWith(HIDDEN) && !isDirectory);
-      if (hidden.length === 0) return;
-      const named = this.firstClusters(what);
-      for (const { name } of hidden) {
-        const cluster = removeEntry(this.core, what, `/${name}`, false);
-        // The guest ended before the name was gone that the file had had: that one has it still.
-        if (!named.has(cluster)) this.freeLater(cluster);
-      }
-    });
-    // untrusted: an image whose root cannot be read shows it to who reads it.
-    this.failure = undefined;
-  }
-  /** Of all files that have a name which is not hidden. */
-  private firstClusters(what: string): Set<number> {
-    const clusters = new Set<number>();
-    const directories = [''];
-    let left = MAX_LEFT_OVER_SEARCH;
-    for (let directory = directories.pop(); directory !== undefined; directory = directories.pop()) {
-      for (const { name, isDirectory } of FatNames.read(this.core, what, directory || '/').list()) {
-        const path = `${directory}/${name}`;
-        // untrusted: directories may lead in circles.
-        if (left-- === 0 || path.length > MAX_PATH_BYTES) throw new XenError('EIO', `${what}: too many files`);
-        if (isDirectory) directories.push(path);
-        else if (directory !== '' || !name.startsWith(HIDDEN)) {
-          clusters.add(findEntry(this.core, what, path, false).cluster);
-        }
-      }
-    }
-    return clusters;
+    for (const node of shortened) node.dropIfUnused();
   }
 }
 

@@ -10,6 +10,12 @@ export interface FatGeometry {
   readonly sectorsPerCluster: number;
   readonly clusters: number;
   readonly bits: 12 | 16 | 32;
+  /** Sectors of the device from here on. */
+  readonly tables: { readonly start: number; readonly each: number; readonly count: number };
+  /** FAT32's is a chain of clusters. */
+  readonly rootDirectory: { readonly start: number; readonly sectors: number } | { readonly cluster: number };
+  /** Of cluster 2. */
+  readonly dataStart: number;
 }
 
 const refuse = (device: SectorDevice, why: string): XenError =>
@@ -72,9 +78,13 @@ export function checkVolume(device: SectorDevice): FatGeometry {
   const bits = clusters < 4085 ? 12 : clusters < 65525 ? 16 : 32;
   if (fatSectors * bytesPerSector * 8 < (clusters + 2) * bits)
     throw refuse(device, 'its allocation table is too short');
+  const root = boot.getUint32(44, true);
   if (bits === 32) {
-    const root = boot.getUint32(44, true);
     if (root < 2 || root >= clusters + 2) throw refuse(device, `its root directory is at cluster ${root}`);
   } else if (rootEntries === 0) throw refuse(device, 'no root directory');
-  return { firstSector, sectors, sectorsPerCluster, clusters, bits };
+  const tables = { start: firstSector + reserved, each: fatSectors, count: fats };
+  const rootStart = tables.start + fats * fatSectors;
+  const rootDirectory = bits === 32 ? { cluster: root } : { start: rootStart, sectors: rootSectors };
+  const dataStart = rootStart + rootSectors;
+  return { firstSector, sectors, sectorsPerCluster, clusters, bits, tables, rootDirectory, dataStart };
 }

@@ -6,14 +6,17 @@ const FSCK = '/usr/sbin/fsck.vfat';
 /** Why it cannot be asked. */
 export const fsckMissing = existsSync(FSCK) ? undefined : `${FSCK} is not here (Debian: dosfstools)`;
 
-/** '' when there is nothing to repair. '-n' only looks, '-a' repairs without asking. */
+/** Of every volume that is in use. */
+const DIRTY = /^ *(Dirty bit is set|Automatically removing dirty bit)/;
+
+/** '' when there is nothing to repair but the mark that says that it may be needed. '-n' only looks, '-a' repairs without asking. */
 export function fsck(option: '-n' | '-a', path: string): string {
   const { status, stdout, stderr } = spawnSync(FSCK, [option, path], { encoding: 'utf8' });
   if (status === 0) return '';
   if (status !== 1) return `fsck.vfat ended with ${status}: ${stderr}`;
   const lines = stdout
     .split('\n')
-    .filter(line => line !== '' && !/^(fsck\.fat|\/|.*\.img:|Leaving|Performing)/.test(line))
+    .filter(line => line !== '' && !DIRTY.test(line) && !/^(fsck\.fat|\/|.*\.img:|Leaving|Performing)/.test(line))
     .map(line => line.trim().replace(/\d+/g, 'N'));
   return [...new Set(lines)].join('\n') || `status ${status}`;
 }

@@ -104,7 +104,7 @@ describe('a FAT volume', () => {
     const volume = FatVolume.mount(disk, { ...mountOptions, onDirty: v => announced.push(v) });
     const idle = volume.root.create('idle', 'file');
     const file = volume.root.create('f', 'file');
-    volume.sync();
+    volume.writeBack();
     announced.length = 0;
     file.write(0, bytes('lost?'));
     expect(announced).toEqual([volume]);

@@ -55,7 +55,7 @@ describe.skipIf(missing.length > 0)(
       volume.remove('from host.txt');
       volume.rename('big.bin', 'notes/Größer als zuvor.bin');
       volume.truncate('notes/Größer als zuvor.bin', 1000);
-      volume.sync();
+      volume.close();
 
       writeFileSync(image, disk.medium);
       run(FSCK, '-n', image);
