@@ -49,7 +49,7 @@ function viewAhead(): void {
 function run(): never {
   const loop = new TrapLoop();
   const mailbox = new MailboxReader(seed, loop.words);
-  const processes = new ProcessTable(message => mailbox.reply(message), log);
+  const processes = new ProcessTable(message => mailbox.reply(message), log, systemClock);
   const hypervisor = new Hypervisor({
     clock: systemClock,
     rawClock: monotonicRawNow,

@@ -5,12 +5,12 @@ import {
   type Arena,
   allowCpus,
   allowedCpus,
+  type Clock,
   closeFd,
   type DomainLayout,
   KIND_BOOT,
   KIND_VCPU,
   type Log,
-  monotonicNow,
   PAGE_SIZE,
   processCpuTime,
   SystemCallError,
@@ -123,6 +123,7 @@ export class ProcessTable implements DomainProcesses {
   onTaken: (vcpu: Vcpu) => void = () => {};
   private readonly post: (message: ToMain) => void;
   private readonly log: Log;
+  private readonly clock: Clock;
   private readonly processes = new Map<number, Process>();
   private readonly byDomain = new WeakMap<Domain, readonly Process[]>();
   /** The number that Linux has for each pCPU. */
@@ -139,9 +140,10 @@ export class ProcessTable implements DomainProcesses {
   private prepareAt: number | undefined;
   private nextId = 1;
 
-  constructor(post: (message: ToMain) => void, log: Log, signal = signalProcess) {
+  constructor(post: (message: ToMain) => void, log: Log, clock: Clock, signal = signalProcess) {
     this.post = post;
     this.log = log;
+    this.clock = clock;
     this.signal = signal;
   }
 
@@ -152,7 +154,7 @@ export class ProcessTable implements DomainProcesses {
       this.shell ??= this.startShell();
     } catch (error) {
       this.refused('a shell for the next domain', error);
-      this.prepareAt = monotonicNow() + SHELL_RETRY_NS;
+      this.prepareAt = this.clock.now() + SHELL_RETRY_NS;
     }
   }
   /** The host has no descriptors left, or no memory; whoever needed them goes without. */
@@ -241,7 +243,7 @@ export class ProcessTable implements DomainProcesses {
     const pairs = socketPairs(siblings.length);
     const { process, socket } = this.shell;
     this.shell = undefined;
-    this.prepareAt = monotonicNow() + SHELL_DELAY_NS;
+    this.prepareAt = this.clock.now() + SHELL_DELAY_NS;
     this.belongs(process, domain);
     process.vcpus = numbersOf(domain.vcpus);
     this.boot(domain, 0, socket);
@@ -303,7 +305,7 @@ export class ProcessTable implements DomainProcesses {
       this.signal(process.pidfd, signals.SIGKILL);
       return 0;
     }
-    process.heldUntil = monotonicNow() + stopMs * 1e6;
+    process.heldUntil = this.clock.now() + stopMs * 1e6;
     this.held = [...this.held.filter(one => one !== process), process];
     this.signal(process.pidfd, signals.SIGSTOP);
     return 0;
@@ -402,7 +404,7 @@ export class ProcessTable implements DomainProcesses {
     else if (message.op === 'exited') this.ended(process, message);
     else if (message.op === 'fit') this.unfit = undefined;
     else if (message.op === 'said') this.said(process, message.line);
-    else if (process.domain) this.comeback(process.domain, process.program).serves(monotonicNow());
+    else if (process.domain) this.comeback(process.domain, process.program).serves(this.clock.now());
   }
   /** untrusted: of a process that may have become a domain's; its length, and how many there are, have been bounded. */
   private said({ domain, pid }: Process, line: string): void {
@@ -447,7 +449,7 @@ export class ProcessTable implements DomainProcesses {
   private noShell(): void {
     closeFd(this.shell!.socket);
     this.shell = undefined;
-    this.prepareAt = monotonicNow() + SHELL_RETRY_NS;
+    this.prepareAt = this.clock.now() + SHELL_RETRY_NS;
   }
   /** One that was no domain's has ended. */
   private unused(process: Process, how: string): void {
@@ -484,7 +486,7 @@ export class ProcessTable implements DomainProcesses {
       this.onExit(domain, end);
       return;
     }
-    const now = monotonicNow();
+    const now = this.clock.now();
     const delay = comeback.ended(now, end.signal === 'SIGKILL');
     const { failures } = comeback;
     if (delay === 0) this.log.warn(`${who}, has ended: ${how}; another one takes its place`);
@@ -505,7 +507,7 @@ export class ProcessTable implements DomainProcesses {
       pairs = socketPairs(vcpus.length);
     } catch (error) {
       this.refused(`nothing takes the place of ${program} yet`, error);
-      this.vacancies.push({ ...vacancy, at: monotonicNow() + SHELL_RETRY_NS });
+      this.vacancies.push({ ...vacancy, at: this.clock.now() + SHELL_RETRY_NS });
       return;
     }
     const far = pairs.map(([, theirs]) => theirs);
@@ -564,7 +566,7 @@ export class ProcessTable implements DomainProcesses {
     this.belongs(heir.process, domain);
     this.occupy(domain, process.vcpus, heir.sockets);
     this.log.info(`${process.program}, process ${process.pid}, has handed over to process ${heir.process.pid}`);
-    this.comeback(domain, process.program).serves(monotonicNow());
+    this.comeback(domain, process.program).serves(this.clock.now());
     this.retired.add(process);
     // It sleeps in this very call, of which nothing may come back: its words are another one's now.
     this.end(process);

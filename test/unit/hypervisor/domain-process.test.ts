@@ -1,5 +1,6 @@
 // The process of xenstored, which may be replaced, as the core thread has it: what is started, what it is sent, and
 // when the host gives up. The sockets are real; the main thread is only what it would have been told.
+import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
@@ -34,7 +35,7 @@ import {
 import { MAX_ENDS } from '../../../hypervisor/comeback.ts';
 import { DOM0_VCPUS, ProcessTable } from '../../../hypervisor/domain-process.ts';
 import type { ToCore, ToMain } from '../../../hypervisor/process-messages.ts';
-import { CoreRig, DEFERRED, LineLog } from '../../support/core-rig.ts';
+import { CoreRig, DEFERRED, LineLog, StoppedClock } from '../../support/core-rig.ts';
 
 type Spawn = Extract<ToMain, { op: 'spawn' }>;
 const XENSTORED = 1;
@@ -65,8 +66,10 @@ beforeEach(() => {
     ids.set(pidfd, message.id);
     born.push({ op: 'spawned', id: message.id, pid: 0, pidfd });
   };
-  table = new ProcessTable(spawn, log, (pidfd, signal) => signalled.push({ id: ids.get(pidfd)!, signal }));
-  rig = new CoreRig({ processes: table, dom0Vcpus: DOM0_VCPUS });
+  const clock = new StoppedClock();
+  const signal = (pidfd: number, signal: number) => signalled.push({ id: ids.get(pidfd)!, signal });
+  table = new ProcessTable(spawn, log, clock, signal);
+  rig = new CoreRig({ processes: table, dom0Vcpus: DOM0_VCPUS, clock });
   table.onVacated = vcpu => rig.hypervisor.vacated(vcpu);
   table.onTaken = vcpu => rig.hypervisor.taken(vcpu);
   table.onExit = (domain, end) => exits.push(`dom${domain.domid}: ${end.crash ?? end.signal ?? end.code}`);
@@ -102,6 +105,9 @@ const op = (cmd: number, vcpu = XENSTORED) => {
   rig.dom0.vcpuId = vcpu;
   return rig.dom0.trap(__HYPERVISOR_xenolith_op, cmd);
 };
+
+/** In ns, without the threads that collect garbage. */
+const usedByThisThread = (): number => Number(readFileSync('/proc/thread-self/schedstat', 'latin1').split(' ')[0]);
 
 describe('xenstored that ends', () => {
   beforeEach(() => serves(xenstored()[0]!));
@@ -378,8 +384,8 @@ describe('the process of a domain', () => {
     /** This thread computes; how much of that each vCPU has. */
     const computed = (): number[] => {
       const before = times();
-      const until = process.cpuUsage().user + 20_000;
-      while (process.cpuUsage().user < until);
+      const until = usedByThisThread() + 20e6;
+      while (usedByThisThread() < until);
       return times().map((ns, i) => ns - before[i]!);
     };
     rig.hypervisor.life.bringUp(second!);
