@@ -18,7 +18,8 @@ export function fsck(option: '-n' | '-a', path: string): string {
     .split('\n')
     .filter(line => line !== '' && !DIRTY.test(line) && !/^(fsck\.fat|\/|.*\.img:|Leaving|Performing)/.test(line))
     .map(line => line.trim().replace(/\d+/g, 'N'));
-  return [...new Set(lines)].join('\n') || `status ${status}`;
+  if (lines.length === 0 && !/^ *Dirty bit is set/m.test(stdout)) return `status ${status}`;
+  return [...new Set(lines)].join('\n');
 }
 export function count(complaints: Map<string, number>, seen: string): void {
   for (const line of seen.split('\n')) complaints.set(line, (complaints.get(line) ?? 0) + 1);
