@@ -241,6 +241,8 @@ export class FrontendDevice {
   #wasConnected = false;
   #retries = 0;
   #resets = 0;
+  /** It has been waited for long enough. */
+  #impatient = false;
   /** We close the connection, for the backend to begin anew. */
   #resetting = false;
   #failure: XenError | undefined;
@@ -351,14 +353,20 @@ export class FrontendDevice {
     if (this.#patience.answered) this.healthy();
     if (patience === 'patient') return;
     if (patience === 'uneasy') this.#log.warn(`${this.label}: the backend does not answer`);
-    else if (this.#resetting || this.#resets >= MAX_RESETS) {
-      this.fail(new XenError('ETIMEDOUT', `${this.label}: the backend does not answer`));
-    } else {
-      this.#log.warn(`${this.label}: the backend does not answer: connecting anew`);
-      this.#resets++;
-      this.#resetting = true;
+    else {
+      this.#impatient = true;
       this.poke();
     }
+  }
+  /** A backend that has lost what it serves from, and says so, is waited for as long as it does. */
+  *#losePatience(): Routine<void> {
+    this.#impatient = false;
+    if ((yield* this.backendKey('reconnecting')) === '1') return;
+    if (this.#resetting || this.#resets >= MAX_RESETS)
+      throw new XenError('ETIMEDOUT', `${this.label}: the backend does not answer`);
+    this.#log.warn(`${this.label}: the backend does not answer: connecting anew`);
+    this.#resets++;
+    this.#resetting = true;
   }
 
   /** Close the device for good. */
@@ -395,6 +403,7 @@ export class FrontendDevice {
     if (this.#failure && !this.#leaving) throw this.#failure;
     if (this.#leaving) return yield* this.#leave();
     const backend = yield* this.#backendState();
+    if (this.#impatient) yield* this.#losePatience();
     if (this.#resetting && this.#state === XenbusState.Connected) return yield* this.#close();
     yield* this.#answer(backend);
   }

@@ -79,6 +79,9 @@ class VbdDevice implements BackendInstance {
   #connection: VbdConnection | undefined;
   #planted: readonly Planted[] = [];
   #isSlow = false;
+  /** Its server cannot be reached; and what the frontend has been told. */
+  #isAway = false;
+  #saidAway = false;
   #openedAs: readonly unknown[] = [];
   #info = 0;
 
@@ -109,6 +112,7 @@ class VbdDevice implements BackendInstance {
     const isOpen = (this.#image?.fd ?? 0) < 0 && wanted.every((value, i) => value === this.#openedAs[i]);
     if (!isOpen) {
       await this.#close();
+      this.#isAway = false;
       this.#image = await this.#open(...wanted);
       this.#openedAs = wanted;
     }
@@ -132,6 +136,7 @@ class VbdDevice implements BackendInstance {
             'discard-secure': 0,
           }
         : { 'feature-discard': 0 }),
+      ...(image.fd < 0 ? this.#sayAway() : {}),
       // Xen: what the hotplug script of a block device would write when it is done.
       'hotplug-status': 'connected',
       'physical-device-path': image.path,
@@ -178,9 +183,16 @@ class VbdDevice implements BackendInstance {
     this.#device.reconsider();
   }
 
+  /** Its worker has lost its server, or has it again. */
+  wasAway(away: boolean): void {
+    this.#isAway = away;
+    this.#device.reconsider();
+  }
+
   async reconsider(): Promise<Keys | undefined> {
     const image = this.#image;
-    if (image === undefined || image.fd < 0) return undefined;
+    if (image === undefined) return undefined;
+    if (image.fd < 0) return this.#isAway === this.#saidAway ? undefined : this.#sayAway();
     if (this.#isSlow) await this.#move(image);
     return this.#resize(this.#image ?? image);
   }
@@ -200,6 +212,12 @@ class VbdDevice implements BackendInstance {
     this.#image = { ...image, thread };
     await thread.call({ op: 'connect', connection });
     this.#log.info(`${label}: its image is slow: it has another thread than those that are not`);
+  }
+
+  /** Ours: a frontend that sees this waits for as long as it takes. */
+  #sayAway(): Keys {
+    this.#saidAway = this.#isAway;
+    return { reconnecting: this.#isAway ? 1 : 0 };
   }
 
   async #resize(image: OpenImage): Promise<Keys | undefined> {
@@ -379,6 +397,7 @@ export function createBlkback(options: {
     const device = backend.devices().find(d => d.path === news.key);
     if (news.op === 'injected') device?.injected(news.injected);
     else if (news.op === 'slow') instances.get(news.key)?.wasSlow();
+    else if (news.op === 'away') instances.get(news.key)?.wasAway(news.away);
     else {
       instances.get(news.key)?.lost();
       device?.fail(new XenError(news.code, news.message));

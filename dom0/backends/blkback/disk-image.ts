@@ -36,9 +36,15 @@ export interface DiskImage {
   discard(at: number, length: number): void;
 }
 
+/** What an image that answers later looks at. */
+export type AskedOf = Pick<
+  BlkbackRequest,
+  'operation' | 'sector' | 'sectors' | 'nr_segments' | 'grefs' | 'offsets' | 'lengths'
+>;
+
 /** A request that is answered later: nothing of it changes until it is. */
 export interface Deferred {
-  readonly request: BlkbackRequest;
+  readonly request: AskedOf;
   /** Where each of its segments is mapped. */
   readonly mapped: readonly (GrantMapping | undefined)[];
   /** Its answer, a BLKIF_RSP_: once. */

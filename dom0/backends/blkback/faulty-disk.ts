@@ -1,33 +1,17 @@
 // An image with faults, and the requests that it is told of. It takes the place of the plain one while a plan has a
 // fault for the disk, and is made of it: what no fault befalls is done by the plain one.
-import {
-  BLKIF_OP_DISCARD,
-  BLKIF_OP_FLUSH_DISKCACHE,
-  BLKIF_OP_READ,
-  BLKIF_OP_WRITE,
-  BLKIF_RSP_OKAY,
-  type Clock,
-  type Fault,
-  type Trigger,
-  XenError,
-} from '#pvbus';
+import { BLKIF_OP_WRITE, BLKIF_RSP_OKAY, type Clock, type Fault, type Trigger, XenError } from '#pvbus';
 import type { DeviceFaults } from '../../faults/device-faults.ts';
+import { diskFault } from './disk-fault.ts';
 import { type DiskImage, type FileCalls, Later, SYSTEM_CALLS } from './disk-image.ts';
 import { BlkbackRequest, type DiskLimits, SECTOR_SIZE } from './request.ts';
 import { WriteCache } from './write-cache.ts';
 
-const OP_NAMES: Readonly<Record<number, string>> = {
-  [BLKIF_OP_READ]: 'read',
-  [BLKIF_OP_WRITE]: 'write',
-  [BLKIF_OP_FLUSH_DISKCACHE]: 'flush',
-  [BLKIF_OP_DISCARD]: 'discard',
-};
-
 /** A request that the image hears of before its bytes. */
 class AnnouncedRequest extends BlkbackRequest {
-  readonly #begin: (op: string, sector: number, sectors: number) => void;
+  readonly #begin: (operation: number, sector: number, sectors: number) => void;
 
-  constructor(limits: DiskLimits, begin: (op: string, sector: number, sectors: number) => void) {
+  constructor(limits: DiskLimits, begin: (operation: number, sector: number, sectors: number) => void) {
     super(limits);
     this.#begin = begin;
   }
@@ -44,7 +28,7 @@ class AnnouncedRequest extends BlkbackRequest {
     return status;
   }
   #announce(): void {
-    this.#begin(OP_NAMES[this.operation] ?? '', this.sector, this.sectors);
+    this.#begin(this.operation, this.sector, this.sectors);
   }
 }
 
@@ -78,12 +62,16 @@ export class FaultyDisk implements DiskImage {
   }
 
   newRequest(limits: DiskLimits): BlkbackRequest {
-    return new AnnouncedRequest(limits, (op, sector, sectors) => this.announce(op, sector, sectors));
+    return new AnnouncedRequest(limits, (...asked) => this.announce(...asked));
   }
 
   /** The plain image has everything from now on. */
   end(): void {
     this.#cache.writeThrough();
+  }
+  /** As a disk that is taken off in order. */
+  gone(): void {
+    this.end();
   }
   /** The faults are others now: a request that one of those that are gone has put off waits no more. */
   reconsider(): void {
@@ -92,8 +80,8 @@ export class FaultyDisk implements DiskImage {
     this.#untilNs = 0;
   }
 
-  /** A request is about to be done; `op` as faults name it. */
-  announce(op: string, sector: number, sectors: number): void {
+  /** A request is about to be done. */
+  announce(operation: number, sector: number, sectors: number): void {
     this.#done = 0;
     this.#length = sectors * SECTOR_SIZE;
     if (this.#putOff) {
@@ -101,13 +89,10 @@ export class FaultyDisk implements DiskImage {
       return; // as it was decided
     }
     const { faults, clock } = this.#parts;
-    const touches = (fault: Fault): boolean => {
-      const { sectors: range } = fault;
-      return range === undefined || (sectors > 0 && sector <= range[1] && sector + sectors > range[0]);
-    };
-    this.#hit = faults.befalls('disk', op, fault => fault.cache === undefined && touches(fault));
-    this.#cached =
-      op === 'write' && faults.befalls('disk', op, fault => fault.cache === true && touches(fault)) !== undefined;
+    const befalls = (matches: (fault: Fault) => boolean): Trigger | undefined =>
+      diskFault(faults, operation, sector, sectors, matches);
+    this.#hit = befalls(fault => fault.cache === undefined);
+    this.#cached = operation === BLKIF_OP_WRITE && befalls(fault => fault.cache === true) !== undefined;
     const { delay, stall, stop, kill } = this.#hit?.fault ?? {};
     this.#untilNs = 0;
     if (delay !== undefined || stop !== undefined) this.#untilNs = clock.now() + (delay ?? stop ?? 0) * 1e6;

@@ -1,14 +1,10 @@
 // Every vbd of a backend thread has its turn. Nothing in it waits.
 import { type Injected, type Planted, XenError } from '#pvbus';
-import { DeviceFaults } from '../../faults/device-faults.ts';
-import { FaultyGrants } from '../../faults/faulty-grants.ts';
-import { FaultyNotifier } from '../../faults/faulty-notifier.ts';
-import { LateWork } from '../../faults/late-work.ts';
 import type { BackendContext, BackendWorker } from '../backend-thread.ts';
 import type { VbdConnection } from './connection.ts';
 import { type DiskImage, type FileCalls, Later, RawFile } from './disk-image.ts';
-import { FaultyDisk } from './faulty-disk.ts';
-import { Vbd, type VbdParts, vbdParts } from './vbd.ts';
+import { Vbd, type VbdParts } from './vbd.ts';
+import { VbdFaults } from './vbd-faults.ts';
 
 export type BlkbackMessage =
   | { readonly op: 'connect'; readonly connection: VbdConnection }
@@ -32,6 +28,8 @@ export type BlkbackEvent =
   | VbdFailure
   /** It has kept everybody else waiting: it had better have another thread. */
   | { readonly op: 'slow'; readonly key: string }
+  /** The server of its disk cannot be reached, or can again. */
+  | { readonly op: 'away'; readonly key: string; readonly away: boolean }
   | { readonly op: 'injected'; readonly key: string; readonly injected: Injected };
 
 /** A turn that takes so long has waited for a file: page cache has a turn's worth in a millisecond. */
@@ -48,13 +46,11 @@ export class BlkbackWorker implements BackendWorker {
   readonly #vbds = new Map<string, Vbd>();
   /** The same, in an order that turns can be taken in. */
   #order: Vbd[] = [];
-  readonly #faults = new Map<string, DeviceFaults>();
-  /** Of vbds that are connected. */
-  readonly #faultyDisks = new Map<string, FaultyDisk>();
-  readonly #late = new LateWork();
+  readonly #faults: VbdFaults;
 
   constructor(context: BackendContext, openImage: OpenImage = (c, calls) => new RawFile(c.fd, c.sizeBytes, calls)) {
     this.#context = context;
+    this.#faults = new VbdFaults(context);
     this.#openImage = openImage;
   }
 
@@ -77,7 +73,7 @@ export class BlkbackWorker implements BackendWorker {
 
   step(): 'progress' | 'idle' {
     const vbds = this.#order;
-    let progress = this.#late.length > 0 && this.#late.step(this.#context.clock.now());
+    let progress = this.#faults.step();
     for (let i = 0; i < vbds.length; i++) {
       const vbd = vbds[i]!;
       if (!vbd.pending) continue;
@@ -92,7 +88,7 @@ export class BlkbackWorker implements BackendWorker {
       }
       if (this.#context.clock.now() - began > SLOW_TURN_NS) this.#wasSlow(vbd);
     }
-    if (this.#faults.size > 0) for (const faults of this.#faults.values()) faults.flush();
+    this.#faults.flush();
     return progress ? 'progress' : 'idle';
   }
 
@@ -103,11 +99,11 @@ export class BlkbackWorker implements BackendWorker {
 
   /** Of what was put off. */
   deadline(): number | undefined {
-    return this.#late.deadline;
+    return this.#faults.late.deadline;
   }
   #putOff(vbd: Vbd, atNs: number): void {
     if (atNs === Number.POSITIVE_INFINITY) return; // until something changes
-    this.#late.add(atNs, () => {
+    this.#faults.late.add(atNs, () => {
       vbd.pending = true;
     });
   }
@@ -126,65 +122,27 @@ export class BlkbackWorker implements BackendWorker {
     this.#vbds.delete(key);
     this.#order = [...this.#vbds.values()];
     vbd.close(finish);
-    this.#endFaults(key);
+    this.#faults.gone(key);
   }
 
   #resize(key: string, sizeBytes: number): void {
     const vbd = this.#vbds.get(key);
     if (!vbd) return;
     vbd.connection = { ...vbd.connection, sizeBytes };
-    this.#endFaults(key);
     vbd.use(this.#parts(vbd.connection));
   }
 
-  /** What the vbd works with: the plain parts, or others in their place while faults are planted. */
   #parts(connection: VbdConnection): VbdParts {
-    const { vcpu, clock } = this.#context;
-    const image = this.#openImage(connection);
-    const plain = vbdParts(vcpu, image);
-    const faults = this.#faults.get(connection.key);
-    if (faults === undefined) return plain;
-    const late = this.#late;
-    const notifier = new FaultyNotifier(plain.notifier, { faults, late, clock });
-    const disk = new FaultyDisk({
-      ...{ plain: image, faults, clock },
-      by: calls => this.#openImage(connection, calls),
-    });
-    this.#faultyDisks.set(connection.key, disk);
-    return {
-      image: disk,
-      grants: new FaultyGrants(plain.grants, faults),
-      notifier,
-      newRequest: limits => disk.newRequest(limits),
-      onEvent: heard => notifier.hears(heard),
-    };
+    const by = (calls?: FileCalls): DiskImage => this.#openImage(connection, calls);
+    return this.#faults.partsOf(connection.key, by(), by);
   }
 
   #plant(key: string, label: string, planted: readonly Planted[]): void {
     const vbd = this.#vbds.get(key);
-    const known = this.#faults.get(key);
-    known?.flush();
-    if (known !== undefined && planted.length > 0) {
-      known.plant(planted);
-      this.#faultyDisks.get(key)?.reconsider();
-      if (vbd) vbd.pending = true;
-      return;
-    }
-    this.#faults.delete(key);
-    this.#endFaults(key);
-    if (planted.length > 0) {
-      const { clock, tell } = this.#context;
-      const faults = new DeviceFaults(label, clock, injected =>
-        tell({ op: 'injected', key, injected } satisfies BlkbackEvent),
-      );
-      faults.plant(planted);
-      this.#faults.set(key, faults);
-    }
-    vbd?.use(this.#parts(vbd.connection));
-  }
-  #endFaults(key: string): void {
-    this.#faultyDisks.get(key)?.end();
-    this.#faultyDisks.delete(key);
+    const same = this.#faults.plant(key, label, planted);
+    if (vbd === undefined) return;
+    if (same) vbd.pending = true;
+    else vbd.use(this.#parts(vbd.connection));
   }
 
   /** The frontend broke its ring: it is served no more, everybody else is. */

@@ -46,6 +46,8 @@ export interface SessionOptions {
   /** The export is there for the first time, or it is not to be had within `openMs`. */
   readonly onOpen: (result: NbdExport | XenError) => void;
   readonly openMs: number;
+  /** It has lost its server, or has it again. */
+  readonly onAway: (away: boolean) => void;
   /** It can never go on: the server has another disk now. */
   readonly onBroken: (error: XenError) => void;
 }
@@ -288,7 +290,10 @@ export class NbdSession {
       onOpen(found);
       return;
     }
-    if (this.#losses > 0) log.info(`${label}: the server is back`);
+    if (this.#losses > 0) {
+      log.info(`${label}: the server is back`);
+      this.#options.onAway(false);
+    }
     this.#state = 'restoring';
     this.#restoring = this.#unflushed.entries();
     this.#restoreNext();
@@ -354,6 +359,7 @@ export class NbdSession {
     }
     if (this.#export !== undefined) {
       const n = ++this.#losses;
+      if (n === 1) this.#options.onAway(true);
       const worth = why !== this.#lastWhy || n <= LOGGED_LOSSES || (n & (n - 1)) === 0;
       if (worth) log.warn(`${label}: the server is lost: ${why}`);
       this.#lastWhy = why;

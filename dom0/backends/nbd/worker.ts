@@ -1,9 +1,10 @@
 // Every vbd whose disk an NBD server has, in a thread with an event loop: the rings are blkback's, the disks are far away.
-import { type NbdTarget, XenError } from '#pvbus';
+import { type NbdTarget, type Planted, XenError } from '#pvbus';
 import type { BackendContext, BackendWorker } from '../backend-thread.ts';
 import type { VbdConnection } from '../blkback/connection.ts';
 import { SECTOR_SIZE } from '../blkback/request.ts';
-import { Vbd, vbdParts } from '../blkback/vbd.ts';
+import { Vbd, type VbdParts } from '../blkback/vbd.ts';
+import { VbdFaults } from '../blkback/vbd-faults.ts';
 import type { BlkbackEvent, BlkbackMessage } from '../blkback/worker.ts';
 import { NbdDisk } from './nbd-disk.ts';
 import type { NbdExport } from './negotiation.ts';
@@ -37,10 +38,12 @@ export class NbdWorker implements BackendWorker {
   readonly #context: BackendContext;
   readonly #connectTo: Connect;
   readonly #devices = new Map<string, Device>();
+  readonly #faults: VbdFaults;
 
   constructor(context: BackendContext, connectTo: Connect) {
     this.#context = context;
     this.#connectTo = connectTo;
+    this.#faults = new VbdFaults(context);
   }
 
   /** `message` is an NbdMessage of dom0's own main thread. */
@@ -58,9 +61,7 @@ export class NbdWorker implements BackendWorker {
       case 'resize':
         return undefined; // a server's disk has the size that it had when it was opened
       case 'faults':
-        if (m.planted.length > 0)
-          this.#context.log.warn(`${m.label}: no faults are injected into a disk over NBD; nbdkit's filters do that`);
-        return undefined;
+        return this.#plant(m.key, m.label, m.planted);
       case 'stats':
         return Object.fromEntries(
           [...this.#devices].flatMap(([key, { vbd }]) => (vbd === undefined ? [] : [[key, { ...vbd.stats }]])),
@@ -69,7 +70,7 @@ export class NbdWorker implements BackendWorker {
   }
 
   step(): 'progress' | 'idle' {
-    let progress = false;
+    let progress = this.#faults.step();
     for (const device of this.#devices.values()) {
       const { vbd, session, leaving } = device;
       session.tick();
@@ -83,6 +84,7 @@ export class NbdWorker implements BackendWorker {
       progress = true;
       this.#turn(device, vbd);
     }
+    this.#faults.flush();
     return progress ? 'progress' : 'idle';
   }
   #turn({ key, session }: Device, vbd: Vbd): void {
@@ -99,7 +101,7 @@ export class NbdWorker implements BackendWorker {
   }
 
   deadline(): number | undefined {
-    let first: number | undefined;
+    let first = this.#faults.late.deadline;
     for (const { session, leaving } of this.#devices.values()) {
       for (const at of [session.deadline, leaving?.untilNs])
         if (at !== undefined && (first === undefined || at < first)) first = at;
@@ -119,6 +121,7 @@ export class NbdWorker implements BackendWorker {
             reject(result);
           } else resolve(result);
         },
+        onAway: away => this.#tell({ op: 'away', key, away }),
         onBroken: ({ code, message }) => this.#tell({ op: 'failed', key, code, message }),
       });
       this.#devices.set(key, { key, session, vbd: undefined, leaving: undefined });
@@ -143,9 +146,19 @@ export class NbdWorker implements BackendWorker {
     if (device === undefined) throw new XenError('ENODEV', `${connection.label}: its disk is not open`);
     this.#part(device);
     const { vcpu, log, clock, wake } = this.#context;
-    const disk = new NbdDisk(device.session, connection.sizeBytes - (connection.sizeBytes % SECTOR_SIZE), wake);
-    device.vbd = new Vbd(vcpu, log, clock, connection, vbdParts(vcpu, disk));
+    device.vbd = new Vbd(vcpu, log, clock, connection, this.#parts(device, connection));
     wake();
+  }
+  #parts({ session }: Device, { key, sizeBytes }: VbdConnection): VbdParts {
+    return this.#faults.partsOf(key, new NbdDisk(session, sizeBytes - (sizeBytes % SECTOR_SIZE), this.#context.wake));
+  }
+
+  #plant(key: string, label: string, planted: readonly Planted[]): void {
+    const device = this.#devices.get(key);
+    const vbd = device?.vbd;
+    const same = this.#faults.plant(key, label, planted);
+    if (device !== undefined && vbd !== undefined && !same) vbd.use(this.#parts(device, vbd.connection));
+    this.#context.wake();
   }
 
   #disconnect(key: string): Promise<void> | undefined {
@@ -170,6 +183,7 @@ export class NbdWorker implements BackendWorker {
     device.leaving?.done();
     device.leaving = undefined;
     if (vbd === undefined) return;
+    this.#faults.gone(device.key);
     // order: the session's stream is to have no page of the frontend any more when they are unmapped.
     session.abandon();
     vbd.close(false);

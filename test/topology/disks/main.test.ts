@@ -1,5 +1,5 @@
 // Disks that are no raw files: images of QEMU's formats, what an NBD server has; and servers that die.
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -91,7 +91,9 @@ describe.skipIf(noQemu !== '')(`an image of QEMU's ${noQemu}`, () => {
     // The guest's program does not stop: its domain does.
     await on('destroy', 'web');
     await eventually('its qemu-nbd has ended', () => qemuNbds().length === 0);
-    qemuImg('check', '-q', '-f', 'qcow2', 'killed.qcow2');
+    // 3: clusters that nothing refers to, which a QEMU that is killed between two writes of its own leaves behind. 2: damage.
+    const check = spawnSync('qemu-img', ['check', '-q', '-f', 'qcow2', 'killed.qcow2'], { cwd: dir, encoding: 'utf8' });
+    expect([0, 3], check.stderr).toContain(check.status);
     expect(readdirSync(host.rig.runDir).filter(name => name.startsWith('nbd-'))).toEqual([]);
     await host.create(host.config('web', '', { ramdisk: GUEST }));
     await host.up('web');

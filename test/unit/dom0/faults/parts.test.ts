@@ -1,6 +1,16 @@
 // The parts with faults that take the place of plain ones, each over a plain one of its kind.
 import { describe, expect, it } from 'vitest';
-import { type Clock, checkPlan, type EvtchnPort, type Injected, type Planted, port } from '#pvbus';
+import {
+  BLKIF_OP_FLUSH_DISKCACHE,
+  BLKIF_OP_READ,
+  BLKIF_OP_WRITE,
+  type Clock,
+  checkPlan,
+  type EvtchnPort,
+  type Injected,
+  type Planted,
+  port,
+} from '#pvbus';
 import type { DiskImage } from '../../../../dom0/backends/blkback/disk-image.ts';
 import { Later } from '../../../../dom0/backends/blkback/disk-image.ts';
 import { FaultyDisk } from '../../../../dom0/backends/blkback/faulty-disk.ts';
@@ -53,6 +63,7 @@ class ByteDisk implements DiskImage {
   }
 }
 
+const OPERATIONS = { read: BLKIF_OP_READ, write: BLKIF_OP_WRITE, flush: BLKIF_OP_FLUSH_DISKCACHE };
 /** A disk with these faults, and requests as the vbd makes them. */
 function faultyDisk(...faults: object[]) {
   const parts = rig(...faults);
@@ -63,7 +74,8 @@ function faultyDisk(...faults: object[]) {
     return plain;
   };
   const disk = new FaultyDisk({ plain, by, faults: parts.device, clock: parts.clock });
-  const begin = (op: string, sector: number, sectors: number): void => disk.announce(op, sector, sectors);
+  const begin = (op: keyof typeof OPERATIONS, sector: number, sectors: number): void =>
+    disk.announce(OPERATIONS[op], sector, sectors);
   const write = (sector: number, bytes: Uint8Array): void => {
     begin('write', sector, bytes.length / SECTOR);
     disk.write(bytes, 0, bytes.length, sector * SECTOR);

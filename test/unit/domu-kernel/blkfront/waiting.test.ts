@@ -163,6 +163,25 @@ describe('a call that waits for its disk', () => {
     expect(() => guest.disk.flush()).toThrow(expect.objectContaining({ code: 'EIO' }));
   });
 
+  it('a backend that says that it has lost its server is waited for, until it has one again or says no more', async () => {
+    const { guest, backend } = await WaitingGuest.withDisk();
+    guest.store.write(`${guest.backend}/reconnecting`, 1);
+    let seconds = 0;
+    guest.meanwhile = () => {
+      seconds++;
+      guest.second();
+      if (seconds === 1000) backend.serve();
+    };
+    guest.disk.read(0, new Uint8Array(512));
+    expect(seconds).toBe(1000);
+    expect(guest.disk.worker.stats).toMatchObject({ replayed: 0, errors: 0 });
+
+    guest.store.write(`${guest.backend}/reconnecting`, 0);
+    seconds = 1000;
+    expect(() => guest.disk.read(0, new Uint8Array(512))).toThrow(expect.objectContaining({ code: 'EIO' }));
+    expect(seconds).toBeLessThan(1130);
+  });
+
   it('a backend that is slow but answers is waited for, however long it all takes', async () => {
     const { guest, backend } = await WaitingGuest.withDisk();
     guest.meanwhile = () => {
