@@ -10,7 +10,7 @@ import {
   __HYPERVISOR_sysctl,
   __HYPERVISOR_vcpu_op,
   __HYPERVISOR_xenolith_op,
-  type Arena,
+  Arena,
   domid as asDomid,
   type Clock,
   type ControlMessage,
@@ -178,8 +178,17 @@ export class QueueLink implements VcpuLink {
     const next = this.sent[this.taken];
     if (next === undefined) return undefined;
     this.taken++;
-    return { kind: next.kind, a: next.a, b: next.b, fd: next.arena === undefined ? -1 : dupFd(next.arena.fd) };
+    return { kind: next.kind, a: next.a, b: next.b, fd: next.arena === undefined ? -1 : fileOf(next.arena) };
   }
+}
+
+/** As a socket keeps it for who has not looked yet: what was released meanwhile is memory without another end. */
+function fileOf(arena: Arena): number {
+  if (arena.fd >= 0) return dupFd(arena.fd);
+  const blank = Arena.createUnseen('released', arena.size);
+  const fd = dupFd(blank.fd);
+  blank.release();
+  return fd;
 }
 
 type Fields = { readonly [field: string]: number | Fields | readonly number[] };
