@@ -395,17 +395,27 @@ export const sendBytes = (fd: number, address: number, bytes: number): number =>
 // ---- network interfaces ----
 
 const TUNSETIFF = 0x400454ca;
+const TUNSETOFFLOAD = 0x400454d0;
 const IFF_TAP = 2;
 const IFF_NO_PI = 0x1000;
+const IFF_VNET_HDR = 0x4000;
+const TUN_F_CSUM = 1;
+const TUN_F_TSO4 = 2;
+const TUN_F_TSO6 = 4;
 /** IFNAMSIZ: a name and its NUL must fit. */
 const IF_NAME = 16;
-/** Have a fresh /dev/net/tun be the TAP interface of that name, which is made where there is none. Throws SystemCallError. */
-export function attachTap(fd: number, name: string): void {
+/**
+ * Have a fresh /dev/net/tun be the TAP interface of that name, which is made where there is none. `offloads`: each frame has
+ * a struct virtio_net_hdr before it, and Linux may leave checksums blank and TCP packets uncut. Throws SystemCallError.
+ */
+export function attachTap(fd: number, name: string, offloads = false): void {
   const bytes = Buffer.from(name);
   if (bytes.length >= IF_NAME) throw new SystemCallError(`an interface called ${name}`, koffi.os.errno.ENAMETOOLONG!);
   for (let i = 0; i < 40; i++) scratchView.setUint8(i, bytes[i] ?? 0);
-  scratchView.setUint16(IF_NAME, IFF_TAP | IFF_NO_PI, true);
+  scratchView.setUint16(IF_NAME, IFF_TAP | IFF_NO_PI | (offloads ? IFF_VNET_HDR : 0), true);
   check(`ioctl(TUNSETIFF) of ${name}`, f.ioctl(fd, TUNSETIFF, scratch));
+  if (!offloads) return;
+  check(`ioctl(TUNSETOFFLOAD) of ${name}`, f.ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6));
 }
 /** read(2) to mapped memory, of a descriptor that does not wait: bytes, or -errno. */
 export const readBytes = (fd: number, address: number, bytes: number): number => orErrno(f.read(fd, address, bytes));

@@ -4,12 +4,21 @@ import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { NetConnection, NetListener } from '../../domu-kernel/guest-api/tcp.ts';
+import type { NetInterface } from '../../domu-kernel/net/interface.ts';
 import { IpAddress } from '../../domu-kernel/net/ip-address.ts';
-import type { TapLink } from '../support/tap.ts';
 import { fillStream } from '../support/tcp-stream.ts';
 
 export const FAULTS = { loss: 0.05, duplicate: 0.05, reorder: 0.05, delayNs: 0, lateNs: 5e6 };
 const PORT = 9001;
+
+/** Linux's stack in a namespace, and ours. */
+export interface TwoStacks {
+  readonly net: NetInterface;
+  readonly linux: string;
+  readonly ours: string;
+  /** The command line that runs a program where Linux's is. */
+  inside(...command: string[]): [string, string[]];
+}
 
 export class LinuxPeer {
   private readonly child: ChildProcessByStdio<Writable, Readable, null>;
@@ -19,7 +28,7 @@ export class LinuxPeer {
     this.child = child;
     this.lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   }
-  static async start(tap: TapLink): Promise<LinuxPeer> {
+  static async start(tap: TwoStacks): Promise<LinuxPeer> {
     const script = fileURLToPath(new URL('peer.ts', import.meta.url));
     const [command, args] = tap.inside(process.execPath, '--import', import.meta.resolve('tsx'), script);
     const peer = new LinuxPeer(spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] }));
@@ -72,7 +81,7 @@ async function exchange(
 
 /** What went wrong, one line each; half of them are opened by Linux. */
 export async function transfers(
-  tap: TapLink,
+  tap: TwoStacks,
   peer: LinuxPeer,
   count: number,
   random: () => number,

@@ -4,7 +4,7 @@ import { domid, type Vcpu, XEN_DOMCTL_destroydomain, XenbusState } from '#pvbus'
 import type { Backend } from '../../dom0/backends/backend-device.ts';
 import { createNetback } from '../../dom0/backends/netback/device.ts';
 import type { NetbackMessage, NetbackReport } from '../../dom0/backends/netback/messages.ts';
-import { NetbackWorker } from '../../dom0/backends/netback/worker.ts';
+import { type NetbackSurroundings, NetbackWorker } from '../../dom0/backends/netback/worker.ts';
 import { Netfront, type Vif } from '../../domu-kernel/drivers/netfront/device.ts';
 import { NetInterface } from '../../domu-kernel/net/interface.ts';
 import { parseIpParameter } from '../../domu-kernel/net/ip-config.ts';
@@ -78,7 +78,7 @@ export class NetRig implements Stepper {
   readonly guests: NetGuest[] = [];
   private readonly listeners: ((event: unknown) => void)[] = [];
 
-  constructor() {
+  constructor(outside: NetbackSurroundings = {}) {
     this.vcpu = this.core.dom0.kernel(NETBACK_VCPU);
     const { vcpu, log } = this;
     const tell = (event: unknown): void => {
@@ -86,7 +86,7 @@ export class NetRig implements Stepper {
     };
     this.worker = new NetbackWorker(
       { vcpu, log, clock: this.core.clock, tell, wake: () => {} },
-      { random: seeded(42) },
+      { random: seeded(42), ...outside },
     );
     this.backend = this.makeBackend();
   }
@@ -100,8 +100,8 @@ export class NetRig implements Stepper {
       },
     });
   }
-  static async start(): Promise<NetRig> {
-    const rig = new NetRig();
+  static async start(outside: NetbackSurroundings = {}): Promise<NetRig> {
+    const rig = new NetRig(outside);
     await rig.backend.start();
     return rig;
   }

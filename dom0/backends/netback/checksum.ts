@@ -1,5 +1,5 @@
 // The checksum a guest left to its "network card", for a receiver that does not take it blank.
-import { layersOf, TCP, UDP } from './layers.ts';
+import { type Layers, layersOf, TCP, UDP } from './layers.ts';
 
 /**
  * Fill in the TCP or UDP checksum of a frame of `length` bytes. Anything else is left as it is: what a sender calls blank
@@ -14,18 +14,13 @@ export function fillChecksum(frame: Uint8Array, length: number): void {
   writeChecksum(frame, { ip, isIpv6, transport, end, protocol, field });
 }
 
+/** Where a packet's headers are, and the checksum. */
+export interface Checksummed extends Layers {
+  readonly field: number;
+}
+
 /** RFC 768, RFC 9293, RFC 8200: of a pseudo header of both addresses, the protocol and the length, and of the bytes. */
-export function writeChecksum(
-  frame: Uint8Array,
-  at: {
-    readonly ip: number;
-    readonly isIpv6: boolean;
-    readonly transport: number;
-    readonly end: number;
-    readonly protocol: number;
-    readonly field: number;
-  },
-): void {
+export function writeChecksum(frame: Uint8Array, at: Checksummed): void {
   const { ip, isIpv6, transport, end, protocol, field } = at;
   frame[field] = 0;
   frame[field + 1] = 0;
@@ -35,6 +30,15 @@ export function writeChecksum(
   const checksum = ~fold(addWords(frame, transport, end, sum)) & 0xffff || (protocol === UDP ? 0xffff : 0);
   frame[field] = checksum >> 8;
   frame[field + 1] = checksum & 0xff;
+}
+
+/** What a blank checksum is for who adds the bytes to it: the sum of the pseudo header. */
+export function writePseudoSum(frame: Uint8Array, at: Checksummed): void {
+  const { ip, isIpv6, transport, end, protocol, field } = at;
+  const addresses = isIpv6 ? ip + 8 : ip + 12;
+  const sum = fold(addWords(frame, addresses, addresses + (isIpv6 ? 32 : 8), protocol + (end - transport)));
+  frame[field] = sum >> 8;
+  frame[field + 1] = sum & 0xff;
 }
 
 /** RFC 791. */

@@ -73,8 +73,8 @@ export abstract class ExternalPort implements BridgePort {
   abstract turn(nowNs: number): void;
   /** Take a copy of the frame, or drop and count it. Never waits. */
   deliver(frame: Frame): boolean {
-    if (frame.gsoSize === 0) {
-      frame.complete();
+    if (frame.gsoSize === 0 || this.offloads) {
+      if (!this.offloads) frame.complete();
       if (this.take(frame)) {
         this.stats.sent++;
         this.stats.sentBytes += frame.length;
@@ -83,14 +83,15 @@ export abstract class ExternalPort implements BridgePort {
       this.stats.dropped++;
       return false;
     }
-    // Nobody out there takes it whole.
     const count = frame.cut();
     if (count === 0) this.stats.dropped++;
     let done = count > 0;
     for (let i = 0; i < count; i++) if (!this.deliver(frame.segment(i))) done = false;
     return done;
   }
-  /** The same of a frame with its checksums. False: there is no room, or no peer. */
+  /** Who is out there takes blank checksums and TCP packets that are to be cut. */
+  protected readonly offloads: boolean = false;
+  /** The same of a frame that is what `offloads` says. False: there is no room, or no peer. */
   protected abstract take(frame: Frame): boolean;
   /** Send what was delivered. */
   abstract flush(nowNs: number): void;
@@ -136,7 +137,7 @@ export abstract class ExternalPort implements BridgePort {
 
   /** The frame that has come in is in `parts.frame`. */
   protected forward(frame: Frame): void {
-    if (frame.length > this.#maxFrame) {
+    if (frame.length > this.#maxFrame && frame.gsoSize === 0) {
       this.stats.refused++;
       return;
     }

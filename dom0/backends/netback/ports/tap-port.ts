@@ -1,20 +1,34 @@
 // A port whose other end is a TAP interface of Linux: one that exists and is this user's, or, for root, a new one.
 import { closeSync, constants, openSync } from 'node:fs';
-import { attachTap, ERRNO, errnoName, mapPrivate, mapPrivateOver, readBytes, viewOf, writeBytes } from '#pvbus';
+import {
+  attachTap,
+  ERRNO,
+  errnoName,
+  mapPrivate,
+  mapPrivateOver,
+  readBytes,
+  viewOf,
+  writeBytes,
+  XEN_NETIF_MAX_TX_SIZE,
+} from '#pvbus';
 import { ETH_HLEN, type Frame, SourcePage } from '../frame.ts';
 import { ExternalPort, type PortParts, TURN_FRAMES } from './external-port.ts';
+import { HEADER_BYTES, VirtioNetHeader } from './virtio-net-header.ts';
 
 const NONE = -1;
-/** Of one frame: longer than any that Linux gives without offloads. */
+/** Of one frame with its header: longer than any that Linux gives or gets. */
 const BUFFER_BYTES = 1 << 17;
 
 export class TapPort extends ExternalPort {
   readonly #interface: string;
   readonly #address = mapPrivate(BUFFER_BYTES);
   readonly #page = new SourcePage(new Uint8Array(viewOf(this.#address, BUFFER_BYTES)));
+  readonly #header = new VirtioNetHeader(this.#page.bytes);
   readonly #outAddress = mapPrivate(BUFFER_BYTES);
   readonly #out = new Uint8Array(viewOf(this.#outAddress, BUFFER_BYTES));
+  readonly #outHeader = new VirtioNetHeader(this.#out);
   #fd = NONE;
+  protected override readonly offloads = true;
   readonly eager = false;
 
   constructor(name: string, parts: PortParts) {
@@ -25,7 +39,7 @@ export class TapPort extends ExternalPort {
   open(_nowNs: number): void {
     const fd = openSync('/dev/net/tun', constants.O_RDWR | constants.O_NONBLOCK);
     try {
-      attachTap(fd, this.#interface);
+      attachTap(fd, this.#interface, true);
       this.watch(fd);
     } catch (error) {
       closeSync(fd);
@@ -45,9 +59,12 @@ export class TapPort extends ExternalPort {
         this.isDown(`${this.#interface}: ${errnoName(n)}`, nowNs, true);
         return;
       }
-      if (n < ETH_HLEN) continue;
-      frame.begin(0, nowNs);
-      frame.add(this.#page, 0, n);
+      const length = n - HEADER_BYTES;
+      if (length < ETH_HLEN || length > XEN_NETIF_MAX_TX_SIZE || !this.#header.begin(frame, nowNs)) {
+        this.stats.refused++;
+        continue;
+      }
+      frame.add(this.#page, HEADER_BYTES, length);
       frame.readHeader();
       this.forward(frame);
     }
@@ -56,9 +73,11 @@ export class TapPort extends ExternalPort {
 
   protected take(frame: Frame): boolean {
     if (this.#fd === NONE) return false;
-    frame.copy(0, frame.length, this.#out, 0);
+    frame.copy(0, frame.length, this.#out, HEADER_BYTES);
+    if (!this.#outHeader.write(frame)) return false;
+    const bytes = HEADER_BYTES + frame.length;
     // An interface that is not up takes none.
-    return writeBytes(this.#fd, this.#outAddress, frame.length) === frame.length;
+    return writeBytes(this.#fd, this.#outAddress, bytes) === bytes;
   }
   flush(): void {}
 

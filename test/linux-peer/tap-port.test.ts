@@ -1,0 +1,96 @@
+// A guest behind a bridge that has a TAP, and Linux's stack at its other end: checksums and the cutting of TCP packets are left
+// to whoever needs them, on both sides.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { NetInterface } from '../../domu-kernel/net/interface.ts';
+import { FRAME_CHECKSUM_BLANK, segmentOf } from '../../domu-kernel/net-device.ts';
+import { NetRig, seeded } from '../support/net-rig.ts';
+import { whyNoTap } from '../support/tap.ts';
+import { LinuxPeer, type TwoStacks, transfers } from './transfers.ts';
+
+const why = whyNoTap();
+const MSS = 1448;
+
+class Network implements TwoStacks {
+  readonly linux = '10.97.0.1';
+  readonly ours = '10.97.0.2';
+  readonly namespace = `xl-port-${process.pid}`;
+  readonly tap = `xp${process.pid}`;
+  readonly rig: NetRig;
+  readonly net: NetInterface;
+  /** What the guest has received. */
+  readonly received = { whole: 0, blank: 0 };
+  private closed = false;
+
+  private constructor(rig: NetRig, guest: Awaited<ReturnType<NetRig['guest']>>) {
+    this.rig = rig;
+    rig.worker.handle({ op: 'addPort', bridge: 'xenbr0', port: `tap:${this.tap}`, patient: false });
+    const ip = (...args: string[]): unknown => execFileSync('ip', args, { stdio: 'pipe' });
+    ip('netns', 'add', this.namespace);
+    ip('link', 'set', this.tap, 'netns', this.namespace);
+    ip('-n', this.namespace, 'addr', 'add', `${this.linux}/24`, 'dev', this.tap);
+    ip('-n', this.namespace, 'link', 'set', this.tap, 'up');
+    this.net = guest.configure(this.ours);
+    const { received } = this;
+    guest.vif.onFrame((bytes, offset, length, flags) => {
+      if (segmentOf(flags) > 0) received.whole++;
+      if (flags & FRAME_CHECKSUM_BLANK) received.blank++;
+      this.net.input(bytes, offset, length, flags);
+    });
+    void this.run();
+  }
+  /** `keys`: what the guest's toolstack says of its vif. */
+  static async start(): Promise<Network> {
+    // Looks each time: no helper thread that would have to be waited for.
+    const rig = await NetRig.start({ readinessOf: () => ({ told: () => true, rearm: () => {} }) });
+    return new Network(rig, await rig.guest());
+  }
+  inside(...command: string[]): [string, string[]] {
+    return ['ip', ['netns', 'exec', this.namespace, ...command]];
+  }
+  /** What the port has sent to Linux. */
+  get sent(): { frames: number; bytes: number } {
+    const { stats } = this.rig.report().bridges[0]!.ports[0]!;
+    return { frames: stats.sent, bytes: stats.sentBytes };
+  }
+  close(): void {
+    this.closed = true;
+    this.rig.worker.handle({ op: 'removePort', bridge: 'xenbr0', port: `tap:${this.tap}` });
+    spawnSync('ip', ['netns', 'delete', this.namespace]);
+  }
+  private async run(): Promise<void> {
+    const { rig } = this;
+    const { clock } = rig.core;
+    const from = clock.ns - performance.now() * 1e6;
+    for (let idle = 0; !this.closed; ) {
+      clock.ns = Math.max(clock.ns, from + performance.now() * 1e6);
+      let progress = rig.step() === 'progress';
+      for (const guest of rig.guests) if (guest.step() === 'progress') progress = true;
+      idle = progress ? 0 : idle + 1;
+      await new Promise(resolve => (idle < 20 ? setImmediate(resolve) : setTimeout(resolve, 1)));
+    }
+  }
+}
+
+describe.skipIf(why !== undefined)(`a TAP port of a bridge${why ? ` (skipped: ${why})` : ''}`, () => {
+  let network: Network;
+  beforeAll(async () => {
+    network = await Network.start();
+  });
+  afterAll(() => network.close());
+
+  it('has Linux and a guest exchange bytes that arrive as they were, in packets that nobody has cut', async () => {
+    const peer = await LinuxPeer.start(network);
+    try {
+      expect(await transfers(network, peer, 8, seeded(7), 3)).toEqual([]);
+    } finally {
+      await peer.stop();
+    }
+    const { received, sent } = network;
+    expect(received.whole).toBeGreaterThan(0);
+    expect(received.blank).toBeGreaterThanOrEqual(received.whole);
+    expect(sent.frames).toBeLessThan(sent.bytes / MSS);
+    const { stats } = network.rig.report().bridges[0]!.ports[0]!;
+    expect(stats).toMatchObject({ refused: 0, dropped: 0 });
+  });
+});
