@@ -6,6 +6,8 @@ import type { NetInterface } from '../net/interface.ts';
 import type { InterceptedSyn, TcpInterceptor } from '../net/tcp/interceptor.ts';
 import { changed, NetConnection } from './tcp.ts';
 
+/** A neighbour that was destroyed says nothing, and whoever it was connected to would wait for ever. */
+const KEEP_ALIVE = { idleMs: 60_000, intervalMs: 10_000, probes: 6 };
 const ICMP_CODES = { EHOSTUNREACH: HOST_UNREACHABLE, ENETUNREACH: NET_UNREACHABLE, EACCES: PROHIBITED };
 
 export class NetInterceptor implements Interceptor {
@@ -48,7 +50,10 @@ function intercepted(net: NetInterface, syn: InterceptedSyn): InterceptedConnect
       syn.accept();
       while (syn.state === 'answered') await changed(syn.changed);
       const { connection } = syn;
-      if (connection !== undefined) return new NetConnection(connection);
+      if (connection !== undefined) {
+        connection.setKeepAlive(KEEP_ALIVE);
+        return new NetConnection(connection);
+      }
       throw new XenError('ECONNABORTED', `tcp: ${to.address} port ${to.port}: whoever wanted it has given up`);
     },
     refuse(code = 'ECONNREFUSED') {

@@ -117,7 +117,10 @@ declare module 'xenolith' {
   export interface InterceptedConnection {
     readonly from: { readonly address: string; readonly port: number };
     readonly to: { readonly address: string; readonly port: number };
-    /** Complete the handshake in the name of whom it is for. ECONNABORTED: the neighbour has given up. */
+    /**
+     * Complete the handshake in the name of whom it is for. ECONNABORTED: the neighbour has given up. One that is silent
+     * is asked after a minute, and given up in another one (ETIMEDOUT).
+     */
     accept(): Promise<Connection>;
     /** With a reset, ECONNREFUSED, unless said; the others are told by ICMP. */
     refuse(code?: 'ECONNREFUSED' | 'EHOSTUNREACH' | 'ENETUNREACH' | 'EACCES'): void;

@@ -118,6 +118,18 @@ describe('a plan', () => {
     expect(warnings).toEqual([]);
   });
 
+  it('has the gateway of the example before its guests, with what it may reach', () => {
+    const path = fileURLToPath(new URL('../../../../examples/gateway/topology.yaml', import.meta.url));
+    const { steps, warnings } = plan(readFileSync(path, 'utf8'));
+    expect(steps.map(describeStep).slice(-3)).toEqual([
+      'domain gateway',
+      'domain one after gateway',
+      'domain two after gateway',
+    ]);
+    expect(domain(steps, 'gateway').config.pvcalls).toMatchObject([{ allow: ['0.0.0.0/0'], resolver: 53 }]);
+    expect(warnings).toEqual([]);
+  });
+
   it('makes a listen of each host port', () => {
     expect(domain(plan(OFFICE).steps, 'web').config.pvcalls).toEqual([
       {
