@@ -52,12 +52,17 @@ export function* readAll(file: OpenFile, most: number): Waiting<string> {
 }
 /** Without its newline, and no byte beyond; undefined at the end. */
 export function* readLine(file: OpenFile, most = 65536): Waiting<string | undefined> {
+  const { text, whole } = yield* readPart(file, most);
+  return whole || text !== '' ? text : undefined;
+}
+/** The same, and whether there was a newline; a line that is too long comes in parts. */
+export function* readPart(file: OpenFile, most = 65536): Waiting<{ readonly text: string; readonly whole: boolean }> {
   const bytes: number[] = [];
   const one = new Uint8Array(1);
   for (;;) {
     const n = yield* readBytes(file, one);
-    if (n === 0 && bytes.length === 0) return undefined;
-    if (n === 0 || one[0] === 10 || bytes.length === most) return decoder.decode(Uint8Array.from(bytes));
+    if (n === 0 || one[0] === 10 || bytes.length === most)
+      return { text: decoder.decode(Uint8Array.from(bytes)), whole: n > 0 };
     bytes.push(one[0]!);
   }
 }

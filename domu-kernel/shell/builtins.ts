@@ -1,16 +1,18 @@
 // Commands that are the shell's own: they change it, or need what it knows.
 import { XenError } from '#pvbus';
 import { DEFAULT_PATH } from '../process/exec.ts';
-import { signalNamed } from '../process/signals.ts';
-import { attempt, readAll, readLine, type Waiting, writeText } from '../process/transfer.ts';
-import { Wait, YIELD } from '../process/wait.ts';
+import { type SignalName, signalNamed } from '../process/signals.ts';
+import { attempt, readAll, readPart, type Waiting, writeText } from '../process/transfer.ts';
 import { WASM_PAGE } from '../process/web-assembly.ts';
 import type { Stdio } from '../userland.ts';
 import { OpenDiskFile } from '../wasi/open-vnode.ts';
-import { describe, type Job } from './jobs.ts';
+import { splitLine } from './fields.ts';
+import { JOB_BUILTINS } from './job-builtins.ts';
 import { parse } from './parser.ts';
 import { absolutePath, fromCwd } from './paths.ts';
-import { ExitShell, LeaveLoop, type Shell } from './shell.ts';
+import { printf } from './printf.ts';
+import { ExitShell, LeaveLoop, ReturnFrom, type Shell } from './shell.ts';
+import { OPTIONS, type OptionLetter } from './state.ts';
 import { ShellError } from './syntax.ts';
 import { evaluateTest } from './test.ts';
 
@@ -30,7 +32,7 @@ function* cd(shell: Shell, [to = shell.variable('HOME') || '/']: readonly string
     there.release();
     if (type !== 'directory') throw new XenError('ENOTDIR', `${path}: it is no directory`);
   });
-  shell.variables.set('OLDPWD', shell.cwd);
+  shell.assign('OLDPWD', shell.cwd);
   shell.cwd = cwd;
   if (to === '-') yield* writeText(io[1], `${cwd}\n`);
   return 0;
@@ -47,33 +49,111 @@ function* echo(_shell: Shell, args: readonly string[], io: Stdio): Waiting<numbe
 function exit(shell: Shell, [code]: readonly string[]): never {
   throw new ExitShell(code === undefined ? shell.status : count(code) & 0xff);
 }
+function assignment(what: string, word: string): [name: string, value: string | undefined] {
+  const [, name, value] = /^([A-Za-z_]\w*)(?:=([\s\S]*))?$/.exec(word) ?? [];
+  if (name === undefined) throw new XenError('EINVAL', `${what} ${word}: not a name`);
+  return [name, value];
+}
 function* exportNames(shell: Shell, args: readonly string[], io: Stdio): Waiting<number> {
   if (args.length === 0) {
     for (const name of [...shell.exported].sort()) yield* writeText(io[1], `${name}=${shell.variable(name)}\n`);
   }
   for (const word of args) {
-    const [, name, value] = /^([A-Za-z_]\w*)(?:=([\s\S]*))?$/.exec(word) ?? [];
-    if (name === undefined) throw new XenError('EINVAL', `export ${word}: not a name`);
-    if (value !== undefined) shell.variables.set(name, value);
+    const [name, value] = assignment('export', word);
+    if (value !== undefined) shell.assign(name, value);
     shell.exported.add(name);
   }
   return 0;
 }
+function readonlyNames(shell: Shell, args: readonly string[]): number {
+  for (const word of args) {
+    const [name, value] = assignment('readonly', word);
+    if (value !== undefined) shell.assign(name, value);
+    shell.readonlys.add(name);
+  }
+  return 0;
+}
+function local(shell: Shell, args: readonly string[]): number {
+  const own = shell.locals.at(-1);
+  if (own === undefined) throw new ShellError('local: not in a function');
+  for (const word of args) {
+    const [name, value] = assignment('local', word);
+    if (!own.has(name)) own.set(name, shell.variables.get(name));
+    if (value !== undefined) shell.assign(name, value);
+  }
+  return 0;
+}
 function unset(shell: Shell, args: readonly string[]): number {
-  for (const name of args) {
-    shell.variables.delete(name);
-    shell.exported.delete(name);
+  for (const name of args.filter(word => word !== '-v' && word !== '-f')) {
+    if (args[0] === '-f') shell.functions.delete(name);
+    else shell.unset(name);
   }
   return 0;
 }
 function* set(shell: Shell, args: readonly string[], io: Stdio): Waiting<number> {
-  if (args[0] === '--') {
-    shell.parameters = args.slice(1);
+  if (args.length === 0) {
+    for (const [name, value] of [...shell.variables].sort()) yield* writeText(io[1], `${name}=${value}\n`);
+  }
+  for (const [i, word] of args.entries()) {
+    if (word === '--' || !/^[-+]./.test(word)) {
+      shell.parameters = args.slice(word === '--' ? i + 1 : i);
+      break;
+    }
+    for (const letter of word.slice(1)) {
+      if (!Object.hasOwn(OPTIONS, letter)) throw new ShellError(`set: Illegal option ${word}`);
+      if (word.startsWith('-'))
+        shell.options.add(letter as OptionLetter); // an own key of them
+      else shell.options.delete(letter as OptionLetter);
+    }
+  }
+  return 0;
+}
+function back(shell: Shell, [code]: readonly string[]): never {
+  throw new ReturnFrom(code === undefined ? shell.status : count(code) & 0xff);
+}
+function* trap(shell: Shell, args: readonly string[], io: Stdio): Waiting<number> {
+  const nameOf = (word: string): SignalName | 'EXIT' => {
+    const name = word === '0' || word === 'EXIT' ? 'EXIT' : signalNamed(word);
+    if (name === undefined) throw new XenError('EINVAL', `${word}: bad trap`);
+    return name;
+  };
+  if (args.length === 0) {
+    for (const [name, text] of shell.traps)
+      yield* writeText(io[1], `trap -- '${text.replaceAll("'", "'\\''")}' ${name.replace(/^SIG/, '')}\n`);
     return 0;
   }
-  if (args.length > 0) throw new XenError('EINVAL', `set ${args[0]}: only 'set -- WORD...'`);
-  for (const [name, value] of [...shell.variables].sort()) yield* writeText(io[1], `${name}=${value}\n`);
+  const [action = '', ...words] = args;
+  const resets = action === '-' || words.length === 0 || /^\d+$/.test(action);
+  for (const word of action === '-' || !resets ? words : args) {
+    if (resets) shell.traps.delete(nameOf(word));
+    else shell.traps.set(nameOf(word), action);
+  }
+  shell.listen();
   return 0;
+}
+/** Without functions of the name; -v: only what it would be. */
+function* command(shell: Shell, args: readonly string[], io: Stdio): Waiting<number> {
+  if (args[0] !== '-v') {
+    if (args.length > 0) yield* shell.run(args, new Map(), io, args.join(' '), false);
+    return args.length > 0 ? shell.status : 0;
+  }
+  const [, name = ''] = args;
+  const own = BUILTINS.has(name) || shell.functions.has(name);
+  const found = own ? name : yield* attempt(() => whereIs(shell, name));
+  if (found === undefined) return 127;
+  yield* writeText(io[1], `${found.replace(/: of the kernel$/, '')}\n`);
+  return 0;
+}
+function* exec(shell: Shell, args: readonly string[], io: Stdio): Waiting<number> {
+  if (args.length === 0) throw new ShellError('exec: only a program; redirections are of one command');
+  yield* shell.run(args, new Map(), io, args.join(' '), false);
+  throw new ExitShell(shell.status);
+}
+function* print(_shell: Shell, [format, ...args]: readonly string[], io: Stdio): Waiting<number> {
+  if (format === undefined) throw new ShellError('printf: usage: printf format [arg ...]');
+  const { text, failed } = printf(format, args);
+  yield* writeText(io[1], text);
+  return failed ? 1 : 0;
 }
 function shift(shell: Shell, [by = '1']: readonly string[]): number {
   if (count(by) > shell.parameters.length) return 1;
@@ -81,17 +161,28 @@ function shift(shell: Shell, [by = '1']: readonly string[]): number {
   return 0;
 }
 function* read(shell: Shell, args: readonly string[], io: Stdio): Waiting<number> {
-  const names = args.filter(word => word !== '-r');
-  const line = yield* readLine(io[0]);
-  const words = (line ?? '').trim();
-  const last = names.length - 1;
-  let rest = words;
-  (names.length > 0 ? names : ['REPLY']).forEach((name, i) => {
-    const [word = ''] = i < last ? (/^\S*/.exec(rest) ?? []) : [rest];
-    shell.variables.set(name, word);
-    rest = rest.slice(word.length).trimStart();
-  });
-  return line === undefined ? 1 : 0;
+  const raw = args[0] === '-r';
+  const names = raw ? args.slice(1) : args;
+  let line = '';
+  const kept: boolean[] = [];
+  let ended = false;
+  for (let more = true; more; ) {
+    const { text, whole } = yield* readPart(io[0]);
+    more = false;
+    ended = !whole;
+    for (let at = 0; at < text.length; at++) {
+      const escaped = !raw && text[at] === '\\';
+      if (escaped && at === text.length - 1) more = whole;
+      else {
+        line += text[escaped ? ++at : at];
+        kept.push(escaped);
+      }
+    }
+  }
+  const into = names.length > 0 ? names : ['REPLY'];
+  const fields = splitLine(line, kept, shell.ifs, into.length);
+  for (const [i, name] of into.entries()) shell.assign(assignment('read', name)[0], fields[i] ?? '');
+  return ended ? 1 : 0;
 }
 function* test(shell: Shell, args: readonly string[]): Waiting<number> {
   return yield* attempt(() => (evaluateTest(args, path => shell.find(fromCwd(shell.cwd, path))) ? 0 : 1));
@@ -101,8 +192,10 @@ function* bracket(shell: Shell, args: readonly string[]): Waiting<number> {
   return yield* test(shell, args.slice(0, -1));
 }
 function leave(again: boolean): Builtin {
-  return (_shell, [levels = '1']) => {
-    throw new LeaveLoop(Math.max(1, count(levels)), again);
+  return (shell, [levels = '1']) => {
+    if (shell.loops === 0) return 0;
+    shell.status = 0;
+    throw new LeaveLoop(Math.min(shell.loops, Math.max(1, count(levels))), again);
   };
 }
 function* source(shell: Shell, [path]: readonly string[], io: Stdio): Waiting<number> {
@@ -110,6 +203,9 @@ function* source(shell: Shell, [path]: readonly string[], io: Stdio): Waiting<nu
   const file = yield* attempt(() => new OpenDiskFile(shell.system.mounts.find(fromCwd(shell.cwd, path))));
   try {
     return yield* shell.list(parse(yield* readAll(file, MAX_SOURCE)), io);
+  } catch (error) {
+    if (error instanceof ReturnFrom) return error.code;
+    throw error;
   } finally {
     file.release();
   }
@@ -118,70 +214,6 @@ function* evaluate(shell: Shell, args: readonly string[], io: Stdio): Waiting<nu
   return yield* shell.list(parse(args.join(' ')), io);
 }
 
-// ---- jobs ----
-
-function* jobs(shell: Shell, _args: readonly string[], io: Stdio): Waiting<number> {
-  for (const job of shell.jobs.list()) {
-    const state = job.update(shell.system.processes);
-    yield* writeText(io[1], `${describe(job, state)}\n`);
-    job.told = state;
-    if (state === 'done') shell.jobs.remove(job);
-  }
-  return 0;
-}
-function jobOf(shell: Shell, word: string | undefined): Job {
-  const job = shell.jobs.find(word);
-  if (job === undefined) throw new XenError('ESRCH', `${word ?? 'current'}: no such job`);
-  return job;
-}
-function* fg(shell: Shell, [word]: readonly string[], io: Stdio): Waiting<number> {
-  const job = jobOf(shell, word);
-  yield* writeText(io[1], `${job.text}\n`);
-  job.told = 'running';
-  shell.system.terminal.foreground = job.pgid;
-  shell.system.processes.killGroup(job.pgid, 'SIGCONT');
-  return yield* shell.foreground(job, io);
-}
-function* bg(shell: Shell, [word]: readonly string[], io: Stdio): Waiting<number> {
-  const job = jobOf(shell, word);
-  job.told = 'running';
-  shell.system.processes.killGroup(job.pgid, 'SIGCONT');
-  yield* writeText(io[1], `[${job.id}] ${job.text} &\n`);
-  return 0;
-}
-function* wait(shell: Shell, args: readonly string[]): Waiting<number> {
-  const { processes } = shell.system;
-  const named = args.map(word => shell.jobs.ofProcess(Number(word)) ?? jobOf(shell, word));
-  let status = 0;
-  for (const job of args.length > 0 ? named : [...shell.jobs.list()]) {
-    while (job.update(processes) === 'running') yield new Wait([shell.self.childChanged]);
-    if (job.update(processes) === 'done') shell.jobs.remove(job);
-    status = args.length > 0 ? job.number : 0;
-  }
-  return status;
-}
-function* kill(shell: Shell, args: readonly string[]): Waiting<number> {
-  const { processes } = shell.system;
-  const named = /^-(?:s)?(.*)$/.exec(args[0] ?? '')?.[1];
-  const spelled = named === '' ? args[1] : named;
-  const signal = signalNamed(spelled ?? 'SIGTERM');
-  if (signal === undefined && spelled !== '0') throw new XenError('EINVAL', `${spelled}: no such signal`);
-  const targets = args.slice(named === undefined ? 0 : named === '' ? 2 : 1);
-  if (targets.length === 0) throw new XenError('EINVAL', 'whom?');
-  for (const target of targets) {
-    const pid = Number(target);
-    if (target.startsWith('%')) {
-      if (signal) processes.killGroup(jobOf(shell, target).pgid, signal);
-      continue;
-    }
-    const process = Number.isInteger(pid) ? processes.get(pid) : undefined;
-    if (process === undefined) throw new XenError('ESRCH', `${target}: no such process`);
-    if (signal) processes.kill(process, signal);
-  }
-  // What it has sent to itself comes before what follows.
-  if (shell.self.pending.length > 0) yield YIELD;
-  return 0;
-}
 function* ulimit(shell: Shell, args: readonly string[], io: Stdio): Waiting<number> {
   const words = args.filter(word => word !== '-v');
   if (words.some(word => !/^(\d+|unlimited)$/.test(word))) throw new XenError('EINVAL', 'only -v KIB is known');
@@ -223,6 +255,26 @@ function count(word: string): number {
   throw new XenError('EINVAL', `${word}: not a number`);
 }
 
+/** An assignment before one of these stays, and no function takes their names. */
+export const SPECIAL_BUILTINS: ReadonlySet<string> = new Set([
+  ...[
+    '.',
+    ':',
+    'break',
+    'continue',
+    'eval',
+    'exec',
+    'exit',
+    'export',
+    'readonly',
+    'return',
+    'set',
+    'shift',
+    'trap',
+    'unset',
+  ],
+]);
+
 export const BUILTINS: ReadonlyMap<string, Builtin> = new Map<string, Builtin>([
   [':', nothing],
   ['true', nothing],
@@ -232,6 +284,13 @@ export const BUILTINS: ReadonlyMap<string, Builtin> = new Map<string, Builtin>([
   ['echo', echo],
   ['exit', exit],
   ['export', exportNames],
+  ['command', command],
+  ['exec', exec],
+  ['local', local],
+  ['printf', print],
+  ['readonly', readonlyNames],
+  ['return', back],
+  ['trap', trap],
   ['unset', unset],
   ['set', set],
   ['shift', shift],
@@ -243,11 +302,7 @@ export const BUILTINS: ReadonlyMap<string, Builtin> = new Map<string, Builtin>([
   ['.', source],
   ['source', source],
   ['eval', evaluate],
-  ['jobs', jobs],
-  ['fg', fg],
-  ['bg', bg],
-  ['wait', wait],
-  ['kill', kill],
+  ...JOB_BUILTINS,
   ['ulimit', ulimit],
   ['which', which],
   ['type', which],

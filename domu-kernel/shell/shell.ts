@@ -2,24 +2,28 @@
 import { messageOf, XenError } from '#pvbus';
 import type { Vnode } from '../fs/file-system.ts';
 import type { Routine } from '../process/body.ts';
-import { DEFAULT_PATH } from '../process/exec.ts';
+import { nullFile } from '../process/null-file.ts';
 import type { OpenFile } from '../process/open-file.ts';
 import { Pipe } from '../process/pipe.ts';
 import type { Process } from '../process/process.ts';
-import { attempt, readAll, readLine, type Waiting, writeText } from '../process/transfer.ts';
+import type { SignalName } from '../process/signals.ts';
+import { TextFile } from '../process/text-file.ts';
+import { attempt, readAll, type Waiting, writeText } from '../process/transfer.ts';
 import { Wait, YIELD } from '../process/wait.ts';
 import type { Stdio, Userland } from '../userland.ts';
 import { OpenDiskFile } from '../wasi/open-vnode.ts';
-import { BUILTINS } from './builtins.ts';
-import { expandText, expandWords, type Surroundings } from './expand.ts';
+import { BUILTINS, SPECIAL_BUILTINS } from './builtins.ts';
+import { converse } from './converse.ts';
+import { expandPattern, expandText, expandWords, type Surroundings } from './expand.ts';
+import { matches } from './glob.ts';
 import { describe, Job, Jobs } from './jobs.ts';
 import { parse } from './parser.ts';
 import { fromCwd } from './paths.ts';
+import { ShellState } from './state.ts';
 import {
   type AndOr,
   type Command,
   type CompoundCommand,
-  IncompleteInput,
   type List,
   type Pipeline,
   type Redirection,
@@ -29,7 +33,7 @@ import {
 
 /** What `$(...)` keeps. */
 const MAX_OUTPUT = 2 ** 20;
-const MAX_DEPTH = 64;
+const MAX_DEPTH = 200;
 
 /** The shell ends. */
 export class ExitShell extends Error {
@@ -49,8 +53,16 @@ export class LeaveLoop extends Error {
     this.again = again;
   }
 }
+/** `return`, of a function or a file that is read in. */
+export class ReturnFrom extends Error {
+  readonly code: number;
+  constructor(code: number) {
+    super('not in a function');
+    this.code = code;
+  }
+}
 /** ^C: back to the prompt. */
-class Interrupted extends Error {}
+export class Interrupted extends Error {}
 
 export interface ShellOptions {
   /** $0 */
@@ -58,35 +70,23 @@ export interface ShellOptions {
   readonly parameters?: readonly string[];
 }
 
-export class Shell implements Surroundings {
+export class Shell extends ShellState implements Surroundings {
   readonly system: Userland;
-  readonly self: Process;
-  readonly name: string;
-  parameters: readonly string[];
-  cwd: string;
-  status = 0;
-  /** WebAssembly pages a process may have at most. */
-  memoryLimit: number | undefined;
-  readonly variables: Map<string, string>;
-  readonly exported: Set<string>;
   readonly jobs: Jobs;
-  /** Of the last job that went to the background. */
-  lastBackground = 0;
   /** With a user: jobs have groups of their own, and one of them has the terminal. */
-  #interactive = false;
-  #interrupted = false;
+  interactive = false;
+  /** By ^C. */
+  interrupted = false;
+  /** Loops around what runs, in this function. */
+  loops = 0;
+  /** Conditions and the like around what runs: a failure there is an answer, and no reason to end. */
+  #tested = 0;
   #depth = 0;
+  readonly #signals: SignalName[] = [];
 
   constructor(system: Userland, self: Process, { name = 'sh', parameters = [] }: ShellOptions = {}) {
+    super(self, name, parameters);
     this.system = system;
-    this.self = self;
-    this.name = name;
-    this.parameters = parameters;
-    this.cwd = self.cwd;
-    this.memoryLimit = Number.isFinite(self.memoryLimit) ? self.memoryLimit : undefined;
-    this.variables = new Map(self.env);
-    if (!this.variables.has('PATH')) this.variables.set('PATH', DEFAULT_PATH);
-    this.exported = new Set(this.variables.keys());
     this.jobs = new Jobs(system.processes);
   }
 
@@ -103,7 +103,7 @@ export class Shell implements Surroundings {
       this.parameters = args.slice(1);
       return yield* this.#file(args[0]);
     }
-    if (stdin.kind === 'terminal') return yield* this.#converse();
+    if (stdin.kind === 'terminal') return yield* this.#ending(this.#withUser());
     return yield* this.script(yield* readAll(stdin, MAX_OUTPUT));
   }
   *#file(path: string): Waiting<number> {
@@ -120,18 +120,42 @@ export class Shell implements Surroundings {
   }
   /** All of it, as one. */
   *script(text: string): Waiting<number> {
+    const { list, stdio } = this;
+    const all = (): List => parse(text);
+    return yield* this.#ending(
+      (function* (shell: Shell) {
+        return yield* list.call(shell, all(), stdio);
+      })(this),
+    );
+  }
+  *#withUser(): Waiting<number> {
+    this.listen();
+    return yield* converse(this);
+  }
+  /** To the end of `run`, and what is to be done then: `trap ... EXIT`. */
+  *#ending(run: Waiting<number>): Waiting<number> {
+    this.status = yield* this.#ended(run);
+    const last = this.traps.get('EXIT');
+    if (!last) return this.status;
+    this.traps.delete('EXIT');
+    const { status } = this;
+    const code = yield* this.#ended(this.list(parse(last), this.stdio), status);
+    return code;
+  }
+  /** How it ended; `otherwise` where that was by itself. */
+  *#ended(run: Waiting<number>, otherwise?: number): Waiting<number> {
     try {
-      return yield* this.list(parse(text), this.stdio);
+      const code = yield* run;
+      return otherwise ?? code;
     } catch (error) {
-      return yield* this.#ended(error);
+      return yield* this.#endedBy(error);
     }
   }
-  /** What the shell's end says of what was thrown. */
-  *#ended(error: unknown): Waiting<number> {
-    if (error instanceof ExitShell) return error.code;
+  *#endedBy(error: unknown): Waiting<number> {
+    if (error instanceof ExitShell || error instanceof ReturnFrom) return error.code;
     if (error instanceof LeaveLoop) return this.status;
     if (error instanceof Interrupted) return 130;
-    yield* this.#complain(error, this.stdio[2]);
+    yield* this.complain(error, this.stdio[2]);
     return 2;
   }
   get stdio(): Stdio {
@@ -141,69 +165,31 @@ export class Shell implements Surroundings {
   /** A shell that knows what this one knows now, and changes nothing of it. */
   #fork(self: Process): Shell {
     const shell = new Shell(this.system, self, this);
-    shell.cwd = this.cwd;
-    shell.status = this.status;
-    shell.memoryLimit = this.memoryLimit;
-    shell.variables.clear();
-    for (const [name, value] of this.variables) shell.variables.set(name, value);
-    shell.exported.clear();
-    for (const name of this.exported) shell.exported.add(name);
-    shell.lastBackground = this.lastBackground;
+    shell.learnFrom(this);
+    shell.loops = this.loops;
     return shell;
   }
 
-  // ---- with a user ----
-
-  *#converse(): Waiting<number> {
+  /** From here on signals are heard: those of a user, and those that have traps. */
+  listen(): void {
     const { self, system } = this;
-    const { terminal } = system;
-    this.#interactive = true;
     self.catches = signal => {
-      if (signal === 'SIGINT') {
-        this.#interrupted = true;
-        system.processes.nudge(self);
-      }
-      return signal !== 'SIGCONT' && signal !== 'SIGHUP';
+      const trap = this.traps.get(signal);
+      if (trap) this.#signals.push(signal);
+      if (this.interactive && signal === 'SIGINT') this.interrupted = true;
+      const taken = trap !== undefined || (this.interactive && signal !== 'SIGCONT' && signal !== 'SIGHUP');
+      if (taken) system.processes.nudge(self);
+      return taken;
     };
-    terminal.foreground = self.pgid;
-    terminal.leader = self.pgid;
-    const [stdin, , stderr] = this.stdio;
-    let text = '';
-    for (;;) {
-      try {
-        for (const line of this.jobs.changes()) yield* writeText(stderr, `${line}\n`);
-        yield* writeText(stderr, text === '' ? `${system.machine.name}:${this.cwd}# ` : '> ');
-        const line = yield* this.#interruptible(readLine(stdin));
-        if (line === undefined && text === '') {
-          yield* writeText(stderr, 'exit\n');
-          return this.status;
-        }
-        text += `${line ?? ''}\n`;
-        const list = parse(text);
-        text = '';
-        yield* this.#interruptible(this.list(list, this.stdio));
-      } catch (error) {
-        if (error instanceof ExitShell) return error.code;
-        if (error instanceof IncompleteInput) continue;
-        text = '';
-        if (error instanceof Interrupted) this.status = 130;
-        else if (!(error instanceof LeaveLoop)) yield* this.#complain(error, stderr);
-      }
+  }
+  *#trapped(io: Stdio): Waiting<void> {
+    for (let signal = this.#signals.shift(); signal; signal = this.#signals.shift()) {
+      const { status } = this;
+      yield* this.list(parse(this.traps.get(signal) ?? ''), io);
+      this.status = status;
     }
   }
-  /** Throws Interrupted into what waits when the user has had enough. */
-  *#interruptible<T>(inner: Waiting<T>): Waiting<T> {
-    this.#interrupted = false;
-    for (let next = inner.next(); ; ) {
-      if (next.done) return next.value;
-      yield next.value;
-      if (this.#interrupted) {
-        this.#interrupted = false;
-        next = inner.throw(new Interrupted());
-      } else next = inner.next();
-    }
-  }
-  *#complain(error: unknown, stderr: OpenFile): Waiting<void> {
+  *complain(error: unknown, stderr: OpenFile): Waiting<void> {
     if (!(error instanceof ShellError || error instanceof XenError)) throw error;
     yield* writeText(stderr, `${this.name}: ${messageOf(error)}\n`);
     this.status = error instanceof ShellError ? 2 : 1;
@@ -217,7 +203,8 @@ export class Shell implements Surroundings {
       for (const item of list) {
         if (item.background) yield* this.#inBackground(item, io);
         else yield* this.#andOr(item, io);
-        if (!this.#interactive) this.jobs.update();
+        if (!this.interactive) this.jobs.update();
+        if (this.#signals.length > 0) yield* this.#trapped(io);
       }
       return this.status;
     } finally {
@@ -225,9 +212,15 @@ export class Shell implements Surroundings {
     }
   }
   *#andOr({ first, rest, text }: AndOr, io: Stdio): Waiting<number> {
-    yield* this.#pipeline(first, io, text);
-    for (const [operator, pipeline] of rest)
-      if ((operator === '&&') === (this.status === 0)) yield* this.#pipeline(pipeline, io, text);
+    let last = rest.length === 0 ? first : undefined;
+    yield* this.#pipeline(first, io, text, last === undefined);
+    for (const [i, [operator, pipeline]] of rest.entries()) {
+      if ((operator === '&&') !== (this.status === 0)) continue;
+      last = i === rest.length - 1 ? pipeline : undefined;
+      yield* this.#pipeline(pipeline, io, text, last === undefined);
+    }
+    const failed = this.status !== 0 && last !== undefined && canFail(last);
+    if (failed && this.options.has('e') && this.#tested === 0) throw new ExitShell(this.status);
     return this.status;
   }
   *#inBackground(item: AndOr, io: Stdio): Waiting<void> {
@@ -235,29 +228,41 @@ export class Shell implements Surroundings {
     const processes =
       rest.length === 0 && !first.negated
         ? yield* this.#launch(first.commands, io)
-        : [this.#subshell(shell => shell.list([{ ...item, background: false }], shell.stdio), io, undefined, text)];
+        : [this.#subshell(shell => shell.list([{ ...item, background: false }], shell.stdio), io, undefined, text, 0)];
     const job = new Job(processes, text);
     this.jobs.add(job);
     this.lastBackground = processes.at(-1)?.pid ?? 0;
     this.status = 0;
-    if (this.#interactive) yield* writeText(io[2], `[${job.id}] ${this.lastBackground}\n`);
+    if (this.interactive) yield* writeText(io[2], `[${job.id}] ${this.lastBackground}\n`);
   }
-  *#pipeline({ negated, commands }: Pipeline, io: Stdio, text: string): Waiting<void> {
+  *#pipeline({ negated, commands }: Pipeline, io: Stdio, text: string, tested: boolean): Waiting<void> {
     const [only] = commands;
-    if (commands.length === 1 && only) yield* this.#command(only, io, text);
-    else yield* this.foreground(new Job(yield* this.#launch(commands, io), text), io);
+    const run = function* (shell: Shell): Waiting<void> {
+      if (commands.length === 1 && only) yield* shell.#command(only, io, text);
+      else yield* shell.foreground(new Job(yield* shell.#launch(commands, io), text), io);
+    };
+    if (negated || tested) yield* this.#asTest(run(this));
+    else yield* run(this);
     if (negated) this.status = this.status === 0 ? 1 : 0;
+  }
+  *#asTest<T>(run: Waiting<T>): Waiting<T> {
+    this.#tested++;
+    try {
+      return yield* run;
+    } finally {
+      this.#tested--;
+    }
   }
   /** Until it has ended, or was stopped and is in the list of jobs. */
   *foreground(job: Job, io: Stdio): Waiting<number> {
     const { terminal, processes } = this.system;
-    if (this.#interactive) terminal.foreground = job.pgid;
+    if (this.interactive) terminal.foreground = job.pgid;
     let state = job.update(processes);
     try {
-      for (; state === 'running' || (state === 'stopped' && !this.#interactive); state = job.update(processes))
+      for (; state === 'running' || (state === 'stopped' && !this.interactive); state = job.update(processes))
         yield new Wait([this.self.childChanged]);
     } finally {
-      if (this.#interactive) terminal.foreground = this.self.pgid;
+      if (this.interactive) terminal.foreground = this.self.pgid;
       // The user did not want to wait for it any longer.
       if (state === 'running' && job.update(processes) !== 'done') this.jobs.add(job);
     }
@@ -272,7 +277,7 @@ export class Shell implements Surroundings {
     this.status = job.number;
     const { signal } = job.status;
     if (signal === 'SIGINT') throw new Interrupted();
-    if (signal && signal !== 'SIGPIPE' && this.#interactive) yield* writeText(io[2], `${signal}\n`);
+    if (signal && signal !== 'SIGPIPE' && this.interactive) yield* writeText(io[2], `${signal}\n`);
     return this.status;
   }
 
@@ -304,39 +309,40 @@ export class Shell implements Surroundings {
   }
   *#launchOne(command: Command, io: Stdio, pgid: number | undefined): Waiting<Process> {
     if (command.kind !== 'simple') return this.#subshell(shell => shell.#command(command, shell.stdio, ''), io, pgid);
-    const argv = yield* expandWords(this, command.words);
+    const argv = yield* this.#words(command);
     const name = argv[0];
     // A redirection that fails is the command's failure, not the pipeline's.
-    if (name === undefined || BUILTINS.has(name) || command.redirections.length > 0)
+    const own = name === undefined || BUILTINS.has(name) || this.functions.has(name);
+    if (own || command.redirections.length > 0 || this.options.has('x'))
       return this.#subshell(shell => shell.#simple(command, argv, shell.stdio, ''), io, pgid, argv.join(' '));
     return this.#program(argv, yield* this.#assigned(command), io, pgid);
   }
   #group(pgid: number | undefined): { pgid?: number } {
     if (pgid !== undefined) return { pgid };
-    return this.#interactive ? {} : { pgid: this.self.pgid };
+    return this.interactive ? {} : { pgid: this.self.pgid };
   }
   #program(argv: readonly string[], assigned: ReadonlyMap<string, string>, stdio: Stdio, pgid?: number): Process {
-    const env = new Map(
-      [...this.exported].flatMap(name => {
-        const value = this.variables.get(name);
-        return value === undefined ? [] : [[name, value] as const];
-      }),
-    );
-    env.set('PWD', this.cwd);
-    for (const [name, value] of assigned) env.set(name, value);
+    const env = this.environment(assigned);
     const limit = this.memoryLimit === undefined ? {} : { memoryLimit: this.memoryLimit };
     return this.system.spawn({ parent: this.self, argv, env, cwd: this.cwd, stdio, ...limit, ...this.#group(pgid) });
   }
-  #subshell(run: (shell: Shell) => Waiting<unknown>, stdio: Stdio, pgid?: number, text = 'sh'): Process {
+  #subshell(
+    run: (shell: Shell) => Waiting<unknown>,
+    stdio: Stdio,
+    pgid?: number,
+    text = 'sh',
+    tested = this.#tested,
+  ): Process {
     const knowing = this.#fork(this.self);
     const routine = function* (self: Process): Routine {
       const shell = knowing.#fork(self);
-      try {
-        yield* run(shell);
-        return shell.status;
-      } catch (error) {
-        return yield* shell.#ended(error);
-      }
+      shell.#tested = tested;
+      return yield* shell.#ending(
+        (function* () {
+          yield* run(shell);
+          return shell.status;
+        })(),
+      );
     };
     const argv = [text];
     return this.system.spawn({
@@ -354,9 +360,7 @@ export class Shell implements Surroundings {
 
   *#command(command: Command, io: Stdio, text: string): Waiting<unknown> {
     try {
-      if (command.kind === 'simple') {
-        return yield* this.#simple(command, yield* expandWords(this, command.words), io, text);
-      }
+      if (command.kind === 'simple') return yield* this.#simple(command, yield* this.#words(command), io, text);
       if (command.kind === 'subshell') {
         const run = (shell: Shell): Waiting<unknown> => shell.#compound({ ...command, kind: 'group' }, shell.stdio);
         return yield* this.foreground(new Job([this.#subshell(run, io)], text), io);
@@ -364,28 +368,26 @@ export class Shell implements Surroundings {
       return yield* this.#compound(command, io);
     } catch (error) {
       if (!(error instanceof XenError)) throw error;
-      yield* this.#complain(error, io[2]);
+      yield* this.complain(error, io[2]);
     }
     return undefined;
+  }
+  *#words({ words }: SimpleCommand): Waiting<string[]> {
+    return yield* expandWords(this, words);
   }
   *#simple(command: SimpleCommand, argv: readonly string[], io: Stdio, text: string): Waiting<unknown> {
     const opened: OpenFile[] = [];
     try {
       const redirected = yield* this.#redirected(command.redirections, io, opened);
       const assigned = yield* this.#assigned(command);
-      const [name, ...args] = argv;
-      if (name === undefined) {
-        for (const [variable, value] of assigned) this.variables.set(variable, value);
-        if (command.words.length === 0 && !command.assignments.some(([, word]) => word.some(p => p.kind === 'command')))
-          this.status = 0;
-        return undefined;
+      if (this.options.has('x')) {
+        const values = [...assigned].map(([name, value]) => `${name}=${value}`);
+        yield* writeText(io[2], `${['+', ...values, ...argv].join(' ')}\n`);
       }
-      const builtin = BUILTINS.get(name);
-      if (builtin === undefined)
-        return yield* this.foreground(new Job([this.#program(argv, assigned, redirected)], text), io);
-      for (const [variable, value] of assigned) this.variables.set(variable, value);
-      const status = builtin(this, args, redirected);
-      this.status = typeof status === 'number' ? status : yield* status;
+      if (argv.length > 0) return yield* this.run(argv, assigned, redirected, text);
+      for (const [variable, value] of assigned) this.assign(variable, value);
+      if (command.words.length === 0 && !command.assignments.some(([, word]) => word.some(p => p.kind === 'command')))
+        this.status = 0;
       return undefined;
     } catch (error) {
       if (!(error instanceof XenError)) throw error;
@@ -394,6 +396,65 @@ export class Shell implements Surroundings {
       return undefined;
     } finally {
       for (const file of opened) file.release();
+    }
+  }
+  /** A function, one of the shell's own or a program; `functions`: whether the first is looked for. */
+  *run(
+    argv: readonly string[],
+    assigned: ReadonlyMap<string, string>,
+    io: Stdio,
+    text: string,
+    functions = true,
+  ): Waiting<unknown> {
+    const [name = '', ...args] = argv;
+    const body = functions && !SPECIAL_BUILTINS.has(name) ? this.functions.get(name) : undefined;
+    if (body) return yield* this.#meanwhile(assigned, this.#call(body, args, io));
+    const builtin = BUILTINS.get(name);
+    if (!builtin) return yield* this.foreground(new Job([this.#program(argv, assigned, io)], text), io);
+    const act = function* (shell: Shell): Waiting<void> {
+      const status = builtin(shell, args, io);
+      shell.status = typeof status === 'number' ? status : yield* status;
+    };
+    if (!SPECIAL_BUILTINS.has(name)) return yield* this.#meanwhile(assigned, act(this));
+    for (const [variable, value] of assigned) this.assign(variable, value);
+    return yield* act(this);
+  }
+  /** With variables that are as they were afterwards. */
+  *#meanwhile<T>(assigned: ReadonlyMap<string, string>, run: Waiting<T>): Waiting<T> {
+    const before = [...assigned.keys()].map(name => [name, this.variables.get(name), this.exported.has(name)] as const);
+    try {
+      for (const [name, value] of assigned) {
+        this.assign(name, value);
+        this.exported.add(name);
+      }
+      return yield* run;
+    } finally {
+      for (const [name, value, exported] of before) {
+        if (value === undefined) this.variables.delete(name);
+        else this.variables.set(name, value);
+        if (!exported) this.exported.delete(name);
+      }
+    }
+  }
+  *#call(body: CompoundCommand, args: readonly string[], io: Stdio): Waiting<void> {
+    const { parameters, loops } = this;
+    const own = new Map<string, string | undefined>();
+    this.parameters = args;
+    this.loops = 0;
+    this.locals.push(own);
+    try {
+      yield* this.#command(body, io, '');
+    } catch (error) {
+      if (!(error instanceof ReturnFrom)) throw error;
+      this.status = error.code;
+    } finally {
+      this.locals.pop();
+      for (const [name, value] of own) {
+        if (value === undefined) this.variables.delete(name);
+        else this.variables.set(name, value);
+      }
+      this.parameters = parameters;
+      this.loops = loops;
     }
   }
   *#assigned({ assignments }: SimpleCommand): Waiting<Map<string, string>> {
@@ -411,7 +472,11 @@ export class Shell implements Surroundings {
       if (command.kind === 'if') yield* this.#if(command, redirected);
       else if (command.kind === 'while') yield* this.#while(command, redirected);
       else if (command.kind === 'for') yield* this.#for(command, redirected);
-      else yield* this.list(command.body, redirected);
+      else if (command.kind === 'case') yield* this.#case(command, redirected);
+      else if (command.kind === 'function') {
+        this.functions.set(command.name, command.body);
+        this.status = 0;
+      } else yield* this.list(command.body, redirected);
       return undefined;
     } finally {
       for (const file of opened) file.release();
@@ -419,14 +484,22 @@ export class Shell implements Surroundings {
   }
   *#if({ branches, otherwise }: CompoundCommand & { kind: 'if' }, io: Stdio): Waiting<unknown> {
     for (const [condition, body] of branches)
-      if ((yield* this.list(condition, io)) === 0) return yield* this.list(body, io);
+      if ((yield* this.#asTest(this.list(condition, io))) === 0) return yield* this.list(body, io);
     this.status = 0;
     return otherwise && (yield* this.list(otherwise, io));
   }
   *#while({ until, condition, body }: CompoundCommand & { kind: 'while' }, io: Stdio): Waiting<void> {
     let status = 0;
-    while (((yield* this.list(condition, io)) === 0) !== until) {
-      if (!(yield* this.#turn(body, io))) return;
+    // The condition is of the loop as well: break leaves it from there.
+    const goesOn = function* (shell: Shell): Waiting<boolean> {
+      return ((yield* shell.#asTest(shell.list(condition, io))) === 0) !== until;
+    };
+    for (;;) {
+      const turn = yield* this.#turn(goesOn(this));
+      if (turn === 'leave') return;
+      if (turn === 'again') continue;
+      if (!turn) break;
+      if ((yield* this.#turn(this.list(body, io))) === 'leave') return;
       status = this.status;
     }
     this.status = status;
@@ -435,22 +508,36 @@ export class Shell implements Surroundings {
     const values = words ? yield* expandWords(this, words) : this.parameters;
     this.status = 0;
     for (const value of values) {
-      this.variables.set(name, value);
-      if (!(yield* this.#turn(body, io))) return;
+      this.assign(name, value);
+      if ((yield* this.#turn(this.list(body, io))) === 'leave') return;
     }
   }
-  /** Of a loop; false when that is over. */
-  *#turn(body: List, io: Stdio): Waiting<boolean> {
+  *#case({ word, branches }: CompoundCommand & { kind: 'case' }, io: Stdio): Waiting<void> {
+    const text = yield* expandText(this, word);
+    for (const [patterns, body] of branches) {
+      for (const pattern of patterns) {
+        if (!matches(yield* expandPattern(this, pattern), text)) continue;
+        if (body.length > 0) yield* this.list(body, io);
+        else this.status = 0;
+        return;
+      }
+    }
+    this.status = 0;
+  }
+  /** Of a loop: what it comes to, or how the loop goes on. */
+  *#turn<T>(part: Waiting<T>): Waiting<T | 'leave' | 'again'> {
     // A loop of builtins is like any other hog.
     yield YIELD;
+    this.loops++;
     try {
-      yield* this.list(body, io);
+      return yield* part;
     } catch (error) {
       if (!(error instanceof LeaveLoop)) throw error;
       if (--error.levels > 0) throw error;
-      return error.again;
+      return error.again ? 'again' : 'leave';
+    } finally {
+      this.loops--;
     }
-    return true;
   }
 
   // ---- redirections ----
@@ -460,6 +547,10 @@ export class Shell implements Surroundings {
     const stdio: [OpenFile, OpenFile, OpenFile] = [...io];
     for (const { fd, kind, target } of redirections) {
       const word = yield* expandText(this, target);
+      if (kind === '<<' || (kind === '&' && word === '-')) {
+        stdio[fd] = kind === '<<' ? new TextFile(word) : nullFile;
+        continue;
+      }
       if (kind === '&') {
         const from = /^[012]$/.test(word) ? stdio[Number(word)] : undefined;
         if (from === undefined) throw new XenError('EBADF', `&${word}: there is no such descriptor`);
@@ -475,17 +566,6 @@ export class Shell implements Surroundings {
 
   // ---- for expansions ----
 
-  variable(name: string): string {
-    if (name === '?') return String(this.status);
-    if (name === '$') return String(this.self.pid);
-    if (name === '!') return this.lastBackground === 0 ? '' : String(this.lastBackground);
-    if (name === '#') return String(this.parameters.length);
-    if (name === '@' || name === '*') return this.parameters.join(' ');
-    if (name === '0') return this.name;
-    if (/^\d$/.test(name)) return this.parameters[Number(name) - 1] ?? '';
-    if (name === 'PWD') return this.cwd;
-    return this.variables.get(name) ?? '';
-  }
   find(path: string): Vnode | undefined {
     try {
       return this.system.mounts.find(path);
@@ -508,7 +588,7 @@ export class Shell implements Surroundings {
   }
   #outputJob(list: List, io: Stdio, pipe: Pipe): Job {
     try {
-      return new Job([this.#subshell(shell => shell.list(list, shell.stdio), io, this.self.pgid)], '$()');
+      return new Job([this.#subshell(shell => shell.list(list, shell.stdio), io, this.self.pgid, '$()', 0)], '$()');
     } catch (error) {
       pipe.reader.release();
       throw error;
@@ -516,6 +596,12 @@ export class Shell implements Surroundings {
       pipe.writer.release();
     }
   }
+}
+
+/** For `set -e`: of other compound commands what is in them has failed, or was a test there. */
+function canFail({ negated, commands }: Pipeline): boolean {
+  const [only] = commands;
+  return !negated && (commands.length > 1 || only?.kind === 'simple' || only?.kind === 'subshell');
 }
 
 type GroupOf<T> = T extends { kind: 'subshell' | 'group' } ? Omit<T, 'kind'> & { kind: 'group' } : never;

@@ -8,17 +8,26 @@ export class IncompleteInput extends ShellError {
   override readonly name = 'IncompleteInput';
 }
 
+/** Of `${name-word}`: with a ':' before it, what is empty counts as not set. `${#name}` is 'length'. */
+export type ParameterOperator = '-' | ':-' | '=' | ':=' | '?' | ':?' | '+' | ':+' | '#' | '##' | '%' | '%%' | 'length';
+
 export type WordPart =
   | { readonly kind: 'text'; readonly text: string; readonly quoted: boolean }
-  | { readonly kind: 'variable'; readonly name: string; readonly otherwise?: Word; readonly quoted: boolean }
+  | {
+      readonly kind: 'variable';
+      readonly name: string;
+      readonly operator?: ParameterOperator;
+      readonly operand?: Word;
+      readonly quoted: boolean;
+    }
   | { readonly kind: 'command'; readonly list: List; readonly quoted: boolean }
   | { readonly kind: 'arithmetic'; readonly text: Word; readonly quoted: boolean };
 export type Word = readonly WordPart[];
 
 export interface Redirection {
   readonly fd: number;
-  /** '&': a copy of descriptor `target`. */
-  readonly kind: '<' | '>' | '>>' | '&';
+  /** '&': a copy of descriptor `target`, or none where that is '-'; '<<': `target` is what is read. */
+  readonly kind: '<' | '>' | '>>' | '&' | '<<';
   readonly target: Word;
 }
 
@@ -41,6 +50,12 @@ export type CompoundCommand = Compound &
       }
     | { readonly kind: 'while'; readonly until: boolean; readonly condition: List; readonly body: List }
     | { readonly kind: 'for'; readonly name: string; readonly words?: readonly Word[]; readonly body: List }
+    | {
+        readonly kind: 'case';
+        readonly word: Word;
+        readonly branches: readonly (readonly [patterns: readonly Word[], body: List])[];
+      }
+    | { readonly kind: 'function'; readonly name: string; readonly body: CompoundCommand }
   );
 export type Command = SimpleCommand | CompoundCommand;
 

@@ -78,6 +78,22 @@ describe('the parser', () => {
     ]);
   });
 
+  it('reads functions, and here-documents from the lines behind them', () => {
+    const [declared, called] = parse('f() { a; } > x\nf <<A; b <<-"B"\n$x\nA\n\t$y\n\tB\n');
+    expect(declared!.first.commands[0]).toMatchObject({
+      kind: 'function',
+      name: 'f',
+      body: { redirections: [{ fd: 1 }] },
+    });
+    const command = called!.first.commands[0]!;
+    expect(command.redirections.map(({ fd, kind, target }) => [fd, kind, plain(target)])).toEqual([
+      [0, '<<', '<variable>\n'],
+    ]);
+    expect(() => parse('cat <<E\na', true)).toThrow(IncompleteInput);
+    expect(plain(parse('cat <<E\na')[0]!.first.commands[0]!.redirections[0]!.target)).toBe('a');
+    expect(() => parse('cat <<$x\n')).toThrow(/plain word/);
+  });
+
   it('takes comments for nothing', () => {
     expect(parse('# all of it\n')).toEqual([]);
     expect(words('echo a#b # c')).toEqual(['echo', 'a#b']);
@@ -95,6 +111,13 @@ describe('the parser', () => {
     'a \\',
     'for x in 1',
     '{ a',
+    'echo `a',
+    'f()',
+    'f() {',
+    'case a',
+    'case a in b) c',
+    'case a in b) c;;',
+    'echo "${a-',
   ])('wants more of %s', text => {
     expect(() => parse(text)).toThrow(IncompleteInput);
   });
@@ -109,7 +132,9 @@ describe('the parser', () => {
     'fi',
     '( )) ',
     'a 3> b',
-    'echo `a`',
+    'f() a',
+    'case a b',
+    'a() (b) c',
     '; ;',
     'for 1 in',
   ])('refuses %s', text => {
@@ -142,6 +167,7 @@ describe('the parser', () => {
       '$((',
       '${',
       ':-',
+      ...['case', 'esac', ';;', 'f()', '<<E', '<<-E', 'E', '##', ':='],
       ...'\'"\\$&|;<>\n \t#=`a12',
     ];
     const text = fc.oneof(

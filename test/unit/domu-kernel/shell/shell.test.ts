@@ -101,6 +101,14 @@ describe('a script', () => {
     expect(ended.out).toBe('143\n');
   });
 
+  it('bounds how deep functions call one another, and expansions what they make', () => {
+    expect(rig.sh('f() { f; }; f; echo never')).toEqual({
+      out: 'sh: more than 200 commands in one another\n',
+      status: 2,
+    });
+    expect(out('f() { if [ $1 -gt 0 ]; then f $(($1 - 1)); else echo deep; fi; }; f 60')).toBe('deep\n');
+  });
+
   it('copies, moves and removes files', () => {
     expect(out('mkdir -p /a/b; echo 1 > /a/f; echo 2 > /a/b/g; cp -r /a /c; mv /c/f /c/h; ls /c; cat /c/b/g')).toBe(
       'b\nh\n2\n',
