@@ -32,7 +32,7 @@ export type BlkbackEvent =
   | { readonly op: 'away'; readonly key: string; readonly away: boolean }
   | { readonly op: 'injected'; readonly key: string; readonly injected: Injected };
 
-/** A turn that takes so long has waited for a file. Page cache has its worth in 0.1 ms, and in 45 on a machine under load 29: ADR 11. */
+/** A turn that takes so long has waited for a file. Page cache has its worth in 0.1 ms, and in 45 on a machine under load 29: ADR 12. */
 const SLOW_TURN_NS = 100e6;
 /** So many of them, and the vbd is slow. */
 const SLOW_TURNS = 3;
