@@ -21,6 +21,8 @@ export interface ProgramOptions {
   readonly env: readonly string[];
   readonly cwd: string | undefined;
   readonly publish: readonly string[];
+  /** The bridge of its interface. */
+  readonly net: string | undefined;
   /** Nothing is there but what these options say. */
   readonly bare: boolean;
   /** Where there is one. */
@@ -58,6 +60,7 @@ export function programDomain(asked: ProgramOptions, options: ValidateOptions): 
     `vcpus=${vcpus}`,
     `disk=[${disks.map(({ spec }) => quoted(spec)).join(',')}]`,
     ...(asked.publish.length > 0 ? [`pvcalls=[${quoted(asked.publish.map(listenOf).join(','))}]`] : []),
+    ...(asked.net === undefined ? [] : [`vif=[${quoted(`bridge=${bridgeOf(asked)}`)}]`, 'cmdline="ip=dhcp"']),
     'on_poweroff="destroy"',
     'on_reboot="destroy"',
     'on_crash="destroy"',
@@ -129,6 +132,12 @@ function mountPoint(path: string | undefined, i: number): string {
 function listenOf(text: string): string {
   if (!/^[0-9]+:[0-9]+$/.test(text)) throw new ConfigError(`--publish ${text}: not HOST:GUEST`);
   return `listen=${text}`;
+}
+/** A program's sockets are those of its interface, where it has one: a port of the host would never hear of them. */
+function bridgeOf({ net = '', publish }: ProgramOptions): string {
+  if (!/^[^\s,=]+$/.test(net)) throw new ConfigError(`--net ${net}: no bridge has this name`);
+  if (publish.length > 0) throw new ConfigError('--net and --publish: the program has the sockets of one of them');
+  return net;
 }
 function variable(text: string): [string, string] {
   const at = text.indexOf('=');

@@ -34,6 +34,7 @@ export const run: RunCommand = async (args, context) => {
     { name: 'env', as: 'e', value: true },
     { name: 'workdir', as: 'w', value: true },
     { name: 'publish', as: 'p', value: true },
+    { name: 'net', as: 'net', value: true },
     { name: 'bare', as: 'bare' },
   ];
   const line = commandLine(args, context, 'm:d:v:e:w:p:', long, 1);
@@ -63,6 +64,7 @@ function asked(line: CommandLine, { io, conf }: CommandContext): ProgramDomain {
     ...{
       volumes: line.values('v'),
       publish: line.values('p'),
+      net: line.value('net'),
       bare: line.options.has('bare'),
       terminal: terminalOf(io),
     },

@@ -5,7 +5,7 @@ import { type ProgramOptions, programDomain } from '../../../tools/program-domai
 
 const NOTHING: ProgramOptions = {
   ...{ file: 'hello.wasm', args: [], name: undefined, memory: undefined, vcpus: undefined, disks: [], mounts: [] },
-  ...{ volumes: [], env: [], cwd: undefined, publish: [], bare: false, terminal: undefined },
+  ...{ volumes: [], env: [], cwd: undefined, publish: [], net: undefined, bare: false, terminal: undefined },
 };
 const made = (asked: Partial<ProgramOptions>) =>
   programDomain(
@@ -71,6 +71,13 @@ test('variables and ports', () => {
   ]);
 });
 
+test('an interface', () => {
+  const { config } = made({ net: 'inside.10' });
+  expect(config.vifs).toMatchObject([{ bridge: 'inside.10' }]);
+  expect([config.cmdline, config.pvcalls]).toEqual(['ip=dhcp', []]);
+  expect(made({}).config).toMatchObject({ cmdline: '', vifs: [] });
+});
+
 test('at a terminal its kind and size', () => {
   const { program } = made({ terminal: { kind: 'xterm', columns: 132, rows: 43 } });
   expect(program.env).toMatchObject({ TERM: 'xterm', COLUMNS: '132', LINES: '43' });
@@ -104,6 +111,9 @@ test.each([
   [{ volumes: ['data://.'] }, "--volume data://.: the root is the program's"],
   [{ volumes: Array(17).fill('data:/mnt') }, '--volume: at most 16'],
   [{ env: ['=x'] }, '--env =x: not NAME=VALUE'],
+  [{ net: 'a,b' }, '--net a,b: no bridge has this name'],
+  [{ net: '' }, '--net : no bridge has this name'],
+  [{ net: 'br0', publish: ['80:80'] }, '--net and --publish'],
   [{ publish: ['80'] }, '--publish 80: not HOST:GUEST'],
   [{ file: 'a"b.wasm' }, 'no quotes'],
 ] as const)('%j is refused', (asked, why) => {
