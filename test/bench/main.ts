@@ -8,6 +8,7 @@ import { buildKernels } from './build-kernels.ts';
 import { createRows } from './rows-create.ts';
 import { diskRows } from './rows-disk.ts';
 import { eventRows } from './rows-events.ts';
+import { fileRows } from './rows-files.ts';
 import { hostileTable } from './rows-hostile.ts';
 import { idleRows } from './rows-idle.ts';
 import { nbdRows } from './rows-nbd.ts';
@@ -34,6 +35,7 @@ export interface BenchHost {
 const GROUPS: Record<string, (host: BenchHost) => Promise<Row[] | string>> = {
   events: eventRows,
   disk: diskRows,
+  files: fileRows,
   nbd: nbdRows,
   net: netRows,
   tcp: tcpRows,
