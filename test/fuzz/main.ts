@@ -5,7 +5,7 @@
 //   npm run fuzz -- --configs 1e5     so many files of xl.cfg; else ten thousand
 //   npm run fuzz -- --frontends 1e6   so many cases of backends against the guest's drivers; else a hundred thousand
 //   npm run fuzz -- --cases 1e6       so many each of inputs, backends, hypercalls and wasi; else two hundred thousand
-//   npm run fuzz -- --only config     or frontends, inputs, backends, hypercalls, wasi, tcp, linux, xenstored
+//   npm run fuzz -- --only config     or frontends, inputs, backends, hypercalls, wasi, net, tcp, linux, xenstored
 //   npm run fuzz -- --seed 123        not a seed of its own
 //   npm run fuzz -- --replay FILE     what was found before
 import { randomInt } from 'node:crypto';
@@ -22,6 +22,7 @@ import { exploreFrontends } from './frontends/explore.ts';
 import { HYPERCALLS } from './hypercalls/explore.ts';
 import { TRAPS_PER_HOST } from './hypercalls/traps.ts';
 import { INPUTS } from './inputs/explore.ts';
+import { NET } from './net/explore.ts';
 import { exploreFamily, type Family } from './parts.ts';
 import { TCP } from './tcp/explore.ts';
 import { WASI } from './wasi/explore.ts';
@@ -117,6 +118,7 @@ const FAMILIES: Readonly<Record<string, { readonly family: Family; readonly hold
   inputs: { family: INPUTS, holds: 1 },
   backends: { family: BACKENDS, holds: 1 },
   hypercalls: { family: HYPERCALLS, holds: TRAPS_PER_HOST },
+  net: { family: NET, holds: 1 },
   tcp: { family: TCP, holds: 10 },
   wasi: { family: WASI, holds: 30 },
 };

@@ -4,6 +4,7 @@ import { seedOfThisRun } from '../support/random.ts';
 import { BACKENDS } from './backends/explore.ts';
 import { HYPERCALLS } from './hypercalls/explore.ts';
 import { INPUTS } from './inputs/explore.ts';
+import { NET } from './net/explore.ts';
 import { explorePart } from './parts.ts';
 import { TCP } from './tcp/explore.ts';
 import { WASI } from './wasi/explore.ts';
@@ -14,6 +15,7 @@ describe.each([
   ['inputs', INPUTS, 150],
   ['backends', BACKENDS, 100],
   ['hypercalls', HYPERCALLS, 4],
+  ['packets and answers', NET, 150],
   ['tcp', TCP, 100],
   ['calls of WASI programs', WASI, 200],
 ] as const)('arbitrary %s', (_, family, cases) => {

@@ -14,7 +14,7 @@ import { eventually } from '../support/processes.ts';
 import { seededRandom } from '../support/random.ts';
 import { TapLink, whyNoTap } from '../support/tap.ts';
 import { fillStream } from '../support/tcp-stream.ts';
-import { FAULTS, LinuxPeer, transfers } from './transfers.ts';
+import { FAULTS, ip6Address, LinuxPeer, transfers } from './transfers.ts';
 
 const run = promisify(execFile);
 const why = whyNoTap();
@@ -75,6 +75,33 @@ describe.skipIf(why !== undefined)(
       expect((await run('cmp', [got, sent])).stdout).toBe('');
       expect((await curl('-H', 'Expect:', '--data-binary', `@${sent}`)).stdout).toBe('0');
       await server.close();
+    });
+    it('gives us a prefix, a name server and a path; finds us by our neighbour discovery, and we find it', async context => {
+      const ours = await ip6Address(tap);
+      if (ours === undefined) return context.skip();
+      const { discovery } = tap.net.v6!;
+      expect(ours).toBe('fd98::216:3eff:fe09:909');
+      expect([discovery.nameservers.map(String), discovery.mtu]).toEqual([['fd98::53'], 1400]);
+      const ping = (address: string) =>
+        run(...tap.inside('ping', '-6', '-c', '3', '-i', '0.05', '-s', '1200', address));
+      expect((await ping(ours)).stdout).toContain('3 received, 0% packet loss');
+      expect((await tap.net.ping(tap.linux6, { timeoutMs: 5000 })).seq).toBe(1);
+      await expect(tap.net.ping('fd98::77', { timeoutMs: 20_000 })).rejects.toMatchObject({ code: 'EHOSTUNREACH' });
+      await expect(tap.net.ping(tap.linux6, { size: 1400 })).rejects.toMatchObject({ code: 'EMSGSIZE' });
+      // Nobody has the port, and we hear of it.
+      const socket = tap.net.udp.bind();
+      const refused = new Promise(resolve => socket.onError(error => resolve(error.code)));
+      socket.sendTo(new Uint8Array(10), { address: tap.linux6, port: 9 });
+      expect(await refused).toBe('ECONNREFUSED');
+      socket.close();
+      const peer = await LinuxPeer.start(tap);
+      tap.faults = FAULTS;
+      try {
+        expect(await transfers(tap, peer, 4, random, 4, [[tap.linux6, ours]])).toEqual([]);
+      } finally {
+        tap.faults = { loss: 0, duplicate: 0, reorder: 0, delayNs: 0, lateNs: 0 };
+        await peer.stop();
+      }
     });
     it("has python's server give us a file", async () => {
       const file = new Uint8Array(3_000_001);

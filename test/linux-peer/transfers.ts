@@ -1,11 +1,14 @@
 // Transfers between our stack and Linux's, opened by either, while a twentieth of all frames is lost, doubled or late.
-import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { type ChildProcessByStdio, execFile, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { NetConnection, NetListener } from '../../domu-kernel/guest-api/tcp.ts';
 import type { NetInterface } from '../../domu-kernel/net/interface.ts';
 import { IpAddress } from '../../domu-kernel/net/ip-address.ts';
+import { eventually } from '../support/processes.ts';
+import type { TapLink } from '../support/tap.ts';
 import { fillStream } from '../support/tcp-stream.ts';
 
 export const FAULTS = { loss: 0.05, duplicate: 0.05, reorder: 0.05, delayNs: 0, lateNs: 5e6 };
@@ -18,6 +21,18 @@ export interface TwoStacks {
   readonly ours: string;
   /** The command line that runs a program where Linux's is. */
   inside(...command: string[]): [string, string[]];
+}
+/** Our address of the prefix that a router's word from inside the namespace gives; undefined where Linux has no IPv6. */
+export async function ip6Address(tap: TapLink): Promise<string | undefined> {
+  if (!tap.hasIp6) return undefined;
+  const script = fileURLToPath(new URL('router-advertisement.py', import.meta.url));
+  const [command, args] = tap.inside('python3', script, tap.interface, 'fd98::', 'fd98::53', '1400');
+  // Linux's own address of the link has to be unique first, so it may take more than one.
+  return eventually('an address of the prefix', async () => {
+    await promisify(execFile)(command, args).catch(() => undefined);
+    const { address } = tap.net.v6!;
+    return address !== undefined && !address.isLinkLocal ? String(address) : undefined;
+  });
 }
 
 export class LinuxPeer {
@@ -86,6 +101,8 @@ export async function transfers(
   count: number,
   random: () => number,
   atOnce = 10,
+  /** Linux's address, and ours: one pair, or in turn the next. */
+  addresses: readonly (readonly [linux: string, ours: string])[] = [[tap.linux, tap.ours]],
 ): Promise<string[]> {
   const { tcp } = tap.net;
   const wrong: string[] = [];
@@ -108,9 +125,9 @@ export async function transfers(
       served.push(told(serve()));
     }
   })();
-  const open = async (seed: number): Promise<void> => {
+  const open = async (seed: number, linux: string): Promise<void> => {
     const [there, back] = [size(), size()];
-    const connection = await NetConnection.open(tcp.connect(IpAddress.from(tap.linux), 9000));
+    const connection = await NetConnection.open(tcp.connect(IpAddress.from(linux), 9000));
     await connection.write(`${there} ${back} ${seed}\n`);
     await exchange(connection, new Uint8Array(0), there, seed, back, seed + 1);
   };
@@ -118,8 +135,9 @@ export async function transfers(
   const worker = async (): Promise<void> => {
     while (started < count) {
       const seed = started++ * 2;
-      if (seed % 4 === 0) await told(open(seed));
-      else peer.tell(`connect ${tap.ours} ${PORT} ${size()} ${size()} ${seed}`);
+      const [linux, ours] = addresses[Math.floor(seed / 4) % addresses.length]!;
+      if (seed % 4 === 0) await told(open(seed, linux));
+      else peer.tell(`connect ${ours} ${PORT} ${size()} ${size()} ${seed}`);
       const line = await peer.line();
       if (line !== 'ok') wrong.push(`Linux's: ${line}`);
     }

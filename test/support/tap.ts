@@ -10,6 +10,7 @@ import type { WireFaults } from './lossy-wire.ts';
 
 const LINUX = '10.98.0.1';
 const OURS = '10.98.0.2';
+const LINUX6 = 'fd98::1';
 const NO_FAULTS: WireFaults = { loss: 0, duplicate: 0, reorder: 0, delayNs: 0, lateNs: 0 };
 /** Turns without anything to do before we sleep. */
 const IDLE_TURNS = 20;
@@ -39,7 +40,11 @@ export class TapLink implements NetDevice {
   readonly gsoTcpv6 = false;
   readonly linux = LINUX;
   readonly ours = OURS;
+  readonly linux6 = LINUX6;
   readonly namespace: string;
+  readonly interface: string;
+  /** Linux here has IPv6. */
+  readonly hasIp6: boolean;
   readonly net: NetInterface;
   faults = NO_FAULTS;
   readonly stats = { lost: 0, doubled: 0, late: 0 };
@@ -54,6 +59,7 @@ export class TapLink implements NetDevice {
     this.random = random;
     this.namespace = `xl-tcp-${process.pid}`;
     const tap = `xt${process.pid}`;
+    this.interface = tap;
     this.fd = openSync('/dev/net/tun', constants.O_RDWR | constants.O_NONBLOCK);
     attachTap(this.fd, tap);
     const ip = (...args: string[]): unknown => execFileSync('ip', args, { stdio: 'pipe' });
@@ -62,7 +68,9 @@ export class TapLink implements NetDevice {
     ip('-n', this.namespace, 'addr', 'add', `${LINUX}/24`, 'dev', tap);
     ip('-n', this.namespace, 'link', 'set', 'lo', 'up');
     ip('-n', this.namespace, 'link', 'set', tap, 'up');
-    const config = parseIpParameter(`${OURS}:::255.255.255.0`)!;
+    this.hasIp6 =
+      spawnSync('ip', ['-n', this.namespace, 'addr', 'add', `${LINUX6}/64`, 'dev', tap, 'nodad']).status === 0;
+    const config = { ...parseIpParameter(`${OURS}:::255.255.255.0`)!, ip6: { prefixLength: 64 } };
     this.net = configure?.(this) ?? new NetInterface({ device: this, config, clock: systemClock, random });
     void this.run();
   }

@@ -8,7 +8,7 @@ export const IPV6_MIN_MTU = 1280;
 export const DEFAULT_HOP_LIMIT = 64;
 
 export const PROTOCOL_ICMPV6 = 58;
-export const HOP_BY_HOP = 0;
+const HOP_BY_HOP = 0;
 const ROUTING = 43;
 export const FRAGMENT = 44;
 const NO_NEXT_HEADER = 59;
@@ -49,6 +49,9 @@ export class Ipv6Header {
   moreFragments = false;
 }
 
+export const isExtension = (type: number): boolean =>
+  type === HOP_BY_HOP || type === ROUTING || type === DESTINATION_OPTIONS || type === FRAGMENT;
+
 export type Ipv6Fault = 'short' | 'version' | 'length';
 
 /** Reads the header at `at`, where `available` bytes are left, without extensions. Undefined when it is good. */
@@ -75,9 +78,7 @@ export function stepOverExtensions(view: DataView, into: Ipv6Header): 'ok' | 'dr
   for (let count = 0; ; count++) {
     const { protocol, payloadAt, payloadLength } = into;
     if (protocol === NO_NEXT_HEADER) return 'drop';
-    const isExtension =
-      protocol === HOP_BY_HOP || protocol === ROUTING || protocol === DESTINATION_OPTIONS || protocol === FRAGMENT;
-    if (!isExtension) return 'ok';
+    if (!isExtension(protocol)) return 'ok';
     if (payloadLength < 8 || count === MAX_EXTENSIONS) return 'drop';
     if (protocol === FRAGMENT) {
       const word = view.getUint16(payloadAt + 2);

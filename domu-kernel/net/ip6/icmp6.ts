@@ -13,6 +13,7 @@ import {
   IPV6_HLEN,
   IPV6_MIN_MTU,
   Ipv6Header,
+  isExtension,
   PROTOCOL_ICMPV6,
   UNKNOWN_NEXT_HEADER,
 } from './header.ts';
@@ -151,7 +152,7 @@ export class Icmp6 {
   private complain(type: number, code: number, rest: number, bytes: Uint8Array, header: Ipv6Header): void {
     const { link, stats } = this;
     const { at, source, payloadAt, payloadLength } = header;
-    if (source.isUnspecified || source.isMulticast || isError(bytes, header)) return;
+    if (source.isUnspecified || source.isMulticast || carriesError(bytes, header)) return;
     const own = header.destination.isMulticast ? link.sourceFor(source) : header.destination;
     if (own === undefined) return;
     if (!this.complaints.take()) {
@@ -219,5 +220,15 @@ const problemOf = (type: number, code: number): string =>
     : type === TIME_EXCEEDED
       ? 'EHOSTUNREACH'
       : 'EPROTO';
-const isError = (bytes: Uint8Array, { protocol, payloadAt, payloadLength }: Ipv6Header): boolean =>
-  protocol === PROTOCOL_ICMPV6 && (payloadLength < 1 || bytes[payloadAt]! < FIRST_INFORMATION);
+/** Behind the headers that are left there is an error: who complains of one complains for ever. */
+function carriesError(bytes: Uint8Array, { protocol, payloadAt, payloadLength }: Ipv6Header): boolean {
+  const end = payloadAt + payloadLength;
+  let type = protocol;
+  let next = payloadAt;
+  while (isExtension(type) && next + 2 <= end) {
+    const length = type === FRAGMENT ? FRAGMENT_HLEN : (bytes[next + 1]! + 1) * 8;
+    type = bytes[next]!;
+    next += length;
+  }
+  return type === PROTOCOL_ICMPV6 && (next >= end || bytes[next]! < FIRST_INFORMATION);
+}
