@@ -78,6 +78,7 @@ export class Transaction implements View {
   /** The last write of each path, by its place in #operations; only writes no removal came after. */
   readonly #written = new Map<string, number>();
   #bytes = OVERHEAD;
+  #removes = false;
   /** Where a commit has failed because of somebody else. */
   conflict: string | undefined;
 
@@ -162,6 +163,17 @@ export class Transaction implements View {
   }
 
   #see(path: string, what: number): void {
+    this.#remember(path, what);
+    if (!this.#removes || path.startsWith('@')) return;
+    // What this transaction has removed is not there: what it was told came from above that, where others may change it.
+    const segments = segmentsOf(path);
+    const { depth } = nearest(this.#tree, segments);
+    if (depth >= nearest(this.#base, segments).depth) return;
+    const above = `/${segments.slice(0, depth).join('/')}`;
+    this.#remember(above, SAW_EXISTENCE | SAW_PERMS);
+    this.#touched.add(above);
+  }
+  #remember(path: string, what: number): void {
     const before = this.#seen.get(path);
     if (before === undefined) this.#bytes += OVERHEAD + path.length;
     this.#seen.set(path, (before ?? 0) | what);
@@ -187,7 +199,10 @@ export class Transaction implements View {
     // Of a node that was written here nothing is left for MKDIR to do.
     if (op.kind === 'mkdir' && this.#written.has(op.path)) return;
     if (op.kind === 'write') this.#written.set(op.path, place);
-    if (op.kind === 'rm') this.#written.clear();
+    if (op.kind === 'rm') {
+      this.#written.clear();
+      this.#removes = true;
+    }
     const before = this.#operations[place];
     this.#bytes += bytesOf(op) - (before ? bytesOf(before) : 0);
     this.#operations[place] = op;

@@ -155,6 +155,27 @@ describe('transactions', () => {
     expect(ask(clients[0]!, { type: XS_DIRECTORY, payload: '/dir\0' }).split('\0')).toHaveLength(17);
   });
 
+  test('that were refused where they had removed a node themselves depend on who may make it there', () => {
+    const { rig, clients } = host();
+    const [dom0, dom3] = clients as [RigClient, RigClient];
+    const outcome = (meanwhile: string): string[] => {
+      ask(dom0, { type: XS_WRITE, payload: '/b\0' });
+      ask(dom0, { type: XS_SET_PERMS, payload: '/b\0b0\0' });
+      const tx = Number(ask(dom3, { type: XS_TRANSACTION_START, payload: '\0' }).slice(0, -1));
+      const replies = [
+        ask(dom3, { type: XS_RM, payload: '/b\0' }, tx),
+        ask(dom3, { type: XS_WRITE, payload: '/b\0x' }, tx),
+      ];
+      if (meanwhile !== '') ask(dom0, { type: XS_SET_PERMS, payload: meanwhile });
+      return [...replies, ask(dom3, { type: XS_TRANSACTION_END, payload: 'T\0' }, tx)];
+    };
+    expect(outcome('')).toEqual(['OK\0', 'EACCES', 'OK\0']);
+    expect(outcome('/c\0n0\0r3\0')).toEqual(['OK\0', 'EACCES', 'OK\0']);
+    // From here on it would be allowed.
+    expect(outcome('/\0n0\0b3\0')).toEqual(['OK\0', 'EACCES', 'EAGAIN']);
+    expect(rig.server.check()).toBeUndefined();
+  });
+
   test('of a guest end at its quota of operations, however it spends them', () => {
     const rig = new XenstoreRig();
     const dom0 = rig.dom0();
