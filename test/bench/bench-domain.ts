@@ -28,7 +28,7 @@ export class BenchDomain {
     const file = join(folder, `${name}.cfg`);
     writeFileSync(file, `name = "${name}"\nmemory = 64\n${config}\n`);
     const created = await rig.xl('create', '-q', file);
-    if (created.exitCode !== 0) throw new Error(`xl create ${name}: ${created.stderr}`);
+    if (created.exitCode !== 0) throw new Error(`xl create ${name}: ${created.stderr}\n${rig.logToQuote()}`);
     const domid = Number((await rig.xl('domid', name)).stdout);
     const path = runPaths(rig.runDir).consoleSocket(domid);
     const socket = await eventually(`the console of ${name}`, () => open(path));
