@@ -57,13 +57,17 @@ export class PingPong {
   }
 }
 
-/** Reads a second of 4 KiB at random, from page cache, by a bare fs.readSync loop. */
-export function readSyncLoop(path: string, bytes: number, count: number): number {
-  const fd = openSync(path, 'r');
+/** Reads a second of 4 KiB at random, from page cache, by a bare fs.readSync loop; `writes` of ten are writes. */
+export function readSyncLoop(path: string, bytes: number, count: number, writes = 0): number {
+  const fd = openSync(path, 'r+');
   const into = Buffer.alloc(4096);
   const blocks = bytes / 4096;
   const from = performance.now();
-  for (let i = 0; i < count; i++) readSync(fd, into, 0, 4096, ((i * 7919) % blocks) * 4096);
+  for (let i = 0; i < count; i++) {
+    const at = ((i * 7919) % blocks) * 4096;
+    if (i % 10 < writes) writeSync(fd, into, 0, 4096, at);
+    else readSync(fd, into, 0, 4096, at);
+  }
   const perSecond = (count / (performance.now() - from)) * 1000;
   closeSync(fd);
   return perSecond;

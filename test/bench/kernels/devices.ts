@@ -30,8 +30,8 @@ export function start({ controlFd, boot }: Boot): void {
     return progress;
   };
   const commands: Record<string, (...words: number[]) => Record<string, number> | Promise<Record<string, number>>> = {
-    /** `count` reads of 4 KiB at scattered places of the disk's first `mib`, `depth` of them at a time. */
-    read: (depth = 1, count = 0, mib = 0) => {
+    /** `count` reads of 4 KiB at scattered places of the disk's first `mib`, `depth` at a time; `writes` of ten are writes. */
+    read: (depth = 1, count = 0, mib = 0, writes = 0) => {
       const { worker } = blkfront.disks()[0] as Disk;
       const blocks = (mib << 20) / 4096;
       const from = performance.now();
@@ -40,7 +40,8 @@ export function start({ controlFd, boot }: Boot): void {
         let pushed = false;
         for (; asked - done < depth && asked < count; asked++) {
           const slot = worker.acquire(4096);
-          worker.queue(slot, BLKIF_OP_READ, ((asked * 7919) % blocks) * SECTORS_PER_PAGE, 4096);
+          const operation = asked % 10 < writes ? BLKIF_OP_WRITE : BLKIF_OP_READ;
+          worker.queue(slot, operation, ((asked * 7919) % blocks) * SECTORS_PER_PAGE, 4096);
           pushed = true;
         }
         if (pushed) worker.push();
