@@ -6,8 +6,9 @@ const FSCK = '/usr/sbin/fsck.vfat';
 /** Why it cannot be asked. */
 export const fsckMissing = existsSync(FSCK) ? undefined : `${FSCK} is not here (Debian: dosfstools)`;
 
-/** Of every volume that is in use. */
-const DIRTY = /^ *(Dirty bit is set|Automatically removing dirty bit)/;
+/** Of every volume that is in use; of FAT32, whose other boot sector has no such mark, too. */
+const DIRTY =
+  /^ *(Dirty bit is set|Automatically removing dirty bit|There are differences between boot|This is mostly harmless|65:01\/00$|Not automatically fixing this)/;
 
 /** '' when there is nothing to repair but the mark that says that it may be needed. '-n' only looks, '-a' repairs without asking. */
 export function fsck(option: '-n' | '-a', path: string): string {
