@@ -95,7 +95,9 @@ export class Devices {
     });
     await waiting;
     if (tired)
-      log.warn(`no DHCP server has answered within ${LEASE_MS / 1000} s; starting without an address, it is asked on`);
+      log.warn(
+        `no DHCP server or router has answered within ${LEASE_MS / 1000} s; starting without an address, they are asked on`,
+      );
   }
 
   private async foldersReady(): Promise<void> {

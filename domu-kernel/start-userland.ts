@@ -64,7 +64,7 @@ export function makeUserland(kernel: Kernel, root?: FileSystem): Userland {
     sockets: new GuestSockets({
       tcp: () => kernel.devices.net?.tcp,
       host: () => kernel.devices.host(),
-      lookup: name => processLookup(kernel.devices.net?.dns, name),
+      lookup: name => processLookup(kernel.devices.net?.dns, name, kernel.devices.net?.families.at(-1)),
     }),
   });
   return kernel.userland;

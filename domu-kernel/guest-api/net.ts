@@ -3,8 +3,9 @@ import type { Datagram, UdpSocket } from 'xenolith';
 import { XenError } from '#pvbus';
 import type { Kernel } from '../kernel.ts';
 import { formatIpv4 } from '../net/address.ts';
+import type { NameLookup } from '../net/dns/resolver.ts';
 import type { NetInterface } from '../net/interface.ts';
-import type { IpAddress } from '../net/ip-address.ts';
+import { IpAddress } from '../net/ip-address.ts';
 import { NetInterceptor } from './intercept.ts';
 import { NetConnection, NetListener } from './tcp.ts';
 
@@ -18,6 +19,9 @@ export function netApi(kernel: Kernel): typeof import('xenolith').net {
   return {
     get address() {
       return kernel.devices.net?.address ? formatIpv4(kernel.devices.net.address) : undefined;
+    },
+    get addresses() {
+      return kernel.devices.net?.addresses.map(String) ?? [];
     },
     get mac() {
       const mac = kernel.devices.net?.device.mac;
@@ -34,8 +38,15 @@ export function netApi(kernel: Kernel): typeof import('xenolith').net {
       return new NetListener(up().tcp.listen(port, backlog === undefined ? {} : { backlog }));
     },
     async connect(host, port) {
-      const [address] = await resolve(up(), host);
-      return NetConnection.open(up().tcp.connect(address!, port));
+      let failure: unknown;
+      for (const address of await resolve(up(), host)) {
+        try {
+          return await NetConnection.open(up().tcp.connect(address, port));
+        } catch (error) {
+          failure = error;
+        }
+      }
+      throw failure;
     },
     intercept: () => new NetInterceptor(up()),
     async resolve(name) {
@@ -44,8 +55,24 @@ export function netApi(kernel: Kernel): typeof import('xenolith').net {
   };
 }
 
+/** Of the families the interface has addresses of, IPv6 first (RFC 6724). Throws what the last one ended of when none is known. */
 async function resolve(net: NetInterface, name: string): Promise<readonly IpAddress[]> {
-  const lookup = net.dns.lookup(name);
+  const literal = IpAddress.parse(name);
+  if (literal !== undefined) return [literal];
+  const lookups = net.families.map(family => net.dns.lookup(name, family));
+  const all: IpAddress[] = [];
+  let failure: unknown;
+  for (const lookup of lookups) {
+    try {
+      all.push(...(await answered(lookup)));
+    } catch (error) {
+      failure = error;
+    }
+  }
+  if (all.length === 0) throw failure;
+  return all;
+}
+async function answered(lookup: NameLookup): Promise<readonly IpAddress[]> {
   for (;;) {
     const found = lookup.addresses();
     if (found !== undefined) return found;

@@ -131,10 +131,12 @@ declare module 'xenolith' {
     /** No more of them; those that were accepted live on. */
     close(): void;
   }
-  /** The interface that `ip=` on the command line configures. ENODEV where there is none. */
+  /** The interface that `ip=` and `ip6=` on the command line configure. ENODEV where there is none. */
   export const net: {
-    /** undefined where there is no interface. */
+    /** Of IPv4; undefined where there is none. */
     readonly address: string | undefined;
+    /** Of both families, that packets may come from. */
+    readonly addresses: readonly string[];
     readonly mac: string | undefined;
     readonly mtu: number | undefined;
     /** ETIMEDOUT, EHOSTUNREACH, ENETUNREACH. */
@@ -151,11 +153,14 @@ declare module 'xenolith' {
      * to its own where nobody listens. What else they send there is answered as unreachable. One at a time: EADDRINUSE.
      */
     intercept(): Interceptor;
-    /** To an address or a name. ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, and what `resolve` says. */
+    /**
+     * To an address, or to those of a name in turn, IPv6 first. ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, and what
+     * `resolve` says.
+     */
     connect(host: string, port: number): Promise<Connection>;
     /**
-     * The IPv4 addresses of a name, from the DHCP server's name servers or those of `nameserver=`, at least one. ENOENT:
-     * there is no such name, or no server to ask; ETIMEDOUT, EIO.
+     * The addresses of a name, at least one, of the families that the interface has an address of, IPv6 first. From the name
+     * servers of `nameserver=`, of DHCP and of routers. ENOENT: there is no such name, or no server to ask; ETIMEDOUT, EIO.
      */
     resolve(name: string): Promise<string[]>;
   };

@@ -111,6 +111,18 @@ export class NetInterface {
   get address(): number {
     return this.v4.address;
   }
+  /** Those packets may come from. */
+  get addresses(): IpAddress[] {
+    const all = this.address === 0 ? [] : [IpAddress.v4(this.address)];
+    for (const own of this.v6?.discovery.addresses ?? []) if (isUsable(own)) all.push(own.address);
+    return all;
+  }
+  /** With an address for others than neighbours, the first to be tried first; IPv4 where there is none. */
+  get families(): (4 | 6)[] {
+    const six = this.v6?.address?.isLinkLocal === false;
+    if (!six) return [4];
+    return this.address === 0 ? [6] : [6, 4];
+  }
   get arp(): Ipv4Host['arp'] {
     return this.v4.arp;
   }
