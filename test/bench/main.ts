@@ -9,6 +9,7 @@ import { createRows } from './rows-create.ts';
 import { diskRows } from './rows-disk.ts';
 import { eventRows } from './rows-events.ts';
 import { fileRows } from './rows-files.ts';
+import { hostRows } from './rows-host.ts';
 import { hostileTable } from './rows-hostile.ts';
 import { idleRows } from './rows-idle.ts';
 import { nbdRows } from './rows-nbd.ts';
@@ -39,6 +40,7 @@ const GROUPS: Record<string, (host: BenchHost) => Promise<Row[] | string>> = {
   nbd: nbdRows,
   net: netRows,
   tcp: tcpRows,
+  host: hostRows,
   create: createRows,
   programs: programRows,
   idle: idleRows,
