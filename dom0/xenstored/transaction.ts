@@ -27,6 +27,8 @@ export const SAW_EXISTENCE = 1;
 export const SAW_VALUE = 2;
 export const SAW_NAMES = 4;
 export const SAW_PERMS = 8;
+/** It is what there was above a path that the transaction itself had removed. No request has named it. */
+const SAW_ABOVE = 16;
 
 /**
  * Generations within a transaction: the first of these that none in its tree has reached, and the place of the
@@ -94,8 +96,8 @@ export class Transaction implements View {
   static restored(store: Store, actor: Actor, account: Account, state: TransactionState): Transaction {
     const transaction = new Transaction(store, actor, account, state.base);
     for (const [path, what] of state.seen) {
-      transaction.#see(path, what);
-      transaction.#touched.add(path);
+      transaction.#remember(path, what);
+      if (what & ~SAW_ABOVE) transaction.#touched.add(path);
     }
     for (const op of state.operations) {
       transaction.#touched.add(op.path);
@@ -170,13 +172,12 @@ export class Transaction implements View {
     const { depth } = nearest(this.#tree, segments);
     if (depth >= nearest(this.#base, segments).depth) return;
     const above = `/${segments.slice(0, depth).join('/')}`;
-    this.#remember(above, SAW_EXISTENCE | SAW_PERMS);
-    this.#touched.add(above);
+    this.#remember(above, SAW_ABOVE);
   }
   #remember(path: string, what: number): void {
-    const before = this.#seen.get(path);
-    if (before === undefined) this.#bytes += OVERHEAD + path.length;
-    this.#seen.set(path, (before ?? 0) | what);
+    const before = this.#seen.get(path) ?? 0;
+    if ((before & ~SAW_ABOVE) === 0 && what & ~SAW_ABOVE) this.#bytes += OVERHEAD + path.length;
+    this.#seen.set(path, before | what);
   }
 
   // invariant: what was touched is what was seen or is to be changed, so `restored` knows it too.
@@ -288,8 +289,8 @@ function unchanged(then: Tree, now: Tree, path: string, what: number): boolean {
   const segments = segmentsOf(path);
   const a = nearest(then, segments);
   const b = nearest(now, segments);
-  if (what & SAW_EXISTENCE && a.depth !== b.depth) return false;
-  if (what & SAW_PERMS && !samePermissions(a.node.perms, b.node.perms)) return false;
+  if (what & (SAW_EXISTENCE | SAW_ABOVE) && a.depth !== b.depth) return false;
+  if (what & (SAW_PERMS | SAW_ABOVE) && !samePermissions(a.node.perms, b.node.perms)) return false;
   // Of a node that is not there, its absence and the permissions above it are all there is to see.
   const [x, y] = [a, b].map(({ node, depth }) => (depth === segments.length ? node : undefined));
   if (what & SAW_VALUE && x?.value !== y?.value) return false;
