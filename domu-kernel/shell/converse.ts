@@ -1,7 +1,8 @@
 // A shell with a user: prompts, lines, ^C.
 import { readLine, type Waiting, writeText } from '../process/transfer.ts';
+import { ExitShell, Interrupted, LeaveLoop } from './leaving.ts';
 import { parse } from './parser.ts';
-import { ExitShell, Interrupted, LeaveLoop, type Shell } from './shell.ts';
+import type { Shell } from './shell.ts';
 import { IncompleteInput } from './syntax.ts';
 
 export function* converse(shell: Shell): Waiting<number> {

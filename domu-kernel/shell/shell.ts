@@ -1,25 +1,25 @@
 // The shell: a routine that runs what the parser has read. What waits is yielded, so that others run meanwhile.
 import { messageOf, XenError } from '#pvbus';
 import type { Vnode } from '../fs/file-system.ts';
-import type { Routine } from '../process/body.ts';
 import { nullFile } from '../process/null-file.ts';
 import type { OpenFile } from '../process/open-file.ts';
-import { Pipe } from '../process/pipe.ts';
 import type { Process } from '../process/process.ts';
 import type { SignalName } from '../process/signals.ts';
 import { TextFile } from '../process/text-file.ts';
 import { attempt, readAll, type Waiting, writeText } from '../process/transfer.ts';
-import { Wait, YIELD } from '../process/wait.ts';
+import { YIELD } from '../process/wait.ts';
 import type { Stdio, Userland } from '../userland.ts';
 import { OpenDiskFile } from '../wasi/open-vnode.ts';
 import { BUILTINS, SPECIAL_BUILTINS } from './builtins.ts';
 import { converse } from './converse.ts';
 import { expandPattern, expandText, expandWords, type Surroundings } from './expand.ts';
 import { matches } from './glob.ts';
-import { describe, Job, Jobs } from './jobs.ts';
+import { Job } from './jobs.ts';
+import { Launcher, MAX_OUTPUT } from './launcher.ts';
+import { ExitShell, Interrupted, LeaveLoop, ReturnFrom } from './leaving.ts';
 import { parse } from './parser.ts';
 import { fromCwd } from './paths.ts';
-import { ShellState } from './state.ts';
+import type { OptionLetter } from './state.ts';
 import {
   type AndOr,
   type Command,
@@ -31,38 +31,7 @@ import {
   type SimpleCommand,
 } from './syntax.ts';
 
-/** What `$(...)` keeps. */
-const MAX_OUTPUT = 2 ** 20;
 const MAX_DEPTH = 200;
-
-/** The shell ends. */
-export class ExitShell extends Error {
-  readonly code: number;
-  constructor(code: number) {
-    super(`exit ${code}`);
-    this.code = code;
-  }
-}
-/** `break` and `continue`, of so many loops. */
-export class LeaveLoop extends Error {
-  levels: number;
-  readonly again: boolean;
-  constructor(levels: number, again: boolean) {
-    super('not in a loop');
-    this.levels = levels;
-    this.again = again;
-  }
-}
-/** `return`, of a function or a file that is read in. */
-export class ReturnFrom extends Error {
-  readonly code: number;
-  constructor(code: number) {
-    super('not in a function');
-    this.code = code;
-  }
-}
-/** ^C: back to the prompt. */
-export class Interrupted extends Error {}
 
 export interface ShellOptions {
   /** $0 */
@@ -70,40 +39,41 @@ export interface ShellOptions {
   readonly parameters?: readonly string[];
 }
 
-export class Shell extends ShellState implements Surroundings {
-  readonly system: Userland;
-  readonly jobs: Jobs;
-  /** With a user: jobs have groups of their own, and one of them has the terminal. */
-  interactive = false;
-  /** By ^C. */
-  interrupted = false;
+export class Shell extends Launcher implements Surroundings {
   /** Loops around what runs, in this function. */
   loops = 0;
-  /** Conditions and the like around what runs: a failure there is an answer, and no reason to end. */
-  #tested = 0;
   #depth = 0;
   readonly #signals: SignalName[] = [];
 
   constructor(system: Userland, self: Process, { name = 'sh', parameters = [] }: ShellOptions = {}) {
-    super(self, name, parameters);
-    this.system = system;
-    this.jobs = new Jobs(system.processes);
+    super(system, self, name, parameters);
   }
 
   // ---- from outside ----
 
-  /** `sh -c TEXT`, `sh FILE ARGS`, or `sh` alone: with a user where stdin is a terminal. */
+  /** `sh -c TEXT NAME ARGS`, `sh FILE ARGS`, or `sh` alone: with a user where stdin is a terminal. Options of `set` before that. */
   *main(args: readonly string[]): Waiting<number> {
     const stdin = this.self.fds.get(0).file;
-    if (args[0] === '-c') {
-      this.parameters = args.slice(3);
-      return yield* this.script(args[1] ?? '');
+    let at = 0;
+    let isText = false;
+    for (; /^-[cefux]+$/.test(args[at] ?? ''); at++) {
+      for (const letter of args[at]!.slice(1)) {
+        if (letter === 'c') isText = true;
+        else this.options.add(letter as OptionLetter); // what the expression leaves
+      }
     }
-    if (args[0] !== undefined && args[0] !== '-i') {
-      this.parameters = args.slice(1);
-      return yield* this.#file(args[0]);
+    const [first, second] = args.slice(at);
+    if (isText) {
+      this.name = second ?? this.name;
+      this.parameters = args.slice(at + 2);
+      return yield* this.script(first ?? '');
     }
-    if (stdin.kind === 'terminal') return yield* this.#ending(this.#withUser());
+    if (first !== undefined && first !== '-i') {
+      this.name = first;
+      this.parameters = args.slice(at + 1);
+      return yield* this.#file(first);
+    }
+    if (stdin.kind === 'terminal') return yield* this.ending(this.#withUser());
     return yield* this.script(yield* readAll(stdin, MAX_OUTPUT));
   }
   *#file(path: string): Waiting<number> {
@@ -122,7 +92,7 @@ export class Shell extends ShellState implements Surroundings {
   *script(text: string): Waiting<number> {
     const { list, stdio } = this;
     const all = (): List => parse(text);
-    return yield* this.#ending(
+    return yield* this.ending(
       (function* (shell: Shell) {
         return yield* list.call(shell, all(), stdio);
       })(this),
@@ -133,7 +103,7 @@ export class Shell extends ShellState implements Surroundings {
     return yield* converse(this);
   }
   /** To the end of `run`, and what is to be done then: `trap ... EXIT`. */
-  *#ending(run: Waiting<number>): Waiting<number> {
+  *ending(run: Waiting<number>): Waiting<number> {
     this.status = yield* this.#ended(run);
     const last = this.traps.get('EXIT');
     if (!last) return this.status;
@@ -163,7 +133,7 @@ export class Shell extends ShellState implements Surroundings {
     return [fds.get(0).file, fds.get(1).file, fds.get(2).file];
   }
   /** A shell that knows what this one knows now, and changes nothing of it. */
-  #fork(self: Process): Shell {
+  fork(self: Process): Shell {
     const shell = new Shell(this.system, self, this);
     shell.learnFrom(this);
     shell.loops = this.loops;
@@ -220,15 +190,15 @@ export class Shell extends ShellState implements Surroundings {
       yield* this.#pipeline(pipeline, io, text, last === undefined);
     }
     const failed = this.status !== 0 && last !== undefined && canFail(last);
-    if (failed && this.options.has('e') && this.#tested === 0) throw new ExitShell(this.status);
+    if (failed && this.options.has('e') && this.tested === 0) throw new ExitShell(this.status);
     return this.status;
   }
   *#inBackground(item: AndOr, io: Stdio): Waiting<void> {
     const { first, rest, text } = item;
     const processes =
       rest.length === 0 && !first.negated
-        ? yield* this.#launch(first.commands, io)
-        : [this.#subshell(shell => shell.list([{ ...item, background: false }], shell.stdio), io, undefined, text, 0)];
+        ? yield* this.launch(first.commands, io)
+        : [this.subshell(shell => shell.list([{ ...item, background: false }], shell.stdio), io, undefined, text, 0)];
     const job = new Job(processes, text);
     this.jobs.add(job);
     this.lastBackground = processes.at(-1)?.pid ?? 0;
@@ -238,132 +208,29 @@ export class Shell extends ShellState implements Surroundings {
   *#pipeline({ negated, commands }: Pipeline, io: Stdio, text: string, tested: boolean): Waiting<void> {
     const [only] = commands;
     const run = function* (shell: Shell): Waiting<void> {
-      if (commands.length === 1 && only) yield* shell.#command(only, io, text);
-      else yield* shell.foreground(new Job(yield* shell.#launch(commands, io), text), io);
+      if (commands.length === 1 && only) yield* shell.command(only, io, text);
+      else yield* shell.foreground(new Job(yield* shell.launch(commands, io), text), io);
     };
     if (negated || tested) yield* this.#asTest(run(this));
     else yield* run(this);
     if (negated) this.status = this.status === 0 ? 1 : 0;
   }
   *#asTest<T>(run: Waiting<T>): Waiting<T> {
-    this.#tested++;
+    this.tested++;
     try {
       return yield* run;
     } finally {
-      this.#tested--;
+      this.tested--;
     }
   }
-  /** Until it has ended, or was stopped and is in the list of jobs. */
-  *foreground(job: Job, io: Stdio): Waiting<number> {
-    const { terminal, processes } = this.system;
-    if (this.interactive) terminal.foreground = job.pgid;
-    let state = job.update(processes);
-    try {
-      for (; state === 'running' || (state === 'stopped' && !this.interactive); state = job.update(processes))
-        yield new Wait([this.self.childChanged]);
-    } finally {
-      if (this.interactive) terminal.foreground = this.self.pgid;
-      // The user did not want to wait for it any longer.
-      if (state === 'running' && job.update(processes) !== 'done') this.jobs.add(job);
-    }
-    if (state === 'stopped') {
-      this.jobs.add(job);
-      job.told = 'stopped';
-      yield* writeText(io[2], `${describe(job, 'stopped')}\n`);
-      this.status = 148;
-      return this.status;
-    }
-    this.jobs.remove(job);
-    this.status = job.number;
-    const { signal } = job.status;
-    if (signal === 'SIGINT') throw new Interrupted();
-    if (signal && signal !== 'SIGPIPE' && this.interactive) yield* writeText(io[2], `${signal}\n`);
-    return this.status;
-  }
-
-  // ---- processes ----
-
-  /** A process for each command, their pipes between them. */
-  *#launch(commands: readonly Command[], io: Stdio): Waiting<Process[]> {
-    const processes: Process[] = [];
-    let input: OpenFile | undefined;
-    try {
-      for (const [i, command] of commands.entries()) {
-        const pipe = i < commands.length - 1 ? new Pipe() : undefined;
-        try {
-          const stdio: Stdio = [input ?? io[0], pipe?.writer ?? io[1], io[2]];
-          processes.push(yield* this.#launchOne(command, stdio, processes[0]?.pgid));
-        } finally {
-          pipe?.writer.release();
-          input?.release();
-          input = pipe?.reader;
-        }
-      }
-      return processes;
-    } catch (error) {
-      for (const process of processes) this.system.processes.kill(process, 'SIGTERM');
-      throw error;
-    } finally {
-      input?.release();
-    }
-  }
-  *#launchOne(command: Command, io: Stdio, pgid: number | undefined): Waiting<Process> {
-    if (command.kind !== 'simple') return this.#subshell(shell => shell.#command(command, shell.stdio, ''), io, pgid);
-    const argv = yield* this.#words(command);
-    const name = argv[0];
-    // A redirection that fails is the command's failure, not the pipeline's.
-    const own = name === undefined || BUILTINS.has(name) || this.functions.has(name);
-    if (own || command.redirections.length > 0 || this.options.has('x'))
-      return this.#subshell(shell => shell.#simple(command, argv, shell.stdio, ''), io, pgid, argv.join(' '));
-    return this.#program(argv, yield* this.#assigned(command), io, pgid);
-  }
-  #group(pgid: number | undefined): { pgid?: number } {
-    if (pgid !== undefined) return { pgid };
-    return this.interactive ? {} : { pgid: this.self.pgid };
-  }
-  #program(argv: readonly string[], assigned: ReadonlyMap<string, string>, stdio: Stdio, pgid?: number): Process {
-    const env = this.environment(assigned);
-    const limit = this.memoryLimit === undefined ? {} : { memoryLimit: this.memoryLimit };
-    return this.system.spawn({ parent: this.self, argv, env, cwd: this.cwd, stdio, ...limit, ...this.#group(pgid) });
-  }
-  #subshell(
-    run: (shell: Shell) => Waiting<unknown>,
-    stdio: Stdio,
-    pgid?: number,
-    text = 'sh',
-    tested = this.#tested,
-  ): Process {
-    const knowing = this.#fork(this.self);
-    const routine = function* (self: Process): Routine {
-      const shell = knowing.#fork(self);
-      shell.#tested = tested;
-      return yield* shell.#ending(
-        (function* () {
-          yield* run(shell);
-          return shell.status;
-        })(),
-      );
-    };
-    const argv = [text];
-    return this.system.spawn({
-      parent: this.self,
-      argv,
-      env: this.self.env,
-      cwd: this.cwd,
-      stdio,
-      routine,
-      ...this.#group(pgid),
-    });
-  }
-
   // ---- commands ----
 
-  *#command(command: Command, io: Stdio, text: string): Waiting<unknown> {
+  *command(command: Command, io: Stdio, text: string): Waiting<unknown> {
     try {
-      if (command.kind === 'simple') return yield* this.#simple(command, yield* this.#words(command), io, text);
+      if (command.kind === 'simple') return yield* this.simple(command, yield* this.words(command), io, text);
       if (command.kind === 'subshell') {
         const run = (shell: Shell): Waiting<unknown> => shell.#compound({ ...command, kind: 'group' }, shell.stdio);
-        return yield* this.foreground(new Job([this.#subshell(run, io)], text), io);
+        return yield* this.foreground(new Job([this.subshell(run, io)], text), io);
       }
       return yield* this.#compound(command, io);
     } catch (error) {
@@ -372,14 +239,14 @@ export class Shell extends ShellState implements Surroundings {
     }
     return undefined;
   }
-  *#words({ words }: SimpleCommand): Waiting<string[]> {
+  *words({ words }: SimpleCommand): Waiting<string[]> {
     return yield* expandWords(this, words);
   }
-  *#simple(command: SimpleCommand, argv: readonly string[], io: Stdio, text: string): Waiting<unknown> {
+  *simple(command: SimpleCommand, argv: readonly string[], io: Stdio, text: string): Waiting<unknown> {
     const opened: OpenFile[] = [];
     try {
       const redirected = yield* this.#redirected(command.redirections, io, opened);
-      const assigned = yield* this.#assigned(command);
+      const assigned = yield* this.assigned(command);
       if (this.options.has('x')) {
         const values = [...assigned].map(([name, value]) => `${name}=${value}`);
         yield* writeText(io[2], `${['+', ...values, ...argv].join(' ')}\n`);
@@ -410,7 +277,7 @@ export class Shell extends ShellState implements Surroundings {
     const body = functions && !SPECIAL_BUILTINS.has(name) ? this.functions.get(name) : undefined;
     if (body) return yield* this.#meanwhile(assigned, this.#call(body, args, io));
     const builtin = BUILTINS.get(name);
-    if (!builtin) return yield* this.foreground(new Job([this.#program(argv, assigned, io)], text), io);
+    if (!builtin) return yield* this.foreground(new Job([this.program(argv, assigned, io)], text), io);
     const act = function* (shell: Shell): Waiting<void> {
       const status = builtin(shell, args, io);
       shell.status = typeof status === 'number' ? status : yield* status;
@@ -443,7 +310,7 @@ export class Shell extends ShellState implements Surroundings {
     this.loops = 0;
     this.locals.push(own);
     try {
-      yield* this.#command(body, io, '');
+      yield* this.command(body, io, '');
     } catch (error) {
       if (!(error instanceof ReturnFrom)) throw error;
       this.status = error.code;
@@ -457,7 +324,7 @@ export class Shell extends ShellState implements Surroundings {
       this.loops = loops;
     }
   }
-  *#assigned({ assignments }: SimpleCommand): Waiting<Map<string, string>> {
+  *assigned({ assignments }: SimpleCommand): Waiting<Map<string, string>> {
     const values = new Map<string, string>();
     for (const [name, word] of assignments) values.set(name, yield* expandText(this, word));
     return values;
@@ -572,28 +439,6 @@ export class Shell extends ShellState implements Surroundings {
     } catch (error) {
       if (error instanceof XenError && /^(ENOENT|ENOTDIR|ELOOP)$/.test(error.code)) return undefined;
       throw error;
-    }
-  }
-  *output(list: List): Waiting<string> {
-    const pipe = new Pipe();
-    const [stdin, , stderr] = this.stdio;
-    const job = this.#outputJob(list, [stdin, pipe.writer, stderr], pipe);
-    try {
-      const text = yield* readAll(pipe.reader, MAX_OUTPUT);
-      yield* this.foreground(job, this.stdio);
-      return text;
-    } finally {
-      pipe.reader.release();
-    }
-  }
-  #outputJob(list: List, io: Stdio, pipe: Pipe): Job {
-    try {
-      return new Job([this.#subshell(shell => shell.list(list, shell.stdio), io, this.self.pgid, '$()', 0)], '$()');
-    } catch (error) {
-      pipe.reader.release();
-      throw error;
-    } finally {
-      pipe.writer.release();
     }
   }
 }

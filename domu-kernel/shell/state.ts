@@ -12,7 +12,7 @@ export type OptionLetter = keyof typeof OPTIONS;
 export abstract class ShellState {
   readonly self: Process;
   /** $0 */
-  readonly name: string;
+  name: string;
   parameters: readonly string[];
   cwd: string;
   status = 0;

@@ -210,6 +210,10 @@ exit 5`,
   // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the shell's
   'a trap after an error': "trap 'echo bye $?' EXIT\necho ${x?}\necho never",
   'read-only variables': 'readonly r=1; echo $r; (r=2; echo never); echo $?; export e=1; echo $e',
+  'a shell of its own': `
+printf 'echo $0 $1\\nfalse\\necho end\\n' > s
+sh s a; echo $?; sh -e s b; echo $?; sh -c 'echo $0 $1; exit 3' name arg; echo $?; sh -euc 'echo $none; echo never'; echo $?
+`,
   'loops and what leaves them': `
 for i in 1 2 3; do for j in a b; do [ $j = b ] && continue 2; [ $i = 3 ] && break 2; echo $i$j; done; done
 break; continue; echo outside
@@ -285,7 +289,7 @@ describe.skipIf(missing)(`the shell beside dash${missing ? ' (skipped: no dash h
       fc.property(whole, text => {
         expect(byUs(text)).toEqual(byDash(text));
       }),
-      { numRuns: 40 },
+      { numRuns: 25 },
     );
   });
 });
