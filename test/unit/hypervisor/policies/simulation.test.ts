@@ -41,11 +41,11 @@ function checkAccounts(sim: Simulator<Policy>, onlineNs: number): void {
 }
 
 describe('64 pCPUs and 1,000 vCPUs, pCPUs and parameters changing', () => {
-  // In all more than half a million.
+  // In all more than a million.
   test.each([
-    ['credit2', 200_000, 7 * S],
+    ['credit2', 400_000, 14 * S],
     ['credit', 100_000, 8 * S],
-    ['rtds', 250_000, 8 * S],
+    ['rtds', 500_000, 16 * S],
     ['null', 10_000, 8 * S],
   ] as const)('%s: %i schedules, each pCPU always at work, nobody forgotten', (name, wanted, time) => {
     const nrCpus = 64;
