@@ -1,7 +1,7 @@
 // Bridges that end in the host: two hosts joined by a socket, one of which loses its dom0, and a TAP that Linux pings.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -61,7 +61,10 @@ async function ports(host: number): Promise<{ port: string; up: boolean; reason:
 
 describe('two hosts', () => {
   it('are one network when a socket joins their bridges', async () => {
-    await Promise.all([guest(0, 'asks', '10.9.0.1', 'target=10.9.0.2'), guest(1, 'is-asked', '10.9.0.2')]);
+    await Promise.all([
+      guest(0, 'asks', '10.9.0.1', 'target=10.9.0.2 ip6=fd00:9::1/64'),
+      guest(1, 'is-asked', '10.9.0.2'),
+    ]);
     expect(await on(0, 'bridge-port', 'add', 'xenbr0', 'connect:link.sock')).toEqual(fine);
     expect(await ports(0)).toMatchObject([{ bridge: 'xenbr0', up: false, reason: `${dir}/link.sock: ENOENT` }]);
     expect(await on(1, 'bridge-port', 'add', 'xenbr0', 'listen:link.sock')).toEqual(fine);
@@ -167,6 +170,10 @@ describe.skipIf(noTap !== undefined)(`a TAP${skipped(noTap)}`, () => {
       there('ip', 'addr', 'add', '10.9.0.7/24', 'dev', tap);
       there('ip', 'link', 'set', tap, 'up');
       expect(there('ping', '-c', '3', '-i', '0.05', '-W', '5', '-s', '1400', '10.9.0.1')).toContain(' 3 received');
+      if (existsSync('/proc/net/if_inet6')) {
+        there('ip', 'addr', 'add', 'fd00:9::7/64', 'dev', tap, 'nodad');
+        expect(there('ping', '-6', '-c', '3', '-i', '0.05', '-W', '5', 'fd00:9::1')).toContain(' 3 received');
+      }
       expect((await ports(0))[0]).toMatchObject({ port: `tap:${tap}`, up: true });
     } finally {
       other.kill('SIGKILL');
