@@ -236,6 +236,8 @@ export class FrontendDevice {
   #backendPath: string | undefined;
   #backendDomid: Domid = domid(0);
   #state: XenbusState = XenbusState.Initialising;
+  /** What xenstore has of ours. */
+  #written: XenbusState = XenbusState.Initialising;
   /** False until its nodes were there at least once. */
   #seen = false;
   #wasConnected = false;
@@ -395,6 +397,7 @@ export class FrontendDevice {
   *#reconcile(): Routine<void> {
     const [own, path, backendId] = yield* all([this.key('state'), this.key('backend'), this.key('backend-id')]);
     if (own === undefined && path === undefined) return this.#seen ? yield* this.#vanish() : this.#neverWas();
+    if (this.#isAnother(own)) return yield* this.#vanish();
     const peer = parseDecimal(backendId, 0x7fef);
     if (own === undefined || path === undefined || peer === undefined) return; // the toolstack isn't done with it
     this.#seen = true;
@@ -518,6 +521,11 @@ export class FrontendDevice {
     this.#remove(error);
   }
 
+  /** Besides us only who makes a device writes its state: what is there now has the number of ours, which is gone. */
+  #isAnother(own: string | undefined): boolean {
+    return this.#written !== XenbusState.Initialising && asState(own) === XenbusState.Initialising;
+  }
+
   /** News of a device that is gone already, or not written in full. A later event finds it again. */
   #neverWas(): void {
     if (this.#turns.wanted) return;
@@ -526,7 +534,7 @@ export class FrontendDevice {
     this.#remove(new XenError('ENODEV', `${this.label}: there is no such device`));
   }
 
-  /** The toolstack removed the nodes. */
+  /** The toolstack removed the nodes, or made others in their place. */
   *#vanish(): Routine<void> {
     this.#ended = true;
     this.#instance.disconnect();
@@ -582,13 +590,16 @@ export class FrontendDevice {
   *#switch(state: XenbusState, keys: Keys = {}): Routine<void> {
     const { routines } = this.#xs;
     const { path } = this;
+    const isAnother = (own: string): boolean => this.#isAnother(own);
     yield* routines.transaction(function* (tx) {
       // A device that was unplugged meanwhile must not come back as some lone keys.
-      if ((yield* routines.readKey(`${path}/state`, tx)) === undefined) throw new Unplugged();
+      const own = yield* routines.readKey(`${path}/state`, tx);
+      if (own === undefined || isAnother(own)) throw new Unplugged();
       const entries = Object.entries({ ...keys, state });
       yield* all(entries.map(([name, value]) => routines.write(`${path}/${name}`, String(value), tx)));
     });
     this.#state = state;
+    this.#written = state;
     this.poke();
   }
 }

@@ -195,6 +195,18 @@ describe('the life of a frontend device', () => {
     expect(await tools.state(nodes.frontend)).toBe(String(S.Closed));
   });
 
+  it('made anew before anybody looked is another device, and nothing of the old one is its own', async () => {
+    await find();
+    await connected(0);
+    const old = things.get(0)!;
+    const nodes = await connected(0);
+    expect(old.acts.slice(-3)).toEqual(['disconnect', 'remove ENODEV', 'release']);
+    expect(things.get(0)).not.toBe(old);
+    expect(things.get(0)?.acts).toEqual(['setup 0 with dom0', 'connected']);
+    expect(await tools.state(nodes.frontend)).toBe(String(S.Connected));
+    expect(frontend.devices()).toHaveLength(1);
+  });
+
   it('given up by its driver closes, says why, and releases its pages when the backend has left', async () => {
     await find();
     const nodes = await connected(0);
