@@ -61,7 +61,7 @@ interface Entry {
   known: boolean;
   confirmedNs: number;
   usedNs: number;
-  /** Requests sent since the last answer; 0: none outstanding. */
+  /** Requests sent, or put off, since the last answer; 0: none outstanding. */
   tries: number;
   retryNs: number;
   held: HeldFrame[];
@@ -209,6 +209,7 @@ export class Arp {
     const changes = entry.known && !equalMac(frame, SHA, entry.mac);
     if (changes && now - entry.confirmedNs < ARP_LOCK_NS) {
       this.stats.ignored++;
+      if (entry.tries === 0) this.askLater(entry, entry.confirmedNs + ARP_LOCK_NS);
       return;
     }
     for (let i = 0; i < ETH_ALEN; i++) entry.mac[i] = frame[SHA + i]!;
@@ -236,6 +237,13 @@ export class Arp {
     this.asking.add(entry);
     this.stats.requests++;
     this.write(REQUEST, BROADCAST_MAC, ZERO_MAC, entry.address);
+  }
+
+  /** Two claim it: whoever answers then has it. A guest that is made anew has another MAC address. */
+  private askLater(entry: Entry, atNs: number): void {
+    entry.tries = 1;
+    entry.retryNs = atNs;
+    this.asking.add(entry);
   }
 
   private giveUp(entry: Entry): void {

@@ -138,6 +138,32 @@ describe('answering', () => {
   });
 });
 
+describe('an address that two claim', () => {
+  beforeEach(() => {
+    input(packet(1, PEER_MAC, PEER, US));
+    input(packet(1, OTHER_MAC, PEER, PEER));
+    sent = [];
+    expect(arp.lookup(PEER)).toEqual(PEER_MAC);
+    expect(arp.step()).toBe('idle');
+    clock.advanceMs(1000);
+    expect(arp.deadline()).toBe(clock.now());
+    arp.step();
+    expect(sent).toEqual([packet(1, OUR_MAC, US, PEER)]);
+  });
+  it('is asked for again, and belongs to the new one when the old one has gone', () => {
+    input(packet(2, OTHER_MAC, PEER, US, OUR_MAC));
+    expect(arp.lookup(PEER)).toEqual(OTHER_MAC);
+    expect(arp.deadline()).toBeUndefined();
+  });
+  it('stays with the old one when that answers, and one question a second is all it costs', () => {
+    input(packet(2, PEER_MAC, PEER, US, OUR_MAC));
+    for (let i = 0; i < 100; i++) input(packet(2, OTHER_MAC, PEER, US, OUR_MAC));
+    expect(arp.step()).toBe('idle');
+    expect(arp.lookup(PEER)).toEqual(PEER_MAC);
+    expect(sent).toHaveLength(1);
+  });
+});
+
 describe('a hostile neighbour', () => {
   it('cannot make entries by answers to questions nobody asked', () => {
     for (let i = 2; i < 200; i++) input(packet(2, PEER_MAC, US - 1 + i, US, OUR_MAC));
