@@ -71,6 +71,7 @@ const FATFS = {
   wflag: 4,
   fsi_flag: 5,
   id: 6,
+  csize: 10,
   last_clst: 16,
   free_clst: 20,
   fsize: 32,
@@ -162,6 +163,9 @@ export class FatCore {
   mount(): void {
     this.fs = this.alloc(this.x.sizeof_FATFS());
     this.call(`mount ${this.device.name}`, () => this.x.f_mount(this.fs, this.putString(this.path, ''), 1));
+  }
+  get clusterBytes(): number {
+    return this.view.getUint16(this.fs + FATFS.csize, true) * this.device.sectorSize;
   }
   /** Address of FatFs' copy of the sector `windowSector`. */
   get window(): number {

@@ -24,6 +24,8 @@ export const FA_READ = 1;
 export const FA_WRITE = 2;
 export const FA_CREATE_NEW = 4;
 
+/** Clusters between two marks. */
+const STRIDE = 64;
 const ZEROS = new Uint8Array(TRANSFER);
 
 /** Where a directory entry is: its sector, and the byte in that. */
@@ -35,6 +37,8 @@ export interface EntryPlace {
 export class FatHandle {
   private readonly core: FatCore;
   private readonly pointer: number;
+  /** The cluster with the index 0, STRIDE, 2 * STRIDE, ... of the chain, as far as it is known. */
+  private readonly marks: number[] = [];
 
   private constructor(core: FatCore, pointer: number) {
     this.core = core;
@@ -129,6 +133,7 @@ export class FatHandle {
     try {
       this.call(what, () => this.core.x.f_truncate(this.pointer));
     } finally {
+      this.keepMarks(size);
       this.put('objsize', size);
       if ((flags & FA_MODIFIED) === 0) this.flag(0, FA_MODIFIED);
     }
@@ -136,11 +141,13 @@ export class FatHandle {
   /** Not longer. The rest of the chain is free afterwards: only of what the medium does not know yet. */
   truncate(what: string, size: number): void {
     this.seek(what, size);
+    this.keepMarks(size);
     this.call(what, () => this.core.x.f_truncate(this.pointer));
   }
   /** Empty from now on; its chain, which is returned, stays allocated. 0: it had none. */
   takeChain(): number {
     const chain = this.firstCluster;
+    this.keepMarks(0);
     for (const field of ['sclust', 'objsize', 'fptr', 'clust', 'sect'] as const) this.put(field, 0);
     this.flag(FA_MODIFIED, FA_DIRTY);
     return chain;
@@ -175,8 +182,40 @@ export class FatHandle {
     }
     return done;
   }
+  /** Not beyond the end. */
   private seek(what: string, position: number): void {
+    this.approach(what, position);
+    this.step(what, position);
+  }
+  /** FatFs follows a chain from the cluster where it is, or from the first one: it is taken to a nearer one. */
+  private approach(what: string, position: number): void {
+    const { core, marks } = this;
+    const { clusterBytes } = core;
+    const index = (at: number): number => Math.floor((at - 1) / clusterBytes);
+    const target = index(position);
+    const wanted = Math.floor((target - 1) / STRIDE);
+    if (wanted < 1) return;
+    const now = index(this.take('fptr'));
+    if (now >= wanted * STRIDE && now <= target) return;
+    const known = Math.min(wanted, marks.length - 1);
+    if (known >= 0) this.jump(known * STRIDE, marks[known]!);
+    for (let mark = known + 1; mark <= wanted; mark++) {
+      this.step(what, (mark * STRIDE + 1) * clusterBytes);
+      marks.push(this.take('clust'));
+    }
+  }
+  /** To the end of a cluster of the chain. */
+  private jump(index: number, cluster: number): void {
+    this.put('fptr', (index + 1) * this.core.clusterBytes);
+    this.put('clust', cluster);
+  }
+  private step(what: string, position: number): void {
     this.call(what, () => this.core.x.ffw_f_lseek(this.pointer, position, 0));
+  }
+  /** The chain ends with `size` bytes. */
+  private keepMarks(size: number): void {
+    const clusters = Math.ceil(size / this.core.clusterBytes);
+    this.marks.length = Math.min(this.marks.length, Math.ceil(clusters / STRIDE));
   }
   /** FatFs gives up a file after an error of the disk; the next call may succeed. */
   private call(what: string, call: () => number): void {
