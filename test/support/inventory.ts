@@ -37,16 +37,22 @@ export async function takeInventory(host: HostRig, debugKeys = 'qegma'): Promise
   };
 }
 
-/** The inventory of a host that has come to rest: every vCPU of dom0 runs, and nothing changes any more. */
+/** The inventory of a host that has come to rest: its processes are known to the hypervisor, every vCPU of dom0 runs, and nothing changes. */
 export async function inventoryAtRest(host: HostRig, debugKeys?: string): Promise<Inventory> {
   let last = await takeInventory(host, debugKeys);
   await eventually('the host is at rest', async () => {
     const before = JSON.stringify(last);
     last = await takeInventory(host, debugKeys);
     const attached = last.mappings.includes(`dom0.js: ${DOM0_VCPUS} /memfd:xenolith-dom0`);
-    return attached && JSON.stringify(last) === before;
+    return attached && isWatched(last) && JSON.stringify(last) === before;
   });
   return last;
+}
+/** The hypervisor has a descriptor of each process it started: a domain's waiting shell is there before that. */
+function isWatched({ processes, descriptors }: Inventory): boolean {
+  const started = processes.filter(program => /^(dom0|xenstored|driver-domain)\.js$|^domain-shell\.cjs$/.test(program));
+  const watched = descriptors.map(line => /^hypervisor\.js: (\d+) anon_inode:\[pidfd\]$/.exec(line)?.[1]);
+  return Number(watched.find(count => count !== undefined) ?? 0) >= started.length;
 }
 /** vCPUs of domain 0 that are threads of its process; the other one is xenstored. */
 const DOM0_VCPUS = 4;
