@@ -1,15 +1,15 @@
 // xl run
 
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type InitConfig, messageOf, type RunEnd, runPaths, SHUTDOWN_crash, XenError } from '#pvbus';
 import { ConsoleConnection } from '../attach-console.ts';
 import { emptyPvcalls } from '../config/pvcalls-spec.ts';
 import { ConfigError } from '../config/settings.ts';
-import { processStat, scriptParents, watchParents } from '../parent-watch.ts';
+import { scriptParents, watchParents } from '../parent-watch.ts';
 import { type ProgramDomain, type ProgramOptions, programDomain } from '../program-domain.ts';
 import { ProgramStreams } from '../program-streams.ts';
+import { makeRunDirectory } from '../run-directory.ts';
 import { ToolstackClient } from '../toolstack-client.ts';
 import { HOST_PROGRAM, HostProcess } from '../topology/host-process.ts';
 import { type CommandContext, CommandFailure, type RunCommand } from './command.ts';
@@ -141,10 +141,7 @@ class Run {
     return ToolstackClient.connect(runPaths(dir).toolstackSocket);
   }
   #ownDir(): string {
-    if (this.#dir === undefined) {
-      removeLeftOvers();
-      this.#dir = mkdtempSync(join(tmpdir(), `xenolith-run-${process.pid}-`));
-    }
+    this.#dir ??= makeRunDirectory();
     return this.#dir;
   }
 
@@ -189,18 +186,6 @@ class Run {
   }
 }
 
-/** Directories of runs whose xl was killed before it could. */
-function removeLeftOvers(): void {
-  for (const name of readdirSync(tmpdir())) {
-    const pid = /^xenolith-run-(\d+)-[A-Za-z0-9]{6}$/.exec(name)?.[1];
-    if (pid === undefined || processStat(Number(pid)) !== null) continue;
-    try {
-      rmSync(join(tmpdir(), name), { recursive: true, force: true });
-    } catch {
-      // Somebody else's.
-    }
-  }
-}
 function withSockets(
   pvcalls: ProgramDomain['config']['pvcalls'],
   streams: ProgramStreams | undefined,
