@@ -27,8 +27,3 @@ export function finish(sum: number): number {
 /** True when the bytes, their checksum field among them, add up. */
 export const verifies = (view: DataView, at: number, length: number, sum = 0): boolean =>
   finish(addBytes(view, at, length, sum)) === 0;
-
-/** The pseudo header of UDP and TCP (RFC 768, RFC 9293). */
-export function pseudoHeader(source: number, destination: number, protocol: number, length: number): number {
-  return source + destination + protocol + length;
-}
