@@ -174,6 +174,7 @@ class VbdDevice implements BackendInstance {
       'sector-size': SECTOR_SIZE,
       'physical-sector-size': SECTOR_SIZE,
       info: this.#info,
+      ...(this.#isAway === this.#saidAway ? {} : this.#sayAway()),
     };
   }
 

@@ -189,12 +189,17 @@ describe.skipIf(noNbdkit !== '')(`what an NBD server has ${noNbdkit}`, () => {
     await eventually('nbdkit listens', () => existsSync(socket));
     expect(await on('block-attach', 'web', `vdev=xvdc,access=rw,target=nbd:unix:${socket}`)).toEqual(fine);
     const rounds = (): number => heard('times all rounds');
+    const domid = (await on('domid', 'web')).stdout.trim();
+    const path = `/local/domain/0/backend/vbd/${domid}/51744/reconnecting`;
+    const reconnecting = async (): Promise<string> => (await on('store', 'read', path)).stdout.trim();
     for (let kills = 0; kills < 3; kills++) {
       const before = rounds();
       await eventually('the guest goes on', () => rounds() > before);
       server.kill('SIGKILL');
+      if (kills === 0) await eventually('its frontend is told to wait', async () => (await reconnecting()) === '1');
       server = serve();
     }
+    await eventually('and that it need not any more', async () => (await reconnecting()) === '0');
     const before = rounds();
     await eventually('the guest goes on', () => rounds() > before);
     expect(host.rig.log()).toMatch(/vbd 51744 of dom\d+: the server is back/);
