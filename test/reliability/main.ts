@@ -51,20 +51,24 @@ function cuts(): void {
     if (report.lost.length > 0) process.exitCode = 1;
   }
 }
+/** Who has no more time sees what there was. */
+function untilInterrupted(): () => boolean {
+  let interrupted = false;
+  process.once('SIGINT', () => {
+    interrupted = true;
+  });
+  return () => interrupted;
+}
 async function files(): Promise<void> {
   const run = new FileKills(folder, seed);
   try {
     console.log(`reliability: ${times} guests with files, seed ${seed}`);
     await run.start();
     let begun = 0;
-    let enough = false;
-    // Who has no more time sees what there was.
-    process.once('SIGINT', () => {
-      enough = true;
-    });
+    const enough = untilInterrupted();
     await run.run(FILE_GUESTS, () => {
       if (begun > 0 && begun % Math.ceil(times / 20) === 0) console.log(`${begun} kills`);
-      return !enough && begun++ < times;
+      return !enough() && begun++ < times;
     });
     console.log(run.report());
     process.exitCode = run.lost.length > 0 ? 1 : 0;
@@ -78,7 +82,8 @@ async function kills(): Promise<void> {
   try {
     console.log(`reliability: ${times} kills, seed ${seed}`);
     await run.start();
-    for (let done = 1; done <= times; done++) {
+    const enough = untilInterrupted();
+    for (let done = 1; done <= times && !enough(); done++) {
       await run.kill();
       if (done % Math.ceil(times / 20) === 0) console.log(`${done} kills`);
     }
