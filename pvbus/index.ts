@@ -51,6 +51,7 @@ export * from './linux.ts';
 export * from './linux-confinement.ts';
 export * from './log.ts';
 export * from './mailbox.ts';
+export * from './nbd-protocol.ts';
 export * from './nbd-target.ts';
 export * from './p9-message.ts';
 export * from './page.ts';

@@ -8,11 +8,16 @@ import {
   BLKIF_RSP_EOPNOTSUPP,
   BLKIF_RSP_ERROR,
   BLKIF_RSP_OKAY,
+  NBD_CMD_FLAG_FUA,
+  NBD_CMD_FLUSH,
+  NBD_CMD_READ,
+  NBD_CMD_TRIM,
+  NBD_CMD_WRITE,
+  NBD_ERRORS,
 } from '#pvbus';
 import type { Deferred, LaterImage } from '../blkback/disk-image.ts';
 import { SECTOR_SIZE } from '../blkback/request.ts';
 import type { Command, CommandSink } from './command.ts';
-import { NBD_CMD_FLAG_FUA, NBD_CMD_FLUSH, NBD_CMD_READ, NBD_CMD_TRIM, NBD_CMD_WRITE, NBD_ERRORS } from './protocol.ts';
 import type { NbdSession } from './session.ts';
 
 /** A command's length is 32 bits. */

@@ -1,7 +1,5 @@
 // The handshake with a server: fixed newstyle, as far as the first request. Bytes in, bytes out; no socket.
-import { XenError } from '#pvbus';
 import {
-  GREETING_BYTES,
   NBD_FLAG_CAN_MULTI_CONN,
   NBD_FLAG_FIXED_NEWSTYLE,
   NBD_FLAG_NO_ZEROES,
@@ -10,6 +8,7 @@ import {
   NBD_FLAG_SEND_FUA,
   NBD_FLAG_SEND_TRIM,
   NBD_FLAG_SEND_WRITE_ZEROES,
+  NBD_GREETING_BYTES,
   NBD_INFO_BLOCK_SIZE,
   NBD_INFO_EXPORT,
   NBD_MAGIC,
@@ -17,15 +16,15 @@ import {
   NBD_OPT_GO,
   NBD_OPT_STRUCTURED_REPLY,
   NBD_OPTION_MAGIC,
+  NBD_OPTION_REPLY_BYTES,
   NBD_REP_ACK,
   NBD_REP_ERRORS,
   NBD_REP_FLAG_ERROR,
   NBD_REP_INFO,
   NBD_REPLY_MAGIC,
-  OPTION_REPLY_BYTES,
-  option,
-  optionGo,
-} from './protocol.ts';
+  XenError,
+} from '#pvbus';
+import { option, optionGo } from './protocol.ts';
 
 /** What a server says of an export. */
 export interface NbdExport {
@@ -109,7 +108,7 @@ export class Negotiation {
       if (magic === NBD_OLDSTYLE_MAGIC) throw new XenError('EPROTO', 'it speaks the oldstyle handshake only');
       if (magic !== NBD_OPTION_MAGIC) throw new XenError('EPROTO', 'it is no NBD server');
     }
-    const greeting = this.#take(GREETING_BYTES);
+    const greeting = this.#take(NBD_GREETING_BYTES);
     if (greeting === undefined) return;
     const flags = greeting.getUint16(16);
     if ((flags & NBD_FLAG_FIXED_NEWSTYLE) === 0)
@@ -123,7 +122,7 @@ export class Negotiation {
 
   #reply(): NbdExport | undefined {
     const bytes = this.#bytes;
-    if (bytes.length < OPTION_REPLY_BYTES) return undefined;
+    if (bytes.length < NBD_OPTION_REPLY_BYTES) return undefined;
     const head = new DataView(bytes.buffer, bytes.byteOffset);
     if (head.getBigUint64(0) !== NBD_REPLY_MAGIC) throw new XenError('EPROTO', 'its reply to an option is none');
     const asked = this.#state === 'structured' ? NBD_OPT_STRUCTURED_REPLY : NBD_OPT_GO;
@@ -132,8 +131,8 @@ export class Negotiation {
     const type = head.getUint32(12);
     const length = head.getUint32(16);
     if (length > MAX_REPLY) throw new XenError('EPROTO', `its reply to an option has ${length} bytes`);
-    if (bytes.length < OPTION_REPLY_BYTES + length) return undefined;
-    this.#take(OPTION_REPLY_BYTES);
+    if (bytes.length < NBD_OPTION_REPLY_BYTES + length) return undefined;
+    this.#take(NBD_OPTION_REPLY_BYTES);
     const data = this.#take(length)!; // it is there
     return this.#state === 'structured' ? this.#structuredReply(type) : this.#goReply(type, data);
   }

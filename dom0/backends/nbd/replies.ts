@@ -1,8 +1,7 @@
 // The server's answers after the handshake, simple and structured, taken apart as they come: their data goes from the
 // bytes that were received straight to where it is wanted.
-import { XenError } from '#pvbus';
 import {
-  CHUNK_HEADER_BYTES,
+  NBD_CHUNK_HEADER_BYTES,
   NBD_CMD_READ,
   NBD_REPLY_FLAG_DONE,
   NBD_REPLY_TYPE_ERROR_BIT,
@@ -10,10 +9,11 @@ import {
   NBD_REPLY_TYPE_NONE,
   NBD_REPLY_TYPE_OFFSET_DATA,
   NBD_REPLY_TYPE_OFFSET_HOLE,
+  NBD_SIMPLE_REPLY_BYTES,
   NBD_SIMPLE_REPLY_MAGIC,
   NBD_STRUCTURED_REPLY_MAGIC,
-  SIMPLE_REPLY_BYTES,
-} from './protocol.ts';
+  XenError,
+} from '#pvbus';
 
 /** A request that an answer may be for. */
 export interface Awaited {
@@ -38,7 +38,7 @@ export interface ReplyHandler<A extends Awaited> {
 /** Data of a chunk that says what an error was; the protocol allows 4096 for its text. */
 const MAX_ERROR_BYTES = 4096 + 14;
 /** The longest of what is read before it is known what to do: a chunk's header and a hole's 12 bytes. */
-const HEAD_BYTES = CHUNK_HEADER_BYTES + 12;
+const HEAD_BYTES = NBD_CHUNK_HEADER_BYTES + 12;
 
 /** untrusted: all that `feed` is given. It throws EPROTO when a server may not say that. */
 export class ReplyParser<A extends Awaited> {
@@ -91,11 +91,11 @@ export class ReplyParser<A extends Awaited> {
   #wanted(): number {
     if (this.#have < 4) return 4;
     const magic = this.#view.getUint32(0);
-    if (magic === NBD_SIMPLE_REPLY_MAGIC) return SIMPLE_REPLY_BYTES;
+    if (magic === NBD_SIMPLE_REPLY_MAGIC) return NBD_SIMPLE_REPLY_BYTES;
     if (magic !== NBD_STRUCTURED_REPLY_MAGIC || !this.#structured)
       throw new XenError('EPROTO', `an answer begins with 0x${magic.toString(16)}`);
-    if (this.#have < CHUNK_HEADER_BYTES) return CHUNK_HEADER_BYTES;
-    return CHUNK_HEADER_BYTES + this.#fixedPart();
+    if (this.#have < NBD_CHUNK_HEADER_BYTES) return NBD_CHUNK_HEADER_BYTES;
+    return NBD_CHUNK_HEADER_BYTES + this.#fixedPart();
   }
   /** Bytes after a chunk's header that are looked at: what is announced has at least as many, or is refused. */
   #fixedPart(): number {
@@ -150,7 +150,7 @@ export class ReplyParser<A extends Awaited> {
     const type = view.getUint16(6);
     const length = view.getUint32(16);
     this.#last = (view.getUint16(4) & NBD_REPLY_FLAG_DONE) !== 0;
-    const P = CHUNK_HEADER_BYTES;
+    const P = NBD_CHUNK_HEADER_BYTES;
     if (type === NBD_REPLY_TYPE_NONE) {
       if (!this.#last) throw new XenError('EPROTO', 'a chunk of nothing that is not the last');
       this.#chunkIsOver();

@@ -1,10 +1,9 @@
 // A disk on an NBD server, over as many connections as its life takes. What a server has not answered is asked again
 // when it is back, in its order, and before that what it acknowledged and had not flushed. Nothing here blocks: the
 // stream calls back, `tick` is called at `deadline`.
-import { type Clock, type Log, type NbdTarget, XenError } from '#pvbus';
-import { Command, type CommandSink } from './command.ts';
-import { type NbdExport, Negotiation } from './negotiation.ts';
 import {
+  type Clock,
+  type Log,
   NBD_CMD_DISC,
   NBD_CMD_FLAG_FUA,
   NBD_CMD_FLUSH,
@@ -12,9 +11,13 @@ import {
   NBD_CMD_WRITE,
   NBD_ERRORS,
   NBD_ESHUTDOWN,
-  REQUEST_BYTES,
-  writeRequest,
-} from './protocol.ts';
+  NBD_REQUEST_BYTES,
+  type NbdTarget,
+  XenError,
+} from '#pvbus';
+import { Command, type CommandSink } from './command.ts';
+import { type NbdExport, Negotiation } from './negotiation.ts';
+import { writeRequest } from './protocol.ts';
 import { ReplyParser } from './replies.ts';
 import { Unflushed, type UnflushedWrite } from './unflushed.ts';
 
@@ -92,7 +95,7 @@ export class NbdSession {
   #openUntilNs: number;
   /** When requests have waited enough for a server. */
   #failAtNs = Number.POSITIVE_INFINITY;
-  readonly #headers = new Uint8Array(REQUEST_BYTES * 1024);
+  readonly #headers = new Uint8Array(NBD_REQUEST_BYTES * 1024);
   readonly #headerView = new DataView(this.#headers.buffer);
   #headerAt = 0;
   readonly stats = { connections: 0, repeated: 0, restored: 0 };
@@ -154,15 +157,15 @@ export class NbdSession {
   }
   /** The stream may hold on to it for as long as there are other requests; then its place is used again. */
   #header(request: Parameters<typeof writeRequest>[2]): Uint8Array {
-    if (this.#inFlight.size * REQUEST_BYTES >= this.#headers.length / 2) {
-      const bytes = new Uint8Array(REQUEST_BYTES);
+    if (this.#inFlight.size * NBD_REQUEST_BYTES >= this.#headers.length / 2) {
+      const bytes = new Uint8Array(NBD_REQUEST_BYTES);
       writeRequest(new DataView(bytes.buffer), 0, request);
       return bytes;
     }
     const at = this.#headerAt;
-    this.#headerAt = (at + REQUEST_BYTES) % this.#headers.length;
+    this.#headerAt = (at + NBD_REQUEST_BYTES) % this.#headers.length;
     writeRequest(this.#headerView, at, request);
-    return this.#headers.subarray(at, at + REQUEST_BYTES);
+    return this.#headers.subarray(at, at + NBD_REQUEST_BYTES);
   }
 
   readonly #replies = {
@@ -420,7 +423,7 @@ export class NbdSession {
   /** Tell the server good-bye. Requests in flight are answered by nobody. */
   close(): void {
     if (this.#state === 'serving' && this.#stream !== undefined) {
-      const bye = new Uint8Array(REQUEST_BYTES);
+      const bye = new Uint8Array(NBD_REQUEST_BYTES);
       const request = { type: NBD_CMD_DISC, flags: 0, cookieHi: 0, cookieLo: 0, at: 0, length: 0 };
       writeRequest(new DataView(bye.buffer), 0, request);
       this.#stream.write(bye);
