@@ -5,7 +5,7 @@ import { type DevicePaths, listDevices, removeDevice } from './add-device.ts';
 import { destroyDomain } from './destroy-domain.ts';
 import { devicesOf } from './devices.ts';
 import { BACKEND_TYPES, removeDomainNodes } from './domain-nodes.ts';
-import type { DomainRecord } from './domain-records.ts';
+import type { Coming, DomainRecord } from './domain-records.ts';
 import { removePlugged } from './hotplug.ts';
 import type { Monitor } from './monitor.ts';
 import type { ToolstackParts } from './parts.ts';
@@ -24,6 +24,8 @@ export interface RecoveryActions {
 export class Recovery {
   readonly #parts: ToolstackParts;
   readonly #actions: RecoveryActions;
+  /** What is cleared away of a name; until then no domain can have it. */
+  readonly #ends = new Map<string, Promise<unknown>>();
 
   constructor(parts: ToolstackParts, actions: RecoveryActions) {
     this.#parts = parts;
@@ -39,19 +41,14 @@ export class Recovery {
     this.#undoCreations([...there.values()]);
     await this.#removeLeftNodes(new Set(there.keys()));
     for (const record of records.all()) await this.#goOn(record, there.get(record.domid));
-    for (const coming of records.comings.values()) this.#expect(coming.config.name);
+    for (const coming of records.comings.values()) this.#expect(coming);
   }
-  #expect(name: string): void {
-    const { records } = this.#parts;
-    const coming = records.comings.get(name)!;
-    // It comes when its predecessor is gone, whose end goes on by itself.
-    const before = records.byName(name);
-    if (before === undefined) this.#actions.monitor.expect(coming);
-    else
-      this.#background(`the end of dom${before.domid}`, async () => {
-        await this.#actions.destroy(before.domid);
-        this.#actions.monitor.expect(coming);
-      });
+  /** It comes when nothing is left of who had its name: its predecessor, or half of itself. */
+  #expect(coming: Coming): void {
+    const { name } = coming.config;
+    const comes = (): void => this.#actions.monitor.expect(coming);
+    // What is still there is told of by who was to end it.
+    (this.#ends.get(name) ?? Promise.resolve()).then(comes, () => this.#parts.records.comings.delete(name));
   }
 
   // ---- creations ----
@@ -68,7 +65,7 @@ export class Recovery {
       const { domid, uuid } = known;
       const release = records.claim(config);
       log.warn(`dom${domid}, '${name}', was being created when dom0's process ended: undone`);
-      this.#background(`undoing dom${domid}`, async () => {
+      this.#end(String(name), `undoing dom${domid}`, async () => {
         try {
           await destroyDomain(this.#parts, domid, uuid);
           records.creations.delete(String(name));
@@ -83,12 +80,11 @@ export class Recovery {
 
   async #goOn(record: DomainRecord, info: XcDomainInfo | undefined): Promise<void> {
     const { domid, config } = record;
-    const { xc, watch, log, records } = this.#parts;
-    const coming = records.comings.has(config.name);
+    const { xc, watch, log } = this.#parts;
     if (info === undefined || info.dying || record.phase === 'going' || record.run) {
       const why = record.run ? 'ran for somebody whom we have lost' : 'was being destroyed, or ended meanwhile';
       log.warn(`dom${domid}, '${config.name}', ${why}: cleared away`);
-      if (!coming) this.#background(`the end of dom${domid}`, () => this.#actions.destroy(domid));
+      this.#end(config.name, `the end of dom${domid}`, () => this.#actions.destroy(domid));
       return;
     }
     await this.#serveConsole(record);
@@ -172,7 +168,11 @@ export class Recovery {
       log.warn(`xenstore had nodes of dom${id}, which is gone: removed`);
     }
   }
-  #background(what: string, body: () => Promise<void>): void {
-    body().catch(error => this.#parts.log.error(`${what}: ${error instanceof Error ? error.message : error}`));
+  /** Goes on by itself. */
+  #end(name: string, what: string, body: () => Promise<void>): void {
+    const { log } = this.#parts;
+    const end = Promise.all([this.#ends.get(name), body()]);
+    this.#ends.set(name, end);
+    end.catch(error => log.error(`${what}: ${error instanceof Error ? error.message : error}`));
   }
 }

@@ -214,6 +214,34 @@ describe(`fault 43: the toolstack is killed before a step (seed ${seed})`, () =>
     },
   );
 
+  // Before these there is half a domain, which has to go before it can come.
+  const HALF_MADE = ['memory', 'xenstore', 'introduce', 'devices'] as const;
+  it.each(ALL ? TOOLSTACK_STEPS.create : [HALF_MADE[Math.floor(random() * HALF_MADE.length)]!])(
+    'fault 43: create, %s, of a domain that was restarted',
+    async step => {
+      const { domid } = await toolstack.call('create', {
+        config: { ...configOf('two'), cmdline: '' },
+        paused: false,
+        monitor: true,
+      });
+      await up(domid);
+      await killedIn({ op: 'create', step, type: 'vbd' }, async () => {
+        await toolstack.call('reboot', { domid });
+        await toolstack.call('wait', { domid: bystander, until: 'destroyed' });
+      });
+      await eventually('it has come again', async () => {
+        const list = await toolstack.call('list', { domid: null });
+        const two = list.find(({ name }) => name === 'two');
+        return two !== undefined && two.domid !== domid && list.length === 3;
+      });
+      const next = await domidOfTwo();
+      await up(next);
+      await eventually('it has been told', async () => (await countEvents('created', next)) > 0);
+      await toolstack.call('destroy', { domid: next, force: false });
+      expect(await names()).toEqual(['Domain-0', 'by']);
+    },
+  );
+
   it('fault 43: and nothing is left', async () => {
     await toolstack.call('destroy', { domid: bystander, force: false });
     await toolstack.call('deleteBridge', { name: 'theirs' });
