@@ -14,6 +14,7 @@ import {
 import type { Backend } from './backends/backend-device.ts';
 import { type BackendName, type BackendThread, startBackendThread } from './backends/backend-thread.ts';
 import { createBlkback } from './backends/blkback/device.ts';
+import { ImagesInUse } from './backends/blkback/images-in-use.ts';
 import { Consoled } from './backends/consoled/device.ts';
 import { deviceCounters } from './backends/device-counters.ts';
 import { NbdImages } from './backends/nbd/nbd-images.ts';
@@ -105,7 +106,8 @@ export class Dom0 {
       blkbacks.push(slow);
       return slow;
     };
-    const vbds = createBlkback({ xs, log, thread: blkback, nbd, startSlow });
+    const images = new ImagesInUse();
+    const vbds = createBlkback({ xs, log, thread: blkback, images, nbd, startSlow });
     const vifs = createNetback({ xs, log, thread: netback });
     this.#backends = [
       vbds,
@@ -123,6 +125,7 @@ export class Dom0 {
       consoled: this.#consoled,
       ledger,
       bridges,
+      images,
       backendsSettled: async () => {
         await Promise.all(this.#backends.map(backend => backend.settled()));
       },

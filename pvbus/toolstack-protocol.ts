@@ -194,6 +194,11 @@ export const TOOLSTACK_OPS = {
   attachVif: op({ domid, vif: vifConfig, anyDevid: flag }, record({ devid: integer(0, 255) })),
   /** Replies when both ends have let go of it. ENOENT; ETIMEDOUT when one does not, which `force` disregards. */
   detach: op({ domid, type: oneOf('vbd', 'vif'), devid: integer(0, 0x7fff_ffff), force: flag }, nothing),
+  /**
+   * The raw image of a disk, for a tool that serves it to others; the connection's end ends that. EBUSY for `writable`
+   * while somebody writes to it, and until that end whoever would.
+   */
+  exportDisk: op({ domid, devid: integer(0, 0x7fff_ffff), writable: flag }, record({ path: text(), vdev: text(64) })),
   /** Replies at once when it already is so. A domain that is destroyed ends every wait. */
   wait: op({ domid, until: oneOf('shutdown', 'destroyed') }, domainEnd),
   /** Streams domain events until the connection closes; the reply says that the subscription stands. */

@@ -242,6 +242,11 @@ export class ToolstackServer {
         await toolstack.detach(asDomid(domid), type, devid, force);
         return null;
       }
+      case 'exportDisk': {
+        const { result, stop } = toolstack.exportDisk(request.args);
+        connection.subscriptions.push(stop);
+        return result;
+      }
       case 'wait':
         return toolstack.wait(asDomid(request.args.domid), request.args.until, connection.gone.signal);
       case 'trace': {

@@ -20,11 +20,14 @@ import {
   type RunEnd,
   readKey,
   runPaths,
+  type ToolstackArgs,
+  type ToolstackResult,
   TopologyNotes,
   type VifConfig,
   XenError,
   type XenstoreClient,
 } from '#pvbus';
+import type { ImagesInUse } from '../backends/blkback/images-in-use.ts';
 import type { Consoled } from '../backends/consoled/device.ts';
 import type { Bridges } from '../backends/netback/bridges.ts';
 import { DomainWatch } from '../domain-watch.ts';
@@ -34,6 +37,7 @@ import { Captures } from './captures.ts';
 import { crashMessage } from './crash-record.ts';
 import { type CreateOptions, createDomain, type OnPhase } from './create-domain.ts';
 import { destroyDomain } from './destroy-domain.ts';
+import { DiskExports } from './disk-exports.ts';
 import { rememberTarget, setMaxMemory, setMemoryTarget } from './domain-memory.ts';
 import { writeNodes } from './domain-nodes.ts';
 import { type Coming, DOM0_NAME, type DomainRecord, DomainRecords } from './domain-records.ts';
@@ -77,6 +81,8 @@ export interface ToolstackOptions {
   readonly ledger: Ledger;
   /** dom0's, which netback has. */
   readonly bridges: Bridges;
+  /** Of blkback's disks. */
+  readonly images: ImagesInUse;
   /** Resolves when dom0's backends have acted on every change of xenstore up to now. */
   readonly backendsSettled: () => Promise<void>;
   /** What they have counted, by domain in order of domid. */
@@ -94,6 +100,7 @@ export class Toolstack {
   readonly scheduling: Scheduling;
   readonly tracing: Tracing;
   readonly captures: Captures;
+  readonly #exports: DiskExports;
   readonly #monitor: Monitor;
   readonly #locks = new Locks();
   readonly #waits = new Waits();
@@ -149,6 +156,7 @@ export class Toolstack {
     };
     this.#bridges = options.bridges;
     this.captures = new Captures(options.bridges);
+    this.#exports = new DiskExports(options.images);
     this.#counters = options.counters;
     this.tracing = new Tracing(xc, clock);
     this.#monitor = new Monitor(
@@ -400,6 +408,13 @@ export class Toolstack {
   async detach(domid: Domid, type: PluggableType, devid: number, force: boolean): Promise<void> {
     this.#guest(domid, 'rid of a device');
     await this.#locks.run(domid, () => unplugDevice(this.#parts, recordOf(this.#parts, domid), type, devid, force));
+  }
+
+  /** A tool serves the disk to others, until `stop`. */
+  exportDisk(args: ToolstackArgs<'exportDisk'>): { result: ToolstackResult<'exportDisk'>; stop: () => void } {
+    const domid = asDomid(args.domid);
+    this.#guest(domid, 'asked for a disk');
+    return this.#exports.begin(recordOf(this.#parts, domid).config.disks, args);
   }
 
   // ---- waiting ----

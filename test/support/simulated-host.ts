@@ -20,6 +20,7 @@ import {
 import type { Backend } from '../../dom0/backends/backend-device.ts';
 import type { BackendContext, BackendName, BackendThread, BackendWorker } from '../../dom0/backends/backend-thread.ts';
 import { createBlkback } from '../../dom0/backends/blkback/device.ts';
+import { ImagesInUse } from '../../dom0/backends/blkback/images-in-use.ts';
 import { BlkbackWorker } from '../../dom0/backends/blkback/worker.ts';
 import { Consoled } from '../../dom0/backends/consoled/device.ts';
 import { deviceCounters } from '../../dom0/backends/device-counters.ts';
@@ -107,7 +108,8 @@ export class SimulatedHost {
     const pvcalls = thread('pvcalls', 4, context => new PvcallsWorker(context));
     this.threads = [blkback, netback, pvcalls];
     const { xs } = this;
-    const vbds = createBlkback({ xs, log, thread: blkback });
+    const images = new ImagesInUse();
+    const vbds = createBlkback({ xs, log, thread: blkback, images });
     const vifs = createNetback({ xs, log, thread: netback });
     this.backends = [vbds, vifs, pvcallsBackend(xs, log, pvcalls)];
     this.consoled = new Consoled({ vcpu: this.vcpu0, xs, log, clock, runDir: this.dir, wake: () => {} });
@@ -120,6 +122,7 @@ export class SimulatedHost {
       consoled: this.consoled,
       ledger: Ledger.begin(new FileDisk(runPaths(this.dir).toolstackJournal), log),
       bridges: bridgesOf(netback),
+      images,
       backendsSettled: async () => void (await Promise.all(this.backends.map(backend => backend.settled()))),
       counters: deviceCounters({ blkbacks: () => [blkback], netback, vbds, vifs }),
     });

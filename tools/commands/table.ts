@@ -472,6 +472,18 @@ ip tuntap add tap0 mode tap user $USER && ip link set tap0 up && xl bridge-port 
     load: () => import('./bridge-port.ts'),
   },
   {
+    name: 'block-export',
+    modifies: true,
+    usage: '[-w] <Domain> <DevId> <Socket>',
+    description: "Serve a domain's disk to qemu-img, nbdcopy and other clients of NBD, on a unix socket",
+    options: `-w, --writable          They may write, which is refused while a domain may.
+Ends with the domain, or by Ctrl-C. What a running domain writes meanwhile is read, or not: there are no snapshots.`,
+    examples: `xl block-export web xvda /tmp/xvda.sock &
+nbdinfo 'nbd+unix:///xvda?socket=/tmp/xvda.sock'
+qemu-img convert -O qcow2 'nbd+unix:///xvda?socket=/tmp/xvda.sock' copy.qcow2`,
+    load: () => import('./block-export.ts'),
+  },
+  {
     name: 'capture',
     modifies: false,
     usage: '[options] <Domain[.DevId]> <File>',

@@ -18,6 +18,7 @@ import type { BackendThread } from '../backend-thread.ts';
 import { checkBlocks, formatOf, type NbdImage, type NbdImages } from '../nbd/nbd-images.ts';
 import { MAX_QUEUES, MAX_RING_ORDER, readRings, type VbdConnection } from './connection.ts';
 import { hostImages, type ImageFiles } from './image-files.ts';
+import { ImagesInUse } from './images-in-use.ts';
 import { MAX_INDIRECT_SEGMENTS, SECTOR_SIZE } from './request.ts';
 import type { BlkbackEvent, BlkbackMessage } from './worker.ts';
 
@@ -35,25 +36,6 @@ interface OpenImage {
   /** Whose rings it is behind. */
   readonly thread: BlkbackThread;
   readonly close: () => Promise<void> | void;
-}
-
-/** Which images are in use, so that two domains do not write to one file unasked. */
-class ImagesInUse {
-  readonly #users = new Map<string, { label: string; writer: boolean; shared: boolean }[]>();
-
-  /** Throws EBUSY. `shared`: the administrator said so, `w!`. Returns how to end the use. */
-  claim(file: string, label: string, writer: boolean, shared: boolean): () => void {
-    const users = this.#users.get(file) ?? [];
-    const other = users.find(user => (user.writer || writer) && !user.shared && !shared);
-    if (other) throw new XenError('EBUSY', `${label}: its image is in use by ${other.label}`);
-    const user = { label, writer, shared };
-    this.#users.set(file, [...users, user]);
-    return () => {
-      const left = (this.#users.get(file) ?? []).filter(u => u !== user);
-      if (left.length > 0) this.#users.set(file, left);
-      else this.#users.delete(file);
-    };
-  }
 }
 
 interface VbdDeviceParts {
@@ -360,12 +342,14 @@ export function createBlkback(options: {
   readonly domid?: Domid;
   /** The host's, unless told. */
   readonly files?: ImageFiles;
+  /** For who else claims images. */
+  readonly images?: ImagesInUse;
   /** For disks that are no raw files; where there is none, they are not served. */
   readonly nbd?: NbdImages;
   /** Starts the thread of images that are slow, so that they keep only one another waiting. */
   readonly startSlow?: () => BlkbackThread;
 }): Backend {
-  const { xs, log, thread, files = hostImages, nbd, startSlow } = options;
+  const { xs, log, thread, files = hostImages, images = new ImagesInUse(), nbd, startSlow } = options;
   let slowThread: BlkbackThread | undefined;
   const slow =
     startSlow &&
@@ -376,7 +360,6 @@ export function createBlkback(options: {
       }
       return slowThread;
     });
-  const images = new ImagesInUse();
   const instances = new Map<string, VbdDevice>();
   const backend = new Backend({
     xs,

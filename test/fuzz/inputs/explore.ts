@@ -2,7 +2,7 @@
 import type { Family } from '../parts.ts';
 import { archives } from './archives.ts';
 import { frames, traces } from './bytes.ts';
-import { nbdHandshakes, nbdReplies, nbdTargets } from './nbd.ts';
+import { nbdClients, nbdHandshakes, nbdReplies, nbdTargets } from './nbd.ts';
 import { brokenPrograms, suspendedPrograms } from './programs.ts';
 import { assignments, configs, plans, topologies, xlConfs } from './texts.ts';
 
@@ -19,5 +19,6 @@ export const INPUTS: Family = {
   'rings of traces': { property: traces, share: 10 },
   'answers of NBD servers': { property: nbdReplies, share: 10 },
   'handshakes of NBD servers': { property: nbdHandshakes, share: 5 },
+  'clients of an NBD server': { property: nbdClients, share: 5 },
   'NBD targets': { property: nbdTargets, share: 5 },
 };

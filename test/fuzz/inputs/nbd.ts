@@ -1,10 +1,12 @@
 // What NBD servers say: a handshake and answers, some bytes changed, cut anywhere. No memory but that of a read in flight
-// is written, nothing is answered twice, and what may not be said is EPROTO.
+// is written, nothing is answered twice, and what may not be said is EPROTO. And what clients say to the server that exports
+// disks: no byte outside of the disk is touched, nor any of one that is read-only, and nobody is told more than was asked for.
 
 import { parseNbdTarget, XenError } from '#pvbus';
 import { Command } from '../../../dom0/backends/nbd/command.ts';
 import { Negotiation } from '../../../dom0/backends/nbd/negotiation.ts';
 import { ReplyParser } from '../../../dom0/backends/nbd/replies.ts';
+import { NbdConversation } from '../../../tools/nbd-server/conversation.ts';
 import fc from '../../support/properties.ts';
 
 const READS = 4;
@@ -167,5 +169,74 @@ export const nbdTargets = fc.property(
     } catch (error) {
       if (!(error instanceof XenError) || error.code !== 'EINVAL') throw error;
     }
+  },
+);
+
+const DISK = 8192;
+const clientOption = fc.record({
+  number: fc.constantFrom(1, 2, 3, 6, 7, 7, 7, 8, 9),
+  name: fc.constantFrom('', 'xvda', 'other'),
+  infos: fc.nat(2),
+});
+const clientRequest = fc.record({
+  flags: fc.constantFrom(0, 0, 0, 1, 2, 0xffff),
+  type: fc.constantFrom(0, 0, 0, 1, 1, 2, 3, 4, 6, 99),
+  high: fc.constantFrom(0, 0, 0, 1, 0xffffffff),
+  at: fc.oneof(fc.nat(DISK + 10), fc.constant(0xffffffff)),
+  length: fc.oneof(fc.nat(600), fc.constantFrom(0x2000001, 0xffffffff)),
+});
+
+export const nbdClients = fc.property(
+  fc.record({
+    flags: fc.constantFrom(0, 1, 3, 3, 3, 4),
+    options: fc.array(clientOption, { maxLength: 3 }),
+    requests: fc.array(clientRequest, { maxLength: 8 }),
+    readOnly: fc.boolean(),
+    changes,
+    cuts,
+  }),
+  ({ flags, options, requests, readOnly, changes: changed, cuts: where }) => {
+    const told: string[] = [];
+    let read = 0;
+    const touch = (bytes: Uint8Array, at: number): void => {
+      if (!(at >= 0 && at + bytes.length <= DISK)) told.push(`${bytes.length} bytes at ${at}`);
+    };
+    const disk = {
+      ...{ name: 'xvda', sizeBytes: DISK, readOnly },
+      read: (bytes: Uint8Array, at: number): void => {
+        touch(bytes, at);
+        read += bytes.length;
+      },
+      write: (bytes: Uint8Array, at: number): void => {
+        if (readOnly) told.push('a write');
+        touch(bytes, at);
+      },
+      flush: () => {},
+    };
+    let sent = 0;
+    const write = (bytes: Uint8Array): void => {
+      sent += bytes.length;
+    };
+    const stream = { isFull: false, write };
+    const head = options.map(({ number, name, infos }) => {
+      const data = Buffer.concat([
+        u32(name.length),
+        Buffer.from(name),
+        Buffer.from([0, infos]),
+        Buffer.alloc(2 * infos),
+      ]);
+      return Buffer.concat([Buffer.from('IHAVEOPT'), u32(number, data.length), data]);
+    });
+    const body = requests.map(({ flags: f, type, high, at, length }) =>
+      Buffer.concat([
+        u32(0x25609513, (f << 16) | type, 1, 2, high, at, length),
+        Buffer.alloc(type === 1 ? Math.min(length, 600) : 0),
+      ]),
+    );
+    const bytes = Buffer.concat([u32(flags), ...head, ...body]);
+    const conversation = new NbdConversation(disk, stream);
+    feed(bytes, changed, where, part => conversation.feed(part));
+    if (told.length > 0) throw new Error(told.join(', '));
+    if (sent - read > 300 + 20 * bytes.length) throw new Error('it talks too much');
   },
 );

@@ -1,9 +1,19 @@
 // Disks that are no raw files: images of QEMU's formats, what an NBD server has; and servers that die.
-import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { type ChildProcess, execFile, execFileSync, spawn, spawnSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { eventually } from '../../support/processes.ts';
 import { xl } from '../../support/xl.ts';
@@ -13,6 +23,7 @@ const GUEST = fileURLToPath(new URL('guest.ts', import.meta.url));
 const MIB = 1 << 20;
 const has = (program: string): boolean => existsSync(join('/usr/bin', program));
 const noQemu = !has('qemu-nbd') || !has('qemu-img') || !has('qemu-io') ? 'skipped: qemu-utils is not installed' : '';
+const noLibnbd = has('nbdinfo') && has('nbdcopy') ? '' : 'skipped: libnbd-bin is not installed';
 const noNbdkit = has('nbdkit') ? '' : 'skipped: nbdkit is not installed';
 
 const dir = mkdtempSync(join(tmpdir(), 'xenolith-disks-'));
@@ -219,5 +230,81 @@ describe.skipIf(noNbdkit !== '')(`what an NBD server has ${noNbdkit}`, () => {
     writeFileSync(trigger, '');
     await eventually('the guest has an error', () => /xvdc: .*EIO/.test(host.rig.consoleLog('web')));
     expect(host.rig.log()).toMatch(/vbd 51744 of dom\d+: request op \d failed: NBD server: EIO/);
+  });
+});
+
+describe.skipIf(noQemu !== '' || noLibnbd !== '')(`a disk that is exported ${noQemu || noLibnbd}`, () => {
+  const run = promisify(execFile);
+  const socket = join(dir, 'export.sock');
+  const uri = `nbd+unix:///xvdb?socket=${socket}`;
+  const written = (text: string) => Buffer.from(text.padEnd(512));
+  let ended: AbortController;
+  let command: ReturnType<typeof xl>;
+  const start = async (...options: string[]): Promise<void> => {
+    ended = new AbortController();
+    let said = false;
+    const interrupted = () => ended.signal;
+    const onOutput = (): void => {
+      said = true;
+    };
+    const argv = ['block-export', ...options, 'web', 'xvdb', socket];
+    command = xl(argv, { dir: host.rig.runDir, cwd: dir, interrupted, onOutput });
+    await eventually('the disk is exported', () => said);
+  };
+  const attach = async (mode: string): Promise<void> => {
+    const came = heard('came: xvdb') + heard('xvdb is read-only');
+    expect(await on('block-attach', 'web', `export.img,raw,xvdb,${mode}`)).toEqual(fine);
+    await eventually('it came', () => heard('came: xvdb') + heard('xvdb is read-only') > came);
+  };
+  const detach = async (): Promise<void> => {
+    const went = heard('went: xvdb');
+    expect(await on('block-detach', 'web', 'xvdb')).toEqual(fine);
+    await says('went: xvdb', went + 1);
+  };
+
+  it('while its guest writes, is read by clients of others, and written by none', async () => {
+    writeFileSync(join(dir, 'export.img'), Buffer.alloc(4 * MIB));
+    await attach('w');
+    await start();
+    expect(statSync(socket).mode & 0o777).toBe(0o600);
+    const info = JSON.parse((await run('nbdinfo', ['--json', uri])).stdout).exports[0];
+    expect(info).toMatchObject({ 'export-size': 4 * MIB, is_read_only: true, can_multi_conn: true });
+    await run('nbdcopy', [uri, join(dir, 'copy.img')]);
+    const copy = readFileSync(join(dir, 'copy.img'));
+    expect(copy.subarray(512, 1024)).toEqual(written('xvdb was here'));
+    await run('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', uri, join(dir, 'copy.qcow2')]);
+    await run('qemu-img', ['compare', '-f', 'qcow2', '-F', 'raw', join(dir, 'copy.qcow2'), join(dir, 'export.img')]);
+    const write = run('qemu-io', ['-f', 'raw', '-c', 'write 0 512', uri]);
+    await expect(write).rejects.toMatchObject({ stderr: expect.stringMatching(/Permission denied/) });
+    ended.abort();
+    expect(await command).toMatchObject({ code: 0, stdout: `${uri}\n`, stderr: '' });
+    expect(existsSync(socket)).toBe(false);
+    expect((await on('block-export', '-w', 'web', 'xvdb', socket)).stderr).toMatch(/its image is written by vbd 51728/);
+    await detach();
+  });
+
+  it('is written by a client while nobody else does, and then nobody else may', async () => {
+    await attach('r');
+    await start('-w');
+    await run('qemu-io', ['-f', 'raw', '-c', 'write -P 66 1M 64k', '-c', 'flush', '-c', 'write -f -P 67 3M 512', uri]);
+    const image = readFileSync(join(dir, 'export.img'));
+    expect([image[MIB - 1], image[MIB], image[MIB + 65535], image[3 * MIB]]).toEqual([0, 66, 66, 67]);
+    await detach();
+    expect((await on('block-attach', 'web', 'export.img,raw,xvdb,w')).stderr).toMatch(/in use by an export of xvdb/);
+    ended.abort();
+    expect(await command).toMatchObject({ code: 0, stderr: '' });
+    await attach('w');
+    await detach();
+  });
+
+  it('is one that dom0 serves from a raw file, and the export ends with its domain', async () => {
+    expect((await on('block-export', 'web', 'xvdz', socket)).stderr).toMatch(/has no disk/);
+    await attach('w');
+    await start();
+    expect((await on('block-export', 'web', 'xvdb', socket)).stderr).toMatch(/EADDRINUSE/);
+    await on('destroy', 'web');
+    expect(await command).toMatchObject({ code: 0, stderr: '' });
+    await host.create(host.config('web', '', { ramdisk: GUEST }));
+    await host.up('web');
   });
 });
