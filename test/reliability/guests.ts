@@ -66,6 +66,11 @@ export class Guest {
   async destroy(): Promise<void> {
     await this.#toolstack.destroy(this.domid);
   }
+  /** After something went wrong: nothing is left of it, then it is there. */
+  async startAnew(): Promise<void> {
+    await this.#toolstack.destroyNamed(this.name);
+    await this.start();
+  }
 
   /** Takes in what it has said. */
   listen(): void {

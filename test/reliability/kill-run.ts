@@ -15,6 +15,8 @@ export type Victim = (typeof VICTIMS)[number];
 const WITHIN_MS = 30_000;
 /** How long all is well between two kills at most, ms. */
 const PEACE_MS = 60;
+/** So much of the host's log is shown of a kill that was not recovered from. */
+const LOG_LINES = 40;
 const STORAGE = 'storage';
 
 interface Outcome {
@@ -68,7 +70,8 @@ export class KillRun {
     try {
       outageMs = victim === 'guest' ? await this.#killGuest(guest) : await this.#killServer(victim);
     } catch (error) {
-      this.#wrong.push(`${victim}: ${(error as Error).message}`);
+      const log = this.#rig!.log().trimEnd().split('\n').slice(-LOG_LINES).join('\n  ');
+      this.#wrong.push(`kill ${this.#outcomes.length + 1}, ${victim}: ${(error as Error).message}\n  ${log}`);
       await this.#anew();
     }
     this.#outcomes.push({ victim, outageMs });
@@ -112,10 +115,7 @@ export class KillRun {
   }
   /** One has not come back: the run goes on with new ones. */
   async #anew(): Promise<void> {
-    for (const guest of this.#guests) {
-      await guest.destroy().catch(() => {});
-      await guest.start();
-    }
+    for (const guest of this.#guests) await guest.startAnew();
     await this.#allGetOn();
   }
 

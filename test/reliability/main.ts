@@ -87,9 +87,9 @@ async function kills(): Promise<void> {
       await run.kill();
       if (done % Math.ceil(times / 20) === 0) console.log(`${done} kills`);
     }
-    console.log(run.report());
     process.exitCode = run.failed ? 1 : 0;
   } finally {
+    console.log(run.report());
     await run.stop();
   }
 }

@@ -18,6 +18,11 @@ export class ToolstackCalls {
       if (!(error instanceof XenError) || error.code !== 'ENOENT') throw error;
     });
   }
+  /** Whichever domains have that name, also those that nobody was told of. */
+  async destroyNamed(name: string): Promise<void> {
+    const domains = await this.#with(client => client.call('list', { domid: null }));
+    for (const domain of domains) if (domain.name === name) await this.destroy(domain.domid);
+  }
   async #with<T>(body: (client: ToolstackClient) => Promise<T>): Promise<T> {
     const client = await eventually('the toolstack serves', () =>
       ToolstackClient.connect(this.#path).catch(() => undefined),
