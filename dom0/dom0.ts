@@ -1,6 +1,7 @@
 // Builds dom0's parts in their order and takes them down again: xenstore, consoled, backends, toolstack.
 import {
   type Clock,
+  crashForGood,
   EventPump,
   type Log,
   PAGE_SIZE,
@@ -78,7 +79,7 @@ export class Dom0 {
     const pvcalls = this.#startThread('pvcalls');
     const paths = runPaths(runDir);
     const disk = new FileDisk(paths.toolstackJournal);
-    const ledger = successor ? Ledger.goOn(disk, log) : Ledger.begin(disk, log);
+    const ledger = successor ? this.#inherited(disk) : Ledger.begin(disk, log);
     const ring = successor ? goOnWithStoreRing(vcpu) : undefined;
     const connecting = (): Promise<XenstoreTransport> =>
       connectStoreRing(vcpu, paths.xenstoredSocket, clock, clock.now() + XENSTORED_NS);
@@ -144,6 +145,18 @@ export class Dom0 {
     const shutdown = (): void => void this.shutdownHost();
     this.#server = await ToolstackServer.listen(paths.toolstackSocket, this.#toolstack, log, shutdown);
     this.#toolstack.prepare().catch(error => log.error(`preparing for the first domain failed: ${error.stack}`));
+  }
+
+  /** The ledger of who was here before. When it cannot be read, nobody can go on. */
+  #inherited(disk: FileDisk): Ledger {
+    const { vcpu, runDir, log } = this.#options;
+    try {
+      return Ledger.goOn(disk, log);
+    } catch (error) {
+      if (!(error instanceof XenError && error.code === 'EINVAL')) throw error;
+      const why = `${runPaths(runDir).toolstackJournal}: ${error.message}; what it would say of the domains is lost`;
+      return crashForGood(vcpu, new XenError(error.code, why, error));
+    }
   }
 
   /** End every domain, then dom0's parts, then the host: the hypervisor takes this process with it. */

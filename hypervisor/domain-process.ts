@@ -8,6 +8,7 @@ import {
   type Clock,
   closeFd,
   type DomainLayout,
+  EXIT_FOR_GOOD,
   KIND_BOOT,
   KIND_VCPU,
   type Log,
@@ -481,8 +482,8 @@ export class ProcessTable implements DomainProcesses {
     const who = `${whose}${program}, process ${process.pid}`;
     const how = end.crash ?? end.signal ?? `exit code ${end.code}`;
     const comeback = this.comeback(domain, program);
-    // What has never worked will not: somebody waits for the host to be there.
-    if (domain.isPrivileged && !comeback.everServed) {
+    // What has never worked will not: somebody waits for the host to be there. Or it says so itself.
+    if ((domain.isPrivileged && !comeback.everServed) || end.code === EXIT_FOR_GOOD) {
       this.onExit(domain, end);
       return;
     }

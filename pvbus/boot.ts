@@ -168,12 +168,21 @@ export function vcpuSockets(env: NodeJS.ProcessEnv): Map<number, number> {
   return new Map(pairs.map(pair => pair.split(':').map(Number) as [number, number]));
 }
 
+/** Exit code of a process in whose place no other one could go on either (sysexits.h: EX_CONFIG). */
+export const EXIT_FOR_GOOD = 78;
+
 /**
  * End the domain's process because of `error`, which the hypervisor reports as its crash. Works in
  * any thread, also while others are blocked in system calls, where Node itself would hang.
  */
 export function crashExit(vcpu: Pick<Vcpu, 'memory' | 'layout' | 'id'>, error: unknown): never {
-  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return crash(vcpu, error instanceof Error ? (error.stack ?? error.message) : String(error), 1);
+}
+/** The same when another process of this program would end as well: it is the end of its domain. */
+export function crashForGood(vcpu: Pick<Vcpu, 'memory' | 'layout' | 'id'>, error: Error): never {
+  return crash(vcpu, error.message, EXIT_FOR_GOOD);
+}
+function crash(vcpu: Pick<Vcpu, 'memory' | 'layout' | 'id'>, text: string, code: number): never {
   const page = vcpuFrame(vcpu.layout, vcpu.id) * PAGE_SIZE;
   const record = vcpu.memory.bytes.subarray(
     page + VCPU_CRASH_RECORD,
@@ -181,7 +190,7 @@ export function crashExit(vcpu: Pick<Vcpu, 'memory' | 'layout' | 'id'>, error: u
   );
   const { written } = new TextEncoder().encodeInto(text, record);
   Atomics.store(vcpu.memory.words, (page + vcpu_page.at.crash_length) / 4, written);
-  return exitProcess(1);
+  return exitProcess(code);
 }
 /** In a thread with an event loop: whatever goes uncaught is the domain's crash. */
 export function crashOnUncaught(vcpu: Vcpu): void {

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import {
   attachVcpu,
+  crashForGood,
   crashOnUncaught,
   dieWithParent,
   EPOLLIN,
@@ -93,18 +94,21 @@ function start(socketPath: string): void {
   const server = new Server({ door: doorOf(vcpu), clock, log, onWork: () => {}, recorder: journal, files });
   // A new host begins with an empty store, whatever another has left in its directory.
   if (disk) {
-    if (dir === undefined || values.successor) recover(server, disk);
+    if (dir === undefined || values.successor) recover(server, disk, vcpu);
     else journal.begin(server, disk);
   }
   serve(server, vcpu, listener);
   process.stdout.write('listening\n');
 }
 
-function recover(server: Server, from: JournalDisk): void {
+function recover(server: Server, from: JournalDisk, vcpu: Vcpu | undefined): void {
   try {
     journal.recover(server, from);
   } catch (error) {
-    throw error instanceof XenError ? new XenError(error.code, `${journalFile}: ${error.message}`, error) : error;
+    if (!(error instanceof XenError)) throw error;
+    const why = new XenError(error.code, `${journalFile}: ${error.message}`, error);
+    if (vcpu && error.code === 'EINVAL') crashForGood(vcpu, why);
+    throw why;
   }
 }
 

@@ -8,6 +8,7 @@ import {
   type ControlMessage,
   closeFd,
   domid,
+  EXIT_FOR_GOOD,
   KIND_BOOT,
   KIND_DOORBELL,
   KIND_OVERLAY,
@@ -136,6 +137,12 @@ describe('xenstored that ends', () => {
     ends(xenstored()[1]!, { code: 1 });
     expect(log.lines[0]).toContain('has ended: vcpu1: out of teapots;');
     expect(log.lines[1]).toContain('has ended: exit code 1;');
+  });
+
+  it('saying that no other could go on is the end of the host', () => {
+    ends(xenstored()[0]!, { code: EXIT_FOR_GOOD });
+    expect(xenstored()).toHaveLength(1);
+    expect(exits).toEqual([`dom0: ${EXIT_FOR_GOOD}`]);
   });
 
   it('leaves the next one the doorbells its vcpu hears', () => {
