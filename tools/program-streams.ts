@@ -18,23 +18,24 @@ export class ProgramStreams {
   readonly ports = PORTS;
   readonly sockets: NonNullable<PvcallsConfig['sockets']>;
   readonly #io: Pick<XlIo, Name>;
+  readonly #dir: string;
   readonly #servers: Server[] = [];
   readonly #open = new Set<Socket>();
   readonly #outputs: Promise<unknown>[] = [];
 
-  private constructor(dir: string, io: Pick<XlIo, Name>) {
+  /** `dir` is this user's alone. */
+  constructor(dir: string, io: Pick<XlIo, Name>) {
     this.#io = io;
+    this.#dir = dir;
     this.sockets = NAMES.map(name => ({ guest: PORTS[name], path: join(dir, name) }));
   }
 
-  /** `dir` is this user's alone. */
-  static async listen(dir: string, io: Pick<XlIo, Name>): Promise<ProgramStreams> {
-    const streams = new ProgramStreams(dir, io);
-    await Promise.all(NAMES.map(name => streams.#listen(dir, name)));
-    return streams;
+  /** Before the domain runs. */
+  async listen(): Promise<void> {
+    await Promise.all(NAMES.map(name => this.#listen(name)));
   }
 
-  async #listen(dir: string, name: Name): Promise<void> {
+  async #listen(name: Name): Promise<void> {
     const server = createServer({ allowHalfOpen: true }, socket => {
       server.close(); // one is all there are
       this.#open.add(socket);
@@ -48,7 +49,7 @@ export class ProgramStreams {
       }
     });
     this.#servers.push(server);
-    server.listen(join(dir, name));
+    server.listen(join(this.#dir, name));
     await once(server, 'listening');
   }
   #feed(socket: Socket): void {

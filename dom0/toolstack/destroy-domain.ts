@@ -84,7 +84,7 @@ export function endDomain({ xc }: ToolstackParts, domid: Domid): void {
 /** Throws ETIMEDOUT when it stays, as a domain does while somebody has its pages mapped. */
 export async function waitUntilGone({ xc, clock }: ToolstackParts, domid: Domid): Promise<void> {
   const deadline = clock.now() + GONE_MS * 1e6;
-  for (let pause = 1; xc.domainInfo(domid) !== undefined; pause = Math.min(pause * 2, 50)) {
+  for (let pause = 1; xc.domainInfo(domid) !== undefined; pause = Math.min(pause * 1.25, 50)) {
     if (clock.now() > deadline) throw new XenError('ETIMEDOUT', `dom${domid} is still dying after ${GONE_MS / 1000} s`);
     // The hypervisor has no event for a domain's very last moment.
     await new Promise(resolve => setTimeout(resolve, pause));

@@ -74,7 +74,7 @@ export class Init {
     const { stdin, stdout, stderr } = config.stdio;
     const opened: OpenSocket[] = [];
     try {
-      for (const port of [stdin, stdout, stderr]) opened.push(yield* this.#connected(port));
+      yield* this.#connect([stdin, stdout, stderr], opened);
       const [input, output, errors] = opened as [OpenSocket, OpenSocket, OpenSocket]; // as many as there are ports
       const code = yield* this.#mounted(config, [new Stream(input), new Stream(output), new Stream(errors)]);
       for (const stream of [output, errors]) yield* this.#delivered(stream);
@@ -93,18 +93,16 @@ export class Init {
     }
     return yield* this.#program(config, streams);
   }
-  *#connected(port: number): Waiting<OpenSocket> {
-    const stream = this.#system.machine.hostSocket();
-    try {
-      for (;;) {
-        const outcome = stream.connect({ address: HOST_ADDRESS, port });
-        if (outcome === 0) return stream;
-        yield outcome;
-      }
-    } catch (error) {
-      stream.release();
-      throw error;
-    }
+  /** Side by side: each takes several turns of ours and of the host. */
+  *#connect(ports: readonly number[], opened: OpenSocket[]): Waiting<void> {
+    const asked = ports.map(port => {
+      const stream = this.#system.machine.hostSocket();
+      opened.push(stream);
+      const to = { address: HOST_ADDRESS, port };
+      return { stream, to, connected: stream.connect(to) === 0 };
+    });
+    for (const { stream, to, connected } of asked)
+      for (let wait = connected ? 0 : stream.connect(to); wait !== 0; wait = stream.connect(to)) yield wait;
   }
   /** Its reader has said that it has all of it, or has had its time. */
   *#delivered({ socket }: OpenSocket): Waiting<void> {

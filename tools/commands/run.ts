@@ -11,7 +11,7 @@ import { type ProgramDomain, type ProgramOptions, programDomain } from '../progr
 import { ProgramStreams } from '../program-streams.ts';
 import { makeRunDirectory } from '../run-directory.ts';
 import { ToolstackClient } from '../toolstack-client.ts';
-import { HOST_PROGRAM, HostProcess } from '../topology/host-process.ts';
+import type { HostProcess } from '../topology/host-process.ts';
 import { type CommandContext, CommandFailure, type RunCommand } from './command.ts';
 import { type CommandLine, commandLine } from './options.ts';
 
@@ -136,6 +136,8 @@ class Run {
     } catch (error) {
       if (!(error instanceof XenError) || error.code !== 'ENOENT') throw error;
     }
+    // What starts processes takes longer to load than all the rest of this.
+    const { HOST_PROGRAM, HostProcess } = await import('../topology/host-process.ts');
     const dir = join(this.#ownDir(), 'host');
     this.#host = await HostProcess.start(dir, HOST_PROGRAM, this.#stopped.signal);
     return ToolstackClient.connect(runPaths(dir).toolstackSocket);
@@ -148,25 +150,31 @@ class Run {
   async #program(client: ToolstackClient): Promise<number> {
     const { io } = this.#context;
     const terminal = isTerminal(io);
-    const streams = terminal ? undefined : await ProgramStreams.listen(this.#ownDir(), io);
+    const streams = terminal ? undefined : new ProgramStreams(this.#ownDir(), io);
     this.#streams = streams;
     const { config, program } = this.#domain;
     const stdio = streams?.ports ?? null;
     const pvcalls = withSockets(config.pvcalls, streams);
     const init: InitConfig = { ...program, stdio };
-    const { domid } = await client.call('run', { config: { ...config, pvcalls }, program: init });
+    const made = client.call('run', { config: { ...config, pvcalls }, program: init });
+    // While the toolstack is at work: what the domain will want of us.
+    const [{ domid }] = await Promise.all([made, streams?.listen()]);
     this.#stopped.signal.throwIfAborted();
-    // order: attached before the domain runs, so that its first line is seen.
-    const { path } = await client.call('console', { domid });
-    const console = await ConsoleConnection.open(path);
-    this.#console = console;
-    const attached = terminal ? console.run(io) : undefined;
-    if (!terminal) console.ignore();
+    const console = this.#attach(client, domid);
+    // order: a terminal is attached before the domain runs, so that its first line is seen.
+    const attached = terminal ? (await console).run(io) : undefined;
+    // Without one it is there for ^C alone, and the domain may have ended meanwhile.
+    const ignored = terminal ? undefined : console.then(connection => connection.ignore()).catch(() => {});
     const ended = client.call('runEnd', { domid });
     await client.call('unpause', { domid });
     const end = await Promise.race([ended, this.#stop(), ...(attached ? [left(attached)] : [])]);
-    await Promise.all([streams?.ended(), attached]);
+    await Promise.all([streams?.ended(), attached, ignored]);
     return this.#exitCode(end);
+  }
+  async #attach(client: ToolstackClient, domid: number): Promise<ConsoleConnection> {
+    const { path } = await client.call('console', { domid });
+    this.#console = await ConsoleConnection.open(path);
+    return this.#console;
   }
   /** Rejects when the run is to end. */
   #stop(): Promise<never> {
