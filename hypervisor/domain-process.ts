@@ -28,10 +28,12 @@ import {
   XEN_ENOMEM,
   XEN_EOPNOTSUPP,
   XEN_ESRCH,
+  XENOLITH_EXHAUST_over,
   XENOLITH_SERVICE_driver_domain,
 } from '#pvbus';
 import { Comeback } from './comeback.ts';
 import type { Domain, DomainProcesses, Vcpu } from './domain.ts';
+import { Exhaustion } from './exhaustion.ts';
 import { SocketLink } from './link.ts';
 import type { Program, Start, ToCore, ToMain } from './process-messages.ts';
 
@@ -311,6 +313,16 @@ export class ProcessTable implements DomainProcesses {
     this.signal(process.pidfd, signals.SIGSTOP);
     return 0;
   }
+  private readonly exhaustion = new Exhaustion();
+
+  exhaust(vcpu: Vcpu | undefined, what: number, left: number): number {
+    const whose = vcpu && this.of(vcpu.domain).find(p => p.vcpus.includes(vcpu.id));
+    if (vcpu !== undefined && (whose === undefined || whose.pid === 0)) return -XEN_ESRCH;
+    const pid = whose?.pid ?? process.pid;
+    if (left !== XENOLITH_EXHAUST_over) return this.exhaustion.exhaust(pid, what, left);
+    const heirs = whose === undefined ? [...this.processes.values()].filter(p => p.pid !== 0).map(p => p.pid) : [];
+    return this.exhaustion.relieve(pid, what, heirs);
+  }
   private letGo(process: Process): void {
     process.heldUntil = undefined;
     this.held = this.held.filter(one => one !== process);
@@ -422,6 +434,7 @@ export class ProcessTable implements DomainProcesses {
   private ended(process: Process, { code, signal, failure, detail }: Extract<ToCore, { op: 'exited' }>): void {
     process.exited = true;
     this.processes.delete(process.id);
+    this.exhaustion.ended(process.pid);
     if (process.pidfd >= 0) closeFd(process.pidfd);
     process.pidfd = -1;
     const { domain } = process;

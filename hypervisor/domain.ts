@@ -57,6 +57,8 @@ export interface DomainProcesses {
   handOver(vcpu: Vcpu): number;
   /** Kill the process `vcpu` is a thread of, or stop it for so long. 0 or -errno. */
   strike(vcpu: Vcpu, stopMs: number): number;
+  /** The process `vcpu` is a thread of, or this one, has so much left of XENOLITH_EXHAUST_*. 0 or -errno. */
+  exhaust(vcpu: Vcpu | undefined, what: number, left: number): number;
   /** What threads use that are no vCPU's, or one's that is down, is vCPU 0's. */
   cpuTimeNs(domain: Domain, vcpu: number): number;
   /** Does its thread want no CPU at this moment, as far as Linux knows? */

@@ -35,6 +35,7 @@ const RULES = {
   service: 'priv',
   confinement: 'priv',
   strike: 'priv',
+  exhaust: 'priv',
   inherited: 'outlives',
   succession: 'priv',
 } as const satisfies Record<string, Rule>;

@@ -108,6 +108,10 @@ export class Succession {
   strike(vcpu: Vcpu, stopMs: number): number {
     return this.parts.processes.strike(vcpu, stopMs);
   }
+  /** XENOLITHOP_exhaust: 0 or -errno. */
+  exhaust(vcpu: Vcpu | undefined, what: number, left: number): number {
+    return this.parts.processes.exhaust(vcpu, what, left);
+  }
   /** XENOLITHOP_handover: 0, and nobody is there to hear it, or -errno. */
   handOver(caller: Vcpu): number {
     return this.parts.processes.handOver(caller);

@@ -2,6 +2,7 @@
 // mapped over frames of another. The only file that knows.
 
 import { PAGE_SIZE } from './abi/xenolith.ts';
+import { XenError } from './errors.ts';
 import {
   closeFd,
   createSealedMemory,
@@ -86,6 +87,7 @@ export class Arena {
   }
   /** Memory someone else made. The descriptor is the arena's from here on. */
   static adopt(fd: number, size: number): Arena {
+    if (fd < 0) throw new XenError('EMFILE', 'no descriptor was left for memory that was sent');
     const arena = Arena.adoptUnseen(fd, size);
     arena.map();
     return arena;

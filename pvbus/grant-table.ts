@@ -71,6 +71,9 @@ export interface GrantMapping {
   readonly offset: number;
 }
 
+/** As the hypervisor knows it. */
+type Mapped = Pick<GrantMapping, 'granter' | 'ref' | 'handle'>;
+
 /** One side of a GNTTABOP_copy: a gref of another domain, or a frame of this one. */
 export type CopySide = { domid: Domid; ref: Gref; offset: number } | { gfn: number; offset: number };
 
@@ -226,18 +229,39 @@ export class GrantTable {
         continue;
       }
       const place = getU64(view, at + field.dev_bus_addr);
-      into.push(this.adopt({ granter, ref: gref(refs[i]!), handle: view.getUint32(at + field.handle, true), place }));
+      const handle = view.getUint32(at + field.handle, true);
+      try {
+        into.push(this.adopt({ granter, ref: gref(refs[i]!), handle, place }));
+      } catch (error) {
+        // Mapped as far as the hypervisor knows: what stays so keeps the granter from ever being gone.
+        this.unmap([...into.splice(0), ...this.mappedBetween(granter, at, base + (to - from) * size)]);
+        throw error;
+      }
     }
     return failed;
+  }
+  /** Of the arguments of a map from `at` to `end`, those that were mapped. */
+  private mappedBetween(granter: Domid, at: number, end: number): Mapped[] {
+    const { view } = this.vcpu.scratch;
+    const { size, at: field } = gnttab_map_grant_ref;
+    return Array.from({ length: (end - at) / size }, (_, i) => at + i * size)
+      .filter(arg => view.getInt16(arg + field.status, true) === GNTST_okay)
+      .map(arg => ({
+        granter,
+        ref: gref(view.getUint32(arg + field.ref, true)),
+        handle: view.getUint32(arg + field.handle, true),
+      }));
   }
   /** What is mapped already, by the thread that was this vCPU before. */
   adopt({ granter, ref, handle, place }: InheritedMapping): GrantMapping {
     const pool = this.pools.get(Math.floor(place / POOL_SPAN));
+    if (pool && !pool.seen)
+      throw new XenError('EMFILE', `gref ${ref} of dom${granter}: no descriptor was left when its pool was sent`);
     if (!pool?.seen) throw new Error(`gref ${ref} of dom${granter} lies in a pool the hypervisor has not sent`);
     const { page, part, offset } = pool.seen.at(place % POOL_SPAN);
     return { granter, ref, handle, page, pool: part, offset };
   }
-  unmap(mappings: readonly GrantMapping[]): void {
+  unmap(mappings: readonly Mapped[]): void {
     const { scratch } = this.vcpu;
     const { view } = scratch;
     const { size, at: field } = gnttab_unmap_grant_ref;
@@ -291,13 +315,18 @@ export class GrantTable {
       const granter = m.b & 0xffff;
       const grantee = (m.b >>> 16) & 0xffff;
       const peer = granter === domid ? grantee : granter;
-      const seen = grantee === domid ? new PoolView(m.fd) : undefined;
-      const file = granter === domid ? Arena.adoptUnseen(m.fd, POOL_SIZE) : undefined;
-      if (!file) closeFd(m.fd);
+      // Without a descriptor it is lost: who needs it is refused.
+      const lost = m.fd < 0;
+      const seen = grantee === domid && !lost ? new PoolView(m.fd) : undefined;
+      const file = granter === domid && !lost ? Arena.adoptUnseen(m.fd, POOL_SIZE) : undefined;
+      if (!file && !lost) closeFd(m.fd);
       this.pools.set(m.a, { peer, file, seen });
     } else if (m.kind === KIND_OVERLAY) {
       const pool = this.pools.get(Math.floor(m.b / POOL_SPAN));
-      if (!pool?.file) throw new Error(`frames of a pool the hypervisor has not sent`);
+      if (!pool?.file)
+        throw new Error(
+          pool ? 'no descriptor was left for pages that are shared' : 'frames of a pool the hypervisor has not sent',
+        );
       const place = m.b % POOL_SPAN;
       memory.overlay(m.a % 2 ** 32, pool.file, place / PAGE_SIZE, Math.floor(m.a / 2 ** 32));
     } else if (m.kind === KIND_RESTORE) memory.restore(m.a % 2 ** 32, Math.floor(m.a / 2 ** 32));

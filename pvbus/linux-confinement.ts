@@ -31,7 +31,7 @@ const SECCOMP_FILTER_FLAG_LOG = 2;
 const O_PATH_CLOEXEC = 0o10000000 | 0o2000000;
 
 /** Linux's number of each limit that is set here. */
-export const RLIMIT = { fsize: 1, data: 2, core: 4, nproc: 6, nofile: 7, memlock: 8, msgqueue: 12 } as const;
+export const RLIMIT = { fsize: 1, data: 2, core: 4, nproc: 6, nofile: 7, memlock: 8, as: 9, msgqueue: 12 } as const;
 export type Limit = keyof typeof RLIMIT;
 
 function check(what: string, result: number): number {
@@ -73,6 +73,20 @@ export function setLimit(limit: Limit, most: number): void {
   view.setBigUint64(0, value, true);
   view.setBigUint64(8, value, true);
   check(`setrlimit(${limit})`, f.prlimit(0, RLIMIT[limit], address, 0));
+}
+
+/** What a process may have of it, which is less than it may ask for. */
+export function softLimit(pid: number, limit: Limit): bigint {
+  const { address, view } = scratchPage();
+  check(`prlimit(${limit})`, f.prlimit(pid, RLIMIT[limit], 0, address));
+  return view.getBigUint64(0, true);
+}
+/** From here on that process may have so much of it. */
+export function setSoftLimit(pid: number, limit: Limit, most: bigint): void {
+  const { address, view } = scratchPage();
+  check(`prlimit(${limit})`, f.prlimit(pid, RLIMIT[limit], 0, address));
+  view.setBigUint64(0, most, true);
+  check(`prlimit(${limit})`, f.prlimit(pid, RLIMIT[limit], address, 0));
 }
 
 // ---- seccomp ----

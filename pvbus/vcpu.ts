@@ -14,6 +14,7 @@ import {
 } from './abi/xenolith.ts';
 import type { Arena } from './arena.ts';
 import type { Domid, EvtchnPort } from './brands.ts';
+import { XenError } from './errors.ts';
 import { EventChannels } from './event-channel.ts';
 import type { ForeignMemory } from './foreign-window.ts';
 import { FrameAllocator } from './frames.ts';
@@ -158,7 +159,7 @@ export class Vcpu {
   private addForeign(m: ControlMessage): void {
     const layout = domainLayout(m.b % 2 ** 32, Math.floor(m.b / 2 ** 32));
     const untaken = this.foreign.get(m.a);
-    if (untaken) closeFd(untaken.fd);
+    if (untaken && untaken.fd >= 0) closeFd(untaken.fd);
     this.foreign.set(m.a, { fd: m.fd, layout });
   }
   /** What the map_foreign before this call has brought. */
@@ -166,6 +167,7 @@ export class Vcpu {
     const taken = this.foreign.get(domid);
     if (!taken) throw new Error(`the hypervisor has not sent the memory of dom${domid}`);
     this.foreign.delete(domid);
+    if (taken.fd < 0) throw new XenError('EMFILE', `no descriptor was left for the memory of dom${domid}`);
     return taken;
   }
 

@@ -55,6 +55,7 @@ import {
   XEN_SYSCTL_sched_id,
   XENMEM_populate_physmap,
   XENOLITHOP_confinement,
+  XENOLITHOP_exhaust,
   XENOLITHOP_map_foreign,
   XENOLITHOP_pool_populate,
   XENOLITHOP_service,
@@ -88,6 +89,7 @@ import {
   xen_sysctl_physinfo,
   xen_sysctl_readconsole,
   xen_sysctl_sched_id,
+  xenolith_exhaust,
   xenolith_map_foreign,
   xenolith_pool_populate,
   xenolith_service,
@@ -209,6 +211,17 @@ export class Xc {
     view.setUint32(at + xenolith_strike.at.stop_ms, stopMs, true);
     const rc = this.vcpu.hypercall(__HYPERVISOR_xenolith_op, XENOLITHOP_strike, at);
     this.calls.check(rc, `strike the process of dom${domid} vcpu ${vcpu}`);
+  }
+  /** The process of a vCPU, or with DOMID_XEN the hypervisor's, has so much left of XENOLITH_EXHAUST_*. */
+  exhaust(domid: number, vcpu: number, what: number, left: number): void {
+    const { view } = this.vcpu.scratch;
+    const at = this.vcpu.scratch.reset().alloc(xenolith_exhaust.size);
+    view.setUint16(at + xenolith_exhaust.at.domid, domid, true);
+    view.setUint16(at + xenolith_exhaust.at.vcpu, vcpu, true);
+    view.setUint32(at + xenolith_exhaust.at.what, what, true);
+    view.setUint32(at + xenolith_exhaust.at.left, left, true);
+    const rc = this.vcpu.hypercall(__HYPERVISOR_xenolith_op, XENOLITHOP_exhaust, at);
+    this.calls.check(rc, `change what the process of dom${domid} vcpu ${vcpu} may have`);
   }
   /** The wall clock: `wallMs` is the time when the system time was `systemNs`. */
   setWallClock(wallMs: number, systemNs: number): void {

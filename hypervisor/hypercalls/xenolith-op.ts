@@ -13,6 +13,7 @@ import {
   XENOLITH_INHERITED_ports,
   XENOLITH_SERVICE_driver_domain,
   XENOLITHOP_confinement,
+  XENOLITHOP_exhaust,
   XENOLITHOP_handover,
   XENOLITHOP_inherited,
   XENOLITHOP_map_foreign,
@@ -22,6 +23,7 @@ import {
   XENOLITHOP_strike,
   XENOLITHOP_successor,
   XENOLITHOP_successor_waits,
+  xenolith_exhaust,
   xenolith_inherited,
   xenolith_map_foreign,
   xenolith_mapping,
@@ -71,6 +73,8 @@ export class XenolithOp {
         return mayCall('confinement', caller.domain, caller.domain) ? this.confinement : -XEN_EPERM;
       case XENOLITHOP_strike:
         return this.strike(caller.domain, arg);
+      case XENOLITHOP_exhaust:
+        return this.exhaust(caller.domain, arg);
       case XENOLITHOP_successor:
       case XENOLITHOP_successor_waits:
       case XENOLITHOP_handover:
@@ -138,6 +142,18 @@ export class XenolithOp {
     const vcpu = domain?.vcpus[view.getUint16(arg + at.vcpu, true)];
     if (vcpu === undefined) return -XEN_ESRCH;
     return this.succession.strike(vcpu, view.getUint32(arg + at.stop_ms, true));
+  }
+
+  private exhaust(caller: Domain, arg: number): number {
+    if (!caller.physmap.reachable(arg, xenolith_exhaust.size)) return -XEN_EFAULT;
+    const { view } = caller.memory;
+    const { at } = xenolith_exhaust;
+    const domid = view.getUint16(arg + at.domid, true);
+    const vcpu = this.domains.byId(domid)?.vcpus[view.getUint16(arg + at.vcpu, true)];
+    const what = view.getUint32(arg + at.what, true);
+    const left = view.getUint32(arg + at.left, true);
+    if (!mayCall('exhaust', caller, caller)) return -XEN_EPERM;
+    return vcpu === undefined && domid !== DOMID_XEN ? -XEN_ESRCH : this.succession.exhaust(vcpu, what, left);
   }
 
   private inherited(vcpu: Vcpu, arg: number): number {

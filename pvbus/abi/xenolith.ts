@@ -60,6 +60,24 @@ export const xenolith_strike = struct('xenolith_strike', 8, {
   stop_ms: 'u32', // 0: it is killed
 });
 
+/**
+ * arg: xenolith_exhaust. For control domains: the process that has a vCPU, or with DOMID_XEN the hypervisor's own, runs out
+ * of descriptors or memory, as a fault plan asks.
+ */
+export const XENOLITHOP_exhaust = 17;
+
+export const XENOLITH_EXHAUST_descriptors = 0;
+export const XENOLITH_EXHAUST_memory = 1;
+/** It may have again what it could have before. */
+export const XENOLITH_EXHAUST_over = 0xffff_ffff;
+
+export const xenolith_exhaust = struct('xenolith_exhaust', 12, {
+  domid: 'u16',
+  vcpu: 'u16',
+  what: 'u32', // XENOLITH_EXHAUST_descriptors or _memory
+  left: 'u32', // descriptors, or KiB of address space; or XENOLITH_EXHAUST_over
+});
+
 export const XENOLITH_POOL_readonly = 1;
 
 export const xenolith_pool_populate = struct('xenolith_pool_populate', 16, {

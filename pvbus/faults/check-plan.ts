@@ -82,6 +82,12 @@ const probability: Reader = (value, problem) => {
   const p = (given === '' ? Number.NaN : Number(given)) / (String(value).endsWith('%') ? 100 : 1);
   return p >= 0 && p <= 1 ? p : problem('expected a probability from 0 to 1, or such as 30%');
 };
+const SIZE_UNITS: Readonly<Record<string, number>> = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
+const left: Reader = (value, problem) => {
+  const [, digits, unit = ''] = /^([0-9]+)([KMG])?$/.exec(String(value)) ?? [];
+  const n = Number(digits ?? Number.NaN) * (SIZE_UNITS[unit] ?? 1);
+  return n < 2 ** 40 ? n : problem('expected a number of descriptors, or of bytes such as 16M');
+};
 const storePath = text(/^(\/|@)[\x21-\x7e]*$/, 'a path of xenstore');
 const condition: Reader = (value, problem) => {
   const given = typeof value === 'string' ? { path: value.split('=', 1)[0], is: value.split('=').slice(1)[0] } : value;
@@ -101,7 +107,7 @@ const FIELDS: Readonly<Record<keyof Fault, Reader>> = {
   sectors,
   gref: count(0),
   path: storePath,
-  process: words(['dom0', 'xenstored', 'domain']),
+  process: words(['dom0', 'xenstored', 'hypervisor', 'domain']),
   step: (value, problem) =>
     typeof value === 'number' || /^[0-9]+$/.test(String(value)) ? count(1, 1000)(value, problem) : name(value, problem),
   peer: domain,
@@ -129,6 +135,8 @@ const FIELDS: Readonly<Record<keyof Fault, Reader>> = {
     value === true || value === 'true' || value === '1' ? 'before' : words(['before', 'after'])(value, problem),
   stop: duration(1),
   shift: duration(-MAX_MS),
+  exhaust: words(['descriptors', 'memory']),
+  left,
 };
 /** Every key of a fault. */
 const FAULT_KEYS: readonly string[] = Object.keys(FIELDS);
@@ -185,12 +193,24 @@ function checkFault(given: unknown, at: readonly (string | number)[], nameless: 
     fault.process = given.domain === undefined ? wrong(at, 'process is missing') : 'domain';
   if (fault.process === 'domain' && given.domain === undefined) wrong(at, 'domain is missing: which one');
   if (fault.process !== undefined && fault.process !== 'domain' && given.domain !== undefined)
-    wrong([...at, 'domain'], `${fault.process} is a process of dom0`);
+    wrong([...at, 'domain'], `${fault.process} is a process of the host's`);
+  if (fault.part === 'process') checkExhaust(fault, at, wrong);
   if (fault.op !== undefined && part.actions.includes('torn')) checkDiskOp(fault, at, wrong);
   // What ends a process would else end every one that comes after it.
   if (fault.kill !== undefined && fault.times === undefined && fault.nth === undefined && fault.every === undefined)
     fault.times = 1;
   return before.count > 0 ? undefined : (fault as unknown as Fault); // key by key by the table of its type
+}
+
+/** It lasts, and all of a host ends with its hypervisor. */
+function checkExhaust(fault: Record<string, unknown>, at: readonly (string | number)[], wrong: Report): void {
+  if (fault.exhaust === undefined) {
+    if (fault.left !== undefined) wrong([...at, 'left'], 'of what? exhaust is missing');
+    if (fault.process === 'hypervisor') wrong([...at, 'process'], 'the host ends with it; it can only be exhausted');
+    return;
+  }
+  for (const key of ['every', 'times'])
+    if (fault[key] !== undefined) wrong([...at, key], 'it lasts as long as the fault: it has after, for, while');
 }
 
 /** Not every operation of a disk can go wrong in each way. */

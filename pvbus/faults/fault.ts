@@ -26,7 +26,7 @@ export interface Fault {
   readonly gref?: number;
   /** Nodes at and below it. */
   readonly path?: string;
-  readonly process?: 'dom0' | 'xenstored' | 'domain';
+  readonly process?: 'dom0' | 'xenstored' | 'hypervisor' | 'domain';
   /** Of what the toolstack does: the name or the number of the step. */
   readonly step?: string | number;
   /** Of `net`: only frames to or from this domain. */
@@ -75,6 +75,10 @@ export interface Fault {
   readonly stop?: number;
   /** The wall clock is moved by so much, ms. */
   readonly shift?: number;
+  /** The process has no more of it as long as the fault is there. */
+  readonly exhaust?: 'descriptors' | 'memory';
+  /** Of `exhaust`: but so many descriptors, or bytes; without, none. */
+  readonly left?: number;
 }
 
 export interface FaultPlan {
@@ -87,7 +91,7 @@ export interface FaultPlan {
 
 export const ACTIONS = [
   ...['error', 'drop', 'delay', 'duplicate', 'reorder', 'corrupt', 'short', 'torn', 'cache', 'lose', 'truncate'],
-  ...['stall', 'kill', 'stop', 'shift'],
+  ...['stall', 'kill', 'stop', 'shift', 'exhaust'],
 ] as const;
 type ActionName = (typeof ACTIONS)[number];
 
@@ -145,7 +149,12 @@ export const PARTS = {
   /** The wall clock, by time. */
   clock: { ops: [], selectors: [], actions: ['shift'], errors: [] },
   /** A process, by time. */
-  process: { ops: [], selectors: ['process', 'domain'], actions: ['kill', 'stop'], errors: [] },
+  process: {
+    ops: [],
+    selectors: ['process', 'domain', 'left'],
+    actions: ['kill', 'stop', 'exhaust'],
+    errors: [],
+  },
   /** Steps of what the toolstack does. */
   toolstack: {
     ops: ['create', 'destroy', 'attach', 'detach'],
@@ -178,6 +187,7 @@ export function describeFault(fault: Fault): string {
   const action = actionOf(fault);
   const value = fault[action];
   const what = value === true ? action : `${action} ${value}${TIMES_MS.includes(action) ? ' ms' : ''}`;
-  return `${words.filter(word => word !== undefined && word !== '').join(' ')}: ${what}`;
+  const but = fault.left === undefined ? '' : `, ${fault.left} left`;
+  return `${words.filter(word => word !== undefined && word !== '').join(' ')}: ${what}${but}`;
 }
 const TIMES_MS: readonly string[] = ['delay', 'stop', 'shift'];

@@ -110,6 +110,12 @@ export class NotedProcesses implements DomainProcesses {
     this.struck.push([domain.domid, id, stopMs]);
     return 0;
   }
+  /** Domid (undefined: the hypervisor), what, and how much is left, of each. */
+  readonly exhausted: (number | undefined)[][] = [];
+  exhaust(vcpu: Vcpu | undefined, what: number, left: number): number {
+    this.exhausted.push([vcpu?.domain.domid, what, left]);
+    return 0;
+  }
   readonly asked: string[] = [];
   readonly killed: Domain[] = [];
   readonly cpu = new Map<string, number>();

@@ -45,7 +45,7 @@ export interface Fault {
   readonly sectors?: number | string | readonly [number, number];
   readonly gref?: number;
   readonly path?: string;
-  readonly process?: 'dom0' | 'xenstored' | 'domain';
+  readonly process?: 'dom0' | 'xenstored' | 'hypervisor' | 'domain';
   readonly step?: string | number;
   readonly peer?: string | number;
 
@@ -77,6 +77,9 @@ export interface Fault {
   readonly kill?: true | 'before' | 'after';
   readonly stop?: FaultTime;
   readonly shift?: FaultTime;
+  readonly exhaust?: 'descriptors' | 'memory';
+  /** Of `exhaust`: so many descriptors, or bytes such as '16M'. */
+  readonly left?: number | string;
 }
 
 export interface FaultPlan {

@@ -32,11 +32,14 @@ export interface Strikes {
   /** Domid 0 is the process of dom0 itself. */
   domain(domid: number, how: Strike): void;
   xenstored(how: Strike): void;
+  /** The process has so much left of it, and with null what it could have before. */
+  exhaust(target: number | 'xenstored' | 'hypervisor', what: Exhausted, left: number | null): void;
   /** Move the wall clock. */
   shiftClock(ms: number): void;
   /** This very process, at once. */
   self(): void;
 }
+export type Exhausted = NonNullable<Fault['exhaust']>;
 export type Strike = { readonly kill: true } | { readonly stop: number };
 
 export interface FaultPlansOptions {
@@ -202,9 +205,11 @@ export class FaultPlans implements Steps {
     if (isOfDevice(fault)) await this.#planting.plant(running);
     else if (fault.part === 'xenstore') await this.#xenstore.plant(running);
     else if (isTimed(fault)) this.#schedule(running);
+    if (running.isExhausted) this.#relieveLater(running); // since before a restart of dom0
   }
   async #disarm(running: RunningFault): Promise<void> {
     clearTimeout(running.timer);
+    if (running.isExhausted) await this.#relieve(running);
     if (isOfDevice(running.fault)) await this.#planting.uproot(running);
     else if (running.fault.part === 'xenstore') await this.#xenstore.uproot(running);
   }
@@ -273,22 +278,46 @@ export class FaultPlans implements Steps {
     this.#schedule(running);
   }
   async #strike(running: RunningFault): Promise<void> {
-    const { strikes, domidOf } = this.#options;
-    const { process, domain, shift, stop } = running.fault;
+    const { strikes } = this.#options;
+    const { process, domain, shift, stop, exhaust, left } = running.fault;
     const how: Strike = stop === undefined ? { kill: true } : { stop };
-    let domid: number | null = null;
-    if (domain !== undefined) {
-      domid = typeof domain === 'number' ? domain : await domidOf(domain).catch(() => null);
-      if (domid === null) return this.#log.of(running, 'missed', `there is no domain ${domain}`);
-    }
-    await this.#count(running, shift === undefined ? `process of ${domain ?? process}` : 'wall clock', domid);
+    const domid = await this.#domidOf(running);
+    if (domain !== undefined && domid === null) return this.#log.of(running, 'missed', `there is no domain ${domain}`);
+    await this.#count(running, shift === undefined ? describeProcess(running) : 'wall clock', domid);
     try {
       if (shift !== undefined) strikes.shiftClock(shift);
-      else if (domid !== null) strikes.domain(domid, how);
+      else if (exhaust !== undefined) {
+        strikes.exhaust(targetOf(running, domid), exhaust, left ?? 0);
+        this.#relieveLater(running);
+      } else if (domid !== null) strikes.domain(domid, how);
       else if (process === 'xenstored') strikes.xenstored(how);
       else strikes.domain(0, how);
     } catch (error) {
       this.#log.of(running, 'missed', error instanceof Error ? error.message : String(error), { domid });
+    }
+  }
+  /** null: it is of no domain, or there is none of that name. */
+  async #domidOf({ fault: { domain } }: RunningFault): Promise<number | null> {
+    if (typeof domain !== 'string') return domain ?? null;
+    return this.#options.domidOf(domain).catch(() => null);
+  }
+  /** When its time is over. Without one it lasts until the fault is removed. */
+  #relieveLater(running: RunningFault): void {
+    const { after = 0, for: length } = running.fault;
+    if (length === undefined || this.#stopped) return;
+    const ms = (running.node.startedNs - this.#options.clock.now()) / 1e6 + after + length;
+    running.timer = setTimeout(() => void this.#relieve(running), Math.min(Math.max(0, ms), MAX_TIMER_MS));
+  }
+  async #relieve(running: RunningFault): Promise<void> {
+    const { exhaust } = running.fault;
+    const domid = await this.#domidOf(running);
+    if (exhaust === undefined || running.isRelieved || (running.fault.domain !== undefined && domid === null)) return;
+    running.isRelieved = true;
+    try {
+      this.#options.strikes.exhaust(targetOf(running, domid), exhaust, null);
+      this.#log.reaction(domid, `${describeProcess(running)} may have ${exhaust} again`);
+    } catch {
+      // It has ended: who comes after it has what the host gives.
     }
   }
   /** Told, and kept for who comes after this process, which may be the one that it befalls. */
@@ -301,4 +330,9 @@ export class FaultPlans implements Steps {
   }
 }
 
+const describeProcess = ({ fault: { domain, process } }: RunningFault): string => `process of ${domain ?? process}`;
+function targetOf({ fault: { process } }: RunningFault, domid: number | null): number | 'xenstored' | 'hypervisor' {
+  if (domid !== null) return domid;
+  return process === 'xenstored' || process === 'hypervisor' ? process : 0;
+}
 const conditionToken = ({ name }: RunningFault): string => `condition:${name}`;

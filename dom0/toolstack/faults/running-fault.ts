@@ -19,6 +19,8 @@ export class RunningFault {
   /** Its condition holds, or it has none. */
   met: boolean;
   timer: NodeJS.Timeout | undefined;
+  /** Of `exhaust`: its time is over. */
+  isRelieved = false;
 
   constructor(node: FaultNode) {
     this.node = node;
@@ -29,6 +31,10 @@ export class RunningFault {
   }
   get fault(): Fault {
     return this.node.fault;
+  }
+  /** A process has nothing left for as long as this is there. */
+  get isExhausted(): boolean {
+    return this.fault.exhaust !== undefined && this.trigger.counts.injected > 0;
   }
   /** The name of its nodes. */
   get name(): string {

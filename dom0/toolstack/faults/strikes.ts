@@ -1,5 +1,15 @@
 // How the faults of a plan get at processes and the wall clock: by hypercalls of the control domain.
-import { domid as asDomid, type Clock, PAGE_SIZE, shared_info, XenError } from '#pvbus';
+import {
+  domid as asDomid,
+  type Clock,
+  DOMID_XEN,
+  PAGE_SIZE,
+  shared_info,
+  XENOLITH_EXHAUST_descriptors,
+  XENOLITH_EXHAUST_memory,
+  XENOLITH_EXHAUST_over,
+  XenError,
+} from '#pvbus';
 import type { Xc } from '../xc.ts';
 import type { Strike, Strikes } from './fault-plans.ts';
 
@@ -13,6 +23,14 @@ export function strikesOf(xc: Xc, clock: Clock): Strikes {
   return {
     domain: (domid, how) => strike(domid, DOM0_VCPU, how),
     xenstored: how => strike(0, XENSTORED_VCPU, how),
+    exhaust(target, what, left) {
+      const domid = target === 'hypervisor' ? DOMID_XEN : target === 'xenstored' ? 0 : target;
+      const vcpu = target === 'xenstored' ? XENSTORED_VCPU : DOM0_VCPU;
+      const over = left === null;
+      if (what === 'descriptors')
+        xc.exhaust(domid, vcpu, XENOLITH_EXHAUST_descriptors, over ? XENOLITH_EXHAUST_over : left);
+      else xc.exhaust(domid, vcpu, XENOLITH_EXHAUST_memory, over ? XENOLITH_EXHAUST_over : Math.ceil(left / 1024));
+    },
     shiftClock(ms) {
       const { memory, layout } = xc.vcpu;
       const at = layout.sharedInfo * PAGE_SIZE;

@@ -20,6 +20,8 @@ export default async function main(): Promise<void> {
   if (doing === 'reject') void Promise.reject(new Error('a promise nobody watches'));
   if (doing === 'spin') for (;;);
   if (doing === 'echo') for await (const line of console.lines()) console.log(`you said ${line}`);
+  const kept: Uint8Array[] = [];
+  if (doing === 'hoard') for await (const _ of console.lines()) kept.push(new Uint8Array(64 << 20));
   if (doing === 'write') {
     const disk = disks.get('xvda');
     disk.write(0, new TextEncoder().encode('written by a guest'.padEnd(disk.sectorSize)));

@@ -6,6 +6,7 @@ import {
   __HYPERVISOR_grant_table_op,
   __HYPERVISOR_sched_op,
   __HYPERVISOR_xenolith_op,
+  DOMID_XEN,
   domid,
   dropInherited,
   GNTMAP_host_map,
@@ -32,6 +33,7 @@ import {
   XEN_ENOENT,
   XEN_EPERM,
   XEN_ESRCH,
+  XENOLITH_EXHAUST_memory,
   XENOLITH_INHERITED_MAX,
   XENOLITH_INHERITED_mappings,
   XENOLITH_INHERITED_ports,
@@ -39,12 +41,14 @@ import {
   XENOLITH_LAYER_seccomp,
   XENOLITH_SERVICE_driver_domain,
   XENOLITHOP_confinement,
+  XENOLITHOP_exhaust,
   XENOLITHOP_handover,
   XENOLITHOP_inherited,
   XENOLITHOP_service,
   XENOLITHOP_strike,
   XENOLITHOP_successor,
   XENOLITHOP_successor_waits,
+  xenolith_exhaust,
   xenolith_inherited,
   xenolith_service,
   xenolith_strike,
@@ -438,6 +442,26 @@ describe('what only a control domain may ask of processes', () => {
     expect(rig.processes.struck).toEqual([]);
     expect(strike(rig.dom0, { domid: guest.domid, stop_ms: 0xffff_ffff })).toBe(0);
     expect(rig.processes.struck).toEqual([[guest.domid, 0, 0xffff_ffff]]);
+  });
+  it('is that one, or the hypervisor, run out of something', () => {
+    const exhaust = (from: Guest, fields: { domid: number; vcpu?: number; what?: number }): unknown =>
+      from.trap(
+        __HYPERVISOR_xenolith_op,
+        XENOLITHOP_exhaust,
+        from.reset().put(xenolith_exhaust, { vcpu: 0, what: XENOLITH_EXHAUST_memory, left: 5, ...fields }),
+      );
+    expect(exhaust(guest, { domid: rig.guest().domid })).toBe(-XEN_EPERM);
+    expect(exhaust(guest, { domid: DOMID_XEN })).toBe(-XEN_EPERM);
+    expect(exhaust(rig.dom0, { domid: 99 })).toBe(-XEN_ESRCH);
+    expect(exhaust(rig.dom0, { domid: guest.domid, vcpu: 7 })).toBe(-XEN_ESRCH);
+    expect(rig.dom0.trap(__HYPERVISOR_xenolith_op, XENOLITHOP_exhaust, 0xffff_fff0)).toBe(-XEN_EFAULT);
+    expect(rig.processes.exhausted).toEqual([]);
+    expect(exhaust(rig.dom0, { domid: guest.domid })).toBe(0);
+    expect(exhaust(rig.dom0, { domid: DOMID_XEN })).toBe(0);
+    expect(rig.processes.exhausted).toEqual([
+      [guest.domid, XENOLITH_EXHAUST_memory, 5],
+      [undefined, XENOLITH_EXHAUST_memory, 5],
+    ]);
   });
 });
 

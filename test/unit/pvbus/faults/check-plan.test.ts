@@ -25,6 +25,9 @@ describe('a fault', () => {
     });
     expect(good({ part: 'clock', shift: '-1h' })).toMatchObject({ shift: -3_600_000 });
     expect(good({ part: 'process', domain: 'web', kill: true })).toMatchObject({ process: 'domain', times: 1 });
+    expect(good({ part: 'process', process: 'hypervisor', exhaust: 'memory', left: '16M', for: '1s' })).toMatchObject({
+      ...{ process: 'hypervisor', exhaust: 'memory', left: 16 << 20, for: 1000 },
+    });
     expect(good({ part: 'disk', kill: 'after' })).toMatchObject({ kill: 'after', times: 1 });
   });
   it('that was taken is taken again, also as a planted one', () => {
@@ -56,6 +59,10 @@ describe('a fault', () => {
       '0.nth: process counts nothing',
     ],
     ['a process and nothing of which', { part: 'process', process: 'domain', kill: true }, '0: domain is missing'],
+    ['an end of the hypervisor', { part: 'process', process: 'hypervisor', kill: true }, '0.process: the host ends'],
+    ['something left of nothing', { part: 'process', process: 'dom0', kill: true, left: 1 }, '0.left: of what?'],
+    ['what lasts, twice', { part: 'process', process: 'dom0', exhaust: 'memory', times: 2 }, '0.times: it lasts'],
+    ['no number left', { part: 'process', process: 'dom0', exhaust: 'memory', left: 'few' }, '0.left: expected a'],
     ['no time', { part: 'disk', delay: 'soon' }, '0.delay: expected a time'],
     ['a name with a slash', { name: 'a/b', part: 'disk', error: 'EIO' }, '0.name: expected a name'],
     ['a path that is none', { part: 'xenstore', path: 'a', error: 'EIO' }, '0.path: expected a path'],
