@@ -381,6 +381,7 @@ export class FunctionBody {
     if (at.op === OP.if) this.condition(of);
     stack.unpush();
     stack.settle();
+    if (construct.isLoop) stack.settleParameters(params.length);
     const kept = stack.pop(params.length);
     if (construct.isTry) {
       if (construct.isEntered) labels.close(labels.ofLoop[of], code);

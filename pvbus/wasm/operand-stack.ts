@@ -163,6 +163,12 @@ export class OperandStack {
     this.settled = this.top;
   }
 
+  /** The topmost `n` are a loop's parameters: a constant is one at the first turn only, and a rewound loop is in any. */
+  settleParameters(n: number): void {
+    for (let at = Math.max(this.base, this.top - n); at < this.top; at++)
+      if (this.kinds[at] === CONSTANT) this.moveToTemporary(at);
+  }
+
   /** Takes the topmost, with nothing pushed but that. */
   takeOnly(): void {
     if (this.top - 1 !== this.pushedFrom || this.top !== this.pushedTo) this.unpush();

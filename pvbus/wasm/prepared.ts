@@ -44,8 +44,8 @@ export const REWINDS = 2;
 /** Set in xenolith_fuel while rewinding, so that every loop head on the way looks at xenolith_state. */
 export const REWINDING_FUEL = -0x80000000;
 
-/** Raised whenever what is said above changes: what was prepared before is prepared anew. */
-export const PREPARED_VERSION = 1;
+/** Raised whenever what is said above changes, or what was made was wrong: what was prepared before is prepared anew. */
+export const PREPARED_VERSION = 2;
 export const PREPARED_SECTION = 'xenolith.prepared';
 export const PREPARED_MODULE = 'xenolith';
 export const PAGE_BYTES = 0x10000;

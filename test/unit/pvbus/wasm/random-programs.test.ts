@@ -18,6 +18,17 @@ test('a random program says the same however it is suspended', () => {
   expect(suspensions).toBeGreaterThan(200);
 });
 
+test('a loop that begins with a constant and goes on with another value has that one when it is resumed', () => {
+  // As it was found, of a random tape: (loop (param i32 i32) ... (call $tick) (i32.const 0) ... (br_if 0)) after an i32.const.
+  const binary = `
+    AGFzbQEAAAABIgdgAX8Bf2ABfgBgA398fgF8YAF/AGACfnwAYAJ/fwBgAAACIwMDZW52BHRpY2sAAANlbnYEbm90ZQABA2VudgV3
+    ZWlnaAACAwMCBgYEBAFwAAQFBAEBAQQNBQIAAwAEBhwEfwFBPAt/AUEHC34BQgcLfAFEAAAAAAAAHEALBxMCBl9zdGFydAAEBm1l
+    bW9yeQIACQoBAEEACwQAAQIDClwCVQMBfwF/AX8jAEEBayQAIwBBAEgEQA8LQQACf0EAIQEDQCABQQFqIgFBAUkNAAtBACECQQAL
+    QQAhAAMFIQIhAiACEABBACAAQQFqIgBBAkkNABoaCwsEABADCw==`;
+  const { suspensions } = sameHoweverSuspended(Buffer.from(binary, 'base64'), seeded(0));
+  expect(suspensions).toBeGreaterThan(0);
+});
+
 test('a binary with bytes changed, cut out or put in is prepared or refused with ENOEXEC, nothing else', () => {
   const counts = { true: 0, false: 0 };
   fc.assert(

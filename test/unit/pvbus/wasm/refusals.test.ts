@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { preparedLayout, prepareProgram, XenError } from '#pvbus';
+import { PREPARED_VERSION, preparedLayout, prepareProgram, XenError } from '#pvbus';
 import { WebAssemblyEngine as engine } from '../../../../domu-kernel/process/web-assembly.ts';
 import { commandOf, moduleOf, text } from '../../../support/tiny-module.ts';
 
@@ -84,7 +84,7 @@ describe('a program that cannot be prepared is refused with ENOEXEC and the reas
 
   test('but a plain one is not, and says afterwards that it is prepared', () => {
     const prepared = prepareProgram(commandOf([]));
-    expect(preparedLayout(prepared)).toEqual({ version: 1, minPages: 1, maxPages: 65536, savePages: 1 });
+    expect(preparedLayout(prepared)).toEqual({ version: PREPARED_VERSION, minPages: 1, maxPages: 65536, savePages: 1 });
     expect(() => prepareProgram(prepared)).toThrow(/prepared/);
     new engine.Module(prepared);
   });
