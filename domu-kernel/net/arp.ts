@@ -12,6 +12,7 @@ import {
   writeEthernet,
   writeMac,
 } from './ethernet.ts';
+import { type HeldFrame, HeldFrames } from './held-frames.ts';
 
 export const ARP_LENGTH = 28;
 const REQUEST = 1;
@@ -29,8 +30,6 @@ const THA = ETH_HLEN + 18;
 const TPA = ETH_HLEN + 24;
 
 export const ARP_ENTRIES = 256;
-/** Frames held back for one address while it is being asked for; the oldest goes first. */
-export const ARP_HELD = 16;
 export const ARP_TRIES = 3;
 export const ARP_RETRY_NS = 1e9;
 /** An answer older than this is asked for again when it is next used. */
@@ -49,12 +48,6 @@ export interface ArpLink {
   unreachable(address: number, held: readonly HeldFrame[]): void;
 }
 
-export interface HeldFrame {
-  readonly frame: Uint8Array;
-  /** As NetDevice.send takes them. */
-  readonly flags: number;
-}
-
 interface Entry {
   readonly address: number;
   readonly mac: Uint8Array;
@@ -64,7 +57,8 @@ interface Entry {
   /** Requests sent, or put off, since the last answer; 0: none outstanding. */
   tries: number;
   retryNs: number;
-  held: HeldFrame[];
+  /** For it, while it is being asked for. */
+  readonly held: HeldFrames;
 }
 
 export class Arp {
@@ -103,11 +97,7 @@ export class Arp {
     const now = this.clock.now();
     const entry = this.entries.get(address) ?? this.create(address, now);
     entry.usedNs = now;
-    if (entry.held.length >= ARP_HELD) {
-      entry.held.shift();
-      this.stats.heldDropped++;
-    }
-    entry.held.push({ frame: frame.slice(0, length), flags });
+    this.stats.heldDropped += entry.held.hold(frame, length, flags);
     if (entry.tries === 0) this.ask(entry, now);
   }
 
@@ -176,7 +166,7 @@ export class Arp {
       usedNs: now,
       tries: 0,
       retryNs: 0,
-      held: [],
+      held: new HeldFrames(),
     };
     this.entries.set(address, entry);
     return entry;
@@ -217,12 +207,7 @@ export class Arp {
     entry.confirmedNs = now;
     entry.tries = 0;
     this.asking.delete(entry);
-    const held = entry.held;
-    entry.held = [];
-    for (const { frame: waiting, flags } of held) {
-      writeMac(waiting, 0, entry.mac);
-      if (!this.link.transmit(waiting, waiting.length, flags)) this.stats.heldDropped++;
-    }
+    this.stats.heldDropped += entry.held.release(entry.mac, this.link.transmit);
   }
 
   private conflict(frame: Uint8Array): void {
@@ -250,7 +235,7 @@ export class Arp {
     this.entries.delete(entry.address);
     this.asking.delete(entry);
     this.stats.unreachable++;
-    this.link.unreachable(entry.address, entry.held);
+    this.link.unreachable(entry.address, entry.held.take());
   }
 
   private write(operation: number, destination: Uint8Array, target: Uint8Array, address: number): void {

@@ -4,7 +4,7 @@ import { addBytes, finish, verifies } from './checksum.ts';
 import { Complaints } from './complaints.ts';
 import { IpAddress } from './ip-address.ts';
 import type { IpOutput, SendResult } from './ip-output.ts';
-import { IPV4_HLEN, Ipv4Header, PROTOCOL_ICMP, readQuotedIpv4 } from './ipv4.ts';
+import { IPV4_HLEN, Ipv4Header, LARGEST_IPV4, PROTOCOL_ICMP, readQuotedIpv4 } from './ipv4.ts';
 import { fillEcho, type PingReply, Pings } from './pings.ts';
 
 const ECHO_REPLY = 0;
@@ -16,6 +16,8 @@ export const NET_UNREACHABLE = 0;
 export const HOST_UNREACHABLE = 1;
 export const PROTOCOL_UNREACHABLE = 2;
 export const PORT_UNREACHABLE = 3;
+/** Of "time exceeded". */
+const REASSEMBLY = 1;
 /** RFC 1812, 5.2.7.1. */
 export const PROHIBITED = 13;
 
@@ -23,33 +25,37 @@ const HEADER = 8;
 /** Of the packet an error is about, RFC 792 quotes the header and this much. */
 const QUOTED = 8;
 /** Routers of before RFC 1191 say 0. */
-const MIN_PATH_MTU = 576;
+export const MIN_PATH_MTU = 576;
 
-/**
- * An error some host sent about a packet of ours; `view` holds that packet's quoted header and 8 bytes. `mtu`: of an
- * EMSGSIZE, what the path carries (RFC 1191).
- */
-export type IcmpErrorHandler = (code: string, header: Ipv4Header, view: DataView, mtu: number) => void;
+export interface IcmpEvents {
+  /**
+   * Some host says that a packet of ours did not arrive; `view` holds that packet's quoted header and 8 bytes. `mtu`: of an
+   * EMSGSIZE, what the path carries (RFC 1191). False: it can be none of ours.
+   */
+  lost(code: string, header: Ipv4Header, view: DataView, mtu: number): boolean;
+  /** The path to it carries no more than this. */
+  tooBig(destination: number, mtu: number): void;
+}
 
 export class Icmp {
   readonly stats = { echoes: 0, replies: 0, errorsIn: 0, errorsOut: 0, errorsSuppressed: 0, bad: 0 };
   private readonly ip: IpOutput;
   private readonly pings: Pings;
-  private readonly onError: IcmpErrorHandler;
+  private readonly events: IcmpEvents;
   private readonly quoted = new Ipv4Header();
   private readonly complaints: Complaints;
 
-  constructor(ip: IpOutput, clock: Clock, random: () => number, onError: IcmpErrorHandler) {
+  constructor(ip: IpOutput, clock: Clock, random: () => number, events: IcmpEvents) {
     this.ip = ip;
     this.pings = new Pings(clock, random);
-    this.onError = onError;
+    this.events = events;
     this.complaints = new Complaints(clock);
   }
 
   /** Ask for an echo. Rejects with ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, EMSGSIZE or EBUSY. */
   ping(destination: number, timeoutMs: number, size: number): Promise<PingReply> {
-    if (!Number.isInteger(size) || size < 0 || HEADER + size > this.ip.mtu - IPV4_HLEN) {
-      return Promise.reject(new XenError('EMSGSIZE', `a ping of ${size} bytes does not fit a frame`));
+    if (!Number.isInteger(size) || size < 0 || HEADER + size > LARGEST_IPV4 - IPV4_HLEN) {
+      return Promise.reject(new XenError('EMSGSIZE', `a ping of ${size} bytes does not fit a packet`));
     }
     return this.pings.ping(IpAddress.v4(destination), timeoutMs, size, seq => {
       const { bytes, payloadAt } = this.ip.tx;
@@ -78,6 +84,13 @@ export class Icmp {
 
   /** Tell the sender of the packet at `header` that nobody here takes it. */
   unreachable(bytes: Uint8Array, header: Ipv4Header, code: number): void {
+    this.complain(UNREACHABLE, code, bytes, header);
+  }
+  /** What is behind the first part of its datagram has not come in time. */
+  incomplete(bytes: Uint8Array, header: Ipv4Header): void {
+    this.complain(TIME_EXCEEDED, REASSEMBLY, bytes, header);
+  }
+  private complain(type: number, code: number, bytes: Uint8Array, header: Ipv4Header): void {
     // RFC 1122, 3.2.2: no error about an error.
     if (header.protocol === PROTOCOL_ICMP && bytes[header.payloadAt] !== ECHO) return;
     if (!this.complaints.take()) {
@@ -87,15 +100,15 @@ export class Icmp {
     const quoted = header.headerLength + Math.min(QUOTED, header.payloadLength);
     this.ip.tx.bytes.set(bytes.subarray(header.at, header.at + quoted), this.ip.tx.payloadAt + HEADER);
     this.stats.errorsOut++;
-    this.write(UNREACHABLE, code, 0, HEADER + quoted, header.source);
+    this.write(type, code, 0, HEADER + quoted, header.source);
   }
 
-  /** A packet of ours, its header at `header`, could not be delivered: the ping it was fails now. */
-  undeliverable(code: string, reason: string, header: Ipv4Header, view: DataView): void {
+  /** A packet of ours, its header at `header`, could not be delivered: the ping it was fails now. False: it was none. */
+  undeliverable(code: string, reason: string, header: Ipv4Header, view: DataView): boolean {
     const at = header.payloadAt;
-    if (view.getUint8(at) !== ECHO) return;
+    if (view.getUint8(at) !== ECHO) return false;
     const destination = IpAddress.v4(header.destination);
-    this.pings.undeliverable(view.getUint16(at + 4), view.getUint16(at + 6), destination, code, reason);
+    return this.pings.undeliverable(view.getUint16(at + 4), view.getUint16(at + 6), destination, code, reason);
   }
 
   step(): 'progress' | 'idle' {
@@ -129,8 +142,12 @@ export class Icmp {
     }
     this.stats.errorsIn++;
     const name = type === UNREACHABLE ? (UNREACHABLE_CODES[code] ?? 'EHOSTUNREACH') : 'EHOSTUNREACH';
-    if (header.protocol === PROTOCOL_ICMP) this.undeliverable(name, `ICMP type ${type}, code ${code}`, header, view);
-    else this.onError(name, header, view, Math.max(MIN_PATH_MTU, view.getUint16(at - 2)));
+    const mtu = Math.max(MIN_PATH_MTU, view.getUint16(at - 2));
+    const ours =
+      header.protocol === PROTOCOL_ICMP
+        ? this.undeliverable(name, `ICMP type ${type}, code ${code}`, header, view)
+        : this.events.lost(name, header, view, mtu);
+    if (ours && name === 'EMSGSIZE') this.events.tooBig(header.destination, mtu);
   }
 
   /** Header and checksum around a payload that is in place already. */

@@ -25,9 +25,9 @@ import { IpAddress } from './ip-address.ts';
 import type { IpConfig } from './ip-config.ts';
 import type { SendResult } from './ip-output.ts';
 import { isUsable, type OwnAddress } from './ip6/addresses.ts';
-import { IPV6_HLEN } from './ip6/header.ts';
+import { IPV6_HLEN, LARGEST_PAYLOAD6 } from './ip6/header.ts';
 import { Ipv6Host } from './ip6/host.ts';
-import { IPV4_HLEN, PROTOCOL_TCP, PROTOCOL_UDP } from './ipv4.ts';
+import { IPV4_HLEN, LARGEST_IPV4, PROTOCOL_TCP, PROTOCOL_UDP } from './ipv4.ts';
 import { Ipv4Host } from './ipv4-host.ts';
 import type { PacketPort, PacketStats } from './packet-port.ts';
 import type { PingReply } from './pings.ts';
@@ -39,8 +39,8 @@ import { Udp } from './udp.ts';
 /** Packets to ourselves that wait for the next step. */
 const LOOPBACK_PACKETS = 64;
 const PAGE_SIZE = 4096;
-/** Of a packet to ourselves: nothing cuts it. */
-const LARGEST_PACKET = 0xffff;
+/** In parts, or to ourselves. */
+const LARGEST_PACKET = IPV6_HLEN + LARGEST_PAYLOAD6;
 
 export interface NetInterfaceParts {
   readonly device: NetDevice;
@@ -231,6 +231,7 @@ export class NetInterface {
     if (this.loopbackWriters.length > 0) for (const ready of this.loopbackWriters.splice(0)) ready();
     const arp = this.v4.arp.step();
     const icmp = this.icmp.step();
+    const parts = this.v4.reassembly.step();
     const v6 = this.v6?.step() ?? 'idle';
     const udp = this.udp.step();
     const tcp = this.tcp.step();
@@ -238,7 +239,7 @@ export class NetInterface {
     const lease = this.dhcp?.step() ?? 'idle';
     // What was waited for may be a router that does not answer.
     if (v6 === 'progress' && this.isConfigured) this.ready.wakeAll();
-    const idle = now.length === 0 && [arp, icmp, v6, udp, tcp, names, lease].every(each => each === 'idle');
+    const idle = now.length === 0 && [arp, icmp, parts, v6, udp, tcp, names, lease].every(each => each === 'idle');
     return idle ? 'idle' : 'progress';
   }
 
@@ -249,6 +250,7 @@ export class NetInterface {
     const { icmp, v6, udp, tcp, dns, dhcp } = this;
     for (const other of [
       icmp.deadline(),
+      this.v4.reassembly.deadline(),
       v6?.deadline(),
       udp.deadline(),
       tcp.deadline(),
@@ -296,9 +298,10 @@ export class NetInterface {
     return {
       tx: this.tx,
       headerAt: remote => ETH_HLEN + headerLength(remote),
-      room: remote => (remote.isV4 ? this.mtu - IPV4_HLEN : (v6?.pathMtu(remote) ?? this.mtu) - IPV6_HLEN),
+      room: remote => (remote.isV4 ? v4.pathMtu(remote) - IPV4_HLEN : (v6?.pathMtu(remote) ?? this.mtu) - IPV6_HLEN),
+      datagramRoom: remote => (remote.isV4 ? LARGEST_IPV4 - IPV4_HLEN : LARGEST_PAYLOAD6),
       largeRoom: remote => {
-        if (isLocal(remote)) return LARGEST_PACKET - headerLength(remote);
+        if (isLocal(remote)) return LARGEST_IPV4 - headerLength(remote);
         const cut = remote.isV4 ? device.gsoTcpv4 : device.gsoTcpv6;
         return cut ? LARGEST_FRAME - ETH_HLEN - headerLength(remote) : 0;
       },

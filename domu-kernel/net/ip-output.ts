@@ -1,4 +1,4 @@
-// What ICMP and UDP need of the layer below them: a packet to fill, and a way to send it.
+// What ICMP needs of the layer below them: a packet to fill, and a way to send it.
 
 /**
  * sent: the device has it. held: it goes when the next hop's MAC address is known. full: the device has no room
@@ -8,10 +8,6 @@ export type SendResult = 'sent' | 'held' | 'full' | 'no-route';
 
 export interface IpOutput {
   readonly address: number;
-  /** Of IP packets, their header counted. */
-  readonly mtu: number;
-  /** The UDP checksum may be left to the device. */
-  readonly checksumOffload: boolean;
   /** The one packet being built: its payload starts at `payloadAt`, in front of it is room for the headers. */
   readonly tx: { readonly bytes: Uint8Array; readonly view: DataView; readonly payloadAt: number };
   /** Whether packets to `destination` stay in this guest. */

@@ -1,25 +1,38 @@
 // IPv4 on one interface (RFC 791, RFC 1122): one address, one gateway.
 import type { Clock, Log } from '#pvbus';
 import { IPV4_BROADCAST, isLoopback, isMulticast } from './address.ts';
-import { Arp, type HeldFrame } from './arp.ts';
+import { Arp } from './arp.ts';
 import { BROADCAST_MAC, ETH_HLEN, ETHERTYPE_IPV4, isBroadcastMac, isGroupMac, writeEthernet } from './ethernet.ts';
-import { Icmp, PORT_UNREACHABLE, PROHIBITED, PROTOCOL_UNREACHABLE } from './icmp.ts';
+import type { HeldFrame } from './held-frames.ts';
+import { Icmp, MIN_PATH_MTU, PORT_UNREACHABLE, PROHIBITED, PROTOCOL_UNREACHABLE } from './icmp.ts';
 import { IpAddress } from './ip-address.ts';
 import type { IpOutput, SendResult } from './ip-output.ts';
 import {
   DEFAULT_TTL,
   IPV4_HLEN,
   Ipv4Header,
+  LARGEST_IPV4,
   PROTOCOL_ICMP,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
   readIpv4,
   readQuotedIpv4,
   writeIpv4,
+  writeIpv4Part,
+  writeReassembled,
 } from './ipv4.ts';
 import type { PacketPort, Transports } from './packet-port.ts';
+import { PathMtus } from './path-mtus.ts';
+import { Reassembly } from './reassembly.ts';
 import type { ConnectionName } from './tcp/control-block.ts';
 import { TCP_HLEN } from './tcp/segment.ts';
+
+// Offsets in a header.
+const PROTOCOL = 9;
+const DESTINATION = 16;
+
+/** As Linux; RFC 1122, 3.3.2, would have 60 s and more, in which ids come around again (RFC 4963). */
+export const REASSEMBLY_NS = 30e9;
 
 export interface Ipv4Address {
   /** 0: none. */
@@ -35,6 +48,8 @@ export class Ipv4Host implements IpOutput {
   readonly own = new IpAddress().setV4(0);
   readonly arp: Arp;
   readonly icmp: Icmp;
+  readonly paths: PathMtus;
+  readonly reassembly: Reassembly;
   readonly tx: IpOutput['tx'];
   /** Who takes segments for others, of neighbours whose gateway this is; of other packets they hear that none get through. */
   foreignTcp: Transports['tcp'] | undefined;
@@ -46,6 +61,9 @@ export class Ipv4Host implements IpOutput {
   // Of the packet in hand.
   private readonly source = new IpAddress();
   private readonly destination = new IpAddress();
+  private readonly to = new IpAddress();
+  /** A part of a datagram that is being sent. */
+  private readonly part: { readonly bytes: Uint8Array; readonly view: DataView };
   private nextId: number;
 
   constructor(port: PacketPort, clock: Clock, random: () => number, asksForAddress: boolean, log?: Log) {
@@ -53,14 +71,21 @@ export class Ipv4Host implements IpOutput {
     this.asksForAddress = asksForAddress;
     this.nextId = Math.floor(random() * 0x10000);
     this.tx = { ...port.tx, payloadAt: ETH_HLEN + IPV4_HLEN };
-    this.icmp = new Icmp(this, clock, random, (code, header, view, mtu) => this.lost(code, header, view, mtu));
+    this.icmp = new Icmp(this, clock, random, {
+      lost: (code, header, view, mtu) => this.lost(code, header, view, mtu),
+      tooBig: (destination, mtu) => this.paths.heard(IpAddress.v4(destination), mtu),
+    });
+    this.paths = new PathMtus(clock);
+    this.reassembly = new Reassembly(clock, REASSEMBLY_NS, first => this.incomplete(first));
     const { device } = port;
+    const bytes = new Uint8Array(ETH_HLEN + device.mtu);
+    this.part = { bytes, view: new DataView(bytes.buffer) };
     this.arp = new Arp(
       {
         mac: device.mac,
         address: () => this.address,
         isOnLink: address => this.isOnLink(address),
-        transmit: (frame, length, flags) => device.send(frame, length, flags),
+        transmit: (frame, length, flags) => this.transmit(frame, length, flags),
         unreachable: (_address, held) => this.neighbourUnreachable(held),
       },
       clock,
@@ -75,11 +100,9 @@ export class Ipv4Host implements IpOutput {
     this.own.setV4(address);
   }
 
-  get mtu(): number {
-    return this.port.device.mtu;
-  }
-  get checksumOffload(): boolean {
-    return this.port.device.checksumOffload;
+  /** Of a packet that is not to be cut, its header counted. */
+  pathMtu(destination: IpAddress): number {
+    return this.paths.to(destination, this.port.device.mtu);
   }
 
   // ---- what is sent ----
@@ -113,7 +136,26 @@ export class Ipv4Host implements IpOutput {
       this.arp.hold(hop, bytes, total, flags);
       return 'held';
     }
-    return device.send(bytes, total, flags) ? 'sent' : 'full';
+    return this.transmit(bytes, total, flags) ? 'sent' : 'full';
+  }
+  /** What is longer than its path carries is cut, but for TCP's, which would rather hear of it. */
+  private transmit(frame: Uint8Array, length: number, flags: number): boolean {
+    const { device } = this.port;
+    const fits = length <= ETH_HLEN + device.mtu && (this.paths.size === 0 || length <= ETH_HLEN + MIN_PATH_MTU);
+    if (fits || flags !== 0 || frame[ETH_HLEN + PROTOCOL] === PROTOCOL_TCP) return device.send(frame, length, flags);
+    const { bytes, view } = this.part;
+    bytes.set(frame.subarray(0, ETH_HLEN + IPV4_HLEN));
+    const most = this.pathMtu(this.to.setV4(view.getUint32(ETH_HLEN + DESTINATION)));
+    if (length <= ETH_HLEN + most) return device.send(frame, length, flags);
+    const room = (most - IPV4_HLEN) & ~7;
+    const payload = frame.subarray(ETH_HLEN + IPV4_HLEN, length);
+    for (let offset = 0; offset < payload.length; offset += room) {
+      const piece = payload.subarray(offset, offset + room);
+      bytes.set(piece, ETH_HLEN + IPV4_HLEN);
+      writeIpv4Part(view, ETH_HLEN, piece.length, offset, offset + room < payload.length);
+      if (!device.send(bytes, ETH_HLEN + IPV4_HLEN + piece.length, 0)) return false;
+    }
+    return true;
   }
 
   private isOnLink(address: number): boolean {
@@ -147,9 +189,10 @@ export class Ipv4Host implements IpOutput {
     const { header } = this;
     const { rx, stats, transports } = this.port;
     const fault = readIpv4(rx.view, ETH_HLEN, length - ETH_HLEN, header);
-    if (fault === 'fragment') stats.fragments++;
-    else if (fault !== undefined) stats.malformed++;
-    if (fault !== undefined) return;
+    if (fault !== undefined) {
+      stats.malformed++;
+      return;
+    }
 
     const { source, destination } = header;
     const sourceIsHost = !isMulticast(source) && source !== IPV4_BROADCAST && !this.isSubnetBroadcast(source);
@@ -165,24 +208,61 @@ export class Ipv4Host implements IpOutput {
     }
     // A unicast address in a broadcast frame is not answered with errors either (RFC 1122, 3.2.2).
     const unicast = !broadcast && (local || !isBroadcastMac(rx.bytes)) && source !== 0;
+    const whole = !header.isFragment;
+    if (!whole && !this.reassemble()) {
+      stats.fragments++;
+      return;
+    }
     stats.delivered++;
     const { payloadAt, payloadLength } = header;
     if (header.protocol === PROTOCOL_ICMP) this.icmp.input(rx.bytes, rx.view, header, unicast);
     else if (header.protocol === PROTOCOL_UDP) {
       this.source.setV4(source);
       this.destination.setV4(destination);
-      const taken = transports.udp(payloadAt, payloadLength, this.source, this.destination, good);
+      const taken = transports.udp(payloadAt, payloadLength, this.source, this.destination, good && whole);
       if (!taken && unicast) this.icmp.unreachable(rx.bytes, header, PORT_UNREACHABLE);
     } else if (header.protocol === PROTOCOL_TCP) {
       // RFC 9293, 3.9.2.3: nothing but a packet from one host to another is part of a connection.
       if (!unicast) return;
       this.source.setV4(source);
       this.destination.setV4(destination);
-      transports.tcp(payloadAt, payloadLength, this.source, this.destination, good);
+      transports.tcp(payloadAt, payloadLength, this.source, this.destination, good && whole);
     } else {
       stats.noProtocol++;
       if (unicast) this.icmp.unreachable(rx.bytes, header, PROTOCOL_UNREACHABLE);
     }
+  }
+
+  /** True when the part in hand made its datagram complete, which is in its place now. */
+  private reassemble(): boolean {
+    const { header } = this;
+    const { rx } = this.port;
+    const datagram = this.reassembly.add(rx.bytes, {
+      source: this.source.setV4(header.source),
+      destination: this.destination.setV4(header.destination),
+      id: header.protocol * 0x10000 + header.id,
+      offset: header.fragmentOffset,
+      more: header.moreFragments,
+      at: header.at,
+      payloadAt: header.payloadAt,
+      length: header.payloadLength,
+    });
+    if (datagram === undefined) return false;
+    // The first may have options that the others do not repeat.
+    const head = datagram.head!;
+    if (head.length + datagram.length! > LARGEST_IPV4) return false;
+    rx.bytes.set(head, header.at);
+    header.headerLength = head.length;
+    header.totalLength = head.length + datagram.length!;
+    datagram.copyTo(rx.bytes, header.payloadAt);
+    writeReassembled(rx.view, header);
+    return true;
+  }
+  /** RFC 792: of a datagram there was a part, its first, and not the others. */
+  private incomplete(first: Uint8Array): void {
+    const header = new Ipv4Header();
+    if (readIpv4(new DataView(first.buffer), 0, first.length, header) !== undefined) return;
+    if (!this.isGroup(header.destination) && header.source !== 0) this.icmp.incomplete(first, header);
   }
 
   private isFromNeighbourToOthers({ source, destination }: Ipv4Header): boolean {
@@ -193,6 +273,11 @@ export class Ipv4Host implements IpOutput {
   private foreign(tcp: Transports['tcp'], good: boolean): void {
     const { header } = this;
     const { rx, stats } = this.port;
+    // Of a datagram for others the first part says enough; TCP's are never in parts.
+    if (header.fragmentOffset !== 0 || (header.isFragment && header.protocol === PROTOCOL_TCP)) {
+      stats.fragments++;
+      return;
+    }
     stats.delivered++;
     if (header.protocol === PROTOCOL_TCP) {
       this.source.setV4(header.source);
@@ -214,7 +299,7 @@ export class Ipv4Host implements IpOutput {
 
   /** Some servers answer who has no address yet at the address they offer. */
   private isOffer(header: Ipv4Header): boolean {
-    if (!this.asksForAddress || this.address !== 0) return false;
+    if (!this.asksForAddress || this.address !== 0 || header.isFragment) return false;
     return (
       header.protocol === PROTOCOL_UDP &&
       header.payloadLength >= 8 &&
@@ -238,7 +323,15 @@ export class Ipv4Host implements IpOutput {
     { protocol, payloadAt, source, destination }: Ipv4Header,
     view: DataView,
     mtu: number,
-  ): void {
-    this.port.transports.lost(code, protocol, view, payloadAt, IpAddress.v4(source), IpAddress.v4(destination), mtu);
+  ): boolean {
+    return this.port.transports.lost(
+      code,
+      protocol,
+      view,
+      payloadAt,
+      IpAddress.v4(source),
+      IpAddress.v4(destination),
+      mtu,
+    );
   }
 }

@@ -1,5 +1,5 @@
 // The IPv4 header (RFC 791). Options are stepped over, never acted on: this host forwards nothing, so a source
-// route has no meaning. Fragments are not put together again; the path between two vifs never makes any.
+// route has no meaning.
 import { addBytes, finish, verifies } from './checksum.ts';
 
 export const IPV4_HLEN = 20;
@@ -7,6 +7,9 @@ export const PROTOCOL_ICMP = 1;
 export const PROTOCOL_TCP = 6;
 export const PROTOCOL_UDP = 17;
 export const DEFAULT_TTL = 64;
+
+/** Of a packet, its header counted. */
+export const LARGEST_IPV4 = 0xffff;
 
 const DONT_FRAGMENT = 0x4000;
 const MORE_FRAGMENTS = 0x2000;
@@ -24,7 +27,13 @@ export class Ipv4Header {
   protocol = 0;
   source = 0;
   destination = 0;
+  /** Of a part of a datagram: where in it this is, and whether more is behind it. */
+  fragmentOffset = 0;
+  moreFragments = false;
 
+  get isFragment(): boolean {
+    return this.moreFragments || this.fragmentOffset !== 0;
+  }
   get payloadAt(): number {
     return this.at + this.headerLength;
   }
@@ -54,7 +63,13 @@ export function readIpv4(view: DataView, at: number, available: number, into: Ip
   into.source = view.getUint32(at + 12);
   into.destination = view.getUint32(at + 16);
   if (into.ttl === 0) return 'ttl';
-  return fragment & (MORE_FRAGMENTS | FRAGMENT_OFFSET) ? 'fragment' : undefined;
+  into.fragmentOffset = (fragment & FRAGMENT_OFFSET) * 8;
+  into.moreFragments = (fragment & MORE_FRAGMENTS) !== 0;
+  if (!into.isFragment) return undefined;
+  // All but the last carry units of 8 bytes; and no datagram is longer than its length can say.
+  const { payloadLength } = into;
+  if (payloadLength === 0 || (into.moreFragments && payloadLength % 8 !== 0)) return 'fragment';
+  return into.headerLength + into.fragmentOffset + payloadLength > LARGEST_IPV4 ? 'fragment' : undefined;
 }
 
 export function writeIpv4(
@@ -79,12 +94,30 @@ export function writeIpv4(
   view.setUint16(at + 10, finish(addBytes(view, at, IPV4_HLEN)));
 }
 
+/** The packet at the header's place is whole: its parts are, `payloadLength` bytes behind `headerLength`. */
+export function writeReassembled(view: DataView, header: Ipv4Header): void {
+  view.setUint16(header.at + 2, header.totalLength);
+  view.setUint16(header.at + 6, 0);
+  view.setUint16(header.at + 10, 0);
+  view.setUint16(header.at + 10, finish(addBytes(view, header.at, header.headerLength)));
+}
+
+/** Writes over the packet at `at` what makes it a part of `payloadLength` bytes, from byte `offset` of a datagram on. */
+export function writeIpv4Part(view: DataView, at: number, payloadLength: number, offset: number, more: boolean): void {
+  view.setUint16(at + 2, IPV4_HLEN + payloadLength);
+  view.setUint16(at + 6, offset / 8 + (more ? MORE_FRAGMENTS : 0));
+  view.setUint16(at + 10, 0);
+  view.setUint16(at + 10, finish(addBytes(view, at, IPV4_HLEN)));
+}
+
 /** Of a packet of ours, an ICMP error quotes the header and at least this much of what follows. */
 const QUOTED = 8;
 
 /** The header an ICMP error quotes: what follows it is cut, so its lengths prove nothing. False: not one. */
 export function readQuotedIpv4(view: DataView, at: number, available: number, into: Ipv4Header): boolean {
   if (available < IPV4_HLEN + QUOTED || view.getUint8(at) >> 4 !== 4) return false;
+  // The first part of a datagram of ours says whose it is; no other does.
+  if ((view.getUint16(at + 6) & FRAGMENT_OFFSET) !== 0) return false;
   into.at = at;
   into.headerLength = (view.getUint8(at) & 15) * 4;
   if (into.headerLength < IPV4_HLEN || into.headerLength + QUOTED > available) return false;

@@ -8,8 +8,10 @@ export interface TransportLink {
   readonly tx: { readonly bytes: Uint8Array; readonly view: DataView };
   /** Where the transport's header of a packet to `remote` begins in it. */
   headerAt(remote: IpAddress): number;
-  /** Bytes of the transport's header and payload in a packet to `remote`. */
+  /** Bytes of the transport's header and payload in a packet to `remote` that nobody has to cut. */
   room(remote: IpAddress): number;
+  /** The same in one that is sent in parts. */
+  datagramRoom(remote: IpAddress): number;
   /** The same of a packet that is cut into segments below; 0 where nobody does that. */
   largeRoom(remote: IpAddress): number;
   /** The checksum may be left to the device. */

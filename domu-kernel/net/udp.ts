@@ -105,8 +105,9 @@ export class Udp {
     const { link } = this;
     const { tx } = link;
     const length = HEADER + data.length;
-    if (length > link.room(remote)) {
-      const most = link.room(remote) - HEADER;
+    const room = link.datagramRoom(remote);
+    if (length > room) {
+      const most = room - HEADER;
       throw new XenError('EMSGSIZE', `udp: ${data.length} bytes in one datagram; at most ${most} fit`);
     }
     const source = link.sourceFor(remote);
@@ -118,7 +119,8 @@ export class Udp {
     tx.view.setUint16(at + 6, 0);
     tx.bytes.set(data, at + HEADER);
     const sum = source.sum + remote.sum + PROTOCOL_UDP + length;
-    const blank = link.leavesChecksum(remote);
+    // One that is sent in parts has it in the first.
+    const blank = length <= link.room(remote) && link.leavesChecksum(remote);
     // Blank: the field holds the folded sum of the pseudo header, as network cards and Linux have it.
     const checksum = blank ? ~finish(sum) & 0xffff : finish(addBytes(tx.view, at, length, sum));
     tx.view.setUint16(at + 6, checksum === 0 ? 0xffff : checksum);

@@ -20,6 +20,19 @@ const run = promisify(execFile);
 const why = whyNoTap();
 const { seed, random } = seededRandom();
 
+/** Sends datagrams to port 7 and says how long those are that come back as they were. */
+const ASK_FOR_ECHOES = `
+import os, socket, sys
+address = socket.getaddrinfo(sys.argv[1], 7, type=socket.SOCK_DGRAM)[0]
+s = socket.socket(address[0], socket.SOCK_DGRAM)
+s.settimeout(20)
+for size in 20000, 65000, 1473:
+    sent = os.urandom(size)
+    s.sendto(sent, address[4])
+    got = s.recv(65536)
+    print(size if got == sent else "wrong", end=" ")
+`;
+
 describe.skipIf(why !== undefined)(
   `Linux's stack at the other end of a TAP${why ? ` (skipped: ${why})` : ''}, seed ${seed}`,
   () => {
@@ -87,7 +100,6 @@ describe.skipIf(why !== undefined)(
       expect((await ping(ours)).stdout).toContain('3 received, 0% packet loss');
       expect((await tap.net.ping(tap.linux6, { timeoutMs: 5000 })).seq).toBe(1);
       await expect(tap.net.ping('fd98::77', { timeoutMs: 20_000 })).rejects.toMatchObject({ code: 'EHOSTUNREACH' });
-      await expect(tap.net.ping(tap.linux6, { size: 1400 })).rejects.toMatchObject({ code: 'EMSGSIZE' });
       // Nobody has the port, and we hear of it.
       const socket = tap.net.udp.bind();
       const refused = new Promise(resolve => socket.onError(error => resolve(error.code)));
@@ -102,6 +114,29 @@ describe.skipIf(why !== undefined)(
         tap.faults = { loss: 0, duplicate: 0, reorder: 0, delayNs: 0, lateNs: 0 };
         await peer.stop();
       }
+    });
+    it('sends and gets datagrams in parts, of either family', async context => {
+      const ours6 = tap.hasIp6 ? await ip6Address(tap) : undefined;
+      const echo = tap.net.udp.bind(7);
+      echo.onMessage((data, from) => echo.sendTo(data, from));
+      const pairs =
+        ours6 === undefined
+          ? [[tap.linux, tap.ours]]
+          : [
+              [tap.linux, tap.ours],
+              [tap.linux6, ours6],
+            ];
+      for (const [linux, ours] of pairs as [string, string][]) {
+        for (const size of [8000, 65_000]) {
+          const [command, args] = tap.inside('ping', '-c', '3', '-i', '0.05', '-s', String(size), ours);
+          expect((await run(command, args)).stdout).toContain('3 received, 0% packet loss');
+          expect((await tap.net.ping(linux, { timeoutMs: 5000, size })).rttMs).toBeGreaterThan(0);
+        }
+        const [command, args] = tap.inside('python3', '-c', ASK_FOR_ECHOES, ours);
+        expect((await run(command, args)).stdout).toBe('20000 65000 1473 ');
+      }
+      echo.close();
+      if (ours6 === undefined) context.skip('Linux here has no IPv6');
     });
     it("has python's server give us a file", async () => {
       const file = new Uint8Array(3_000_001);

@@ -3,8 +3,8 @@
 import type { Clock, Log } from '#pvbus';
 import type { NetDevice } from '../../net-device.ts';
 import { formatMac } from '../address.ts';
-import type { HeldFrame } from '../arp.ts';
 import { ETH_ALEN, equalMac } from '../ethernet.ts';
+import type { HeldFrame } from '../held-frames.ts';
 import { IpAddress } from '../ip-address.ts';
 import { Addresses, type OwnAddress } from './addresses.ts';
 import type { Ip6Config } from './config.ts';
@@ -40,6 +40,8 @@ export interface DiscoveryParts {
   readonly clock: Clock;
   readonly random: () => number;
   readonly log?: Log | undefined;
+  /** As NetDevice.send, also for packets that are to be cut. */
+  transmit(frame: Uint8Array, length: number, flags: number): boolean;
   unreachable(held: readonly HeldFrame[]): void;
   addressChanged(own: OwnAddress): void;
   /** Routers name other name servers than before. */
@@ -78,7 +80,7 @@ export class Discovery {
     this.neighbours = new Neighbours(
       {
         solicit: (target, mac) => this.solicit(target, mac, this.sourceOf(target)),
-        transmit: (frame, length, flags) => device.send(frame, length, flags),
+        transmit: parts.transmit,
         unreachable: (address, held) => {
           this.routers.doesNotAnswer(address);
           parts.unreachable(held);

@@ -5,6 +5,8 @@ import { IpAddress } from '../ip-address.ts';
 export const IPV6_HLEN = 40;
 /** Every link carries this much (RFC 8200, 5). */
 export const IPV6_MIN_MTU = 1280;
+/** Of a packet, behind its header. */
+export const LARGEST_PAYLOAD6 = 0xffff;
 export const DEFAULT_HOP_LIMIT = 64;
 
 export const PROTOCOL_ICMPV6 = 58;
@@ -27,6 +29,8 @@ const ROUTER_ALERT = 5;
 export const ERRONEOUS_FIELD = 0;
 export const UNKNOWN_NEXT_HEADER = 1;
 const UNKNOWN_OPTION = 2;
+/** RFC 7112. */
+export const INCOMPLETE_CHAIN = 3;
 
 /** A header, read once and checked. One of these is reused for every packet. */
 export class Ipv6Header {
@@ -72,10 +76,10 @@ export function readIpv6(view: DataView, at: number, available: number, into: Ip
 
 /**
  * Steps over extension headers up to what the packet carries, or to its fragment header. drop: it is not looked at any
- * further. problem: its sender hears of `problem` at `pointer`.
+ * further. problem: its sender hears of `problem` at `pointer`. `behind`: of headers that are behind others already.
  */
-export function stepOverExtensions(view: DataView, into: Ipv6Header): 'ok' | 'drop' | 'problem' {
-  for (let count = 0; ; count++) {
+export function stepOverExtensions(view: DataView, into: Ipv6Header, behind = 0): 'ok' | 'drop' | 'problem' {
+  for (let count = behind; ; count++) {
     const { protocol, payloadAt, payloadLength } = into;
     if (protocol === NO_NEXT_HEADER) return 'drop';
     if (!isExtension(protocol)) return 'ok';
@@ -138,6 +142,43 @@ function readOptions(view: DataView, at: number, end: number, into: Ipv6Header):
     at += 2 + length;
   }
   return 'ok';
+}
+
+/** RFC 7112: whether the first part of a datagram, `header` behind its fragment header, has all headers of that. */
+export function hasWholeChain(view: DataView, header: Ipv6Header): boolean {
+  const chain = new Ipv6Header();
+  chain.protocol = header.protocol;
+  chain.payloadAt = header.payloadAt;
+  chain.payloadLength = header.payloadLength;
+  const outcome = stepOverExtensions(view, chain, 1);
+  // What there is to complain of in it is said of the whole.
+  return outcome === 'problem' || (outcome === 'ok' && chain.payloadLength >= TRANSPORT_HLEN);
+}
+/** Of TCP it is more, but its ports are in these. */
+const TRANSPORT_HLEN = 8;
+
+/** The packet at the header's place is whole: it carries `length` bytes of what is at `protocol`, behind no other header. */
+export function writeReassembled6(view: DataView, header: Ipv6Header, protocol: number, length: number): void {
+  view.setUint16(header.at + 4, length);
+  view.setUint8(header.at + 6, protocol);
+  readIpv6(view, header.at, IPV6_HLEN + length, header);
+  header.isFragment = true;
+  header.fragmentOffset = 0;
+  header.moreFragments = false;
+}
+
+/** Writes a part's headers over those of the packet at `at`, which carries `protocol`. */
+export function writeIpv6Part(
+  view: DataView,
+  at: number,
+  payloadLength: number,
+  { protocol, id, offset, more }: { protocol: number; id: number; offset: number; more: boolean },
+): void {
+  view.setUint16(at + 4, FRAGMENT_HLEN + payloadLength);
+  view.setUint8(at + 6, FRAGMENT);
+  view.setUint16(at + IPV6_HLEN, protocol << 8);
+  view.setUint16(at + IPV6_HLEN + 2, offset | (more ? 1 : 0));
+  view.setUint32(at + IPV6_HLEN + 4, id);
 }
 
 export function writeIpv6(

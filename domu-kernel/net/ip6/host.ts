@@ -1,18 +1,39 @@
 // IPv6 on one interface (RFC 8200, RFC 8504): its addresses, what is sent from them, and what comes to them.
 import type { Clock, Log } from '#pvbus';
-import type { HeldFrame } from '../arp.ts';
 import { BROADCAST_MAC, ETH_ALEN, ETH_HLEN, ETHERTYPE_IPV6, isGroupMac, writeEthernet } from '../ethernet.ts';
-import type { IpAddress } from '../ip-address.ts';
+import type { HeldFrame } from '../held-frames.ts';
+import { IpAddress } from '../ip-address.ts';
 import type { SendResult } from '../ip-output.ts';
 import { PROTOCOL_TCP, PROTOCOL_UDP } from '../ipv4.ts';
 import type { PacketPort } from '../packet-port.ts';
+import { PathMtus } from '../path-mtus.ts';
+import { Reassembly } from '../reassembly.ts';
 import { isUsable, type OwnAddress } from './addresses.ts';
 import type { Ip6Config } from './config.ts';
 import { Discovery } from './discovery.ts';
-import { IPV6_HLEN, Ipv6Header, PROTOCOL_ICMPV6, readIpv6, stepOverExtensions, writeIpv6 } from './header.ts';
+import {
+  ERRONEOUS_FIELD,
+  FRAGMENT_HLEN,
+  hasWholeChain,
+  INCOMPLETE_CHAIN,
+  IPV6_HLEN,
+  IPV6_MIN_MTU,
+  Ipv6Header,
+  LARGEST_PAYLOAD6,
+  PROTOCOL_ICMPV6,
+  readIpv6,
+  stepOverExtensions,
+  writeIpv6,
+  writeIpv6Part,
+  writeReassembled6,
+} from './header.ts';
 import { Icmp6, readQuotedIpv6 } from './icmp6.ts';
-import { PathMtus } from './path-mtus.ts';
 import { groupMac, isAllNodes, isLinkGroup } from './scope.ts';
+
+/** RFC 8200, 4.5. */
+export const REASSEMBLY6_NS = 60e9;
+const PROTOCOL = 6;
+const DESTINATION = 24;
 
 export interface Ipv6HostParts {
   readonly port: PacketPort;
@@ -28,19 +49,29 @@ export class Ipv6Host {
   readonly discovery: Discovery;
   readonly icmp: Icmp6;
   readonly paths: PathMtus;
+  readonly reassembly: Reassembly;
   private readonly port: PacketPort;
   private readonly header = new Ipv6Header();
   private readonly multicastMac = new Uint8Array(ETH_ALEN);
+  /** A part of a datagram that is being sent, and where that goes. */
+  private readonly part: { readonly bytes: Uint8Array; readonly view: DataView };
+  private readonly to = new IpAddress();
+  private readonly random: () => number;
 
   constructor({ port, config, clock, random, log, changed }: Ipv6HostParts) {
     this.port = port;
+    this.random = random;
     this.paths = new PathMtus(clock);
+    this.reassembly = new Reassembly(clock, REASSEMBLY6_NS, first => this.incomplete(first));
+    const bytes = new Uint8Array(ETH_HLEN + port.device.mtu);
+    this.part = { bytes, view: new DataView(bytes.buffer) };
     this.discovery = new Discovery({
       device: port.device,
       config,
       clock,
       random,
       log,
+      transmit: (frame, length, flags) => this.transmit(frame, length, flags),
       unreachable: held => this.neighbourUnreachable(held),
       addressChanged: changed,
       nameserversChanged: () => changed(undefined),
@@ -49,7 +80,6 @@ export class Ipv6Host {
     this.icmp = new Icmp6(
       {
         tx,
-        pathMtu: destination => this.pathMtu(destination),
         sourceFor: destination => this.sourceFor(destination),
         isOwn: address => this.discovery.addresses.has(address),
         send: (protocol, source, destination, length) => this.send(protocol, source, destination, length),
@@ -103,9 +133,9 @@ export class Ipv6Host {
     if (this.isLocal(destination)) return this.port.loop(total);
     const hop = group ? destination : this.discovery.nextHop(destination);
     if (hop === undefined) return 'no-route';
-    return this.transmit(hop, bytes, total, flags);
+    return this.sendTo(hop, bytes, total, flags);
   }
-  private transmit(hop: IpAddress, bytes: Uint8Array, total: number, flags: number): SendResult {
+  private sendTo(hop: IpAddress, bytes: Uint8Array, total: number, flags: number): SendResult {
     const { device } = this.port;
     const { neighbours } = this.discovery;
     const mac = hop.isMulticast ? groupMac(hop, this.multicastMac) : neighbours.lookup(hop);
@@ -114,17 +144,41 @@ export class Ipv6Host {
       neighbours.hold(hop, bytes, total, flags);
       return 'held';
     }
-    return device.send(bytes, total, flags) ? 'sent' : 'full';
+    return this.transmit(bytes, total, flags) ? 'sent' : 'full';
+  }
+  /** What is longer than its path carries is cut, but for TCP's, which would rather hear of it. */
+  private transmit(frame: Uint8Array, length: number, flags: number): boolean {
+    const { device } = this.port;
+    const fits =
+      length <= ETH_HLEN + IPV6_MIN_MTU || (length <= ETH_HLEN + this.discovery.mtu && this.paths.size === 0);
+    const protocol = frame[ETH_HLEN + PROTOCOL]!;
+    if (fits || flags !== 0 || protocol === PROTOCOL_TCP) return device.send(frame, length, flags);
+    const { bytes, view } = this.part;
+    bytes.set(frame.subarray(0, HEADERS));
+    const most = this.pathMtu(this.to.read(view, ETH_HLEN + DESTINATION));
+    if (length <= ETH_HLEN + most) return device.send(frame, length, flags);
+    // RFC 7739: not to be guessed.
+    const id = Math.floor(this.random() * 2 ** 32);
+    const room = (most - IPV6_HLEN - FRAGMENT_HLEN) & ~7;
+    const payload = frame.subarray(HEADERS, length);
+    for (let offset = 0; offset < payload.length; offset += room) {
+      const piece = payload.subarray(offset, offset + room);
+      bytes.set(piece, HEADERS + FRAGMENT_HLEN);
+      const more = offset + room < payload.length;
+      writeIpv6Part(view, ETH_HLEN, piece.length, { protocol, id, offset, more });
+      if (!device.send(bytes, HEADERS + FRAGMENT_HLEN + piece.length, 0)) return false;
+    }
+    return true;
   }
 
   step(): 'progress' | 'idle' {
-    const found = this.discovery.step();
-    const echoed = this.icmp.step();
-    return found === 'progress' || echoed === 'progress' ? 'progress' : 'idle';
+    const all = [this.discovery.step(), this.icmp.step(), this.reassembly.step()];
+    return all.includes('progress') ? 'progress' : 'idle';
   }
   deadline(): number | undefined {
-    const [found, echoed] = [this.discovery.deadline(), this.icmp.deadline()];
-    return found === undefined || echoed === undefined ? (found ?? echoed) : Math.min(found, echoed);
+    const all = [this.discovery.deadline(), this.icmp.deadline(), this.reassembly.deadline()];
+    const known = all.filter(each => each !== undefined);
+    return known.length === 0 ? undefined : Math.min(...known);
   }
 
   // ---- what comes ----
@@ -157,11 +211,44 @@ export class Ipv6Host {
       if (outcome === 'problem') this.icmp.parameterProblem(rx.bytes, header);
       return;
     }
-    if (header.isFragment && (header.fragmentOffset !== 0 || header.moreFragments)) {
-      stats.fragments++;
-      return;
+    // RFC 6946: one that is all of its datagram has nothing to do with others.
+    const whole = !isPart(header);
+    if (!whole && !this.reassemble()) return;
+    this.deliver(good && whole, !destination.isMulticast && (local || !isGroupMac(rx.bytes)));
+  }
+  /** True when the part in hand made its datagram complete, which is in its place now, its headers stepped over. */
+  private reassemble(): boolean {
+    const { header } = this;
+    const { rx, stats } = this.port;
+    const { payloadLength: length, fragmentOffset: offset, moreFragments: more } = header;
+    const fault = faultOf(rx.view, header);
+    if (fault !== undefined) {
+      stats.malformed++;
+      if (fault !== 'empty') this.icmp.parameterProblem(rx.bytes, header);
+      return false;
     }
-    this.deliver(good, !destination.isMulticast && (local || !isGroupMac(rx.bytes)));
+    const { source, destination, fragmentId: id, at, payloadAt } = header;
+    const datagram = this.reassembly.add(rx.bytes, { source, destination, id, offset, more, at, payloadAt, length });
+    if (datagram === undefined) {
+      stats.fragments++;
+      return false;
+    }
+    // What was between the first header and the fragment header is for routers, and was heeded.
+    const head = datagram.head!;
+    rx.bytes.set(head.subarray(0, IPV6_HLEN), at);
+    datagram.copyTo(rx.bytes, at + IPV6_HLEN);
+    writeReassembled6(rx.view, header, head[head.length - FRAGMENT_HLEN]!, datagram.length!);
+    const outcome = stepOverExtensions(rx.view, header, 1);
+    if (outcome === 'ok' && !isPart(header)) return true;
+    stats.malformed++;
+    if (outcome === 'problem') this.icmp.parameterProblem(rx.bytes, header);
+    return false;
+  }
+  /** RFC 8200, 4.5: of a datagram there was a part, its first, and not the others. */
+  private incomplete(first: Uint8Array): void {
+    const header = new Ipv6Header();
+    if (readIpv6(new DataView(first.buffer), 0, first.length, header) !== undefined) return;
+    if (!header.destination.isMulticast) this.icmp.incomplete(first, header);
   }
 
   /**
@@ -213,4 +300,27 @@ export class Ipv6Host {
     const { protocol, payloadAt, source, destination } = header;
     return this.port.transports.lost(code, protocol, view, payloadAt, source.clone(), destination.clone(), mtu);
   }
+}
+
+const HEADERS = ETH_HLEN + IPV6_HLEN;
+const isPart = (header: Ipv6Header): boolean =>
+  header.isFragment && (header.fragmentOffset !== 0 || header.moreFragments);
+
+/** untrusted: what RFC 8200, 4.5, says of a part by itself; anything but 'empty' its sender hears of. */
+function faultOf(view: DataView, header: Ipv6Header): 'empty' | 'problem' | undefined {
+  const { at, payloadAt, payloadLength, fragmentOffset, moreFragments } = header;
+  if (payloadLength === 0) return 'empty';
+  header.problem = ERRONEOUS_FIELD;
+  if (moreFragments && payloadLength % 8 !== 0) {
+    header.pointer = at + 4;
+    return 'problem';
+  }
+  if (fragmentOffset + payloadLength > LARGEST_PAYLOAD6) {
+    header.pointer = payloadAt - FRAGMENT_HLEN + 2;
+    return 'problem';
+  }
+  if (fragmentOffset !== 0 || hasWholeChain(view, header)) return undefined;
+  header.problem = INCOMPLETE_CHAIN;
+  header.pointer = at;
+  return 'problem';
 }

@@ -14,6 +14,7 @@ import {
   IPV6_MIN_MTU,
   Ipv6Header,
   isExtension,
+  LARGEST_PAYLOAD6,
   PROTOCOL_ICMPV6,
   UNKNOWN_NEXT_HEADER,
 } from './header.ts';
@@ -25,6 +26,8 @@ const PARAMETER_PROBLEM = 4;
 const ECHO = 128;
 const ECHO_REPLY = 129;
 const FIRST_INFORMATION = 128;
+/** Of "time exceeded". */
+const REASSEMBLY = 1;
 /** Of "destination unreachable". */
 export const PORT_UNREACHABLE6 = 4;
 const HEADER = 8;
@@ -33,8 +36,6 @@ const QUOTED = 8;
 
 export interface Icmp6Link {
   readonly tx: { readonly bytes: Uint8Array; readonly view: DataView };
-  /** Bytes of a packet to it, its IPv6 header counted. */
-  pathMtu(destination: IpAddress): number;
   sourceFor(destination: IpAddress): IpAddress | undefined;
   isOwn(address: IpAddress): boolean;
   send(protocol: number, source: IpAddress, destination: IpAddress, length: number): SendResult;
@@ -62,8 +63,8 @@ export class Icmp6 {
   /** Ask for an echo. Rejects with ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, EMSGSIZE or EBUSY. */
   ping(destination: IpAddress, timeoutMs: number, size: number): Promise<PingReply> {
     const { link } = this;
-    if (!Number.isInteger(size) || size < 0 || HEADER + size > link.pathMtu(destination) - IPV6_HLEN) {
-      return Promise.reject(new XenError('EMSGSIZE', `a ping of ${size} bytes does not fit a frame`));
+    if (!Number.isInteger(size) || size < 0 || HEADER + size > LARGEST_PAYLOAD6) {
+      return Promise.reject(new XenError('EMSGSIZE', `a ping of ${size} bytes does not fit a packet`));
     }
     return this.pings.ping(destination, timeoutMs, size, seq => {
       const source = link.sourceFor(destination);
@@ -82,8 +83,11 @@ export class Icmp6 {
       return;
     }
     const type = view.getUint8(at);
-    if (type >= ROUTER_SOLICITATION && type <= REDIRECT) this.link.discovery(type, header);
-    else if (type === ECHO) {
+    if (type >= ROUTER_SOLICITATION && type <= REDIRECT) {
+      // RFC 6980: one in parts can be hidden from who watches over a link.
+      if (!header.isFragment) this.link.discovery(type, header);
+      else this.stats.bad++;
+    } else if (type === ECHO) {
       // As with IPv4: answering echoes to groups makes floods.
       if (unicast && !source.isUnspecified) this.answer(bytes, view, header);
     } else if (type === ECHO_REPLY) {
@@ -99,6 +103,10 @@ export class Icmp6 {
   /** Nobody here knows what it carries. */
   unknownProtocol(bytes: Uint8Array, header: Ipv6Header): void {
     this.complain(PARAMETER_PROBLEM, UNKNOWN_NEXT_HEADER, header.pointer - header.at, bytes, header);
+  }
+  /** What is behind the first part of its datagram has not come in time. */
+  incomplete(bytes: Uint8Array, header: Ipv6Header): void {
+    this.complain(TIME_EXCEEDED, REASSEMBLY, 0, bytes, header);
   }
   /** `problem` at `pointer`. */
   parameterProblem(bytes: Uint8Array, header: Ipv6Header): void {

@@ -1,13 +1,11 @@
 // Which MAC address a neighbour has, and whether it still answers (RFC 4861, 7). Bounded in entries and in frames held
 // back; only who was asked, who asks us, and routers get an entry.
 import type { Clock } from '#pvbus';
-import type { HeldFrame } from '../arp.ts';
-import { ETH_ALEN, writeMac } from '../ethernet.ts';
+import { ETH_ALEN } from '../ethernet.ts';
+import { type HeldFrame, HeldFrames } from '../held-frames.ts';
 import type { IpAddress } from '../ip-address.ts';
 
 export const NEIGHBOURS = 256;
-/** Frames held back for one address while it is being asked for; the oldest goes first. */
-export const NEIGHBOUR_HELD = 16;
 const SOLICITS = 3;
 export const DELAY_FIRST_PROBE_NS = 5e9;
 const RETRANS_NS = 1e9;
@@ -32,7 +30,7 @@ export interface Neighbour {
   /** REACHABLE: until when; INCOMPLETE, DELAY and PROBE: when something is to be done. */
   deadlineNs: number;
   tries: number;
-  held: HeldFrame[];
+  readonly held: HeldFrames;
 }
 
 export interface Advertisement {
@@ -94,11 +92,7 @@ export class Neighbours {
     const known = this.find(address);
     const entry = known ?? this.create(address, 'INCOMPLETE', now);
     entry.usedNs = now;
-    if (entry.held.length >= NEIGHBOUR_HELD) {
-      entry.held.shift();
-      this.stats.heldDropped++;
-    }
-    entry.held.push({ frame: frame.slice(0, length), flags });
+    this.stats.heldDropped += entry.held.hold(frame, length, flags);
     if (known === undefined) this.ask(entry, now);
   }
 
@@ -168,7 +162,7 @@ export class Neighbours {
       usedNs: now,
       deadlineNs: Number.POSITIVE_INFINITY,
       tries: 0,
-      held: [],
+      held: new HeldFrames(),
     };
     this.entries.push(entry);
     return entry;
@@ -198,10 +192,7 @@ export class Neighbours {
   }
   private release(entry: Neighbour): void {
     if (entry.held.length === 0) return;
-    for (const { frame, flags } of entry.held.splice(0)) {
-      writeMac(frame, 0, entry.mac);
-      if (!this.link.transmit(frame, frame.length, flags)) this.stats.heldDropped++;
-    }
+    this.stats.heldDropped += entry.held.release(entry.mac, this.link.transmit);
     this.lookup(entry.address); // it is used
   }
   private ask(entry: Neighbour, now: number): void {
@@ -213,7 +204,7 @@ export class Neighbours {
   private giveUp(entry: Neighbour): void {
     this.remove(entry);
     this.stats.unreachable++;
-    this.link.unreachable(entry.address, entry.held);
+    this.link.unreachable(entry.address, entry.held.take());
   }
 }
 

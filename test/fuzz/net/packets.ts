@@ -4,7 +4,8 @@
 import { NetInterface } from '../../../domu-kernel/net/interface.ts';
 import { MAX_ADDRESSES } from '../../../domu-kernel/net/ip6/addresses.ts';
 import { NEIGHBOURS } from '../../../domu-kernel/net/ip6/neighbours.ts';
-import { MAX_PATHS } from '../../../domu-kernel/net/ip6/path-mtus.ts';
+import { MAX_PATHS } from '../../../domu-kernel/net/path-mtus.ts';
+import { MAX_DATAGRAMS, MAX_HELD_BYTES } from '../../../domu-kernel/net/reassembly.ts';
 import {
   advertisement,
   frame6,
@@ -121,7 +122,9 @@ export const packets = fc.property(fc.boolean(), fc.array(act, { minLength: 1, m
     net.input(frame, 0, frame.length, 0);
     if (sent > 3 + MAX_ADDRESSES) throw new Error(`${sent} answers`);
     turn(ms);
-    const { discovery, paths } = net.v6!;
+    const { discovery, paths, reassembly } = net.v6!;
+    if (reassembly.size > MAX_DATAGRAMS || reassembly.bytes > MAX_HELD_BYTES)
+      throw new Error('more parts are kept than may be');
     if (discovery.neighbours.size > NEIGHBOURS || discovery.addresses.size > MAX_ADDRESSES || paths.size > MAX_PATHS)
       throw new Error('more is kept than may be');
     for (const own of discovery.addresses)

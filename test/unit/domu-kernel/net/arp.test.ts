@@ -1,8 +1,9 @@
 // RFC 826, and what a hostile neighbour may and may not do to the cache.
 import { beforeEach, describe, expect, it } from 'vitest';
 import { parseIpv4 } from '../../../../domu-kernel/net/address.ts';
-import { ARP_ENTRIES, ARP_HELD, ARP_TRIES, Arp, type HeldFrame } from '../../../../domu-kernel/net/arp.ts';
+import { ARP_ENTRIES, ARP_TRIES, Arp } from '../../../../domu-kernel/net/arp.ts';
 import { BROADCAST_MAC } from '../../../../domu-kernel/net/ethernet.ts';
+import { HELD_FRAMES, type HeldFrame } from '../../../../domu-kernel/net/held-frames.ts';
 import { ManualClock } from './wire.ts';
 
 const OUR_MAC = Uint8Array.of(0, 0x16, 0x3e, 0, 0, 1);
@@ -84,10 +85,10 @@ describe('resolving', () => {
   });
 
   it('holds a bounded number of frames for one address; the oldest goes first', () => {
-    for (let i = 0; i < ARP_HELD + 5; i++) arp.hold(PEER, heldFrame(i), 60, 0);
+    for (let i = 0; i < HELD_FRAMES + 5; i++) arp.hold(PEER, heldFrame(i), 60, 0);
     input(packet(2, PEER_MAC, PEER, US, OUR_MAC));
     const frames = sent.slice(1);
-    expect(frames.map(f => f[20])).toEqual(Array.from({ length: ARP_HELD }, (_, i) => i + 5));
+    expect(frames.map(f => f[20])).toEqual(Array.from({ length: HELD_FRAMES }, (_, i) => i + 5));
     expect(arp.stats.heldDropped).toBe(5);
   });
 

@@ -1,7 +1,7 @@
 // RFC 8200, 4443, 8201: what a host does with packets that come from its link.
 import { describe, expect, it } from 'vitest';
 import { IpAddress } from '../../../../../domu-kernel/net/ip-address.ts';
-import { MAX_PATHS } from '../../../../../domu-kernel/net/ip6/path-mtus.ts';
+import { MAX_PATHS } from '../../../../../domu-kernel/net/path-mtus.ts';
 import { frame6, icmp6, type MadePacket, macOption, solicitation, word } from '../../../../support/ip6-frames.ts';
 import { TcpPair } from '../../../../support/tcp-pair.ts';
 import { GROUP, ROUTER_MAC, ready } from './alone.ts';

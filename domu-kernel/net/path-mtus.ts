@@ -1,6 +1,6 @@
-// What paths carry that carry less than our link (RFC 8201): each for a time, and not for any number of hosts.
+// What paths carry that carry less than our link (RFC 1191, RFC 8201): each for a time, and not for any number of hosts.
 import type { Clock } from '#pvbus';
-import type { IpAddress } from '../ip-address.ts';
+import type { IpAddress } from './ip-address.ts';
 
 export const MAX_PATHS = 64;
 /** RFC 8201, 5.4: after so long more is tried again. */
