@@ -8,10 +8,17 @@ import type { HostListener } from './listener.ts';
 /** What makes the connections: a pvcalls device. */
 export interface HostDoor {
   listen(port: number, backlog?: number): Promise<HostListener>;
-  connect(port: number): Promise<HostConnection>;
+  /** To the host's loopback where no address is said. */
+  connect(port: number, address?: number): Promise<HostConnection>;
 }
 
 const NOTHING = new Uint8Array(0);
+
+/** What the host is asked for; nothing for its loopback, which has the name of the host here, and that of no address. */
+function askedFor(address: Uint8Array, host: Uint8Array): number | undefined {
+  if (address.every(byte => byte === 0) || address.every((byte, i) => byte === host[i])) return undefined;
+  return new DataView(address.buffer, address.byteOffset).getUint32(0);
+}
 
 export class HostSocket implements StreamSocket {
   readonly queue = new WaitQueue();
@@ -19,7 +26,7 @@ export class HostSocket implements StreamSocket {
   /** The host's, as the guest calls it. */
   private readonly address: Uint8Array;
   private port = 0;
-  private to: number | undefined;
+  private to: SocketAddress | undefined;
   private connection: HostConnection | undefined;
   private listener: HostListener | undefined;
   private listening = false;
@@ -81,14 +88,14 @@ export class HostSocket implements StreamSocket {
     return socket;
   }
 
-  connect({ port }: SocketAddress): 0 | typeof AGAIN {
+  connect(to: SocketAddress): 0 | typeof AGAIN {
     if (this.listening) throw new XenError('EINVAL', 'the socket listens');
     this.throwFailure();
     if (this.connection) return 0;
     if (!this.connecting) {
       this.connecting = true;
-      this.to = port;
-      this.door.connect(port).then(
+      this.to = to;
+      this.door.connect(to.port, askedFor(to.address, this.address)).then(
         connection => {
           if (this.closed) return void connection.close();
           this.adopt(connection);
@@ -143,7 +150,7 @@ export class HostSocket implements StreamSocket {
   }
   remote(): SocketAddress | undefined {
     // Xen's pvcalls does not say who it is that was accepted.
-    return this.connection && { address: this.address, port: this.to ?? 0 };
+    return this.connection && (this.to ?? { address: this.address, port: 0 });
   }
   readable(): number {
     if (this.listening) return this.next || this.failure ? 1 : 0;

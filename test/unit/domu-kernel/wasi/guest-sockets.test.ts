@@ -83,7 +83,7 @@ describe('over pvcalls', () => {
   };
 
   it('a guest without an interface connects to the host, and answers it', async () => {
-    echo.listen(0, '127.0.0.1');
+    echo.listen(0, '0.0.0.0');
     await once(echo, 'listening');
     const { port } = echo.address() as AddressInfo;
     const free = createServer().listen(0, '127.0.0.1');
@@ -92,7 +92,7 @@ describe('over pvcalls', () => {
     free.close();
     await once(free, 'close');
     const guest = pvcalls.guest();
-    const front = guest.connect(`${inbound}`, `${port}`);
+    const front = guest.connect(`${inbound}`, `${port}`, '127.0.0.2');
     const sockets = new GuestSockets({ ...nobody, host: () => front });
     expect(sockets.resolve('host').addresses()).toEqual([HOST_ADDRESS]);
     expect(() => sockets.stream(6)).toThrow('no network interface');
@@ -133,6 +133,17 @@ describe('over pvcalls', () => {
     const refused = sockets.stream(4);
     await expect(until(() => refused.connect({ address: HOST_ADDRESS, port: 1 }))).rejects.toThrow();
     refused.close();
+    // Another address is asked for as such: the last of these is not allowed, whatever its port.
+    for (const address of [new Uint8Array(4), new Uint8Array([127, 0, 0, 1]), new Uint8Array([127, 0, 0, 2])]) {
+      const named = sockets.stream(4);
+      await until(() => named.connect({ address, port }));
+      expect(named.remote()).toEqual({ address, port });
+      named.close();
+    }
+    const beyond = sockets.stream(4);
+    const denied = until(() => beyond.connect({ address: new Uint8Array([127, 0, 0, 3]), port }));
+    await expect(denied).rejects.toMatchObject({ code: 'EACCES' });
+    beyond.close();
     await pvcalls.until(() => pvcalls.mapped <= 1);
   });
 });
