@@ -53,7 +53,8 @@ export class Acknowledgements {
       this.dupAcks++;
       if (!c.sackOk) c.dupBytes += c.congestion.mss;
     }
-    if (c.wnd > 0 && advanced >= 0) c.timers.persistAtNs = NEVER;
+    // One that says nothing new leaves the timer as it is: nobody would look at the window again.
+    if (c.wnd > 0 && (advanced > 0 || windowChanged)) c.timers.persistAtNs = NEVER;
     else if (c.wnd === 0) c.timers.retries = 0; // it is there, and wants nothing: not a reason to give up
     this.judge(advanced);
     if (advanced > 0 || windowChanged || this.dupAcks > 0) c.host.due(c);

@@ -235,6 +235,23 @@ describe('a sender', () => {
     }, 300);
     expect(Buffer.concat(parts)).toEqual(Buffer.from(all));
   });
+  it('uses a window that stays too small after a time, also when a peer says it twice', () => {
+    const pair = new TcpPair();
+    const [client, server] = pair.connected(pair.b.tcp.listen(80));
+    pair.wire.a.tap = () => false; // the peer is forged
+    server.write(bytes(100));
+    pair.settle();
+    const takes160 = { seq: server.receiveNext, ack: server.max, window: 160 >> server.sendScale };
+    forge(pair, client, takes160);
+    server.write(bytes(161));
+    const seen = watch(pair.wire.b);
+    pair.settle();
+    forge(pair, client, takes160);
+    pair.settle();
+    expect(seen).toEqual([]);
+    pair.run(() => seen.length > 0, 60);
+    expect(seen[0]!.dataLength).toBe(160);
+  });
   it('does not give up on a peer that answers but takes nothing', () => {
     const pair = new TcpPair();
     const [client] = pair.connected(pair.b.tcp.listen(80));
