@@ -9,7 +9,7 @@
 //   npm run fuzz -- --seed 123        not a seed of its own
 //   npm run fuzz -- --replay FILE     what was found before
 import { randomInt } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
@@ -147,6 +147,8 @@ if (values.replay !== undefined) {
   const wanted = Number(values.runs ?? process.env.XENOLITH_FUZZ_RUNS ?? 1e6);
   const seed = Number(values.seed ?? randomInt(2 ** 31));
   if (!(wanted > 0) || !Number.isInteger(seed)) throw new Error('--runs and --seed are numbers');
+  // What fails may have taken every descriptor there is; what it was is written down all the same.
+  const spare = openSync('/dev/null', 'r');
   console.log(`fuzz: ${wanted} requests, seed ${seed}`);
   const configs = Number(values.configs ?? process.env.XENOLITH_FUZZ_CONFIGS ?? 1e4);
   const frontends = Number(values.frontends ?? process.env.XENOLITH_FUZZ_FRONTENDS ?? 1e5);
@@ -165,9 +167,11 @@ if (values.replay !== undefined) {
   }
   const failure = want('xenstored') ? await fuzz(seed, wanted) : undefined;
   if (failure !== undefined) {
+    console.error(failure);
     const file = join(tmpdir(), `xenolith-fuzz-${seed}.txt`);
+    closeSync(spare);
     writeFileSync(file, `${failure}\n`);
-    console.error(`${failure}\n\nfuzz: again with \`npm run fuzz -- --replay ${file}\``);
+    console.error(`\nfuzz: again with \`npm run fuzz -- --replay ${file}\``);
     process.exitCode = 1;
   }
 }
