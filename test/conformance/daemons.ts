@@ -18,7 +18,7 @@ export interface Daemon {
 
 async function startOurs(): Promise<Running> {
   const ours = new XenstoredProcess();
-  await ours.start({ journal: false });
+  await ours.start({ journal: false, confined: true });
   return { socket: ours.socket, stop: () => ours.remove() };
 }
 

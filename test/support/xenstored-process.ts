@@ -1,12 +1,14 @@
 // A xenstored of its own, without a host: the built daemon as a process.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { socketTransport, XenstoreClient } from '#pvbus';
+import { socketTransport, whyNoSeccomp, XenstoreClient } from '#pvbus';
 import { dist } from './host-view.ts';
 import { commandLine, isAlive, signalAll } from './processes.ts';
+
+const CONFINE = new URL('confine-xenstored.ts', import.meta.url).href;
 
 export class XenstoredProcess {
   readonly folder = mkdtempSync(join(tmpdir(), 'xenstored-'));
@@ -16,9 +18,11 @@ export class XenstoredProcess {
   log = '';
   #child: ChildProcess | undefined;
 
-  /** Resolves when clients can connect. */
-  async start({ journal = true } = {}): Promise<void> {
-    const all = [dist('xenstored.js'), '--socket', this.socket, ...(journal ? ['--journal', this.journal] : [])];
+  /** Resolves when clients can connect. `confined`: with the filter that it has under a hypervisor; there is no live update then. */
+  async start({ journal = true, confined = false } = {}): Promise<void> {
+    const before = confined ? ['--import', 'tsx', '--import', CONFINE] : [];
+    const own = ['--socket', this.socket, ...(journal ? ['--journal', this.journal] : [])];
+    const all = [...before, dist('xenstored.js'), ...own];
     const child = spawn(process.execPath, all, { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
     child.stderr.on('data', chunk => {
@@ -29,6 +33,12 @@ export class XenstoredProcess {
     });
     await Promise.race([once(child.stdout, 'data'), ended]);
     ended.catch(() => {}); // its end, later, is no failure
+    if (
+      confined &&
+      whyNoSeccomp() === undefined &&
+      !/^Seccomp:\t2$/m.test(readFileSync(`/proc/${child.pid}/status`, 'utf8'))
+    )
+      throw new Error(`xenstored has no filter: ${this.log}`);
   }
   async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     const child = this.#child;
