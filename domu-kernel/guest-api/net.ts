@@ -7,6 +7,7 @@ import type { NameLookup } from '../net/dns/resolver.ts';
 import type { NetInterface } from '../net/interface.ts';
 import { IpAddress } from '../net/ip-address.ts';
 import { NetInterceptor } from './intercept.ts';
+import { NamedConnection } from './named-connection.ts';
 import { NetConnection, NetListener } from './tcp.ts';
 
 const encoder = new TextEncoder();
@@ -38,15 +39,8 @@ export function netApi(kernel: Kernel): typeof import('xenolith').net {
       return new NetListener(up().tcp.listen(port, backlog === undefined ? {} : { backlog }));
     },
     async connect(host, port) {
-      let failure: unknown;
-      for (const address of await resolve(up(), host)) {
-        try {
-          return await NetConnection.open(up().tcp.connect(address, port));
-        } catch (error) {
-          failure = error;
-        }
-      }
-      throw failure;
+      const { clock, timers } = kernel;
+      return NetConnection.open(await new NamedConnection({ net: up(), clock, timers }, host, port).open());
     },
     intercept: () => new NetInterceptor(up()),
     async resolve(name) {

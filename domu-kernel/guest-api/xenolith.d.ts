@@ -154,7 +154,8 @@ declare module 'xenolith' {
      */
     intercept(): Interceptor;
     /**
-     * To an address, or to those of a name in turn, IPv6 first. ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, and what
+     * To an address, or to that of a name's which answers first: IPv6 is tried first, and another one every 250 ms
+     * (RFC 8305). ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, and what
      * `resolve` says.
      */
     connect(host: string, port: number): Promise<Connection>;
