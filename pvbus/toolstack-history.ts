@@ -24,6 +24,8 @@ export const domainEvent = record({
   domid,
   name: nullable(anyName),
   reason: nullable(integer(0, 255)),
+  /** Of a shutdown: what the domain's first program ended with, if it said so. */
+  exitCode: nullable(integer(0, 255)),
 });
 export type DomainEvent = Shaped<typeof domainEvent>;
 

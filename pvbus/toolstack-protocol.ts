@@ -128,6 +128,8 @@ export const domainEnd = record({
   /** `shutdown`: it may still be listed as ---s--. `destroyed`: it is gone. */
   what: oneOf('shutdown', 'destroyed'),
   reason: nullable(integer(0, 255)),
+  /** What its first program ended with, if it said so before it shut down. */
+  exitCode: nullable(integer(0, 255)),
 });
 export type DomainEnd = Shaped<typeof domainEnd>;
 

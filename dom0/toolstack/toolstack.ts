@@ -92,6 +92,8 @@ export interface ToolstackOptions {
 const DOM0 = asDomid(0);
 const KIB_PER_PAGE = 4;
 
+const GONE: DomainEnd = { what: 'destroyed', reason: null, exitCode: null };
+
 export class Toolstack {
   readonly #parts: ToolstackParts;
   readonly #bridges: Bridges;
@@ -120,7 +122,7 @@ export class Toolstack {
     const { xc, xs, log, clock, runDir, ledger } = options;
     const paths = runPaths(runDir);
     const watch = new DomainWatch(xc, xs, log, {
-      shutdown: info => this.#hasShutDown(info),
+      shutdown: info => void this.#hasShutDown(info), // never rejects
       gone: domid => this.#hasGone(domid),
     });
     const records = new DomainRecords(ledger);
@@ -245,17 +247,16 @@ export class Toolstack {
   /** Resolves when it is gone. */
   async runEnd(domid: Domid, gone: AbortSignal): Promise<RunEnd> {
     if (this.#parts.records.get(domid)?.run !== true) throw new XenError('EINVAL', `dom${domid} was not made by 'run'`);
-    const { reason } = await this.wait(domid, 'shutdown', gone);
-    const code = parseDecimal(await readKey(this.#parts.xs, `${domainPath(domid)}/data/exit-code`), 255);
+    const { reason, exitCode } = await this.wait(domid, 'shutdown', gone);
     await this.#destroy(domid);
-    return { reason, exitCode: code ?? null };
+    return { reason, exitCode };
   }
   #created({ domid, config }: DomainRecord): void {
     const { records, ledger } = this.#parts;
     ledger.together(() => {
       records.note(domid, { phase: 'there' });
       this.#restarts.delete(config.name);
-      this.#tell('created', domid, config.name, null);
+      this.#tell({ what: 'created', domid, name: config.name });
     });
   }
 
@@ -420,15 +421,12 @@ export class Toolstack {
   // ---- waiting ----
 
   /** `abandoned` aborts when whoever asked is gone. */
-  wait(domid: Domid, until: 'shutdown' | 'destroyed', abandoned: AbortSignal): Promise<DomainEnd> {
+  async wait(domid: Domid, until: 'shutdown' | 'destroyed', abandoned: AbortSignal): Promise<DomainEnd> {
     const info = this.#parts.xc.domainInfo(domid);
-    if (info === undefined) {
-      const end: DomainEnd = { what: 'destroyed', reason: null };
-      return Promise.resolve(end);
-    }
+    if (info === undefined) return GONE;
     if (domid === DOM0) throw new XenError('EINVAL', 'domain 0 ends with the host');
     if (until === 'shutdown' && info.shutdown)
-      return Promise.resolve({ what: 'shutdown', reason: info.shutdownReason });
+      return { what: 'shutdown', reason: info.shutdownReason, exitCode: await this.#exitCode(domid) };
     return this.#waits.wait(domid, until, abandoned);
   }
   subscribe(listener: (event: HostEvent) => void): () => void {
@@ -516,25 +514,30 @@ export class Toolstack {
       await destroyDomain(this.#parts, domid, uuid).finally(() => watch.remove(domid));
       ledger.together(() => {
         records.remove(domid);
-        this.#tell('destroyed', domid, name, null);
+        this.#tell({ what: 'destroyed', domid, name });
       });
       this.#monitor.destroyed(domid);
-      this.#waits.end(domid, 'destroyed', null);
+      this.#waits.end(domid, GONE);
       this.#forgetRun.get(domid)?.();
       this.#forgetRun.delete(domid);
     });
   }
 
-  #hasShutDown(info: XcDomainInfo): void {
-    const { domid, shutdownReason: reason } = info;
+  async #hasShutDown({ domid, shutdownReason: reason }: XcDomainInfo): Promise<void> {
+    const exitCode = await this.#exitCode(domid);
     const record = this.#parts.records.get(domid);
     if (record === undefined || record.ended) return;
     this.#parts.ledger.together(() => {
       this.#parts.records.note(domid, { ended: true });
-      this.#tell('shutdown', domid, record.config.name, reason);
+      this.#tell({ what: 'shutdown', domid, name: record.config.name, reason, exitCode });
     });
-    this.#waits.end(domid, 'shutdown', reason);
+    this.#waits.end(domid, { what: 'shutdown', reason, exitCode });
     void this.#monitor.shutdown(record, reason); // never rejects
+  }
+  /** untrusted: what the guest has written. null also where nobody can tell any more. */
+  async #exitCode(domid: Domid): Promise<number | null> {
+    const code = await readKey(this.#parts.xs, `${domainPath(domid)}/data/exit-code`).catch(() => undefined);
+    return parseDecimal(code, 255) ?? null;
   }
   /** Gone without our doing: clear away what is left of it. */
   #hasGone(domid: Domid): void {
@@ -590,10 +593,9 @@ export class Toolstack {
     const name = await readKey(this.#parts.xs, namePath(domid));
     return name ?? (domid === DOM0 ? DOM0_NAME : null);
   }
-  #tell(what: DomainEvent['what'], domid: Domid, name: string | null, reason: number | null): void {
+  #tell(happened: Pick<DomainEvent, 'what' | 'domid' | 'name'> & Partial<DomainEvent>): void {
     const at = Math.floor(this.#parts.clock.wallMs());
-    const event: DomainEvent = { event: 'domain', at, what, domid, name, reason };
-    this.#tellAll(event);
+    this.#tellAll({ event: 'domain', at, reason: null, exitCode: null, ...happened });
   }
   #tellAll(event: HostEvent): void {
     this.#history.add(event);

@@ -31,9 +31,9 @@ export class Waits {
   }
 
   /** A domain that is destroyed ends every wait for it. */
-  end(domid: Domid, what: DomainEnd['what'], reason: number | null): void {
+  end(domid: Domid, end: DomainEnd): void {
     for (const wait of [...this.#waits]) {
-      if (wait.domid === domid && (what === 'destroyed' || wait.until === what)) wait.resolve({ what, reason });
+      if (wait.domid === domid && (end.what === 'destroyed' || wait.until === end.what)) wait.resolve(end);
     }
   }
 }

@@ -118,11 +118,14 @@ test('Lua throws and catches, switches coroutines, and runs a script that it fin
 test("arguments, environment and streams are the program's own, byte for byte", BUILT, async context => {
   const program = await orSkip(context, echo);
   const bytes = randomBytes(1_000_000);
-  const done = await new XlRun(host.runDir, ['-e', 'A=b c', program, '', 'two words', '-v'], bytes).ended;
+  const done = await new XlRun(host.runDir, ['-e', 'A=b c', '--name=told', program, '', 'two words', '-v'], bytes)
+    .ended;
   const front = `${program.replace(/.*\/|\.wasm$/g, '')}\n\ntwo words\n-v\nA=b c\n`;
   expect(done.stdout.subarray(0, front.length).toString()).toBe(front);
   expect(done.stdout.subarray(front.length).equals(bytes)).toBe(true);
   expect(done).toMatchObject({ stderr: '1000000 bytes\n', code: 7 });
+  const { stdout: events } = await host.xl('events');
+  expect(events).toMatch(/ told \(\d+\) shutdown: poweroff, exit code 7\n/);
 });
 
 test('an archive is a root file system with a shell, and programs beside one another', BUILT, async context => {

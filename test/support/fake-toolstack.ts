@@ -165,7 +165,8 @@ export class FakeToolstack {
     this.#tell(what, domid, domain.name, reason);
     const over = this.#waits.filter(wait => wait.domid === domid && (what === 'destroyed' || wait.until === what));
     this.#waits = this.#waits.filter(wait => !over.includes(wait));
-    for (const { peer, id } of over) this.#send(peer, { id, result: { what, reason } satisfies DomainEnd });
+    for (const { peer, id } of over)
+      this.#send(peer, { id, result: { what, reason, exitCode: null } satisfies DomainEnd });
   }
 
   /** A console that answers each line in upper case; the guest's first line is there already. */
@@ -339,9 +340,9 @@ export class FakeToolstack {
       }
       case 'wait': {
         const found = this.domains.get(args.domid);
-        if (found === undefined) return reply({ what: 'destroyed', reason: null });
+        if (found === undefined) return reply({ what: 'destroyed', reason: null, exitCode: null });
         if (args.until === 'shutdown' && found.shutdown) {
-          return reply({ what: 'shutdown', reason: found.shutdown_reason });
+          return reply({ what: 'shutdown', reason: found.shutdown_reason, exitCode: null });
         }
         this.#waits.push({ peer, id, ...args });
         return;
@@ -420,7 +421,8 @@ export class FakeToolstack {
   }
 
   #tell(what: DomainEvent['what'], domid: number, name: string | null, reason: number | null): void {
-    const event: DomainEvent = { event: 'domain', at: 1e12 + this.history.length, what, domid, name, reason };
+    const at = 1e12 + this.history.length;
+    const event: DomainEvent = { event: 'domain', at, what, domid, name, reason, exitCode: null };
     this.history.push(event);
     for (const peer of this.#peers) for (const id of peer.subscriptions) this.#send(peer, { id, event });
   }

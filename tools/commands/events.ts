@@ -46,12 +46,13 @@ const eventJson = (event: HostEvent) => (event.event === 'fault' ? faultEventJso
 const eventLine = (event: HostEvent): string =>
   event.event === 'fault' ? faultEventLine(event) : domainEventLine(event);
 
-const domainEventJson = ({ at, what, domid, name, reason }: DomainEvent) => ({
+const domainEventJson = ({ at, what, domid, name, reason, exitCode }: DomainEvent) => ({
   ...{ time: new Date(at).toISOString(), time_ms: at, event: what, domid, name },
-  reason: what === 'shutdown' ? reasonWord(reason) : null,
+  ...{ reason: what === 'shutdown' ? reasonWord(reason) : null, exit_code: exitCode },
 });
 
-function domainEventLine({ at, what, domid, name, reason }: DomainEvent): string {
+function domainEventLine({ at, what, domid, name, reason, exitCode }: DomainEvent): string {
   const why = what === 'shutdown' ? `: ${reasonWord(reason)}` : '';
-  return `${new Date(at).toISOString()} ${escapeText(name ?? '(null)')} (${domid}) ${what}${why}`;
+  const code = exitCode === null ? '' : `, exit code ${exitCode}`;
+  return `${new Date(at).toISOString()} ${escapeText(name ?? '(null)')} (${domid}) ${what}${why}${code}`;
 }

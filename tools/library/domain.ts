@@ -51,7 +51,7 @@ export class Domain {
       return await (await this.#client.now()).call('wait', { domid: await this.domid(), until });
     } catch (error) {
       if (!(error instanceof XenError) || error.code !== 'ENOENT') throw error;
-      return { what: 'destroyed', reason: null };
+      return { what: 'destroyed', reason: null, exitCode: null };
     }
   }
   async console(): Promise<DomainConsole> {

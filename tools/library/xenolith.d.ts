@@ -139,6 +139,8 @@ export type HostEvent =
       readonly domid: number;
       readonly name: string | null;
       readonly reason: number | null;
+      /** Of a shutdown: what the domain's first program ended with, if it runs programs. */
+      readonly exitCode: number | null;
     }
   | {
       readonly event: 'fault';
@@ -251,6 +253,8 @@ export interface DomainEnd {
   readonly what: 'shutdown' | 'destroyed';
   /** SHUTDOWN_*: 0 poweroff, 1 reboot, 2 suspend, 3 crash, 4 watchdog; null when nobody knows. */
   readonly reason: number | null;
+  /** What its first program ended with, if it runs programs and has shut down. */
+  readonly exitCode: number | null;
 }
 
 /** What `xl list` knows of a domain. */

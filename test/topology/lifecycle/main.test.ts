@@ -103,8 +103,8 @@ describe('a domain', () => {
     const ended = host.toolstack.call('wait', { domid, until: 'shutdown' });
     const gone = host.toolstack.call('wait', { domid, until: 'destroyed' });
     await host.toolstack.call('shutdown', { domid });
-    expect(await ended).toEqual({ what: 'shutdown', reason: SHUTDOWN_poweroff });
-    expect(await gone).toEqual({ what: 'destroyed', reason: null });
+    expect(await ended).toEqual({ what: 'shutdown', reason: SHUTDOWN_poweroff, exitCode: null });
+    expect(await gone).toEqual({ what: 'destroyed', reason: null, exitCode: null });
     expect(host.rig.consoleLog('obedient')).toContain('going down');
     await host.logged(`domain 'obedient' (dom${domid}) has shut down; on_poweroff=destroy`);
     expect(await host.info(domid)).toBeUndefined();
@@ -365,10 +365,11 @@ describe('a tool', () => {
     other.close();
     const wait = host.toolstack.call('wait', { domid, until: 'destroyed' });
     await host.destroy(domid);
-    expect(await wait).toEqual({ what: 'destroyed', reason: null });
+    expect(await wait).toEqual({ what: 'destroyed', reason: null, exitCode: null });
     expect(await host.toolstack.call('wait', { domid, until: 'destroyed' })).toEqual({
       what: 'destroyed',
       reason: null,
+      exitCode: null,
     });
   });
 
@@ -376,10 +377,11 @@ describe('a tool', () => {
     host.events.length = 0;
     const domid = await host.create(host.config('heard', 'return'));
     await eventually('its end', () => host.events.some(event => event.what === 'destroyed'));
+    const every = { event: 'domain', at: expect.any(Number), domid, name: 'heard', reason: null, exitCode: null };
     expect(host.events.filter(event => event.domid === domid)).toEqual([
-      { event: 'domain', at: expect.any(Number), what: 'created', domid, name: 'heard', reason: null },
-      { event: 'domain', at: expect.any(Number), what: 'shutdown', domid, name: 'heard', reason: SHUTDOWN_poweroff },
-      { event: 'domain', at: expect.any(Number), what: 'destroyed', domid, name: 'heard', reason: null },
+      { ...every, what: 'created' },
+      { ...every, what: 'shutdown', reason: SHUTDOWN_poweroff },
+      { ...every, what: 'destroyed' },
     ]);
   });
 

@@ -80,7 +80,10 @@ describe('a client of the toolstack', () => {
       socket.write(encodeFrame({ id, event: { event: 'phase', phase: 'one', ms: 1 } }));
       socket.write(encodeFrame({ id, result: null }));
       socket.write(
-        encodeFrame({ id, event: { event: 'domain', at: 1, what: 'created', domid: 1, name: 'g', reason: null } }),
+        encodeFrame({
+          id,
+          event: { event: 'domain', at: 1, what: 'created', domid: 1, name: 'g', reason: null, exitCode: null },
+        }),
       );
     };
     const client = await ToolstackClient.connect(path);
