@@ -102,6 +102,7 @@ async function bundleInto(outdir, bundle) {
         'hypervisor-launcher': 'hypervisor/confinement/launcher-thread.ts',
         'shell-test': 'hypervisor/confinement/shell-test.ts',
         dom0: 'dom0/main.ts',
+        heir: 'dom0/heir.ts',
         'driver-domain': 'dom0/driver-domain/main.ts',
         'prepare-program': 'dom0/toolstack/prepare-program.ts',
         'blkback-thread': 'dom0/backends/blkback/thread.ts',

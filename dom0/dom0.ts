@@ -5,6 +5,7 @@ import {
   EventPump,
   type Log,
   PAGE_SIZE,
+  type PumpThread,
   runPaths,
   SHUTDOWN_poweroff,
   type Vcpu,
@@ -13,7 +14,8 @@ import {
   type XenstoreTransport,
 } from '#pvbus';
 import type { Backend } from './backends/backend-device.ts';
-import { type BackendName, type BackendThread, startBackendThread } from './backends/backend-thread.ts';
+import type { BackendName, BackendThread } from './backends/backend-thread.ts';
+import type { BackendThreads } from './backends/backend-threads.ts';
 import { createBlkback } from './backends/blkback/device.ts';
 import { ImagesInUse } from './backends/blkback/images-in-use.ts';
 import { Consoled } from './backends/consoled/device.ts';
@@ -35,8 +37,8 @@ import { Xc } from './toolstack/xc.ts';
 export interface Dom0Options {
   /** vCPU 0, this thread's. */
   readonly vcpu: Vcpu;
-  /** Control sockets of this process's vCPUs, by vCPU. */
-  readonly sockets: ReadonlyMap<number, number>;
+  readonly threads: BackendThreads<BackendName>;
+  readonly pumpThread: PumpThread;
   readonly runDir: string;
   /** Another process has ended in whose place this one is. */
   readonly successor: boolean;
@@ -45,10 +47,12 @@ export interface Dom0Options {
 }
 
 /** Which vCPU each backend's thread is. */
-const BACKEND_VCPUS: Readonly<Record<BackendName, number>> = {
+export const DOM0_BACKENDS: Readonly<Record<BackendName, number>> = {
   ...{ blkback: 2, netback: 3, pvcalls: 4, nbd: 5, p9: 6 },
   'slow-blkback': 7,
 };
+/** The others are started for who needs them. */
+export const ALWAYS_THERE = ['blkback', 'netback', 'pvcalls'] as const;
 /** xenstored is started beside dom0. */
 const XENSTORED_NS = 20e9;
 const DEFAULT_MTU = 1500;
@@ -60,7 +64,6 @@ export class Dom0 {
   #toolstack: Toolstack | undefined;
   #server: ToolstackServer | undefined;
   #backends: Backend[] = [];
-  #threads: BackendThread[] = [];
   #going: Promise<void> | undefined;
   #stepping = false;
   #timer: NodeJS.Timeout | undefined;
@@ -72,11 +75,11 @@ export class Dom0 {
 
   /** Resolves when tools are served. */
   async start(): Promise<void> {
-    const { vcpu, runDir, successor, log, clock } = this.#options;
-    new EventPump(vcpu); // lives as long as the process
-    const blkback = this.#startThread('blkback');
-    const netback = this.#startThread('netback');
-    const pvcalls = this.#startThread('pvcalls');
+    const { vcpu, threads, runDir, successor, log, clock } = this.#options;
+    new EventPump(vcpu, () => {}, this.#options.pumpThread); // lives as long as the process
+    const blkback = threads.start('blkback');
+    const netback = threads.start('netback');
+    const pvcalls = threads.start('pvcalls');
     const paths = runPaths(runDir);
     const disk = new FileDisk(paths.toolstackJournal);
     const ledger = successor ? this.#inherited(disk) : Ledger.begin(disk, log);
@@ -100,10 +103,10 @@ export class Dom0 {
       await bridges.create(String(name), mtu);
     for (const [bridge, ports] of ledger.table<readonly string[]>(BRIDGE_PORTS).entries())
       for (const port of ports) await bridges.addPort(String(bridge), port, true);
-    const nbd = new NbdImages({ startThread: () => this.#startThread('nbd'), runDir, log });
+    const nbd = new NbdImages({ startThread: () => threads.start('nbd'), runDir, log });
     const blkbacks: BackendThread[] = [blkback];
     const startSlow = (): BackendThread => {
-      const slow = this.#startThread('slow-blkback');
+      const slow = threads.start('slow-blkback');
       blkbacks.push(slow);
       return slow;
     };
@@ -114,7 +117,7 @@ export class Dom0 {
       vbds,
       vifs,
       pvcallsBackend(xs, log, pvcalls),
-      p9Backend({ xs, log, startThread: () => this.#startThread('p9') }),
+      p9Backend({ xs, log, startThread: () => threads.start('p9') }),
     ];
 
     this.#toolstack = new Toolstack({
@@ -178,18 +181,9 @@ export class Dom0 {
     await tried('toolstack', () => this.#server?.close());
     // Images are synced and closed by their backends.
     await tried('backends', () => Promise.all(this.#backends.map(backend => backend.stop())));
-    await tried('backend threads', () => Promise.all(this.#threads.map(thread => thread.stop())));
+    await tried('backend threads', () => this.#options.threads.stop());
     await tried('consoles', () => this.#consoled?.close());
     this.#xc.shutdown(SHUTDOWN_poweroff);
-  }
-
-  #startThread(name: BackendName): BackendThread {
-    const vcpu = BACKEND_VCPUS[name];
-    const fd = this.#options.sockets.get(vcpu);
-    if (fd === undefined) throw new XenError('ENODEV', `${name}: this process was not given vCPU ${vcpu}`);
-    const thread = startBackendThread(name, vcpu, fd);
-    this.#threads.push(thread);
-    return thread;
   }
 
   /** Serve the consoles until there is nothing to do, with a turn of the event loop between two rounds. */

@@ -42,12 +42,14 @@ export class ChildProcesses {
   }
   /** Start a program with `sockets` as its descriptors 3, 4, … */
   spawn({ id, program, sockets, vcpus, start, failures }: Extract<ToMain, { op: 'spawn' }>): void {
-    const file = fileURLToPath(new URL(`./${program}`, import.meta.url));
+    const isHeir = start === 'heir';
+    const file = fileURLToPath(new URL(isHeir ? './heir.js' : `./${program}`, import.meta.url));
     const ofDom0 = program !== 'driver-domain.js';
     const { runDir, tools } = this.host;
-    const args = ['--parent', String(process.pid)];
+    const args = isHeir ? [program.replace('.js', ''), '--heir'] : [];
+    args.push('--parent', String(process.pid));
     if (ofDom0) args.push('--run-dir', runDir);
-    if (start === 'successor') args.push('--successor');
+    if (start === 'successor' || isHeir) args.push('--successor');
     if (failures > 0 && program === 'driver-domain.js') args.push('--failures', String(failures));
     if (start === 'take-over') args.push('--take-over', runPaths(runDir).takeOverSocket);
     const options: Options = {

@@ -34,6 +34,7 @@ import {
 import { Comeback } from './comeback.ts';
 import type { Domain, DomainProcesses, Vcpu } from './domain.ts';
 import { Exhaustion } from './exhaustion.ts';
+import { type Heir, Heirs } from './heirs.ts';
 import { SocketLink } from './link.ts';
 import type { Program, Start, ToCore, ToMain } from './process-messages.ts';
 
@@ -63,8 +64,8 @@ interface Process {
   before: number;
   /** What of it is the first vCPU's. */
   firstNs: number;
-  /** The one that waits to take its place. */
-  heir: Heir | undefined;
+  /** The one that is to take its place while it lives. */
+  heir: Heir<Process> | undefined;
 }
 interface Thread {
   readonly tid: number;
@@ -75,10 +76,6 @@ interface Thread {
 interface Shell {
   readonly process: Process;
   readonly socket: number;
-}
-interface Heir {
-  readonly process: Process;
-  readonly sockets: readonly number[];
 }
 /** A process that is to be started in the place of one that has ended. */
 interface Vacancy {
@@ -111,6 +108,8 @@ const SERVICES: Readonly<Record<number, Program>> = { [XENOLITH_SERVICE_driver_d
 const REPLACEABLE: ReadonlySet<Program> = new Set<Program>(['dom0.js', 'driver-domain.js', 'xenstored.js']);
 /** These have another one take over while they live. */
 const HANDS_OVER: ReadonlySet<Program> = new Set<Program>(['xenstored.js']);
+/** Guests wait for these when one has ended. */
+const HAS_HEIRS: ReadonlySet<Program> = new Set<Program>(['dom0.js', 'driver-domain.js']);
 /** Starting a shell takes a processor that the domain just created can use better for so long. */
 const SHELL_DELAY_NS = 100e6;
 /** After one that ended by itself. */
@@ -137,6 +136,10 @@ export class ProcessTable implements DomainProcesses {
   /** Of programs that may be replaced, by domain. */
   private readonly comebacks = new WeakMap<Domain, Map<Program, Comeback>>();
   private vacancies: Vacancy[] = [];
+  private readonly heirs = new Heirs<Process>(
+    (program, vcpus) => this.prepareHeir(program, vcpus),
+    heir => this.dismiss(heir),
+  );
   private shell: Shell | undefined;
   /** How a shell that waited has ended; until another one's self-test goes well, no domain gets one. */
   private unfit: string | undefined;
@@ -169,6 +172,8 @@ export class ProcessTable implements DomainProcesses {
   /** When `runDue` has something to do (monotonic ns). */
   get deadline(): number | undefined {
     let first = this.prepareAt;
+    const heirs = this.heirs.deadline;
+    if (heirs !== undefined && (first === undefined || heirs < first)) first = heirs;
     for (const { at } of this.vacancies) if (first === undefined || at < first) first = at;
     for (const { heldUntil } of this.held) if (first === undefined || heldUntil! < first) first = heldUntil;
     return first;
@@ -179,6 +184,7 @@ export class ProcessTable implements DomainProcesses {
     if (due.length > 0) this.vacancies = this.vacancies.filter(({ at }) => at > now);
     for (const vacancy of due) this.fill(vacancy);
     for (const process of this.held.filter(one => one.heldUntil! <= now)) this.letGo(process);
+    this.heirs.runDue(now);
     if (this.prepareAt === undefined || this.prepareAt > now) return false;
     this.prepare();
     return true;
@@ -227,6 +233,7 @@ export class ProcessTable implements DomainProcesses {
         this.log.error(`dom${domain.domid} gets no process: shells end before they are a domain's: ${this.unfit}`);
         return -XEN_ENOEXEC;
       } else this.takeShell(domain);
+      this.reviewHeirs();
       return 0;
     } catch (error) {
       return this.refused(`dom${domain.domid} gets no process`, error);
@@ -277,7 +284,11 @@ export class ProcessTable implements DomainProcesses {
     // Nobody is there, and nobody comes.
     if (!this.vacancies.some(vacancy => vacancy.domain === domain)) return;
     this.vacancies = this.vacancies.filter(vacancy => vacancy.domain !== domain);
-    if (this.of(domain).length === 0) this.onExit(domain, { code: undefined, signal: 'SIGKILL' });
+    if (this.of(domain).length === 0) this.hasEnded(domain, { code: undefined, signal: 'SIGKILL' });
+  }
+  private hasEnded(domain: Domain, end: End): void {
+    this.reviewHeirs();
+    this.onExit(domain, end);
   }
   private end(process: Process): void {
     process.killed = true;
@@ -417,7 +428,14 @@ export class ProcessTable implements DomainProcesses {
     else if (message.op === 'exited') this.ended(process, message);
     else if (message.op === 'fit') this.unfit = undefined;
     else if (message.op === 'said') this.said(process, message.line);
-    else if (process.domain) this.comeback(process.domain, process.program).serves(this.clock.now());
+    else if (process.domain) this.serves(process.domain, process.program);
+  }
+  private serves(domain: Domain, program: Program): void {
+    const now = this.clock.now();
+    const comeback = this.comeback(domain, program);
+    this.reviewHeirs();
+    if (comeback.everServed) this.heirs.serves(program, now);
+    comeback.serves(now);
   }
   /** untrusted: of a process that may have become a domain's; its length, and how many there are, have been bounded. */
   private said({ domain, pid }: Process, line: string): void {
@@ -452,7 +470,7 @@ export class ProcessTable implements DomainProcesses {
     const crash = failure ?? crashRecord(domain.memory, domain.layout, process.vcpus);
     const end = { ...(crash !== undefined && { crash }), code, signal };
     if (REPLACEABLE.has(process.program) && !domain.dying && !domain.isShutDown) this.replace(domain, process, end);
-    else this.onExit(domain, end);
+    else this.hasEnded(domain, end);
   }
   /** A shell that waited has ended by itself: this Node, under this machine's filter, is none for a domain. */
   private isUnfit(how: string): void {
@@ -468,6 +486,8 @@ export class ProcessTable implements DomainProcesses {
   /** One that was no domain's has ended. */
   private unused(process: Process, how: string): void {
     if (this.shell?.process === process) this.noShell();
+    const lost = this.heirs.lost(process, this.clock.now());
+    for (const socket of lost?.sockets ?? []) closeFd(socket);
     for (const other of this.processes.values()) {
       if (other.heir?.process !== process) continue;
       this.disinherit(other);
@@ -497,7 +517,7 @@ export class ProcessTable implements DomainProcesses {
     const comeback = this.comeback(domain, program);
     // What has never worked will not: somebody waits for the host to be there. Or it says so itself.
     if ((domain.isPrivileged && !comeback.everServed) || end.code === EXIT_FOR_GOOD) {
-      this.onExit(domain, end);
+      this.hasEnded(domain, end);
       return;
     }
     const now = this.clock.now();
@@ -516,6 +536,15 @@ export class ProcessTable implements DomainProcesses {
   }
   private fill(vacancy: Vacancy): void {
     const { domain, program, vcpus, before } = vacancy;
+    // One that keeps ending is told how often.
+    const heir = this.comeback(domain, program).waited === 0 ? this.heirs.take(program, vcpus) : undefined;
+    if (heir) {
+      heir.process.before = before;
+      this.belongs(heir.process, domain);
+      this.occupy(domain, vcpus, heir.sockets);
+      if (domain.isPaused) this.stop(domain);
+      return;
+    }
     let pairs: [number, number][];
     try {
       pairs = socketPairs(vcpus.length);
@@ -546,9 +575,39 @@ export class ProcessTable implements DomainProcesses {
   private disinherit(process: Process): void {
     const { heir } = process;
     process.heir = undefined;
-    if (!heir) return;
+    if (heir) this.dismiss(heir);
+  }
+  private dismiss(heir: Heir<Process>): void {
     for (const socket of heir.sockets) closeFd(socket);
-    if (!heir.process.exited) this.end(heir.process);
+    if (heir.process.exited) return;
+    this.retired.add(heir.process);
+    this.end(heir.process);
+  }
+  /** A process that waits to be these vCPUs. Throws SystemCallError. */
+  private startHeir(program: Program, vcpus: readonly number[], start: Start): Heir<Process> {
+    const pairs = socketPairs(vcpus.length);
+    const far = pairs.map(([, theirs]) => theirs);
+    return { process: this.spawn(program, far, vcpus, undefined, start), sockets: pairs.map(([ours]) => ours) };
+  }
+  private prepareHeir(program: Program, vcpus: readonly number[]): Heir<Process> | undefined {
+    try {
+      return this.startHeir(program, vcpus, 'heir');
+    } catch (error) {
+      this.refused(`no process waits to take the place of ${program}`, error);
+      return undefined;
+    }
+  }
+  /** Have them wait for those whose end would hold up a domain. */
+  private reviewHeirs(): void {
+    const served = [...this.processes.values()].filter(({ domain }) => domain !== undefined && domain.domid !== 0);
+    for (const program of HAS_HEIRS) {
+      const vcpus =
+        program === 'dom0.js'
+          ? served.length > 0 && DOM0.find(one => one.program === program)?.vcpus
+          : served.find(one => one.program === program)?.vcpus;
+      if (vcpus) this.heirs.wanted(program, vcpus, this.clock.now());
+      else this.heirs.unwanted(program);
+    }
   }
 
   prepareSuccessor({ domain, id }: Vcpu): number {
@@ -556,16 +615,12 @@ export class ProcessTable implements DomainProcesses {
     if (!process || !HANDS_OVER.has(process.program)) return -XEN_EOPNOTSUPP;
     if (process.heir) return -XEN_EBUSY;
     const { program, vcpus } = process;
-    let pairs: [number, number][];
     try {
-      pairs = socketPairs(vcpus.length);
+      process.heir = this.startHeir(program, vcpus, 'take-over');
+      return 0;
     } catch (error) {
       return this.refused(`no process waits to take over from ${program}`, error);
     }
-    const far = pairs.map(([, theirs]) => theirs);
-    const heir = this.spawn(program, far, vcpus, undefined, 'take-over');
-    process.heir = { process: heir, sockets: pairs.map(([ours]) => ours) };
-    return 0;
   }
   successorWaits({ domain, id }: Vcpu): boolean {
     return this.of(domain).some(process => process.vcpus.includes(id) && process.heir !== undefined);

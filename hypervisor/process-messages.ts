@@ -35,10 +35,10 @@ export type ToCore =
     };
 
 /**
- * Why a process of the host is started: with the host; in the place of one that has ended; or to wait until it
- * takes over from the one that is there.
+ * Why a process of the host is started: with the host; in the place of one that has ended; to wait for that; or to wait
+ * until it takes over from the one that is there.
  */
-export type Start = 'first' | 'successor' | 'take-over';
+export type Start = 'first' | 'successor' | 'heir' | 'take-over';
 
 /** A built file of dist/. */
 export type Program = 'dom0.js' | 'xenstored.js' | 'driver-domain.js' | 'domain-shell.cjs';

@@ -10,12 +10,16 @@ import {
   PUMP_FIRST,
   PUMP_IDLE,
   PUMP_STATE,
+  PUMP_WHO,
 } from './event-pump-words.ts';
 import { FutexSet } from './linux.ts';
-import { streamLog } from './log.ts';
+import { type Log, streamLog } from './log.ts';
 
-const { shared, who } = workerData as EventPumpData;
-const log = streamLog({ write: text => writeSync(2, text) }, who, systemClock);
+const { shared } = workerData as EventPumpData;
+function log(): Log {
+  const who = shared[PUMP_WHO]!;
+  return streamLog({ write: text => writeSync(2, text) }, `dom${who >>> 16} vcpu${who & 0xffff}`, systemClock);
+}
 /** How often it is looked whether the event loop has turned, and how often in vain before that is worth a line. */
 const LOOK_MS = 1000;
 const LOOKS = 10;
@@ -24,8 +28,8 @@ const LOOKS = 10;
 function untilTaken(): void {
   let looks = 0;
   while (Atomics.wait(shared, PUMP_STATE, PUMP_IDLE, LOOK_MS) === 'timed-out')
-    if (++looks === LOOKS) log.error(`the event loop has stood still for ${LOOKS} s, and events wait`);
-  if (looks >= LOOKS) log.warn(`the event loop goes on after ${looks} s`);
+    if (++looks === LOOKS) log().error(`the event loop has stood still for ${LOOKS} s, and events wait`);
+  if (looks >= LOOKS) log().warn(`the event loop goes on after ${looks} s`);
 }
 
 const futexes = new FutexSet();

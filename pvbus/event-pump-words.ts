@@ -3,13 +3,13 @@
 /** What the thread is started with. */
 export interface EventPumpData {
   readonly shared: Int32Array;
-  /** How its lines in the log begin. */
-  readonly who: string;
 }
 
 export const PUMP_STATE = 0;
 export const PUMP_COUNT = 1;
-export const PUMP_FIRST = 2;
+/** domid * 2^16 + vCPU: for its lines in the log. */
+export const PUMP_WHO = 2;
+export const PUMP_FIRST = 3;
 /** Address low, address high, value seen. */
 export const PUMP_ENTRY_WORDS = 3;
 

@@ -7,15 +7,32 @@ import {
   PUMP_ENTRY_WORDS,
   PUMP_FIRST,
   PUMP_STATE,
+  PUMP_WHO,
 } from './event-pump-words.ts';
 import { futexWake, mapPrivate, viewOf } from './linux.ts';
 import { threadFile } from './thread-file.ts';
 import type { Vcpu } from './vcpu.ts';
 
+/** The helper thread, which sleeps until it has a pump. */
+export interface PumpThread {
+  readonly worker: Worker;
+  readonly shared: Int32Array;
+}
+/** For a pump that is to be made later, when there is no time for this. */
+export function startPumpThread(): PumpThread {
+  const shared = new Int32Array(new SharedArrayBuffer(4096));
+  const worker = new Worker(threadFile('event-pump-thread', import.meta.url), {
+    workerData: { shared } satisfies EventPumpData,
+  });
+  worker.on('error', error => {
+    throw error;
+  });
+  return { worker, shared };
+}
+
 export class EventPump {
   private readonly vcpu: Vcpu;
-  private readonly worker: Worker;
-  private readonly shared = new Int32Array(new SharedArrayBuffer(4096));
+  private readonly shared: Int32Array;
   private readonly kickAddress = mapPrivate(4096);
   private readonly kick = new Int32Array(viewOf(this.kickAddress, 4096));
   private readonly afterPoll: () => void;
@@ -23,17 +40,14 @@ export class EventPump {
   private drowsy = false;
 
   /** Polls `vcpu.events` in this thread's event loop whenever there is something; then calls `afterPoll`. */
-  constructor(vcpu: Vcpu, afterPoll: () => void = () => {}) {
+  constructor(vcpu: Vcpu, afterPoll: () => void = () => {}, thread = startPumpThread()) {
     this.vcpu = vcpu;
+    this.shared = thread.shared;
+    this.shared[PUMP_WHO] = vcpu.domid * 2 ** 16 + vcpu.id;
     this.afterPoll = afterPoll;
     vcpu.wakeWords.add(this.kick, this.kickAddress, 0);
     vcpu.wakeWords.onChange = () => this.poke();
-    const data: EventPumpData = { shared: this.shared, who: `dom${vcpu.domid} vcpu${vcpu.id}` };
-    this.worker = new Worker(threadFile('event-pump-thread', import.meta.url), { workerData: data });
-    this.worker.on('error', error => {
-      throw error;
-    });
-    this.worker.on('message', () => this.turn());
+    thread.worker.on('message', () => this.turn());
     this.turn();
   }
   private turn(): void {

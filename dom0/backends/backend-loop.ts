@@ -9,6 +9,7 @@ import {
   EventPump,
   type Log,
   MailboxReader,
+  startPumpThread,
   streamLog,
   systemClock,
   type Vcpu,
@@ -77,8 +78,10 @@ export function runWithEventLoop(create: CreateWorker): void {
     scheduled = true;
     setImmediate(turn);
   };
+  // order: before the vCPU, for which a process that waits has to wait.
+  const pumpThread = startPumpThread();
   const thread = new ThreadSide(create, wake);
-  new EventPump(thread.vcpu, wake);
+  new EventPump(thread.vcpu, wake, pumpThread);
 }
 
 /** What both drivers share: the vCPU, the mailbox and the worker. */

@@ -7,6 +7,7 @@ import {
   EventPump,
   type GuestStartInfo,
   type Log,
+  type PumpThread,
   RingTransport,
   readStartInfo,
   requestReconnect,
@@ -21,7 +22,7 @@ import {
   XenstoreClient,
 } from '#pvbus';
 import type { Backend } from '../backends/backend-device.ts';
-import { type BackendName, type BackendThread, startBackendThread } from '../backends/backend-thread.ts';
+import type { BackendThreads } from '../backends/backend-threads.ts';
 import { createBlkback } from '../backends/blkback/device.ts';
 import { deviceCounters } from '../backends/device-counters.ts';
 import { createNetback } from '../backends/netback/device.ts';
@@ -33,8 +34,8 @@ import { answerQuestions } from './questions.ts';
 export interface DriverDomainOptions {
   /** vCPU 0, this thread's. */
   readonly vcpu: Vcpu;
-  /** Control sockets of this process's vCPUs, by vCPU. */
-  readonly sockets: ReadonlyMap<number, number>;
+  readonly threads: BackendThreads<keyof typeof DRIVER_BACKENDS>;
+  readonly pumpThread: PumpThread;
   readonly log: Log;
   /** Another process was this domain's before. */
   readonly successor: boolean;
@@ -43,14 +44,13 @@ export interface DriverDomainOptions {
 }
 
 /** Which vCPU each backend's thread is. The toolstack makes as many, and vCPU 0. */
-const BACKEND_VCPUS = { blkback: 1, netback: 2 } as const;
+export const DRIVER_BACKENDS = { blkback: 1, netback: 2 } as const;
 /** A process that lives so long is not the next one of those that failed. */
 const SERVED_MS = 250;
 
 export class DriverDomain {
   readonly #options: DriverDomainOptions;
   readonly #home: string;
-  readonly #threads: BackendThread[] = [];
   #backends: Backend[] = [];
   #ending = false;
 
@@ -61,15 +61,15 @@ export class DriverDomain {
 
   /** Resolves when the devices that exist are known; each negotiates by itself from then on. */
   async start(): Promise<void> {
-    const { vcpu, successor, failures } = this.#options;
+    const { vcpu, threads, pumpThread, successor, failures } = this.#options;
     vcpu.takeControlMessages();
     const info = readStartInfo(vcpu);
-    new EventPump(vcpu); // lives as long as the process
+    new EventPump(vcpu, () => {}, pumpThread); // lives as long as the process
     const log = besideConsole(this.#options.log, vcpu, info.console);
     if (successor) dropInherited(vcpu, [info.store.port, info.console.port]);
     const xs = this.#connectStore(info.store, log);
-    const blkback = this.#startThread('blkback');
-    const netback = this.#startThread('netback');
+    const blkback = threads.start('blkback');
+    const netback = threads.start('netback');
     const takeBack = failures > 0 ? await reportFailures(xs, this.#home, failures) : undefined;
     const { domid } = vcpu;
     const vbds = createBlkback({ xs, log, thread: blkback, domid });
@@ -98,23 +98,14 @@ export class DriverDomain {
     return xs;
   }
 
-  #startThread(name: BackendName & keyof typeof BACKEND_VCPUS): BackendThread {
-    const vcpu = BACKEND_VCPUS[name];
-    const fd = this.#options.sockets.get(vcpu);
-    if (fd === undefined) throw new XenError('ENODEV', `${name}: this process was not given vCPU ${vcpu}`);
-    const thread = startBackendThread(name, vcpu, fd);
-    this.#threads.push(thread);
-    return thread;
-  }
-
   /** Images are synced and closed; the nodes stay as they are, for the toolstack to take away. */
   async #shutdown(request: ShutdownRequest): Promise<void> {
     if (this.#ending) return;
     this.#ending = true;
-    const { vcpu, log } = this.#options;
+    const { vcpu, threads, log } = this.#options;
     try {
       await Promise.all(this.#backends.map(backend => backend.stop()));
-      await Promise.all(this.#threads.map(thread => thread.stop()));
+      await threads.stop();
     } catch (error) {
       log.error(`shutdown: ${error instanceof Error ? error.message : error}`);
     }

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { runPaths, socketTransport, XenstoreClient } from '#pvbus';
 import { ToolstackClient } from '../../tools/toolstack-client.ts';
 import type { HostRig } from './host-rig.ts';
-import { eventually } from './processes.ts';
+import { commandLine, eventually } from './processes.ts';
 
 export interface Inventory {
   /** Programs that run. */
@@ -27,9 +27,16 @@ export async function takeInventory(host: HostRig, debugKeys = 'qegma'): Promise
   const own = processes
     .filter(({ program }) => /^(hypervisor|xenstored|dom0)\.js$/.test(program))
     .sort((a, b) => a.program.localeCompare(b.program));
+  const heirs = heirsAmong(processes);
   return {
-    processes: processes.map(({ program }) => program).sort(),
-    descriptors: own.flatMap(({ pid, program }) => counted(program, descriptorsOf(pid))),
+    processes: processes
+      .filter(process => !heirs.includes(process))
+      .map(({ program }) => program)
+      .sort(),
+    descriptors: own.flatMap(({ pid, program }) => {
+      const descriptors = descriptorsOf(pid);
+      return counted(program, program === 'hypervisor.js' ? withoutHeirs(descriptors, heirs) : descriptors);
+    }),
     mappings: own.flatMap(({ pid, program }) => counted(program, mappingsOf(pid))),
     hypervisor: await hypervisorState(host, debugKeys),
     nodes: await withXenstore(host, async xs => (await nodesBelow(xs, '/')).sort()),
@@ -70,13 +77,40 @@ export async function settled(host: HostRig, expected: Inventory, timeoutMs = 30
 
 function named(pid: number): { pid: number; program: string }[] {
   try {
-    const words = readFileSync(`/proc/${pid}/cmdline`, 'latin1').split('\0');
+    // A process that has taken another's place has its words as one.
+    const words = readFileSync(`/proc/${pid}/cmdline`, 'latin1').split(/[\0 ]/);
     const isLauncher = /\/(setpriv|unshare)$/.test(words[0] ?? '');
     const program = (isLauncher ? undefined : words.find(word => /\.c?js$/.test(word))) ?? words[0] ?? '';
     return program === '' ? [] : [{ pid, program: program.slice(program.lastIndexOf('/') + 1) }];
   } catch {
     return []; // it has ended meanwhile
   }
+}
+
+/** Which program waits, and as how many vCPUs. */
+const heirOf = (pid: number): string => / \S*\/heir\.js (\S+) /.exec(commandLine(pid))?.[1] ?? '';
+const HEIR_VCPUS: Readonly<Record<string, number>> = { dom0: 7, 'driver-domain': 3 };
+/** One for each program may wait, or not yet: those are not in an inventory, and others are. */
+function heirsAmong<T extends { pid: number; program: string }>(processes: readonly T[]): T[] {
+  const first = new Map<string, T>();
+  for (const heir of processes.filter(({ program }) => program === 'heir.js')) {
+    const of = heirOf(heir.pid);
+    if (!first.has(of)) first.set(of, heir);
+  }
+  return [...first.values()];
+}
+/** What the hypervisor has of one: a socket for each vCPU, what it prints, and itself. */
+function withoutHeirs(descriptors: readonly string[], heirs: readonly { pid: number }[]): string[] {
+  const left = [...descriptors];
+  const take = (kind: string): void => {
+    const at = left.indexOf(kind);
+    if (at >= 0) left.splice(at, 1);
+  };
+  for (const { pid } of heirs) {
+    take('anon_inode:[pidfd]');
+    for (let n = HEIR_VCPUS[heirOf(pid)] ?? 0; n >= 0; n--) take('socket:');
+  }
+  return left;
 }
 
 function descriptorsOf(pid: number): string[] {

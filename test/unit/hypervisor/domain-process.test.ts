@@ -328,6 +328,104 @@ describe('the process of a driver domain', () => {
   });
 });
 
+describe('the heir of a process that guests would wait for', () => {
+  const all = (name: string): Spawn[] => spawned().filter(({ program }) => program === name);
+  const dom0s = (): Spawn[] => all('dom0.js');
+  const ALL = { vcpus: '0:3,2:4,3:5,4:6,5:7,6:8,7:9' };
+  const boots = [0, 2, 3, 4, 5, 6, 7].map(vcpu => [KIND_BOOT, vcpu << 16]);
+  const later = (): void => void table.runDue(Number.MAX_SAFE_INTEGER / 2);
+  const bootOf = (socket: number): number[] => {
+    const { kind, a, fd } = receiveControl(socket)!;
+    if (fd >= 0) closeFd(fd);
+    return [kind, a];
+  };
+  beforeEach(() => serves(dom0s()[0]!));
+
+  it('waits once there is a guest, and ends with the last one', () => {
+    later();
+    expect(dom0s()).toHaveLength(1);
+    rig.guest();
+    const [shell] = all('domain-shell.cjs');
+    expect(dom0s()).toHaveLength(1);
+    later();
+    later();
+    expect(dom0s()).toHaveLength(2);
+    expect(dom0s()[1]).toMatchObject({ ...ALL, start: 'heir', failures: 0 });
+    expect(killed()).toEqual([]);
+    ends(shell!);
+    expect(killed()).toEqual([dom0s()[1]!.id]);
+    ends(dom0s()[1]!);
+    later();
+    expect([dom0s().length, log.lines]).toEqual([2, []]);
+  });
+
+  it('becomes the vcpus of the one that ends, and another one comes when it serves', () => {
+    rig.guest();
+    later();
+    const heir = dom0s()[1]!;
+    ends(dom0s()[0]!);
+    expect(heir.sockets.map(bootOf)).toEqual(boots);
+    later();
+    expect(dom0s()).toHaveLength(2);
+    serves(heir);
+    later();
+    const next = dom0s()[2]!;
+    expect(next).toMatchObject({ ...ALL, start: 'heir' });
+    ends(heir);
+    expect(next.sockets.map(bootOf)).toEqual(boots);
+    expect([dom0s().length, exits]).toEqual([3, []]);
+  });
+
+  it('that ends before it is needed is not missed, and another one comes', () => {
+    rig.guest();
+    later();
+    ends(dom0s()[1]!);
+    expect(log.lines).toEqual(['a prepared dom0.js ended: SIGKILL']);
+    ends(dom0s()[0]!);
+    expect(dom0s()[2]).toMatchObject({ ...ALL, start: 'successor' });
+    serves(dom0s()[2]!);
+    later();
+    expect(dom0s()[3]!.start).toBe('heir');
+  });
+
+  it('that ends as it takes over is followed by one that did not wait', () => {
+    rig.guest();
+    later();
+    ends(dom0s()[0]!);
+    ends(dom0s()[1]!);
+    expect(dom0s()[2]).toMatchObject({ ...ALL, start: 'successor' });
+    expect(exits).toEqual([]);
+  });
+
+  it('does not take the place of one that has kept ending: the next one is told how often', () => {
+    rig.guest();
+    for (let i = 0; i < MAX_ENDS; i++) ends(dom0s()[i]!);
+    later(); // both are due
+    expect(dom0s().filter(({ failures }) => failures === MAX_ENDS)).toMatchObject([{ ...ALL, start: 'successor' }]);
+  });
+
+  it('is one for all driver domains, and stands still if the one is paused that it becomes', () => {
+    const driver = (): Spawn[] => all('driver-domain.js');
+    const domids = [1, 2].map(() => {
+      const domid = rig.createDomain({ vcpus: 3 });
+      rig.hypervisor.domains.byId(domid)!.service = XENOLITH_SERVICE_driver_domain;
+      rig.dom0.reset().domctl(XEN_DOMCTL_max_vcpus, domid, xen_domctl_max_vcpus, { max: 3 });
+      rig.dom0.reset().domctl(XEN_DOMCTL_max_mem, domid, xen_domctl_max_mem, { max_memkb: 256 });
+      return domid;
+    });
+    later();
+    expect(driver().map(({ start }) => start)).toEqual(['first', 'first', 'heir']);
+    bear();
+    const before = signalled.length;
+    ends(driver()[1]!);
+    expect(driver()[2]!.sockets.map(bootOf)).toEqual([0, 1, 2].map(vcpu => [KIND_BOOT, domids[1]! | (vcpu << 16)]));
+    // It has not been unpaused.
+    expect(signalled.slice(before)).toEqual([{ id: driver()[2]!.id, signal: SIGSTOP }]);
+    ends(driver()[0]!);
+    expect(driver()[3]!.start).toBe('successor');
+  });
+});
+
 describe('the process of a domain', () => {
   const heard = (): number[] => signalled.map(({ signal }) => signal);
 
