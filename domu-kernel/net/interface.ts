@@ -95,7 +95,7 @@ export class NetInterface {
     const limits = parts.tcp === undefined ? {} : { limits: parts.tcp };
     this.tcp = new Tcp({ link: this.transportLink(PROTOCOL_TCP), clock, random, log, ...limits });
     device.onFrame((bytes, offset, length, flags) => this.input(bytes, offset, length, flags));
-    this.dns = new Resolver(this.udp, clock, random);
+    this.dns = new Resolver(this.udp, this.tcp, clock, random);
     this.given = config.nameservers ?? [];
     this.nameServers();
     this.asked = config.dhcp === true || config.address !== 0;

@@ -9,6 +9,7 @@ const CLASS_IN = 1;
 const HEADER = 12;
 const RECURSE = 0x0100;
 const IS_RESPONSE = 0x8000;
+const TRUNCATED = 0x0200;
 const OPCODE = 0x7800;
 const RCODE = 15;
 const NO_SUCH_NAME = 3;
@@ -38,8 +39,16 @@ export function encodeQuery(id: number, name: string, type: number): Uint8Array 
   return message;
 }
 
+export interface Addresses {
+  readonly addresses: readonly IpAddress[];
+  /** For how many seconds that is so. */
+  readonly ttl: number;
+}
 /** none: it exists, without an address of this kind. failed: the server could not say. */
-export type DnsAnswer = { readonly addresses: readonly IpAddress[] } | 'no-such-name' | 'none' | 'failed';
+export type DnsAnswer = Addresses | 'no-such-name' | 'none' | 'failed';
+
+/** More is to be had than this message holds. */
+export const isTruncated = (message: Uint8Array): boolean => (message[2]! & (TRUNCATED >> 8)) !== 0;
 
 /** untrusted: what a message says to our question; undefined when it is no answer to it. */
 export function readAnswer(message: Uint8Array, id: number, name: string, type: number): DnsAnswer | undefined {
@@ -55,8 +64,8 @@ export function readAnswer(message: Uint8Array, id: number, name: string, type: 
   if (code === NO_SUCH_NAME) return 'no-such-name';
   if (code !== 0) return 'failed';
 
-  const aliases = new Map<string, string>();
-  const found = new Map<string, IpAddress[]>();
+  const aliases = new Map<string, { target: string; ttl: number }>();
+  const found = new Map<string, { addresses: IpAddress[]; ttl: number }>();
   let at = question.end + 4;
   for (let count = view.getUint16(6); count > 0; count--) {
     const owner = readName(message, at);
@@ -65,22 +74,33 @@ export function readAnswer(message: Uint8Array, id: number, name: string, type: 
     const data = owner.end + 10;
     if (data + length > message.length) break;
     const kind = view.getUint16(owner.end);
+    // RFC 2181, 8: the first bit is none of a time.
+    const word = view.getUint32(owner.end + 4);
+    const ttl = word > 0x7fffffff ? 0 : word;
     if (view.getUint16(owner.end + 2) === CLASS_IN) {
       if (kind === TYPE_CNAME) {
         const target = readName(message, data);
-        if (target !== undefined) aliases.set(owner.name, target.name);
+        if (target !== undefined) aliases.set(owner.name, { target: target.name, ttl });
       } else if (kind === type && length === (type === TYPE_A ? 4 : 16)) {
         const address = type === TYPE_A ? IpAddress.v4(view.getUint32(data)) : new IpAddress().read(view, data);
-        found.set(owner.name, [...(found.get(owner.name) ?? []), address]);
+        const known = found.get(owner.name);
+        if (known === undefined) found.set(owner.name, { addresses: [address], ttl });
+        else {
+          known.addresses.push(address);
+          known.ttl = Math.min(known.ttl, ttl);
+        }
       }
     }
     at = data + length;
   }
   let owner: string | undefined = question.name;
+  let ttl = 0x7fffffff;
   for (let i = 0; i < CNAMES && owner !== undefined; i++) {
-    const addresses = found.get(owner);
-    if (addresses !== undefined) return { addresses };
-    owner = aliases.get(owner);
+    const known = found.get(owner);
+    if (known !== undefined) return { addresses: known.addresses, ttl: Math.min(ttl, known.ttl) };
+    const alias = aliases.get(owner);
+    ttl = Math.min(ttl, alias?.ttl ?? 0);
+    owner = alias?.target;
   }
   return 'none';
 }

@@ -2,11 +2,16 @@
 import { type Clock, XenError } from '#pvbus';
 import { WaitQueue } from '../../wait-queue.ts';
 import { IpAddress } from '../ip-address.ts';
+import type { Tcp } from '../tcp/tcp.ts';
 import type { Udp, UdpSocket } from '../udp.ts';
-import { encodeQuery, readAnswer, TYPE_A, TYPE_AAAA } from './message.ts';
+import { AnswerCache } from './answer-cache.ts';
+import { type DnsAnswer, encodeQuery, isTruncated, readAnswer, TYPE_A, TYPE_AAAA } from './message.ts';
+import { TcpQuestion } from './tcp-question.ts';
 
 const PORT = 53;
 const TRY_NS = 2e9;
+/** The same over TCP, which has to connect first. */
+const TCP_TRY_NS = 5e9;
 /** Questions for one name, the servers in turn. */
 const TRIES = 5;
 export const MAX_LOOKUPS = 256;
@@ -26,6 +31,9 @@ export class NameLookup {
   tries = 0;
   deadlineNs = 0;
   socket: UdpSocket | undefined;
+  /** Where the answer to that was cut; what it held is used if no more is to be had. */
+  question: TcpQuestion | undefined;
+  cut: readonly IpAddress[] | undefined;
 
   constructor(name: string, type: number) {
     this.name = name;
@@ -39,18 +47,34 @@ export class NameLookup {
 }
 
 export class Resolver {
-  /** The first is asked first. */
-  servers: readonly IpAddress[] = [];
-  readonly stats = { asked: 0, answered: 0, ignored: 0 };
+  readonly stats = { asked: 0, answered: 0, ignored: 0, byTcp: 0 };
+  readonly cache: AnswerCache;
+  private all: readonly IpAddress[] = [];
   private readonly udp: Udp;
+  private readonly tcp: Tcp;
   private readonly clock: Clock;
   private readonly random: () => number;
   private readonly pending = new Set<NameLookup>();
+  /** Those whose connection has changed. */
+  private readonly woken = new Set<NameLookup>();
 
-  constructor(udp: Udp, clock: Clock, random: () => number) {
+  constructor(udp: Udp, tcp: Tcp, clock: Clock, random: () => number) {
     this.udp = udp;
+    this.tcp = tcp;
+    this.cache = new AnswerCache(clock);
     this.clock = clock;
     this.random = random;
+  }
+
+  /** The first is asked first. */
+  get servers(): readonly IpAddress[] {
+    return this.all;
+  }
+  /** Others may know other names. */
+  set servers(servers: readonly IpAddress[]) {
+    const same = servers.length === this.all.length && servers.every((each, i) => each.equals(this.all[i]!));
+    if (!same) this.cache.clear();
+    this.all = servers;
   }
 
   /** Begin to look up the addresses of `family` of a name; a name that is an address is that. */
@@ -58,8 +82,9 @@ export class Resolver {
     const name = text.toLowerCase().replace(/\.$/, '');
     const lookup = new NameLookup(name, family === 4 ? TYPE_A : TYPE_AAAA);
     const address = IpAddress.parse(text) ?? (name === 'localhost' ? LOCALHOST[family] : undefined);
-    if (address !== undefined) lookup.found = [address];
-    else if (this.servers.length === 0)
+    lookup.found = address === undefined ? this.cache.find(name, lookup.type) : [address];
+    if (lookup.found !== undefined) return lookup;
+    if (this.servers.length === 0)
       lookup.error = new XenError('ENOENT', `${name}: there is no name server: nameserver=ADDRESS`);
     else if (this.pending.size >= MAX_LOOKUPS)
       lookup.error = new XenError('EAGAIN', `${name}: ${MAX_LOOKUPS} names are looked up already`);
@@ -74,14 +99,21 @@ export class Resolver {
     if (this.pending.size === 0) return 'idle';
     const now = this.clock.now();
     let result: 'progress' | 'idle' = 'idle';
+    for (const lookup of this.woken) {
+      this.woken.delete(lookup);
+      this.converse(lookup);
+      result = 'progress';
+    }
     for (const lookup of [...this.pending]) {
       if (lookup.deadlineNs > now) continue;
-      this.ask(lookup);
+      if (lookup.question === undefined) this.ask(lookup);
+      else this.noMore(lookup, new XenError('ETIMEDOUT', `${lookup.name}: no name server answers`));
       result = 'progress';
     }
     return result;
   }
   deadline(): number | undefined {
+    if (this.woken.size > 0) return 0;
     let first: number | undefined;
     for (const { deadlineNs } of this.pending) if (first === undefined || deadlineNs < first) first = deadlineNs;
     return first;
@@ -99,7 +131,7 @@ export class Resolver {
       lookup.deadlineNs = this.clock.now() + TRY_NS;
       lookup.id = Math.floor(this.random() * 0x10000);
       lookup.server = server;
-      lookup.socket?.close();
+      this.hangUp(lookup);
       lookup.socket = this.socket();
       lookup.socket.onMessage((data, from) => this.heard(lookup, data, from.address, from.port));
       this.stats.asked++;
@@ -121,20 +153,77 @@ export class Resolver {
       return;
     }
     this.stats.answered++;
+    if (isTruncated(data)) this.askByTcp(lookup, answer);
+    else this.answered(lookup, answer);
+  }
+  private answered(lookup: NameLookup, answer: DnsAnswer): void {
+    const { name, type } = lookup;
     if (answer === 'failed') this.ask(lookup, new XenError('EIO', `${name}: the name servers fail`));
     else if (answer === 'no-such-name') this.finish(lookup, new XenError('ENOENT', `${name}: there is no such name`));
     else if (answer === 'none') this.finish(lookup, new XenError('ENOENT', `${name}: it has no such address`));
     else {
+      this.cache.keep(name, type, answer.addresses, answer.ttl);
       lookup.found = answer.addresses;
+      this.finish(lookup);
+    }
+  }
+
+  private askByTcp(lookup: NameLookup, cut: DnsAnswer): void {
+    lookup.cut = typeof cut === 'object' ? cut.addresses : undefined;
+    this.hangUp(lookup);
+    lookup.deadlineNs = this.clock.now() + TCP_TRY_NS;
+    this.stats.byTcp++;
+    try {
+      const query = encodeQuery(lookup.id, lookup.name, lookup.type);
+      lookup.question = new TcpQuestion(this.tcp, lookup.server!, PORT, query);
+      this.listen(lookup);
+    } catch (error) {
+      this.noMore(lookup, error);
+    }
+  }
+  private listen(lookup: NameLookup): void {
+    const { question } = lookup;
+    question?.queue.add(() => {
+      if (lookup.question === question) this.woken.add(lookup);
+    });
+  }
+  private converse(lookup: NameLookup): void {
+    const { question, id, name, type } = lookup;
+    if (question === undefined) return;
+    try {
+      const message = question.step();
+      if (message === undefined) {
+        this.listen(lookup);
+        return;
+      }
+      const answer = message === 'ended' ? undefined : readAnswer(message, id, name, type);
+      if (answer === undefined) this.noMore(lookup, new XenError('EIO', `${name}: the name servers fail`));
+      else this.answered(lookup, answer);
+    } catch (error) {
+      this.noMore(lookup, error);
+    }
+  }
+  /** It cannot be had by TCP. */
+  private noMore(lookup: NameLookup, error: unknown): void {
+    if (!(error instanceof XenError)) throw error;
+    if (lookup.cut === undefined) this.ask(lookup, error);
+    else {
+      lookup.found = lookup.cut;
       this.finish(lookup);
     }
   }
   private finish(lookup: NameLookup, error?: XenError): void {
     this.pending.delete(lookup);
-    lookup.socket?.close();
-    lookup.socket = undefined;
+    this.hangUp(lookup);
     lookup.error = error;
     lookup.queue.wakeAll();
+  }
+  private hangUp(lookup: NameLookup): void {
+    const { question } = lookup;
+    lookup.question = undefined;
+    question?.close();
+    lookup.socket?.close();
+    lookup.socket = undefined;
   }
   private socket(): UdpSocket {
     for (let tries = 0; ; tries++) {

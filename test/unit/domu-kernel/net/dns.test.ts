@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { encodeQuery, readAnswer, TYPE_A, TYPE_AAAA } from '../../../../domu-kernel/net/dns/message.ts';
+import { MAX_ANSWERS } from '../../../../domu-kernel/net/dns/answer-cache.ts';
+import { type Addresses, encodeQuery, readAnswer, TYPE_A, TYPE_AAAA } from '../../../../domu-kernel/net/dns/message.ts';
 import { processLookup } from '../../../../domu-kernel/net/dns/process-lookup.ts';
 import { IpAddress } from '../../../../domu-kernel/net/ip-address.ts';
+import type { TcpConnection } from '../../../../domu-kernel/net/tcp/connection.ts';
 import fc from '../../../support/properties.ts';
 import { TcpPair } from '../../../support/tcp-pair.ts';
 
@@ -30,6 +32,32 @@ function reply(query: Uint8Array, lines: readonly Line[], code = 0): Uint8Array 
   return Uint8Array.from([...head, ...records]);
 }
 const TEN = Uint8Array.of(10, 0, 0, 9);
+
+/** A name server over TCP at b. */
+function byTcp(pair: TcpPair, answer: ((query: Uint8Array) => Uint8Array) | 'end' | 'silence') {
+  const server = { asked: 0 };
+  const listener = pair.b.tcp.listen(53);
+  const open: TcpConnection[] = [];
+  pair.programs.push(() => {
+    const next = listener.accept();
+    if (next !== undefined) open.push(next);
+    for (const connection of open) {
+      if (connection.readable === 0) continue;
+      const query = new Uint8Array(600);
+      const n = connection.read(query);
+      server.asked++;
+      if (answer === 'end') connection.close();
+      else if (answer !== 'silence') {
+        const message = answer(query.slice(2, n));
+        connection.write(Uint8Array.of(message.length >> 8, message.length & 255));
+        connection.write(message);
+        connection.close();
+      }
+    }
+    return next !== undefined;
+  });
+  return server;
+}
 
 /** A resolver at a, a server at b that answers as it is told. */
 function world(answer: (query: Uint8Array, count: number) => Uint8Array | undefined) {
@@ -140,9 +168,63 @@ describe('a resolver', () => {
     plain[7] = 2;
     const record = [0xc0, 12, 0, 28, 0, 1, 0, 0, 0, 60, 0, 16, ...address];
     const message = Uint8Array.from([...plain, ...record, ...record.slice(0, 10)]);
-    expect(readAnswer(message, 7, 'x.org', TYPE_AAAA)).toEqual({ addresses: [expect.anything()] });
-    const answer = readAnswer(message, 7, 'x.org', TYPE_AAAA) as { addresses: unknown[] };
+    expect(readAnswer(message, 7, 'x.org', TYPE_AAAA)).toEqual({ addresses: [expect.anything()], ttl: 60 });
+    const answer = readAnswer(message, 7, 'x.org', TYPE_AAAA) as Addresses;
     expect(String(answer.addresses[0])).toBe('2001:db8::1');
+  });
+  it('asks again by TCP where an answer is cut, and takes what there is where that fails', () => {
+    const many: Line[] = Array.from({ length: 200 }, (_, i) => ['x.org', 1, Uint8Array.of(10, 1, 0, i)] as const);
+    const cut = (query: Uint8Array): Uint8Array => {
+      const message = reply(query, [['x.org', 1, TEN]]);
+      message[2]! |= 2;
+      return message;
+    };
+    const { pair, dns, seen } = world(cut);
+    const whole = byTcp(pair, query => reply(query, many));
+    const lookup = dns.lookup('x.org');
+    pair.pass(1);
+    expect(lookup.addresses()).toHaveLength(200);
+    expect([seen.length, dns.stats.byTcp, whole.asked, pair.a.tcp.stats.opened]).toEqual([1, 1, 1, 1]);
+    pair.pass(120);
+    expect([...pair.a.tcp]).toEqual([]);
+    // Nobody listens; somebody ends it; somebody says what was not asked; somebody says nothing.
+    for (const answer of [
+      undefined,
+      'end',
+      (query: Uint8Array) =>
+        reply(
+          query.map((byte, i) => (i < 2 ? byte ^ 1 : byte)),
+          many,
+        ),
+      'silence',
+    ] as const) {
+      const poor = world(cut);
+      if (answer !== undefined) byTcp(poor.pair, answer);
+      const one = poor.dns.lookup('x.org');
+      poor.pair.pass(10);
+      expect(one.addresses()?.map(String)).toEqual(['10.0.0.9']);
+      poor.pair.pass(200);
+      expect(poor.pair.a.deadline()).toBeUndefined();
+    }
+  });
+  it('asks no more for a name while its answer holds, of which not any number is kept', () => {
+    const { pair, dns, seen } = world(query => reply(query, [['x.org', 1, TEN]]));
+    const found = (name: string): string[] | undefined => {
+      const lookup = dns.lookup(name);
+      pair.pass(0.01);
+      return lookup.addresses()?.map(String);
+    };
+    expect([found('x.org'), found('X.org.'), seen.length]).toEqual([['10.0.0.9'], ['10.0.0.9'], 1]);
+    pair.pass(60);
+    expect([found('x.org'), seen.length]).toEqual([['10.0.0.9'], 2]);
+    dns.servers = [...dns.servers];
+    expect([found('x.org'), seen.length]).toEqual([['10.0.0.9'], 2]);
+    dns.servers = [...dns.servers, IpAddress.v4(pair.b.address)];
+    expect([found('x.org'), seen.length]).toEqual([['10.0.0.9'], 3]);
+    for (let i = 0; i < 2 * MAX_ANSWERS; i++) dns.cache.keep(`${i}.org`, TYPE_A, [], 60);
+    expect(dns.cache.size).toBe(MAX_ANSWERS);
+    dns.cache.keep('0.org', TYPE_A, [], 0);
+    expect(dns.cache.find('0.org', TYPE_A)).toBeUndefined();
   });
   it('is not hurt by any message: loops of pointers and aliases end', () => {
     const query = encodeQuery(7, 'x.org', TYPE_A);
