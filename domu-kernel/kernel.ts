@@ -28,11 +28,12 @@ import { type Arguments, isOn, parseCmdline } from './cmdline.ts';
 import { Devices } from './devices.ts';
 import { Hvc } from './drivers/hvc/device.ts';
 import { LOOK_NS } from './drivers/patience.ts';
+import { CacheFrames } from './fs/cache-frames.ts';
 import type { WasmModule } from './fs/fat-core.ts';
 import { FatVolume } from './fs/fat-volume.ts';
 import { ReadOnlyDevice } from './fs/sector-device.ts';
 import { GuestClock } from './guest-clock.ts';
-import { freeFrames, reclaimModule } from './memory-frames.ts';
+import { FrameCharge, freeFrames, reclaimModule } from './memory-frames.ts';
 import { processTable } from './process/process-table.ts';
 import type { ProgramModule } from './program.ts';
 import { watchAvailability } from './smp/hotplug.ts';
@@ -61,6 +62,9 @@ const HOOKS_MS = 10_000;
 const CACHE_SHARE = 16;
 const CACHE_MIN = 1 << 20;
 const CACHE_MAX = 16 << 20;
+/** With that, a domain's page caches have up to a quarter of its memory, as long as nobody else wants it. */
+const MORE_CACHE_SHARE = 3 / 16;
+const MORE_CACHE_MAX = 64 << 20;
 /** How long what was written may be the guest's alone, where nobody asks for a sync. */
 const WRITE_BACK_MS = 1000;
 /** How long a dying guest waits for its last words to be read. */
@@ -103,6 +107,7 @@ export class Kernel implements Blocking {
   userland: Userland | undefined;
   /** With xen.fifo_events: what the other vCPUs begin to hear events with. */
   fifoDirectory: Gfn | undefined;
+  private readonly cacheFrames: CacheFrames;
   private readonly balloon: Balloon;
   private watchdog: Watchdog | undefined;
   private readonly store: RingTransport;
@@ -123,6 +128,9 @@ export class Kernel implements Blocking {
     this.info = readStartInfo(vcpu);
     this.args = parseCmdline(this.info.cmdline);
     vcpu.frames = freeFrames(this.info);
+    const mostCached = Math.min(Math.floor(this.info.nr_pages * MORE_CACHE_SHARE), MORE_CACHE_MAX / PAGE_SIZE);
+    this.cacheFrames = new CacheFrames(new FrameCharge(vcpu.frames), mostCached);
+    vcpu.frames.holder = this.cacheFrames;
     this.clock = new GuestClock(vcpu, clock);
     this.storms = new StormGuard(vcpu.wakeWords, this.clock);
     this.console = new Hvc(vcpu, this.info.console, this.args.debug === true);
@@ -201,6 +209,7 @@ export class Kernel implements Blocking {
       module: this.fatFs(),
       wallMs: () => this.clock.wallMs(),
       cacheBytes: Math.min(Math.max((this.info.nr_pages * PAGE_SIZE) / CACHE_SHARE, CACHE_MIN), CACHE_MAX),
+      cacheFrames: this.cacheFrames,
       onDirty: (volume: FatVolume) => this.timers.after(WRITE_BACK_MS, () => volume.writeBack()),
       log: (line: string) => this.log.warn(line),
     };

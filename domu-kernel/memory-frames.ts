@@ -35,6 +35,10 @@ export class FrameCharge {
   take(count: number): boolean {
     return this.#free.available - RESERVE >= count && move(this.#free, this.#taken, count);
   }
+  /** As take, of what nobody would have to let go of. */
+  takeUnused(count: number): boolean {
+    return this.#free.unused - RESERVE >= count && move(this.#free, this.#taken, count);
+  }
   give(count: number): void {
     if (!move(this.#taken, this.#free, count)) throw new Error(`${count} frames that were not taken`);
   }

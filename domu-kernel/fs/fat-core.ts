@@ -153,9 +153,9 @@ export class FatCore {
     this.refresh();
     return this.viewNow;
   }
-  // FatFs' memory may have grown, which leaves older views empty.
+  // FatFs' memory may have grown, which leaves older views empty. To ask the memory itself costs more than all else here.
   private refresh(): void {
-    if (this.bytesNow.buffer === this.memory.buffer) return;
+    if (this.bytesNow.length !== 0) return;
     this.bytesNow = new Uint8Array(this.memory.buffer);
     this.viewNow = new DataView(this.memory.buffer);
   }
@@ -281,7 +281,12 @@ export class FatCore {
       disk_status: status,
       ffw_disk_read: (_drive: number, pointer: number, low: number, high: number, count: number) => {
         const sector = (low >>> 0) + (high >>> 0) * 2 ** 32;
-        return transfer(pointer, sector, count >>> 0, part => device.read(sector, part));
+        // A name is looked for in every sector of its directory.
+        const held = count === 1 && this.budget > 0 ? device.held?.(sector) : undefined;
+        if (held === undefined) return transfer(pointer, sector, count >>> 0, part => device.read(sector, part));
+        this.budget--;
+        this.bytes.set(held, pointer);
+        return RES_OK;
       },
       ffw_disk_write: (_drive: number, pointer: number, low: number, high: number, count: number) => {
         const sector = (low >>> 0) + (high >>> 0) * 2 ** 32;

@@ -2,6 +2,7 @@
 // through the same nodes.
 import { XenError } from '#pvbus';
 import { WaitQueue } from '../wait-queue.ts';
+import type { CacheFrames } from './cache-frames.ts';
 import { FatCore, type WasmModule } from './fat-core.ts';
 import { FR_DENIED, FR_NO_FILE, FR_NO_PATH, FR_OK } from './fat-errors.ts';
 import { FatFile } from './fat-file.ts';
@@ -26,6 +27,8 @@ export interface MountOptions {
   readonly wallMs: () => number;
   /** What may be kept of the disk. */
   readonly cacheBytes?: number;
+  /** And beyond that, while memory is free. */
+  readonly cacheFrames?: CacheFrames;
   /** There is something to write now: `writeBack` is wanted before long. */
   readonly onDirty?: (volume: FatVolume) => void;
   /** What was the matter with a volume that nobody had left in order, in a line. */
@@ -96,7 +99,7 @@ export class FatVolume implements FileSystem {
    */
   static mount(device: SectorDevice, options: MountOptions): FatVolume {
     const geometry = checkVolume(device);
-    const cache = new PageCache(device, options.cacheBytes);
+    const cache = new PageCache(device, options.cacheBytes, options.cacheFrames);
     const state = new MarkedDevice(cache, geometry);
     if (state.isDirty && !FatVolume.repair(state, cache, geometry, options) && !device.readOnly) {
       return FatVolume.mount(new ReadOnlyDevice(device), { ...options, log: () => {} });

@@ -1,5 +1,6 @@
 // What is kept of a disk, and what is not on it yet. Writes are collected and reach the disk in an order in which a guest
 // that ends at any moment leaves a FAT volume behind that can be repaired without losing what a sync has promised.
+import type { CacheFrames, Keeper } from './cache-frames.ts';
 import type { SectorDevice, WriteKind } from './sector-device.ts';
 
 const PAGE = 4096;
@@ -14,6 +15,8 @@ const DIRTY_SHARE = 4;
 /** A bit for each of its sectors in every mask. A sector is dirty as one kind. */
 class Page {
   readonly bytes = new Uint8Array(PAGE);
+  /** Its sectors, those that were asked for. */
+  readonly views: Uint8Array[] = [];
   valid = 0;
   touched = false;
   readonly dirty: Record<WriteKind, number> = { data: 0, fresh: 0, table: 0, directory: 0 };
@@ -24,14 +27,17 @@ class Page {
   }
 }
 
-export class PageCache implements SectorDevice {
+export class PageCache implements SectorDevice, Keeper {
   readonly name: string;
   readonly sectorSize: number;
   readonly sectors: number;
   readonly readOnly: boolean;
   private readonly device: SectorDevice;
   private readonly perPage: number;
-  private readonly capacity: number;
+  /** Pages that are its own, and those that it has as long as nobody else wants them. */
+  private readonly own: number;
+  private borrowed = 0;
+  private readonly more: CacheFrames | undefined;
   private readonly pages = new Map<number, Page>();
   private readonly dirtyPages = new Map<number, Page>();
   /** Written to the disk, which has not been told to keep them yet. */
@@ -42,18 +48,31 @@ export class PageCache implements SectorDevice {
   private expected = -1;
   private ahead = AHEAD_MIN;
 
-  constructor(device: SectorDevice, bytes = 1 << 20) {
+  constructor(device: SectorDevice, bytes = 1 << 20, more?: CacheFrames) {
     this.device = device;
     this.name = device.name;
     this.sectorSize = device.sectorSize;
     this.sectors = device.sectors;
     this.readOnly = device.readOnly;
     this.perPage = Math.max(1, PAGE / device.sectorSize);
-    this.capacity = Math.max(2 * AHEAD_MAX, Math.floor(bytes / PAGE));
+    this.own = Math.max(2 * AHEAD_MAX, Math.floor(bytes / PAGE));
+    this.more = more;
+  }
+  private get capacity(): number {
+    return this.own + this.borrowed;
   }
 
   get isDirty(): boolean {
     return this.dirtyPages.size > 0;
+  }
+
+  /** What is dirty stays. */
+  get spare(): number {
+    return Math.min(this.borrowed, Math.max(0, this.capacity - this.dirtyPages.size));
+  }
+  shrink(pages: number): void {
+    this.borrowed -= pages;
+    this.makeRoom(0);
   }
 
   read(sector: number, into: Uint8Array): void {
@@ -68,6 +87,15 @@ export class PageCache implements SectorDevice {
       into.set(page.bytes.subarray(start, start + take * this.sectorSize), done * this.sectorSize);
       done += take;
     }
+  }
+
+  held(sector: number): Uint8Array | undefined {
+    const page = this.pages.get(Math.floor(sector / this.perPage));
+    const at = sector % this.perPage;
+    if (page === undefined || (page.valid & (1 << at)) === 0) return undefined;
+    page.touched = true;
+    page.views[at] ??= page.bytes.subarray(at * this.sectorSize, (at + 1) * this.sectorSize);
+    return page.views[at];
   }
 
   write(sector: number, from: Uint8Array, kind: WriteKind = 'data'): void {
@@ -89,10 +117,10 @@ export class PageCache implements SectorDevice {
       this.dirtyPages.set(n, page);
       done += take;
     }
-    if (this.dirtyPages.size <= this.capacity / DIRTY_SHARE) return;
+    if (this.dirtyPages.size <= this.own / DIRTY_SHARE) return;
     // What files hold may be written whenever there is time; all else has its place in the order.
     this.writeOut('data');
-    if (this.dirtyPages.size > this.capacity / DIRTY_SHARE) this.flush();
+    if (this.dirtyPages.size > this.own / DIRTY_SHARE) this.flush();
   }
 
   /**
@@ -236,16 +264,18 @@ export class PageCache implements SectorDevice {
     return wanted;
   }
   private add(n: number): Page {
-    this.evict();
+    if (this.pages.size >= this.capacity) this.borrowed += this.more?.grow(this) ?? 0;
+    this.makeRoom(1);
     const page = new Page();
     this.pages.set(n, page);
     return page;
   }
   /** Who was used since the last time round is passed over once, what is dirty always. */
-  private evict(): void {
-    let tries = this.pages.size;
+  private makeRoom(pages: number): void {
+    const { capacity } = this;
+    let tries = 2 * this.pages.size;
     for (const [n, page] of this.pages) {
-      if (this.pages.size < this.capacity || tries-- === 0) return;
+      if (this.pages.size + pages <= capacity || tries-- === 0) return;
       this.pages.delete(n);
       if (!page.touched && page.dirtyMask === 0) continue;
       page.touched = false;

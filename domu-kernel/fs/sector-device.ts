@@ -13,6 +13,8 @@ export interface SectorDevice {
   readonly readOnly: boolean;
   /** Fills `into` from `sector` on. */
   read(sector: number, into: Uint8Array): void;
+  /** The sector where it is in memory, to be looked at only; undefined: it has to be read. */
+  held?(sector: number): Uint8Array | undefined;
   write(sector: number, from: Uint8Array, kind?: WriteKind): void;
   /** Everything written before is on the medium when this returns. */
   flush(): void;

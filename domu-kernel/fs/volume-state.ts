@@ -45,6 +45,9 @@ export class MarkedDevice implements SectorDevice {
   read(sector: number, into: Uint8Array): void {
     this.device.read(sector, into);
   }
+  held(sector: number): Uint8Array | undefined {
+    return this.device.held?.(sector);
+  }
   write(sector: number, from: Uint8Array, kind: WriteKind = 'data'): void {
     // order: of what a flush writes, 'fresh' is on the medium before tables and directories change.
     if (kind !== 'data' && !this.isDirty) this.mark(true, 'fresh');

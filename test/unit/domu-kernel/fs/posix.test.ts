@@ -4,6 +4,7 @@ import type { FileSystem, Vnode } from '../../../../domu-kernel/fs/file-system.t
 import { MountTable } from '../../../../domu-kernel/fs/mount-table.ts';
 import * as paths from '../../../../domu-kernel/fs/path-operations.ts';
 import { XenError } from '../../../../pvbus/errors.ts';
+import { ext4Kinds } from '../../../support/ext4.ts';
 import { kinds } from '../../../support/file-systems.ts';
 
 const bytes = (s: string): Uint8Array => new TextEncoder().encode(s);
@@ -70,7 +71,7 @@ function text(file: Vnode): string {
   return new TextDecoder().decode(into.subarray(0, file.read(0, into)));
 }
 
-describe.each(kinds)('$name', kind => {
+describe.each([...kinds, ...ext4Kinds])('$name', kind => {
   const tree = (): Tree => new Tree(kind.make().fs);
 
   it('gives back what was written, at any place', () => {
