@@ -5,7 +5,7 @@ import { drive } from './drive.ts';
 import { compileFatFs } from './fs/fat-core.ts';
 import { ffWasm } from './fs/ff-wasm.ts';
 import { Kernel } from './kernel.ts';
-import { Rehearsal } from './rehearsal.ts';
+import { Rehearsal, rootWithProgram, TEXT } from './rehearsal.ts';
 import { loadProgram, type RunningProgram } from './run-program.ts';
 
 export { startSibling } from './smp/sibling.ts';
@@ -61,12 +61,14 @@ const REHEARSAL_TURNS = 1000;
 
 /** Everything of a start that can be had before there is a domain: code that has run, a view for its memory. */
 export async function rehearse(): Promise<void> {
-  const rehearsal = new Rehearsal(vcpu => new Kernel({ vcpu, fatFs: () => compileFatFs(ffWasm) }));
-  for (let turn = 0; !rehearsal.step(); turn++) {
-    if (turn === REHEARSAL_TURNS) throw new Error('the rehearsal comes to no end');
-    await new Promise(resolve => nextTurn(resolve));
+  for (const module of [TEXT, rootWithProgram()]) {
+    const rehearsal = new Rehearsal(vcpu => new Kernel({ vcpu, fatFs: () => compileFatFs(ffWasm) }), module);
+    for (let turn = 0; !rehearsal.step(); turn++) {
+      if (turn === REHEARSAL_TURNS) throw new Error('the rehearsal comes to no end');
+      await new Promise(resolve => nextTurn(resolve));
+    }
+    rehearsal.release();
   }
-  rehearsal.release();
   reserveViews(domainLayout(RESERVED_MIB * 256, 1).frames * PAGE_SIZE);
 }
 

@@ -1,11 +1,13 @@
 // A start of day that nobody sees, in memory of its own: no hypervisor, a dom0 whose xenstore holds nothing, a
-// program of one line. The engine compiles code when it first runs; what has run here is compiled when a domain
+// program of one line, or a root with a WASI program that says as much. The engine compiles code when it first runs; what has run here is compiled when a domain
 // needs it.
 import {
+  type ArchiveEntry,
   Arena,
   bootMemory,
   type ControlMessage,
   closeFd,
+  cpioArchive,
   DOORBELL_SLEEPING,
   Doorbell,
   domain_control,
@@ -13,6 +15,8 @@ import {
   domid,
   dupFd,
   EVTCHNSTAT_interdomain,
+  INIT_CONFIG_PATH,
+  type InitConfig,
   KIND_BOOT,
   KIND_DOORBELL,
   KIND_FORGET,
@@ -49,9 +53,14 @@ import type { Kernel } from './kernel.ts';
 import { loadProgram } from './run-program.ts';
 
 const PROGRAM = "console.log('hello'); module.exports = () => new Promise(() => {});";
+/** Its `_start` calls fd_write once: hello, on descriptor 1. */
+const WASI_PROGRAM =
+  'AGFzbQEAAAABDAJgBH9/f38Bf2AAAAIjARZ3YXNpX3NuYXBzaG90X3ByZXZpZXcxCGZkX3dyaXRlAAADAgEBBQMBAAEHEwIGbWVtb3J5AgAG' +
+  'X3N0YXJ0AAEKDwENAEEBQQhBAUEAEAAaCwsUAQBBCAsOEAAAAAYAAABoZWxsbwo=';
 const DOM0 = 0;
 const SELF = 1;
-const PAGES = 16;
+/** Processes have memory of their own, file systems too. */
+const PAGES = 1024;
 /** Frames. */
 const KERNEL = 1;
 const MODULE = 2;
@@ -70,6 +79,24 @@ const SLEEP_NS = 50_000;
 
 const encoder = new TextEncoder();
 
+/** What the domain builder puts beside the kernel: a program's text. */
+export const TEXT = encoder.encode(PROGRAM);
+/** Or a root. */
+export function rootWithProgram(): Uint8Array {
+  const plain = { mode: 0o755, mtime: 0, target: '' };
+  const directory = (path: string): ArchiveEntry => ({ ...plain, path, type: 'directory', data: new Uint8Array(0) });
+  const file = (path: string, data: Uint8Array): ArchiveEntry => ({ ...plain, path, type: 'file', data });
+  const init: InitConfig = { argv: ['/hello'], env: {}, cwd: null, mounts: null, directories: null, stdio: null };
+  return cpioArchive([
+    file(
+      'hello',
+      Uint8Array.from(atob(WASI_PROGRAM), byte => byte.charCodeAt(0)),
+    ),
+    directory('etc'),
+    file(INIT_CONFIG_PATH.slice(1), encoder.encode(JSON.stringify(init))),
+  ]);
+}
+
 export class Rehearsal {
   private readonly layout = domainLayout(PAGES, 1);
   private readonly memory = Arena.create('rehearsal', this.layout.frames * PAGE_SIZE);
@@ -81,9 +108,9 @@ export class Rehearsal {
   private started = false;
   private failure: unknown;
 
-  /** `boot` makes the kernel of a vCPU, as a start does. */
-  constructor(boot: (vcpu: Vcpu) => Kernel) {
-    this.build();
+  /** `boot` makes the kernel of a vCPU, as a start does; `module` is at most a page. */
+  constructor(boot: (vcpu: Vcpu) => Kernel, module: Uint8Array = TEXT) {
+    this.build(module);
     this.connect();
     for (const { vcpu } of PEERS) this.dom0.mine[DOORBELL_SLEEPING + vcpu] = 1;
     const { maxPages, maxVcpus } = this.layout;
@@ -97,10 +124,10 @@ export class Rehearsal {
     void this.run();
   }
   /** What the domain builder does. */
-  private build(): void {
+  private build(module: Uint8Array): void {
     const { view } = this.memory;
-    this.image(KERNEL, '');
-    this.image(MODULE, PROGRAM);
+    this.image(KERNEL, new Uint8Array(0));
+    this.image(MODULE, module);
     const info = START_INFO * PAGE_SIZE;
     const { at } = start_info;
     this.memory.bytes.set(encoder.encode('xen-'), info + at.magic);
@@ -111,17 +138,17 @@ export class Rehearsal {
     setU64(view, domU + start_info_console_domU.at.mfn, CONSOLE);
     view.setUint32(domU + start_info_console_domU.at.evtchn, CONSOLE_PORT, true);
     setU64(view, info + at.mod_start, MODULE * PAGE_SIZE);
-    setU64(view, info + at.mod_len, xenolith_image.size + PROGRAM.length);
+    setU64(view, info + at.mod_len, xenolith_image.size + module.length);
     const control = this.layout.control * PAGE_SIZE;
     setU64(view, control + domain_control.at.entry, KERNEL * PAGE_SIZE);
     setU64(view, control + domain_control.at.start_info, info);
   }
-  private image(frame: number, text: string): void {
+  private image(frame: number, content: Uint8Array): void {
     const at = frame * PAGE_SIZE;
     const { view, bytes } = this.memory;
     view.setUint32(at + xenolith_image.at.magic, XENOLITH_IMAGE_MAGIC, true);
-    view.setUint32(at + xenolith_image.at.length, text.length, true);
-    bytes.set(encoder.encode(text), at + xenolith_image.size);
+    view.setUint32(at + xenolith_image.at.length, content.length, true);
+    bytes.set(content, at + xenolith_image.size);
   }
   /** What the hypervisor does when dom0 binds the domain's ports. */
   private connect(): void {
@@ -153,7 +180,9 @@ export class Rehearsal {
     try {
       const program = loadProgram(this.kernel);
       await this.kernel.start();
-      program();
+      const { ended } = program();
+      // A root's first program ends; a text's goes on for ever.
+      if (this.kernel.userland) await ended;
     } catch (error) {
       this.failure = error;
     }

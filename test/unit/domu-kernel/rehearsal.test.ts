@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { consoleRing, type Vcpu } from '#pvbus';
 import { Kernel } from '../../../domu-kernel/kernel.ts';
-import { Rehearsal } from '../../../domu-kernel/rehearsal.ts';
+import { Rehearsal, rootWithProgram, TEXT } from '../../../domu-kernel/rehearsal.ts';
 import { fatFsModule } from '../../support/fatfs.ts';
 
-async function rehearse(boot: (vcpu: Vcpu) => Kernel): Promise<void> {
-  const rehearsal = new Rehearsal(boot);
+async function rehearse(boot: (vcpu: Vcpu) => Kernel, module: Uint8Array = TEXT): Promise<void> {
+  const rehearsal = new Rehearsal(boot, module);
   try {
     while (!rehearsal.step()) await new Promise(resolve => setImmediate(resolve));
   } finally {
@@ -28,6 +28,20 @@ describe('a rehearsal', () => {
       return kernel;
     });
     expect(said).toBe('hello\r\n');
+  });
+
+  it('of a root is one up to the end of its first program', async () => {
+    const told: string[] = [];
+    await rehearse(vcpu => {
+      const kernel = new Kernel({ vcpu, fatFs: () => fatFsModule });
+      const write = kernel.xs.write.bind(kernel.xs);
+      kernel.xs.write = (path, value, ...more) => {
+        told.push(`${path}=${value}`);
+        return write(path, value, ...more);
+      };
+      return kernel;
+    }, rootWithProgram());
+    expect(told).toContain('/local/domain/1/data/exit-code=0');
   });
 
   it('ends with the error of a kernel that cannot start', async () => {
@@ -64,6 +78,7 @@ describe('a rehearsal', () => {
   });
 
   it('can be had again and again', async () => {
-    for (let i = 0; i < 3; i++) await rehearse(vcpu => new Kernel({ vcpu, fatFs: () => fatFsModule }));
+    for (const module of [TEXT, rootWithProgram(), TEXT, rootWithProgram()])
+      await rehearse(vcpu => new Kernel({ vcpu, fatFs: () => fatFsModule }), module);
   });
 });
