@@ -70,12 +70,21 @@ export class KillRun {
     try {
       outageMs = victim === 'guest' ? await this.#killGuest(guest) : await this.#killServer(victim);
     } catch (error) {
-      const log = this.#rig!.log().trimEnd().split('\n').slice(-LOG_LINES).join('\n  ');
-      this.#wrong.push(`kill ${this.#outcomes.length + 1}, ${victim}: ${(error as Error).message}\n  ${log}`);
+      this.#wrong.push(
+        `kill ${this.#outcomes.length + 1}, ${victim}: ${(error as Error).message}\n${await this.#evidence()}`,
+      );
       await this.#anew();
     }
     this.#outcomes.push({ victim, outageMs });
     for (const each of this.#guests) this.#wrong.push(...each.check(), ...each.complaints.splice(0));
+  }
+  /** Who holds what of whom, and what the host has said. */
+  async #evidence(): Promise<string> {
+    const rig = this.#rig!;
+    await rig.xl('debug-keys', 'g');
+    const { stdout } = await rig.xl('dmesg');
+    const last = [stdout, rig.log()].flatMap(text => text.trimEnd().split('\n').slice(-LOG_LINES));
+    return last.map(line => `  ${line}`).join('\n');
   }
   async #killGuest(guest: Guest): Promise<number> {
     const began = performance.now();
