@@ -3,7 +3,17 @@
 // dist/ when a source has changed. Does nothing, quickly, when all is in place.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
@@ -56,6 +66,8 @@ async function build() {
   try {
     mkdirSync(at(draft));
     await bundleInto(draft, bundle);
+    // What `npm run ext4` has built is not made of these sources.
+    if (existsSync(at('dist/ext4.wasm'))) copyFileSync(at('dist/ext4.wasm'), at(`${draft}/ext4.wasm`));
     writeFileSync(at(`${draft}/.built`), wanted);
     replaceDist(draft);
   } finally {

@@ -7,6 +7,8 @@ import { type ControlMessage, domainLayout, koffi, PAGE_SIZE, XENOLITH_IMAGE_MAG
 export interface Handed {
   readonly controlFd: number;
   readonly boot: ControlMessage;
+  /** The driver of ext4, where one was built: a domain cannot read it any more. */
+  readonly ext4?: Uint8Array | undefined;
 }
 export interface HandedSibling extends Handed {
   /** rsi of the context that vCPU 0 gave it. */
@@ -54,6 +56,17 @@ export function kernelImage({ fd, b }: ControlMessage, entry: number, room?: Buf
   const text = room?.length === length ? room : Buffer.alloc(length);
   readSync(fd, text, 0, length, at);
   return text;
+}
+
+/** What `npm run ext4` leaves beside the shell. */
+export function installedExt4(path: string): Uint8Array | undefined {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    // Not there, or not when the host started, which said what may be read.
+    if (['ENOENT', 'EACCES'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
+    throw error;
+  }
 }
 
 /** The kernel that most domains will bring. */

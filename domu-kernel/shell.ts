@@ -27,7 +27,7 @@ import {
 } from '#pvbus';
 import { Confinement } from './confinement/confinement.ts';
 import { selfTest } from './confinement/self-test.ts';
-import { evaluateKernel, type GuestKernel, InstalledKernel, kernelImage } from './guest-kernel.ts';
+import { evaluateKernel, type GuestKernel, InstalledKernel, installedExt4, kernelImage } from './guest-kernel.ts';
 import { VcpuThreads } from './smp/vcpu-threads.ts';
 
 const CONTROL_FD = 3;
@@ -90,6 +90,7 @@ async function main(): Promise<void> {
   const installed = new InstalledKernel(join(__dirname, 'domu-kernel.js'), why =>
     console.error(`domain-shell: ${why}`),
   );
+  const ext4 = installedExt4(join(__dirname, 'ext4.wasm'));
   if (!isTaken()) installed.load();
   if (!isTaken()) await installed.rehearse();
   confinement.whileWaiting();
@@ -116,7 +117,7 @@ async function main(): Promise<void> {
     const { memory, layout, vcpu } = bootMemory(boot);
     return crashExit({ memory, layout, id: vcpu }, error);
   }
-  const handed = { controlFd: CONTROL_FD, boot };
+  const handed = { controlFd: CONTROL_FD, boot, ext4 };
   const start = kernel.attach?.(handed) ?? (() => kernel.start(handed));
   page.awaitRun();
   start();

@@ -15,7 +15,11 @@ export class PowerCutDisk implements SectorDevice {
   private readonly now: Uint8Array;
   private readonly told: Told[] = [];
 
-  constructor(image: Uint8Array) {
+  /** Sectors that arrive together or not at all, where they are written together. */
+  private readonly atomic: number;
+
+  constructor(image: Uint8Array, atomic = 1) {
+    this.atomic = atomic;
     this.before = image;
     this.now = image.slice();
     this.sectors = image.length / SECTOR;
@@ -38,7 +42,7 @@ export class PowerCutDisk implements SectorDevice {
 
   /**
    * What is on it when power goes after the first `moment` of those: all that was flushed, and of each sector written since
-   * what `keeps` says, decided for every write of it.
+   * what `keeps` says, decided for every write of it, or of the block that it is in.
    */
   cut(moment: number, keeps: () => boolean): Uint8Array {
     const image = this.before.slice();
@@ -47,8 +51,10 @@ export class PowerCutDisk implements SectorDevice {
     for (let i = 0; i < moment; i++) {
       const write = this.told[i];
       if (!write) continue;
+      let arrives = false;
       for (let at = 0; at < write.bytes.length; at += SECTOR) {
-        if (i > flushed && !keeps()) continue;
+        if (at === 0 || (write.sector + at / SECTOR) % this.atomic === 0) arrives = i <= flushed || keeps();
+        if (!arrives) continue;
         image.set(write.bytes.subarray(at, at + SECTOR), write.sector * SECTOR + at);
       }
     }

@@ -1,0 +1,96 @@
+// libext2fs of e2fsprogs for WebAssembly, with the C of domu-kernel/fs/ext4: Debian's clang, lld and wasi-libc, and
+// e2fsprogs' sources where they lie. Nothing of theirs is kept in this project.
+import { execFile, spawnSync } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import type { SourcePackage } from './debian-source.ts';
+
+const run = promisify(execFile);
+
+export const E2FSPROGS: SourcePackage = {
+  name: 'e2fsprogs',
+  version: '1.47.0',
+  suite: 'bookworm',
+  sha256: '6667afde56eef0c6af26684974400e4d2288ea49e9441bf5e6229195d51a3578',
+};
+export const OUR_C = fileURLToPath(new URL('../../domu-kernel/fs/ext4', import.meta.url));
+/** Where the shells of domains find it. */
+export const INSTALLED = fileURLToPath(new URL('../../dist/ext4.wasm', import.meta.url));
+const SYSROOT = '/usr/include/wasm32-wasi';
+const LIBRARIES = '/usr/lib/wasm32-wasi';
+const STACK = 1 << 20;
+/** Bitmaps of large volumes, and what of a volume is being looked at. */
+const MAX_MEMORY = 256 << 20;
+
+/** What of libext2fs is wanted; the linker leaves out what nobody calls. */
+const FILES = `alloc alloc_stats alloc_tables badblocks bb_inode bitmaps bitops blkmap64_ba blkmap64_rb blknum block bmap
+  check_desc closefs crc16 csum dblist dir_iterate dirblock dirhash expanddir ext_attr extent fallocate fileio freefs
+  gen_bitmap gen_bitmap64 get_num_dirs hashmap i_block icount ind_block inline inline_data inode io_manager link lookup
+  mkdir mkjournal namei native newdir openfs orphan progress punch rbtree read_bb rw_bitmaps sha512 swapfs symlink
+  unlink valid_blk version alloc_sb`;
+const SIZES: Readonly<Record<string, number>> = { SHORT: 2, INT: 4, LONG: 4, LONG_LONG: 8 };
+const ERROR_LETTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_';
+
+/** What is not installed here, if anything. */
+export function whyNoCompiler(): string | undefined {
+  if (!existsSync(SYSROOT)) return 'no wasi-libc here (apt-get install wasi-libc libclang-rt-dev-wasm32)';
+  const { status } = spawnSync('clang', ['--version']);
+  return status === 0 ? undefined : 'no clang here (apt-get install clang lld)';
+}
+
+/** `source`: e2fsprogs, unpacked. `work`: a directory of ours, made and left. */
+export async function buildExt4(source: string, work: string, out: string): Promise<void> {
+  const lib = join(source, 'lib');
+  writeHeaders(join(lib, 'ext2fs'), work);
+  const flags = [
+    ...['--target=wasm32-wasi', '-nostdlibinc', '-isystem', SYSROOT, '-O2', '-ffunction-sections', '-fdata-sections'],
+    ...[work, join(work, 'ext2fs'), OUR_C, lib, join(lib, 'ext2fs')].map(folder => `-I${folder}`),
+  ];
+  const ours = readdirSync(OUR_C).filter(file => file.endsWith('.c'));
+  const units = [
+    ...FILES.trim()
+      .split(/\s+/)
+      .map(name => ({ from: join(lib, 'ext2fs', `${name}.c`), flags: [...flags, '-w'] })),
+    ...ours.map(file => ({ from: join(OUR_C, file), flags: [...flags, '-Wall', '-Werror'] })),
+  ].map((unit, i) => ({ ...unit, to: join(work, `${i}.o`) }));
+  const left = [...units];
+  const compile = async (): Promise<void> => {
+    for (let unit = left.pop(); unit; unit = left.pop()) await clang([...unit.flags, '-c', unit.from, '-o', unit.to]);
+  };
+  await Promise.all(Array.from({ length: availableParallelism() }, compile));
+  await clang([
+    ...['--target=wasm32-wasi', '-nostartfiles', `-L${LIBRARIES}`],
+    ...['--no-entry', '--gc-sections', '--strip-all', `--max-memory=${MAX_MEMORY}`].map(flag => `-Wl,${flag}`),
+    ...[`-Wl,-z,stack-size=${STACK}`, '-o', out, ...units.map(({ to }) => to)],
+  ]);
+}
+
+/** Whole or not at all. */
+export function installExt4(built: string): void {
+  const beside = `${INSTALLED}.${process.pid}`;
+  copyFileSync(built, beside);
+  renameSync(beside, INSTALLED);
+}
+
+/** What e2fsprogs' own build makes of its templates. */
+function writeHeaders(ext2fs: string, work: string): void {
+  mkdirSync(join(work, 'ext2fs'), { recursive: true });
+  const put = (name: string, text: string): void => writeFileSync(join(work, 'ext2fs', name), text);
+  const types = readFileSync(join(ext2fs, 'ext2_types.h.in'), 'utf8');
+  put('ext2_types.h', types.replace(/@SIZEOF_(\w+)@/g, (_, type) => String(SIZES[type])).replace(/@\w+@/g, ''));
+  const table = readFileSync(join(ext2fs, 'ext2_err.et.in'), 'utf8');
+  const errors = [...table.matchAll(/^ec\s+(\w+),\s*"((?:[^"\\]|\\.)*)"/gm)];
+  const base = Array.from('ext2').reduce((n, letter) => n * 64 + 1 + ERROR_LETTERS.indexOf(letter), 0) * 256;
+  const defines = errors.map(([, name], i) => `#define ${name} (${(base % 2 ** 32) + i}L)\n`);
+  put('ext2_err.h', `#include <et/com_err.h>\n${defines.join('')}`);
+  put('messages.h', errors.map(([, name, text]) => `{${name}, "${text}"},\n`).join(''));
+}
+
+async function clang(args: readonly string[]): Promise<void> {
+  await run('clang', args).catch(error => {
+    throw new Error(`clang ${args.join(' ')}\n${(error as { stderr?: string }).stderr ?? error}`);
+  });
+}
