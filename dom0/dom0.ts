@@ -102,7 +102,10 @@ export class Dom0 {
     for (const [name, mtu] of [[DEFAULT_BRIDGE, DEFAULT_MTU] as const, ...others])
       await bridges.create(String(name), mtu);
     for (const [bridge, ports] of ledger.table<readonly string[]>(BRIDGE_PORTS).entries())
-      for (const port of ports) await bridges.addPort(String(bridge), port, true);
+      for (const port of ports)
+        await bridges
+          .addPort(String(bridge), port, true)
+          .catch(error => log.error(`port ${port} of bridge ${bridge}: ${error.message}`));
     const nbd = new NbdImages({ startThread: () => threads.start('nbd'), runDir, log });
     const blkbacks: BackendThread[] = [blkback];
     const startSlow = (): BackendThread => {

@@ -51,7 +51,7 @@ export interface JournalFile {
 }
 
 /** The system calls of a journal. */
-export interface FileCalls {
+export interface JournalCalls {
   openSync(path: string, flags: string, mode?: number): number;
   closeSync(fd: number): void;
   fstatSync(fd: number): { readonly size: number };
@@ -63,7 +63,7 @@ export interface FileCalls {
   renameSync(from: string, to: string): void;
   rmSync(path: string, options: { readonly force: boolean }): void;
 }
-const hostCalls: FileCalls = {
+const hostCalls: JournalCalls = {
   openSync,
   closeSync,
   fstatSync,
@@ -79,10 +79,10 @@ const hostCalls: FileCalls = {
 /** A journal in the file system, `path`; a successor is written at `path`.new. */
 export class FileDisk implements JournalDisk {
   readonly #path: string;
-  readonly #calls: FileCalls;
+  readonly #calls: JournalCalls;
 
   /** `calls`: another file system's than the host's. */
-  constructor(path: string, calls: FileCalls = hostCalls) {
+  constructor(path: string, calls: JournalCalls = hostCalls) {
     this.#path = path;
     this.#calls = calls;
   }
@@ -124,11 +124,11 @@ export class FileDisk implements JournalDisk {
 }
 
 class PlainFile implements JournalFile {
-  readonly #calls: FileCalls;
+  readonly #calls: JournalCalls;
   readonly #fd: number;
   #length: number;
 
-  constructor(calls: FileCalls, fd: number, length: number) {
+  constructor(calls: JournalCalls, fd: number, length: number) {
     this.#calls = calls;
     this.#fd = fd;
     this.#length = length;

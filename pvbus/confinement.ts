@@ -16,9 +16,9 @@ export const LAYERS = {
 } as const;
 export type Layer = keyof typeof LAYERS;
 
-const ALL = Object.keys(LAYERS) as Layer[];
+export const ALL_LAYERS = Object.keys(LAYERS) as Layer[];
 
-export const layersOf = (bits: number): Layer[] => ALL.filter(layer => (bits & LAYERS[layer]) !== 0);
+export const layersOf = (bits: number): Layer[] => ALL_LAYERS.filter(layer => (bits & LAYERS[layer]) !== 0);
 export const bitsOf = (layers: Iterable<Layer>): number => [...layers].reduce((bits, layer) => bits | LAYERS[layer], 0);
 /** Those that are missing, as a domain that asks for all of them is told. */
-export const missingLayers = (bits: number): Layer[] => ALL.filter(layer => (bits & LAYERS[layer]) === 0);
+export const missingLayers = (bits: number): Layer[] => ALL_LAYERS.filter(layer => (bits & LAYERS[layer]) === 0);

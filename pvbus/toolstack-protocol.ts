@@ -73,7 +73,8 @@ export const domainInfo = record({
   outstanding_kb: quantity,
   max_kb: quantity,
   vcpu_online: integer(0, 4096),
-  vcpu_max_id: integer(0, 4096),
+  /** -1 of one that is just being made. */
+  vcpu_max_id: integer(-1, 4096),
   /** Sum over its vCPUs, ns. */
   cpu_time: quantity,
   running: flag,

@@ -446,8 +446,12 @@ export class Toolstack {
   // ---- bridges ----
 
   async createBridge(name: string, mtu: number): Promise<void> {
+    const wasThere = (await this.#bridges.list()).some(bridge => bridge.name === name);
     await this.#bridges.create(name, mtu);
-    this.#bridgeTable.set(name, mtu);
+    await keptOr(
+      () => this.#bridgeTable.set(name, mtu),
+      async () => void (!wasThere && (await this.#bridges.delete(name))),
+    );
   }
   async deleteBridge(name: string): Promise<void> {
     await this.#bridges.delete(name);
@@ -462,12 +466,16 @@ export class Toolstack {
     if (kind !== 'tap' && !isAbsolute(where)) throw new XenError('EINVAL', `bridge port ${port}: no absolute path`);
     await this.#bridges.addPort(bridge, port);
     const known = this.#portTable.get(bridge) ?? [];
-    if (!known.includes(port)) this.#portTable.set(bridge, [...known, port]);
+    if (known.includes(port)) return;
+    await keptOr(
+      () => this.#portTable.set(bridge, [...known, port]),
+      () => this.#bridges.removePort(bridge, port),
+    );
   }
   async removeBridgePort(bridge: string, port: string): Promise<void> {
     await this.#bridges.removePort(bridge, port);
     const left = (this.#portTable.get(bridge) ?? []).filter(one => one !== port);
-    if (left.length > 0) this.#portTable.set(bridge, left);
+    if (left.length > 0) this.#portTable.note(bridge, left);
     else this.#portTable.delete(bridge);
   }
 
@@ -600,5 +608,15 @@ export class Toolstack {
   #tellAll(event: HostEvent): void {
     this.#history.add(event);
     for (const listener of this.#listeners) listener(event);
+  }
+}
+
+/** What cannot be kept is undone, and has not happened. */
+async function keptOr(keep: () => void, undo: () => Promise<void>): Promise<void> {
+  try {
+    keep();
+  } catch (error) {
+    await undo();
+    throw error;
   }
 }

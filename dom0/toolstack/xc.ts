@@ -115,6 +115,7 @@ export interface XcDomainInfo {
   /** ns */
   readonly cpuTime: number;
   readonly onlineVcpus: number;
+  /** -1 of one that has no vCPUs yet. */
   readonly maxVcpuId: number;
   readonly cpupool: number;
 }
@@ -527,7 +528,7 @@ function readDomainInfo(view: DataView, base: number): XcDomainInfo {
     outstandingPages: get64(view, base + at.outstanding_pages),
     cpuTime: get64(view, base + at.cpu_time),
     onlineVcpus: view.getUint32(base + at.nr_online_vcpus, true),
-    maxVcpuId: view.getUint32(base + at.max_vcpu_id, true),
+    maxVcpuId: view.getInt32(base + at.max_vcpu_id, true), // XEN_INVALID_MAX_VCPU_ID is -1
     cpupool: view.getUint32(base + at.cpupool, true),
   };
 }

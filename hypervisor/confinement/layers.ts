@@ -1,7 +1,15 @@
 // Which layers this machine has for the processes of domains. Looked at once, when the host starts: every domain gets
 // all of them, or does not run.
 import { readFileSync } from 'node:fs';
-import { bitsOf, type Layer, landlockVersion, SystemCallError, setNoNewPrivileges, whyNoSeccomp } from '#pvbus';
+import {
+  ALL_LAYERS,
+  bitsOf,
+  type Layer,
+  landlockVersion,
+  SystemCallError,
+  setNoNewPrivileges,
+  whyNoSeccomp,
+} from '#pvbus';
 import { probeNamespaces, type Tools } from './launch-command.ts';
 
 export interface Layers {
@@ -28,9 +36,7 @@ export function takeLayers(): Layers {
   note('seccomp', whyNoSeccomp() ?? (unprivileged ? undefined : 'it needs no_new_privs'));
   const tools = probeNamespaces();
   note('namespaces', typeof tools === 'string' ? tools : undefined);
-  const bits = bitsOf(
-    (['no_new_privs', 'limits', 'landlock', 'namespaces', 'seccomp'] as const).filter(l => !missing.has(l)),
-  );
+  const bits = bitsOf(ALL_LAYERS.filter(layer => !missing.has(layer)));
   return { bits, missing, engineBytes: dataBytes(), tools: typeof tools === 'string' ? undefined : tools };
 }
 

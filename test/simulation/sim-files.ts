@@ -1,6 +1,6 @@
 // The file system that xenstored keeps its journal in: what was written outlives the process, up to the system
 // call it died in, and half of that.
-import type { FileCalls } from '../../dom0/journal-file.ts';
+import type { JournalCalls } from '../../dom0/journal-file.ts';
 import type { Part } from './part.ts';
 import type { SimProcess } from './sim-process.ts';
 
@@ -37,7 +37,7 @@ export class SimFiles implements Part {
     return this.#files.get(path)?.bytes;
   }
 
-  of(process: SimProcess): FileCalls {
+  of(process: SimProcess): JournalCalls {
     const call = (part?: () => void): void => {
       process.call(part);
     };

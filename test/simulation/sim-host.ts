@@ -15,7 +15,7 @@ import {
 } from '#pvbus';
 import type { DiskImage } from '../../dom0/backends/blkback/disk-image.ts';
 import type { Bridge } from '../../dom0/backends/netback/bridge.ts';
-import type { FileCalls } from '../../dom0/journal-file.ts';
+import type { JournalCalls } from '../../dom0/journal-file.ts';
 import { checkInvariants } from '../support/core-invariants.ts';
 import { CoreRig, type Guest, type StoppedClock } from '../support/core-rig.ts';
 import { BlockModel } from './block-model.ts';
@@ -50,7 +50,7 @@ const ERROR_DEPTH = `${ERRORS}/backend/vbd`.split('/').length;
 export interface Mutations {
   image?(image: DiskImage, process: SimProcess): DiskImage;
   bridge?(name: string, mtu: number, random: () => number, wire: Wire): Bridge;
-  journalCalls?(calls: FileCalls, process: SimProcess): FileCalls;
+  journalCalls?(calls: JournalCalls, process: SimProcess): JournalCalls;
 }
 
 class Xen implements Part {

@@ -28,6 +28,8 @@ export async function takeInventory(host: HostRig, debugKeys = 'qegma'): Promise
     .filter(({ program }) => /^(hypervisor|xenstored|dom0)\.js$/.test(program))
     .sort((a, b) => a.program.localeCompare(b.program));
   const heirs = heirsAmong(processes);
+  const slow = hasSlowThread(host) ? OF_SLOW_THREAD : NOTHING;
+  const but = (program: string): ReadonlyMap<string, number> => (program === 'dom0.js' ? slow : NOTHING);
   return {
     processes: processes
       .filter(process => !heirs.includes(process))
@@ -35,9 +37,13 @@ export async function takeInventory(host: HostRig, debugKeys = 'qegma'): Promise
       .sort(),
     descriptors: own.flatMap(({ pid, program }) => {
       const descriptors = descriptorsOf(pid);
-      return counted(program, program === 'hypervisor.js' ? withoutHeirs(descriptors, heirs) : descriptors);
+      return counted(
+        program,
+        program === 'hypervisor.js' ? withoutHeirs(descriptors, heirs) : descriptors,
+        but(program),
+      );
     }),
-    mappings: own.flatMap(({ pid, program }) => counted(program, mappingsOf(pid))),
+    mappings: own.flatMap(({ pid, program }) => counted(program, mappingsOf(pid), but(program))),
     hypervisor: await hypervisorState(host, debugKeys),
     nodes: await withXenstore(host, async xs => (await nodesBelow(xs, '/')).sort()),
     files: host.files().filter(name => !name.startsWith('log/')),
@@ -129,11 +135,30 @@ function mappingsOf(pid: number): string[] {
 /** `socket:[1234]` is any socket; a memfd is known by its name. */
 const kindOf = (link: string): string => link.replace(/\[\d+\]$/, '').replace(/ \(deleted\)$/, '');
 
-function counted(program: string, things: readonly string[]): string[] {
+/** `but`: so many of each are not counted. */
+function counted(program: string, things: readonly string[], but: ReadonlyMap<string, number>): string[] {
   const counts = new Map<string, number>();
   for (const thing of things) counts.set(thing, (counts.get(thing) ?? 0) + 1);
+  for (const [thing, n] of but) if (counts.has(thing)) counts.set(thing, counts.get(thing)! - n);
   return [...counts].map(([thing, n]) => `${program}: ${n} ${thing}`).sort();
 }
+
+/**
+ * The thread of images that are slow stays once a machine that was busy for some tenths of a second has brought it about: what
+ * it has belongs to no domain, and is left out.
+ */
+function hasSlowThread(host: HostRig): boolean {
+  const log = host.log();
+  return log.lastIndexOf(': its image is slow: it has another thread') > log.lastIndexOf('dom0.js, process ');
+}
+const NOTHING: ReadonlyMap<string, number> = new Map();
+const OF_SLOW_THREAD: ReadonlyMap<string, number> = new Map([
+  ['pipe:', 2],
+  ['anon_inode:[eventpoll]', 1],
+  ['anon_inode:[eventfd]', 1],
+  // As a descriptor, and as a mapping.
+  ['/memfd:xenolith-dom0', 1],
+]);
 
 /** The dump of `xl debug-keys`, without what changes from one moment to the next. */
 async function hypervisorState(host: HostRig, keys: string): Promise<string[]> {

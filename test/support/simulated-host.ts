@@ -29,7 +29,7 @@ import { createNetback } from '../../dom0/backends/netback/device.ts';
 import { NetbackWorker } from '../../dom0/backends/netback/worker.ts';
 import { pvcallsBackend } from '../../dom0/backends/pvcalls/device.ts';
 import { PvcallsWorker } from '../../dom0/backends/pvcalls/worker.ts';
-import { FileDisk } from '../../dom0/journal-file.ts';
+import { FileDisk, type JournalDisk } from '../../dom0/journal-file.ts';
 import { Ledger } from '../../dom0/toolstack/ledger.ts';
 import { Toolstack } from '../../dom0/toolstack/toolstack.ts';
 import { Xc } from '../../dom0/toolstack/xc.ts';
@@ -76,6 +76,8 @@ export const DOM0_PAGES = 4096;
 export interface SimulatedHostOptions {
   /** All its memory, dom0's as well. */
   readonly hostPages?: number;
+  /** Of the toolstack's journal. */
+  readonly journal?: JournalDisk;
 }
 
 export class SimulatedHost {
@@ -120,7 +122,7 @@ export class SimulatedHost {
       clock,
       runDir: this.dir,
       consoled: this.consoled,
-      ledger: Ledger.begin(new FileDisk(runPaths(this.dir).toolstackJournal), log),
+      ledger: Ledger.begin(options.journal ?? new FileDisk(runPaths(this.dir).toolstackJournal), log),
       bridges: bridgesOf(netback),
       images,
       backendsSettled: async () => void (await Promise.all(this.backends.map(backend => backend.settled()))),
