@@ -197,11 +197,11 @@ export class FatNode implements Vnode {
     this.fs.enter(what, () => {
       const handle = this.writable(what);
       if (size === 0) {
-        this.fs.cutNever(this);
-        this.fs.freeLater(handle.takeChain());
+        this.fs.freed.cutNever(this);
+        this.fs.freed.add(handle.takeChain());
       } else if (size < handle.size) {
         handle.shorten(what, size);
-        this.fs.cutLater(this);
+        this.fs.freed.cutLater(this);
       } else if (size > handle.size) this.lengthen(what, handle, size);
       this.changed();
     });
@@ -278,7 +278,7 @@ export class FatNode implements Vnode {
     if (this.uses > 0 || this.children.size > 0 || !this.parent) return;
     if (this.type === 'directory' && !this.removed) this.fs.keep(this);
     // Who opens it meanwhile has to find it as it is here.
-    else if (!this.fs.isShortened(this)) this.drop();
+    else if (!this.fs.freed.isShortened(this)) this.drop();
   }
   drop(): void {
     if (this.uses > 0 || this.children.size > 0 || !this.parent) return;
@@ -294,7 +294,7 @@ export class FatNode implements Vnode {
     try {
       handle?.close(what, this.mtimeMs);
       if (this.hiddenPath !== undefined) {
-        fs.freeLater(removeEntry(fs.core, what, this.hiddenPath, false));
+        fs.freed.add(removeEntry(fs.core, what, this.hiddenPath, false));
         fs.hides(-1);
       }
     } finally {
@@ -371,7 +371,7 @@ export class FatNode implements Vnode {
   /** An empty directory, or a file that nobody has open. */
   private removeChild(what: string, { name, isDirectory }: FatInfo): void {
     const { fs } = this;
-    fs.freeLater(removeEntry(fs.core, what, this.childPath(name), isDirectory));
+    fs.freed.add(removeEntry(fs.core, what, this.childPath(name), isDirectory));
     fs.touch();
     this.names?.delete(name);
     const node = this.children.get(name);
@@ -384,7 +384,7 @@ export class FatNode implements Vnode {
     this.removed = true;
     this.handle?.discard();
     this.handle = undefined;
-    this.fs.cutNever(this);
+    this.fs.freed.cutNever(this);
     this.drop();
   }
   /** Still there for who has it open; nobody else finds it. `path`: where it is now. */
@@ -453,7 +453,7 @@ export class FatNode implements Vnode {
     const source = findEntry(core, what, from, false);
     if (!isHidden) {
       fs.inOrder(() => replaceFile(core, what, from, target, source));
-      fs.freeLater(target.cluster);
+      fs.freed.add(target.cluster);
       if (old) {
         to.children.delete(targetName);
         old.forget();

@@ -1,17 +1,18 @@
 // A FAT12, FAT16 or FAT32 volume: as a file system of vnodes for processes, and by paths for the guest API. Both go
 // through the same nodes.
 import { XenError } from '#pvbus';
-import { WaitQueue } from '../wait-queue.ts';
 import type { CacheFrames } from './cache-frames.ts';
 import { FatCore, type WasmModule } from './fat-core.ts';
 import { FR_DENIED, FR_NO_FILE, FR_NO_PATH, FR_OK } from './fat-errors.ts';
 import { FatFile } from './fat-file.ts';
-import { FatHandle } from './fat-handle.ts';
+import { formatVolume } from './fat-format.ts';
 import type { FatInfo } from './fat-info.ts';
 import { FatNode } from './fat-node.ts';
 import { fatPath } from './fat-path.ts';
 import { HIDDEN, repairVolume } from './fat-repair.ts';
-import { type FileSystem, FileSystemBusy } from './file-system.ts';
+import type { FileSystem } from './file-system.ts';
+import { FreedClusters } from './freed-clusters.ts';
+import { OneCall } from './one-call.ts';
 import { PageCache } from './page-cache.ts';
 import { ReadOnlyDevice, type SectorDevice } from './sector-device.ts';
 import { checkVolume, type FatGeometry } from './volume-check.ts';
@@ -35,8 +36,6 @@ export interface MountOptions {
   readonly log?: (line: string) => void;
 }
 
-const FM_ANY = 7;
-const FM_SFD = 8;
 /** Directories whose names are kept although nobody uses them. */
 const KEPT_DIRECTORIES = 16;
 const ROOT: FatInfo = { name: '/', size: 0, isDirectory: true, isReadOnly: false, modified: new Date(0) };
@@ -59,18 +58,12 @@ export class FatVolume implements FileSystem {
   private readonly kept = new Set<FatNode>();
   private uses = 0;
   private nextHidden = 1;
-  /** Chains of clusters that no name leads to any more, and which the medium may still show a name for. */
-  private readonly pending: number[] = [];
-  /** Files whose chains are longer than they are, while the medium may still show the old size. */
-  private readonly shortened = new Set<FatNode>();
+  readonly freed: FreedClusters;
   /** Files in use that have no name. */
   private hidden = 0;
-  /** Some of them are free since the last flush. */
-  private freed = false;
-  private busy = false;
-  private readonly idle = new WaitQueue();
-  /** What had to wait for the call that is under way. */
-  private readonly later: (() => void)[] = [];
+  /** Clusters are free since the last flush. */
+  private wasFreed = false;
+  private readonly calls = new OneCall(() => this.announce());
   /** What failed when nobody was there to be told. */
   private failure: XenError | undefined;
 
@@ -82,6 +75,7 @@ export class FatVolume implements FileSystem {
     options: MountOptions,
   ) {
     this.core = core;
+    this.freed = new FreedClusters(core);
     this.state = state;
     this.cache = cache;
     this.geometry = geometry;
@@ -130,19 +124,7 @@ export class FatVolume implements FileSystem {
 
   /** Make an empty volume over the whole device; what was there is lost. */
   static format(device: SectorDevice, { module, wallMs }: MountOptions, label = ''): void {
-    const core = new FatCore(module, device, wallMs);
-    core.call(`format ${device.name}`, () => {
-      const options = core.alloc(16);
-      core.view.setUint8(options, FM_ANY | FM_SFD);
-      core.view.setUint8(options + 1, 2);
-      return core.x.f_mkfs(core.putString(core.path, ''), options, core.buffer, 65536);
-    });
-    if (label !== '') {
-      core.mount();
-      core.call(`label ${device.name}`, () => core.x.f_setlabel(core.putString(core.path, label)));
-      labelBootSectors(device, label);
-    }
-    device.flush();
+    formatVolume(device, module, wallMs, label);
   }
 
   // ---- the file system ----
@@ -165,8 +147,8 @@ export class FatVolume implements FileSystem {
   private syncThen(what: string, then: () => void): void {
     this.enter(what, () => {
       this.syncAll(what);
-      if (this.freed) this.cache.flush();
-      this.freed = false;
+      if (this.wasFreed) this.cache.flush();
+      this.wasFreed = false;
       then();
     });
     const { failure } = this;
@@ -379,16 +361,7 @@ export class FatVolume implements FileSystem {
 
   /** FatFs and what is kept of it here belong to one call until that ends, also while it waits for the disk. */
   enter<T>(what: string, act: () => T): T {
-    if (this.busy) throw new FileSystemBusy(what, this.idle);
-    this.busy = true;
-    try {
-      return act();
-    } finally {
-      for (let late = this.later.shift(); late; late = this.later.shift()) late();
-      this.busy = false;
-      this.idle.wakeAll();
-      this.announce();
-    }
+    return this.calls.enter(what, act);
   }
   /** Now, or when the call under way has ended. Nobody is told of a failure but the next sync. */
   enterLater(what: string, act: () => void): void {
@@ -399,20 +372,19 @@ export class FatVolume implements FileSystem {
         this.failure ??= error instanceof XenError ? error : new XenError('EIO', `${what}: ${error}`);
       }
     };
-    if (this.busy) this.later.push(careful);
-    else this.enter(what, careful);
+    this.calls.enterLater(what, careful);
   }
 
   private announce(): void {
     if (this.announced || !this.onDirty) return;
-    if (!this.touched && !this.cache.isDirty && !this.hasPending && !this.canBeClean) return;
+    if (!this.touched && !this.cache.isDirty && !this.freed.any && !this.canBeClean) return;
     this.announced = true;
     this.onDirty(this);
   }
   /** As settle, and who is told of a failure is the next sync, of each file. */
   writeBack(): void {
     this.announced = false;
-    if (this.busy) {
+    if (this.calls.isBusy) {
       this.announce();
       return;
     }
@@ -498,27 +470,9 @@ export class FatVolume implements FileSystem {
     if (result === FR_DENIED) throw new XenError('ENOSPC', `${what}: the volume or the directory is full`);
     if (result !== FR_OK) throw core.error(what, result);
   }
-  /** order: clusters are free when the medium has no name for them any more, not before: another file may get them. */
-  freeLater(cluster: number): void {
-    if (cluster !== 0) this.pending.push(cluster);
-  }
-  /** As freeLater, of what is behind the end of a file. */
-  cutLater(node: FatNode): void {
-    this.shortened.add(node);
-  }
-  /** Its chain is as long as it is, or goes whole. */
-  cutNever(node: FatNode): void {
-    this.shortened.delete(node);
-  }
-  isShortened(node: FatNode): boolean {
-    return this.shortened.has(node);
-  }
-  private get hasPending(): boolean {
-    return this.pending.length + this.shortened.size > 0;
-  }
   /** True when there are clusters free now that were not. */
   reclaim(): boolean {
-    if (!this.hasPending) return false;
+    if (!this.freed.any) return false;
     this.syncAll('reclaim space');
     return true;
   }
@@ -539,33 +493,11 @@ export class FatVolume implements FileSystem {
     this.freePending(what);
   }
   private freePending(what: string): void {
-    if (!this.hasPending) return;
-    for (let cluster = this.pending.pop(); cluster !== undefined; cluster = this.pending.pop()) {
-      FatHandle.freeChain(this.core, cluster);
-    }
-    const shortened = [...this.shortened];
-    for (const node of shortened) {
-      node.cut(what);
-      this.shortened.delete(node);
-    }
+    if (!this.freed.any) return;
+    const shortened = this.freed.release(what);
     this.core.settle();
     this.cache.writeTables();
-    this.freed = true;
+    this.wasFreed = true;
     for (const node of shortened) node.dropIfUnused();
-  }
-}
-
-/** FatFs keeps a label in the root directory only; other FAT tools want it in the boot sector as well. */
-function labelBootSectors(device: SectorDevice, label: string): void {
-  const boot = new Uint8Array(device.sectorSize);
-  device.read(0, boot);
-  const view = new DataView(boot.buffer);
-  const isFat32 = view.getUint16(22, true) === 0;
-  const text = new TextEncoder().encode(label.toUpperCase().padEnd(11).slice(0, 11));
-  const backup = isFat32 ? view.getUint16(50, true) : 0;
-  for (const sector of backup > 0 ? [0, backup] : [0]) {
-    device.read(sector, boot);
-    boot.set(text.subarray(0, 11), isFat32 ? 71 : 43);
-    device.write(sector, boot);
   }
 }
