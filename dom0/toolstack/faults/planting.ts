@@ -47,7 +47,9 @@ const TOKEN = 'faults:';
 
 export class Planting {
   readonly #parts: PlantingParts;
-  readonly #watched = new Set<string>();
+  /** The token of its watches, by backend. */
+  readonly #watched = new Map<string, string>();
+  #nextToken = 0;
   /** One after the other: what was heard of a device is told in its order. */
   #hearing: Promise<void> = Promise.resolve();
 
@@ -81,6 +83,8 @@ export class Planting {
       const backend = backendPath(backendDomid, type, asDomid(domid), devid);
       const device = { ...{ domid, name, type, devid, backend }, vdev: keys.dev };
       const own: StoreNode[] = [];
+      // What had this path before is gone, whether that has been heard or not.
+      await this.#forget(backend);
       for (const fault of faults) if (await this.#isFor(fault.fault, device)) own.push(await this.#node(fault, device));
       if (own.length > 0) await this.#watch(backend);
       nodes.push(...own);
@@ -100,9 +104,7 @@ export class Planting {
       for (const under of ['faults', 'injected', 'told', 'struck'])
         await this.#remove(`${backend}/${under}/${fault.name}`);
       if (this.#parts.running().some(({ devices }) => devices.has(backend))) continue;
-      this.#watched.delete(backend);
-      for (const key of ['injected', 'state'])
-        await this.#parts.xs.unwatch(`${backend}/${key}`, TOKEN + backend).catch(() => {}); // it may be gone with its path
+      await this.#unwatch(backend);
     }
     if (backends.length > 0) await this.#parts.settled(backends.map(backend => ({ backend })));
   }
@@ -169,22 +171,35 @@ export class Planting {
 
   async #watch(backend: string): Promise<void> {
     if (this.#watched.has(backend)) return;
-    this.#watched.add(backend);
-    await this.#parts.xs.watch(`${backend}/injected`, TOKEN + backend, () => {
+    const token = `${TOKEN}${this.#nextToken++}`;
+    this.#watched.set(backend, token);
+    await this.#parts.xs.watch(`${backend}/injected`, token, () => {
       this.#hearing = this.#hearing.then(() => this.#hear(backend)).catch(() => {}); // xenstore is gone: so are we
     });
     let last = await this.#stateOf(backend);
-    await this.#parts.xs.watch(`${backend}/state`, TOKEN + backend, () => {
+    await this.#parts.xs.watch(`${backend}/state`, token, () => {
       const look = async (): Promise<void> => {
         const state = await this.#stateOf(backend);
-        if (state === last || !this.#watched.has(backend)) return;
+        if (state === last || this.#watched.get(backend) !== token) return;
         last = state;
         const [type, domid, devid] = backend.split('/').slice(-3);
         const what = state === undefined ? 'gone' : stateName(state);
         this.#parts.log.reaction(Number(domid), `${type} ${devid} of dom${domid}: its backend is ${what}`);
+        if (state === undefined) await this.#forget(backend);
       };
       this.#hearing = this.#hearing.then(look).catch(() => {}); // as above
     });
+  }
+  /** The device is gone: a domain that is made anew has another. */
+  async #forget(backend: string): Promise<void> {
+    for (const { devices } of this.#parts.running()) devices.delete(backend);
+    await this.#unwatch(backend);
+  }
+  async #unwatch(backend: string): Promise<void> {
+    const token = this.#watched.get(backend);
+    if (token === undefined) return;
+    this.#watched.delete(backend);
+    for (const key of ['injected', 'state']) await this.#parts.xs.unwatch(`${backend}/${key}`, token).catch(() => {}); // it may be gone with its path
   }
   async #stateOf(backend: string): Promise<XenbusState | undefined> {
     const text = await readKey(this.#parts.xs, `${backend}/state`);
