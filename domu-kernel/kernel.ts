@@ -29,9 +29,12 @@ import { Devices } from './devices.ts';
 import { Hvc } from './drivers/hvc/device.ts';
 import { LOOK_NS } from './drivers/patience.ts';
 import { CacheFrames } from './fs/cache-frames.ts';
+import { compileExt4 } from './fs/ext4/core.ts';
+import { isExt4 } from './fs/ext4/ext4-super.ts';
+import { Ext4Volume } from './fs/ext4/volume.ts';
 import type { WasmModule } from './fs/fat-core.ts';
 import { FatVolume } from './fs/fat-volume.ts';
-import { ReadOnlyDevice } from './fs/sector-device.ts';
+import { ReadOnlyDevice, type SectorDevice } from './fs/sector-device.ts';
 import { GuestClock } from './guest-clock.ts';
 import { FrameCharge, freeFrames, reclaimModule } from './memory-frames.ts';
 import { processTable } from './process/process-table.ts';
@@ -42,12 +45,15 @@ import { pressSysrq, type SysrqActions, watchSysrq } from './sysrq.ts';
 import { Tasks } from './tasks.ts';
 import { type Timers, vcpuTimers } from './timers.ts';
 import type { Userland } from './userland.ts';
+import { realtimeNs } from './wasi/clock.ts';
 import { Watchdog } from './watchdog.ts';
 
 export interface KernelOptions {
   readonly vcpu: Vcpu;
   /** FatFs, compiled when the first file system is mounted. */
   readonly fatFs: () => WasmModule;
+  /** The driver of ext4, where the host has built it. */
+  readonly ext4?: Uint8Array | undefined;
   /** The machine's clock, under the guest's. */
   readonly clock?: Clock;
   /** In [0, 1). */
@@ -78,6 +84,8 @@ function unguessable(): number {
 }
 
 export type ShutdownHook = () => unknown;
+/** What is on a disk. */
+export type Volume = FatVolume | Ext4Volume;
 
 const earlier = (a: number | undefined, b: number | undefined): number | undefined =>
   a === undefined || (b !== undefined && b < a) ? b : a;
@@ -96,13 +104,13 @@ export class Kernel implements Blocking {
   readonly home: string;
   readonly devices: Devices;
   /** Every volume that is mounted, each once for its disk. */
-  readonly volumes = new Map<BlockDevice, FatVolume>();
+  readonly volumes = new Map<BlockDevice, Volume>();
   readonly program: ProgramModule = { exports: {} };
   /** Of a domain that may have several vCPUs, once it has started. */
   processors: Processors | undefined;
   /** As the toolstack called it. */
   name = '';
-  root: FatVolume | undefined;
+  root: Volume | undefined;
   /** Of a domain that runs processes. */
   userland: Userland | undefined;
   /** With xen.fifo_events: what the other vCPUs begin to hear events with. */
@@ -112,6 +120,7 @@ export class Kernel implements Blocking {
   private watchdog: Watchdog | undefined;
   private readonly store: RingTransport;
   private readonly fatFs: () => WasmModule;
+  private readonly ext4: Uint8Array | undefined;
   private readonly sleep: (deadline?: number) => void;
   private readonly storms: StormGuard;
   /** There was work of a peer's since the last sleep. */
@@ -121,9 +130,10 @@ export class Kernel implements Blocking {
   private ending = false;
 
   /** The part of start of day that waits for nobody. */
-  constructor({ vcpu, fatFs, clock, random = unguessable, block }: KernelOptions) {
+  constructor({ vcpu, fatFs, ext4, clock, random = unguessable, block }: KernelOptions) {
     this.vcpu = vcpu;
     this.fatFs = fatFs;
+    this.ext4 = ext4;
     this.sleep = block ?? (deadline => vcpu.block(deadline));
     this.info = readStartInfo(vcpu);
     this.args = parseCmdline(this.info.cmdline);
@@ -192,25 +202,40 @@ export class Kernel implements Blocking {
   }
 
   /** The volume on a disk; the one that is mounted already, if it is. Throws EINVAL when there is none. */
-  mount(disk: BlockDevice, readOnly = false): FatVolume {
+  mount(disk: BlockDevice, readOnly = false): Volume {
     const mounted = this.volumes.get(disk);
     if (mounted) return mounted;
     const device = readOnly ? new ReadOnlyDevice(disk) : disk;
-    const volume = FatVolume.mount(device, this.mountOptions);
+    const volume = isExt4(device) ? this.mountExt4(device) : FatVolume.mount(device, this.fatOptions);
     this.volumes.set(disk, volume);
     return volume;
   }
   format(disk: BlockDevice, label: string): void {
     if (this.volumes.has(disk)) throw new XenError('EBUSY', `format ${disk.name}: it is mounted`);
-    FatVolume.format(disk, this.mountOptions, label);
+    FatVolume.format(disk, this.fatOptions, label);
+  }
+  private mountExt4(device: SectorDevice): Ext4Volume {
+    if (!this.ext4) {
+      const how = "'npm run ext4' on the host builds it (docs/disks.md)";
+      throw new XenError(
+        'ENOSYS',
+        `${device.name} has an ext4 file system, and there is no driver for it here: ${how}`,
+      );
+    }
+    return Ext4Volume.mount(device, {
+      ...this.mountOptions,
+      module: compileExt4(this.ext4),
+      wallNs: () => realtimeNs(this.clock),
+    });
+  }
+  private get fatOptions() {
+    return { ...this.mountOptions, module: this.fatFs(), wallMs: () => this.clock.wallMs() };
   }
   private get mountOptions() {
     return {
-      module: this.fatFs(),
-      wallMs: () => this.clock.wallMs(),
       cacheBytes: Math.min(Math.max((this.info.nr_pages * PAGE_SIZE) / CACHE_SHARE, CACHE_MIN), CACHE_MAX),
       cacheFrames: this.cacheFrames,
-      onDirty: (volume: FatVolume) => this.timers.after(WRITE_BACK_MS, () => volume.writeBack()),
+      onDirty: (volume: Volume) => this.timers.after(WRITE_BACK_MS, () => volume.writeBack()),
       log: (line: string) => this.log.warn(line),
     };
   }

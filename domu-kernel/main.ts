@@ -16,6 +16,7 @@ const nextTurn = setImmediate;
 interface Handed {
   readonly controlFd: number;
   readonly boot: ControlMessage;
+  readonly ext4?: Uint8Array | undefined;
 }
 
 /** Become vCPU 0 of the domain whose control socket is `controlFd`. */
@@ -23,7 +24,7 @@ export function start(handed: Handed): void {
   attach(handed)();
 }
 /** The part of a start that only looks at the domain's memory; what it returns is the rest. */
-export function attach({ controlFd, boot }: Handed): () => void {
+export function attach({ controlFd, boot, ext4 }: Handed): () => void {
   const vcpu = attachVcpu(controlFd, boot);
   let kernel: Kernel | undefined;
   const crash = (error: unknown): never => {
@@ -43,7 +44,7 @@ export function attach({ controlFd, boot }: Handed): () => void {
       return crash(error);
     }
   };
-  const guest = orCrash(() => new Kernel({ vcpu, fatFs: () => compileFatFs(ffWasm) }));
+  const guest = orCrash(() => new Kernel({ vcpu, fatFs: () => compileFatFs(ffWasm), ext4 }));
   kernel = guest;
   const program = orCrash(() => loadProgram(guest));
   return () =>

@@ -45,7 +45,18 @@ function listDev(root: Vnode): void {
 /** The domain has no program, and a root that says what to run; or its command line does. */
 export function hasInit({ root, args }: Kernel): boolean {
   if (typeof args.init === 'string') return true;
-  return root !== undefined && FIRST_PROGRAMS.some(path => root.exists(path));
+  if (root === undefined) return false;
+  const mounts = new MountTable(root);
+  return FIRST_PROGRAMS.some(path => exists(mounts, path));
+}
+function exists(mounts: MountTable, path: string): boolean {
+  try {
+    mounts.find(path).release();
+    return true;
+  } catch (error) {
+    if (error instanceof XenError && ['ENOENT', 'ENOTDIR'].includes(error.code)) return false;
+    throw error;
+  }
 }
 
 /** The processes of a domain, without any yet. `root`: what root= says, else, or something empty in memory. */

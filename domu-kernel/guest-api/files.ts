@@ -1,8 +1,8 @@
 // `files` and `disks`: volumes and disks of the kernel under the names of the module.
 import type { Disk, OpenMode, Volume, WriteOptions } from 'xenolith';
 import { XenError } from '#pvbus';
-import type { FatVolume } from '../fs/fat-volume.ts';
-import type { Kernel } from '../kernel.ts';
+import { FatVolume } from '../fs/fat-volume.ts';
+import type { Kernel, Volume as KernelVolume } from '../kernel.ts';
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -29,15 +29,24 @@ function volumeOf(volume: () => FatVolume): Volume {
   };
 }
 
+/** Of other volumes there are processes' files. */
+function fatOnly(volume: KernelVolume): FatVolume {
+  if (volume instanceof FatVolume) return volume;
+  throw new XenError(
+    'EOPNOTSUPP',
+    `${volume.name}: 'files' has FAT volumes; what is on others, processes read and write`,
+  );
+}
+
 export function filesApi(kernel: Kernel, disks: { get(name: string): Disk }): typeof import('xenolith').files {
   const find = (disk: string | Disk): Disk => (typeof disk === 'string' ? disks.get(disk) : disk);
   return {
     ...volumeOf(() => {
-      if (kernel.root) return kernel.root;
+      if (kernel.root) return fatOnly(kernel.root);
       throw new XenError('ENODEV', 'this domain has no root file system: give it one with root=/dev/xvda');
     }),
     mount(disk, options) {
-      const volume = kernel.mount(find(disk), options?.readOnly);
+      const volume = fatOnly(kernel.mount(find(disk), options?.readOnly));
       return volumeOf(() => volume);
     },
     format: (disk, options) => kernel.format(find(disk), options?.label ?? ''),

@@ -1,5 +1,6 @@
 // An ext4 volume (ext2 and ext3 as well) as a file system of vnodes.
 import { XenError } from '#pvbus';
+import type { CacheFrames } from '../cache-frames.ts';
 import { type FileSystem, FileSystemBusy } from '../file-system.ts';
 import { OneCall } from '../one-call.ts';
 import { PageCache } from '../page-cache.ts';
@@ -16,6 +17,8 @@ export interface Ext4Options {
   readonly wallNs: () => bigint;
   /** What may be kept of the disk. */
   readonly cacheBytes?: number;
+  /** And beyond that, while memory is free. */
+  readonly cacheFrames?: CacheFrames;
   /** There is something to write now: `writeBack` is wanted before long. */
   readonly onDirty?: (volume: Ext4Volume) => void;
   readonly log?: (line: string) => void;
@@ -98,7 +101,7 @@ export class Ext4Volume implements FileSystem {
     found: ReturnType<typeof readSuper>,
     options: Ext4Options,
   ): Ext4Volume {
-    const cache = new PageCache(device, options.cacheBytes);
+    const cache = new PageCache(device, options.cacheBytes, options.cacheFrames);
     let journal: Journal | undefined;
     const blocks = new BlockChanges(cache, found.blockSize, block => journal?.has(block) ?? false);
     const count = Math.floor((device.sectors * device.sectorSize) / found.blockSize);
