@@ -1,4 +1,5 @@
-// A vbd over NBD: the same server on the same file, asked by a guest and by QEMU's own client.
+// A vbd over NBD: the same server on the same file, asked by a guest and by QEMU's own client; and fio's usual mix, beside the
+// same on the host's file.
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,12 +7,13 @@ import { eventually } from '../support/processes.ts';
 import { BenchDomain } from './bench-domain.ts';
 import type { BenchHost } from './main.ts';
 import type { Row } from './table.ts';
-import { sequentialLoop } from './yardsticks.ts';
+import { readSyncLoop, sequentialLoop } from './yardsticks.ts';
 
 const RUNS = 5;
 const MIB = 64;
 const READS = 20_000;
 const PASSES = 4;
+const WRITES_OF_TEN = 3;
 const CHUNK = 128 << 10;
 
 export async function nbdRows({ rig, folder }: BenchHost): Promise<Row[] | string> {
@@ -28,12 +30,15 @@ export async function nbdRows({ rig, folder }: BenchHost): Promise<Row[] | strin
     const config = `kernel = "${folder}/devices.js"\ndisk = ["vdev=xvda,access=w,target=nbd:unix:${socket}"]`;
     const domain = await BenchDomain.create(rig, folder, 'nbd', config);
     const deep = { bare: [] as number[], ours: [] as number[] };
+    const mixed = { bare: [] as number[], ours: [] as number[] };
     const read = { bare: [] as number[], ours: [] as number[] };
     const write = { bare: [] as number[], ours: [] as number[] };
     await domain.run('read', 32, READS, MIB);
     for (let run = 0; run < RUNS; run++) {
       deep.bare.push(READS / qemuBench(socket, READS, 4096, 32, false));
       deep.ours.push((await domain.run('read', 32, READS, MIB)).perSecond!);
+      mixed.bare.push(readSyncLoop(image, MIB << 20, READS, WRITES_OF_TEN));
+      mixed.ours.push((await domain.run('read', 32, READS, MIB, WRITES_OF_TEN)).perSecond!);
       const count = (PASSES * MIB * (1 << 20)) / CHUNK;
       read.bare.push((PASSES * MIB) / qemuBench(socket, count, CHUNK, 2, false));
       read.ours.push((await domain.run('sequential', 0, MIB, PASSES)).mibPerSecond!);
@@ -44,6 +49,13 @@ export async function nbdRows({ rig, folder }: BenchHost): Promise<Row[] | strin
     await rig.xl('destroy', domain.name);
     return [
       { name: 'nbd 4 KiB read, depth 32', unit: '/s', yardstick: 'qemu-img bench', ...deep, goal: { atLeast: 0.5 } },
+      {
+        name: 'nbd 4 KiB, 3 of 10 writes, depth 32',
+        unit: '/s',
+        yardstick: 'the same loop on the file',
+        ...mixed,
+        goal: { atLeast: 0.05 },
+      },
       { name: 'nbd 128 KiB read', unit: 'MiB/s', yardstick: 'qemu-img bench', ...read, goal: { atLeast: 0.5 } },
       { name: 'nbd 128 KiB write', unit: 'MiB/s', yardstick: 'qemu-img bench', ...write, goal: { atLeast: 0.35 } },
     ];
