@@ -2,6 +2,7 @@
 import {
   type Clock,
   crashForGood,
+  dropInheritedOf,
   EventPump,
   type Log,
   PAGE_SIZE,
@@ -53,6 +54,9 @@ export const DOM0_BACKENDS: Readonly<Record<BackendName, number>> = {
 };
 /** The others are started for who needs them. */
 export const ALWAYS_THERE = ['blkback', 'netback', 'pvcalls'] as const;
+const NOT_ALWAYS_THERE = Object.entries(DOM0_BACKENDS)
+  .filter(([name]) => !(ALWAYS_THERE as readonly string[]).includes(name))
+  .map(([, vcpu]) => vcpu);
 /** xenstored is started beside dom0. */
 const XENSTORED_NS = 20e9;
 const DEFAULT_MTU = 1500;
@@ -83,6 +87,8 @@ export class Dom0 {
     const paths = runPaths(runDir);
     const disk = new FileDisk(paths.toolstackJournal);
     const ledger = successor ? this.#inherited(disk) : Ledger.begin(disk, log);
+    // Pages that a thread had which nobody may start again would keep their domain from its end.
+    if (successor) dropInheritedOf(vcpu, NOT_ALWAYS_THERE);
     const ring = successor ? goOnWithStoreRing(vcpu) : undefined;
     const connecting = (): Promise<XenstoreTransport> =>
       connectStoreRing(vcpu, paths.xenstoredSocket, clock, clock.now() + XENSTORED_NS);

@@ -55,14 +55,14 @@ export class Succession {
     }
   }
 
-  /** XENOLITHOP_inherited: write up to `room` entries of its ports from `from` on to `list`. */
-  ports(vcpu: Vcpu, from: number, list: number, room: number): Listed {
-    const { ports, memory } = vcpu.domain;
+  /** XENOLITHOP_inherited: write up to `room` entries of the ports of vCPU `of` from `from` on to `list`. */
+  ports(caller: Vcpu, of: number, from: number, list: number, room: number): Listed {
+    const { ports, memory } = caller.domain;
     const { at, size } = xenolith_port;
     let count = 0;
     for (let port = Math.max(1, from); port < ports.used; port++) {
       const here = ports.opened(port);
-      if (here?.owner !== vcpu.id) continue;
+      if (here?.owner !== of) continue;
       if (count === room) return { count, next: port };
       const entry = list + size * count++;
       memory.view.setUint32(entry + at.port, port, true);
@@ -74,17 +74,17 @@ export class Succession {
     return { count, next: 0 };
   }
 
-  /** The same of its mappings. The pools they lie in are sent to the vCPU. */
-  mappings(vcpu: Vcpu, from: number, list: number, room: number): Listed {
-    const { grants, memory } = vcpu.domain;
+  /** The same of its mappings. The pools they lie in are sent to the caller. */
+  mappings(caller: Vcpu, of: number, from: number, list: number, room: number): Listed {
+    const { grants, memory } = caller.domain;
     const { at, size } = xenolith_mapping;
     let count = 0;
     for (let handle = from; handle < grants.handleEnd; handle++) {
       const granter = grants.granterOf(handle);
-      if (granter === undefined || grants.vcpuOf(handle) !== vcpu.id) continue;
+      if (granter === undefined || grants.vcpuOf(handle) !== of) continue;
       if (count === room) return { count, next: handle };
       const ref = grants.refOf(handle);
-      this.parts.pools.send(granter.grants.poolOf(ref)!, vcpu);
+      this.parts.pools.send(granter.grants.poolOf(ref)!, caller);
       const entry = list + size * count++;
       memory.view.setUint32(entry + at.handle, handle, true);
       memory.view.setUint32(entry + at.ref, ref, true);

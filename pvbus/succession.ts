@@ -40,13 +40,13 @@ export interface Inheritance {
 }
 
 /**
- * What this vCPU has, whoever made it: in a new process, what those before it have left. Only in domains that outlive
- * their processes.
+ * What this vCPU, or vCPU `of` of its domain, has, whoever made it: in a new process, what those before it have left. Only
+ * in domains that outlive their processes.
  */
-export function inherited(vcpu: Vcpu): Inheritance {
+export function inherited(vcpu: Vcpu, of = vcpu.id): Inheritance {
   return {
-    ports: listed(vcpu, XENOLITH_INHERITED_ports, xenolith_port, portAt),
-    mappings: listed(vcpu, XENOLITH_INHERITED_mappings, xenolith_mapping, mappingAt),
+    ports: listed(vcpu, of, XENOLITH_INHERITED_ports, xenolith_port, portAt),
+    mappings: listed(vcpu, of, XENOLITH_INHERITED_mappings, xenolith_mapping, mappingAt),
   };
 }
 
@@ -55,13 +55,19 @@ export function inherited(vcpu: Vcpu): Inheritance {
  * ends of their channels and grants as if these had been closed and unmapped by whoever had them.
  */
 export function dropInherited(vcpu: Vcpu, keep: readonly EvtchnPort[] = []): void {
-  const { ports, mappings } = inherited(vcpu);
+  letGo(vcpu, inherited(vcpu), keep);
+}
+/** The same for other vCPUs of the domain, whose threads this process starts when they are needed, if ever. */
+export function dropInheritedOf(vcpu: Vcpu, others: readonly number[]): void {
+  for (const other of others) letGo(vcpu, inherited(vcpu, other), []);
+}
+function letGo(vcpu: Vcpu, { ports, mappings }: Inheritance, keep: readonly EvtchnPort[]): void {
   // order: no event after the unmap, as with any device.
   for (const { port: left } of ports) if (!keep.includes(left)) vcpu.events.close(left);
   vcpu.grants.unmap(mappings.map(mapping => vcpu.grants.adopt(mapping)));
 }
 
-function listed<T>(vcpu: Vcpu, what: number, entry: Struct, read: (view: DataView, at: number) => T): T[] {
+function listed<T>(vcpu: Vcpu, of: number, what: number, entry: Struct, read: (view: DataView, at: number) => T): T[] {
   const { scratch } = vcpu;
   const { view } = scratch;
   const { at: field, size } = xenolith_inherited;
@@ -73,6 +79,7 @@ function listed<T>(vcpu: Vcpu, what: number, entry: Struct, read: (view: DataVie
     view.setUint32(at + field.what, what, true);
     view.setUint32(at + field.from, from, true);
     view.setUint32(at + field.nr, XENOLITH_INHERITED_MAX, true);
+    view.setUint32(at + field.vcpu, of, true);
     setU64(view, at + field.list, list);
     operate(vcpu, XENOLITHOP_inherited, 'what it has', at);
     const count = view.getUint32(at + field.nr, true);

@@ -164,15 +164,17 @@ export class XenolithOp {
     const what = view.getUint32(arg + at.what, true);
     const from = view.getUint32(arg + at.from, true);
     const room = Math.min(view.getUint32(arg + at.nr, true), XENOLITH_INHERITED_MAX);
+    const of = view.getUint32(arg + at.vcpu, true);
     const list = readU64(view, arg + at.list);
     if (!mayCall('inherited', domain, domain)) return -XEN_EPERM;
     if (room === 0 || (what !== XENOLITH_INHERITED_ports && what !== XENOLITH_INHERITED_mappings)) return -XEN_EINVAL;
+    if (of >= domain.vcpus.length) return -XEN_EINVAL;
     const size = what === XENOLITH_INHERITED_ports ? xenolith_port.size : xenolith_mapping.size;
     if (!domain.physmap.reachable(list, room * size)) return -XEN_EFAULT;
     const { count, next } =
       what === XENOLITH_INHERITED_ports
-        ? this.succession.ports(vcpu, from, list, room)
-        : this.succession.mappings(vcpu, from, list, room);
+        ? this.succession.ports(vcpu, of, from, list, room)
+        : this.succession.mappings(vcpu, of, from, list, room);
     view.setUint32(arg + at.nr, count, true);
     view.setUint32(arg + at.from, next, true);
     return 0;

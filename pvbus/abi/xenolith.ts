@@ -18,8 +18,8 @@ export const XENOLITHOP_pool_release = 1;
  */
 export const XENOLITHOP_map_foreign = 2;
 /**
- * arg: xenolith_inherited. A vCPU of a domain that outlives its processes asks what it has: it may be another thread
- * than the one that made it.
+ * arg: xenolith_inherited. A vCPU of a domain that outlives its processes asks what it has, or another one that has no
+ * thread: it may be another thread than the one that made it.
  */
 export const XENOLITHOP_inherited = 3;
 /** No arg. Start a process that waits to take the place of the caller's, which must be one that may be replaced. */
@@ -108,7 +108,7 @@ export const xenolith_inherited = struct('xenolith_inherited', 24, {
   what: 'u32', // XENOLITH_INHERITED_*
   from: 'u32', // the port or handle to begin at; returns where to go on, 0 after the last
   nr: 'u32', // entries there is room for; returns how many there are
-  pad: 'u32',
+  vcpu: 'u32', // whose, of the caller's domain
   list: 'u64', // guest address of that many xenolith_port or xenolith_mapping
 });
 /** A port that was made by this vCPU, or bound to it last. */

@@ -93,6 +93,11 @@ describe("kill -9 of dom0's process", () => {
         cmdline: `who=${who} peer=10.8.0.${3 - who} ip=10.8.0.${who}:::255.255.255.0`,
         disks: [disk({ target: image })],
         vifs: [net({ mac: `00:16:3e:00:08:0${who}`, bridge: 'theirs' })],
+        // Its thread is started for who has one: when that one is dead, by nobody.
+        p9:
+          who === 2
+            ? [{ devid: 0, tag: 'shared', path: dir, security_model: 'none', backend: null, read_only: null }]
+            : [],
         pvcalls: [
           {
             devid: 0,

@@ -9,6 +9,7 @@ import {
   DOMID_XEN,
   domid,
   dropInherited,
+  dropInheritedOf,
   GNTMAP_host_map,
   GNTTABOP_map_grant_ref,
   gnttab_map_grant_ref,
@@ -108,6 +109,20 @@ describe('what a vcpu has', () => {
     ]);
     expect(mappings.map(({ granter, ref }) => [granter, ref])).toEqual([[guest.domid, 8]]);
     expect(inherited(rig.dom0.kernel(0)).ports).toHaveLength(1);
+  });
+
+  it('is let go of by another vCPU when no thread takes its place', () => {
+    const kernel = rig.dom0.kernel(VCPU);
+    grantPage(8, 10, 'kept by nobody');
+    kernel.grants.map(domid(guest.domid), [8]);
+    kernel.events.on(kernel.events.bindInterdomain(domid(guest.domid), guestPort()), () => {});
+    expect(guest.domain.grants.pinned).toBe(1);
+    const other = rig.dom0.kernel(0);
+    const own = other.events.allocUnbound(domid(guest.domid));
+    dropInheritedOf(other, [VCPU]);
+    expect(guest.domain.grants.pinned).toBe(0);
+    expect(inherited(other, VCPU)).toEqual({ ports: [], mappings: [] });
+    expect(inherited(other).ports.map(({ port }) => port)).toEqual([own]);
   });
 
   it('is listed whole when one call cannot hold it', () => {
@@ -398,6 +413,7 @@ describe('the hypercalls', () => {
     expect(list(dom0, { what: XENOLITH_INHERITED_mappings, nr: 1, list: nowhere - 8 })).toBe(-XEN_EFAULT);
     expect(list(dom0, { what: 2, nr: 1 })).toBe(-XEN_EINVAL);
     expect(list(dom0, { what: XENOLITH_INHERITED_ports, nr: 0 })).toBe(-XEN_EINVAL);
+    expect(list(dom0, { what: XENOLITH_INHERITED_ports, nr: 1, vcpu: dom0.domain.vcpus.length })).toBe(-XEN_EINVAL);
     expect(dom0.call(__HYPERVISOR_xenolith_op, XENOLITHOP_handover)).toBe(-XEN_ENOENT);
     dom0.call(__HYPERVISOR_xenolith_op, XENOLITHOP_successor);
     expect(dom0.call(__HYPERVISOR_xenolith_op, XENOLITHOP_successor)).toBe(-XEN_EBUSY);
