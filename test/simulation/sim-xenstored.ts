@@ -94,6 +94,7 @@ export class SimXenstored implements Part {
     this.#host.saw('xenstored died');
     this.#restartAt = this.#host.clock.now() + this.#host.absenceNs();
     for (const socket of this.#sockets.splice(0)) socket.lose();
+    this.#host.promised = true; // who waited for an answer hears of it, also when nobody has anything else to do
   }
 
   connect(): StoreSocket {
