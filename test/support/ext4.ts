@@ -127,5 +127,4 @@ const kind = (layout: Layout): Kind => ({
   mtimeUnitNs: 1n,
 });
 /** As `kinds`; none where it cannot be built. */
-export const ext4Kinds: readonly Kind[] =
-  whyNoExt4 === undefined ? (['ext4', 'ext4 with inline data', 'ext2'] as const).map(kind) : [];
+export const ext4Kinds: readonly Kind[] = whyNoExt4 === undefined ? (['ext4', 'ext2'] as const).map(kind) : [];
