@@ -25,12 +25,19 @@ const ASK_FOR_ECHOES = `
 import os, socket, sys
 address = socket.getaddrinfo(sys.argv[1], 7, type=socket.SOCK_DGRAM)[0]
 s = socket.socket(address[0], socket.SOCK_DGRAM)
-s.settimeout(20)
+s.settimeout(2)
 for size in 20000, 65000, 1473:
     sent = os.urandom(size)
-    s.sendto(sent, address[4])
-    got = s.recv(65536)
-    print(size if got == sent else "wrong", end=" ")
+    for _ in range(20):
+        s.sendto(sent, address[4])
+        try:
+            got = s.recv(65536)
+            while len(got) != size:
+                got = s.recv(65536) # of one that was sent twice
+            print(size if got == sent else "wrong", end=" ")
+            break
+        except TimeoutError:
+            pass
 `;
 
 describe.skipIf(why !== undefined)(
@@ -127,10 +134,18 @@ describe.skipIf(why !== undefined)(
               [tap.linux6, ours6],
             ];
       for (const [linux, ours] of pairs as [string, string][]) {
+        // A datagram may be lost where there is other work: what comes is what counts.
+        const comes = (what: string, act: () => Promise<unknown>): Promise<unknown> =>
+          eventually(what, () =>
+            act().then(
+              () => true,
+              () => undefined,
+            ),
+          );
         for (const size of [8000, 65_000]) {
-          const [command, args] = tap.inside('ping', '-c', '3', '-i', '0.05', '-s', String(size), ours);
-          expect((await run(command, args)).stdout).toContain('3 received, 0% packet loss');
-          expect((await tap.net.ping(linux, { timeoutMs: 5000, size })).rttMs).toBeGreaterThan(0);
+          const ping = tap.inside('ping', '-c', '1', '-W', '2', '-s', String(size), ours);
+          await comes(`an echo of ${size} bytes from ${ours}`, () => run(...ping));
+          await comes(`one from ${linux}`, () => tap.net.ping(linux, { timeoutMs: 2000, size }));
         }
         const [command, args] = tap.inside('python3', '-c', ASK_FOR_ECHOES, ours);
         expect((await run(command, args)).stdout).toBe('20000 65000 1473 ');
