@@ -1,5 +1,5 @@
 // What `npm pack` makes, as whoever installs it has it: by an unprivileged user, and under what Docker denies.
-import { copyFileSync, existsSync, readFileSync, symlinkSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { root } from '../support/host-view.ts';
@@ -42,6 +42,11 @@ describe.skipIf(at.unreachable !== undefined)(
   () => {
     beforeAll(() => {
       for (const name of EXAMPLES) at.write(`app/${name}`, readFileSync(join(root, 'examples/library', name), 'utf8'));
+      const faults = (name: string): string => readFileSync(join(root, 'examples/faults', name), 'utf8');
+      at.write('app/my-driver.test.ts', faults('my-driver.test.ts'));
+      mkdirSync(at.path('app/out'), { recursive: true });
+      chmodSync(at.path('app/out'), 0o777);
+      at.write('app/out/my-driver.ts', faults('my-driver.ts')); // beside what tsc makes of the test
       at.write('app/topology.yaml', TOPOLOGY);
       at.write('app/tsconfig.json', TSCONFIG);
       at.write('app/tsconfig.guest.json', GUEST_TSCONFIG);
@@ -132,6 +137,11 @@ describe.skipIf(at.unreachable !== undefined)(
     it('runs the example of the library', async () => {
       const { stdout, exitCode } = await at.run('node', '--test', '--test-reporter=tap', 'out/echo.test.js');
       expect({ stdout, exitCode }).toEqual({ stdout: expect.stringContaining('# pass 2'), exitCode: 0 });
+    });
+
+    it('runs the example of docs/faults.md: a driver beside a dying backend', async () => {
+      const { stdout, exitCode } = await at.run('node', '--test', '--test-reporter=tap', 'out/my-driver.test.js');
+      expect({ stdout, exitCode }).toEqual({ stdout: expect.stringContaining('# pass 1'), exitCode: 0 });
     });
 
     it('leaves no process', () => {

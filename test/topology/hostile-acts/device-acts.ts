@@ -15,7 +15,7 @@ import {
 } from '#pvbus';
 import type { HostileFrontend, RawRequest } from '../../support/hostile-frontend.ts';
 import { DATA_PAGES, type RawNetfront } from '../../support/raw-netfront.ts';
-import type { Acts, Mallory } from './mallory.ts';
+import type { Acts, Mallory } from './performer.ts';
 import { CLOSED, CLOSING, type Keys, RawDisk, RawVif } from './raw-devices.ts';
 
 const DOM0 = domid(0);

@@ -53,7 +53,7 @@ import {
   xenolith_pool_populate,
 } from '#pvbus';
 import { sendDescriptors } from './descriptors.ts';
-import type { Acts } from './mallory.ts';
+import type { Acts } from './performer.ts';
 
 const errno = (rc: number): string => (rc < 0 ? errnoName(-rc) : 'ok');
 /** How often each of them came. */

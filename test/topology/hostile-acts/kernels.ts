@@ -1,6 +1,6 @@
-// The two kernels, and the domains that run them.
+// The kernels, and the domains that run them.
 import { truncateSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { build } from 'esbuild';
 import { BenchDomain } from '../../bench/bench-domain.ts';
 import { type HostRig, root } from '../../support/host-rig.ts';
@@ -11,12 +11,14 @@ export function image(path: string, bytes: number): string {
   return path;
 }
 
-/** innocent.js and mallory.js. */
-export async function buildKernels(folder: string): Promise<void> {
+const INNOCENT = join(import.meta.dirname, 'innocent.ts');
+const MALLORY = join(import.meta.dirname, 'mallory.ts');
+/** innocent.js, and others. */
+export async function buildKernels(folder: string, others = [MALLORY]): Promise<void> {
   await build({
     ...{ absWorkingDir: root, bundle: true, platform: 'node', target: 'node20', format: 'cjs', outdir: folder },
     ...{ external: ['koffi'], loader: { '.wasm': 'binary' }, logOverride: { 'empty-import-meta': 'silent' } },
-    entryPoints: ['innocent.ts', 'mallory.ts'].map(name => join(import.meta.dirname, name)),
+    entryPoints: [INNOCENT, ...others].map(path => ({ in: path, out: basename(path, '.ts') })),
   });
 }
 

@@ -1,62 +1,8 @@
-// The offender's kernel: the real one's console and xenstore client, no driver, and a hand in everything else. It does
-// the act that is typed at its console, and says what came of it in a line of JSON.
-import { attachVcpu, type ControlMessage, crashExit, type Vcpu, type XenstoreClient } from '#pvbus';
-import { drive } from '../../../domu-kernel/drive.ts';
-import { compileFatFs } from '../../../domu-kernel/fs/fat-core.ts';
-import { ffWasm } from '../../../domu-kernel/fs/ff-wasm.ts';
-import { Kernel } from '../../../domu-kernel/kernel.ts';
+// The offender's kernel: frontends, hypercalls and xenstore.
 import { deviceActs } from './device-acts.ts';
 import { hypercallActs } from './hypercall-acts.ts';
+import { type Boot, perform } from './performer.ts';
 import { storeActs } from './store-acts.ts';
 
-export interface Mallory {
-  readonly kernel: Kernel;
-  readonly vcpu: Vcpu;
-  readonly xs: XenstoreClient;
-  readonly home: string;
-  /** Its control socket, which no guest has business with. */
-  readonly controlFd: number;
-  pause(ms: number): Promise<void>;
-  /** Look again and again until it holds; throws when it never does. */
-  until(what: string, condition: () => unknown): Promise<void>;
-}
-/** What came of an act: the test knows what it must be. */
-export type Outcome = Record<string, unknown>;
-export type Acts = Readonly<Record<string, (mallory: Mallory) => Outcome | Promise<Outcome>>>;
-
-const PATIENCE_MS = 10_000;
-
-export function start({ controlFd, boot }: { controlFd: number; boot: ControlMessage }): void {
-  const vcpu = attachVcpu(controlFd, boot);
-  process.on('uncaughtException', error => crashExit(vcpu, error));
-  process.on('unhandledRejection', error => crashExit(vcpu, error));
-  const kernel = new Kernel({ vcpu, fatFs: () => compileFatFs(ffWasm) });
-  const { xs, home, console } = kernel;
-  const pause = (ms: number): Promise<void> => new Promise(resolve => void kernel.timers.after(ms, resolve));
-  const until = async (what: string, condition: () => unknown): Promise<void> => {
-    const end = kernel.clock.now() + PATIENCE_MS * 1e6;
-    while (!(await condition())) {
-      if (kernel.clock.now() > end) throw new Error(`never: ${what}`);
-      await pause(1);
-    }
-  };
-  const mallory: Mallory = { kernel, vcpu, xs, home, controlFd, pause, until };
-  const acts: Acts = { ...deviceActs(mallory), ...hypercallActs, ...storeActs };
-  const perform = async (name: string): Promise<void> => {
-    let outcome: Outcome;
-    try {
-      const act = acts[name];
-      if (act === undefined) throw new Error('there is no such act');
-      outcome = await act(mallory);
-    } catch (error) {
-      outcome = { failed: error instanceof Error ? (error.stack ?? error.message) : String(error) };
-    }
-    console.write(`${JSON.stringify(outcome)}\n`);
-  };
-  const serve = async (): Promise<void> => {
-    console.write(`${JSON.stringify({ domid: vcpu.domid })}\n`);
-    for (;;) await perform(((await console.readLine()) ?? '').trim());
-  };
-  void serve();
-  drive(kernel, error => crashExit(vcpu, error));
-}
+export const start = (boot: Boot): void =>
+  perform(boot, mallory => ({ ...deviceActs(mallory), ...hypercallActs, ...storeActs }));

@@ -2,7 +2,7 @@
 import { domid, readKey } from '#pvbus';
 import { HostileFrontend, type RawRequest } from '../../support/hostile-frontend.ts';
 import { RawNetfront } from '../../support/raw-netfront.ts';
-import type { Mallory } from './mallory.ts';
+import type { Mallory } from './performer.ts';
 
 const DOM0 = domid(0);
 /** Xenbus states, as xenstore has them. */

@@ -50,9 +50,10 @@ export class Stage {
     this.innocent = innocent;
     this.own = own;
   }
-  static async start(): Promise<Stage> {
+  /** `kernels`: the sources of the offenders'. */
+  static async start(kernels?: string[]): Promise<Stage> {
     const folder = mkdtempSync(join(tmpdir(), 'xenolith-hostile-'));
-    await buildKernels(folder);
+    await buildKernels(folder, kernels);
     const host = await HostRig.start();
     const innocent = await createInnocent(host, folder);
     const own = host.processes().filter(pid => /hypervisor|xenstored|dom0/.test(commandLine(pid)));

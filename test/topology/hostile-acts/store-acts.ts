@@ -24,7 +24,7 @@ import {
   xenstoreFrame,
   xenstoreRing,
 } from '#pvbus';
-import type { Acts, Mallory } from './mallory.ts';
+import type { Acts, Mallory } from './performer.ts';
 
 const bytesOf = (text: string): Uint8Array => Uint8Array.from(text, c => c.charCodeAt(0));
 const REPLY_NS = 5e9;

@@ -1,0 +1,248 @@
+// The kernel of a domain that others have for a backend, and that has no driver: acts against frontends, numbered as in
+// docs/hostile-acts.md. Each has a device of the victim's to itself.
+import {
+  BLKIF_OP_READ,
+  BLKIF_OP_WRITE,
+  type Domid,
+  domid,
+  type GrantMapping,
+  NETRXF_more_data,
+  readKey,
+  XenbusState,
+} from '#pvbus';
+import { HostileBackend, type SeenRequest } from '../../support/hostile-backend.ts';
+import { RawNetback } from '../../support/raw-netback.ts';
+import { type Acts, type Boot, type Mallory, type Outcome, perform } from '../hostile-acts/performer.ts';
+
+const XVDA = 51712;
+const GOOD = { sectors: 2048, 'sector-size': 512, info: 0, 'feature-flush-cache': 1 };
+type Keys = Readonly<Record<string, string | number>>;
+const STORM_NS = 200e6;
+
+/** One disk of the victim's, from this end. */
+class Vbd {
+  readonly mallory: Mallory;
+  readonly victim: Domid;
+  readonly devid: number;
+  back!: HostileBackend;
+  readonly #seen: SeenRequest[] = [];
+
+  constructor(mallory: Mallory, victim: Domid, number: number) {
+    this.mallory = mallory;
+    this.victim = victim;
+    this.devid = XVDA + 16 * number;
+  }
+  async write(keys: Keys): Promise<void> {
+    const { xs, home } = this.mallory;
+    for (const [key, value] of Object.entries(keys))
+      await xs.write(`${home}/backend/vbd/${this.victim}/${this.devid}/${key}`, String(value));
+  }
+  get #frontend(): string {
+    return `/local/domain/${this.victim}/device/vbd/${this.devid}`;
+  }
+  /** The state its frontend goes to. */
+  async becomes(...states: XenbusState[]): Promise<XenbusState> {
+    let state: XenbusState = XenbusState.Unknown;
+    await this.mallory.until(`vbd ${this.devid} in ${states}`, async () => {
+      state = Number(await readKey(this.mallory.xs, `${this.#frontend}/state`)) as XenbusState;
+      return states.includes(state);
+    });
+    return state;
+  }
+  async connect(keys: Keys = {}): Promise<XenbusState> {
+    const { xs, vcpu } = this.mallory;
+    await this.write({ state: XenbusState.InitWait });
+    await this.becomes(XenbusState.Initialised);
+    const [ringRef, port] = await Promise.all(
+      ['ring-ref', 'event-channel'].map(key => xs.read(`${this.#frontend}/${key}`)),
+    );
+    this.back = new HostileBackend(vcpu, this.victim, Number(ringRef), Number(port));
+    this.#seen.length = 0;
+    await this.write({ ...GOOD, ...keys, state: XenbusState.Connected });
+    return this.becomes(XenbusState.Connected, XenbusState.Closed);
+  }
+  /** Its next requests. */
+  async take(count: number): Promise<SeenRequest[]> {
+    await this.mallory.until(
+      `${count} requests`,
+      () => this.#seen.push(...this.back.take()) && this.#seen.length >= count,
+    );
+    return this.#seen.splice(0, count);
+  }
+  /** The page of a request. */
+  map({ gref }: SeenRequest): GrantMapping {
+    return this.mallory.vcpu.grants.map(this.victim, [gref])[0]!;
+  }
+  /** Do what loses it the device. */
+  async lose(act: (request: SeenRequest) => void): Promise<Outcome> {
+    await this.connect();
+    const [request] = await this.take(2);
+    act(request!);
+    return { state: await this.becomes(XenbusState.Closed) };
+  }
+}
+
+function acts(mallory: Mallory, victim: Domid): Acts {
+  const { vcpu, xs, home, until } = mallory;
+  const vbd = (number: number): Vbd => new Vbd(mallory, victim, number);
+  const vif = (number: number): RawNetback => {
+    const nodes = {
+      frontend: `/local/domain/${victim}/device/vif/${number}`,
+      backend: `${home}/backend/vif/${victim}/${number}`,
+    };
+    return new RawNetback({ vcpu, xs, frontendDomid: victim, nodes, until: condition => until('the vif', condition) });
+  };
+  const offered = async (number: number): Promise<RawNetback> => {
+    const back = vif(number);
+    await back.offer({ 'feature-rx-copy': 1, 'feature-sg': 1 });
+    await back.attach();
+    return back;
+  };
+  const closed = (back: RawNetback): Promise<void> =>
+    until('the vif is given up', async () => (await back.frontendState()) === XenbusState.Closed);
+  const strange = (bytes: Uint8Array, isFine: (byte: number) => boolean): number =>
+    bytes.reduce((count, byte) => count + (isFine(byte) ? 0 : 1), 0);
+  const calm = vbd(4);
+  const silent = vbd(5);
+
+  return {
+    30: () => {
+      const disk = vbd(0);
+      return disk.lose(() => disk.back.setRspProd(disk.back.prod + 40));
+    },
+    31: () => {
+      const disk = vbd(1);
+      return disk.lose(request => disk.back.answer({ ...request, id_lo: request.id_lo ^ 16 }));
+    },
+    32: () => {
+      const disk = vbd(2);
+      return disk.lose(request => disk.back.answer({ ...request, operation: BLKIF_OP_WRITE }));
+    },
+    33: async () => {
+      const disk = vbd(3);
+      let kept: GrantMapping | undefined;
+      const outcome = await disk.lose(request => {
+        kept = disk.map(request);
+        disk.back.answer({ ...request, operation: BLKIF_OP_WRITE });
+      });
+      await disk.write({ state: XenbusState.Closed });
+      return { ...outcome, kept: kept?.ref !== undefined };
+    },
+    40: async () => {
+      await calm.connect();
+      const requests = await calm.take(2);
+      const pages = requests.map(request => calm.map(request));
+      const disk = pages.reduce((count, { page }) => count + strange(page.bytes, byte => byte === 0), 0);
+      vcpu.grants.unmap(pages);
+      for (const request of requests) calm.back.answer(request);
+      const net = await offered(0);
+      await until('a frame', () => net.postedCount() > 0);
+      let sent: { gref: number; id: number } | undefined;
+      await until('a frame', () => {
+        [sent] = net.sent();
+        return sent !== undefined;
+      });
+      const pair = [net.map(sent!.gref), net.map(net.posted().gref)] as const;
+      const frame = strange(pair[0].page.bytes.subarray(100), byte => byte === 0);
+      const buffer = strange(pair[1].page.bytes, byte => byte === 0);
+      vcpu.grants.unmap(pair);
+      return { disk, frame, buffer };
+    },
+    34: async () => {
+      const requests = await calm.take(2);
+      const pages = requests.map(request => calm.map(request));
+      calm.back.ring.page.bytes.fill(0xff, 64);
+      for (const [i, request] of requests.entries()) {
+        pages[i]!.page.bytes.fill(1);
+        calm.back.answer(request);
+        pages[i]!.page.bytes.fill(2);
+      }
+      vcpu.grants.unmap(pages);
+      const next = await calm.take(2);
+      for (const request of next) calm.back.answer(request);
+      return { reads: next.every(({ operation, sector }) => operation === BLKIF_OP_READ && sector % 8 === 0) };
+    },
+    35: async () => {
+      const slots = [{ offset: 4000, status: 200 }, { status: -30000 }, { status: 4096, flags: NETRXF_more_data }];
+      for (const [i, slot] of slots.entries()) {
+        const net = await offered(3 + i);
+        await until('buffers', () => net.postedCount() > 0);
+        net.answerRx({ id: net.posted().id, ...slot });
+        await closed(net);
+      }
+      return { closed: slots.length };
+    },
+    36: async () => {
+      await silent.connect();
+      await silent.take(2);
+      return { waits: (await silent.becomes(XenbusState.Connected)) === XenbusState.Connected };
+    },
+    /** The device is reset: a backend that answers takes over. */
+    reset: async () => {
+      await silent.write({ state: XenbusState.Closing });
+      await silent.becomes(XenbusState.Closed);
+      vcpu.grants.unmap([silent.back.ring]);
+      vcpu.events.close(silent.back.port);
+      await silent.write({ state: XenbusState.Closed });
+      await silent.connect();
+      const again = await silent.take(2);
+      for (const request of again) silent.back.answer(request);
+      await silent.take(2);
+      return { again: again.length };
+    },
+    37: async () => {
+      const requests = await calm.take(2);
+      const end = mallory.kernel.clock.now() + STORM_NS;
+      let events = 0;
+      for (; mallory.kernel.clock.now() < end; events++) vcpu.events.notify(calm.back.port);
+      for (const request of requests) calm.back.answer(request);
+      const next = await calm.take(2);
+      for (const request of next) calm.back.answer(request);
+      return { many: events > 1000 };
+    },
+    38: async () => {
+      const lies: Keys[] = [{ sectors: 0 }, { sectors: '9223372036854775808' }, { 'sector-size': 3 }, { info: 'none' }];
+      const states: XenbusState[] = [];
+      for (const [i, lie] of lies.entries()) states.push(await vbd(6 + i).connect(lie));
+      return { states };
+    },
+    39: async () => {
+      const disk = vbd(10);
+      await disk.connect();
+      let rounds = 0;
+      let state: XenbusState = XenbusState.Connected;
+      for (; rounds < 10 && state !== XenbusState.Closed; rounds++) {
+        for (const next of [XenbusState.Closing, XenbusState.InitWait, XenbusState.Closing, XenbusState.InitWait])
+          await disk.write({ state: next });
+        await disk.write({ state: XenbusState.Closed });
+        state = await disk.becomes(XenbusState.Closed, XenbusState.Initialising);
+      }
+      return { survives: true };
+    },
+    net30: async () => {
+      const net = await offered(1);
+      net.setTxProd(300);
+      await closed(net);
+      return { closed: true };
+    },
+    net31: async () => {
+      const net = await offered(2);
+      await until('a frame', () => net.sent().length > 0);
+      net.answerTx(9999);
+      await closed(net);
+      return { closed: true };
+    },
+  };
+}
+
+/** The first word is the victim's number. */
+export function start(boot: Boot): void {
+  let known: Acts | undefined;
+  perform(boot, mallory => ({
+    serve: (_, victim) => {
+      known = acts(mallory, domid(Number(victim)));
+      return { serves: Number(victim) };
+    },
+    act: (_, name) => known![name!]!(mallory),
+  }));
+}

@@ -1,0 +1,134 @@
+// The acts of a backend of docs/hostile-acts.md on real processes: a domain with a kernel written for them serves the disks and
+// interfaces of a victim that has the real drivers. After each the victim lives and answers, what it does with its other
+// devices goes on, and the innocent beside, whom dom0 serves, has seen nothing.
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { XenbusState } from '#pvbus';
+import { BenchDomain } from '../../bench/bench-domain.ts';
+import { type Inventory, takeInventory } from '../../support/inventory.ts';
+import { eventually } from '../../support/processes.ts';
+import { image } from '../hostile-acts/kernels.ts';
+import { Stage } from '../hostile-acts/stage.ts';
+
+const DISKS = 11;
+const VIFS = 6;
+const { Closed } = XenbusState;
+
+let stage: Stage;
+let before: unknown;
+let backend: BenchDomain;
+let victim: BenchDomain;
+
+interface Report {
+  readonly disks: Readonly<Record<string, { readonly ok: number; readonly failed: readonly string[] }>>;
+  readonly quarantined: readonly number[];
+  readonly vifs: readonly { readonly rxFrames: number; readonly rxErrors: number; readonly txFrames: number }[];
+}
+/** But for who of dom0's vCPUs serves the innocent, which changes with what there is to do. */
+const lasting = ({ processes, nodes, files, hypervisor }: Inventory): object => ({
+  ...{ processes, files, nodes: nodes.filter(path => !path.startsWith('/local/domain/0/error/')) },
+  counts: hypervisor.filter(line => /^pool |^dom\d+: \d+ ports|grant frames/.test(line)),
+});
+const report = async (): Promise<Report> => (await victim.run('report')) as unknown as Report;
+const diskOf = (number: number): string => `xvd${'abcdefghijk'[number]}`;
+
+beforeAll(async () => {
+  stage = await Stage.start(['backend.ts', 'victim.ts'].map(name => join(import.meta.dirname, name)));
+  const { host, folder } = stage;
+  before = lasting(await stage.inventory());
+  backend = await BenchDomain.create(host, folder, 'backend', `kernel = "${folder}/backend.js"\ndriver_domain = 1`);
+  const path = image(join(folder, 'victim.img'), 1 << 20);
+  const disks = Array.from({ length: DISKS }, (_, i) => `"${path},raw,${diskOf(i)},r,backend=backend"`);
+  const vifs = Array.from({ length: VIFS }, () => '"backend=backend"');
+  const devices = `disk = [${disks}]\nvif = [${vifs}]`;
+  victim = await BenchDomain.create(host, folder, 'victim', `kernel = "${folder}/victim.js"\n${devices}`);
+  expect(await backend.run(`serve: ${victim.domid}`)).toEqual({ serves: victim.domid });
+});
+afterAll(() => stage?.stop());
+
+const act = (name: string | number): Promise<unknown> => backend.run(`act: ${name}`);
+async function contained(): Promise<void> {
+  await report();
+  await stage.othersGetOn();
+}
+/** Its readers have ended with this. */
+const failed = (number: number, code: string): Promise<unknown> =>
+  eventually(`${diskOf(number)} has failed with ${code}`, async () => {
+    const { failed: codes = [] } = (await report()).disks[diskOf(number)] ?? {};
+    return codes.length === 2 && codes.every(one => one === code);
+  });
+const says = (what: RegExp): Promise<unknown> =>
+  eventually(`the victim says ${what}`, () => what.test(stage.host.consoleLog('victim'))).catch(error => {
+    throw new Error(`${error.message}: ${stage.host.consoleLog('victim')}`);
+  });
+
+const BROKEN: readonly (readonly [number, string, number])[] = [
+  [30, 'answers more than was asked', 0],
+  [31, 'answers what was not asked', 1],
+  [32, 'answers with another operation', 2],
+];
+it.each(BROKEN)('act %i: a disk backend that %s loses the disk, whose reads fail', async (number, _what, disk) => {
+  expect(await act(number)).toEqual({ state: Closed });
+  await failed(disk, 'EIO');
+  await says(new RegExp(`${diskOf(disk)}: the backend sent .*the disk is given up`));
+  await contained();
+});
+it('act 33: a disk backend that keeps a page mapped: what was shared with it is not used again, and counted', async () => {
+  expect(await act(33)).toEqual({ state: Closed, kept: true });
+  await eventually('the pages are quarantined', async () => (await report()).quarantined.includes(51712 + 48));
+  await contained();
+});
+it('act 40: a backend finds zeros in the pages of a disk and an interface, and frames', async () => {
+  expect(await act(40)).toEqual({ disk: 0, frame: 0, buffer: 0 });
+  await contained();
+});
+it('act 34: a disk backend that scribbles over the ring and over what it has answered: the reads go on', async () => {
+  const { ok } = (await report()).disks.xvde!;
+  expect(await act(34)).toEqual({ reads: true });
+  await eventually('more was read', async () => (await report()).disks.xvde!.ok >= ok + 4);
+  await contained();
+});
+it('act 35: a net backend whose frames lie beyond their page, are negative or never end loses the interface', async () => {
+  expect(await act(35)).toEqual({ closed: 3 });
+  expect((await report()).vifs.every(({ rxFrames }) => rxFrames === 0)).toBe(true);
+  await contained();
+});
+it('act 36: a disk backend that never answers: its readers wait, nobody else does, and the disk can be reset', async () => {
+  expect(await act(36)).toEqual({ waits: true });
+  await contained();
+  expect((await report()).disks.xvdf).toEqual({ ok: 0, failed: [] });
+  expect(await act('reset')).toEqual({ again: 2 });
+  await eventually('what was asked is answered', async () => (await report()).disks.xvdf!.ok >= 2);
+});
+it('act 37: a disk backend that notifies without end: the victim goes on reading', async () => {
+  expect(await act(37)).toEqual({ many: true });
+  await contained();
+});
+it('act 38: a disk backend that makes no sense of its size and features is not connected to', async () => {
+  expect(await act(38)).toEqual({ states: new Array(4).fill(Closed) });
+  expect(Object.keys((await report()).disks)).not.toEqual(expect.arrayContaining([diskOf(6)]));
+  await contained();
+});
+it('act 39: a disk backend whose state flaps: the victim survives it', async () => {
+  expect(await act(39)).toEqual({ survives: true });
+  await contained();
+});
+it.each([
+  ['act 30: a net backend that answers more than was sent', 'net30'],
+  ['act 31: a net backend that answers what was not sent', 'net31'],
+])('%s loses the interface', async (_what, name) => {
+  expect(await act(name)).toEqual({ closed: true });
+  await says(/the backend sent .*the interface is given up/);
+  await contained();
+});
+it('nothing is left of either', async () => {
+  // As with Xen: a domain of which another one has something mapped is not gone before that one.
+  await stage.destroy(backend);
+  await stage.destroy(victim);
+  let now: unknown;
+  await eventually('the inventory is what it was', async () => {
+    now = lasting(await takeInventory(stage.host, 'qema'));
+    return isDeepStrictEqual(now, before);
+  }).catch(() => expect(now).toEqual(before));
+});

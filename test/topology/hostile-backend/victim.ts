@@ -1,0 +1,99 @@
+// The victim's kernel: the real drivers, and somebody who reads from each disk and sends by each interface all the time, for
+// as long as it goes well. It says what came of that when it is asked.
+import { attachVcpu, crashExit, XenError } from '#pvbus';
+import { drive } from '../../../domu-kernel/drive.ts';
+import { Blkfront } from '../../../domu-kernel/drivers/blkfront/device.ts';
+import type { Disk } from '../../../domu-kernel/drivers/blkfront/disk.ts';
+import type { BlkfrontWorker } from '../../../domu-kernel/drivers/blkfront/worker.ts';
+import { Netfront } from '../../../domu-kernel/drivers/netfront/device.ts';
+import { compileFatFs } from '../../../domu-kernel/fs/fat-core.ts';
+import { ffWasm } from '../../../domu-kernel/fs/ff-wasm.ts';
+import { Kernel } from '../../../domu-kernel/kernel.ts';
+import type { Boot } from '../hostile-acts/performer.ts';
+
+/** Readers of a disk. */
+const READERS = 2;
+const PAUSE_MS = 2;
+const FRAME = 100;
+
+interface Reads {
+  ok: number;
+  /** How those ended that did not go well; the reader ends with them. */
+  readonly failed: string[];
+}
+
+export function start({ controlFd, boot }: Boot): void {
+  const vcpu = attachVcpu(controlFd, boot);
+  process.on('uncaughtException', error => crashExit(vcpu, error));
+  process.on('unhandledRejection', error => crashExit(vcpu, error));
+  const kernel = new Kernel({ vcpu, fatFs: () => compileFatFs(ffWasm) });
+  const { xs, log, console } = kernel;
+  const pause = (): Promise<void> => new Promise(resolve => void kernel.timers.after(PAUSE_MS, resolve));
+
+  const reads = new Map<string, Reads>();
+  const read = async (disk: Disk): Promise<void> => {
+    const done: Reads = reads.get(disk.name) ?? { ok: 0, failed: [] };
+    reads.set(disk.name, done);
+    const into = new Uint8Array(4096);
+    try {
+      for (let n = 0; ; n = (n + 1) % 64) {
+        await disk.submitRead(n * 8, into);
+        done.ok++;
+        await pause();
+      }
+    } catch (error) {
+      done.failed.push(error instanceof XenError ? error.code : String(error));
+    }
+  };
+  const blkfront = new Blkfront({
+    ...{ xs, log, vcpu, blocking: kernel },
+    onDisk: disk => {
+      for (let i = 0; i < READERS; i++) void read(disk);
+    },
+  });
+  const frame = new Uint8Array(FRAME).fill(0x55);
+  const netfront = new Netfront({
+    ...{ xs, log, vcpu },
+    onInterface: device => {
+      const send = async (): Promise<void> => {
+        for (;;) {
+          device.send(frame, FRAME);
+          await pause();
+        }
+      };
+      void send();
+    },
+  });
+
+  const report = () => ({
+    disks: Object.fromEntries(reads),
+    quarantined: blkfront.frontend
+      .devices()
+      .map(({ devid, instance }) => [devid, (instance as unknown as { worker: BlkfrontWorker }).worker.stats] as const)
+      .filter(([, stats]) => stats.quarantined > 0)
+      .map(([devid]) => devid),
+    vifs: netfront.interfaces().map(({ stats }) => stats),
+  });
+  const serve = async (): Promise<void> => {
+    void blkfront.start();
+    void netfront.start();
+    console.write(`${JSON.stringify({ domid: vcpu.domid })}\n`);
+    for (;;) {
+      await console.readLine();
+      console.write(`${JSON.stringify(report())}\n`);
+    }
+  };
+  serve().catch(error => crashExit(vcpu, error));
+  drive(
+    {
+      step: () => {
+        let progress = kernel.step() === 'progress';
+        if (blkfront.step() === 'progress') progress = true;
+        if (netfront.step() === 'progress') progress = true;
+        return progress ? 'progress' : 'idle';
+      },
+      block: () => kernel.block(),
+    },
+    error => crashExit(vcpu, error),
+  );
+}
