@@ -3,14 +3,23 @@ import { readFileSync, readSync } from 'node:fs';
 import { Deserializer, Serializer } from 'node:v8';
 import { compileFunction } from 'node:vm';
 import { type ControlMessage, domainLayout, koffi, PAGE_SIZE, XENOLITH_IMAGE_MAGIC, xenolith_image } from '#pvbus';
+import type { Mail } from './smp/mail.ts';
 
-export interface Handed {
+/** What vCPU 0's thread has in common with the others. */
+export interface Threads {
+  /** By the numbers of their vCPUs. */
+  readonly mails?: ReadonlyMap<number, Mail> | undefined;
+  readonly collectGarbage?: (() => void) | undefined;
+}
+export interface Handed extends Threads {
   readonly controlFd: number;
   readonly boot: ControlMessage;
   /** The driver of ext4, where one was built: a domain cannot read it any more. */
   readonly ext4?: Uint8Array | undefined;
 }
-export interface HandedSibling extends Handed {
+export interface HandedSibling extends Omit<Handed, 'mails'> {
+  /** To vCPU 0's thread. */
+  readonly mail?: Mail | undefined;
   /** rsi of the context that vCPU 0 gave it. */
   readonly argument: number;
 }

@@ -36,6 +36,7 @@ import type { WasmModule } from './fs/fat-core.ts';
 import { FatVolume } from './fs/fat-volume.ts';
 import { ReadOnlyDevice, type SectorDevice } from './fs/sector-device.ts';
 import { GuestClock } from './guest-clock.ts';
+import type { Threads } from './guest-kernel.ts';
 import { FrameCharge, freeFrames, reclaimModule } from './memory-frames.ts';
 import { processTable } from './process/process-table.ts';
 import type { ProgramModule } from './program.ts';
@@ -108,6 +109,8 @@ export class Kernel implements Blocking {
   readonly program: ProgramModule = { exports: {} };
   /** Of a domain that may have several vCPUs, once it has started. */
   processors: Processors | undefined;
+  /** What it has in common with the threads of the others, from before its start. */
+  threads: Threads = {};
   /** As the toolstack called it. */
   name = '';
   root: Volume | undefined;
@@ -188,7 +191,10 @@ export class Kernel implements Blocking {
     if (maxVcpus === 1) return;
     const kernel = this.info.kernel.address;
     const write = (text: string): void => console.write(text);
-    this.processors = new Processors({ vcpu, tasks, timers, kernel, fifo: this.fifoDirectory, write });
+    const memoryBytes = this.info.nr_pages * PAGE_SIZE;
+    const { mails, collectGarbage } = this.threads;
+    const more = { mails, collectGarbage, memoryBytes };
+    this.processors = new Processors({ vcpu, tasks, timers, kernel, fifo: this.fifoDirectory, write, ...more });
     await watchAvailability(this.xs, this.home, maxVcpus, this.processors, log);
   }
 

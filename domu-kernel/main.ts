@@ -4,6 +4,7 @@ import { attachVcpu, type ControlMessage, crashExit, domainLayout, PAGE_SIZE, re
 import { drive } from './drive.ts';
 import { compileFatFs } from './fs/fat-core.ts';
 import { ffWasm } from './fs/ff-wasm.ts';
+import type { Threads } from './guest-kernel.ts';
 import { Kernel } from './kernel.ts';
 import { Rehearsal, rootWithProgram, TEXT } from './rehearsal.ts';
 import { loadProgram, type RunningProgram } from './run-program.ts';
@@ -13,7 +14,7 @@ export { startSibling } from './smp/sibling.ts';
 // Taken before the program's globals replace it.
 const nextTurn = setImmediate;
 
-interface Handed {
+interface Handed extends Threads {
   readonly controlFd: number;
   readonly boot: ControlMessage;
   readonly ext4?: Uint8Array | undefined;
@@ -24,7 +25,8 @@ export function start(handed: Handed): void {
   attach(handed)();
 }
 /** The part of a start that only looks at the domain's memory; what it returns is the rest. */
-export function attach({ controlFd, boot, ext4 }: Handed): () => void {
+export function attach(handed: Handed): () => void {
+  const { controlFd, boot, ext4 } = handed;
   const vcpu = attachVcpu(controlFd, boot);
   let kernel: Kernel | undefined;
   const crash = (error: unknown): never => {
@@ -46,6 +48,7 @@ export function attach({ controlFd, boot, ext4 }: Handed): () => void {
   };
   const guest = orCrash(() => new Kernel({ vcpu, fatFs: () => compileFatFs(ffWasm), ext4 }));
   kernel = guest;
+  guest.threads = handed;
   const program = orCrash(() => loadProgram(guest));
   return () =>
     orCrash(() => {

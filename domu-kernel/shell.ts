@@ -117,7 +117,7 @@ async function main(): Promise<void> {
     const { memory, layout, vcpu } = bootMemory(boot);
     return crashExit({ memory, layout, id: vcpu }, error);
   }
-  const handed = { controlFd: CONTROL_FD, boot, ext4 };
+  const handed = { controlFd: CONTROL_FD, boot, ext4, mails: threads.mails, collectGarbage };
   const start = kernel.attach?.(handed) ?? (() => kernel.start(handed));
   page.awaitRun();
   start();

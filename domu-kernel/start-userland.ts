@@ -71,6 +71,7 @@ export function makeUserland(kernel: Kernel, root?: FileSystem): Userland {
     log,
     console: kernel.console,
     machine: machineOf(kernel),
+    placement: kernel.processors?.placement,
     random: into => void crypto.getRandomValues(into),
     sockets: new GuestSockets({
       tcp: () => kernel.devices.net?.tcp,

@@ -13,6 +13,7 @@ import type { Waiting } from './process/transfer.ts';
 import { Wait } from './process/wait.ts';
 import { Shell } from './shell/shell.ts';
 import { utilities } from './shell/utilities.ts';
+import type { Placement } from './smp/placement.ts';
 import { FDFLAGS_APPEND } from './wasi/abi.ts';
 import { realtimeNs } from './wasi/clock.ts';
 import { Descriptor, FdTable } from './wasi/fd-table.ts';
@@ -45,6 +46,8 @@ export interface UserlandParts extends WasiKernel {
   readonly log: Log;
   readonly console: TerminalDoor;
   readonly machine: Machine;
+  /** Of a domain of several vCPUs. */
+  readonly placement?: Placement | undefined;
 }
 
 export interface SpawnOptions {
@@ -71,7 +74,7 @@ export class Userland {
   readonly startedNs: number;
 
   constructor(parts: UserlandParts) {
-    const { clock, frames, mounts, log, machine } = parts;
+    const { clock, frames, mounts, log, machine, placement } = parts;
     this.processes = new Processes(clock);
     this.terminal = new Terminal(parts.console, this.processes);
     this.mounts = mounts;
@@ -89,6 +92,8 @@ export class Userland {
       utilities: utilities(this),
       script: (process, path, text, args) => new Shell(this, process, { name: path, parameters: args }).script(text),
       say: (process, why) => this.say(process, why),
+      placement,
+      ...(placement && { urgent: () => placement.urgent() }),
     });
   }
 

@@ -77,6 +77,7 @@ export * from './view-reserve.ts';
 export * from './wake-words.ts';
 export { prepareInSteps, prepareProgram } from './wasm/prepare.ts';
 export * from './wasm/prepared.ts';
+export { withSharedMemory } from './wasm/shared-memory.ts';
 export * from './xenbus.ts';
 export * from './xenstore-client.ts';
 export * from './xenstore-frame.ts';

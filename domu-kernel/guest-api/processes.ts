@@ -20,12 +20,12 @@ export function processesApi(kernel: Kernel): typeof import('xenolith').processe
   return {
     spawn: (path, args = [], options = {}) => spawn(userland(), path, args, options),
     list: () =>
-      (kernel.userland?.processes.list() ?? []).map(({ pid, parent, argv, memoryBytes, cpuNs }) => ({
+      (kernel.userland?.processes.list() ?? []).map(({ pid, parent, argv, memoryBytes, usedNs }) => ({
         pid,
         ppid: parent?.pid ?? 0,
         argv,
         memory: memoryBytes,
-        cpuMs: cpuNs / 1e6,
+        cpuMs: usedNs / 1e6,
       })),
   };
 }

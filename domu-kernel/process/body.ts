@@ -7,6 +7,8 @@ export interface Body {
   run(untilNs: number): Wait | undefined;
   /** It does not run again. */
   release(): void;
+  /** What runs it without `run` stops, or goes on. */
+  pause?(on: boolean): void;
 }
 
 /**
@@ -29,6 +31,9 @@ export class RoutineBody implements Body {
     if (typeof value === 'number') throw new ProcessExit({ code: value });
     this.#next = value;
     return value.run(untilNs);
+  }
+  pause(on: boolean): void {
+    this.#next?.pause?.(on);
   }
   /** What the routine has opened is closed by its finally blocks, which do not wait. */
   release(): void {

@@ -1,10 +1,12 @@
 // From a command's name to the program that runs: a file of the mount table, or a program of the kernel's own.
-import { messageOf, preparedLayout, prepareInSteps, XenError } from '#pvbus';
+import { type FrameAllocator, messageOf, preparedLayout, prepareInSteps, XenError } from '#pvbus';
 import type { Vnode } from '../fs/file-system.ts';
 import type { MountTable } from '../fs/mount-table.ts';
 import { fromCwd } from '../shell/paths.ts';
+import type { Placement } from '../smp/placement.ts';
 import { openVnode } from '../wasi/open-vnode.ts';
 import type { Body } from './body.ts';
+import { MemoryCharge } from './memory-charge.ts';
 import { ModuleCache } from './module-cache.ts';
 import type { Process } from './process.ts';
 import { type Program, Runtime, type RuntimeParts } from './runtime.ts';
@@ -17,6 +19,9 @@ export type Utility = (process: Process) => Waiting<number>;
 
 export interface ExecParts extends RuntimeParts {
   readonly mounts: MountTable;
+  readonly frames: FrameAllocator;
+  /** Of a domain of several vCPUs: which of them run what. */
+  readonly placement?: Placement | undefined;
   /** By name, for what is not found in PATH. */
   readonly utilities: ReadonlyMap<string, Utility>;
   /** Runs a script: its path, and the arguments after it. */
@@ -99,17 +104,20 @@ export class Exec {
       throw error;
     }
   }
-  #start(process: Process, program: Program): Runtime {
-    const { mounts } = this.#parts;
+  #start(process: Process, program: Program): Body {
+    const { mounts, frames, placement } = this.#parts;
     for (const [name, path] of process.directories) process.fds.preopen(name, openVnode(mounts.find(path)));
-    return new Runtime(process, program, this.#parts);
+    const charge = new MemoryCharge(frames, process.memoryLimit);
+    const runtime = new Runtime(process, program, this.#parts, charge);
+    return placement?.body({ process, program, charge, parts: this.#parts }, runtime) ?? runtime;
   }
   *#load(file: Vnode, bytes: Uint8Array): Waiting<Program> {
     const prepared = preparedLayout(bytes) ? bytes : yield* prepare(bytes);
     const layout = preparedLayout(prepared);
     if (layout === undefined) throw new XenError('ENOEXEC', 'it cannot be prepared');
     try {
-      const program = { module: new engine.Module(prepared), layout };
+      const bytes = this.#parts.placement && layout.movable ? prepared : undefined;
+      const program = { module: new engine.Module(prepared), layout, bytes };
       this.#cache.set(file, program);
       return program;
     } catch (error) {

@@ -5,8 +5,17 @@ import { WASM_PAGE } from './web-assembly.ts';
 
 const FRAMES_PER_PAGE = WASM_PAGE / PAGE_SIZE;
 
-export class MemoryCharge {
+/** Whoever has it pays for a program's memory. */
+export interface Charge {
   /** WebAssembly pages charged now. */
+  readonly pages: number;
+  /** False, and nothing changes, when the domain or the limit has not so many. */
+  take(pages: number): boolean;
+  giveBack(pages: number): void;
+  release(): void;
+}
+
+export class MemoryCharge implements Charge {
   pages = 0;
   readonly #charge: FrameCharge;
   readonly #limit: number;
@@ -16,7 +25,6 @@ export class MemoryCharge {
     this.#charge = new FrameCharge(frames);
     this.#limit = limit;
   }
-  /** False, and nothing changes, when the domain or the limit has not so many. */
   take(pages: number): boolean {
     if (this.pages + pages > this.#limit || !this.#charge.take(pages * FRAMES_PER_PAGE)) return false;
     this.pages += pages;

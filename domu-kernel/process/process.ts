@@ -38,6 +38,15 @@ export interface ProcessParts {
   readonly directories?: readonly (readonly [name: string, path: string])[] | undefined;
 }
 
+/** Of a process that another vCPU runs. */
+export interface Elsewhere {
+  readonly vcpu: number;
+  /** It is in no call. */
+  readonly computes: boolean;
+  /** That it has run there. */
+  readonly cpuNs: number;
+}
+
 export class Process {
   readonly pid: number;
   /** None: nobody waits for it, it is forgotten when it ends. */
@@ -67,6 +76,7 @@ export class Process {
   catches: ((signal: SignalName) => boolean) | undefined;
   /** ns of this vCPU, without those of processes that ran while it waited for a disk. */
   cpuNs = 0;
+  elsewhere: Elsewhere | undefined;
   /** It is a script, and runs the program that is to run it. */
   interpreted = false;
   /** Charged to the domain, in bytes; and what tells of it. */
@@ -95,6 +105,11 @@ export class Process {
       ['.', parts.cwd],
     ];
     this.startedNs = startedNs;
+  }
+
+  /** ns that it has run, wherever. */
+  get usedNs(): number {
+    return this.cpuNs + (this.elsewhere?.cpuNs ?? 0);
   }
 
   /** Of a WASI program, all of it, from its start to its end. */

@@ -1,4 +1,4 @@
-// The processes of a guest: their table, and who of them runs next on vCPU 0.
+// The processes of a guest: their table, and who of them runs next on vCPU 0. (Of another vCPU: those that lodge there.)
 import { type Clock, XenError } from '#pvbus';
 import type { Body } from './body.ts';
 import { type ExitStatus, Process, ProcessExit, type ProcessParts } from './process.ts';
@@ -234,12 +234,14 @@ export class Processes {
   #stop(process: Process): void {
     if (process.stopped) return;
     process.stopped = true;
+    process.body?.pause?.(true);
     this.#unqueue(process);
     process.parent?.childChanged.wakeAll();
   }
   #continue(process: Process): void {
     if (!process.stopped) return;
     process.stopped = false;
+    process.body?.pause?.(false);
     if (process.state === 'ready' && !this.#running.includes(process)) this.#queue(process, false);
     process.parent?.childChanged.wakeAll();
   }

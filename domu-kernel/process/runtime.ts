@@ -2,7 +2,6 @@
 // wait or its slice is over, and is rewound to the same call later. pvbus/wasm/prepared.ts says how.
 import {
   type Clock,
-  type FrameAllocator,
   type Log,
   PREPARED_MODULE,
   type PreparedLayout,
@@ -13,9 +12,10 @@ import {
   XenError,
 } from '#pvbus';
 import type { Body } from './body.ts';
-import { MemoryCharge } from './memory-charge.ts';
+import type { Charge } from './memory-charge.ts';
 import { type Process, ProcessExit } from './process.ts';
 import type { SignalName } from './signals.ts';
+import type { Suspended } from './suspended.ts';
 import type { Wait } from './wait.ts';
 import {
   WebAssemblyEngine as engine,
@@ -33,11 +33,12 @@ export type Imports = Readonly<Record<string, Readonly<Record<string, Call>>>>;
 
 export interface RuntimeParts {
   readonly clock: Clock;
-  readonly frames: FrameAllocator;
   readonly imports: Imports;
   /** Why a program was ended that did something it must not. */
   readonly say: (process: Process, why: string) => void;
   readonly log: Log;
+  /** Another vCPU waits for this one: a slice is over at the next look at the clock. */
+  readonly urgent?: () => boolean;
 }
 
 /** Loop heads until the first look at the clock; and how long those of the later ones are to take. */
@@ -53,12 +54,20 @@ const MAX_PAGES = 0xffff;
 export interface Program {
   readonly module: WasmModule;
   readonly layout: PreparedLayout;
+  /** Of one that may move to another vCPU. */
+  readonly bytes?: Uint8Array | undefined;
+}
+/** What an instance begins with that goes on with a program, besides what the program is. */
+export interface Resumed {
+  readonly from: Suspended;
+  /** Of the call that it was suspended in, if that has been done since. */
+  readonly answer: number | undefined;
 }
 
 export class Runtime implements Body {
   readonly #process: Process;
   readonly #parts: RuntimeParts;
-  readonly #charge: MemoryCharge;
+  readonly #charge: Charge;
   readonly #maxPages: number;
   readonly #start: () => void;
   readonly #memory: WasmMemory;
@@ -67,20 +76,27 @@ export class Runtime implements Body {
   readonly #sp: WasmGlobal;
   readonly #end: WasmGlobal;
   readonly #pages: WasmGlobal;
+  readonly #globals: Readonly<Record<string, WasmGlobal>>;
+  #answer: number | undefined;
+  /** Made since it began. */
+  calls = 0;
   /** What it waits for; undefined when its fuel ran out. */
   #outcome: Wait | undefined;
   /** Of the stretch that runs now. */
   #fuelled = FIRST_FUEL;
   #suspended = false;
 
-  /** Throws ENOEXEC for a module that is no program, or asks for what there is not; ENOMEM. */
-  constructor(process: Process, { module, layout }: Program, parts: RuntimeParts) {
+  /**
+   * Throws ENOEXEC for a module that is no program, or asks for what there is not; ENOMEM. `charge` is the instance's
+   * until its release; it has been charged already for one that is resumed.
+   */
+  constructor(process: Process, { module, layout }: Program, parts: RuntimeParts, charge: Charge, resumed?: Resumed) {
     this.#process = process;
     this.#parts = parts;
     this.#maxPages = layout.maxPages;
-    this.#charge = new MemoryCharge(parts.frames, process.memoryLimit);
+    this.#charge = charge;
     const pages = layout.minPages + layout.savePages;
-    if (!this.#charge.take(pages)) throw new XenError('ENOMEM', `${pages * 64} KiB of memory are not free`);
+    if (!resumed && !charge.take(pages)) throw new XenError('ENOMEM', `${pages * 64} KiB of memory are not free`);
     try {
       const { exports } = this.#instantiate(module);
       this.#start = exported(exports, '_start', 'function');
@@ -90,15 +106,53 @@ export class Runtime implements Body {
       this.#sp = exported(exports, 'xenolith_sp', 'object');
       this.#end = exported(exports, 'xenolith_end', 'object');
       this.#pages = exported(exports, 'xenolith_pages', 'object');
+      this.#globals = globalsOf(exports);
       // untrusted: a file may say that it is prepared, and lie about its size.
       if (this.#memory.buffer.byteLength !== pages * WASM_PAGE) throw new XenError('ENOEXEC', 'not as it was prepared');
+      if (resumed) this.#resume(resumed, pages);
     } catch (error) {
       this.#charge.release();
       throw error;
     }
     process.memory = this.#memory;
-    process.limitMemory(layout.minPages * WASM_PAGE);
+    process.limitMemory(resumed ? this.limit : layout.minPages * WASM_PAGE);
     this.#count();
+  }
+  #resume({ from: { memory, globals, fuelled }, answer }: Resumed, pages: number): void {
+    try {
+      this.#memory.grow(memory.byteLength / WASM_PAGE - pages);
+      for (const [name, value] of Object.entries(globals)) this.#globals[name]!.value = value as number;
+    } catch (error) {
+      // No address space is left; or it is not as it was prepared.
+      throw new XenError('ENOMEM', 'it cannot go on', error);
+    }
+    new Uint8Array(this.#memory.buffer).set(new Uint8Array(memory));
+    this.#fuelled = fuelled;
+    this.#answer = answer;
+    this.#suspended = true;
+  }
+  /**
+   * What it is, copied, for another instance: this one is not to run again then, and its charge is that one's.
+   * undefined: it is not as it was prepared.
+   */
+  suspended(): Suspended | undefined {
+    const end = this.#end.value >>> 0;
+    const globals: Record<string, number | bigint> = {};
+    try {
+      for (const [name, { value }] of Object.entries(this.#globals)) globals[name] = value;
+    } catch {
+      return undefined; // a type that JavaScript has no value for
+    }
+    const numbers = Object.values(globals).every(value => typeof value === 'number' || typeof value === 'bigint');
+    if (!this.#suspended || !numbers || end % WASM_PAGE !== 0 || end > this.#memory.buffer.byteLength) return undefined;
+    return { memory: this.#memory.buffer.slice(0, end), globals, fuelled: this.#fuelled };
+  }
+  get memory(): WasmMemory {
+    return this.#memory;
+  }
+  /** What it may name of its memory. */
+  get limit(): number {
+    return (this.#pages.value >>> 0) * WASM_PAGE;
   }
   #instantiate(module: WasmModule): WasmInstance {
     const imports: Record<string, Record<string, unknown>> = {};
@@ -132,7 +186,8 @@ export class Runtime implements Body {
         this.#state.value = RUNS;
         this.#fuel.value = this.#fuelled;
       }
-      const outcome = call(process, ...args);
+      this.calls++;
+      const outcome = this.#takeAnswer() ?? call(process, ...args);
       if (typeof outcome !== 'number') {
         this.#outcome = outcome;
         this.#state.value = UNWINDS;
@@ -142,6 +197,12 @@ export class Runtime implements Body {
       if (process.pending.length > 0) this.#interrupted();
       return outcome;
     };
+  }
+  /** Of the call that is made again. */
+  #takeAnswer(): number | undefined {
+    const answer = this.#answer;
+    this.#answer = undefined;
+    return answer;
   }
   /** A call is over in which a signal came: it must not be made again, so what only stops does so at a loop head. */
   #interrupted(): void {
@@ -204,6 +265,7 @@ export class Runtime implements Body {
       this.#adapt(now - from);
       // A clock that stands still, as a simulation's does, ends a slice too.
       if (now >= untilNs || looks === MAX_LOOKS || this.#process.pending.length > 0) return undefined;
+      if (this.#parts.urgent?.()) return undefined;
       from = now;
     }
   }
@@ -247,6 +309,14 @@ function signalOf(error: unknown): SignalName | undefined {
   if (/unreachable/.test(error.message)) return 'SIGABRT';
   if (/divide|remainder|unrepresentable|overflow/.test(error.message)) return 'SIGFPE';
   return /memory|table index is out/.test(error.message) ? 'SIGSEGV' : 'SIGILL';
+}
+
+/** Those that are kept while it is suspended. */
+function globalsOf(exports: WasmInstance['exports']): Record<string, WasmGlobal> {
+  const kept = Object.entries(exports).filter(
+    ([name, value]) => value instanceof engine.Global && name.startsWith('xenolith_'),
+  );
+  return Object.fromEntries(kept) as Record<string, WasmGlobal>;
 }
 
 function exported<T>(exports: WasmInstance['exports'], name: string, type: 'function' | 'object'): T {

@@ -33,6 +33,7 @@ export const WebAssemblyEngine = (
       readonly CompileError: new (message: string) => Error;
       readonly LinkError: new (message: string) => Error;
       readonly RuntimeError: new (message: string) => Error;
+      readonly Global: new (type: { value: string; mutable?: boolean }, value?: number) => WasmGlobal;
       readonly Memory: new (limits: { initial: number; maximum?: number }) => WasmMemory;
     };
   }

@@ -1,5 +1,6 @@
 // Messages between vCPU 0 and another one, over the two byte rings they share: a length, then a value.
 import type { Streams } from './area.ts';
+import type { FromLodgers, ToLodgers } from './lodging.ts';
 import { decode, encode, type Values } from './message.ts';
 
 const HEAD = 4;
@@ -8,7 +9,8 @@ const HEAD = 4;
 export type ToSibling =
   | { readonly op: 'run'; readonly task: string; readonly args: readonly unknown[] }
   /** Go down; come back with `up`. */
-  | { readonly op: 'down' };
+  | { readonly op: 'down' }
+  | ToLodgers;
 /** Another one to vCPU 0. */
 export type FromSibling =
   | { readonly op: 'up' }
@@ -16,7 +18,8 @@ export type FromSibling =
   | { readonly op: 'failed'; readonly error: CarriedError }
   /** It goes down in a moment. */
   | { readonly op: 'leaving' }
-  | { readonly op: 'console'; readonly text: string };
+  | { readonly op: 'console'; readonly text: string }
+  | FromLodgers;
 
 export interface CarriedError {
   readonly name: string;

@@ -22,7 +22,9 @@ import type { Timers } from '../timers.ts';
 import { SmpArea } from './area.ts';
 import { Channel, carried, type FromSibling, type ToSibling } from './channel.ts';
 import { PolledKicks } from './kicks.ts';
+import type { Mail } from './mail.ts';
 import type { Values } from './message.ts';
+import { Placement, type Seat } from './placement.ts';
 import { SharedHeap, SharedViews } from './shared-views.ts';
 
 /** What the program has asked to be run. */
@@ -36,8 +38,7 @@ interface Job {
 }
 type State = 'off' | 'starting' | 'idle' | 'busy' | 'leaving';
 
-interface Sibling {
-  readonly id: number;
+interface Sibling extends Seat {
   readonly channel: Channel<FromSibling, ToSibling>;
   /** Jobs for it before all others. */
   readonly own: Job[];
@@ -56,6 +57,11 @@ export interface ProcessorsParts {
   /** What the others begin to hear events with, where that is by the FIFO ABI. */
   readonly fifo: Gfn | undefined;
   readonly write: (text: string) => void;
+  /** By vCPU; those that have one run processes too. */
+  readonly mails?: ReadonlyMap<number, Mail> | undefined;
+  /** Of the domain. */
+  readonly memoryBytes?: number;
+  readonly collectGarbage?: (() => void) | undefined;
 }
 
 /** A vCPU that is to come up, but is still on its way down, is looked at this often. */
@@ -64,6 +70,8 @@ const DOWN_MS = 1;
 export class Processors {
   readonly values: Values;
   readonly heap: SharedHeap;
+  /** Of processes. */
+  readonly placement: Placement | undefined;
   private readonly parts: ProcessorsParts;
   private readonly area: SmpArea;
   private readonly siblings: Sibling[];
@@ -90,13 +98,28 @@ export class Processors {
       this.news = true;
     });
     this.siblings = Array.from({ length: nr - 1 }, (_, i) => this.sibling(i + 1));
+    const { mails, timers, memoryBytes = 0, collectGarbage = () => {} } = parts;
+    const urgent = (): boolean => {
+      events.poll();
+      return this.news;
+    };
+    if (mails) this.placement = new Placement({ seats: this.siblings, timers, memoryBytes, urgent, collectGarbage });
   }
   private sibling(id: number): Sibling {
     const { area, values } = this;
     const port = area.callPort(id);
     const notify = (): void => this.parts.vcpu.events.notify(port);
     const channel = new Channel<FromSibling, ToSibling>(area.streams(id, 'near'), values, notify);
-    return { id, channel, own: [], state: 'off', initialised: false, wanted: false, job: undefined };
+    const mail = this.parts.mails?.get(id);
+    const [own, job]: [Job[], Job | undefined] = [[], undefined];
+    return {
+      ...{ id, channel, own, state: 'off', initialised: false, wanted: false, job },
+      mail: mail ?? NO_MAIL,
+      get open() {
+        return mail !== undefined && this.wanted && this.state === 'idle';
+      },
+      send: message => channel.send(message),
+    };
   }
   private registerAreas(id: number): void {
     const { area } = this;
@@ -163,6 +186,7 @@ export class Processors {
       this.op(VCPUOP_up, id);
     } else if (state === 'idle' && !wanted) {
       sibling.state = 'leaving';
+      this.placement?.evict(id);
       sibling.channel.send({ op: 'down' });
       this.changed();
     }
@@ -216,6 +240,8 @@ export class Processors {
   }
   private give(sibling: Sibling, job: Job): void {
     try {
+      // A task may take as long as it wants.
+      this.placement?.evict(sibling.id);
       sibling.channel.send({ op: 'run', task: job.task, args: job.args });
     } catch (error) {
       job.reject(error);
@@ -237,6 +263,7 @@ export class Processors {
   // ---- what the others say ----
 
   step(): 'progress' | 'idle' {
+    this.placement?.step();
     if (!this.news) return 'idle';
     // order: before the rings are looked at; what comes later says so again.
     this.news = false;
@@ -265,10 +292,15 @@ export class Processors {
         sibling.job = undefined;
         if (message.op === 'result') job?.resolve(message.value);
         else job?.reject(carried(message.error));
+        break;
+      default:
+        this.placement?.hear(sibling, message);
+        return;
     }
     this.reconcile(sibling);
     this.dispatch();
   }
 }
 
+const NO_MAIL: Mail = { post() {}, take: () => undefined };
 const isUp = ({ state }: Sibling): boolean => state === 'idle' || state === 'busy';

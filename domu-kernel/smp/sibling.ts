@@ -1,5 +1,5 @@
-// The kernel on a vCPU other than 0: it runs the program's tasks that vCPU 0 sends, has timers of its own, and no
-// devices. Its console's lines go through vCPU 0.
+// The kernel on a vCPU other than 0: it runs the program's tasks and the processes that vCPU 0 sends, has timers of its
+// own, and no devices. Its console's lines go through vCPU 0.
 import {
   __HYPERVISOR_vcpu_op,
   attachSibling,
@@ -21,21 +21,29 @@ import { type Timers, vcpuTimers } from '../timers.ts';
 import { SmpArea } from './area.ts';
 import { Channel, carry, type FromSibling, type ToSibling } from './channel.ts';
 import { PolledKicks } from './kicks.ts';
+import { Lodgers } from './lodgers.ts';
+import type { LodgerKey } from './lodging.ts';
+import type { Mail } from './mail.ts';
 import type { Values } from './message.ts';
 import { SharedViews } from './shared-views.ts';
 
-export function startSibling({ controlFd, boot, argument }: HandedSibling): void {
+export function startSibling({ controlFd, boot, argument, mail, collectGarbage }: HandedSibling): void {
   const vcpu = attachSibling(controlFd, boot, SmpArea.mappedAt(boot.fd, argument));
   const crash = (error: unknown): never => crashExit(vcpu, error);
   process.on('uncaughtException', crash);
   process.on('unhandledRejection', crash);
   try {
-    drive(new SiblingKernel(vcpu, argument), crash);
+    drive(new SiblingKernel(vcpu, argument, { mail, collectGarbage }), crash);
   } catch (error) {
     crash(error);
   }
 }
 
+/** For processes. */
+export interface Lodgings {
+  readonly mail?: Mail | undefined;
+  readonly collectGarbage?: (() => void) | undefined;
+}
 type Exports = Readonly<Record<string, unknown>>;
 
 export class SiblingKernel {
@@ -48,8 +56,15 @@ export class SiblingKernel {
   private exports: Exports | undefined;
   private leaving = false;
   private busy = false;
+  private readonly lodgers: Lodgers | undefined;
+  private lodged = false;
+  /** vCPU 0 has rung. */
+  private news = false;
+  /** What came while a program waited for memory. */
+  private deferred: ToSibling[] = [];
+  private pages: number | undefined;
 
-  constructor(vcpu: Vcpu, areaAddress: number) {
+  constructor(vcpu: Vcpu, areaAddress: number, { mail, collectGarbage = () => {} }: Lodgings = {}) {
     this.vcpu = vcpu;
     vcpu.frames = new FrameAllocator(0, 0); // they are vCPU 0's
     const area = new SmpArea(vcpu.memory, areaAddress);
@@ -59,8 +74,41 @@ export class SiblingKernel {
     this.timers = vcpuTimers(vcpu, this.clock);
     const notify = (): void => vcpu.events.notify(area.callPort(0));
     this.channel = new Channel(area.streams(vcpu.id, 'far'), this.values, notify);
-    vcpu.events.on(area.callPort(vcpu.id), () => {}); // only to be woken: step looks at the ring itself
+    vcpu.events.on(area.callPort(vcpu.id), () => {
+      this.news = true;
+    });
+    if (mail) this.lodgers = this.lodgersBy(mail, collectGarbage);
     this.channel.send({ op: 'up' });
+  }
+  private lodgersBy(mail: Mail, collectGarbage: () => void): Lodgers {
+    return new Lodgers({
+      clock: this.clock,
+      mail,
+      random: into => void crypto.getRandomValues(into),
+      send: message => this.channel.send(message),
+      askPages: (key, pages) => this.askPages(key, pages),
+      urgent: () => {
+        this.vcpu.events.poll();
+        return this.news;
+      },
+      collectGarbage,
+    });
+  }
+  /** As a lock is waited for: nothing else runs meanwhile. */
+  private askPages(key: LodgerKey, pages: number): number {
+    this.channel.send({ op: 'wants', key, pages });
+    while (this.pages === undefined) {
+      this.vcpu.yieldIfAsked();
+      const polled = this.vcpu.events.poll();
+      const came = this.channel.step(message => {
+        if (message.op === 'pages') this.pages = message.pages;
+        else this.deferred.push(message);
+      });
+      if (this.pages === undefined && !polled && !came) this.block();
+    }
+    const got = this.pages;
+    this.pages = undefined;
+    return got;
   }
   write(text: string): void {
     this.channel.send({ op: 'console', text });
@@ -69,6 +117,8 @@ export class SiblingKernel {
   step(): 'progress' | 'idle' {
     this.vcpu.yieldIfAsked();
     let progress = this.vcpu.events.poll();
+    this.news = false;
+    for (const message of this.deferred.splice(0)) this.hear(message);
     if (this.channel.step(message => this.hear(message))) progress = true;
     if (this.timers.expire()) progress = true;
     if (this.tasks.step() === 'progress') progress = true;
@@ -76,7 +126,12 @@ export class SiblingKernel {
       this.goDown();
       progress = true;
     }
-    return progress ? 'progress' : 'idle';
+    this.lodged = this.lodgers?.step() === 'progress';
+    return progress || this.lodged || this.deferred.length > 0 ? 'progress' : 'idle';
+  }
+  /** Processes have had a slice or so. */
+  endsTurn(): boolean {
+    return this.lodged;
   }
   block(): void {
     this.timers.arm();
@@ -85,6 +140,7 @@ export class SiblingKernel {
 
   private hear(message: ToSibling): void {
     if (message.op === 'run') this.start(message.task, message.args);
+    else if (message.op !== 'down') this.lodgers?.hear(message);
     else {
       this.leaving = true;
       this.channel.send({ op: 'leaving' });

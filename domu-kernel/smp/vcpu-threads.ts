@@ -1,8 +1,9 @@
 // The threads of a domain's further vCPUs, as the shell starts them: before anything of the domain is run, since a
 // domain that is confined can start none.
 import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
+import { MessageChannel, Worker } from 'node:worker_threads';
 import { type ControlMessage, receiveSiblings } from '#pvbus';
+import { type Mail, portMail } from './mail.ts';
 import type { VcpuThreadData } from './vcpu-thread.ts';
 
 /** Many times what a loaded machine needs. */
@@ -11,14 +12,18 @@ const START_MS = 30_000;
 export class VcpuThreads {
   private readonly ready = new Int32Array(new SharedArrayBuffer(4));
   private readonly count: number;
+  /** By vCPU. */
+  readonly mails = new Map<number, Mail>();
 
   /** A domain of one vCPU has none. `folder` holds the thread's file. */
   constructor(folder: string, controlFd: number, boot: ControlMessage) {
     const sockets = receiveSiblings(controlFd, boot);
-    for (const socket of sockets.values()) {
-      const workerData: VcpuThreadData = { controlFd: socket, ready: this.ready };
+    for (const [id, socket] of sockets) {
+      const { port1, port2: mail } = new MessageChannel();
+      this.mails.set(id, portMail(port1));
+      const workerData: VcpuThreadData = { controlFd: socket, ready: this.ready, mail };
       // order: they come up while the domain is still being built. They need no turn of this thread's event loop.
-      new Worker(join(folder, 'domain-vcpu.cjs'), { workerData, env: {} });
+      new Worker(join(folder, 'domain-vcpu.cjs'), { workerData, env: {}, transferList: [mail] });
     }
     this.count = sockets.size;
   }

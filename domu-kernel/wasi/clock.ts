@@ -21,7 +21,7 @@ export function clockNs(clock: Clock, process: Process, id: number): bigint {
     case CLOCKID_PROCESS_CPUTIME_ID:
     case CLOCKID_THREAD_CPUTIME_ID:
       // A process has one thread.
-      return BigInt(Math.floor(process.cpuNs));
+      return BigInt(Math.floor(process.usedNs));
     default:
       throw new XenError('EINVAL', `clock ${id >>> 0}`);
   }

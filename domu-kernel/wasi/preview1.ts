@@ -55,6 +55,10 @@ export function unstable(kernel: WasiKernel): WasiCalls {
   });
 }
 
+/** Those that need nothing of the kernel but time and random numbers, for either of the two. */
+export const localCalls = (kernel: Pick<WasiKernel, 'clock' | 'random'>): WasiCalls =>
+  allAnswered({ ...clockCalls(kernel), ...randomCalls(kernel), sched_yield: procCalls.sched_yield });
+
 /** Every module that a program may import from, by its name. */
 export const wasiImports = (kernel: WasiKernel): Readonly<Record<string, WasiCalls>> => ({
   wasi_snapshot_preview1: preview1(kernel),

@@ -25,6 +25,8 @@ export class CallGraph {
   readonly firstLoop: number[] = [];
   /** Imported functions can be reached through a table. */
   importsInTables = false;
+  /** No code changes a table. */
+  keepsTables = true;
 
   constructor(module: Module) {
     this.module = module;
@@ -101,6 +103,13 @@ export class CallGraph {
           break;
         case OP.ref_func:
           this.addressTaken(at.imm);
+          break;
+        case OP.table_set:
+        case OP.table_init:
+        case OP.table_copy:
+        case OP.table_grow:
+        case OP.table_fill:
+          this.keepsTables = false;
           break;
       }
     }

@@ -2,7 +2,7 @@
 import { CallGraph, eachElement, eachFunctionOfConstant } from './call-graph.ts';
 import { ADDED_IMPORTS, copyBody, FunctionBody, moved } from './function-body.ts';
 import { type FunctionType, KIND, Module, SECTION, type Span } from './module.ts';
-import { I32, OP } from './opcodes.ts';
+import { F32, F64, I32, I64, OP } from './opcodes.ts';
 import {
   PAGE_BYTES,
   PREPARED_GLOBAL,
@@ -72,7 +72,7 @@ export function* prepareInSteps(bytes: Uint8Array): Generator<undefined, Uint8Ar
     code.sized(body.written);
     if (spent(span)) yield;
   }
-  return assemble(module, code, { room, grow });
+  return assemble(module, code, { room, grow }, graph.keepsTables && globalsAreNumbers(module));
 }
 
 function addType(module: Module, params: number[], results: number[]): number {
@@ -99,7 +99,12 @@ function checkProgram(module: Module): void {
     throw notExecutable('its _start is not one of a WASI command');
 }
 
-function assemble(module: Module, code: Writer, types: { room: number; grow: number }): Uint8Array {
+/** Those that change: whoever has the program can read and set them. */
+function globalsAreNumbers({ globalTypes, globalMutable }: Module): boolean {
+  return globalTypes.every((type, index) => !globalMutable[index] || [I32, I64, F32, F64].includes(type));
+}
+
+function assemble(module: Module, code: Writer, types: { room: number; grow: number }, movable: boolean): Uint8Array {
   const out = new Writer(code.length + module.bytes.length);
   out.raw(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0));
   const section = new Writer();
@@ -120,6 +125,7 @@ function assemble(module: Module, code: Writer, types: { room: number; grow: num
   section.u32(module.minPages);
   section.u32(module.maxPages);
   section.u32(SAVE_PAGES);
+  section.byte(movable ? 1 : 0);
   put(SECTION.custom);
   writeTypes(module.types, section);
   put(SECTION.type);

@@ -32,7 +32,8 @@
 //                        memory and moves xenolith_end up (xenolith_sp stays), or throws
 //
 // Mutable globals of the program are exported as xenolith_global_<index>: with them and the memory, a suspended program
-// goes on in another instance of the same module (unless it has changed its tables, as none compiled from C does).
+// goes on in another instance of the same module, if it is `movable`: no code of it changes a table (as none compiled
+// from C does), and those globals are numbers.
 //
 // The memory is exported as `memory` and its declared maximum leaves room for a save area; the program's own maximum
 // is in the custom section, and is the kernel's to keep.
@@ -45,7 +46,7 @@ export const REWINDS = 2;
 export const REWINDING_FUEL = -0x80000000;
 
 /** Raised whenever what is said above changes, or what was made was wrong: what was prepared before is prepared anew. */
-export const PREPARED_VERSION = 2;
+export const PREPARED_VERSION = 3;
 export const PREPARED_SECTION = 'xenolith.prepared';
 export const PREPARED_MODULE = 'xenolith';
 export const PAGE_BYTES = 0x10000;
@@ -63,13 +64,14 @@ export const PREPARED_GLOBALS = [
 /** Before the index of a mutable global of the program. */
 export const PREPARED_GLOBAL = 'xenolith_global_';
 
-/** What the custom section says: version byte, then four LEB128 numbers. */
+/** What the custom section says: version byte, then three LEB128 numbers and a byte. */
 export interface PreparedLayout {
   readonly version: number;
   /** Pages the program starts with, and how many it may ask for. */
   readonly minPages: number;
   readonly maxPages: number;
   readonly savePages: number;
+  readonly movable: boolean;
 }
 
 /** The layout of a prepared program; undefined for any other bytes, also for what another version prepared. */
@@ -83,7 +85,8 @@ export function preparedLayout(bytes: Uint8Array): PreparedLayout | undefined {
     const version = section.byte();
     if (version !== PREPARED_VERSION) return undefined;
     const [minPages, maxPages, savePages] = [section.u32(), section.u32(), section.u32()];
-    return section.done ? { version, minPages, maxPages, savePages } : undefined;
+    const movable = section.byte() === 1;
+    return section.done ? { version, minPages, maxPages, savePages, movable } : undefined;
   } catch {
     return undefined;
   }

@@ -4,6 +4,7 @@ import type { Vnode } from '../../domu-kernel/fs/file-system.ts';
 import { MountTable } from '../../domu-kernel/fs/mount-table.ts';
 import type { Process } from '../../domu-kernel/process/process.ts';
 import { Shell } from '../../domu-kernel/shell/shell.ts';
+import type { Placement } from '../../domu-kernel/smp/placement.ts';
 import { Userland } from '../../domu-kernel/userland.ts';
 import type { SocketStack } from '../../domu-kernel/wasi/socket.ts';
 import { rigTmpfs } from './wasi-rig.ts';
@@ -16,6 +17,8 @@ export interface UserlandRigOptions {
   /** Time passes by itself. */
   readonly clock?: Clock;
   readonly sockets?: SocketStack;
+  /** Of a domain of several vCPUs: what lets one of them have a turn, vCPU 0 by a step of this. */
+  readonly smp?: { readonly placement: Placement | undefined; turn(): void };
 }
 
 export class UserlandRig {
@@ -29,9 +32,11 @@ export class UserlandRig {
   /** Bytes the console does not take now. */
   waiting = 0;
   readonly shutdowns: string[] = [];
+  private readonly smp: UserlandRigOptions['smp'];
   private typed: (bytes: Uint8Array) => void = () => {};
 
-  constructor({ frames = 16_384, clock, sockets }: UserlandRigOptions = {}) {
+  constructor({ frames = 16_384, clock, sockets, smp }: UserlandRigOptions = {}) {
+    this.smp = smp;
     this.clock = clock ?? { now: () => (this.ns += 5000), wallMs: () => this.ns / 1e6 };
     this.frames = new FrameAllocator(1, 1 + frames);
     this.mounts = new MountTable(rigTmpfs(this.clock));
@@ -42,6 +47,7 @@ export class UserlandRig {
       frames: this.frames,
       mounts: this.mounts,
       sockets,
+      placement: smp?.placement,
       random: into => into.fill(4),
       log,
       console: {
@@ -89,6 +95,10 @@ export class UserlandRig {
     const late = Date.now() + 30_000;
     for (let turns = 0; !until(); turns++) {
       if (turns % 1000 === 999 && Date.now() > late) throw new Error(`it comes to no end: ${this.screen.slice(-2000)}`);
+      if (this.smp) {
+        this.smp.turn();
+        continue;
+      }
       if (this.userland.step() === 'progress') continue;
       const deadline = this.userland.processes.deadline();
       if (!timed || deadline === undefined) return;

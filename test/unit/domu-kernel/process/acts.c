@@ -28,6 +28,7 @@ int main(int argc, char **argv) {
   setvbuf(stdout, 0, _IONBF, 0);
   if (!strcmp(act, "exit")) return n;
   if (!strcmp(act, "spin")) for (;;) sink = spin(1000000);
+  if (!strcmp(act, "sum") && argc > 3) return sink = spin(n), abort(), 0;
   if (!strcmp(act, "sum")) return printf("%u\n", spin(n)) < 0;
   if (!strcmp(act, "fib")) return printf("%u\n", fib(n)) < 0;
   if (!strcmp(act, "deep")) return printf("%d\n", deep(n)) < 0;

@@ -84,7 +84,8 @@ describe('a program that cannot be prepared is refused with ENOEXEC and the reas
 
   test('but a plain one is not, and says afterwards that it is prepared', () => {
     const prepared = prepareProgram(commandOf([]));
-    expect(preparedLayout(prepared)).toEqual({ version: PREPARED_VERSION, minPages: 1, maxPages: 65536, savePages: 1 });
+    const layout = { version: PREPARED_VERSION, minPages: 1, maxPages: 65536, savePages: 1, movable: true };
+    expect(preparedLayout(prepared)).toEqual(layout);
     expect(() => prepareProgram(prepared)).toThrow(/prepared/);
     new engine.Module(prepared);
   });
