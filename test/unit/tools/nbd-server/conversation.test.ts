@@ -197,7 +197,11 @@ describe('requests', () => {
   });
 
   it('leave the disk as if each was done in its turn, however the bytes are cut', () => {
-    const act = fc.record({ write: fc.boolean(), at: fc.nat(SIZE - 1), data: fc.uint8Array({ minLength: 1, maxLength: 64 }) });
+    const act = fc.record({
+      write: fc.boolean(),
+      at: fc.nat(SIZE - 1),
+      data: fc.uint8Array({ minLength: 1, maxLength: 64 }),
+    });
     fc.assert(
       fc.property(fc.array(act, { maxLength: 20 }), fc.array(fc.nat(900), { maxLength: 6 }), (acts, cuts) => {
         const disk = new MemoryDisk();
