@@ -59,6 +59,11 @@ async function kill(pid: number): Promise<void> {
   process.kill(pid, 'SIGKILL');
   await eventually('it is gone', () => !isAlive(pid));
 }
+/** It is the only one, whatever it was called before, and its guest goes on. */
+async function isServed(served: Served): Promise<void> {
+  await eventually(`${served} is there`, () => serving(served).length === 1);
+  await goesOn(served);
+}
 /** Of a process that has read all it needs, and sleeps. */
 const isReady = (pid: number): boolean => /^Threads:\t(1[0-9])$/m.test(readFileSync(`/proc/${pid}/status`, 'latin1'));
 
@@ -100,7 +105,7 @@ it('is not missed when it was killed before', () =>
     await kill(heir);
     await host.logged(`a prepared ${served}.js ended: SIGKILL`);
     await kill(serving(served)[0]!);
-    await goesOn(served);
+    await isServed(served);
     expect(await heirOf(served)).not.toBe(heir);
   }));
 
@@ -110,7 +115,7 @@ it('is replaced when it is killed while it takes over', () =>
     await kill(serving(served)[0]!);
     await pause(random() * 30);
     if (isAlive(heir)) await kill(heir);
-    await goesOn(served);
+    await isServed(served);
     expect(serving(served)).not.toEqual([heir]);
   }));
 
@@ -119,7 +124,7 @@ it(`takes over ${KILLS} times in a row`, () =>
     for (let i = 0; i < KILLS; i++) {
       await heirOf(served);
       await kill(serving(served)[0]!);
-      await goesOn(served);
+      await isServed(served);
     }
     await heirOf(served);
     expect([serving(served).length, heirs(served).length]).toEqual([1, 1]);
