@@ -212,7 +212,7 @@ describe('a vbd', () => {
     expect(machine.blkfront.disks()).toEqual([]);
   });
 
-  it('on an image that keeps others waiting goes on with another thread, and loses no request', async () => {
+  it('fault 25: on an image that keeps others waiting goes on with another thread, and loses no request', async () => {
     await backend.stop();
     const slowVcpu = blk.core.dom0.kernel(4);
     const slowWorker = new BlkbackWorker({
