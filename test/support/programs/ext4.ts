@@ -1,5 +1,5 @@
 // The ext4 driver, as `npm run ext4` builds it.
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildExt4, E2FSPROGS, OUR_C, whyNoCompiler } from '../../../tools/ext4/build.ts';
 import { cachedBuild, hashOf } from '../cached-build.ts';
@@ -15,6 +15,10 @@ export async function ext4Wasm(): Promise<string> {
     .filter(file => /\.[ch]$/.test(file))
     .map(file => readFileSync(join(OUR_C, file), 'utf8'));
   return cachedBuild(`ext4-${hashOf([E2FSPROGS.version, ...ours])}.wasm`, async out => {
-    await buildExt4(source, `${out}-objects`, out);
+    try {
+      await buildExt4(source, `${out}-objects`, out);
+    } finally {
+      rmSync(`${out}-objects`, { recursive: true, force: true });
+    }
   });
 }
