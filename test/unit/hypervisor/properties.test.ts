@@ -89,12 +89,12 @@ class World {
   pick(n: number): Guest {
     return n === GUESTS ? this.rig.dom0 : this.guests[n]!;
   }
-  /** A thread of dom0 is gone and another one there; each of them finds its own, and all of them everything. */
+  /** A thread of dom0 is gone and another one there; each of them finds its own and the others', all of them everything. */
   private replace(id: number): void {
     const { domain } = this.rig.dom0;
     this.rig.replaceThread(domain.vcpus[id]!);
     const all = (what: number, entry: Struct): number[] =>
-      [0, 1, 2].flatMap(vcpu => this.listed(vcpu, what, entry)).sort((a, b) => a - b);
+      [0, 1, 2].flatMap(vcpu => this.listed(id, vcpu, what, entry)).sort((a, b) => a - b);
     const ports = all(XENOLITH_INHERITED_ports, xenolith_port);
     const handles = all(XENOLITH_INHERITED_mappings, xenolith_mapping);
     if (String(ports) !== String(openPorts(domain))) throw new Error(`ports ${ports}, not ${openPorts(domain)}`);
@@ -102,14 +102,14 @@ class World {
     this.replaced++;
   }
   /** The first field of every entry: a port, or a handle. */
-  private listed(vcpu: number, what: number, entry: Struct): number[] {
+  private listed(asking: number, vcpu: number, what: number, entry: Struct): number[] {
     const { dom0 } = this.rig;
-    dom0.vcpuId = vcpu;
+    dom0.vcpuId = asking;
     const room = 5;
     const found: number[] = [];
     for (let from = 0, first = true; first || from !== 0; first = false) {
       const list = dom0.reset().alloc(room * entry.size);
-      const arg = dom0.put(xenolith_inherited, { what, from, nr: room, list });
+      const arg = dom0.put(xenolith_inherited, { what, from, nr: room, vcpu, list });
       if (dom0.call(__HYPERVISOR_xenolith_op, XENOLITHOP_inherited, arg) !== 0) throw new Error('inherited');
       const n = dom0.get(xenolith_inherited, arg, 'nr');
       for (let i = 0; i < n; i++) found.push(dom0.view.getUint32(list + i * entry.size, true));
