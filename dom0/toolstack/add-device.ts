@@ -42,7 +42,7 @@ export const pathsOf = (domid: Domid, device: DeviceSpec): DevicePaths => ({
  * backend has looked at them. Throws what a script says is wrong.
  */
 export async function addDevices(
-  host: ScriptHost & { readonly faults: Pick<FaultPlans, 'nodesFor'> },
+  host: ScriptHost & { readonly faults: Pick<FaultPlans, 'making'> },
   domid: Domid,
   devices: readonly DeviceSpec[],
 ): Promise<void> {
@@ -52,12 +52,8 @@ export async function addDevices(
   );
   // order: a backend takes no device that has no state, which is therefore the last of the nodes.
   const held = scripted.map(device => `${pathsOf(domid, device).backend}/state`);
-  const planted = await host.faults.nodesFor(domid, devices);
-  const nodes = [...devices.flatMap(device => deviceNodes(domid, device)), ...planted];
-  await writeNodes(
-    xs,
-    nodes.filter(({ path }) => !held.includes(path)),
-  );
+  const nodes = devices.flatMap(device => deviceNodes(domid, device)).filter(({ path }) => !held.includes(path));
+  await host.faults.making(domid, devices, planted => writeNodes(xs, [...nodes, ...planted]));
   for (const device of scripted) {
     const paths = pathsOf(domid, device);
     await runAddScript(host, device.backend.script!, paths);

@@ -20,9 +20,10 @@ import {
 } from '#pvbus';
 import type { DeviceSpec } from '../devices.ts';
 import { writeNodes } from '../domain-nodes.ts';
-import { PRIVATE, type StoreNode } from '../xenstore-paths.ts';
+import { Locks } from '../locks.ts';
+import { PRIVATE } from '../xenstore-paths.ts';
 import { FaultLog, type TellFault } from './fault-log.ts';
-import { Planting, type PlantingParts } from './planting.ts';
+import { Planting, type PlantingParts, type WriteNodes } from './planting.ts';
 import { type FaultNode, RunningFault } from './running-fault.ts';
 import type { Steps } from './steps.ts';
 import { XenstoreFaults } from './xenstore-faults.ts';
@@ -72,6 +73,8 @@ export class FaultPlans implements Steps {
   readonly #planting: Planting;
   readonly #xenstore: XenstoreFaults;
   #running: RunningFault[] = [];
+  /** One change after the other, under one key. */
+  readonly #changes = new Locks();
   readonly #ends = new Map<string, NodeJS.Timeout>();
   #stopped = false;
 
@@ -87,8 +90,15 @@ export class FaultPlans implements Steps {
     this.#xenstore = new XenstoreFaults({ xs, log: this.#log, running: () => this.#running });
   }
 
+  #change<T>(body: () => Promise<T>): Promise<T> {
+    return this.#changes.run(0, body);
+  }
+
   /** Go on with what another process of this kind has left. */
-  async start(): Promise<void> {
+  start(): Promise<void> {
+    return this.#change(() => this.#goOn());
+  }
+  async #goOn(): Promise<void> {
     const { xs } = this.#options;
     for (const plan of await childrenOf(xs, ROOT)) {
       const { duration, startedNs } = JSON.parse((await readKey(xs, `${ROOT}/${plan}`)) ?? '{}') as PlanNode;
@@ -110,7 +120,10 @@ export class FaultPlans implements Steps {
     this.#xenstore.stop();
   }
 
-  async add(plan: FaultPlan): Promise<void> {
+  add(plan: FaultPlan): Promise<void> {
+    return this.#change(() => this.#add(plan));
+  }
+  async #add(plan: FaultPlan): Promise<void> {
     const { clock } = this.#options;
     const { name, seed, duration } = plan;
     const taken = plan.faults.find(fault =>
@@ -136,7 +149,10 @@ export class FaultPlans implements Steps {
   }
 
   /** null: all. Throws ENOENT when there is none such. */
-  async remove(plan: string | null, fault: string | null): Promise<void> {
+  remove(plan: string | null, fault: string | null): Promise<void> {
+    return this.#change(() => this.#remove(plan, fault));
+  }
+  async #remove(plan: string | null, fault: string | null): Promise<void> {
     const chosen = this.#running.filter(
       ({ node }) => (plan === null || node.plan === plan) && (fault === null || node.fault.name === fault),
     );
@@ -162,9 +178,9 @@ export class FaultPlans implements Steps {
     });
   }
 
-  /** Of devices that are being made. */
-  nodesFor(domid: number, devices: readonly DeviceSpec[]): Promise<StoreNode[]> {
-    return this.#planting.nodesFor(domid, devices);
+  /** `write` makes these devices, and writes with their nodes those of the faults that are for them. */
+  making(domid: number, devices: readonly DeviceSpec[], write: WriteNodes): Promise<void> {
+    return this.#planting.making(domid, devices, write);
   }
 
   // ---- steps of the toolstack ----
@@ -184,8 +200,12 @@ export class FaultPlans implements Steps {
   async #step(faults: readonly RunningFault[], where: string): Promise<void> {
     const { clock, strikes } = this.#options;
     for (const running of faults) {
-      if (!running.trigger.decide(clock.now())) continue;
-      await this.#count(running, where, null);
+      const happens = await this.#change(async () => {
+        if (!running.met || !running.trigger.decide(clock.now())) return false;
+        await this.#count(running, where, null);
+        return true;
+      });
+      if (!happens) continue;
       const { error, delay, kill, name } = running.fault;
       if (kill !== undefined) strikes.self();
       if (delay !== undefined) await new Promise(resolve => setTimeout(resolve, delay));
@@ -216,6 +236,7 @@ export class FaultPlans implements Steps {
   async #end(running: RunningFault): Promise<void> {
     const { xs } = this.#options;
     const { plan } = running.node;
+    running.met = false; // nothing of it happens any more, and no device that is made from now on has it
     if (running.fault.while) await xs.unwatch(running.fault.while.path, conditionToken(running)).catch(() => {});
     await this.#disarm(running);
     const gone = this.#running.filter(other => other !== running);
@@ -236,7 +257,6 @@ export class FaultPlans implements Steps {
 
   async #follow(running: RunningFault, { path, is }: NonNullable<Fault['while']>): Promise<void> {
     const { xs } = this.#options;
-    let turn = Promise.resolve();
     const look = async (): Promise<void> => {
       if (!this.#running.includes(running)) return;
       const value = await readKey(xs, path);
@@ -246,7 +266,7 @@ export class FaultPlans implements Steps {
       await (met ? this.#arm(running) : this.#disarm(running));
     };
     await xs.watch(path, conditionToken(running), () => {
-      turn = turn.then(look).catch(error => this.#options.log.error(`fault ${running.name}: ${error.message}`));
+      this.#change(look).catch(error => this.#options.log.error(`fault ${running.name}: ${error.message}`));
     });
     await look();
   }
@@ -266,15 +286,20 @@ export class FaultPlans implements Steps {
     const { nextNs } = running.trigger;
     if (nextNs === undefined || this.#stopped) return;
     const ms = Math.min(Math.max(0, (nextNs - this.#options.clock.now()) / 1e6), MAX_TIMER_MS);
-    running.timer = setTimeout(() => {
-      this.#happen(running).catch(error => this.#options.log.error(`fault ${running.name}: ${error.message}`));
-    }, ms);
+    const happen = (): void => {
+      this.#change(() => this.#happen(running)).catch(error =>
+        this.#options.log.error(`fault ${running.name}: ${error.message}`),
+      );
+    };
+    clearTimeout(running.timer);
+    running.timer = setTimeout(happen, ms);
   }
   async #happen(running: RunningFault): Promise<void> {
+    if (!running.met) return; // no longer
     const { clock } = this.#options;
     // A timer may be early by a part of a millisecond.
     const now = Math.max(clock.now(), running.trigger.nextNs ?? 0);
-    if (running.met && this.#running.includes(running) && running.trigger.decide(now)) await this.#strike(running);
+    if (running.trigger.decide(now)) await this.#strike(running);
     this.#schedule(running);
   }
   async #strike(running: RunningFault): Promise<void> {
@@ -320,7 +345,7 @@ export class FaultPlans implements Steps {
       // It has ended: who comes after it has what the host gives.
     }
   }
-  /** Told, and kept for who comes after this process, which may be the one that it befalls. */
+  /** Told, and kept for who comes after this process, which may be the one that it befalls. Part of a change. */
   async #count(running: RunningFault, where: string, domid: number | null): Promise<void> {
     const { node, trigger, fault } = running;
     const { counts } = trigger;

@@ -43,6 +43,8 @@ interface Device {
   readonly vdev: string | undefined;
 }
 
+export type WriteNodes = (nodes: readonly StoreNode[]) => Promise<void>;
+
 const TOKEN = 'faults:';
 
 export class Planting {
@@ -52,6 +54,8 @@ export class Planting {
   #nextToken = 0;
   /** One after the other: what was heard of a device is told in its order. */
   #hearing: Promise<void> = Promise.resolve();
+  /** Devices that are being made. */
+  readonly #making = new Set<Promise<void>>();
 
   constructor(parts: PlantingParts) {
     this.#parts = parts;
@@ -60,6 +64,7 @@ export class Planting {
   /** At all devices that there are. */
   async plant(fault: RunningFault): Promise<void> {
     if (!fault.met || !isOfDevice(fault.fault)) return;
+    await this.#made();
     for (const domid of this.#parts.domids()) {
       for (const device of await this.#devicesOf(domid)) {
         if (!(await this.#isFor(fault.fault, device))) continue;
@@ -73,8 +78,25 @@ export class Planting {
   async #settled({ devices }: RunningFault): Promise<void> {
     if (devices.size > 0) await this.#parts.settled([...devices.keys()].map(backend => ({ backend })));
   }
-  /** For devices that are being made: nodes to be written with theirs. */
-  async nodesFor(domid: number, specs: readonly DeviceSpec[]): Promise<StoreNode[]> {
+  /** `write` makes these devices, and writes with their nodes those of the faults that are for them. */
+  async making(domid: number, specs: readonly DeviceSpec[], write: WriteNodes): Promise<void> {
+    const made = this.#nodesFor(domid, specs).then(write);
+    const over = made.catch(() => {}); // the caller hears of it
+    this.#making.add(over);
+    try {
+      await made;
+    } finally {
+      this.#making.delete(over);
+    }
+  }
+  /**
+   * The devices that were being made are there, with the nodes of the faults of that time. Those made from now on have
+   * what is on now.
+   */
+  async #made(): Promise<void> {
+    await Promise.all(this.#making);
+  }
+  async #nodesFor(domid: number, specs: readonly DeviceSpec[]): Promise<StoreNode[]> {
     const faults = this.#parts.running().filter(({ met, fault }) => met && isOfDevice(fault));
     if (faults.length === 0) return [];
     const name = await this.#nameOf(domid);
@@ -93,6 +115,7 @@ export class Planting {
   }
   /** From wherever it is planted. What it has done is told first. */
   async uproot(fault: RunningFault): Promise<void> {
+    await this.#made();
     // Written again, it has the backend tell what it has not told yet.
     for (const backend of fault.devices.keys()) await this.#again(`${backend}/faults/${fault.name}`);
     await this.#settled(fault);
@@ -119,7 +142,8 @@ export class Planting {
   async #write(backend: string, path: string, value: string): Promise<void> {
     const { xs } = this.#parts;
     await xs.transaction(async tx => {
-      if ((await readKey(xs, `${backend}/state`, tx)) !== undefined) await xs.write(path, value, tx);
+      // Not its state: that comes last, where a script is to run before.
+      if ((await readKey(xs, `${backend}/frontend`, tx)) !== undefined) await xs.write(path, value, tx);
     });
   }
   /** Resolves when all that was known up to now is told. */

@@ -15,7 +15,7 @@ import { requestShutdown } from '../../../../dom0/toolstack/shutdown-domain.ts';
 import { ListLog, rigTransport, XenstoreRig } from '../../../support/xenstore-rig.ts';
 import { disk } from './domain-config.ts';
 
-const faults = { nodesFor: async () => [] };
+const faults: Parameters<typeof addDevices>[0]['faults'] = { making: (_domid, _devices, write) => write([]) };
 const scriptHost = (xs: XenstoreClient) => ({ xs, log: new ListLog(), runDir: '/nonexistent', faults });
 const DOM = domid(5);
 const device = vbd(disk(), domid(0));

@@ -138,7 +138,8 @@ describe('untrusted: a driver domain', () => {
   const paths = pathsOf(USER, device);
   let xs: XenstoreClient;
   let theirs: XenstoreClient;
-  const host = () => ({ xs, log: new ListLog(), runDir: dir, faults: { nodesFor: async () => [] } });
+  const faults: Parameters<typeof addDevices>[0]['faults'] = { making: (_domid, _devices, write) => write([]) };
+  const host = () => ({ xs, log: new ListLog(), runDir: dir, faults });
   beforeEach(async () => {
     const rig = new XenstoreRig();
     xs = new XenstoreClient(rigTransport(rig));

@@ -1,0 +1,206 @@
+// Changes of fault plans that meet, in the order that a test says: over a real xenstored, by a client whose requests wait
+// where they are told to.
+
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { checkPlan, domid, type FaultPlan, XenstoreClient } from '#pvbus';
+import { addDevices, pathsOf } from '../../../../../dom0/toolstack/add-device.ts';
+import { vbd } from '../../../../../dom0/toolstack/devices.ts';
+import { FaultPlans } from '../../../../../dom0/toolstack/faults/fault-plans.ts';
+import { ListLog, rigTransport, XenstoreRig } from '../../../../support/xenstore-rig.ts';
+import { disk } from '../domain-config.ts';
+
+/** Something stands still at a place until it is let go. */
+class Gate {
+  readonly reached: Promise<void>;
+  reach: () => void = () => {};
+  open: () => void = () => {};
+  readonly #opened: Promise<void>;
+
+  constructor() {
+    this.reached = new Promise(resolve => {
+      this.reach = resolve;
+    });
+    this.#opened = new Promise(resolve => {
+      this.open = resolve;
+    });
+  }
+  async pass(): Promise<void> {
+    this.reach();
+    await this.#opened;
+  }
+}
+
+class HeldClient extends XenstoreClient {
+  readonly #gates = new Map<string, Gate>();
+
+  /** The next such request is not made before the gate is open. */
+  hold(request: string): Gate {
+    const gate = new Gate();
+    this.#gates.set(request, gate);
+    return gate;
+  }
+  #pass(request: string): Promise<void> | undefined {
+    const gate = this.#gates.get(request);
+    this.#gates.delete(request);
+    return gate?.pass();
+  }
+  // order: what is not held is asked for at once, so that requests stay in their order.
+  override write(path: string, value: string | Uint8Array, tx?: number): Promise<void> {
+    const write = (): Promise<void> => super.write(path, value, tx);
+    return this.#pass(`write ${path}`)?.then(write) ?? write();
+  }
+  override directory(path: string, tx?: number): Promise<string[]> {
+    const directory = (): Promise<string[]> => super.directory(path, tx);
+    return this.#pass(`directory ${path}`)?.then(directory) ?? directory();
+  }
+}
+
+const DOM = domid(5);
+const ROOT = '/tool/xenolith/faults';
+const device = vbd(disk(), domid(0));
+const { backend } = pathsOf(DOM, device);
+const PLANTED = `${backend}/faults/p@f`;
+const DISK = { name: 'f', part: 'disk', error: 'EIO' };
+
+let xs: HeldClient;
+let other: XenstoreClient;
+let plans: FaultPlans;
+/** What events say, and what was done to processes. */
+let told: string[];
+let domidOf: (name: string) => Promise<number>;
+beforeEach(() => {
+  const rig = new XenstoreRig();
+  xs = new HeldClient(rigTransport(rig));
+  other = new XenstoreClient(rigTransport(rig));
+  told = [];
+  domidOf = async () => DOM;
+  const nothing = (): void => {};
+  plans = new FaultPlans({
+    ...{ xs, clock: rig.clock, log: rig.log, domids: () => [DOM], domidOf: name => domidOf(name) },
+    strikes: { domain: nothing, xenstored: nothing, exhaust: nothing, shiftClock: nothing, self: nothing },
+    tell: ({ what, fault }) => told.push(`${fault} ${what}`),
+    settled: async () => {},
+  });
+});
+afterEach(() => plans.stop());
+
+const plan = (...faults: object[]): FaultPlan => {
+  const checked = checkPlan(faults, 'p');
+  if ('plan' in checked) return checked.plan;
+  throw new Error(JSON.stringify(checked.problems));
+};
+/** Nothing moves but what is held. */
+async function still(): Promise<void> {
+  for (let turns = 0; turns < 5; turns = xs.outstanding + other.outstanding === 0 ? turns + 1 : 0)
+    await new Promise(resolve => setImmediate(resolve));
+}
+const plug = (over: Partial<typeof device> = {}): Promise<void> =>
+  addDevices({ xs, log: new ListLog(), runDir: '/nonexistent', faults: plans }, DOM, [{ ...device, ...over }]);
+/** `first` gets as far as the gate, `second` as far as it can; then both to their end. */
+async function meet(gate: Gate, first: Promise<unknown>, second: () => Promise<unknown>): Promise<void> {
+  await gate.reached;
+  const later = second();
+  await still();
+  gate.open();
+  await Promise.all([first, later]);
+  await still();
+}
+
+describe('a plan that is added twice at once', () => {
+  it('is there once, and the other one hears so', async () => {
+    const [first, second] = await Promise.allSettled([plans.add(plan(DISK)), plans.add(plan(DISK))]);
+    expect([first.status, second]).toMatchObject(['fulfilled', { reason: { code: 'EEXIST' } }]);
+    expect((await plans.list()).length).toBe(1);
+    await plans.remove('p', null);
+    expect(await xs.exists(`${ROOT}/p`)).toBe(false);
+  });
+});
+
+describe('a fault that is removed', () => {
+  it.each([DISK, { ...DISK, while: '/c=1' }])('while it is planted is planted nowhere: %o', async fault => {
+    await plug();
+    await other.write('/c', '1');
+    const gate = xs.hold('directory /libxl/5/device');
+    await meet(gate, plans.add(plan(fault)), () => plans.remove('p', null));
+    expect(await xs.exists(PLANTED)).toBe(false);
+    expect(await plans.list()).toEqual([]);
+    expect(told).toEqual(['f began', 'f ended']);
+  });
+
+  it('while a step that it befalls is noted is kept nowhere', async () => {
+    await plans.add(plan({ name: 'f', part: 'toolstack', op: 'create', error: 'EIO' }));
+    const gate = xs.hold(`write ${ROOT}/p/f`);
+    const step = plans.at('create', 'web', 'config')!.catch(error => told.push(error.code));
+    await meet(gate, step, () => plans.remove('p', null));
+    expect(await xs.exists(`${ROOT}/p`)).toBe(false);
+    expect([...told].sort()).toEqual(['EIO', 'f began', 'f ended', 'f injected']);
+  });
+
+  it('while a step waits for another one befalls nothing', async () => {
+    const slow = { name: 'slow', part: 'toolstack', op: 'create', delay: 1 };
+    await plans.add(plan(slow, { name: 'f', part: 'toolstack', op: 'create', error: 'EIO' }));
+    const gate = xs.hold(`write ${ROOT}/p/slow`);
+    await meet(gate, plans.at('create', 'web', 'config')!, () => plans.remove('p', 'f'));
+    expect(told).toEqual(['slow began', 'f began', 'slow injected', 'f ended']);
+    expect(await xs.directory(`${ROOT}/p`)).toEqual(['slow']);
+  });
+
+  it('while it finds its domain is kept nowhere, and no timer of it goes on', async () => {
+    const gate = new Gate();
+    domidOf = async () => {
+      await gate.pass();
+      return DOM;
+    };
+    await plans.add(plan({ name: 'f', part: 'process', domain: 'web', stop: 5, every: '1ms' }));
+    await meet(gate, Promise.resolve(), () => plans.remove('p', null));
+    expect(await xs.exists(`${ROOT}/p`)).toBe(false);
+    expect(told).toEqual(['f began', 'f injected', 'f ended']);
+  });
+});
+
+describe('a fault whose condition ends', () => {
+  it('while it is planted is planted nowhere, and is again when the condition holds', async () => {
+    await plug();
+    await other.write('/c', '1');
+    const gate = xs.hold('directory /libxl/5/device');
+    await meet(gate, plans.add(plan({ ...DISK, while: '/c=1' })), () => other.rm('/c'));
+    expect(await xs.exists(PLANTED)).toBe(false);
+    expect((await plans.list())[0]).toMatchObject({ state: 'waits' });
+    await other.write('/c', '1');
+    await still();
+    expect(await xs.exists(PLANTED)).toBe(true);
+  });
+});
+
+describe('a device that is made', () => {
+  it('while a fault begins has it', async () => {
+    await meet(xs.hold(`write ${backend}/state`), plug(), () => plans.add(plan(DISK)));
+    expect(await xs.exists(PLANTED)).toBe(true);
+    await plans.remove('p', null);
+    expect(await xs.exists(PLANTED)).toBe(false);
+  });
+
+  it('while a fault ends has it no more', async () => {
+    await plans.add(plan(DISK));
+    await meet(xs.hold(`write ${backend}/state`), plug(), () => plans.remove('p', null));
+    expect(await xs.exists(`${backend}/state`)).toBe(true);
+    expect(await xs.exists(PLANTED)).toBe(false);
+  });
+
+  it('and whose script runs while a fault begins has it', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'xenolith-fault-plans-'));
+    const script = join(dir, 'script');
+    writeFileSync(script, '#!/bin/sh\n');
+    chmodSync(script, 0o755);
+    try {
+      const plugging = plug({ backend: { ...device.backend, script } });
+      await meet(xs.hold(`write ${backend}/state`), plugging, () => plans.add(plan(DISK)));
+      expect(await xs.exists(PLANTED)).toBe(true);
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  });
+});
