@@ -1,9 +1,12 @@
-// Maps of a frontend's grants with faults.
+// A frontend's grants with faults: a backend maps them, and copies from and to them.
 import { type Domid, type Fault, type GrantMapping, type GrantTable, XenError } from '#pvbus';
 import type { DeviceFaults } from './device-faults.ts';
 
 /** What a backend does with a frontend's grants. */
-export type GrantMaps = Pick<GrantTable, 'map' | 'unmap'>;
+export interface GrantMaps extends Pick<GrantTable, 'map' | 'unmap'> {
+  /** Asked once before each copy from or to a grant: true, and it is not made. */
+  refusesCopy?(ref: number): boolean;
+}
 
 export class FaultyGrants implements GrantMaps {
   readonly #plain: GrantMaps;
@@ -24,5 +27,12 @@ export class FaultyGrants implements GrantMaps {
   }
   unmap(mappings: readonly GrantMapping[]): void {
     this.#plain.unmap(mappings);
+  }
+  refusesCopy(ref: number): boolean {
+    const hit = this.#faults.befalls('grant', 'copy', ({ gref }) => gref === undefined || gref === ref);
+    if (hit === undefined) return false;
+    const { error, kill } = hit.fault;
+    if (error === undefined) this.#faults.strike(hit);
+    return error !== undefined || kill === 'before';
   }
 }

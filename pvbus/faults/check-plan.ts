@@ -195,6 +195,10 @@ function checkFault(given: unknown, at: readonly (string | number)[], nameless: 
   if (fault.process !== undefined && fault.process !== 'domain' && given.domain !== undefined)
     wrong([...at, 'domain'], `${fault.process} is a process of the host's`);
   if (fault.part === 'process') checkExhaust(fault, at, wrong);
+  if (fault.part === 'grant' && op === 'copy' && fault.type === 'vbd')
+    wrong([...at, 'type'], 'the backend of a vbd copies nothing');
+  if (fault.part === 'pvcalls' && fault.short !== undefined && ['connect', 'listen', 'accept'].includes(op as string))
+    wrong([...at, 'short'], `${op} moves no bytes; send and receive do`);
   if (fault.op !== undefined && part.actions.includes('torn')) checkDiskOp(fault, at, wrong);
   // What ends a process would else end every one that comes after it.
   if (fault.kill !== undefined && fault.times === undefined && fault.nth === undefined && fault.every === undefined)

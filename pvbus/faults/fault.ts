@@ -3,8 +3,13 @@
 
 /** Errors that a disk's image may give. */
 const DISK_ERRORS = ['EIO', 'ENOSPC', 'ENOMEM', 'EROFS', 'ETIMEDOUT', 'EINTR', 'EAGAIN'] as const;
-/** GNTST_ codes that a map may give. */
+/** GNTST_ codes that a map or a copy may give. */
 const GRANT_ERRORS = ['no_space', 'eagain', 'bad_gntref', 'permission_denied', 'general_error'] as const;
+/** What a socket of the host may fail with. */
+const SOCKET_ERRORS = [
+  ...(['ECONNREFUSED', 'ETIMEDOUT', 'ENETUNREACH', 'EHOSTUNREACH', 'ECONNRESET'] as const),
+  ...(['ECONNABORTED', 'EADDRINUSE'] as const),
+] as const;
 /** What xenstored may answer. */
 const XENSTORE_ERRORS = ['EAGAIN', 'EIO', 'ENOSPC', 'ENOMEM', 'EBUSY', 'EACCES', 'EINVAL', 'ENOENT'] as const;
 
@@ -132,12 +137,19 @@ export const PARTS = {
     actions: ['drop', 'delay', 'duplicate', 'kill', 'stop'],
     errors: [],
   },
-  /** Grants that a backend maps, by calls. */
+  /** Grants that a backend maps, by calls; those that it copies from or to, each by itself. */
   grant: {
-    ops: ['map'],
+    ops: ['map', 'copy'],
     selectors: [...DEVICE, 'type', 'gref'],
     actions: ['error', 'kill', 'stop'],
     errors: GRANT_ERRORS,
+  },
+  /** Sockets of the host, by commands of the frontend; send and receive, which are the guest's, by bytes moved at once. */
+  pvcalls: {
+    ops: ['connect', 'listen', 'accept', 'send', 'receive'],
+    selectors: DEVICE,
+    actions: ['error', 'delay', 'stall', 'short'],
+    errors: SOCKET_ERRORS,
   },
   /** Requests to xenstored. */
   xenstore: {
@@ -166,7 +178,7 @@ export const PARTS = {
 export type PartName = keyof typeof PARTS;
 
 /** Parts whose faults are carried out beside a device's rings. */
-const DEVICE_PARTS = ['disk', 'net', 'event', 'grant'] as const satisfies readonly PartName[];
+const DEVICE_PARTS = ['disk', 'net', 'event', 'grant', 'pvcalls'] as const satisfies readonly PartName[];
 /** Parts where nothing is counted: their faults happen by time alone. */
 const TIMED_PARTS = ['clock', 'process'] as const satisfies readonly PartName[];
 
@@ -174,7 +186,9 @@ export const actionOf = (fault: Fault): ActionName => ACTIONS.find(action => fau
 export const isTimed = ({ part }: Fault): boolean => (TIMED_PARTS as readonly string[]).includes(part);
 export const isOfDevice = ({ part }: Fault): boolean => (DEVICE_PARTS as readonly string[]).includes(part);
 /** The class of device a fault of a device is for; undefined: vbd and vif. */
-export function deviceTypeOf({ part, type }: Fault): 'vbd' | 'vif' | undefined {
+export function deviceTypeOf({ part, type, op }: Fault): 'vbd' | 'vif' | 'pvcalls' | undefined {
+  if (part === 'pvcalls') return part;
+  if (part === 'grant' && op === 'copy') return 'vif';
   if (part === 'event' || part === 'grant') return type;
   return part === 'net' ? 'vif' : 'vbd';
 }

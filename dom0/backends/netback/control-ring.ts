@@ -97,7 +97,8 @@ export class ControlRing {
       entry.status = removed.has(ref) ? XEN_NETIF_CTRL_STATUS_SUCCESS : XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER;
       entry.base += xen_netif_gref.size;
     }
-    const told = this.copies.writePage(this.domid, this.argument(1), bytes);
+    const ref = this.argument(1);
+    const told = !this.queue.refusesCopy(ref) && this.copies.writePage(this.domid, ref, bytes);
     const status = told ? XEN_NETIF_CTRL_STATUS_SUCCESS : XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER;
     this.respond(status, removed.size);
   }
@@ -106,7 +107,9 @@ export class ControlRing {
   private readList(): GrefEntry[] | undefined {
     const count = this.argument(2);
     if (this.argument(0) >= this.grants.length || count < 1 || count > LIST_ENTRIES) return undefined;
-    const bytes = this.copies.readPage(this.domid, this.argument(1), count * xen_netif_gref.size);
+    const ref = this.argument(1);
+    if (this.queue.refusesCopy(ref)) return undefined;
+    const bytes = this.copies.readPage(this.domid, ref, count * xen_netif_gref.size);
     if (bytes === undefined) return undefined;
     const entry = new XenNetifGref(new DataView(bytes.buffer));
     return Array.from({ length: count }, (_, i) => {

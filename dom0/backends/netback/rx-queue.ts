@@ -118,7 +118,7 @@ export class RxQueue {
     const grant = this.grants.find(gref);
     if (grant !== undefined && !grant.readonly) {
       frame.copy(from, length, grant.source.bytes, 0);
-    } else if (grant !== undefined) {
+    } else if (grant !== undefined || this.grants.refusesCopy(gref)) {
       response.status = NETIF_RSP_ERROR;
       stats.rxErrors++;
     } else {

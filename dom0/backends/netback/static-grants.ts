@@ -39,6 +39,11 @@ export class StaticGrants {
     this.grants = grants;
   }
 
+  /** A copy from or to a page that is not mapped here is not to be made. */
+  refusesCopy(ref: number): boolean {
+    return this.grants.refusesCopy?.(ref) ?? false;
+  }
+
   get size(): number {
     return this.byRef.size;
   }

@@ -104,6 +104,10 @@ export class TxQueue {
       const gref = packet.grefs[part]!;
       let page = this.grants.find(gref)?.source;
       if (page === undefined) {
+        if (this.grants.refusesCopy(gref)) {
+          packet.status = NETIF_RSP_ERROR;
+          continue;
+        }
         page = this.shared.copies.planIn(domid, gref, packet.offsets[part]!, size);
         this.shared.copied.push(packet);
         stats.txCopied++;

@@ -2,14 +2,17 @@
 // fast as its receiver.
 import { socketErrno } from '#pvbus';
 import type { MappedDataRing } from '../mapped-data-ring.ts';
-import type { HostStream } from './host-sockets.ts';
+import type { ByteStream } from './host-sockets.ts';
 import type { PvcallsStats } from './stats.ts';
 
 /** As out_error of a frontend: it wants the connection reset. Any other error there ends what it writes. */
 const RESET = -socketErrno('ECONNRESET');
 
 export class ActiveSocket {
-  readonly stream: HostStream;
+  /** The host's own. */
+  readonly plain: ByteStream;
+  /** That, or what takes its place. */
+  stream: ByteStream;
   private readonly ring: MappedDataRing;
   private readonly stats: PvcallsStats;
   private readonly onBadRing: (why: string) => void;
@@ -18,7 +21,8 @@ export class ActiveSocket {
   private released = false;
 
   /** `onBadRing`: the frontend's indices are impossible; told once. */
-  constructor(stream: HostStream, ring: MappedDataRing, stats: PvcallsStats, onBadRing: (why: string) => void) {
+  constructor(stream: ByteStream, ring: MappedDataRing, stats: PvcallsStats, onBadRing: (why: string) => void) {
+    this.plain = stream;
     this.stream = stream;
     this.ring = ring;
     this.stats = stats;

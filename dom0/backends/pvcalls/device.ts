@@ -1,5 +1,5 @@
 // A guest's pvcalls device: negotiation in dom0's main thread; its sockets are the worker's.
-import { type Log, parseDecimal, XenError, type XenstoreClient } from '#pvbus';
+import { type Log, type Planted, parseDecimal, XenError, type XenstoreClient } from '#pvbus';
 import { Backend, type BackendDevice, type BackendInstance, type Keys } from '../backend-device.ts';
 import type { BackendThread } from '../backend-thread.ts';
 import { MAX_DATARING_ORDER } from '../mapped-data-ring.ts';
@@ -14,6 +14,7 @@ export function pvcallsBackend(xs: XenstoreClient, log: Log, thread: BackendThre
     const device = devices.get(event.device);
     if (!device) return;
     if (event.event === 'failed') device.fail(new XenError(event.code, event.message));
+    else if (event.event === 'injected') device.injected(event.injected);
     else {
       const { guestPort, hostPort } = event;
       log.info(`${device.label}: port ${guestPort} is 127.0.0.1:${hostPort}`);
@@ -84,6 +85,11 @@ class PvcallsInstance implements BackendInstance {
 
   async disconnect(): Promise<void> {
     await this.thread.call({ op: 'disconnect', device: this.device.path } satisfies PvcallsCall);
+  }
+
+  async setFaults(planted: readonly Planted[]): Promise<void> {
+    const { path, label } = this.device;
+    await this.thread.call({ op: 'faults', device: path, label, planted } satisfies PvcallsCall);
   }
 
   async remove(): Promise<void> {

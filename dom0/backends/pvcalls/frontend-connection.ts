@@ -22,14 +22,22 @@ import {
 } from '#pvbus';
 import { MappedDataRing } from '../mapped-data-ring.ts';
 import { ActiveSocket } from './active-socket.ts';
+import { FaultyStream } from './faulty-stream.ts';
 import { connectTo, HostListener, type HostStream } from './host-sockets.ts';
 import { PassiveSocket } from './passive-socket.ts';
 import { dotted, type PortPolicy, targetOf } from './port-policy.ts';
 import { AF_INET, IPPROTO_TCP, type PvcallsCommand, RequestCopy, SOCK_STREAM } from './request.ts';
+import type { CommandOp, SocketFaults } from './socket-faults.ts';
 import type { PvcallsStats } from './stats.ts';
 
 /** Sockets one frontend may have. */
 export const MAX_SOCKETS = 1024;
+/** Commands that faults may befall. */
+const COMMAND_OPS: Readonly<Record<number, CommandOp>> = {
+  [PVCALLS_CONNECT]: 'connect',
+  [PVCALLS_LISTEN]: 'listen',
+  [PVCALLS_ACCEPT]: 'accept',
+};
 const INADDR_ANY = 0;
 const INADDR_LOOPBACK = 0x7f000001;
 
@@ -74,6 +82,7 @@ export class FrontendConnection {
   private open = true;
   private staged = false;
   private stepping = false;
+  private faults: SocketFaults | undefined;
 
   /** Throws a XenError when the ring or the port is not the frontend's to give. */
   constructor(options: FrontendOptions) {
@@ -120,6 +129,19 @@ export class FrontendConnection {
     this.o.vcpu.grants.unmap([this.mapping]);
   }
 
+  /** These befall it from now on; undefined: none. */
+  befall(faults: SocketFaults | undefined): void {
+    if (this.faults === faults) return;
+    this.faults = faults;
+    for (const socket of this.sockets.values())
+      if (socket.kind === 'active' || socket.kind === 'connecting') this.arrange(socket.active);
+  }
+  private arrange(active: ActiveSocket): void {
+    const { plain } = active;
+    const again = (): void => void active.pump();
+    active.stream = this.faults === undefined ? plain : new FaultyStream(plain, this.faults, again);
+  }
+
   private fatal(why: string): void {
     const error = new XenError('EINVAL', `${this.o.label}: ${why}`);
     this.close();
@@ -128,6 +150,21 @@ export class FrontendConnection {
 
   private execute(command: PvcallsCommand): void {
     this.o.stats.commands++;
+    const op = COMMAND_OPS[command.cmd];
+    const { faults } = this;
+    const hit = op === undefined ? undefined : faults?.befalls(op);
+    if (hit === undefined) this.carryOut(command);
+    else if (hit.fault.error !== undefined) this.respond(command, hit.fault.error);
+    else {
+      const again = this.request.keep();
+      faults!.hold(hit, () => {
+        if (!this.open) return;
+        again();
+        this.carryOut(command);
+      });
+    }
+  }
+  private carryOut(command: PvcallsCommand): void {
     const outcome = this.perform(command);
     if (outcome !== LATER) this.respond(command, outcome);
   }
@@ -214,6 +251,7 @@ export class FrontendConnection {
       let active: ActiveSocket | undefined;
       const ring = new MappedDataRing(vcpu, frontend, ref, evtchn, () => void active?.pump());
       active = new ActiveSocket(stream, ring, stats, why => log.warn(`${label}: ${why}; that socket is closed`));
+      if (this.faults !== undefined) this.arrange(active);
       return active;
     } catch (error) {
       if (!(error instanceof XenError)) throw error;

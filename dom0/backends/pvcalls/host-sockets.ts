@@ -68,6 +68,10 @@ export class HostStream {
     if (there === 0) this.socket.read(0);
     return there > 0 ? (this.socket.read(there) as Buffer | null) : null;
   }
+  /** Bytes that have arrived. */
+  get available(): number {
+    return this.socket.readableLength;
+  }
   get writable(): boolean {
     return this.up && !this.full && !this.closing && this.failure === undefined;
   }
@@ -103,12 +107,19 @@ export class HostStream {
     if (isTcp && this.failure === undefined) this.socket.resetAndDestroy();
     this.destroy();
   }
+  /** It has failed; what is on its way is lost, and the peer hears of a reset. */
+  fail(error: string): void {
+    this.reset();
+    this.failure ??= error;
+  }
   destroy(): void {
     this.changed = () => {};
     this.closing = true;
     this.socket.destroy();
   }
 }
+/** The bytes of a connection both ways: a HostStream, or what stands before one. */
+export type ByteStream = Omit<Pick<HostStream, keyof HostStream>, 'changed'>;
 
 /** A listening port. Connections wait here, a bounded number, until the guest accepts them. */
 export class HostListener {

@@ -69,6 +69,11 @@ export class RequestCopy {
     const { req_id, cmd } = this.command;
     return { req_id, cmd, id: nameOf(id_lo, id_hi), id_lo, id_hi };
   }
+  /** Take the one of now again later, by what is returned. */
+  keep(): () => void {
+    const kept = this.words.slice();
+    return () => this.words.set(kept);
+  }
   /** Of accept: the name of the socket to be. */
   get newId(): string {
     return nameOf(this.accept.id_new_lo, this.accept.id_new_hi);

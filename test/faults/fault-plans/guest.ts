@@ -1,5 +1,5 @@
 // Does to its disk what it is told on its console, a line each, and says what came of it.
-import { console, disks, system } from 'xenolith';
+import { console, disks, host, system } from 'xenolith';
 
 const SECTORS = 8;
 
@@ -22,6 +22,17 @@ async function doLine(line: string): Promise<string> {
     case 'store':
       await system.store.write('data/told', sector);
       return `told ${await system.store.read('data/told')}`;
+    case 'echo': {
+      const connection = await host.connect(Number(sector));
+      await connection.write(value);
+      let said = '';
+      for (let part = await connection.read(); part !== null; part = await connection.read()) {
+        said += new TextDecoder().decode(part);
+        if (said.length === value.length) break;
+      }
+      await connection.close();
+      return `echoed ${said}`;
+    }
     case 'time':
       return String(Math.floor(Date.now() / 1000));
     default:

@@ -1,11 +1,13 @@
 // Each kind of fault on real processes: what the guest sees of it, what the one log says, and that the same plan over the
 // same work befalls the same occurrences again.
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import type { Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type * as library from '../../../tools/library/xenolith.d.ts';
+import { serveOn } from '../../support/host-peer.ts';
 import { dist, HostView } from '../../support/host-view.ts';
 import { eventually } from '../../support/processes.ts';
 
@@ -23,6 +25,8 @@ const PAGE = 4096;
 let host: library.Host;
 let xl: HostView;
 let console_: library.DomainConsole;
+/** Says what it hears. */
+let echo: { port: number; server: Server };
 
 /** What the guest says of a line. */
 async function ask(line: string): Promise<string> {
@@ -53,14 +57,17 @@ beforeAll(async () => {
     writeFileSync(path, '');
     truncateSync(path, 1 << 20);
   }
+  echo = await serveOn(socket => socket.pipe(socket));
   host = await Host.start({ memory: '256M' });
   xl = new HostView(host.runDir);
-  await host.domain('one').create({ ramdisk, memory: 16, disk: [`${image},raw,xvda,w`] });
+  const pvcalls = [`connect=${echo.port}`];
+  await host.domain('one').create({ ramdisk, memory: 16, disk: [`${image},raw,xvda,w`], pvcalls });
   console_ = await host.domain('one').console();
   await console_.waitFor('ready');
 });
 afterAll(async () => {
   await host.stop();
+  echo.server.close();
   rmSync(dir, { recursive: true });
 });
 
@@ -166,6 +173,36 @@ describe('events and grants', () => {
     expect(said).toContain('failed EIO');
     expect(said.at(-1)).toBe('same');
     await host.domain('two').destroy();
+  });
+});
+
+describe('sockets of the host', () => {
+  it('refuse, fail, come late and in parts where they are to', async () => {
+    const { port } = echo;
+    const pvcalls = { part: 'pvcalls', domain: 'one' } as const;
+    const faults: library.Fault[] = [
+      { ...pvcalls, name: 'refused', op: 'connect', nth: 2, error: 'ECONNREFUSED' },
+      { ...pvcalls, name: 'late', op: 'connect', nth: 3, delay: 20 },
+      { ...pvcalls, name: 'parts', op: 'send', times: 2, short: 1 },
+      { ...pvcalls, name: 'reset', op: 'receive', from: 4, times: 1, error: 'ECONNRESET' },
+    ];
+    const injection = await inject(host, faults);
+    expect([await ask(`echo ${port} abc`), await ask(`echo ${port} d`)]).toEqual(['echoed abc', 'failed ECONNREFUSED']);
+    const said: string[] = [];
+    while (!said.includes('failed ECONNRESET')) said.push(await ask(`echo ${port} e`));
+    expect(said[0]).toMatch(/^echoed e$|^failed ECONNRESET$/);
+    await injection.happened();
+    await injection.remove();
+    expect(await ask(`echo ${port} whole`)).toBe('echoed whole');
+    const trace = await faultTrace(host);
+    expect(trace).toContain('refused 2 pvcalls 0 of dom1');
+  });
+  it('stall until the fault goes', async () => {
+    const stalled = await inject(host, { part: 'pvcalls', domain: 'one', op: 'receive', nth: 1, stall: true });
+    const answer = ask(`echo ${echo.port} later`);
+    await stalled.happened();
+    await stalled.remove();
+    expect(await answer).toBe('echoed later');
   });
 });
 
