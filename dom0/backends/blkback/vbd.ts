@@ -39,8 +39,9 @@ export class Vbd {
   readonly stats: VbdStats = newVbdStats();
   /** One of its rings is to be looked at. */
   pending = true;
-  /** The worker's: turns that have kept others waiting. */
+  /** The worker's: turns that have kept others waiting, none of them long after the one before, and the end of the last. */
   slowTurns = 0;
+  slowUntilNs = 0;
   readonly #shared: SharedByRings;
   readonly #rings: VbdRing[] = [];
   /** Whose turn is first. */

@@ -34,8 +34,9 @@ export type BlkbackEvent =
 
 /** A turn that takes so long has waited for a file. Page cache has its worth in 0.1 ms, and in 45 on a machine under load 29: ADR 12. */
 const SLOW_TURN_NS = 100e6;
-/** So many of them, and the vbd is slow. */
+/** So many of them, with less than that between them, and the vbd is slow: it is its image, not the machine's bad moments. */
 const SLOW_TURNS = 3;
+const SLOW_TOGETHER_NS = 10e9;
 
 type OpenImage = (connection: VbdConnection, calls?: FileCalls) => DiskImage;
 
@@ -86,13 +87,16 @@ export class BlkbackWorker implements BackendWorker {
         else if (error instanceof XenError) this.#fail(vbd, error);
         else throw error;
       }
-      if (this.#context.clock.now() - began > SLOW_TURN_NS) this.#wasSlow(vbd);
+      const ended = this.#context.clock.now();
+      if (ended - began > SLOW_TURN_NS) this.#wasSlow(vbd, began, ended);
     }
     this.#faults.flush();
     return progress ? 'progress' : 'idle';
   }
 
-  #wasSlow(vbd: Vbd): void {
+  #wasSlow(vbd: Vbd, began: number, ended: number): void {
+    if (began - vbd.slowUntilNs > SLOW_TOGETHER_NS) vbd.slowTurns = 0;
+    vbd.slowUntilNs = ended;
     if (++vbd.slowTurns === SLOW_TURNS)
       this.#context.tell({ op: 'slow', key: vbd.connection.key } satisfies BlkbackEvent);
   }

@@ -21,6 +21,7 @@ import {
 } from '#pvbus';
 import { RawFile } from '../../../../../dom0/backends/blkback/disk-image.ts';
 import { MAX_PERSISTENT_GRANTS } from '../../../../../dom0/backends/blkback/request-pages.ts';
+import type { BlkbackEvent } from '../../../../../dom0/backends/blkback/worker.ts';
 import { type BlkGuest, BlkRig, ImageFile } from '../../../../support/blk-rig.ts';
 import { HostileFrontend } from '../../../../support/hostile-frontend.ts';
 
@@ -208,6 +209,42 @@ describe('an honest request', () => {
   function rigWrite(sector: number, byte: number): void {
     new RawFile(image.fd, SIZE).write(new Uint8Array(512).fill(byte), 0, 512, sector * 512);
   }
+});
+
+describe('an image that keeps others waiting', () => {
+  /** How often it is told, of a vbd with turns of `turnNs` that begin so long after the one before has ended. */
+  function toldSlow(turnNs: number, gapsNs: readonly number[]): number {
+    const { clock } = rig.core;
+    const wait = (): void => clock.advance(turnNs);
+    rig.openImage = ({ sizeBytes }) => ({ sizeBytes, read: wait, write: wait, flush: wait, discard: wait });
+    const front = newHostile();
+    rig.connect(ringOf(front), image, { key: 'slow' });
+    rig.run();
+    for (const gap of gapsNs) {
+      clock.advance(gap);
+      front.send(i => front.write(i, { segments: [{ gref: front.refs[1]! }] }));
+      rig.run();
+      expect(front.response()?.status).toBe(BLKIF_RSP_OKAY);
+    }
+    const told: readonly BlkbackEvent[] = rig.failures;
+    return told.filter(({ op }) => op === 'slow').length;
+  }
+  it('in three turns soon after one another is told, once', () => {
+    expect(toldSlow(150e6, Array(20).fill(9e9))).toBe(1);
+  });
+  it('now and then, in all of its life, is not', () => {
+    expect(toldSlow(150e6, Array(20).fill(11e9))).toBe(0);
+  });
+  it('twice, and twice again later, is not; a third time soon after, it is', () => {
+    expect(toldSlow(150e6, [1e9, 1e9, 60e9, 1e9])).toBe(0);
+    expect(toldSlow(150e6, [1e9, 1e9, 60e9, 1e9, 1e9])).toBe(1);
+  });
+  it('for longer than that with each turn is told', () => {
+    expect(toldSlow(30e9, [1e9, 1e9, 1e9])).toBe(1);
+  });
+  it('in turns that are not long is not', () => {
+    expect(toldSlow(99e6, Array(20).fill(0))).toBe(0);
+  });
 });
 
 describe('a ring that cannot be', () => {
