@@ -25,7 +25,7 @@ export const run: RunCommand = async (args, context) => {
     }
     const warnings = checks.filter(({ status }) => status === 'warn').length;
     const more = warnings === 0 ? '' : `, without what is marked (${warnings})`;
-    context.out(healthy ? `\nA host runs here${more}.` : '\nA host does not run here.');
+    context.out(healthy ? `\nA host can run here${more}.` : '\nA host cannot run here.');
   }
   return healthy ? 0 : 1;
 };

@@ -640,9 +640,9 @@ Exit code 0: it is so. 1: it cannot become so any more, or there is no host. 2: 
     modifies: false,
     json: true,
     usage: '[options]',
-    description: 'Check whether a host runs on this machine, and say what is lost where something is missing',
+    description: 'Check whether a host can run on this machine, and say what is lost where something is missing',
     options: `-h                      Print this help.
-Exit code 0: a host runs here. 1: it does not. Needs neither a host nor root.`,
+Exit code 0: a host can run here. 1: it cannot. Needs neither a host nor root.`,
     examples: 'xl doctor\nxl doctor --json | jq -r \'.checks[] | select(.status != "ok").advice\'',
     load: () => import('./doctor.ts'),
   },

@@ -4,7 +4,7 @@ import type { CallResult, Machine } from './machine.ts';
 
 export interface Check {
   readonly name: string;
-  /** `fail`: no host runs here. `warn`: one runs, without what `lost` says. */
+  /** `fail`: no host can run here. `warn`: one can, without what `lost` says. */
   readonly status: 'ok' | 'warn' | 'fail';
   readonly found: string;
   /** null when nothing is. */

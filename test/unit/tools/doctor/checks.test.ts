@@ -106,7 +106,7 @@ describe('xl doctor', () => {
     const text = await xl(['doctor'], { dir: '/tmp/xenolith-doctor' });
     expect([text.code, text.stderr]).toEqual([0, '']);
     expect(text.stdout).toMatch(/^ ok {3}node +2\d\./m);
-    expect(text.stdout.trimEnd()).toMatch(/\nA host runs here[^\n]*\.$/);
+    expect(text.stdout.trimEnd()).toMatch(/\nA host can run here[^\n]*\.$/);
   });
 
   const why = whyNotAsNobody();
