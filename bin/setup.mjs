@@ -16,6 +16,7 @@ import {
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { removeDrafts } from './drafts.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const at = path => join(root, path);
@@ -63,6 +64,7 @@ async function build() {
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
   const { build: bundle } = await import(pathToFileURL(at('node_modules/esbuild/lib/main.js')).href);
   const draft = `dist.${process.pid}`;
+  removeDrafts(root);
   try {
     mkdirSync(at(draft));
     await bundleInto(draft, bundle);
