@@ -4,9 +4,14 @@ import type { XlIo } from './commands/command.ts';
 import { XL_CONF } from './config/xl-conf.ts';
 
 export function processIo(): XlIo {
+  let unread: AbortController | undefined;
   for (const stream of [process.stdout, process.stderr]) {
-    // `xl list | head -1`: whoever read the output has seen enough.
-    stream.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') process.exit(1);
+      // `xl list | head -1`: whoever read the output has seen enough.
+      if (unread === undefined) process.exit(0);
+      unread.abort();
+    });
   }
   return {
     get stdin() {
@@ -20,6 +25,10 @@ export function processIo(): XlIo {
     // Not node:crypto's, which takes milliseconds to load, before anybody asks.
     random: bytes => crypto.getRandomValues(new Uint8Array(bytes)),
     interrupted,
+    unread: () => {
+      unread ??= new AbortController();
+      return unread.signal;
+    },
   };
 }
 

@@ -43,7 +43,10 @@ export class ProgramStreams {
       socket.once('close', () => this.#open.delete(socket));
       if (name === 'stdin') this.#feed(socket);
       else {
-        socket.pipe(this.#io[name], { end: false });
+        const output = this.#io[name];
+        socket.pipe(output, { end: false });
+        // Nobody reads it any more, and the program may have ended: then what it has written still comes to its end.
+        output.once('error', () => socket.resume());
         socket.once('end', () => socket.end());
         this.#outputs.push(finished(socket, { writable: false }).catch(() => {}));
       }

@@ -1,13 +1,15 @@
 // Programs nobody here wrote, each in a domain of its own by `xl run`: they compute, read and write files, and what they
 // leave on a disk is what the host's own programs find there.
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { HostRig } from '../support/host-rig.ts';
+import { dist } from '../support/host-view.ts';
 import { eventually } from '../support/processes.ts';
 import { lua } from '../support/programs/lua.ts';
 import { python } from '../support/programs/python.ts';
@@ -127,6 +129,26 @@ test("arguments, environment and streams are the program's own, byte for byte", 
   const { stdout: events } = await host.xl('events');
   expect(events).toMatch(/ told \(\d+\) shutdown: poweroff, exit code 7\n/);
 });
+
+test(
+  'a program that writes what nobody reads any more is ended, as by SIGPIPE, and its domain is gone',
+  BUILT,
+  async context => {
+    const program = await orSkip(context, echo);
+    const input = join(dir, 'much');
+    writeFileSync(input, '');
+    truncateSync(input, 16 << 20);
+    const script = '"$0" "$1" run --name=unread "$2" < "$3" | head -c 1 > /dev/null; echo $PIPESTATUS';
+    const env = { ...process.env, XDG_CACHE_HOME: PROGRAM_CACHE, XENOLITH_RUN_DIR: host.runDir };
+    const { stdout, stderr } = await promisify(execFile)(
+      'bash',
+      ['-c', script, process.execPath, dist('xl.js'), program, input],
+      { env },
+    );
+    expect([stdout, stderr]).toEqual(['141\n', '']);
+    await eventually('its domain is gone', async () => !(await host.xl('list')).stdout.includes('unread'));
+  },
+);
 
 test('an archive is a root file system with a shell, and programs beside one another', BUILT, async context => {
   const program = await orSkip(context, echo);

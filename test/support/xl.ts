@@ -60,6 +60,7 @@ export async function xlIo(call: XlCall, body: (io: XlIo) => Promise<number>): P
     xlConf: call.xlConf ?? '/nonexistent/xl.conf',
     random: bytes => Uint8Array.from(randomBytes(bytes)),
     interrupted: call.interrupted ?? (() => new AbortController().signal),
+    unread: () => new AbortController().signal,
   });
   await new Promise(resolve => setImmediate(resolve)); // what was written has been collected
   return { code, stdout: stdout.text, stderr: stderr.text };

@@ -25,6 +25,8 @@ export interface XlIo {
   readonly random: (bytes: number) => Uint8Array;
   /** Aborts on SIGINT and SIGTERM, for the commands that clear up; unused, the signals end the process. */
   readonly interrupted: () => AbortSignal;
+  /** Aborts when nobody reads any more what is written, for the commands that clear up; unused, that ends the process with 0. */
+  readonly unread: () => AbortSignal;
 }
 
 /** xl's options before the command. */

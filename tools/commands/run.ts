@@ -19,7 +19,7 @@ import { type CommandLine, commandLine } from './options.ts';
 const FAILED = 125;
 const NOT_EXECUTABLE = 126;
 const NOT_FOUND = 127;
-const SIGNAL_EXIT: Readonly<Record<string, number>> = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 };
+const SIGNAL_EXIT: Readonly<Record<string, number>> = { SIGHUP: 129, SIGINT: 130, SIGPIPE: 141, SIGTERM: 143 };
 /** ^C, as a terminal sends it. */
 const INTERRUPT = Uint8Array.of(3);
 
@@ -104,6 +104,8 @@ class Run {
     const { io } = this.#context;
     const interrupted = io.interrupted();
     interrupted.addEventListener('abort', () => this.#interrupt(String(interrupted.reason)), { once: true });
+    // `xl run yes.wasm | head`: nobody reads what the program writes, which ends it, as a pipe would.
+    io.unread().addEventListener('abort', () => this.#stopped.abort('SIGPIPE'), { once: true });
     const stopWatching = watchParents(scriptParents(io.env), () => this.#stopped.abort('SIGHUP'));
     let client: ToolstackClient | undefined;
     try {
