@@ -64,8 +64,8 @@ async function isServed(served: Served): Promise<void> {
   await eventually(`${served} is there`, () => serving(served).length === 1);
   await goesOn(served);
 }
-/** Of a process that has read all it needs, and sleeps. */
-const isReady = (pid: number): boolean => /^Threads:\t(1[0-9])$/m.test(readFileSync(`/proc/${pid}/status`, 'latin1'));
+/** It has read all it needs, and sleeps until it is told what it is: in recvmsg(2) of x86-64. */
+const isReady = (pid: number): boolean => readFileSync(`/proc/${pid}/syscall`, 'latin1').startsWith('47 ');
 
 beforeAll(async () => {
   host = await LifecycleHost.start();
@@ -86,7 +86,7 @@ afterAll(async () => {
 it('goes on in the place of the one that ends, and another one comes to wait', () =>
   each(async served => {
     const heir = await heirOf(served);
-    await eventually('it has started its threads', () => isReady(heir));
+    await eventually('it sleeps', () => isReady(heir));
     // Confined as what it becomes.
     const layers = (pid: number): string[] =>
       readFileSync(`/proc/${pid}/status`, 'latin1').match(/^(NoNewPrivs|Seccomp|Seccomp_filters|CapEff):.*$/gm)!;
