@@ -28,7 +28,7 @@ import { deviceCounters } from '../backends/device-counters.ts';
 import { createNetback } from '../backends/netback/device.ts';
 import { EagerRing } from '../store-ring.ts';
 import { besideConsole } from './console-lines.ts';
-import { reportFailures } from './failures.ts';
+import { reportFailures, takeBackFailures } from './failures.ts';
 import { answerQuestions } from './questions.ts';
 
 export interface DriverDomainOptions {
@@ -70,7 +70,7 @@ export class DriverDomain {
     const xs = this.#connectStore(info.store, log);
     const blkback = threads.start('blkback');
     const netback = threads.start('netback');
-    const takeBack = failures > 0 ? await reportFailures(xs, this.#home, failures) : undefined;
+    if (failures > 0) await reportFailures(xs, this.#home, failures);
     const { domid } = vcpu;
     const vbds = createBlkback({ xs, log, thread: blkback, domid });
     const vifs = createNetback({ xs, log, thread: netback, domid });
@@ -79,7 +79,7 @@ export class DriverDomain {
     const counters = deviceCounters({ blkbacks: () => [blkback], netback, vbds, vifs });
     await answerQuestions({ xs, home: this.#home, log, backends: { vbds, vifs }, counters });
     await watchControl(xs, this.#home, log, request => void this.#shutdown(request));
-    if (takeBack !== undefined) setTimeout(() => void takeBack(), SERVED_MS);
+    if (successor) setTimeout(() => void takeBackFailures(xs, this.#home), SERVED_MS);
     log.info(successor ? 'serves again' : 'serves');
   }
 
