@@ -11,6 +11,7 @@ import {
   requestReconnect,
   socketTransport,
   type Vcpu,
+  VIRQ_XENOLITH_replacement,
   XenError,
   XenstoreClient,
   type XenstoreTransport,
@@ -51,11 +52,16 @@ export class EagerRing implements XenstoreTransport {
 
 /**
  * The ring of the process whose place this one takes, begun anew: its requests, watches and transactions are
- * forgotten. The vCPU keeps nothing else of it. Undefined when it had none.
+ * forgotten. The vCPU keeps nothing else of it but the port of VIRQ_XENOLITH_replacement. Undefined when it had none.
  */
 export function goOnWithStoreRing(vcpu: Vcpu): XenstoreTransport | undefined {
-  const own = inherited(vcpu).ports.find(port => port.kind === 'interdomain' && port.remote === vcpu.domid);
-  dropInherited(vcpu, own === undefined ? [] : [own.port]);
+  const { ports } = inherited(vcpu);
+  const own = ports.find(port => port.kind === 'interdomain' && port.remote === vcpu.domid);
+  const kept = ports.filter(port => port === own || (port.kind === 'virq' && port.virq === VIRQ_XENOLITH_replacement));
+  dropInherited(
+    vcpu,
+    kept.map(({ port }) => port),
+  );
   if (own === undefined) return undefined;
   // invariant: in every process of dom0 this is the first frame that vCPU 0 takes.
   const page = vcpu.memory.page(vcpu.frames.alloc(1));

@@ -89,6 +89,7 @@ function run(): never {
 
   processes.onVacated = vcpu => hypervisor.vacated(vcpu);
   processes.onTaken = vcpu => hypervisor.taken(vcpu);
+  processes.onReplaced = () => hypervisor.replaced();
 
   hypervisor.createDomain0({ max_vcpus: DOM0_VCPUS, max_pages: DOM0_PAGES });
   processes.prepare();

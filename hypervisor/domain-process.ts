@@ -37,6 +37,7 @@ import { Exhaustion } from './exhaustion.ts';
 import { type Heir, Heirs } from './heirs.ts';
 import { SocketLink } from './link.ts';
 import type { Program, Start, ToCore, ToMain } from './process-messages.ts';
+import { type Replacement, Replacements } from './replacements.ts';
 
 interface Process {
   readonly id: number;
@@ -123,6 +124,8 @@ export class ProcessTable implements DomainProcesses {
   /** Called when another thread takes a vCPU: before it has its link, and after. */
   onVacated: (vcpu: Vcpu) => void = () => {};
   onTaken: (vcpu: Vcpu) => void = () => {};
+  /** Called when a process has taken another's place, and serves. */
+  onReplaced: () => void = () => {};
   private readonly post: (message: ToMain) => void;
   private readonly log: Log;
   private readonly clock: Clock;
@@ -135,6 +138,7 @@ export class ProcessTable implements DomainProcesses {
   private readonly spent = new WeakMap<Domain, Map<number, number>>();
   /** Of programs that may be replaced, by domain. */
   private readonly comebacks = new WeakMap<Domain, Map<Program, Comeback>>();
+  private readonly replacements = new Replacements();
   private vacancies: Vacancy[] = [];
   private readonly heirs = new Heirs<Process>(
     (program, vcpus) => this.prepareHeir(program, vcpus),
@@ -428,14 +432,15 @@ export class ProcessTable implements DomainProcesses {
     else if (message.op === 'exited') this.ended(process, message);
     else if (message.op === 'fit') this.unfit = undefined;
     else if (message.op === 'said') this.said(process, message.line);
-    else if (process.domain) this.serves(process.domain, process.program);
+    else if (process.domain) this.serves(process.domain, process);
   }
-  private serves(domain: Domain, program: Program): void {
+  private serves(domain: Domain, { program, vcpus, pid }: Process): void {
     const now = this.clock.now();
     const comeback = this.comeback(domain, program);
     this.reviewHeirs();
     if (comeback.everServed) this.heirs.serves(program, now);
     comeback.serves(now);
+    if (this.replacements.serves(domain, vcpus[0]!, pid, now)) this.onReplaced();
   }
   /** untrusted: of a process that may have become a domain's; its length, and how many there are, have been bounded. */
   private said({ domain, pid }: Process, line: string): void {
@@ -523,6 +528,7 @@ export class ProcessTable implements DomainProcesses {
     const now = this.clock.now();
     const delay = comeback.ended(now, end.signal === 'SIGKILL');
     const { failures } = comeback;
+    this.replacements.ended(domain, vcpus[0]!, now);
     if (delay === 0) this.log.warn(`${who}, has ended: ${how}; another one takes its place`);
     else if (comeback.worthSaying)
       this.log.error(
@@ -608,6 +614,10 @@ export class ProcessTable implements DomainProcesses {
       if (vcpus) this.heirs.wanted(program, vcpus, this.clock.now());
       else this.heirs.unwanted(program);
     }
+  }
+
+  replacement(number: number): Replacement | undefined {
+    return this.replacements.from(number);
   }
 
   prepareSuccessor({ domain, id }: Vcpu): number {

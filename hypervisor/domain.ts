@@ -28,6 +28,7 @@ import type { EventAbi } from './event-abi.ts';
 import type { Physmap } from './memory.ts';
 import type { Pool } from './pools.ts';
 import { PortTable } from './port-table.ts';
+import type { Replacement } from './replacements.ts';
 import { Runstate } from './runstate.ts';
 import { SharedInfoPage, VcpuInfoArea } from './shared-info.ts';
 import type { Timer } from './timers.ts';
@@ -59,6 +60,8 @@ export interface DomainProcesses {
   strike(vcpu: Vcpu, stopMs: number): number;
   /** The process `vcpu` is a thread of, or this one, has so much left of XENOLITH_EXHAUST_*. 0 or -errno. */
   exhaust(vcpu: Vcpu | undefined, what: number, left: number): number;
+  /** The oldest one with this number or a higher one. */
+  replacement(number: number): Replacement | undefined;
   /** What threads use that are no vCPU's, or one's that is down, is vCPU 0's. */
   cpuTimeNs(domain: Domain, vcpu: number): number;
   /** Does its thread want no CPU at this moment, as far as Linux knows? */

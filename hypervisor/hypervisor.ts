@@ -7,6 +7,7 @@ import {
   MAX_GRANT_FRAMES,
   PAGE_SIZE,
   VIRQ_TBUF,
+  VIRQ_XENOLITH_replacement,
   XEN_EBUSY,
   XEN_EFAULT,
   XEN_EIO,
@@ -369,6 +370,11 @@ export class Hypervisor {
   /** The other one has its link: it is told what the vCPU has. */
   taken(vcpu: Vcpu): void {
     this.succession.taken(vcpu);
+  }
+
+  /** A process has taken another's place, and serves. */
+  replaced(): void {
+    this.virqs.raiseGlobal(VIRQ_XENOLITH_replacement);
   }
 
   /** All state as text; the same that debug keys print. */

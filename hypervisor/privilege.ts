@@ -36,6 +36,7 @@ const RULES = {
   confinement: 'priv',
   strike: 'priv',
   exhaust: 'priv',
+  replacement: 'priv',
   inherited: 'outlives',
   succession: 'priv',
 } as const satisfies Record<string, Rule>;

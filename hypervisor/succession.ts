@@ -7,6 +7,7 @@ import type { DomainLife } from './domain-life.ts';
 import type { EventChannels } from './event-channels.ts';
 import { placeOf } from './grant-tables.ts';
 import type { Pools } from './pools.ts';
+import type { Replacement } from './replacements.ts';
 import type { Timers } from './timers.ts';
 
 export interface SuccessionParts {
@@ -111,6 +112,10 @@ export class Succession {
   /** XENOLITHOP_exhaust: 0 or -errno. */
   exhaust(vcpu: Vcpu | undefined, what: number, left: number): number {
     return this.parts.processes.exhaust(vcpu, what, left);
+  }
+  /** XENOLITHOP_replacement */
+  replacement(number: number): Replacement | undefined {
+    return this.parts.processes.replacement(number);
   }
   /** XENOLITHOP_handover: 0, and nobody is there to hear it, or -errno. */
   handOver(caller: Vcpu): number {

@@ -22,7 +22,7 @@ export const faultEvent = record({
   event: oneOf('fault'),
   /** Wall clock, ms. */
   at: quantity,
-  /** `missed`: what it was to befall was not there. `reaction`: a device or process has changed while a plan is on. */
+  /** `missed`: what it was to befall was not there. `reaction`: what the host has done by itself, with a plan or without. */
   what: oneOf('began', 'ended', 'injected', 'missed', 'reaction'),
   plan: nullable(text(64)),
   fault: nullable(text(64)),

@@ -133,7 +133,7 @@ export async function removeDeviceNodes(xs: XenstoreClient, device: DevicePaths)
 }
 
 /** The state that satisfied `done`; undefined after `timeoutMs`. */
-async function waitForState(
+export async function waitForState(
   xs: XenstoreClient,
   path: string,
   done: (state: XenbusState) => boolean,

@@ -45,6 +45,7 @@ import { setVcpus } from './domain-vcpus.ts';
 import { driverDomainCounters, driverDomainsSettled, isOwnDriverDomain, mergedCounters } from './driver-domains.ts';
 import { dumpCore, dumpCoreTo } from './dump-core.ts';
 import { EventHistory } from './event-history.ts';
+import { FaultLog } from './faults/fault-log.ts';
 import { FaultPlans } from './faults/fault-plans.ts';
 import { strikesOf } from './faults/strikes.ts';
 import { FreeMemory } from './free-memory.ts';
@@ -55,6 +56,7 @@ import { Locks } from './locks.ts';
 import { Monitor, type MonitorNotes } from './monitor.ts';
 import { Order } from './order.ts';
 import type { ToolstackParts } from './parts.ts';
+import { Reactions } from './reactions.ts';
 import { Recovery } from './recovery.ts';
 import { rehearseCreation } from './rehearsal.ts';
 import { Scheduling } from './scheduling.ts';
@@ -62,6 +64,7 @@ import { requestShutdown } from './shutdown-domain.ts';
 import { Tracing } from './trace.ts';
 import { Waits } from './waits.ts';
 import type { Xc, XcDomainInfo } from './xc.ts';
+import { XcReplacements } from './xc-replacements.ts';
 import { XcTrace } from './xc-trace.ts';
 import { domainPath, namePath, readableBy, vmPath } from './xenstore-paths.ts';
 
@@ -110,6 +113,7 @@ export class Toolstack {
   readonly #history: EventHistory;
   /** What is to go wrong on purpose. */
   readonly faults: FaultPlans;
+  readonly #reactions: Reactions;
   /** What `xl up` wants remembered. */
   readonly topologies: TopologyNotes;
   /** How often in a row the domain of a name was restarted, by whom that happened to. */
@@ -134,18 +138,23 @@ export class Toolstack {
     const memory = new FreeMemory({ xc, xs, records, log });
     this.scheduling = new Scheduling({ xc, xs, log }, domid => this.#nameOf(domid));
     const order = new Order();
+    const settled = async (backends: readonly { readonly backend: string }[]): Promise<void> => {
+      await options.backendsSettled();
+      // One that is away hears of it when it is back.
+      await driverDomainsSettled(this.#parts, backends).catch(() => {});
+    };
+    const tell = (event: HostEvent): void => this.#tellAll(event);
     const faults = new FaultPlans({
-      ...{ xs, clock, log, strikes: strikesOf(xc, clock) },
+      ...{ xs, clock, log, strikes: strikesOf(xc, clock), tell, settled },
       domids: () => xc.domainInfoList().flatMap(({ domid }) => (domid === DOM0 ? [] : [domid])),
       domidOf: name => this.domid(name),
-      tell: event => this.#tellAll(event),
-      settled: async backends => {
-        await options.backendsSettled();
-        // One that is away hears of it when it is back.
-        await driverDomainsSettled(this.#parts, backends).catch(() => {});
-      },
     });
     this.faults = faults;
+    this.#reactions = new Reactions({
+      ...{ xs, clock, log, records, ledger, settled },
+      replacements: new XcReplacements(xc),
+      told: new FaultLog(clock, tell),
+    });
     this.#parts = {
       ...options,
       scheduling: this.scheduling,
@@ -192,6 +201,7 @@ export class Toolstack {
   async start(): Promise<void> {
     await this.#parts.watch.start();
     await this.faults.start();
+    await this.#reactions.start();
   }
   /** Before the backends look: the devices of domains that have ended, or are to, are taken down and not served again. */
   async letGoOfTheDead(): Promise<void> {
@@ -258,6 +268,7 @@ export class Toolstack {
       this.#restarts.delete(config.name);
       this.#tell({ what: 'created', domid, name: config.name });
     });
+    this.#reactions.created({ domid, config });
   }
 
   /** Resolves when the domain is gone. */
@@ -498,8 +509,9 @@ export class Toolstack {
 
   async #restart(config: DomainConfig): Promise<void> {
     const before = this.#restarts.get(config.name) ?? 0;
-    await this.create(config, { paused: false, monitor: true });
+    const domid = await this.create(config, { paused: false, monitor: true });
     this.#restarts.note(config.name, before + 1);
+    this.#reactions.restarted(domid, config.name, before + 1);
   }
 
   /** Throws ESRCH when there is no such domain, EINVAL for domain 0. */
@@ -525,6 +537,7 @@ export class Toolstack {
         this.#tell({ what: 'destroyed', domid, name });
       });
       this.#monitor.destroyed(domid);
+      this.#reactions.destroyed(domid);
       this.#waits.end(domid, GONE);
       this.#forgetRun.get(domid)?.();
       this.#forgetRun.delete(domid);

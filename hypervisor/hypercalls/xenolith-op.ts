@@ -3,8 +3,10 @@ import {
   DOMID_SELF,
   DOMID_XEN,
   KIND_FOREIGN,
+  setU64,
   XEN_EFAULT,
   XEN_EINVAL,
+  XEN_ENOENT,
   XEN_ENOSYS,
   XEN_EPERM,
   XEN_ESRCH,
@@ -19,6 +21,7 @@ import {
   XENOLITHOP_map_foreign,
   XENOLITHOP_pool_populate,
   XENOLITHOP_pool_release,
+  XENOLITHOP_replacement,
   XENOLITHOP_service,
   XENOLITHOP_strike,
   XENOLITHOP_successor,
@@ -29,6 +32,7 @@ import {
   xenolith_mapping,
   xenolith_pool_populate,
   xenolith_port,
+  xenolith_replacement,
   xenolith_service,
   xenolith_strike,
 } from '#pvbus';
@@ -75,6 +79,8 @@ export class XenolithOp {
         return this.strike(caller.domain, arg);
       case XENOLITHOP_exhaust:
         return this.exhaust(caller.domain, arg);
+      case XENOLITHOP_replacement:
+        return this.replacement(caller.domain, arg);
       case XENOLITHOP_successor:
       case XENOLITHOP_successor_waits:
       case XENOLITHOP_handover:
@@ -154,6 +160,23 @@ export class XenolithOp {
     const left = view.getUint32(arg + at.left, true);
     if (!mayCall('exhaust', caller, caller)) return -XEN_EPERM;
     return vcpu === undefined && domid !== DOMID_XEN ? -XEN_ESRCH : this.succession.exhaust(vcpu, what, left);
+  }
+
+  private replacement(caller: Domain, arg: number): number {
+    if (!caller.physmap.reachable(arg, xenolith_replacement.size)) return -XEN_EFAULT;
+    const { view } = caller.memory;
+    const { at } = xenolith_replacement;
+    if (!mayCall('replacement', caller, caller)) return -XEN_EPERM;
+    const found = this.succession.replacement(view.getUint32(arg + at.number, true));
+    if (found === undefined) return -XEN_ENOENT;
+    view.setUint32(arg + at.number, found.number, true);
+    view.setUint16(arg + at.domid, found.domid, true);
+    view.setUint16(arg + at.vcpu, found.vcpu, true);
+    view.setUint32(arg + at.pid, found.pid, true);
+    view.setUint32(arg + at.ends, found.ends, true);
+    setU64(view, arg + at.ended, found.endedNs);
+    setU64(view, arg + at.served, found.servedNs);
+    return 0;
   }
 
   private inherited(vcpu: Vcpu, arg: number): number {

@@ -1,6 +1,7 @@
 // What Xen leaves to an architecture: how a vCPU traps, sleeps and is told of events when the
 // "hardware" is a Linux process. Everything else in this folder is Xen's; this file alone is ours.
 import { cursorOf, struct } from '../struct.ts';
+import { VIRQ_ARCH_0 } from './xen.ts';
 
 export const PAGE_SHIFT = 12;
 export const PAGE_SIZE = 4096;
@@ -76,6 +77,24 @@ export const xenolith_exhaust = struct('xenolith_exhaust', 12, {
   vcpu: 'u16',
   what: 'u32', // XENOLITH_EXHAUST_descriptors or _memory
   left: 'u32', // descriptors, or KiB of address space; or XENOLITH_EXHAUST_over
+});
+
+/** A process of the host's has taken the place of another one, and serves: XENOLITHOP_replacement tells of it. */
+export const VIRQ_XENOLITH_replacement = VIRQ_ARCH_0;
+/**
+ * arg: xenolith_replacement. For control domains: of the processes that have taken the place of others, the oldest one whose
+ * number is not below `number`. ENOENT when there is none yet; the last 64 are remembered.
+ */
+export const XENOLITHOP_replacement = 18;
+
+export const xenolith_replacement = struct('xenolith_replacement', 32, {
+  number: 'u32', // from 1 on; returns the one that it is
+  domid: 'u16',
+  vcpu: 'u16', // the first one of the process: in domain 0 it says which of them
+  pid: 'u32',
+  ends: 'u32', // processes that had ended before this one served
+  ended: 'u64', // system time at which the end of the first of them was known
+  served: 'u64', // and at which this one served
 });
 
 export const XENOLITH_POOL_readonly = 1;

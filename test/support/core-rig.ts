@@ -70,6 +70,7 @@ import {
 } from '#pvbus';
 import type { Domain, DomainProcesses, Vcpu, VcpuLink } from '../../hypervisor/domain.ts';
 import { DEFERRED, Hypervisor, type HypervisorOptions, type Result } from '../../hypervisor/hypervisor.ts';
+import { type Replacement, Replacements } from '../../hypervisor/replacements.ts';
 
 export { DEFERRED };
 
@@ -115,6 +116,10 @@ export class NotedProcesses implements DomainProcesses {
   exhaust(vcpu: Vcpu | undefined, what: number, left: number): number {
     this.exhausted.push([vcpu?.domain.domid, what, left]);
     return 0;
+  }
+  readonly replacements = new Replacements();
+  replacement(number: number): Replacement | undefined {
+    return this.replacements.from(number);
   }
   readonly asked: string[] = [];
   readonly killed: Domain[] = [];

@@ -145,6 +145,7 @@ export type HostEvent =
   | {
       readonly event: 'fault';
       readonly at: number;
+      /** 'reaction': what the host has done by itself, also without a fault; plan, fault and seed are null. */
       readonly what: 'began' | 'ended' | 'injected' | 'missed' | 'reaction';
       readonly plan: string | null;
       readonly fault: string | null;

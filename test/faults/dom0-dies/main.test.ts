@@ -17,6 +17,7 @@ import { dist, root } from '../../support/host-rig.ts';
 import { type Inventory, inventoryAtRest, takeInventory } from '../../support/inventory.ts';
 import { commandLine, eventually, family, isAlive, processOfDomain } from '../../support/processes.ts';
 import { seededRandom } from '../../support/random.ts';
+import { reactions } from '../../support/reactions.ts';
 import { xl } from '../../support/xl.ts';
 import { LifecycleHost } from '../../topology/lifecycle/host.ts';
 import { disk, net } from '../../unit/dom0/toolstack/domain-config.ts';
@@ -171,10 +172,13 @@ describe("kill -9 of dom0's process", () => {
     }
     expect(others.filter(pid => !isAlive(pid))).toEqual([]);
     expect(await toolstack.call('config', { domid: domids[1]! })).toMatchObject({ name: 'g1', on_reboot: 'restart' });
-    expect((await toolstack.call('history', {})).map(event => event.event === 'domain' && event.what)).toEqual([
-      'created',
-      'created',
-    ]);
+    const history = await toolstack.call('history', {});
+    expect(history.flatMap(event => (event.event === 'domain' ? [event.what] : []))).toEqual(['created', 'created']);
+    // What the host has done about it is in the events, once.
+    const served = new RegExp(`^process ${dom0()} serves as dom0, \\d+ ms after the end of the one before`);
+    const anew = new RegExp(`^vbd 51712 of dom${domids[1]}: connected anew, \\d+ ms after the end of its backend$`);
+    await eventually('its disk is there again', async () => (await reactions(toolstack, anew)).length >= 1);
+    expect(await reactions(toolstack, served)).toHaveLength(1);
     const rows = (await on('block-list', 'g1')).stdout.trim().split('\n');
     expect(rows.at(-1)).toMatch(/^51712 0 +\d+ +4 /);
     expect(host.rig.log()).toMatch(/dom0\.js, process \d+, has ended: SIGKILL; another one takes its place/);

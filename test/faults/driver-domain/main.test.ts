@@ -12,6 +12,7 @@ import { ToolstackClient } from '../../../tools/toolstack-client.ts';
 import { type Inventory, inventoryAtRest, settled } from '../../support/inventory.ts';
 import { commandLine, eventually, isAlive } from '../../support/processes.ts';
 import { seededRandom } from '../../support/random.ts';
+import { reactions } from '../../support/reactions.ts';
 import { xl } from '../../support/xl.ts';
 import { LifecycleHost } from '../../topology/lifecycle/host.ts';
 import { disk, net } from '../../unit/dom0/toolstack/domain-config.ts';
@@ -188,6 +189,14 @@ it('fault 37: that keeps ending comes back later and later, its devices say why,
   expect(host.rig.log()).not.toContain('6 in a row');
   await goOn('one', 'two', 'own');
   await eventually('the error is taken back', async () => (await why()) === undefined);
+  const told = (what: string) => call(toolstack => reactions(toolstack, new RegExp(what)));
+  const pid = driverPid();
+  const served = `^process ${pid} serves as driver domain 'storage' \\(dom${storage}\\), \\d+ ms after `;
+  await eventually('it is in the events', async () => (await told(served)).length === 1);
+  const says = `^vbd 51712 of dom${domids.get('one')}: its backend says EIO its backend has ended`;
+  expect(await told(says)).not.toEqual([]);
+  const anew = `^vif 0 of dom${domids.get('one')}: connected anew, \\d+ ms after the end of its backend$`;
+  await eventually('its vif is there again', async () => (await told(anew)).length > 0);
 });
 
 it('has put on the image what it acknowledged, through all of that', async () => {

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runPaths, socketTransport, XenstoreClient } from '#pvbus';
 import { type Inventory, takeInventory } from '../../support/inventory.ts';
 import { commandLine, eventually, isAlive } from '../../support/processes.ts';
+import { reactions } from '../../support/reactions.ts';
 import { LifecycleHost } from '../../topology/lifecycle/host.ts';
 
 const KILLS = 6;
@@ -90,6 +91,10 @@ describe('kill -9 of xenstored', () => {
     await kill();
     await isAgain(before);
     expect(others.filter(pid => !isAlive(pid))).toEqual([]);
+    const served = new RegExp(
+      `^process ${xenstoredPid()} serves as xenstored, \\d+ ms after the end of the one before$`,
+    );
+    await eventually('it is in the events', async () => (await reactions(host.toolstack, served)).length === 1);
     expect(await host.logged('xenstored.js, process', 'has ended: SIGKILL; another one takes its place')).toBeTruthy();
     // The guest hears its watch, dom0 its own; and a domain can be made.
     const ended = host.toolstack.call('wait', { domid, until: 'shutdown' });

@@ -115,6 +115,12 @@ it('events have each end with its reason, and ps counts restarts', async () => {
     ],
   ]);
   expect(web[1].domid).toBe(domid);
+  const again = events.find(({ event, text }) => event === 'reaction' && text.startsWith("domain 'web' was restarted"));
+  expect(again).toMatchObject({
+    domid: web[3].domid,
+    text: `domain 'web' was restarted as dom${web[3].domid}`,
+    plan: null,
+  });
   expect((await on('events')).stdout).toContain(` web (${domid}) shutdown: reboot\n`);
 });
 

@@ -18,6 +18,7 @@ import {
   PAGE_SIZE,
   receiveControl,
   VCPU_CRASH_RECORD,
+  VIRQ_XENOLITH_replacement,
   vcpu_page,
   vcpuFrame,
   XEN_DOMCTL_destroydomain,
@@ -127,6 +128,21 @@ describe('xenstored that ends', () => {
     expect([boot!.kind, boot!.a, rest]).toEqual([KIND_BOOT, XENSTORED << 16, []]);
     expect(log.lines).toEqual([`xenstored.js, process 4321, has ended: ${why}; another one takes its place`]);
     expect(exits).toEqual([]);
+  });
+
+  it('is replaced once the next one serves: dom0 hears that, and when the first of those was gone', () => {
+    const port = rig.dom0.bindVirq(VIRQ_XENOLITH_replacement);
+    table.onReplaced = () => rig.hypervisor.replaced();
+    ends(xenstored()[0]!);
+    expect(table.replacement(0)).toBeUndefined();
+    table.hear({ op: 'spawned', id: xenstored()[1]!.id, pid: 4322, pidfd: -1 });
+    ends(xenstored()[1]!);
+    expect(rig.dom0.pending(port)).toBe(false);
+    table.hear({ op: 'spawned', id: xenstored()[2]!.id, pid: 4323, pidfd: -1 });
+    serves(xenstored()[2]!);
+    expect(rig.dom0.pending(port)).toBe(true);
+    expect(table.replacement(1)).toMatchObject({ number: 1, domid: 0, vcpu: XENSTORED, pid: 4323, ends: 2 });
+    expect(table.replacement(2)).toBeUndefined();
   });
 
   it('says what its crash record says, which is not said of the next one', () => {

@@ -12,6 +12,7 @@ import {
   dropInheritedOf,
   GNTMAP_host_map,
   GNTTABOP_map_grant_ref,
+  getU64,
   gnttab_map_grant_ref,
   gref,
   handOver,
@@ -45,12 +46,14 @@ import {
   XENOLITHOP_exhaust,
   XENOLITHOP_handover,
   XENOLITHOP_inherited,
+  XENOLITHOP_replacement,
   XENOLITHOP_service,
   XENOLITHOP_strike,
   XENOLITHOP_successor,
   XENOLITHOP_successor_waits,
   xenolith_exhaust,
   xenolith_inherited,
+  xenolith_replacement,
   xenolith_service,
   xenolith_strike,
 } from '#pvbus';
@@ -478,6 +481,40 @@ describe('what only a control domain may ask of processes', () => {
       [guest.domid, XENOLITH_EXHAUST_memory, 5],
       [undefined, XENOLITH_EXHAUST_memory, 5],
     ]);
+  });
+});
+
+describe('processes that have taken the place of others', () => {
+  function ask(from: Guest, number: number): unknown {
+    const arg = from.reset().put(xenolith_replacement, { number });
+    const rc = from.trap(__HYPERVISOR_xenolith_op, XENOLITHOP_replacement, arg);
+    if (rc !== 0) return rc;
+    const { at } = xenolith_replacement;
+    const words = (['number', 'domid', 'vcpu', 'pid', 'ends'] as const).map(name =>
+      from.get(xenolith_replacement, arg, name),
+    );
+    return [...words, getU64(from.view, arg + at.ended), getU64(from.view, arg + at.served)];
+  }
+
+  it('are told of to a control domain, from any number on', () => {
+    const { replacements } = rig.processes;
+    const dom0 = rig.dom0.domain;
+    expect(ask(guest, 1)).toBe(-XEN_EPERM);
+    expect(ask(rig.dom0, 0)).toBe(-XEN_ENOENT);
+    expect(rig.dom0.trap(__HYPERVISOR_xenolith_op, XENOLITHOP_replacement, 0xffff_fff0)).toBe(-XEN_EFAULT);
+    expect(replacements.serves(dom0, 0, 10, 1)).toBe(false); // the first one takes nobody's place
+    for (const at of [5e9, 6e9]) replacements.ended(dom0, 1, at);
+    expect(replacements.serves(dom0, 1, 4711, 7e9)).toBe(true);
+    expect(replacements.serves(dom0, 1, 4711, 8e9)).toBe(false);
+    const only = [1, 0, 1, 4711, 2, 5e9, 7e9];
+    expect([0, 1, 2].map(number => ask(rig.dom0, number))).toEqual([only, only, -XEN_ENOENT]);
+  });
+  it('are forgotten when there were 64 since', () => {
+    for (let n = 1; n <= 70; n++) {
+      rig.processes.replacements.ended(guest.domain, 0, n);
+      rig.processes.replacements.serves(guest.domain, 0, n, n);
+    }
+    expect(ask(rig.dom0, 0)).toEqual([7, guest.domid, 0, 7, 1, 7, 7]);
   });
 });
 

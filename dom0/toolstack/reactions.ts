@@ -1,0 +1,146 @@
+// How the host's parts have answered to what happened to them, as far as the toolstack can know: another process serves in
+// the place of one that has ended, a device is connected anew or was given up by its backend, a domain was restarted.
+import { type Clock, type Domid, type Log, parseDecimal, readKey, XenbusState, type XenstoreClient } from '#pvbus';
+import { type DevicePaths, listDevices, waitForState } from './add-device.ts';
+import type { DomainRecord, DomainRecords } from './domain-records.ts';
+import { backendDomidOf, isOwnDriverDomain } from './driver-domains.ts';
+import type { FaultLog } from './faults/fault-log.ts';
+import type { Ledger, Table } from './ledger.ts';
+import type { Replacement, XcReplacements } from './xc-replacements.ts';
+import { domainPath } from './xenstore-paths.ts';
+
+export interface ReactionsParts {
+  readonly xs: XenstoreClient;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly records: DomainRecords;
+  readonly ledger: Ledger;
+  readonly replacements: Pick<XcReplacements, 'from' | 'listen'>;
+  readonly told: Pick<FaultLog, 'reaction'>;
+  /** Resolves when these have acted on every change of xenstore up to now. */
+  readonly settled: (devices: readonly Pick<DevicePaths, 'backend'>[]) => Promise<void>;
+}
+
+/** Whose process has this vCPU of domain 0 as its first. */
+const DOM0_PROGRAMS: Readonly<Record<number, string>> = { 0: 'dom0', 1: 'xenstored' };
+/** Which ones a backend connects anew with a frontend that lives on. */
+const RECONNECTED: ReadonlySet<string> = new Set(['vbd', 'vif']);
+/** Nothing is told of a device that is not connected by then. */
+const CONNECTED_MS = 60_000;
+/** A driver domain may say so much; one that goes mad is not to push out what else has happened. */
+const MAX_SAID = 100;
+const NEXT = 'next';
+const TOKEN = 'reactions';
+const MS = 1e6;
+
+const ms = (ns: number): string => `${Math.round(ns / MS)} ms`;
+
+export class Reactions {
+  readonly #parts: ReactionsParts;
+  /** The number of the replacement that is to be told next: who comes after this process goes on there. */
+  readonly #numbers: Table<number>;
+  /** By domid: the last replacement of who serves its devices. */
+  readonly #latest = new Map<Domid, number>();
+  /** Whose devices' errors are heard of. */
+  readonly #watched = new Map<number, { said: number }>();
+
+  constructor(parts: ReactionsParts) {
+    this.#parts = parts;
+    this.#numbers = parts.ledger.table('reactions');
+  }
+
+  async start(): Promise<void> {
+    const { replacements, records } = this.#parts;
+    replacements.listen(() => this.#look());
+    this.#look();
+    await this.#watchErrors(0);
+    for (const { domid, config } of records.all()) if (isOwnDriverDomain(config)) await this.#watchErrors(domid);
+  }
+  /** A domain is there. */
+  created({ domid, config }: Pick<DomainRecord, 'domid' | 'config'>): void {
+    if (isOwnDriverDomain(config)) this.#tried(`what dom${domid} gives up`, () => this.#watchErrors(domid));
+  }
+  destroyed(domid: Domid): void {
+    this.#latest.delete(domid);
+    if (!this.#watched.delete(domid)) return;
+    this.#parts.xs.unwatch(errors(domid), TOKEN).catch(() => {}); // it may not have been there yet
+  }
+  /** The domain has taken the place of one of its name, `times` of them in a row. */
+  restarted(domid: number, name: string, times: number): void {
+    this.#parts.told.reaction(
+      domid,
+      `domain '${name}' was restarted as dom${domid}${times > 1 ? `, ${times} times in a row` : ''}`,
+    );
+  }
+
+  #look(): void {
+    const { replacements, ledger, told } = this.#parts;
+    for (;;) {
+      const found = replacements.from(this.#numbers.get(NEXT) ?? 1);
+      if (found === undefined) return;
+      ledger.together(() => {
+        this.#numbers.note(NEXT, found.number + 1);
+        told.reaction(found.domid, this.#describe(found));
+      });
+      if (found.vcpu === 0) this.#tried('who connects anew', () => this.#connects(found));
+    }
+  }
+  #describe({ domid, vcpu, pid, ends, tookNs }: Replacement): string {
+    const name = this.#parts.records.get(domid)?.config.name;
+    const who = domid === 0 ? (DOM0_PROGRAMS[vcpu] ?? `vCPU ${vcpu} of dom0`) : `driver domain '${name}' (dom${domid})`;
+    const others = ends > 1 ? `, ${ends - 1} others had ended meanwhile` : '';
+    return `process ${pid} serves as ${who}, ${ms(tookNs)} after the end of the one before${others}`;
+  }
+
+  // ---- devices ----
+
+  async #connects(found: Replacement): Promise<void> {
+    const { xs, records, settled } = this.#parts;
+    const { domid: backendDomid, number } = found;
+    this.#latest.set(backendDomid, number);
+    const devices: (DevicePaths & { readonly domid: Domid })[] = [];
+    for (const { domid } of records.all())
+      for (const device of await listDevices(xs, domid))
+        if (RECONNECTED.has(device.type) && backendDomidOf(device) === backendDomid) devices.push({ ...device, domid });
+    if (devices.length === 0) return;
+    // order: a state that was there before is not taken for one that has come.
+    await settled(devices);
+    await Promise.all(devices.map(device => this.#connected(device, found)));
+  }
+  async #connected(device: DevicePaths & { readonly domid: Domid }, found: Replacement): Promise<void> {
+    const { xs, clock, told } = this.#parts;
+    const { type, devid, domid, backend, frontend } = device;
+    const over = (state: XenbusState): boolean => state === XenbusState.Connected || state === XenbusState.Unknown;
+    for (const end of [backend, frontend])
+      if ((await waitForState(xs, end, over, CONNECTED_MS)) !== XenbusState.Connected) return;
+    if (this.#latest.get(found.domid) !== found.number) return;
+    const sinceNs = clock.now() - found.servedNs + found.tookNs;
+    told.reaction(
+      domid,
+      `${type} ${devid} of dom${domid}: connected anew, ${ms(sinceNs)} after the end of its backend`,
+    );
+  }
+  /** What a backend says of a device when it gives it up. */
+  async #watchErrors(backendDomid: number): Promise<void> {
+    const { xs, told } = this.#parts;
+    if (this.#watched.has(backendDomid)) return;
+    const watched = { said: 0 };
+    this.#watched.set(backendDomid, watched);
+    await xs.watch(errors(backendDomid), TOKEN, path => {
+      const [, type, domid, devid] = /\/backend\/([a-z0-9]+)\/(\d+)\/(\d+)\/error$/.exec(path) ?? [];
+      const frontend = parseDecimal(domid, 0x7fef);
+      if (frontend === undefined) return;
+      this.#tried(path, async () => {
+        // untrusted: a driver domain's own words.
+        const why = await readKey(xs, path);
+        if (why === undefined || (backendDomid !== 0 && ++watched.said > MAX_SAID)) return;
+        told.reaction(frontend, `${type} ${devid} of dom${frontend}: its backend says ${why}`);
+      });
+    });
+  }
+  #tried(what: string, body: () => Promise<void>): void {
+    body().catch(error => this.#parts.log.warn(`${what}: ${error instanceof Error ? error.message : error}`));
+  }
+}
+
+const errors = (domid: number): string => `${domainPath(domid)}/error`;
