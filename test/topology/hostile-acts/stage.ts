@@ -34,6 +34,12 @@ function comparable(inventory: Inventory): Inventory {
   };
 }
 
+/** But for who of dom0's vCPUs serves the innocent, which changes with what there is to do. */
+export const lasting = ({ processes, nodes, files, hypervisor }: Inventory): object => ({
+  ...{ processes, files, nodes: nodes.filter(path => !path.startsWith('/local/domain/0/error/')) },
+  counts: hypervisor.filter(line => /^pool |^dom\d+: \d+ ports|grant frames/.test(line)),
+});
+
 export class Stage {
   readonly host: HostRig;
   readonly folder: string;
@@ -41,6 +47,8 @@ export class Stage {
   /** Processes of the host and of the innocent. */
   private readonly own: readonly number[];
   private mark = 0;
+  /** Of each inventory: how many disks had gone to another thread, since the machine was slow. */
+  private readonly moves = new WeakMap<Inventory, number>();
   /** Acts that were contained. */
   contained = 0;
 
@@ -91,16 +99,24 @@ export class Stage {
 
   /** What there is, but for what changes by itself and what is kept on purpose. */
   async inventory(): Promise<Inventory> {
-    return comparable(await inventoryAtRest(this.host, KEYS));
+    const moved = this.moved();
+    const inventory = comparable(await inventoryAtRest(this.host, KEYS));
+    this.moves.set(inventory, moved);
+    return inventory;
   }
   async leavesNothing(before: Inventory): Promise<void> {
     let now = before;
+    const seen = (inventory: Inventory): object =>
+      this.moved() === this.moves.get(before) ? inventory : lasting(inventory);
     const same = async (): Promise<boolean> => {
       now = comparable(await takeInventory(this.host, KEYS));
-      return isDeepStrictEqual(now, before);
+      return isDeepStrictEqual(seen(now), seen(before));
     };
     await eventually('the inventory is what it was', same, SETTLE_MS).catch(() => {}); // the difference says more
-    expect(now).toEqual(before);
+    expect(seen(now)).toEqual(seen(before));
+  }
+  private moved(): number {
+    return this.host.log().split(': its image is slow').length;
   }
   /** What the host says from here on is about the next act. */
   listen(): void {

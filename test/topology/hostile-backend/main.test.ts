@@ -6,10 +6,10 @@ import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { XenbusState } from '#pvbus';
 import { BenchDomain } from '../../bench/bench-domain.ts';
-import { type Inventory, takeInventory } from '../../support/inventory.ts';
+import { takeInventory } from '../../support/inventory.ts';
 import { eventually } from '../../support/processes.ts';
 import { image } from '../hostile-acts/kernels.ts';
-import { Stage } from '../hostile-acts/stage.ts';
+import { lasting, Stage } from '../hostile-acts/stage.ts';
 
 const DISKS = 11;
 const VIFS = 6;
@@ -25,11 +25,6 @@ interface Report {
   readonly quarantined: readonly number[];
   readonly vifs: readonly { readonly rxFrames: number; readonly rxErrors: number; readonly txFrames: number }[];
 }
-/** But for who of dom0's vCPUs serves the innocent, which changes with what there is to do. */
-const lasting = ({ processes, nodes, files, hypervisor }: Inventory): object => ({
-  ...{ processes, files, nodes: nodes.filter(path => !path.startsWith('/local/domain/0/error/')) },
-  counts: hypervisor.filter(line => /^pool |^dom\d+: \d+ ports|grant frames/.test(line)),
-});
 const report = async (): Promise<Report> => (await victim.run('report')) as unknown as Report;
 const diskOf = (number: number): string => `xvd${'abcdefghijk'[number]}`;
 
