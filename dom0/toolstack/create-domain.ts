@@ -13,14 +13,15 @@ import { addDevices, backendReady, listDevices, pathsOf, removeDevice } from './
 import { checkConfig, withSource } from './check-config.ts';
 import { checkConfinement } from './check-confinement.ts';
 import { endDomain, releaseDomain, waitUntilGone } from './destroy-domain.ts';
-import { type DeviceSpec, devicesOf } from './devices.ts';
+import { CONSOLE, type DeviceSpec, devicesOf } from './devices.ts';
 import { checkImageFits, type DomainImage, type DomainRings, loadDomain, makeRings } from './domain-builder.ts';
 import { MAXMEM_SLACK_KIB } from './domain-memory.ts';
-import { domainNodes, NodeWriting, removeDomainNodes, ringNodes } from './domain-nodes.ts';
+import { domainNodes, NodeWriting, removeDomainNodes, ringNodes, writeNodes } from './domain-nodes.ts';
 import { isOwnDriverDomain, servedByUs } from './driver-domains.ts';
 import type { Place } from './order.ts';
 import type { ToolstackParts } from './parts.ts';
 import { claimPages } from './xc-memory.ts';
+import { backendPath } from './xenstore-paths.ts';
 
 /** One phase is over; how long it took. */
 export type OnPhase = (phase: string, ms: number) => void;
@@ -249,6 +250,7 @@ class Creation {
 
   async #addDevices(domid: Domid, devices: readonly DeviceSpec[]): Promise<void> {
     const { xs } = this.#parts;
+    await this.#befallConsole(domid);
     if (devices.length === 0) return;
     for (const device of devices) {
       this.#undo.add(`${device.type} ${device.devid}`, () => removeDevice(this.#parts, pathsOf(domid, device)));
@@ -257,6 +259,17 @@ class Creation {
     // What our backends refuse is the config's fault.
     const own = devices.filter(device => servedByUs(this.#parts, device));
     await allOf(own.map(device => backendReady(xs, domid, device)));
+  }
+
+  /** The faults there are for it; it is no device of the config's. */
+  async #befallConsole(domid: Domid): Promise<void> {
+    const { xs, faults, consoled } = this.#parts;
+    const backend = backendPath(CONSOLE.backendDomid, CONSOLE.type, domid, CONSOLE.devid);
+    await faults.making(domid, [CONSOLE], async nodes => {
+      if (nodes.length === 0) return;
+      await writeNodes(xs, nodes);
+      await consoled.befall([{ backend }]);
+    });
   }
 
   #record(domid: Domid): void {

@@ -4,6 +4,7 @@ import {
   type DiskConfig,
   type DomainConfig,
   type Domid,
+  domid,
   isNbdTarget,
   type P9Config,
   type PvcallsConfig,
@@ -22,6 +23,11 @@ export interface DeviceSpec {
   readonly backend: Readonly<Record<string, string>>;
 }
 
+/** Each domain's primary console, whose nodes are the domain's. */
+export const CONSOLE: DeviceSpec = {
+  ...{ type: 'console', devid: 0, backendDomid: domid(0) },
+  ...{ frontend: {}, backend: {} },
+};
 /** The default bridge of xl.conf, which every host has. */
 export const DEFAULT_BRIDGE = 'xenbr0';
 

@@ -139,6 +139,7 @@ export class Toolstack {
     this.scheduling = new Scheduling({ xc, xs, log }, domid => this.#nameOf(domid));
     const order = new Order();
     const settled = async (backends: readonly { readonly backend: string }[]): Promise<void> => {
+      await options.consoled.befall(backends);
       await options.backendsSettled();
       // One that is away hears of it when it is back.
       await driverDomainsSettled(this.#parts, backends).catch(() => {});

@@ -151,6 +151,8 @@ export const PARTS = {
     actions: ['error', 'delay', 'stall', 'short'],
     errors: SOCKET_ERRORS,
   },
+  /** A domain's console, by bytes that consoled reads, the guest's output, or writes, at once. */
+  console: { ops: ['read', 'write'], selectors: ['domain'], actions: ['drop', 'delay', 'stall'], errors: [] },
   /** Requests to xenstored. */
   xenstore: {
     ops: ['read', 'write', 'rm', 'mkdir', 'directory', 'get-perms', 'set-perms', 'watch', 'start', 'commit'],
@@ -178,7 +180,7 @@ export const PARTS = {
 export type PartName = keyof typeof PARTS;
 
 /** Parts whose faults are carried out beside a device's rings. */
-const DEVICE_PARTS = ['disk', 'net', 'event', 'grant', 'pvcalls'] as const satisfies readonly PartName[];
+const DEVICE_PARTS = ['disk', 'net', 'event', 'grant', 'pvcalls', 'console'] as const satisfies readonly PartName[];
 /** Parts where nothing is counted: their faults happen by time alone. */
 const TIMED_PARTS = ['clock', 'process'] as const satisfies readonly PartName[];
 
@@ -186,8 +188,8 @@ export const actionOf = (fault: Fault): ActionName => ACTIONS.find(action => fau
 export const isTimed = ({ part }: Fault): boolean => (TIMED_PARTS as readonly string[]).includes(part);
 export const isOfDevice = ({ part }: Fault): boolean => (DEVICE_PARTS as readonly string[]).includes(part);
 /** The class of device a fault of a device is for; undefined: vbd and vif. */
-export function deviceTypeOf({ part, type, op }: Fault): 'vbd' | 'vif' | 'pvcalls' | undefined {
-  if (part === 'pvcalls') return part;
+export function deviceTypeOf({ part, type, op }: Fault): 'vbd' | 'vif' | 'pvcalls' | 'console' | undefined {
+  if (part === 'pvcalls' || part === 'console') return part;
   if (part === 'grant' && op === 'copy') return 'vif';
   if (part === 'event' || part === 'grant') return type;
   return part === 'net' ? 'vif' : 'vbd';

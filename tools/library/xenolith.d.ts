@@ -32,7 +32,17 @@ export type FaultTime = number | string;
 export interface Fault {
   /** Its own in its plan. */
   readonly name?: string;
-  readonly part: 'disk' | 'net' | 'event' | 'grant' | 'pvcalls' | 'xenstore' | 'clock' | 'process' | 'toolstack';
+  readonly part:
+    | 'disk'
+    | 'net'
+    | 'event'
+    | 'grant'
+    | 'pvcalls'
+    | 'console'
+    | 'xenstore'
+    | 'clock'
+    | 'process'
+    | 'toolstack';
 
   // ---- what ----
   /** By name or domid; without, any. */

@@ -10,6 +10,7 @@ import {
   GNTTAB_RESERVED_CONSOLE,
   type GrantMapping,
   type Log,
+  type Planted,
   parseDecimal,
   readKey,
   runPaths,
@@ -17,7 +18,9 @@ import {
   XenError,
   type XenstoreClient,
 } from '#pvbus';
+import { FaultNodes } from '../fault-nodes.ts';
 import { ConsoleClients } from './console-clients.ts';
+import { ConsoleFaults } from './console-faults.ts';
 import { endOf, LogFile } from './log-file.ts';
 import { ConsoleStats } from './stats.ts';
 import { ConsoleTerminal } from './terminal.ts';
@@ -36,6 +39,8 @@ export interface ConsoledOptions {
 /** One domain's console while it is served. */
 class ConsoleDevice {
   readonly domid: Domid;
+  /** Its backend's directory. */
+  readonly path: string;
   readonly stats: ConsoleStats;
   readonly worker: ConsoleWorker;
   readonly #options: ConsoledOptions;
@@ -45,6 +50,7 @@ class ConsoleDevice {
   readonly #clients: ConsoleClients;
   readonly #terminal: ConsoleTerminal | undefined;
   readonly #logFile: LogFile;
+  readonly #faultNodes: FaultNodes;
   #logFailing = false;
   /** It has been said. */
   #throttled = false;
@@ -57,6 +63,8 @@ class ConsoleDevice {
     this.#mapping = parts.mapping;
     this.#port = parts.port;
     this.#clients = parts.clients;
+    this.path = backendPathOf(domid);
+    this.#faultNodes = parts.nodes;
     this.#terminal = parts.terminal;
     this.#logFile = new LogFile(runPaths(options.runDir).consoleLog(name));
     this.#logging(0, () => this.#logFile.open());
@@ -79,7 +87,23 @@ class ConsoleDevice {
     if (this.worker.broken) log.error(`${this.#label}: its ring indices are impossible, no longer served`);
     if (this.stats.throttled > 0 && !this.#throttled) log.warn(`${this.#label}: writes faster than it may, and waits`);
     this.#throttled = this.stats.throttled > 0;
+    this.worker.faults?.flush();
     return result;
+  }
+  /** What befalls it is in xenstore. Resolves when that is so, and what has come of it is written there. */
+  async readFaults(): Promise<void> {
+    this.plant(await this.#faultNodes.read());
+    await this.#faultNodes.written();
+  }
+  plant(planted: readonly Planted[]): void {
+    const { clock, wake } = this.#options;
+    const { worker } = this;
+    if (planted.length === 0 && worker.faults === undefined) return;
+    const label = `console 0 of dom${this.domid}`;
+    const faults = worker.faults ?? new ConsoleFaults(label, clock, injected => this.#faultNodes.told(injected));
+    faults.plant(planted);
+    worker.faults = planted.length === 0 ? undefined : faults;
+    wake();
   }
   async close(): Promise<void> {
     const { vcpu } = this.#options;
@@ -118,7 +142,10 @@ interface Parts {
   readonly port: EvtchnPort;
   readonly clients: ConsoleClients;
   readonly terminal: ConsoleTerminal | undefined;
+  readonly nodes: FaultNodes;
 }
+
+const backendPathOf = (domid: Domid): string => `/local/domain/0/backend/console/${domid}/0`;
 
 const NOTHING = new Uint8Array(0);
 
@@ -141,6 +168,9 @@ export class Consoled {
     const type = (bytes: Uint8Array): number => this.#type(domid, bytes);
     // Who attaches sees what the guest has said before, also when it was another process that heard it.
     const past = remotePort === undefined ? endOf(runPaths(this.#options.runDir).consoleLog(name)) : NOTHING;
+    // order: before its first byte, and before anybody can type. A new domain has none yet.
+    const nodes = new FaultNodes(this.#options.xs, backendPathOf(domid), log);
+    const planted = remotePort === undefined ? await nodes.read() : [];
     const opening = ConsoleClients.open({ path, label: `console of dom${domid}`, log, stats, type, past });
     const known = remotePort ?? this.#portOf(domid);
     Promise.resolve(known).catch(() => {}); // heard of below, unless the socket failed first
@@ -152,8 +182,10 @@ export class Consoled {
       [mapping] = vcpu.grants.map(domid, [GNTTAB_RESERVED_CONSOLE]);
       const port = vcpu.events.bindInterdomain(domid, remote);
       const terminal = this.#openTerminal(type);
-      const parts = { stats, mapping: mapping!, port, clients, terminal };
-      this.#devices.set(domid, new ConsoleDevice(this.#options, domid, name, parts));
+      const parts = { stats, mapping: mapping!, port, clients, terminal, nodes };
+      const device = new ConsoleDevice(this.#options, domid, name, parts);
+      device.plant(planted);
+      this.#devices.set(domid, device);
       vcpu.events.on(port, () => this.#options.wake());
       if (terminal !== undefined) this.#announce(domid, terminal.path);
     } catch (error) {
@@ -193,6 +225,12 @@ export class Consoled {
     if (device === undefined) return;
     this.#devices.delete(domid);
     await device.close();
+  }
+
+  /** Faults were planted at these, or taken away. */
+  async befall(backends: readonly { readonly backend: string }[]): Promise<void> {
+    const meant = [...this.#devices.values()].filter(device => backends.some(({ backend }) => backend === device.path));
+    await Promise.all(meant.map(device => device.readFaults()));
   }
 
   /** The unix socket that carries the console's bytes. */

@@ -1,5 +1,6 @@
 // One console's rings: what the guest writes goes to its sinks, what its clients type goes to the guest.
 import { type ByteRingEnd, type Clock, consoleRing, type Page, XENCONS_OUT_SIZE } from '#pvbus';
+import type { ConsoleFaults } from './console-faults.ts';
 import type { ConsoleStats } from './stats.ts';
 
 /** Where output goes. It must take everything: the guest is not to wait for a reader. */
@@ -33,6 +34,9 @@ export class ConsoleWorker {
   #allowance = BURST_BYTES;
   #refilledAt: number;
   #broken = false;
+  #isLast = false;
+  /** What befalls its bytes. */
+  faults: ConsoleFaults | undefined;
 
   constructor(ends: ConsoleEnds) {
     this.#ends = ends;
@@ -64,14 +68,17 @@ export class ConsoleWorker {
     if (out > 0 || typed > 0) this.#ends.notify();
     return out > 0 || typed > 0 ? 'progress' : 'idle';
   }
-  /** When a guest that wrote too fast is served again (monotonic ns); undefined when it is not waiting. */
+  /** When a guest that wrote too fast, or whose bytes are held, is served again (monotonic ns); undefined: it is. */
   deadline(): number | undefined {
-    if (this.#broken || this.#allowance > 0) return undefined;
-    return this.#refilledAt + REFILL_NS;
+    if (this.#broken) return undefined;
+    const held = this.faults?.deadline;
+    if (this.#allowance > 0) return held;
+    return Math.min(this.#refilledAt + REFILL_NS, held ?? Number.POSITIVE_INFINITY);
   }
   /** What is still in the ring, however much was written before: the domain has ended. */
   drainLast(): void {
     this.#allowance = BURST_BYTES;
+    this.#isLast = true;
     while (!this.#broken && this.#drain() > 0);
   }
 
@@ -84,16 +91,18 @@ export class ConsoleWorker {
     const n = reader.peek(this.#chunk, from); // untrusted: copied out before anybody looks at it
     if (n < 0) return this.#violated();
     if (n === 0) return 0;
+    const fate = this.faults?.fate('read');
+    if (fate === 'hold' && !this.#isLast) return 0;
     this.#allowance -= n;
     if (this.#allowance <= 0) stats.throttled++;
     stats.outBytes += n;
-    output(this.#chunk.subarray(0, n));
+    if (fate !== 'drop') output(this.#chunk.subarray(0, n));
     // order: kept, then taken. Who takes the place of this process finds in the ring what it did not keep.
     reader.advance(from + n);
     return n;
   }
   #feed(): number {
-    if (this.#inputLength === 0) return 0;
+    if (this.#inputLength === 0 || (this.faults !== undefined && !this.#mayFeed(this.faults))) return 0;
     const n = this.#ring.writer.write(this.#input.subarray(0, this.#inputLength));
     if (n < 0) return this.#violated();
     if (n === 0) return 0;
@@ -102,6 +111,16 @@ export class ConsoleWorker {
     this.#ends.stats.inBytes += n;
     this.#ends.inputWanted();
     return n;
+  }
+  /** Bytes that cannot be put there yet are no occurrence. */
+  #mayFeed(faults: ConsoleFaults): boolean {
+    if (this.#ring.writer.writable() === 0) return false;
+    const fate = faults.fate('write');
+    if (fate === 'drop') {
+      this.#inputLength = 0;
+      this.#ends.inputWanted();
+    }
+    return fate === 'pass';
   }
   #refill(): void {
     const now = this.#ends.clock.now();

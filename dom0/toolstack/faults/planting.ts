@@ -154,7 +154,8 @@ export class Planting {
   async #devicesOf(domid: number): Promise<Device[]> {
     const { xs } = this.#parts;
     const name = await this.#nameOf(domid);
-    const devices = await listDevices(xs, asDomid(domid));
+    const console = { type: 'console', devid: 0, backend: backendPath(0, 'console', domid, 0) };
+    const devices = [...(await listDevices(xs, asDomid(domid))), console];
     return Promise.all(
       devices.map(async ({ type, devid, backend }) => ({
         ...{ domid, name, type, devid, backend },

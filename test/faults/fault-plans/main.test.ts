@@ -206,6 +206,33 @@ describe('sockets of the host', () => {
   });
 });
 
+describe('a console', () => {
+  it('stalls both ways until the fault goes, also one that comes later', async () => {
+    const stalled = await inject(host, [
+      { name: 'input', part: 'console', domain: 'one', op: 'write', nth: 1, stall: true },
+      { name: 'output', part: 'console', domain: 'two', op: 'read', nth: 1, stall: true },
+    ]);
+    await host.domain('two').create({ ramdisk, memory: 16 });
+    const console2 = await host.domain('two').console();
+    const answer = ask('store typed');
+    await stalled.happened();
+    const told = `/local/domain/${await host.domain('one').domid()}/data/told`;
+    expect(await host.xenstore.read(told).catch(() => undefined)).not.toBe('typed');
+    await stalled.remove();
+    expect(await answer).toBe('told typed');
+    await console2.waitFor('ready');
+    expect((await faultTrace(host)).filter(line => line.includes('console 0')).length).toBe(2);
+    await host.domain('two').destroy();
+  });
+  it('loses what is typed', async () => {
+    const lost = await inject(host, { part: 'console', domain: 'one', op: 'write', nth: 1, drop: true });
+    console_.write('store unheard\n');
+    await lost.happened();
+    await lost.remove();
+    expect(await ask('store heard')).toBe('told heard');
+  });
+});
+
 describe('xenstore', () => {
   it('refuses the requests that are chosen, of sockets and of domains', async () => {
     const path = '/tool/test';

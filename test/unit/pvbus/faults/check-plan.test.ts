@@ -52,6 +52,7 @@ describe('a fault', () => {
     ['copies of a disk', { part: 'grant', op: 'copy', type: 'vbd', error: 'eagain' }, '0.type: the backend of a vbd'],
     ['a short connect', { part: 'pvcalls', op: 'connect', short: 1 }, '0.short: connect moves no bytes'],
     ['an error of no socket', { part: 'pvcalls', op: 'send', error: 'ENOSPC' }, '0.error: expected ECONNREFUSED or'],
+    ['a device of a console', { part: 'console', device: 0, stall: true }, '0.device: not of console; that has domain'],
     ['a torn read', { part: 'disk', op: 'read', torn: 512 }, '0.torn: a read cannot be so'],
     ['an occurrence 0', { part: 'disk', nth: 0, error: 'EIO' }, '0.nth: expected the number of an occurrence'],
     ['sectors backwards', { part: 'disk', sectors: '9-8', error: 'EIO' }, '0.sectors: expected a sector'],

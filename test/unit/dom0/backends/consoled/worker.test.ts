@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { consoleRing, privatePage, XENCONS_OUT_SIZE, xencons_interface } from '#pvbus';
+import { checkPlan, consoleRing, type Injected, privatePage, XENCONS_OUT_SIZE, xencons_interface } from '#pvbus';
+import { ConsoleFaults } from '../../../../../dom0/backends/consoled/console-faults.ts';
 import { ConsoleStats } from '../../../../../dom0/backends/consoled/stats.ts';
 import { ConsoleWorker } from '../../../../../dom0/backends/consoled/worker.ts';
 import { StandingClock } from '../../../../support/xenstore-rig.ts';
@@ -130,5 +131,80 @@ describe('a console', () => {
     r.guest.writer.write(text('the end'));
     r.worker.drainLast();
     expect(r.output.endsWith('the end')).toBe(true);
+  });
+});
+
+describe('a console with a fault', () => {
+  function faulty(...faults: object[]) {
+    const r = rig();
+    const told: Injected[] = [];
+    const device = new ConsoleFaults('console 0 of dom1', r.clock, injected => void told.push(injected));
+    const plant = (...list: object[]): void => {
+      const checked = checkPlan(list, 'p');
+      if ('problems' in checked) throw new Error(JSON.stringify(checked.problems));
+      device.plant(checked.plan.faults.map(fault => ({ plan: 'p', seed: 1, startedNs: 0, fault })));
+    };
+    plant(...faults);
+    r.worker.faults = device;
+    const says = (line: string): string => {
+      r.guest.writer.write(text(line));
+      r.worker.step();
+      return r.output;
+    };
+    const typed = (): string => {
+      r.worker.step();
+      const into = new Uint8Array(64);
+      return Buffer.from(into.subarray(0, r.guest.reader.read(into))).toString();
+    };
+    return Object.assign(r, { told, device, plant, says, typed });
+  }
+
+  it('loses what its guest writes, and nothing else', () => {
+    const r = faulty({ part: 'console', op: 'read', nth: 2, drop: true });
+    for (const line of ['a', 'b', 'c']) r.says(line);
+    expect(r.output).toBe('ac');
+    expect(r.guest.writer.writable()).toBe(XENCONS_OUT_SIZE);
+    r.worker.type(text('in'));
+    expect(r.typed()).toBe('in');
+    r.device.flush();
+    expect(r.told).toMatchObject([{ occurrences: [2], counts: { seen: 3 }, where: 'console 0 of dom1' }]);
+  });
+  it('reads late, with what has come meanwhile, and says when', () => {
+    const r = faulty({ part: 'console', op: 'read', nth: 1, delay: 30 });
+    expect(r.says('a')).toBe('');
+    expect(r.says('b')).toBe('');
+    expect(r.worker.deadline()).toBe(r.clock.now() + 30e6);
+    r.clock.advance(30e6);
+    expect(r.says('c')).toBe('abc');
+    expect(r.worker.deadline()).toBeUndefined();
+    expect(r.says('d')).toBe('abcd');
+  });
+  it('that stalls leaves all in the ring until the fault goes, or the domain', () => {
+    const r = faulty({ part: 'console', op: 'read', nth: 1, stall: true });
+    expect(r.says('a')).toBe('');
+    r.plant();
+    expect(r.says('b')).toBe('ab');
+    const other = faulty({ part: 'console', stall: true });
+    expect(other.says('last words')).toBe('');
+    other.worker.drainLast();
+    expect(other.output).toBe('last words');
+  });
+  it('loses what is typed, or keeps it until its time; full rings count nothing', () => {
+    const r = faulty(
+      { part: 'console', op: 'write', nth: 1, drop: true },
+      { part: 'console', name: 'late', op: 'write', nth: 2, delay: 5 },
+      { part: 'console', name: 'never', op: 'write', nth: 4, drop: true },
+    );
+    r.worker.type(text('lost'));
+    expect(r.typed()).toBe('');
+    expect(r.worker.inputRoom).toBe(4096);
+    r.worker.type(text('late'));
+    expect(r.typed()).toBe('');
+    r.clock.advance(5e6);
+    expect(r.typed()).toBe('late');
+    r.worker.type(new Uint8Array(2000));
+    for (let i = 0; i < 3; i++) r.worker.step();
+    r.device.flush();
+    expect(r.told.flatMap(({ occurrences }) => occurrences)).toEqual([1, 2]);
   });
 });

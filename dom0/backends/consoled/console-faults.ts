@@ -1,0 +1,53 @@
+// The faults of one console: of what its guest writes, and of what is typed.
+import type { Clock, Injected, Planted, Trigger } from '#pvbus';
+import { DeviceFaults } from '../../faults/device-faults.ts';
+
+/** `read` is the guest's output, which consoled reads; `write` its input. */
+type ConsoleOp = 'read' | 'write';
+
+interface Held {
+  readonly trigger: Trigger;
+  readonly untilNs: number;
+}
+
+export class ConsoleFaults {
+  readonly #clock: Clock;
+  readonly #faults: DeviceFaults;
+  readonly #held = new Map<ConsoleOp, Held>();
+
+  /** `label`: how events name the console. */
+  constructor(label: string, clock: Clock, tell: (injected: Injected) => void) {
+    this.#clock = clock;
+    this.#faults = new DeviceFaults(label, clock, tell);
+  }
+  plant(planted: readonly Planted[]): void {
+    this.#faults.flush();
+    this.#faults.plant(planted);
+  }
+  /** There are bytes to be moved: are they, now? What is held is asked for again, and is no other occurrence. */
+  fate(op: ConsoleOp): 'pass' | 'drop' | 'hold' {
+    const now = this.#clock.now();
+    const held = this.#held.get(op);
+    if (held !== undefined) {
+      if (now < held.untilNs && this.#faults.isPlanted(held.trigger)) return 'hold';
+      this.#held.delete(op);
+      return 'pass';
+    }
+    const hit = this.#faults.befalls('console', op);
+    if (hit === undefined) return 'pass';
+    const { drop, delay } = hit.fault;
+    if (drop) return 'drop';
+    const untilNs = delay === undefined ? Number.POSITIVE_INFINITY : now + delay * 1e6;
+    this.#held.set(op, { trigger: hit, untilNs });
+    return 'hold';
+  }
+  /** Tell what has happened. */
+  flush(): void {
+    this.#faults.flush();
+  }
+  /** When what is held goes on by itself. */
+  get deadline(): number | undefined {
+    const first = Math.min(...[...this.#held.values()].map(({ untilNs }) => untilNs));
+    return Number.isFinite(first) ? first : undefined;
+  }
+}
