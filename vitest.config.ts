@@ -1,7 +1,10 @@
 import { defineConfig } from 'vitest/config';
 
 /** Says the same on every Node: numbers out of numbers, C against tables, and others' programs that see what xl prints. */
-const ONCE = ['abi', 'consumers', 'simulation', 'transcripts', 'unit/hypervisor/policies'];
+const ONCE = [
+  ...['abi', 'consumers', 'simulation', 'topology/bad-configs', 'topology/trace', 'transcripts'],
+  'unit/hypervisor/policies',
+];
 /** Parts of the system that have everything passed in. */
 const PARTS = ['fuzz', 'unit'];
 const below = (folders: readonly string[]): string[] => folders.map(folder => `test/${folder}/**/*.test.ts`);
