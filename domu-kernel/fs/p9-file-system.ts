@@ -14,18 +14,17 @@ import {
   XenError,
 } from '#pvbus';
 import type { P9Client } from '../drivers/p9front/client.ts';
-import { WaitQueue } from '../wait-queue.ts';
 import {
   type Attributes,
   checkedName,
   checkRange,
   type DirectoryEntry,
   type FileSystem,
-  FileSystemBusy,
   type FileType,
   type Times,
   type Vnode,
 } from './file-system.ts';
+import { OneCall } from './one-call.ts';
 
 const NS = 1_000_000_000n;
 const FILE_MODE = 0o644;
@@ -44,10 +43,7 @@ export class P9FileSystem implements FileSystem {
   readonly root: P9Node;
   readonly client: P9Client;
   private readonly nodes = new Map<bigint, P9Node>();
-  private readonly idle = new WaitQueue();
-  private busy = false;
-  /** What is let go of while a call is under way. */
-  private readonly later: (() => void)[] = [];
+  private readonly calls = new OneCall(() => {});
   private uses = 0;
 
   constructor(client: P9Client, tag: string, readOnly = false) {
@@ -73,19 +69,10 @@ export class P9FileSystem implements FileSystem {
 
   /** Messages belong to one call until that ends, also while it waits. */
   enter<T>(what: string, act: () => T): T {
-    if (this.busy) throw new FileSystemBusy(`${this.name}: ${what}`, this.idle);
-    this.busy = true;
-    try {
-      return act();
-    } finally {
-      for (let late = this.later.shift(); late; late = this.later.shift()) late();
-      this.busy = false;
-      this.idle.wakeAll();
-    }
+    return this.calls.enter(`${this.name}: ${what}`, act);
   }
   enterLater(what: string, act: () => void): void {
-    if (this.busy) this.later.push(act);
-    else this.enter(what, act);
+    this.calls.enterLater(`${this.name}: ${what}`, act);
   }
 
   checkWritable(what: string): void {
