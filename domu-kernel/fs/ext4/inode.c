@@ -10,6 +10,15 @@ errcode_t read_inode(ext2_ino_t ino, inode_room *room) {
   memset(room, 0, sizeof room->at);
   return ext2fs_read_inode_full(fs, ino, SMALL(room), sizeof *room);
 }
+// Of a file whose blocks are to change: it has some, and nothing in the inode itself.
+static errcode_t read_to_change(ext2_ino_t ino, inode_room *room) {
+  errcode_t error = begin_changes(0);
+  if (!error) error = read_inode(ino, room);
+  if (error || !(room->at.i_flags & EXT4_INLINE_DATA_FL)) return error;
+  error = begin_changes(4);
+  if (!error) error = ext2fs_inline_data_expand(fs, ino);
+  return error ? error : read_inode(ino, room);
+}
 errcode_t write_inode(ext2_ino_t ino, inode_room *room) {
   return ext2fs_write_inode_full(fs, ino, SMALL(room), EXT2_INODE_SIZE(fs->super));
 }
@@ -163,13 +172,7 @@ static errcode_t take_block(ext2_ino_t ino, inode_room *room, blk64_t at, blk64_
 EXPORT(allocate) int allocate(ext2_ino_t ino, double first, unsigned count) {
   inode_room room;
   run_count = mapped = 0;
-  errcode_t error = begin_changes(0);
-  if (!error) error = read_inode(ino, &room);
-  if (!error && room.at.i_flags & EXT4_INLINE_DATA_FL) {
-    error = begin_changes(4);
-    if (!error) error = ext2fs_inline_data_expand(fs, ino);
-    if (!error) error = read_inode(ino, &room);
-  }
+  errcode_t error = read_to_change(ino, &room);
   char *buffers = error ? 0 : malloc(2 * fs->blocksize);
   if (!error && !buffers) error = EXT2_ET_NO_MEMORY;
   blk64_t before = 0, at = (blk64_t)first, end = at + count;
@@ -256,13 +259,7 @@ static errcode_t cut(ext2_ino_t ino, inode_room *room, ext2_off64_t size) {
 /** Shorter than it is; a step of it, when `is_more` says so. */
 EXPORT(shorten) int shorten(ext2_ino_t ino, double size) {
   inode_room room;
-  errcode_t error = begin_changes(0);
-  if (!error) error = read_inode(ino, &room);
-  if (!error && room.at.i_flags & EXT4_INLINE_DATA_FL) {
-    error = begin_changes(4);
-    if (!error) error = ext2fs_inline_data_expand(fs, ino);
-    if (!error) error = read_inode(ino, &room);
-  }
+  errcode_t error = read_to_change(ino, &room);
   if (!error) error = cut(ino, &room, (ext2_off64_t)size);
   if (error) return result(error);
   stamp_now(&room, MTIME | CTIME);
