@@ -1,8 +1,7 @@
 // A FAT12, FAT16 or FAT32 volume: as a file system of vnodes for processes, and by paths for the guest API. Both go
 // through the same nodes.
 import { XenError } from '#pvbus';
-import type { CacheFrames } from './cache-frames.ts';
-import { FatCore, type WasmModule } from './fat-core.ts';
+import { FatCore } from './fat-core.ts';
 import { FR_DENIED, FR_NO_FILE, FR_NO_PATH, FR_OK } from './fat-errors.ts';
 import { FatFile } from './fat-file.ts';
 import { formatVolume } from './fat-format.ts';
@@ -16,24 +15,15 @@ import { OneCall } from './one-call.ts';
 import { PageCache } from './page-cache.ts';
 import { ReadOnlyDevice, type SectorDevice } from './sector-device.ts';
 import { checkVolume, type FatGeometry } from './volume-check.ts';
+import type { VolumeOptions } from './volume-options.ts';
 import { MarkedDevice } from './volume-state.ts';
 
 export type { FatInfo } from './fat-info.ts';
 export type OpenMode = 'r' | 'r+' | 'w' | 'a';
 
-export interface MountOptions {
-  /** FatFs, compiled. */
-  readonly module: WasmModule;
+export interface MountOptions extends VolumeOptions<FatVolume> {
   /** What time it is, for the dates of files. */
   readonly wallMs: () => number;
-  /** What may be kept of the disk. */
-  readonly cacheBytes?: number;
-  /** And beyond that, while memory is free. */
-  readonly cacheFrames?: CacheFrames;
-  /** There is something to write now: `writeBack` is wanted before long. */
-  readonly onDirty?: (volume: FatVolume) => void;
-  /** What was the matter with a volume that nobody had left in order, in a line. */
-  readonly log?: (line: string) => void;
 }
 
 /** Directories whose names are kept although nobody uses them. */

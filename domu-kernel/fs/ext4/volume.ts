@@ -1,27 +1,18 @@
 // An ext4 volume (ext2 and ext3 as well) as a file system of vnodes.
 import { XenError } from '#pvbus';
-import type { CacheFrames } from '../cache-frames.ts';
 import { type FileSystem, FileSystemBusy } from '../file-system.ts';
 import { OneCall } from '../one-call.ts';
 import { PageCache } from '../page-cache.ts';
 import { ReadOnlyDevice, type SectorDevice } from '../sector-device.ts';
+import type { VolumeOptions } from '../volume-options.ts';
 import { BlockChanges } from './changes.ts';
-import { Ext4Core, type Ext4Library, HOLE, type WasmModule } from './core.ts';
+import { Ext4Core, type Ext4Library, HOLE } from './core.ts';
 import { readSuper } from './ext4-super.ts';
 import { Journal } from './journal.ts';
 import { Ext4Node } from './node.ts';
 
-export interface Ext4Options {
-  /** What `npm run ext4` makes, compiled. */
-  readonly module: WasmModule;
+export interface Ext4Options extends VolumeOptions<Ext4Volume> {
   readonly wallNs: () => bigint;
-  /** What may be kept of the disk. */
-  readonly cacheBytes?: number;
-  /** And beyond that, while memory is free. */
-  readonly cacheFrames?: CacheFrames;
-  /** There is something to write now: `writeBack` is wanted before long. */
-  readonly onDirty?: (volume: Ext4Volume) => void;
-  readonly log?: (line: string) => void;
 }
 
 const ROOT_INODE = 2;
