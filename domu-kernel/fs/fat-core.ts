@@ -1,22 +1,8 @@
 // FatFs (the C library, as WebAssembly) on a SectorDevice: memory, strings, and the six functions it imports.
 import { XenError } from '#pvbus';
+import { type WasmMemory, type WasmModule, WebAssemblyEngine } from '../process/web-assembly.ts';
 import { FR_OK, fatError } from './fat-errors.ts';
 import type { SectorDevice, WriteKind } from './sector-device.ts';
-
-/** TypeScript's ES library has no WebAssembly; this is what we use of it. */
-interface WasmMemory {
-  readonly buffer: ArrayBuffer;
-}
-export type WasmModule = object;
-const wasm = (
-  globalThis as unknown as {
-    WebAssembly: {
-      Module: new (bytes: Uint8Array) => WasmModule;
-      Memory: new (limits: { initial: number; maximum: number }) => WasmMemory;
-      Instance: new (module: WasmModule, imports: object) => { readonly exports: unknown };
-    };
-  }
-).WebAssembly;
 
 /** The exports used here; pointers are numbers. Results are FRESULTs unless the name says otherwise. */
 export interface FatFs {
@@ -92,7 +78,7 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
 export function compileFatFs(bytes: Uint8Array): WasmModule {
-  return new wasm.Module(bytes);
+  return new WebAssemblyEngine.Module(bytes);
 }
 
 /** FAT's packed local time; we keep UTC: the date in the upper half. */
@@ -129,14 +115,14 @@ export class FatCore {
   /** `wallMs`: what time the guest has. */
   constructor(module: WasmModule, device: SectorDevice, wallMs: () => number) {
     this.device = device;
-    this.memory = new wasm.Memory(WASM_PAGES);
+    this.memory = new WebAssemblyEngine.Memory(WASM_PAGES);
     this.bytesNow = new Uint8Array(this.memory.buffer);
     this.viewNow = new DataView(this.memory.buffer);
     // untrusted: a hostile image can make a walk long, never endless. No honest call touches more than
     // every sector twice, and a directory that has the largest size FAT allows.
     this.budgetPerCall = 2 * device.sectors + 65536;
-    const instance = new wasm.Instance(module, { env: { memory: this.memory, ...this.imports(wallMs) } });
-    this.x = instance.exports as FatFs; // what ff.wasm exports; its version is pinned
+    const instance = new WebAssemblyEngine.Instance(module, { env: { memory: this.memory, ...this.imports(wallMs) } });
+    this.x = instance.exports as unknown as FatFs; // what ff.wasm exports; its version is pinned
     if (this.x.sizeof_FATFS() !== FATFS.size) throw new Error('not the FatFs that the offsets were taken from');
     this.path = this.alloc(MAX_PATH_BYTES + 1);
     this.secondPath = this.alloc(MAX_PATH_BYTES + 1);

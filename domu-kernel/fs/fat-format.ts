@@ -1,5 +1,6 @@
 // An empty FAT volume over a whole device.
-import { FatCore, type WasmModule } from './fat-core.ts';
+import type { WasmModule } from '../process/web-assembly.ts';
+import { FatCore } from './fat-core.ts';
 import type { SectorDevice } from './sector-device.ts';
 
 const FM_ANY = 7;

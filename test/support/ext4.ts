@@ -4,9 +4,10 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished } from 'vitest';
-import { compileExt4, type WasmModule } from '../../domu-kernel/fs/ext4/core.ts';
+import { compileExt4 } from '../../domu-kernel/fs/ext4/core.ts';
 import { type Ext4Options, Ext4Volume } from '../../domu-kernel/fs/ext4/volume.ts';
 import type { SectorDevice } from '../../domu-kernel/fs/sector-device.ts';
+import type { WasmModule } from '../../domu-kernel/process/web-assembly.ts';
 import { TEST_TIME } from './fatfs.ts';
 import type { Kind } from './file-systems.ts';
 import { MemoryDisk } from './memory-disk.ts';

@@ -1,16 +1,6 @@
 // libext2fs, built for WebAssembly with the C of this folder, on the blocks of one volume: memory, strings and imports.
 import { XenError } from '#pvbus';
-
-export type WasmModule = object;
-/** TypeScript's ES library has no WebAssembly; this is what we use of it. */
-const wasm = (
-  globalThis as unknown as {
-    WebAssembly: {
-      Module: new (bytes: Uint8Array) => WasmModule;
-      Instance: new (module: WasmModule, imports: object) => { readonly exports: unknown };
-    };
-  }
-).WebAssembly;
+import { type WasmModule, WebAssemblyEngine } from '../../process/web-assembly.ts';
 
 /** What it is built on. Offsets are bytes of the volume. */
 export interface VolumeBlocks {
@@ -84,7 +74,7 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
 export function compileExt4(bytes: Uint8Array): WasmModule {
-  return new wasm.Module(bytes);
+  return new WebAssemblyEngine.Module(bytes);
 }
 
 /** A run of blocks of a file. */
@@ -115,7 +105,7 @@ export class Ext4Core {
     this.wallNs = wallNs;
     // untrusted: a hostile volume can make a walk long, never endless.
     this.budgetPerCall = 4 * volume.blocks + 65536;
-    this.x = new wasm.Instance(module, this.imports(disk)).exports as Ext4Library; // its version is checked
+    this.x = new WebAssemblyEngine.Instance(module, this.imports(disk)).exports as unknown as Ext4Library; // its version is checked
     if (typeof this.x.version !== 'function' || this.x.version() !== VERSION) {
       throw new XenError('ENOSYS', `${volume.name}: the ext4 build is another version's: make it again (npm run ext4)`);
     }
