@@ -1,6 +1,6 @@
 // A vif's link with faults: the bridge as the vif sees it, and the vif as its bridge sees it. Frames that it keeps for later
 // are copies of its own, since a frame is its sender's page.
-import { type Clock, type Fault, type Trigger, XEN_NETIF_MAX_TX_SIZE } from '#pvbus';
+import type { Clock, Fault, Trigger } from '#pvbus';
 import type { DeviceFaults } from '../../faults/device-faults.ts';
 import type { LateWork } from '../../faults/late-work.ts';
 import type { Bridge, BridgePort } from './bridge.ts';
@@ -109,7 +109,7 @@ export class FaultyLink implements BridgePort, Pick<Bridge, 'forward'> {
 
 /** A frame with bytes of its own. */
 function copyOf(frame: Frame): { frame: Frame; flip: (byte: number, bit: number) => void } {
-  const bytes = new Uint8Array(Math.min(frame.length, XEN_NETIF_MAX_TX_SIZE + 1));
+  const bytes = new Uint8Array(frame.length);
   frame.copy(0, bytes.length, bytes, 0);
   const copy = new Frame();
   copy.begin(frame.flags, frame.nowNs, frame.gsoSize, frame.gsoType);

@@ -1,13 +1,7 @@
 // The frame that is being forwarded: where its bytes lie, and the part of it that was looked at.
-import {
-  NETRXF_csum_blank,
-  NETRXF_data_validated,
-  PAGE_SIZE,
-  XEN_NETIF_MAX_TX_SIZE,
-  XEN_NETIF_NR_SLOTS_MIN,
-} from '#pvbus';
+import { NETRXF_csum_blank, NETRXF_data_validated, PAGE_SIZE, XEN_NETIF_NR_SLOTS_MIN } from '#pvbus';
 import { fillChecksum } from './checksum.ts';
-import { Segments } from './segments.ts';
+import { MAX_FRAME, Segments } from './segments.ts';
 
 export const ETH_HLEN = 14;
 /** With one 802.1Q tag. */
@@ -196,7 +190,7 @@ export class Frame {
   /** Fill in the checksum its sender left blank, in a private copy that takes the place of the parts. */
   complete(): void {
     if ((this.flags & NETRXF_csum_blank) === 0) return;
-    this.whole ??= new SourcePage(new Uint8Array(XEN_NETIF_MAX_TX_SIZE + 1));
+    this.whole ??= new SourcePage(new Uint8Array(MAX_FRAME));
     const { length } = this;
     this.copy(0, length, this.whole.bytes, 0);
     fillChecksum(this.whole.bytes, length);

@@ -4,6 +4,8 @@ import { XEN_NETIF_GSO_TYPE_TCPV6, XEN_NETIF_MAX_TX_SIZE } from '#pvbus';
 import { writeChecksum, writeHeaderChecksum } from './checksum.ts';
 import { layersOf, TCP } from './layers.ts';
 
+/** The longest there is: what a guest may send, with the tag that a bridge may put in. */
+export const MAX_FRAME = XEN_NETIF_MAX_TX_SIZE + 4;
 /** A sender that wants more of one packet gets none: each of them costs as much as a frame. */
 export const MAX_SEGMENTS = 128;
 /** Ethernet with a tag, IPv4 or IPv6 with options, TCP with options. */
@@ -12,9 +14,9 @@ const FIN_PSH = 0x09;
 const CWR = 0x80;
 
 export class Segments {
-  readonly #whole = new Uint8Array(XEN_NETIF_MAX_TX_SIZE + 1);
+  readonly #whole = new Uint8Array(MAX_FRAME);
   /** One behind the other. */
-  readonly bytes = new Uint8Array(XEN_NETIF_MAX_TX_SIZE + 1 + MAX_SEGMENTS * MAX_HEADERS);
+  readonly bytes = new Uint8Array(MAX_FRAME + MAX_SEGMENTS * MAX_HEADERS);
   readonly #offsets = new Uint32Array(MAX_SEGMENTS + 1);
   count = 0;
 

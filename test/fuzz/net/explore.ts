@@ -1,10 +1,12 @@
-// What the guest's network reads besides TCP: IPv6 with its neighbours, answers of DHCP and name servers.
+// What the guest's network reads besides TCP: IPv6 with its neighbours, answers of DHCP and name servers. And what bridges read
+// from descriptors of the host.
 
 import { readReply } from '../../../domu-kernel/net/dhcp/message.ts';
 import { encodeQuery, readAnswer, TYPE_A, TYPE_AAAA } from '../../../domu-kernel/net/dns/message.ts';
 import fc from '../../support/properties.ts';
 import type { Family } from '../parts.ts';
 import { packets } from './packets.ts';
+import { frameStreams, tapFrames } from './ports.ts';
 
 const MAC = Uint8Array.of(0, 0x16, 0x3e, 1, 2, 3);
 /** A good beginning, so that what follows is looked at. */
@@ -76,6 +78,8 @@ const dnsAnswers = fc.property(
 
 export const NET: Family = {
   'packets of IPv6 to a host': { property: packets, share: 20 },
-  'answers of DHCP servers': { property: dhcpReplies, share: 40 },
-  'answers of name servers': { property: dnsAnswers, share: 40 },
+  'answers of DHCP servers': { property: dhcpReplies, share: 30 },
+  'answers of name servers': { property: dnsAnswers, share: 30 },
+  'frames of a stream': { property: frameStreams, share: 15 },
+  'frames of a TAP': { property: tapFrames, share: 5 },
 };

@@ -4,8 +4,14 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { XEN_NETIF_GSO_TYPE_TCPV4 as V4, XEN_NETIF_GSO_TYPE_TCPV6 as V6 } from '#pvbus';
+import {
+  NETRXF_csum_blank,
+  XEN_NETIF_GSO_TYPE_TCPV4 as V4,
+  XEN_NETIF_GSO_TYPE_TCPV6 as V6,
+  XEN_NETIF_MAX_TX_SIZE,
+} from '#pvbus';
 import { fillChecksum } from '../../../../../dom0/backends/netback/checksum.ts';
+import { Frame, SourcePage } from '../../../../../dom0/backends/netback/frame.ts';
 import { MAX_SEGMENTS, Segments } from '../../../../../dom0/backends/netback/segments.ts';
 import { addBytes, finish } from '../../../../../domu-kernel/net/checksum.ts';
 import { type TcpPacket, tcpFrame } from '../../../../support/tcp-packet.ts';
@@ -36,6 +42,24 @@ const KINDS: [string, number, Partial<TcpPacket>, number, number][] = [
   ['IPv6', V6, { ipv6: true, tcpOptions: 12 }, 14, 54],
   ['IPv6 with an extension header', V6, { ipv6: true, ipOptions: 8 }, 14, 62],
 ];
+
+it('the longest packet of a guest is cut, and its checksum filled in, also with the tag that the bridge puts in', () => {
+  const headers = tcpFrame({ ...ends, ipv6: true, payload: 0 }).length;
+  const longest = tcpFrame({ ...ends, ipv6: true, payload: XEN_NETIF_MAX_TX_SIZE - headers });
+  const tagged = (gsoSize: number): Frame => {
+    const frame = new Frame();
+    frame.begin(NETRXF_csum_blank, 0, gsoSize, V6);
+    frame.add(new SourcePage(longest), 0, longest.length);
+    frame.readHeader();
+    return frame.tagged(10);
+  };
+  expect(tagged(1400).cut()).toBe(Math.ceil((longest.length - headers) / 1400));
+  const whole = tagged(0);
+  whole.complete();
+  const bytes = new Uint8Array(XEN_NETIF_MAX_TX_SIZE + 4);
+  whole.copy(0, bytes.length, bytes, 0);
+  expect(checksumsAreGood(bytes, 18, 58, true)).toBe(true);
+});
 
 describe.each(KINDS)('%s', (_, type, kind, ip, transport) => {
   const isIpv6 = type === V6;
