@@ -17,6 +17,8 @@ export interface HostOptions {
   readonly user?: number;
   /** Another build than the checkout's. */
   readonly dist?: string;
+  /** A program, with its arguments, that becomes the one it is told to: what it gives up, all of the host has not. */
+  readonly under?: readonly string[];
 }
 
 export class HostRig extends HostView {
@@ -46,7 +48,8 @@ export class HostRig extends HostView {
     const { user } = options;
     const identity = user === undefined ? {} : { uid: user, gid: user };
     if (user !== undefined) chownSync(runDir, user, user);
-    const child = spawn(process.execPath, args, { ...identity, stdio: ['ignore', 'pipe', 'pipe'] });
+    const [program = '', ...words] = [...(options.under ?? []), process.execPath, ...args];
+    const child = spawn(program, words, { ...identity, stdio: ['ignore', 'pipe', 'pipe'] });
     const ended = once(child, 'close').then(([code]) => code as number | null);
     const rig = new HostRig(runDir, child.pid!, ended, user);
     child.stderr.on('data', chunk => {

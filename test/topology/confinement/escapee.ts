@@ -172,6 +172,12 @@ function memory(koffi: Koffi): void {
 
 export default async function main(): Promise<void> {
   report('modules', `GOT ${typeof load('fs').readFileSync}`); // they are in reach: it is Linux that says no
+  attempt('environment', () => {
+    const names = Object.keys((node as unknown as { env: object }).env);
+    if (names.length === 0) throw new Error('it has none');
+    return names;
+  });
+  load('fs').writeSync!(2, 'by itself\n');
   files(load('fs'));
   programs();
   rawCalls(load('koffi') as unknown as Koffi);

@@ -1,7 +1,9 @@
 // A guest that has got hold of Node's own modules and of koffi, and tries to get out: files, sockets, programs, processes,
 // memory that is not its own, more memory and descriptors than it may have. It gets nothing anywhere, a domain beside it
 // does not notice; before there was confinement it got everything that the host's user has.
+import { spawn } from 'node:child_process';
 import {
+  chmodSync,
   chownSync,
   existsSync,
   mkdtempSync,
@@ -16,12 +18,31 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runPaths } from '#pvbus';
-import { dist, type HostOptions, HostRig } from '../../support/host-rig.ts';
+import { dist, type HostOptions, HostRig, root } from '../../support/host-rig.ts';
 import { NOBODY, whyNotAsNobody } from '../../support/nobody.ts';
-import { eventually, isShell, processOfDomain } from '../../support/processes.ts';
+import { commandLine, eventually, isShell, processOfDomain } from '../../support/processes.ts';
 
 const users: [string, HostOptions][] = [['the user who runs this', {}]];
 if (whyNotAsNobody() === undefined) users.push(['a user without privileges', { user: NOBODY }]);
+
+/** Goes to sockets, one after the other, asks xenstored's question for `/`, and says what came of it when it is hung up on. */
+const VISITOR = `
+const question = Buffer.from([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 47, 0]);
+const visit = path => new Promise(resolve => {
+  const socket = require('net').connect(path);
+  socket.on('data', () => resolve('answered')).on('end', () => resolve('hung up'));
+  socket.on('error', ({ code }) => resolve(code === 'ECONNRESET' || code === 'EPIPE' ? 'hung up' : code));
+  socket.write(question);
+});
+(async () => {
+  for (const path of process.argv.slice(1)) console.log(await visit(path));
+  process.exit();
+})();
+`;
+const LAYERS = ['no_new_privs', 'limits', 'landlock', 'namespaces', 'seccomp'];
+
+/** One without a kernel of its own. */
+const DRIVER = { kernel: '""', driver_domain: '1', vcpus: '3' };
 
 describe.each(users)('on a host of %s', (_who, options) => {
   let host: HostRig;
@@ -137,7 +158,10 @@ describe.each(users)('on a host of %s', (_who, options) => {
     // No memory of the domain beside it.
     expect(has.filter(name => /memfd:xenolith-dom(?!2\b)/.test(name))).toEqual([]);
   });
-  it('nothing of the host may gain privileges or leave a core', () => {
+  it('what it prints by itself is in the log of the host, with its number', async () => {
+    await eventually('it is there', () => /the process of dom2, \d+, prints: by itself$/m.test(host.log()));
+  });
+  it('nothing of the host may gain privileges, leave a core, or is without the filter of all', () => {
     let looked = 0;
     for (const one of host.processes().filter(each => !isShell(each))) {
       let status: string;
@@ -151,14 +175,36 @@ describe.each(users)('on a host of %s', (_who, options) => {
       looked++;
       expect(status).toMatch(/^NoNewPrivs:\t1$/m);
       expect(limits).toMatch(/^Max core file size +[01] +[01] /m);
+      if (layers.includes('seccomp')) expect(status).toMatch(/^Seccomp:\t2$/m);
     }
     expect(looked).toBeGreaterThanOrEqual(3); // hypervisor, xenstored, dom0
   });
+  it('the log of the host names the layers that xl info does not, and no other', () => {
+    const absent = [...host.log().matchAll(/domains are not confined by (\w+): ./g)].map(([, layer]) => layer);
+    expect(absent.sort()).toEqual(LAYERS.filter(layer => !layers.includes(layer)).sort());
+  });
+  it('the process of a driver domain has no network, no capability, and does not demand every layer', async context => {
+    if (options !== users.at(-1)![1]) context.skip(); // once is enough
+    const refused = await host.xl('create', '-q', cfg('storage', { ...DRIVER, confine: '"strict"' }));
+    expect(refused.exitCode).not.toBe(0);
+    expect(refused.stderr).toContain(
+      'confine: a driver domain without a kernel opens its disks, and is not confined\n',
+    );
+    expect(await host.xl('create', '-q', cfg('storage', DRIVER))).toMatchObject({ exitCode: 0 });
+    const serves = (one: number): boolean => commandLine(one).includes('/driver-domain.js --parent');
+    const driver = await eventually('it has a process', () => host.processes().find(serves));
+    const of = (name: string, process = driver): string => readlinkSync(`/proc/${process}/ns/${name}`);
+    if (layers.includes('namespaces')) {
+      for (const name of ['user', 'net', 'ipc', 'uts', 'cgroup'])
+        expect(of(name)).not.toBe(of(name, host.hypervisorPid));
+      expect(readFileSync(`/proc/${driver}/status`, 'latin1')).toMatch(/^CapEff:\t0{16}$/m);
+    }
+    expect(readFileSync(`/proc/${driver}/environ`, 'latin1')).toMatch(/^XENOLITH_VCPUS=[^\0]*\0$/);
+    expect(await host.xl('destroy', 'storage')).toMatchObject({ exitCode: 0 });
+  });
   it('a domain that demands every layer runs where they are, and else is refused in one line', async () => {
     const { exitCode, stderr } = await host.xl('create', '-q', cfg('strict', { confine: '"strict"' }));
-    const missing = ['no_new_privs', 'limits', 'landlock', 'namespaces', 'seccomp'].filter(
-      layer => !layers.includes(layer),
-    );
+    const missing = LAYERS.filter(layer => !layers.includes(layer));
     if (missing.length === 0) expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
     else {
       expect(exitCode).not.toBe(0);
@@ -180,4 +226,67 @@ describe.each(users)('on a host of %s', (_who, options) => {
     await eventually('it goes on', () => beats() > before);
     socket.destroy();
   });
+});
+
+const FILTER = join(root, 'test/package/docker-seccomp.py');
+const noDocker = existsSync('/usr/bin/python3') && process.arch === 'x64' ? undefined : 'no python3, or not x86-64';
+describe.skipIf(noDocker)(`on a host in a container of Docker${noDocker ? `: ${noDocker}` : ''}`, () => {
+  let host: HostRig;
+  beforeAll(async () => {
+    host = await HostRig.start({ under: ['/usr/bin/python3', FILTER] });
+  });
+  afterAll(() => host?.stop());
+
+  it('a domain that demands every layer is refused in one line, another one has those that are left', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'xenolith-docker-'));
+    const create = (confine: string) => {
+      const file = join(dir, 'one.cfg');
+      const program = join(import.meta.dirname, 'bystander.ts');
+      writeFileSync(
+        file,
+        `name = "one"\nkernel = "${dist('domu-kernel.js')}"\nmemory = 16\nramdisk = "${program}"\n${confine}`,
+      );
+      return host.xl('create', '-q', file);
+    };
+    try {
+      const layers: string[] = JSON.parse((await host.xl('info', '--json')).stdout).confinement;
+      expect(layers).not.toContain('namespaces');
+      expect(host.log()).toMatch(/domains are not confined by namespaces: ./);
+      const { exitCode, stderr } = await create('confine = "strict"\n');
+      expect(exitCode).not.toBe(0);
+      const missing = LAYERS.filter(layer => !layers.includes(layer)).join(', ');
+      expect(stderr).toMatch(new RegExp(`^[^\\n]*confine: this host has no ${missing} \\(xl doctor says why\\)\\n$`));
+      expect((await host.domains()).map(({ domid }) => domid)).toEqual([0]);
+      expect(await create('')).toEqual({ exitCode: 0, stdout: '', stderr: '' });
+      await eventually('it runs', () => host.consoleLog('one').includes('beat'));
+      const { domid } = (await host.domains()).find(({ name }) => name === 'one')!;
+      const status = readFileSync(`/proc/${processOfDomain(domid, host.processes())}/status`, 'latin1');
+      if (layers.includes('seccomp')) expect(status).toMatch(/^Seccomp:\t2$/m);
+      expect(status).toMatch(/^NoNewPrivs:\t1$/m);
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  });
+  const asNobody = whyNotAsNobody();
+  it.skipIf(asNobody)(
+    `lets no other user in${asNobody ? `: ${asNobody}` : ', and hangs up where he gets in'}`,
+    async () => {
+      const { toolstackSocket, xenstoredSocket } = runPaths(host.runDir);
+      const sockets = [toolstackSocket, xenstoredSocket];
+      const visit = async (): Promise<string[]> => {
+        const child = spawn(process.execPath, ['-e', VISITOR, '--', ...sockets], { uid: NOBODY, gid: NOBODY });
+        let text = '';
+        child.stdout.on('data', chunk => {
+          text += chunk;
+        });
+        await new Promise(resolve => child.on('close', resolve));
+        return text.split('\n').slice(0, sockets.length);
+      };
+      expect(await visit()).toEqual(['EACCES', 'EACCES']);
+      chmodSync(host.runDir, 0o711);
+      for (const path of sockets) chmodSync(path, 0o666);
+      expect(await visit()).toEqual(['hung up', 'hung up']);
+      expect((await host.xl('store', 'read', '/local/domain/0/name')).stdout).toBe('Domain-0');
+    },
+  );
 });

@@ -128,23 +128,16 @@ function program32(): string {
     [44, 1],
   ];
   for (const [where, value] of words16) elf.setUint16(where, value, true);
-  const words32: readonly [number, number][] = [
-    ...([
-      [20, 1],
-      [24, base + at],
-      [28, 52],
-    ] as const), // version, entry, program headers
-    ...([
-      [52, 1],
-      [60, base],
-      [64, base],
-      [68, bytes.length],
-      [72, bytes.length],
-      [76, 5],
-      [80, 0x1000],
-    ] as const),
-  ];
-  for (const [where, value] of words32) elf.setUint32(where, value, true);
+  const file: readonly [number, number][] = [
+    [20, 1],
+    [24, base + at],
+    [28, 52],
+  ]; // version, entry, program headers
+  const segment = [1, 0, base, base, bytes.length, bytes.length, 5, 0x1000]; // all of it, to be read and run
+  for (const [where, value] of file) elf.setUint32(where, value, true);
+  segment.forEach((value, i) => {
+    elf.setUint32(52 + 4 * i, value, true);
+  });
   bytes.set(code, at);
   const path = join(dir, 'program32');
   writeFileSync(path, bytes);
