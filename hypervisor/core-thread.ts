@@ -17,6 +17,7 @@ import type { Domain } from './domain.ts';
 import { DOM0_VCPUS, ProcessTable } from './domain-process.ts';
 import { DEFERRED, Hypervisor } from './hypervisor.ts';
 import { filesAreExact } from './memory-audit.ts';
+import { idleNs, linuxCpus } from './pcpus.ts';
 import type { ToCore } from './process-messages.ts';
 import { TrapLoop, TrapPage } from './transport.ts';
 
@@ -55,8 +56,8 @@ function run(): never {
     rawClock: monotonicRawNow,
     log,
     processes,
-    nrCpus: processes.cpus.length,
-    idleNs: cpu => processes.idleNs(cpu),
+    nrCpus: linuxCpus.length,
+    idleNs,
     mediated,
     confinement,
     filesAreExact: filesAreExact(),
@@ -74,11 +75,10 @@ function run(): never {
   };
   loop.onNote = (page, want) => hypervisor.noted(page.domid, page.vcpu, want);
   const { scheduler } = hypervisor;
-  const { cpus } = processes;
   scheduler.onLeisurely = pcpus =>
     void allowCpus(
       0,
-      cpus.filter((_, id) => pcpus.includes(id)),
+      linuxCpus.filter((_, id) => pcpus.includes(id)),
     );
   hypervisor.onDomainGone = (domain: Domain) => loop.remove(domain.domid);
   hypervisor.onHostShutdown = reason => down(0, `dom0 shut the host down (reason ${reason})`);

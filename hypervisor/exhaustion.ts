@@ -46,11 +46,11 @@ export class Exhaustion {
     const limit = LIMIT_OF[what as keyof typeof LIMIT_OF];
     try {
       setSoftLimit(pid, limit, known.before);
-      for (const heir of heirs) if (softLimit(heir, limit) === known.to) setSoftLimit(heir, limit, known.before);
-      return 0;
     } catch (error) {
       return -errnoOf(error);
     }
+    for (const heir of heirs) relieveHeir(heir, limit, known);
+    return 0;
   }
   /** Its number may be another process's. */
   ended(pid: number): void {
@@ -62,6 +62,15 @@ export class Exhaustion {
   }
   private others(pid: number, what: number): Lowered[] {
     return this.lowered.filter(one => one.pid !== pid || one.what !== what);
+  }
+}
+
+function relieveHeir(pid: number, limit: 'nofile' | 'as', { before, to }: Lowered): void {
+  try {
+    if (softLimit(pid, limit) === to) setSoftLimit(pid, limit, before);
+  } catch (error) {
+    // It has ended, which is to be heard; the others are not to be left as they are.
+    if (!(error instanceof SystemCallError)) throw error;
   }
 }
 

@@ -1,5 +1,6 @@
 // The process of xenstored, which may be replaced, as the core thread has it: what is started, what it is sent, and
 // when the host gives up. The sockets are real; the main thread is only what it would have been told.
+import { type ChildProcess, spawn as spawnProgram } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -17,6 +18,8 @@ import {
   openProcess,
   PAGE_SIZE,
   receiveControl,
+  setSoftLimit,
+  softLimit,
   VCPU_CRASH_RECORD,
   VIRQ_XENOLITH_replacement,
   vcpu_page,
@@ -36,6 +39,7 @@ import {
 } from '#pvbus';
 import { MAX_ENDS } from '../../../hypervisor/comeback.ts';
 import { DOM0_VCPUS, ProcessTable } from '../../../hypervisor/domain-process.ts';
+import { linuxCpus } from '../../../hypervisor/pcpus.ts';
 import type { ToCore, ToMain } from '../../../hypervisor/process-messages.ts';
 import { CoreRig, DEFERRED, LineLog, StoppedClock } from '../../support/core-rig.ts';
 
@@ -107,6 +111,17 @@ const op = (cmd: number, vcpu = XENSTORED) => {
   rig.dom0.vcpuId = vcpu;
   return rig.dom0.trap(__HYPERVISOR_xenolith_op, cmd);
 };
+
+/** While `body` runs, this process gets no descriptor: those it has are the standard three, and higher ones. */
+function withoutDescriptors(body: () => void): void {
+  const before = softLimit(process.pid, 'nofile');
+  setSoftLimit(process.pid, 'nofile', 3n);
+  try {
+    body();
+  } finally {
+    setSoftLimit(process.pid, 'nofile', before);
+  }
+}
 
 /** In ns, without the threads that collect garbage. */
 const usedByThisThread = (): number => Number(readFileSync('/proc/thread-self/schedstat', 'latin1').split(' ')[0]);
@@ -195,6 +210,44 @@ describe('xenstored that ends', () => {
     ends(dom0, { code: 1 });
     expect(spawned().filter(({ program }) => program === 'dom0.js')).toHaveLength(1);
     expect(exits).toEqual(['dom0: 1']);
+  });
+
+  it('when the host has no descriptor is started again once it has, as the same vcpu', () => {
+    withoutDescriptors(() => ends(xenstored()[0]!));
+    expect([xenstored().length, exits]).toEqual([1, []]);
+    expect(log.lines.at(-1)).toMatch(/^nothing takes the place of xenstored\.js yet: /);
+    withoutDescriptors(() => table.runDue(table.deadline!));
+    expect(xenstored()).toHaveLength(1);
+    table.runDue(table.deadline!);
+    expect(xenstored()[1]).toMatchObject({ vcpus: '1:3', start: 'successor', failures: 0 });
+  });
+
+  describe('is run where it was', () => {
+    let next: ChildProcess;
+    beforeEach(() => {
+      next = spawnProgram('sleep', ['60']);
+    });
+    afterEach(() => {
+      next.kill('SIGKILL');
+    });
+    const cpusOf = (pid: number): string =>
+      /^Cpus_allowed_list:\t(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))![1]!;
+    const born = (spawn: Spawn): void =>
+      table.hear({ op: 'spawned', id: spawn.id, pid: next.pid!, pidfd: openProcess(next.pid!) });
+
+    it('by the next one', () => {
+      table.place(rig.dom0.domain, XENSTORED, [0]);
+      ends(xenstored()[0]!);
+      born(xenstored()[1]!);
+      expect(cpusOf(next.pid!)).toBe(String(linuxCpus[0]));
+    });
+    it('by one that it hands over to', () => {
+      table.place(rig.dom0.domain, XENSTORED, [0]);
+      op(XENOLITHOP_successor);
+      born(xenstored()[1]!);
+      expect(op(XENOLITHOP_handover)).toBe(DEFERRED);
+      expect(cpusOf(next.pid!)).toBe(String(linuxCpus[0]));
+    });
   });
 
   it('again and again without serving comes back later and later, and its domain stays', () => {
@@ -402,6 +455,44 @@ describe('the heir of a process that guests would wait for', () => {
     serves(dom0s()[2]!);
     later();
     expect(dom0s()[3]!.start).toBe('heir');
+  });
+
+  it('that is not to be had for want of descriptors is not missed, and comes later', () => {
+    rig.guest();
+    withoutDescriptors(later);
+    expect(log.lines).toContainEqual(expect.stringMatching(/^no process waits to take the place of dom0\.js: /));
+    expect([dom0s().length, exits]).toEqual([1, []]);
+    table.runDue(Number.MAX_SAFE_INTEGER);
+    expect(dom0s()[1]!.start).toBe('heir');
+  });
+
+  it('takes over although the host has no descriptor then', () => {
+    rig.guest();
+    later();
+    withoutDescriptors(() => ends(dom0s()[0]!));
+    expect(dom0s()[1]!.sockets.map(bootOf)).toEqual(boots);
+    expect([dom0s().length, exits]).toEqual([2, []]);
+  });
+
+  it('is dead already when it is made the next one: its end is heard then, and one that did not wait follows', () => {
+    rig.guest();
+    later();
+    bear();
+    for (const socket of dom0s()[1]!.sockets.splice(0)) closeFd(socket);
+    ends(dom0s()[0]!);
+    ends(dom0s()[1]!);
+    expect(dom0s()[2]).toMatchObject({ ...ALL, start: 'successor' });
+    expect(dom0s()[2]!.sockets.map(bootOf)).toEqual(boots);
+    expect(exits).toEqual([]);
+  });
+
+  it('does not live on when the host ends', () => {
+    rig.guest();
+    later();
+    ends(dom0s()[0]!, { code: EXIT_FOR_GOOD });
+    expect(exits).toEqual([`dom0: ${EXIT_FOR_GOOD}`]);
+    later();
+    expect(dom0s()).toHaveLength(2);
   });
 
   it('that ends as it takes over is followed by one that did not wait', () => {
