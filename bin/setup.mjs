@@ -16,6 +16,7 @@ import {
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { packCli } from './cli-pack.mjs';
 import { removeDrafts } from './drafts.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
@@ -158,7 +159,8 @@ async function bundleInto(outdir, bundle) {
 
 /**
  * xl and xentop, which must be there at once: CommonJS, which Node 20 loads in half the time, one file a command, with
- * what it needs of our packages in it. dist/xl.js and dist/xentop.js are for whoever runs those.
+ * what it needs of our packages in it, and those that are called most in one. dist/xl.js and dist/xentop.js are for whoever
+ * runs those.
  */
 async function buildCli(outdir, bundle, common) {
   const programs = { xl: 'tools/xl.ts', xentop: 'tools/xentop.ts' };
@@ -194,6 +196,7 @@ async function buildCli(outdir, bundle, common) {
     logLevel: 'warning',
   });
   writeFileSync(at(`${outdir}/cli/package.json`), '{ "type": "commonjs" }\n');
+  packCli(at(`${outdir}/cli`), split.metafile.outputs, Object.keys(programs));
   for (const name of Object.keys(programs)) {
     writeFileSync(at(`${outdir}/${name}.js`), `#!/usr/bin/env node\nimport './cli/${name}.js';\n`);
   }

@@ -45,10 +45,9 @@ class PvcallsInstance implements BackendInstance {
   async probe(): Promise<Keys> {
     const { device } = this;
     const key = async (name: keyof PortKeys): Promise<string> => (await device.key(name)) ?? '';
-    this.ports = {
-      ...{ listen: await key('listen'), connect: await key('connect') },
-      ...{ allow: await key('allow'), resolver: await key('resolver') },
-    };
+    const names = [key('listen'), key('connect'), key('allow'), key('resolver')] as const;
+    const [listen, connect, allow, resolver] = await Promise.all(names);
+    this.ports = { listen, connect, allow, resolver };
     parsePortPolicy(this.ports);
     this.devices.set(device.path, device);
     return {
@@ -63,7 +62,11 @@ class PvcallsInstance implements BackendInstance {
 
   async connect(): Promise<Keys> {
     const { device } = this;
-    const version = await device.frontendKey('version');
+    const [version, ref, evtchn] = await Promise.all([
+      device.frontendKey('version'),
+      device.frontendNumber('ring-ref'),
+      device.frontendNumber('port'),
+    ]);
     if (parseDecimal(version) !== 1) {
       throw new XenError(
         'EINVAL',
@@ -75,8 +78,8 @@ class PvcallsInstance implements BackendInstance {
       device: device.path,
       label: device.label,
       frontend: device.frontendDomid,
-      ref: await device.frontendNumber('ring-ref'),
-      evtchn: await device.frontendNumber('port'),
+      ref,
+      evtchn,
       ports: this.ports,
     };
     await this.thread.call(call);

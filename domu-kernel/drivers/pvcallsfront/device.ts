@@ -1,5 +1,5 @@
 // The guest's end of a pvcalls device: negotiation, and what a program sees of it.
-import { type Log, type Routine, type Vcpu, XenError } from '#pvbus';
+import { all, type Log, type Routine, type Vcpu, XenError } from '#pvbus';
 import type { FrontendDevice, FrontendInstance, Keys } from '../frontend-device.ts';
 import type { HostConnection } from './connection.ts';
 import type { HostListener } from './listener.ts';
@@ -32,20 +32,30 @@ export class PvcallsDevice implements FrontendInstance {
     if (this.stats.quarantined >= MAX_QUARANTINED) {
       throw new XenError('ENOMEM', `${device.label}: the backend keeps everything that was ever shared with it`);
     }
-    const versions = (yield* device.backendKey('versions')) ?? '';
+    const [versions = '', calls, order, dataOrder] = yield* all([
+      device.backendKey('versions'),
+      device.backendNumber('function-calls'),
+      device.backendNumber('max-page-order', MAX_ORDER),
+      device.backendNumber('max-dataring-page-order', MAX_ORDER, -1),
+    ]);
     if (!versions.split(',').includes('1')) {
       throw new XenError(
         'EOPNOTSUPP',
         `${device.label}: the backend speaks versions ${JSON.stringify(versions.slice(0, 40))}`,
       );
     }
-    if ((yield* device.backendNumber('function-calls')) !== 1) {
+    if (calls !== 1) {
       throw new XenError('EOPNOTSUPP', `${device.label}: the backend has no function calls`);
     }
-    const order = yield* device.backendNumber('max-page-order', MAX_ORDER);
-    const dataOrder = yield* device.backendNumber('max-dataring-page-order', MAX_ORDER, order);
     const onBroken = (error: XenError): void => device.fail(error);
-    this.front = new PvcallsFront(this.vcpu, device.backendDomid, dataOrder, this.log, this.stats, onBroken);
+    this.front = new PvcallsFront(
+      this.vcpu,
+      device.backendDomid,
+      dataOrder < 0 ? order : dataOrder,
+      this.log,
+      this.stats,
+      onBroken,
+    );
     const { ref, port } = this.front.attachment;
     return { version: '1', 'ring-ref': ref, port };
   }

@@ -1,0 +1,46 @@
+// xl as the build has packed it: with what the engine has made of it before, and without.
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdtempSync, rmSync, truncateSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { dist } from '../../support/host-view.ts';
+
+const KEPT = `pack.${process.versions.v8}.cache`;
+/** The build may have been another Node's. */
+const elsewhere = !existsSync(join(dist('cli'), KEPT));
+/** One of a module that is packed, one of a file beside it. */
+const COMMANDS = [
+  ['list', '--nonsense'],
+  ['uptime', '--help'],
+];
+
+let copy: string;
+beforeAll(() => {
+  copy = mkdtempSync(join(tmpdir(), 'xenolith-cli-'));
+  cpSync(dist('cli'), copy, { recursive: true });
+});
+afterAll(() => rmSync(copy, { recursive: true, force: true }));
+
+const says = (dir: string) =>
+  COMMANDS.map(args => {
+    const { stdout, stderr, status } = spawnSync(process.execPath, [join(dir, 'xl.js'), ...args], { encoding: 'utf8' });
+    return { stdout, stderr, status };
+  });
+
+it.skipIf(elsewhere)('what the engine had compiled at the build is taken', () => {
+  const { script } = createRequire(import.meta.url)(join(dist('cli'), 'load.cjs')) as {
+    script: { cachedDataRejected?: boolean };
+  };
+  expect(script.cachedDataRejected).toBe(false);
+});
+
+it('xl says the same without it, and with one that is cut short', () => {
+  const whole = says(copy);
+  expect(whole.map(({ status }) => status)).toEqual([2, 0]);
+  if (!elsewhere) truncateSync(join(copy, KEPT), 1000);
+  expect(says(copy)).toEqual(whole);
+  rmSync(join(copy, KEPT), { force: true });
+  expect(says(copy)).toEqual(whole);
+});
