@@ -63,6 +63,9 @@ export interface KernelOptions {
   readonly block?: (deadline?: number) => void;
 }
 
+/** How long an end waits for peers to acknowledge what they were sent: a lost segment is sent again within 200 ms. */
+const DELIVERY_MS = 1000;
+const DELIVERY_LOOK_MS = 5;
 /** How long the shutdown hooks of a program may take together. */
 const HOOKS_MS = 10_000;
 /** What is kept of a disk: so much of the domain's memory, within bounds. It lies outside of that memory. */
@@ -340,8 +343,16 @@ export class Kernel implements Blocking {
     });
     await Promise.race([this.runHooks(), late]);
     this.userland?.processes.killAll();
+    await this.deliver();
     this.sync('shutdown');
     this.stop(request === 'reboot' ? SHUTDOWN_reboot : SHUTDOWN_poweroff);
+  }
+  /** What programs have written to connections, and their ends: a peer that is there has them. */
+  private async deliver(): Promise<void> {
+    const until = this.clock.now() + DELIVERY_MS * 1e6;
+    while (this.devices.net?.tcp.isDelivered === false && this.clock.now() < until) {
+      await new Promise<void>(resolve => this.timers.after(DELIVERY_LOOK_MS, resolve));
+    }
   }
   private sync(who: string): void {
     try {

@@ -123,9 +123,10 @@ export class TcpConnection extends ControlBlock {
   get writable(): number {
     return this.isOpening || this.out.ended || this.state === 'CLOSED' ? 0 : this.out.room;
   }
-  /** Everything written has been acknowledged. */
+  /** Everything written has been acknowledged, and the end after it. */
   get isDelivered(): boolean {
-    return this.out.length === 0;
+    const { state } = this;
+    return this.out.length === 0 && state !== 'FIN-WAIT-1' && state !== 'CLOSING' && state !== 'LAST-ACK';
   }
 
   /** Nothing more will be written. */

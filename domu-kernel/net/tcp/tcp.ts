@@ -115,6 +115,11 @@ export class Tcp implements TcpHost {
   get memoryUsed(): number {
     return this.budget.used + this.sendBudget.used;
   }
+  /** Nothing of any connection is on its way, or waits to be. */
+  get isDelivered(): boolean {
+    for (const connection of this.connections) if (!connection.isDelivered) return false;
+    return true;
+  }
   *[Symbol.iterator](): Iterator<TcpConnection> {
     yield* this.connections;
   }

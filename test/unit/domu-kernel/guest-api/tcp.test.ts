@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TcpSocket } from '../../../../domu-kernel/net/tcp/stream-socket.ts';
 import { AGAIN, type StreamSocket } from '../../../../domu-kernel/wasi/socket.ts';
-import { SimulatedHost } from '../../../support/simulated-host.ts';
+import { type SimulatedGuest, SimulatedHost } from '../../../support/simulated-host.ts';
 import { TcpPair } from '../../../support/tcp-pair.ts';
 
 describe('programs of two guests', () => {
@@ -69,6 +69,46 @@ describe('programs of two guests', () => {
     await client.says('EHOSTUNREACH');
     await client.says('ENETUNREACH');
     await server.says('echoed 200000');
+  });
+  it('deliver what they have written when they end at once, and do not wait for ever for who does not read', async () => {
+    const taker = await create(
+      'taker',
+      '10.0.0.3',
+      `import { net } from 'xenolith';
+       export default async () => {
+       const [takes, sleeps] = [await net.listen(1), await net.listen(2)];
+       console.log('listening');
+       let bytes = 0;
+       for await (const part of await takes.accept()) bytes += part.length;
+       console.log('taken', bytes);
+       await sleeps.accept();
+       await new Promise(() => {});
+       };`,
+    );
+    await taker.says('listening');
+    const giver = (name: string, ip: string, port: number) =>
+      create(
+        name,
+        ip,
+        `import { net } from 'xenolith';
+         export default async () => {
+         const connection = await net.connect('10.0.0.3', ${port});
+         await connection.write(new Uint8Array(100000));
+         void connection.write(new Uint8Array(${port === 1 ? 23 : 4 << 20})).catch(() => {});
+         void connection.close();
+         console.log('ending');
+         };`,
+      );
+    const ends = async (guest: SimulatedGuest): Promise<boolean> => {
+      for (let i = 0; i < 200 && !guest.stopped; i++) await host.pass(100);
+      return guest.stopped;
+    };
+    const one = await giver('giver', '10.0.0.4', 1);
+    await taker.says('taken 100023');
+    expect(await ends(one)).toBe(true);
+    const other = await giver('patient', '10.0.0.5', 2);
+    await other.says('ending');
+    expect(await ends(other)).toBe(true);
   });
 });
 
