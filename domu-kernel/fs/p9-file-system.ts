@@ -29,7 +29,9 @@ import { OneCall } from './one-call.ts';
 const NS = 1_000_000_000n;
 const FILE_MODE = 0o644;
 const DIRECTORY_MODE = 0o755;
+/** untrusted: of one directory. */
 const MAX_ENTRIES = 1 << 20;
+const MAX_LISTING_BYTES = 1 << 26;
 
 const typeOf = ({ type }: Qid): FileType =>
   (type & P9_QID_DIRECTORY) !== 0 ? 'directory' : (type & P9_QID_SYMLINK) !== 0 ? 'symlink' : 'file';
@@ -199,15 +201,21 @@ class P9Node implements Vnode {
       answer.u64();
       const qid = answer.qid();
       answer.data(4 + 4 + 4);
-      const nlink = Number(answer.u64());
+      const nlink = this.count(answer.u64());
       answer.u64();
-      const size = Number(answer.u64());
+      const size = this.count(answer.u64());
       answer.data(8 + 8);
       const time = (): bigint => answer.u64() * NS + answer.u64();
       const [atimeNs, mtimeNs, ctimeNs] = [time(), time(), time()];
       const ino = Number(BigInt.asUintN(53, qid.path));
       return { ino, type: this.type, size, nlink, atimeNs, mtimeNs, ctimeNs };
     });
+  }
+  /** untrusted: what Linux gives to no file would not be exact here. */
+  private count(value: bigint): number {
+    if (value > BigInt(Number.MAX_SAFE_INTEGER))
+      throw new XenError('EIO', `${this.name}: the backend tells of a file of ${value}`);
+    return Number(value);
   }
   setTimes({ atimeNs, mtimeNs }: Times): void {
     this.fs.checkWritable('set times');
@@ -310,6 +318,9 @@ class P9Node implements Vnode {
     });
   }
   private nowAt(parent: P9Node, name: string): void {
+    // untrusted: no file system moves a directory into itself, and the way back to it would have no end.
+    for (let at: P9Node | undefined = parent; at !== undefined; at = at.parent)
+      if (at === this) throw new XenError('EIO', `${this.name}: the backend has moved it into itself`);
     const old = this.parent;
     this.parent = parent.hold();
     this.name = name;
@@ -320,17 +331,23 @@ class P9Node implements Vnode {
       const fid = this.open(0);
       const room = this.fs.client.messageSize - P9_IO_HEADER;
       const entries: DirectoryEntry[] = [];
+      let bytes = 0;
       for (let from = 0n; ; ) {
         const answer = this.ask(P9.Treaddir, out => out.u32(fid).u64(from).u32(room));
         if (answer.u32() === 0) return entries;
+        // untrusted: a backend that has always more, of nothing too.
+        if (answer.left === 0) throw new XenError('EIO', `${this.name}: the backend lists nothing`);
+        bytes += answer.left;
         while (answer.left > 0) {
           const { path } = answer.qid();
           from = answer.u64();
           const type = DIRENT_TYPES[answer.u8()] ?? 'character';
-          entries.push({ name: answer.string(), ino: Number(BigInt.asUintN(53, path)), type });
+          const name = answer.string();
+          if (name !== '.' && name !== '..') checkedName(name);
+          entries.push({ name, ino: Number(BigInt.asUintN(53, path)), type });
         }
-        // untrusted: a backend that has always more.
-        if (entries.length > MAX_ENTRIES) throw new XenError('EIO', `${this.name}: the directory has no end`);
+        if (entries.length > MAX_ENTRIES || bytes > MAX_LISTING_BYTES)
+          throw new XenError('EIO', `${this.name}: the directory has no end`);
       }
     });
   }

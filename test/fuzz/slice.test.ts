@@ -19,7 +19,9 @@ describe.each([
   ['tcp', TCP, 100],
   ['calls of WASI programs', WASI, 200],
 ] as const)('arbitrary %s', (_, family, cases) => {
-  it.each(Object.keys(family))('do no harm: %s', async part => {
-    expect(await explorePart(family, part, seed, cases)).toBeUndefined();
+  it.each(Object.entries(family))('do no harm: %s', async (part, { share }) => {
+    // The dear ones, which have a small share, get fewer here as well.
+    const some = Math.ceil(cases * Math.min(1, share / 5));
+    expect(await explorePart(family, part, seed, some)).toBeUndefined();
   });
 });

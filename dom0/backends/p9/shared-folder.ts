@@ -100,6 +100,7 @@ export class SharedFile {
     linkFollowing(byDescriptor(file.fd), this.at(name));
   }
   symlink(name: string, target: string): void {
+    if (target.includes('\0')) throw new XenError('EINVAL', 'a symlink leads to no name');
     symlinkSync(target, this.at(name));
   }
   unlink(name: string, directory: boolean): void {

@@ -162,17 +162,22 @@ export class P9Client {
   /** untrusted: the backend's bytes, copied once. True when a whole message is there. */
   #receive(): boolean {
     const { reader } = this.#ring!;
-    const size = this.#got < 4 ? 4 : this.#size();
-    const n = reader.read(this.#in.subarray(this.#got, size));
-    if (n < 0) this.#failed = this.#broken('has impossible indices in its ring');
-    else this.#got += n;
-    if (this.#failed) return true;
-    if (n > 0) this.#ring!.notify();
-    if (this.#got < 4) return false;
-    const whole = this.#size();
-    if (whole < P9_HEADER || whole > this.#in.length) this.#failed = this.#broken(`sends a message of ${whole} bytes`);
-    if (this.#failed) return true;
-    return this.#got === whole || (n > 0 && this.#receive());
+    for (;;) {
+      const size = this.#got < 4 ? 4 : this.#size();
+      if (this.#got >= 4 && (size < P9_HEADER || size > this.#in.length)) {
+        this.#failed = this.#broken(`sends a message of ${size} bytes`);
+        return true;
+      }
+      if (this.#got === size) return true;
+      const n = reader.read(this.#in.subarray(this.#got, size));
+      if (n === 0) return false;
+      if (n < 0) {
+        this.#failed = this.#broken('has impossible indices in its ring');
+        return true;
+      }
+      this.#got += n;
+      this.#ring!.notify();
+    }
   }
   #size(): number {
     return new DataView(this.#in.buffer).getUint32(0, true);

@@ -1,9 +1,11 @@
 // Every backend against arbitrary frontends.
 import type { Family } from '../parts.ts';
+import { folderRings } from './folders.ts';
 import { consolePage, diskRing, interfaceRings } from './rings.ts';
 
 export const BACKENDS: Family = {
-  'ring of a vbd': { property: diskRing, share: 40 },
+  'ring of a vbd': { property: diskRing, share: 35 },
   'rings of a vif': { property: interfaceRings, share: 20 },
-  'page of a console': { property: consolePage, share: 40 },
+  'page of a console': { property: consolePage, share: 30 },
+  'rings of a shared folder': { property: folderRings, share: 5 },
 };

@@ -2,15 +2,17 @@
 import fc from '../../support/properties.ts';
 import { blkRing } from './blk.ts';
 import { commandRing, consolePage, dataStream, netRings } from './bytes.ts';
+import { folderAnswers } from './folders.ts';
 import { backendKeys } from './keys.ts';
 
 /** Each with how many cases it gets of a hundred: the dear ones get fewer. */
 const PROPERTIES = {
-  'ring of a disk': { property: blkRing, share: 30 },
+  'ring of a disk': { property: blkRing, share: 25 },
   'rings of an interface': { property: netRings, share: 20 },
   console: { property: consolePage, share: 15 },
   'commands of sockets': { property: commandRing, share: 15 },
   'stream of a socket': { property: dataStream, share: 15 },
+  'answers of a shared folder': { property: folderAnswers, share: 5 },
   'keys of a disk': { property: backendKeys, share: 5 },
 } as const;
 

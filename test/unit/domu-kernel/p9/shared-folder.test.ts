@@ -168,12 +168,11 @@ describe('a backend that breaks the protocol costs the guest the folder, never t
     const guest = core.guest({ pages: 1024 });
     const [front, back] = [guest.kernel(), core.dom0.kernel(4)];
     const broken: XenError[] = [];
-    let turns = 0;
+    const into = new Uint8Array(65536);
     const waitUntil = (condition: () => boolean): void => {
-      while (!condition()) {
+      for (let turns = 0; !condition(); ) {
         if (turns++ > 50) throw new Error('the client waits for ever');
         back.events.poll();
-        const into = new Uint8Array(65536);
         const n = ring.reader.read(into);
         const said = n > 0 ? answer({ type: into[4]!, tag: into[5]! + 256 * into[6]! }) : undefined;
         if (said) ring.writer.write(said);
@@ -235,5 +234,62 @@ describe('a backend that breaks the protocol costs the guest the folder, never t
     );
     const file = fs.root.lookup('f')!;
     expect(() => file.read(0, new Uint8Array(10))).toThrow(expect.objectContaining({ code: 'EIO' }));
+  });
+
+  /** Every name leads to the same directory, and everything is well. */
+  const entry = (name: string) => (out: P9Writer) =>
+    out
+      .u32(24 + name.length)
+      .u8(0)
+      .u32(0)
+      .u64(9n)
+      .u64(1n)
+      .u8(8)
+      .string(name);
+  const listing = (write: (out: P9Writer) => unknown) =>
+    after(({ type, tag }) =>
+      message(
+        type + 1,
+        tag,
+        type === P9.Treaddir
+          ? write
+          : out =>
+              out
+                .u16(type === P9.Twalk ? 1 : 0)
+                .u8(0x80)
+                .u32(0)
+                .u64(7n),
+      ),
+    ).fs;
+  it.each([
+    ['something, and it is nothing', listing(out => out.u32(40)), 'EIO'],
+    ['a name that is none', listing(entry('')), 'EINVAL'],
+    ['a name that leads elsewhere', listing(entry('../etc/passwd')), 'EINVAL'],
+  ])('a listing of %s', (_what, fs, code) => {
+    expect(() => fs.root.entries()).toThrow(expect.objectContaining({ code }));
+  });
+  it('a listing that has no end', () => {
+    const long = 'x'.repeat(255);
+    const fs = listing(out => {
+      entry(long)(out);
+      for (let i = 0; i < 28; i++) out.u8(0).u32(0).u64(9n).u64(1n).u8(8).string(long);
+    });
+    expect(() => fs.root.entries()).toThrow('the directory has no end');
+  });
+  it('a directory that was moved into itself', () => {
+    const fs = listing(() => {});
+    const directory = fs.root.lookup('d')!;
+    expect(() => fs.root.rename('e', directory, 'f')).toThrow('has moved it into itself');
+    directory.release();
+    expect(fs.inUse).toBe(false);
+  });
+  it('a file larger than there are', () => {
+    const { fs } = after(({ type, tag }) =>
+      message(type + 1, tag, out => {
+        out.u64(0x7ffn).u8(0x80).u32(0).u64(7n).u32(0).u32(0).u32(0);
+        for (let i = 0; i < 15; i++) out.u64(2n ** 60n);
+      }),
+    );
+    expect(() => fs.root.attributes()).toThrow(expect.objectContaining({ code: 'EIO' }));
   });
 });

@@ -1,0 +1,45 @@
+// A folder of this machine's in memory where that can be, emptied between cases whatever a guest has made of it.
+import { chmodSync, existsSync, lstatSync, mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/** Those that nobody has removed: a property that fails leaves its own. */
+const left = new Set<ScratchFolder>();
+process.once('exit', () => {
+  for (const folder of left) folder.remove();
+});
+
+export class ScratchFolder {
+  readonly path: string;
+
+  constructor() {
+    this.path = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'xenolith-scratch-'));
+    left.add(this);
+  }
+  /** A guest may have taken the rights to it away. */
+  empty(directory = this.path): void {
+    chmodSync(directory, 0o700);
+    for (const name of readdirSync(directory)) {
+      const path = join(directory, name);
+      if (lstatSync(path).isDirectory()) this.empty(path);
+      rmSync(path, { recursive: true });
+    }
+  }
+  remove(): void {
+    left.delete(this);
+    this.empty();
+    rmSync(this.path, { recursive: true });
+  }
+  /** Descriptors of this process that lead here. */
+  get open(): number {
+    let count = 0;
+    for (const fd of readdirSync('/proc/self/fd')) {
+      try {
+        if (readlinkSync(`/proc/self/fd/${fd}`).startsWith(this.path)) count++;
+      } catch {
+        // the listing's own
+      }
+    }
+    return count;
+  }
+}
