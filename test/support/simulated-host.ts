@@ -88,11 +88,11 @@ export class SimulatedHost {
   readonly server: Server;
   readonly toolstack: Toolstack;
   readonly xs: XenstoreClient;
-  private readonly vcpu0: Vcpu;
+  readonly vcpu0: Vcpu;
   private readonly vcpu1: Vcpu;
   private readonly threads: HereThread[];
   private readonly backends: Backend[];
-  private readonly consoled: Consoled;
+  readonly consoled: Consoled;
 
   private constructor(options: SimulatedHostOptions) {
     makeRunDir(this.dir);
@@ -198,7 +198,7 @@ export class SimulatedHost {
     guest.start();
   }
   async until(condition: () => boolean, what: string | (() => string) = 'what the test waits for'): Promise<void> {
-    const deadline = Date.now() + 20_000;
+    const deadline = Date.now() + 60_000;
     while (!condition()) {
       while (this.turn());
       await new Promise(resolve => setImmediate(resolve));

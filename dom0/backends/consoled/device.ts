@@ -152,6 +152,8 @@ const NOTHING = new Uint8Array(0);
 export class Consoled {
   readonly #options: ConsoledOptions;
   readonly #devices = new Map<number, ConsoleDevice>();
+  /** Consoles whose sockets are there and whose rings are not yet. */
+  readonly #opening = new Set<number>();
 
   constructor(options: ConsoledOptions) {
     this.#options = options;
@@ -171,12 +173,14 @@ export class Consoled {
     // order: before its first byte, and before anybody can type. A new domain has none yet.
     const nodes = new FaultNodes(this.#options.xs, backendPathOf(domid), log);
     const planted = remotePort === undefined ? await nodes.read() : [];
-    const opening = ConsoleClients.open({ path, label: `console of dom${domid}`, log, stats, type, past });
-    const known = remotePort ?? this.#portOf(domid);
-    Promise.resolve(known).catch(() => {}); // heard of below, unless the socket failed first
-    const clients = await opening;
+    this.#opening.add(domid);
+    let clients: ConsoleClients | undefined;
     let mapping: GrantMapping | undefined;
     try {
+      const opening = ConsoleClients.open({ path, label: `console of dom${domid}`, log, stats, type, past });
+      const known = remotePort ?? this.#portOf(domid);
+      Promise.resolve(known).catch(() => {}); // heard of below, unless the socket failed first
+      clients = await opening;
       const remote = await known;
       // Xen: the page is granted by the domain builder; nobody has to know its frame.
       [mapping] = vcpu.grants.map(domid, [GNTTAB_RESERVED_CONSOLE]);
@@ -186,11 +190,14 @@ export class Consoled {
       const device = new ConsoleDevice(this.#options, domid, name, parts);
       device.plant(planted);
       this.#devices.set(domid, device);
+      this.#opening.delete(domid);
+      clients.resume(); // what was typed before there was a ring
       vcpu.events.on(port, () => this.#options.wake());
       if (terminal !== undefined) this.#announce(domid, terminal.path);
     } catch (error) {
+      this.#opening.delete(domid);
       if (mapping !== undefined) vcpu.grants.unmap([mapping]);
-      await clients.close();
+      await clients?.close();
       throw error;
     }
   }
@@ -270,7 +277,7 @@ export class Consoled {
 
   #type(domid: Domid, bytes: Uint8Array): number {
     const device = this.#devices.get(domid);
-    if (device === undefined) return bytes.length; // its domain is gone: nobody will ever read them
+    if (device === undefined) return this.#opening.has(domid) ? 0 : bytes.length; // gone: nobody will ever read them
     const taken = device.worker.type(bytes);
     if (taken > 0) this.#options.wake();
     return taken;
