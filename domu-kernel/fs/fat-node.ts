@@ -18,7 +18,7 @@ import {
   type Vnode,
 } from './file-system.ts';
 
-export const MAX_FILE = 0xffffffff;
+const MAX_FILE = 0xffffffff;
 /** FAT keeps the time of the last change in steps of two seconds, and no others that FatFs would show. */
 const TIME_STEP_MS = 2000;
 const NS_PER_MS = 1_000_000n;
@@ -27,9 +27,6 @@ export class FatNode implements Vnode {
   readonly fs: FatVolume;
   readonly type: FileType;
   readonly ino: number;
-  /** Openings of the guest API, which has a file open for writing once. */
-  readers = 0;
-  writers = 0;
   /** A write that failed after its call had returned; the next sync says so. */
   private failure: XenError | undefined;
   private parent: FatNode | undefined;
@@ -60,6 +57,9 @@ export class FatNode implements Vnode {
     this.ino = fs.takeIno(this, parent?.ino ?? 0, info.name);
   }
 
+  get spelling(): string {
+    return this.name;
+  }
   get path(): string {
     if (this.hiddenPath !== undefined) return this.hiddenPath;
     if (!this.parent) return '/';
@@ -80,7 +80,8 @@ export class FatNode implements Vnode {
   attributes(): Attributes {
     const ns = BigInt(this.mtimeMs) * NS_PER_MS;
     const nlink = this.removed ? 0 : 1;
-    return { ino: this.ino, type: this.type, size: this.size, nlink, atimeNs: ns, mtimeNs: ns, ctimeNs: ns };
+    const { ino, type, size, isReadOnly } = this;
+    return { ino, type, size, nlink, atimeNs: ns, mtimeNs: ns, ctimeNs: ns, isReadOnly };
   }
   setTimes({ mtimeNs }: Times): void {
     const what = `set times of ${this.path}`;
@@ -278,7 +279,7 @@ export class FatNode implements Vnode {
     if (this.uses > 0 || this.children.size > 0 || !this.parent) return;
     if (this.type === 'directory' && !this.removed) this.fs.keep(this);
     // Who opens it meanwhile has to find it as it is here.
-    else if (!this.fs.freed.isShortened(this)) this.drop();
+    else if (this.removed || !this.fs.freed.isShortened(this)) this.drop();
   }
   drop(): void {
     if (this.uses > 0 || this.children.size > 0 || !this.parent) return;
@@ -294,6 +295,7 @@ export class FatNode implements Vnode {
     try {
       handle?.close(what, this.mtimeMs);
       if (this.hiddenPath !== undefined) {
+        fs.freed.cutNever(this);
         fs.freed.add(removeEntry(fs.core, what, this.hiddenPath, false));
         fs.hides(-1);
       }

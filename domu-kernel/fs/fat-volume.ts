@@ -1,13 +1,10 @@
-// A FAT12, FAT16 or FAT32 volume: as a file system of vnodes for processes, and by paths for the guest API. Both go
-// through the same nodes.
+// A FAT12, FAT16 or FAT32 volume as a file system of vnodes.
 import { XenError } from '#pvbus';
 import { FatCore } from './fat-core.ts';
 import { FR_DENIED, FR_NO_FILE, FR_NO_PATH, FR_OK } from './fat-errors.ts';
-import { FatFile } from './fat-file.ts';
 import { formatVolume } from './fat-format.ts';
 import type { FatInfo } from './fat-info.ts';
 import { FatNode } from './fat-node.ts';
-import { fatPath } from './fat-path.ts';
 import { HIDDEN, repairVolume } from './fat-repair.ts';
 import type { FileSystem } from './file-system.ts';
 import { FreedClusters } from './freed-clusters.ts';
@@ -17,9 +14,6 @@ import { ReadOnlyDevice, type SectorDevice } from './sector-device.ts';
 import { checkVolume, type FatGeometry } from './volume-check.ts';
 import type { VolumeOptions } from './volume-options.ts';
 import { MarkedDevice } from './volume-state.ts';
-
-export type { FatInfo } from './fat-info.ts';
-export type OpenMode = 'r' | 'r+' | 'w' | 'a';
 
 export interface MountOptions extends VolumeOptions<FatVolume> {
   /** What time it is, for the dates of files. */
@@ -169,182 +163,6 @@ export class FatVolume implements FileSystem {
   }
   close(): void {
     if (!this.readOnly) this.settle();
-  }
-
-  // ---- by paths: whole files ----
-
-  readFile(path: string): Uint8Array {
-    return this.withFile(path, 'r', file => {
-      const bytes = new Uint8Array(file.size);
-      const got = file.read(bytes);
-      return got === bytes.length ? bytes : bytes.subarray(0, got);
-    });
-  }
-  /** The file holds exactly `data` afterwards. */
-  writeFile(path: string, data: Uint8Array, sync = false): void {
-    this.withFile(path, 'w', file => {
-      file.write(data);
-      if (sync) file.sync();
-    });
-  }
-  /** All of `data` is at the end of the file afterwards, or, when this throws ENOSPC, none of it. */
-  appendFile(path: string, data: Uint8Array, sync = false): void {
-    this.withFile(path, 'a', file => {
-      const before = file.size;
-      try {
-        file.write(data, before);
-      } catch (error) {
-        if (error instanceof XenError && error.code === 'ENOSPC') file.truncate(before);
-        throw error;
-      }
-      if (sync) file.sync();
-    });
-  }
-  truncate(path: string, size: number): void {
-    this.withFile(path, 'r+', file => file.truncate(size));
-  }
-
-  // ---- by paths: open files ----
-
-  /** A file may be open many times for reading, or once for writing: EBUSY. Processes do not count. */
-  open(path: string, mode: OpenMode): FatFile {
-    return this.withParent(`open ${path}`, path, (directory, name) => {
-      const what = `open ${path}`;
-      if (name === '') throw new XenError('EISDIR', `${what}: it is a directory`);
-      const writing = mode !== 'r';
-      if (writing && this.readOnly) throw new XenError('EROFS', `${what}: the disk is read-only`);
-      const creates = mode === 'w' || mode === 'a';
-      const node = directory.lookup(name) ?? (creates ? directory.create(name, 'file') : undefined);
-      if (!node) throw new XenError('ENOENT', `${what}: no such file`);
-      try {
-        if (node.type === 'directory') throw new XenError('EISDIR', `${what}: it is a directory`);
-        if (writing && node.info.isReadOnly) throw new XenError('EACCES', `${what}: the file is read-only`);
-        if (node.writers > 0 || (writing && node.readers > 0)) {
-          throw new XenError('EBUSY', `${what}: the file is open already`);
-        }
-        if (mode === 'w' && node.size > 0) node.truncate(0);
-      } catch (error) {
-        node.release();
-        throw error;
-      }
-      const file = new FatFile(node, writing);
-      if (mode === 'a') file.position = file.size;
-      return file;
-    });
-  }
-
-  private withFile<T>(path: string, mode: OpenMode, use: (file: FatFile) => T): T {
-    const file = this.open(path, mode);
-    try {
-      return use(file);
-    } finally {
-      file.close();
-    }
-  }
-
-  // ---- by paths: names ----
-
-  stat(path: string): FatInfo {
-    return this.withNode(`stat ${path}`, path, node => node.info);
-  }
-  exists(path: string): boolean {
-    try {
-      this.stat(path);
-      return true;
-    } catch (error) {
-      if (error instanceof XenError && error.code === 'ENOENT') return false;
-      throw error;
-    }
-  }
-  /** What is in a directory, in the disk's order. */
-  list(path = '/'): FatInfo[] {
-    const what = `list ${path}`;
-    return this.withNode(what, path, node => {
-      if (node.type !== 'directory') throw new XenError('ENOTDIR', `${what}: it is a file`);
-      return this.enter(what, () => node.list(what));
-    });
-  }
-  /** With `recursive`, missing parents are made too and an existing directory is no error. */
-  mkdir(path: string, recursive = false): void {
-    const where = fatPath(path);
-    const what = `mkdir ${where}`;
-    const names = where.split('/').slice(1);
-    for (let depth = recursive ? 1 : names.length; depth <= names.length; depth++) {
-      this.withParent(what, `/${names.slice(0, depth).join('/')}`, (directory, name) => {
-        if (name === '' && recursive) return;
-        if (name === '') throw new XenError('EEXIST', `${what}: it exists already`);
-        const node = recursive ? directory.lookup(name) : undefined;
-        node?.release();
-        if (node && node.type !== 'directory') throw new XenError('ENOTDIR', `${what}: ${name} is a file`);
-        if (!node) directory.create(name, 'directory').release();
-      });
-    }
-  }
-  /** A file, or an empty directory. */
-  remove(path: string): void {
-    const what = `remove ${path}`;
-    this.withParent(what, path, (directory, name) => {
-      const { isDirectory, isReadOnly } = this.checkMovable(what, directory, name);
-      if (isReadOnly) throw new XenError('EACCES', `${what}: the file is read-only`);
-      if (isDirectory) directory.rmdir(name);
-      else directory.unlink(name);
-    });
-  }
-  /** EEXIST when `to` exists. */
-  rename(from: string, to: string): void {
-    const what = `rename ${from} to ${to}`;
-    this.withParent(what, from, (source, name) => {
-      const { name: found } = this.checkMovable(what, source, name);
-      this.withParent(what, to, (directory, as) => {
-        const target = as === '' ? this.root.hold() : directory.lookup(as);
-        target?.release();
-        if (target && !(directory === source && target.info.name === found)) {
-          throw new XenError('EEXIST', `${what}: it exists already`);
-        }
-        source.rename(name, directory, as);
-      });
-    });
-  }
-  /** What is there, which the guest API has not open. */
-  private checkMovable(what: string, directory: FatNode, name: string): FatInfo {
-    if (name === '') throw new XenError('EBUSY', `${what}: it is the root`);
-    if (this.readOnly) throw new XenError('EROFS', `${what}: the disk is read-only`);
-    const node = directory.lookup(name);
-    if (!node) throw new XenError('ENOENT', `${what}: no such file`);
-    const { readers, writers, info } = node;
-    node.release();
-    if (readers + writers > 0) throw new XenError('EBUSY', `${what}: the file is open`);
-    return info;
-  }
-
-  private withNode<T>(what: string, path: string, act: (node: FatNode) => T): T {
-    return this.withParent(what, path, (directory, name) => {
-      const node = name === '' ? directory.hold() : directory.lookup(name);
-      if (!node) throw new XenError('ENOENT', `${what}: no such file`);
-      try {
-        return act(node);
-      } finally {
-        node.release();
-      }
-    });
-  }
-  /** `name` is '' for the root itself. */
-  private withParent<T>(what: string, path: string, act: (directory: FatNode, name: string) => T): T {
-    const names = fatPath(path).split('/').slice(1);
-    const last = names.pop() ?? '';
-    let directory = this.root.hold();
-    try {
-      for (const name of names) {
-        const next = directory.lookup(name);
-        if (!next) throw new XenError('ENOENT', `${what}: no such directory`);
-        directory.release();
-        directory = next;
-      }
-      if (directory.type !== 'directory') throw new XenError('ENOENT', `${what}: no such directory`);
-      return act(directory, last);
-    } finally {
-      directory.release();
-    }
   }
 
   // ---- one call at a time ----

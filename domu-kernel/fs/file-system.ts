@@ -15,6 +15,8 @@ export interface Attributes {
   readonly atimeNs: bigint;
   readonly mtimeNs: bigint;
   readonly ctimeNs: bigint;
+  /** Nobody may write to it. */
+  readonly isReadOnly?: boolean;
 }
 
 export interface DirectoryEntry {
@@ -40,6 +42,8 @@ export interface Times {
 export interface Vnode {
   readonly fs: FileSystem;
   readonly type: FileType;
+  /** Its name as it is kept, where it has one only and is found by others too. */
+  readonly spelling?: string;
   attributes(): Attributes;
   setTimes(times: Times): void;
 

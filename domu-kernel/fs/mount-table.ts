@@ -25,6 +25,8 @@ export interface Located {
   readonly vnode: Vnode | undefined;
   /** The path ends in '/': only a directory will do. */
   readonly wantsDirectory: boolean;
+  /** `vnode` is not in use by this any more: who removes a file that nobody uses need not keep it. */
+  letGo(): void;
   release(): void;
 }
 
@@ -223,14 +225,20 @@ class Walk {
   end(name: string, vnode: Vnode | undefined): Located {
     const directory = this.directory.hold();
     this.release();
+    let held = vnode;
+    const letGo = (): void => {
+      held?.release();
+      held = undefined;
+    };
     return {
       directory,
       name,
       vnode,
       wantsDirectory: this.wantsDirectory,
+      letGo,
       release: () => {
         directory.release();
-        vnode?.release();
+        letGo();
       },
     };
   }

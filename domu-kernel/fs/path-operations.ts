@@ -48,6 +48,7 @@ export function removeFile(mounts: MountTable, at: At): void {
     const what = `unlink ${at.path}`;
     if (located.vnode?.type === 'directory') throw new XenError('EISDIR', `${what}: it is a directory`);
     existing(mounts, what, located);
+    located.letGo();
     located.directory.unlink(located.name);
   });
 }
@@ -60,6 +61,7 @@ export function removeDirectory(mounts: MountTable, at: At): void {
     if (existing(mounts, what, located).type !== 'directory') {
       throw new XenError('ENOTDIR', `${what}: it is no directory`);
     }
+    located.letGo();
     located.directory.rmdir(located.name);
   });
 }
@@ -75,6 +77,8 @@ export function rename(mounts: MountTable, from: At, to: At): void {
         throw new XenError('EBUSY', `${what}: something is mounted there`);
       }
       if (source.directory.fs !== target.directory.fs) throw new XenError('EXDEV', `${what}: another file system`);
+      source.letGo();
+      target.letGo();
       source.directory.rename(source.name, target.directory, target.name);
     }),
   );

@@ -1,15 +1,15 @@
 // `files` and `disks`: volumes and disks of the kernel under the names of the module.
 import type { Disk, OpenMode, Volume, WriteOptions } from 'xenolith';
 import { XenError } from '#pvbus';
-import { FatVolume } from '../fs/fat-volume.ts';
 import type { Kernel, Volume as KernelVolume } from '../kernel.ts';
+import { VolumeFiles } from './volume-files.ts';
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 const bytesOf = (data: Uint8Array | string): Uint8Array => (typeof data === 'string' ? encoder.encode(data) : data);
 
 /** `volume` is asked for at every call: it may be mounted later than the program asks for the object. */
-function volumeOf(volume: () => FatVolume): Volume {
+function volumeOf(volume: () => VolumeFiles): Volume {
   return {
     readFile: path => volume().readFile(path),
     readText: path => decoder.decode(volume().readFile(path)),
@@ -29,25 +29,22 @@ function volumeOf(volume: () => FatVolume): Volume {
   };
 }
 
-/** Of other volumes there are processes' files. */
-function fatOnly(volume: KernelVolume): FatVolume {
-  if (volume instanceof FatVolume) return volume;
-  throw new XenError(
-    'EOPNOTSUPP',
-    `${volume.name}: 'files' has FAT volumes; what is on others, processes read and write`,
-  );
-}
-
 export function filesApi(kernel: Kernel, disks: { get(name: string): Disk }): typeof import('xenolith').files {
   const find = (disk: string | Disk): Disk => (typeof disk === 'string' ? disks.get(disk) : disk);
+  const mounted = new Map<KernelVolume, VolumeFiles>();
+  const filesOn = (volume: KernelVolume): VolumeFiles => {
+    const files = mounted.get(volume) ?? new VolumeFiles(volume);
+    mounted.set(volume, files);
+    return files;
+  };
   return {
     ...volumeOf(() => {
-      if (kernel.root) return fatOnly(kernel.root);
+      if (kernel.root) return filesOn(kernel.root);
       throw new XenError('ENODEV', 'this domain has no root file system: give it one with root=/dev/xvda');
     }),
     mount(disk, options) {
-      const volume = fatOnly(kernel.mount(find(disk), options?.readOnly));
-      return volumeOf(() => volume);
+      const files = filesOn(kernel.mount(find(disk), options?.readOnly));
+      return volumeOf(() => files);
     },
     format: (disk, options) => kernel.format(find(disk), options?.label ?? ''),
   };

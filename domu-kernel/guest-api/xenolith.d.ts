@@ -36,7 +36,10 @@ declare module 'xenolith' {
     close(): void;
   }
 
-  /** A FAT volume. Calls return when they are done; paths use '/', with or without one in front. */
+  /**
+   * A FAT or ext4 volume. Calls return when they are done; paths use '/', with or without one in front. Symlinks are followed,
+   * but by `remove` and `rename`, and lead nowhere out of the volume.
+   */
   export interface Volume {
     readFile(path: string): Uint8Array;
     /** As UTF-8. */
@@ -65,7 +68,7 @@ declare module 'xenolith' {
 
   /** The root file system (`root=/dev/xvda` on the command line), and how to come by others. */
   export const files: Volume & {
-    /** The volume on a disk, given by name or by itself. EINVAL when there is no FAT volume on it. */
+    /** The volume on a disk, given by name or by itself. EINVAL when there is none on it. */
     mount(disk: string | Disk, options?: { readonly readOnly?: boolean }): Volume;
     /** Make an empty FAT volume over a whole disk. What was there is lost. */
     format(disk: string | Disk, options?: { readonly label?: string }): void;

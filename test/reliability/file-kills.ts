@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { FatVolume } from '../../domu-kernel/fs/fat-volume.ts';
 import { XenError } from '../../pvbus/errors.ts';
-import { formattedDisk, mountOptions } from '../support/fatfs.ts';
+import { filesOn, formattedDisk, mountOptions } from '../support/fatfs.ts';
 import { dist, HostRig } from '../support/host-rig.ts';
 import { MemoryDisk } from '../support/memory-disk.ts';
 import { eventually, processOfDomain } from '../support/processes.ts';
@@ -165,7 +165,7 @@ class Victim {
       const lost = [...this.acked].flatMap(([run, records]) => {
         // Guests remove those of long ago.
         if (run < this.run - 3) return [];
-        const found = volume.readFile(`logs/records of run ${run}.log`);
+        const found = filesOn(volume).readFile(`logs/records of run ${run}.log`);
         for (let n = 0; n < records; n++) {
           const at = n * RECORD_BYTES;
           if (Buffer.compare(found.subarray(at, at + RECORD_BYTES), fileRecord(run, n)) === 0) continue;

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FatVolume } from '../../domu-kernel/fs/fat-volume.ts';
 import { XenError } from '../../pvbus/errors.ts';
-import { emptyFat, type FatBits, mounted, mountOptions } from '../support/fatfs.ts';
+import { emptyFat, type FatBits, filesOn, mounted, mountOptions } from '../support/fatfs.ts';
 import { MemoryDisk } from '../support/memory-disk.ts';
 import { seeded } from '../support/random.ts';
 import { count, fsck, fsckMissing } from './fsck.ts';
@@ -135,7 +135,7 @@ export class PowerCuts {
     try {
       for (const [i, bytes] of logs.entries()) {
         if (bytes === 0) continue;
-        const found = volume.readFile(`logs/number ${i}.log`);
+        const found = filesOn(volume).readFile(`logs/number ${i}.log`);
         for (let n = 0; (n + 1) * RECORD <= bytes; n++) {
           if (Buffer.compare(found.subarray(n * RECORD, (n + 1) * RECORD), record(i, n)) === 0) continue;
           this.report.lost.push(
@@ -148,8 +148,8 @@ export class PowerCuts {
         if (synced === 0) continue;
         // Both names may lead to the new one, and a repair leaves it to one of them.
         const found = [`etc/config ${i}`, `etc/config ${i}.new`]
-          .filter(name => volume.exists(name))
-          .map(name => volume.readFile(name));
+          .filter(name => filesOn(volume).exists(name))
+          .map(name => filesOn(volume).readFile(name));
         const right = (bytes: Uint8Array): boolean => {
           for (let v = synced; v <= newest; v++) if (Buffer.compare(bytes, config(i, v)) === 0) return true;
           return false;
@@ -170,7 +170,7 @@ export class PowerCuts {
   private operate(): void {
     const { volume } = this;
     const pick = (n: number): number => Math.floor(this.random() * n);
-    if (!volume.exists('logs')) volume.mkdir('logs');
+    if (!filesOn(volume).exists('logs')) filesOn(volume).mkdir('logs');
     const act = pick(12);
     try {
       if (act < 4) this.append(pick(LOGS), act < 3);
@@ -188,7 +188,7 @@ export class PowerCuts {
     if (!log) return;
     const count = 1 + Math.floor(this.random() * 30);
     const bytes = Buffer.concat(Array.from({ length: count }, (_, n) => record(i, log.written / RECORD + n)));
-    this.volume.appendFile(`logs/number ${i}.log`, bytes, sync);
+    filesOn(this.volume).appendFile(`logs/number ${i}.log`, bytes, sync);
     log.written += bytes.length;
     if (sync) log.synced = log.written;
   }
@@ -197,12 +197,12 @@ export class PowerCuts {
     const state = this.configs[i];
     if (!state) return;
     const { volume } = this;
-    volume.mkdir('etc', true);
+    filesOn(volume).mkdir('etc', true);
     // Names come and go between, so that old and new are in different sectors at times.
     const between = `etc/something with a long name, ${Math.floor(this.random() * 9)}`;
-    if (volume.exists(between)) volume.remove(between);
-    else volume.writeFile(between, new Uint8Array(700));
-    volume.writeFile(`etc/config ${i}.new`, config(i, state.newest + 1), true);
+    if (filesOn(volume).exists(between)) filesOn(volume).remove(between);
+    else filesOn(volume).writeFile(between, new Uint8Array(700));
+    filesOn(volume).writeFile(`etc/config ${i}.new`, config(i, state.newest + 1), true);
     state.newest++;
     const etc = volume.root.lookup('etc');
     try {
@@ -218,20 +218,21 @@ export class PowerCuts {
   private scratch(act: number, n: number): void {
     const { volume } = this;
     const name = `scratch/file number ${n}`;
-    volume.mkdir('scratch', true);
-    if (act === 6) volume.writeFile(name, new Uint8Array(this.random() * 120_000).fill(n + 1));
+    filesOn(volume).mkdir('scratch', true);
+    if (act === 6) filesOn(volume).writeFile(name, new Uint8Array(this.random() * 120_000).fill(n + 1));
     else if (act === 7) this.drop(name);
-    else if (act === 8 && volume.exists(name))
-      volume.truncate(name, Math.floor(this.random() * volume.stat(name).size));
+    else if (act === 8 && filesOn(volume).exists(name))
+      filesOn(volume).truncate(name, Math.floor(this.random() * filesOn(volume).stat(name).size));
     else if (act === 9) this.unlinkOpen(name);
-    else if (act === 10) volume.mkdir(`scratch/d${n}/inner directory`, true);
-    else if (volume.exists(`scratch/d${n}`)) {
-      if (volume.exists(`scratch/d${n}/inner directory`)) volume.remove(`scratch/d${n}/inner directory`);
-      volume.remove(`scratch/d${n}`);
+    else if (act === 10) filesOn(volume).mkdir(`scratch/d${n}/inner directory`, true);
+    else if (filesOn(volume).exists(`scratch/d${n}`)) {
+      if (filesOn(volume).exists(`scratch/d${n}/inner directory`))
+        filesOn(volume).remove(`scratch/d${n}/inner directory`);
+      filesOn(volume).remove(`scratch/d${n}`);
     }
   }
   private drop(path: string): void {
-    if (this.volume.exists(path)) this.volume.remove(path);
+    if (filesOn(this.volume).exists(path)) filesOn(this.volume).remove(path);
   }
   private unlinkOpen(path: string): void {
     const directory = this.volume.root.lookup('scratch');
@@ -239,7 +240,7 @@ export class PowerCuts {
     const file = directory?.lookup(name);
     if (directory && file) {
       directory.unlink(name);
-      this.volume.appendFile('logs/number 0.log', new Uint8Array(0), true);
+      filesOn(this.volume).appendFile('logs/number 0.log', new Uint8Array(0), true);
     }
     file?.release();
     directory?.release();

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { compileFatFs, FatCore } from '../../domu-kernel/fs/fat-core.ts';
 import { FatVolume, type MountOptions } from '../../domu-kernel/fs/fat-volume.ts';
+import { type LabelledVolume, VolumeFiles } from '../../domu-kernel/guest-api/volume-files.ts';
 import { MemoryDisk } from './memory-disk.ts';
 
 const path = fileURLToPath(new URL('../../node_modules/fatfs-wasm/ff.wasm', import.meta.url));
@@ -19,6 +20,14 @@ export function formattedDisk(bytes = 4 << 20, label = 'TEST'): MemoryDisk {
   return disk;
 }
 export const mounted = (disk: MemoryDisk): FatVolume => FatVolume.mount(disk, mountOptions);
+
+const files = new WeakMap<LabelledVolume, VolumeFiles>();
+/** By paths, as guest programs have them. */
+export function filesOn(volume: LabelledVolume): VolumeFiles {
+  const known = files.get(volume) ?? new VolumeFiles(volume);
+  files.set(volume, known);
+  return known;
+}
 
 const FM_FAT = 1;
 const FM_FAT32 = 2;

@@ -15,6 +15,7 @@ const field = {
   compat: 0x5c,
   incompat: 0x60,
   roCompat: 0x64,
+  label: 0x78,
   journalInode: 0xe0,
   blocksHigh: 0x150,
 } as const;
@@ -24,6 +25,7 @@ const HAS_JOURNAL = 4;
 const RECOVER = 4;
 const IS_64BIT = 0x80;
 const MAX_INODE_BYTES = 4096;
+const LABEL_BYTES = 16;
 
 type Names = Readonly<Record<number, string>>;
 /** All that a volume may have and be mounted. */
@@ -54,6 +56,7 @@ export interface SuperBlock {
   readonly blockSize: number;
   readonly hasJournal: boolean;
   readonly needsRecovery: boolean;
+  readonly label: string;
   /** Why it must not be written to. */
   readonly damage: string | undefined;
 }
@@ -86,9 +89,14 @@ export function readSuper(device: SectorDevice): SuperBlock {
   const hasJournal = (bytes.getUint32(field.compat, true) & HAS_JOURNAL) !== 0;
   if (hasJournal && bytes.getUint32(field.journalInode, true) === 0) fail('its journal is on another disk');
   const needsRecovery = (incompat & RECOVER) !== 0;
-  return { blockSize, hasJournal, needsRecovery, damage: damageOf(bytes, incompat) };
+  return { blockSize, hasJournal, needsRecovery, label: labelOf(bytes), damage: damageOf(bytes, incompat) };
 }
 
+function labelOf(bytes: DataView): string {
+  const label = Buffer.from(bytes.buffer, bytes.byteOffset + field.label, LABEL_BYTES);
+  const end = label.indexOf(0);
+  return label.toString('utf8', 0, end < 0 ? LABEL_BYTES : end);
+}
 function damageOf(bytes: DataView, incompat: number): string | undefined {
   const state = bytes.getUint16(field.state, true);
   if ((state & ERRORS) !== 0) return 'it has errors, which e2fsck would repair';

@@ -58,9 +58,20 @@ export class Ext4Node implements Vnode {
   }
   attributes(): Attributes {
     const what = `attributes of ${this.title}`;
-    const { size, nlink, atimeNs, mtimeNs, ctimeNs } = this.known ?? this.fs.enter(what, () => this.facts(what));
+    const facts = this.known ?? this.fs.enter(what, () => this.facts(what));
+    const { size, nlink, atimeNs, mtimeNs, ctimeNs } = facts;
     const { ino, type, changedNs } = this;
-    return { ino, type, size, nlink, atimeNs, mtimeNs: changedNs ?? mtimeNs, ctimeNs: changedNs ?? ctimeNs };
+    const isReadOnly = (facts.flags & UNCHANGEABLE) !== 0;
+    return {
+      ino,
+      type,
+      size,
+      nlink,
+      atimeNs,
+      mtimeNs: changedNs ?? mtimeNs,
+      ctimeNs: changedNs ?? ctimeNs,
+      isReadOnly,
+    };
   }
   setTimes({ atimeNs, mtimeNs }: Times): void {
     const what = `set times of ${this.title}`;

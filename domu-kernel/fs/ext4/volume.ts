@@ -51,6 +51,7 @@ export class Ext4Volume implements FileSystem {
   private written = false;
   private failure: XenError | undefined;
   private readonly maxChanges: number;
+  private readonly labelled: string;
 
   private constructor(
     device: SectorDevice,
@@ -59,7 +60,9 @@ export class Ext4Volume implements FileSystem {
     blocks: BlockChanges,
     options: Ext4Options,
     journal: Journal | undefined,
+    label: string,
   ) {
+    this.labelled = label;
     this.name = `ext4 on ${device.name}`;
     this.writable = !device.readOnly;
     this.cache = cache;
@@ -108,7 +111,7 @@ export class Ext4Volume implements FileSystem {
       };
       journal = new Journal(about, cache, device, placesOf(core, about));
     }
-    const volume: Ext4Volume = new Ext4Volume(device, cache, core, blocks, options, journal);
+    const volume: Ext4Volume = new Ext4Volume(device, cache, core, blocks, options, journal, found.label);
     if (!device.readOnly) volume.dropOrphans();
     return volume;
   }
@@ -169,6 +172,9 @@ export class Ext4Volume implements FileSystem {
       free: Math.max(0, x.free_blocks() - KEPT_BLOCKS) * blockSize,
       total: x.blocks() * blockSize,
     }));
+  }
+  label(): string {
+    return this.labelled;
   }
   close(): void {
     if (!this.readOnly) this.settle();

@@ -11,7 +11,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { runPaths, socketTransport, XenstoreClient } from '#pvbus';
 import { FileKills } from '../../reliability/file-kills.ts';
-import { formattedDisk, mounted } from '../../support/fatfs.ts';
+import { filesOn, formattedDisk, mounted } from '../../support/fatfs.ts';
 import { dist, HostRig } from '../../support/host-rig.ts';
 import { MemoryDisk } from '../../support/memory-disk.ts';
 import { eventually, processOfDomain } from '../../support/processes.ts';
@@ -134,7 +134,7 @@ it('fault 13: keeps every note it answered for, and an image without a fault, wh
     // As the next guest finds it: the image itself stays as it is.
     const copy = new Uint8Array(readFileSync(image));
     const volume = mounted(new MemoryDisk(copy));
-    const written = new Set(Buffer.from(volume.readFile('notes.txt')).toString().split('\n'));
+    const written = new Set(Buffer.from(filesOn(volume).readFile('notes.txt')).toString().split('\n'));
     const lost = acknowledged.filter(note => !written.has(note));
     expect(lost, `XENOLITH_SEED=${seed}`).toEqual([]);
     volume.close();

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { formattedDisk, mounted } from '../../support/fatfs.ts';
+import { filesOn, formattedDisk, mounted } from '../../support/fatfs.ts';
 import { dial, readAll, serveOn } from '../../support/host-peer.ts';
 import { MemoryDisk } from '../../support/memory-disk.ts';
 import { type SimulatedGuest, SimulatedHost } from '../../support/simulated-host.ts';
@@ -84,7 +84,7 @@ describe('examples/programs', () => {
     await second.says('boot number 2');
     await type(second, 'no');
     const image = mounted(new MemoryDisk(new Uint8Array(readFileSync(join(host.dir, 'disk.img')))));
-    expect(Buffer.from(image.readFile('boots.txt')).toString()).toBe('2');
+    expect(Buffer.from(filesOn(image).readFile('boots.txt')).toString()).toBe('2');
   });
 
   it('key-value serves another domain', async () => {
@@ -137,8 +137,8 @@ describe('examples/small-office', () => {
     const image = fatImage();
     const disk = new MemoryDisk(new Uint8Array(readFileSync(image)));
     const volume = mounted(disk);
-    volume.writeFile('index.html', Buffer.from('<p>office'));
-    volume.mkdir('pictures');
+    filesOn(volume).writeFile('index.html', Buffer.from('<p>office'));
+    filesOn(volume).mkdir('pictures');
     volume.sync();
     writeFileSync(image, disk.bytes);
     const lines = [`disk = [ "${image},raw,xvda,w" ]`, 'pvcalls = [ "listen=0:80" ]', 'cmdline = "root=/dev/xvda"'];
@@ -156,7 +156,7 @@ describe('examples/small-office', () => {
     expect(await post('buy milk')).toMatch(/^HTTP\/1\.1 201 Created/);
     // At this very moment it is in the image.
     const now = mounted(new MemoryDisk(new Uint8Array(readFileSync(image))));
-    expect(Buffer.from(now.readFile('notes.txt')).toString()).toMatch(/^2026-11-21T.*Z buy milk\n$/);
+    expect(Buffer.from(filesOn(now).readFile('notes.txt')).toString()).toMatch(/^2026-11-21T.*Z buy milk\n$/);
     expect(await post('two\tlines')).toMatch(/^HTTP\/1\.1 201/);
     expect(await post('')).toMatch(/^HTTP\/1\.1 400/);
     expect(await post('x'.repeat(5000))).toMatch(/^HTTP\/1\.1 413/);
@@ -173,7 +173,7 @@ describe('examples/small-office', () => {
     const image = fatImage();
     const disk = new MemoryDisk(new Uint8Array(readFileSync(image)));
     const volume = mounted(disk);
-    volume.writeFile('fill', new Uint8Array(volume.space().free));
+    filesOn(volume).writeFile('fill', new Uint8Array(volume.space().free));
     volume.sync();
     writeFileSync(image, disk.bytes);
     const lines = [`disk = [ "${image},raw,xvda,w" ]`, 'pvcalls = [ "listen=0:80" ]', 'cmdline = "root=/dev/xvda"'];

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { __HYPERVISOR_vcpu_op, VCPUOP_set_singleshot_timer } from '#pvbus';
-import { formattedDisk, mounted } from '../../support/fatfs.ts';
+import { filesOn, formattedDisk, mounted } from '../../support/fatfs.ts';
 import { dial, readAll, serveOn } from '../../support/host-peer.ts';
 import { MemoryDisk } from '../../support/memory-disk.ts';
 import { SimulatedHost } from '../../support/simulated-host.ts';
@@ -51,7 +51,7 @@ describe('start of day', () => {
     );
     await guest.says('one 1 hi TEST');
     const volume = mounted(new MemoryDisk(new Uint8Array(readFileSync(path))));
-    expect(Buffer.from(volume.readFile('hello')).toString()).toBe('root=/dev/xvda word=hi');
+    expect(Buffer.from(filesOn(volume).readFile('hello')).toString()).toBe('root=/dev/xvda word=hi');
   });
 
   it.each([

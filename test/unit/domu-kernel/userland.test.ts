@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { formattedDisk, mounted } from '../../support/fatfs.ts';
+import { filesOn, formattedDisk, mounted } from '../../support/fatfs.ts';
 import { MemoryDisk } from '../../support/memory-disk.ts';
 import { type SimulatedGuest, SimulatedHost } from '../../support/simulated-host.ts';
 import { compileWasi, whyNoWasi } from '../../support/wasi-cc.ts';
@@ -26,8 +26,8 @@ function cfg(files: Readonly<Record<string, string | Uint8Array>>, ...lines: str
   const volume = mounted(disk);
   for (const [path, content] of Object.entries(files)) {
     const directory = path.slice(0, path.lastIndexOf('/'));
-    if (directory !== '') volume.mkdir(directory, true);
-    volume.writeFile(path, Buffer.from(content));
+    if (directory !== '') filesOn(volume).mkdir(directory, true);
+    filesOn(volume).writeFile(path, Buffer.from(content));
   }
   volume.sync();
   const path = join(host.dir, 'disk.img');
@@ -53,7 +53,7 @@ describe('a domain without a program', () => {
     await guest.says('hello from /\n');
     await host.until(() => guest.stopped, 'the power off');
     expect(await exitCode(guest)).toBe('3');
-    expect(Buffer.from(image().readFile('/out')).toString()).toBe('hello from /\n');
+    expect(Buffer.from(filesOn(image()).readFile('/out')).toString()).toBe('hello from /\n');
   });
 
   it('runs what init= names; /bin/sh is always there', async () => {

@@ -2,14 +2,17 @@
 import { describe, expect, it } from 'vitest';
 import { FatVolume } from '../../../../domu-kernel/fs/fat-volume.ts';
 import { PowerCutDisk } from '../../../reliability/power-cut-disk.ts';
-import { emptyFat, type FatBits, mounted, mountOptions } from '../../../support/fatfs.ts';
+import { emptyFat, type FatBits, filesOn, mounted, mountOptions } from '../../../support/fatfs.ts';
 import { MemoryDisk } from '../../../support/memory-disk.ts';
 
 const bytes = (s: string): Uint8Array => new TextEncoder().encode(s);
 const text = (b: Uint8Array): string => new TextDecoder().decode(b);
 const filled = (length: number, value: number): Buffer => Buffer.alloc(length, value);
 const same = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
-const names = (volume: FatVolume, path = '/'): string[] => volume.list(path).map(e => e.name);
+const names = (volume: FatVolume, path = '/'): string[] =>
+  filesOn(volume)
+    .list(path)
+    .map(e => e.name);
 const STATE = { 12: 0x25, 16: 0x25, 32: 0x41 } as const;
 const isMarked = (disk: Uint8Array, bits: FatBits): boolean => disk[STATE[bits]] === 1;
 
@@ -33,7 +36,7 @@ describe('a FAT volume', () => {
       const disk = emptyFat(bits);
       const marks: boolean[] = [];
       const volume = mounted(disk);
-      volume.writeFile('f', bytes(''));
+      filesOn(volume).writeFile('f', bytes(''));
       disk.fault = op => {
         if (op === 'write') marks.push(isMarked(disk.medium, bits));
       };
@@ -45,14 +48,14 @@ describe('a FAT volume', () => {
       volume.close();
       expect(isMarked(disk.medium, bits)).toBe(false);
       expect(mountedWithLog(disk.medium.slice()).said).toEqual([]);
-      expect(volume.exists('f')).toBe(true);
+      expect(filesOn(volume).exists('f')).toBe(true);
       volume.sync();
       expect(isMarked(disk.medium, bits)).toBe(false);
-      volume.writeFile('f', bytes('y'), true);
+      filesOn(volume).writeFile('f', bytes('y'), true);
       expect(isMarked(disk.medium, bits)).toBe(true);
       const { volume: next, said } = mountedWithLog(disk.medium.slice());
       expect(said).toEqual(['fat on xvda: not unmounted when it was last used; nothing to repair']);
-      expect(text(next.readFile('f'))).toBe('y');
+      expect(text(filesOn(next).readFile('f'))).toBe('y');
     },
   );
 
@@ -77,10 +80,10 @@ describe('a FAT volume', () => {
     const image = emptyFat(16).bytes;
     const before = mounted(new MemoryDisk(image));
     // Directories of their own: the two names are in different sectors.
-    for (const path of ['a', 'b']) before.mkdir(path);
-    before.writeFile('a/a file with a long name', bytes('moved'));
-    before.writeFile('a/config.new', bytes('new'));
-    before.writeFile('b/config', bytes('old'));
+    for (const path of ['a', 'b']) filesOn(before).mkdir(path);
+    filesOn(before).writeFile('a/a file with a long name', bytes('moved'));
+    filesOn(before).writeFile('a/config.new', bytes('new'));
+    filesOn(before).writeFile('b/config', bytes('old'));
     before.close();
     const disk = new PowerCutDisk(image);
     const volume = FatVolume.mount(disk, mountOptions);
@@ -92,11 +95,11 @@ describe('a FAT volume', () => {
     for (const image of cuts(disk, 0)) {
       const { volume: next, said } = mountedWithLog(image);
       if (said.some(line => line.includes(' as well'))) doubles++;
-      const found = text(next.readFile('b/config'));
+      const found = text(filesOn(next).readFile('b/config'));
       expect(['old', 'new']).toContain(found);
-      if (found === 'new') expect(next.exists('a/config.new')).toBe(false);
-      const moved = ['a/a file with a long name', 'b/and another name'].filter(name => next.exists(name));
-      expect(moved.map(name => text(next.readFile(name)))).toEqual(['moved']);
+      if (found === 'new') expect(filesOn(next).exists('a/config.new')).toBe(false);
+      const moved = ['a/a file with a long name', 'b/and another name'].filter(name => filesOn(next).exists(name));
+      expect(moved.map(name => text(filesOn(next).readFile(name)))).toEqual(['moved']);
     }
     expect(doubles).toBeGreaterThan(1);
   });
@@ -104,47 +107,47 @@ describe('a FAT volume', () => {
   it('whose directory was being moved has it in one place, with that as its parent', () => {
     const image = emptyFat(16).bytes;
     const before = mounted(new MemoryDisk(image));
-    before.mkdir('from/dir', true);
-    before.mkdir('to');
-    before.writeFile('from/dir/f', bytes('x'));
+    filesOn(before).mkdir('from/dir', true);
+    filesOn(before).mkdir('to');
+    filesOn(before).writeFile('from/dir/f', bytes('x'));
     before.close();
     const disk = new PowerCutDisk(image);
     const volume = FatVolume.mount(disk, mountOptions);
-    volume.rename('from/dir', 'to/dir');
+    filesOn(volume).rename('from/dir', 'to/dir');
     volume.sync();
     for (const cut of cuts(disk, 0)) {
       const next = mounted(new MemoryDisk(cut));
-      const places = ['from', 'to'].filter(path => next.exists(`${path}/dir`));
+      const places = ['from', 'to'].filter(path => filesOn(next).exists(`${path}/dir`));
       expect(places.length).toBe(1);
-      expect(text(next.readFile(`${places[0]}/dir/f`))).toBe('x');
+      expect(text(filesOn(next).readFile(`${places[0]}/dir/f`))).toBe('x');
       // Moved once more, it has to find its way.
-      next.rename(`${places[0]}/dir`, 'dir');
+      filesOn(next).rename(`${places[0]}/dir`, 'dir');
       next.close();
-      expect(text(mounted(new MemoryDisk(cut)).readFile('dir/f'))).toBe('x');
+      expect(text(filesOn(mounted(new MemoryDisk(cut))).readFile('dir/f'))).toBe('x');
     }
   });
 
   it('gives what was behind the end of a file to others when the medium has the new end, not before', () => {
     const disk = emptyFat(12);
     const volume = mounted(disk);
-    volume.writeFile('f', new Uint8Array(900_000).fill(1), true);
+    filesOn(volume).writeFile('f', new Uint8Array(900_000).fill(1), true);
     const before = volume.space().free;
-    volume.truncate('f', 1000);
+    filesOn(volume).truncate('f', 1000);
     // There is room for this only where the file was.
-    volume.writeFile('g', new Uint8Array(800_000).fill(2));
+    filesOn(volume).writeFile('g', new Uint8Array(800_000).fill(2));
     const { volume: next } = mountedWithLog(disk.medium.slice());
-    const old = next.readFile('f');
+    const old = filesOn(next).readFile('f');
     expect(same(old, filled(old.length, 1))).toBe(true);
-    volume.truncate('f', 600);
-    volume.appendFile('f', new Uint8Array(5000).fill(3));
+    filesOn(volume).truncate('f', 600);
+    filesOn(volume).appendFile('f', new Uint8Array(5000).fill(3));
     volume.close();
-    expect(same(volume.readFile('f'), Buffer.concat([filled(600, 1), filled(5000, 3)]))).toBe(true);
-    expect(same(volume.readFile('g'), filled(800_000, 2))).toBe(true);
-    volume.truncate('g', 700_000);
-    volume.remove('g');
-    volume.truncate('f', 100);
-    volume.truncate('f', 0);
-    volume.remove('f');
+    expect(same(filesOn(volume).readFile('f'), Buffer.concat([filled(600, 1), filled(5000, 3)]))).toBe(true);
+    expect(same(filesOn(volume).readFile('g'), filled(800_000, 2))).toBe(true);
+    filesOn(volume).truncate('g', 700_000);
+    filesOn(volume).remove('g');
+    filesOn(volume).truncate('f', 100);
+    filesOn(volume).truncate('f', 0);
+    filesOn(volume).remove('f');
     expect(volume.space().free).toBeGreaterThan(before + 899_000);
     expect(mountedWithLog(disk.bytes.slice()).said.join()).not.toContain('read-only');
   });
@@ -153,10 +156,12 @@ describe('a FAT volume', () => {
     const image = emptyFat(16).bytes;
     const first = new PowerCutDisk(image);
     const volume = FatVolume.mount(first, mountOptions);
-    for (let i = 0; i < 12; i++) volume.writeFile(`a long name, number ${i}`, new Uint8Array(3000).fill(i), true);
+    for (let i = 0; i < 12; i++)
+      filesOn(volume).writeFile(`a long name, number ${i}`, new Uint8Array(3000).fill(i), true);
     const file = volume.root.lookup('a long name, number 3');
     volume.root.unlink('a long name, number 3');
-    for (let i = 6; i < 9; i++) volume.writeFile(`a long name, number ${i}`, new Uint8Array(9000).fill(i), true);
+    for (let i = 6; i < 9; i++)
+      filesOn(volume).writeFile(`a long name, number ${i}`, new Uint8Array(9000).fill(i), true);
     volume.sync();
     file?.release();
     const broken = first.cut(first.moments, () => true);
@@ -169,15 +174,15 @@ describe('a FAT volume', () => {
       const { volume: next } = mountedWithLog(again);
       expect(next.readOnly).toBe(false);
       expect(names(next).length).toBe(11);
-      expect(same(next.readFile('a long name, number 7'), filled(9000, 7))).toBe(true);
+      expect(same(filesOn(next).readFile('a long name, number 7'), filled(9000, 7))).toBe(true);
     }
   });
 
   it('with damage that no guest leaves is read-only, said why, and not written to', () => {
     const disk = emptyFat(16);
     const volume = mounted(disk);
-    volume.writeFile('A', new Uint8Array(5000).fill(1));
-    volume.writeFile('B', new Uint8Array(5000).fill(2));
+    filesOn(volume).writeFile('A', new Uint8Array(5000).fill(1));
+    filesOn(volume).writeFile('B', new Uint8Array(5000).fill(2));
     volume.sync();
     const damaged = disk.medium.slice();
     const view = new DataView(damaged.buffer);
@@ -189,21 +194,21 @@ describe('a FAT volume', () => {
     const { volume: next, said } = mountedWithLog(damaged);
     expect(next.readOnly).toBe(true);
     expect(said).toEqual([expect.stringMatching(/read-only, since '\/[AB]' .*: it needs fsck\.vfat$/)]);
-    expect(same(next.readFile('A'), filled(5000, 1))).toBe(true);
-    expect(() => next.writeFile('C', bytes('x'))).toThrow(/read-only/);
+    expect(same(filesOn(next).readFile('A'), filled(5000, 1))).toBe(true);
+    expect(() => filesOn(next).writeFile('C', bytes('x'))).toThrow(/read-only/);
     next.close();
     expect(Buffer.compare(damaged, before)).toBe(0);
   });
 
   it('that is read-only is not repaired', () => {
     const disk = emptyFat(12);
-    mounted(disk).writeFile('f', bytes('x'), true);
+    filesOn(mounted(disk)).writeFile('f', bytes('x'), true);
     const next = new MemoryDisk(disk.medium.slice());
     next.readOnly = true;
     const said: string[] = [];
     const volume = FatVolume.mount(next, { ...mountOptions, log: line => said.push(line) });
     expect(said).toEqual([expect.stringMatching(/read-only, so not repaired$/)]);
-    expect(text(volume.readFile('f'))).toBe('x');
+    expect(text(filesOn(volume).readFile('f'))).toBe('x');
     expect(next.writes).toBe(0);
   });
 });

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { FatVolume } from '../../../../domu-kernel/fs/fat-volume.ts';
 import { FileSystemBusy, type Vnode } from '../../../../domu-kernel/fs/file-system.ts';
 import { XenError } from '../../../../pvbus/errors.ts';
-import { emptyFat, mounted, mountOptions } from '../../../support/fatfs.ts';
+import { emptyFat, filesOn, mounted, mountOptions } from '../../../support/fatfs.ts';
 import { MemoryDisk } from '../../../support/memory-disk.ts';
 
 const bytes = (s: string): Uint8Array => new TextEncoder().encode(s);
@@ -22,29 +22,32 @@ function child(directory: Vnode, name: string): Vnode {
   if (!vnode) throw new Error(`no ${name}`);
   return vnode;
 }
-const names = (volume: FatVolume, path = '/'): string[] => volume.list(path).map(e => e.name);
+const names = (volume: FatVolume, path = '/'): string[] =>
+  filesOn(volume)
+    .list(path)
+    .map(e => e.name);
 /** The disk as it was flushed last, as the next guest finds it. */
 const afterPowerCut = (disk: MemoryDisk): FatVolume => mounted(new MemoryDisk(disk.medium.slice()));
 
 describe('a FAT volume', () => {
   it('is one for processes and for the guest API', () => {
     const volume = mounted(emptyFat(16));
-    volume.mkdir('dir');
+    filesOn(volume).mkdir('dir');
     const file = child(volume.root, 'dir').create('A Long Name.txt', 'file');
     file.write(0, bytes('from a process'));
-    expect(text(volume.readFile('dir/a long name.TXT'))).toBe('from a process');
-    expect(volume.stat('dir/ALONGN~1.TXT')).toMatchObject({ name: 'A Long Name.txt', size: 14 });
-    volume.appendFile('dir/A Long Name.txt', bytes(', and more'));
+    expect(text(filesOn(volume).readFile('dir/a long name.TXT'))).toBe('from a process');
+    expect(filesOn(volume).stat('dir/ALONGN~1.TXT')).toMatchObject({ name: 'A Long Name.txt', size: 14 });
+    filesOn(volume).appendFile('dir/A Long Name.txt', bytes(', and more'));
     expect(file.attributes().size).toBe(24);
-    expect(volume.list('dir')[0]?.size).toBe(24);
-    const open = volume.open('dir/a long name.txt', 'r+');
+    expect(filesOn(volume).list('dir')[0]?.size).toBe(24);
+    const open = filesOn(volume).open('dir/a long name.txt', 'r+');
     expect(file.write(0, bytes('FROM'))).toBe(4);
     const into = new Uint8Array(4);
     open.read(into);
     expect(text(into)).toBe('FROM');
-    expect(codeOf(() => volume.remove('dir/a long name.txt'))).toBe('EBUSY');
+    expect(codeOf(() => filesOn(volume).remove('dir/a long name.txt'))).toBe('EBUSY');
     open.close();
-    volume.remove('dir/a long name.txt');
+    filesOn(volume).remove('dir/a long name.txt');
     expect(names(volume, 'dir')).toEqual([]);
     expect(file.read(0, into)).toBe(4);
     file.release();
@@ -83,8 +86,8 @@ describe('a FAT volume', () => {
   it('leaves a file its clusters that has its name and a hidden one, as a guest may end between the two', () => {
     const disk = emptyFat(12);
     const volume = mounted(disk);
-    volume.writeFile('F', new Uint8Array(20_000).fill(9));
-    volume.writeFile('other', new Uint8Array(10_000));
+    filesOn(volume).writeFile('F', new Uint8Array(20_000).fill(9));
+    filesOn(volume).writeFile('other', new Uint8Array(10_000));
     volume.enter('test', () => volume.move('test', '/other', '/.xenolith-removed-1'));
     volume.sync();
     const entryOf = (name: string): number => Buffer.from(disk.bytes).indexOf(name, 0, 'latin1');
@@ -93,9 +96,9 @@ describe('a FAT volume', () => {
     const next = mounted(disk);
     expect(names(next)).toEqual(['F']);
     next.sync();
-    next.writeFile('new', new Uint8Array(next.space().free));
+    filesOn(next).writeFile('new', new Uint8Array(next.space().free));
     next.sync();
-    expect(mounted(disk).readFile('F')).toEqual(new Uint8Array(20_000).fill(9));
+    expect(filesOn(mounted(disk)).readFile('F')).toEqual(new Uint8Array(20_000).fill(9));
   });
 
   it('tells the next sync of a file of a write that failed after its call, once', () => {
@@ -118,7 +121,7 @@ describe('a FAT volume', () => {
     expect(codeOf(() => file.sync(false))).toBe('EIO');
     expect(codeOf(() => file.sync(false))).toBe('done');
     expect(codeOf(() => idle.sync(false))).toBe('done');
-    expect(text(afterPowerCut(disk).readFile('f'))).toBe('lost?');
+    expect(text(filesOn(afterPowerCut(disk)).readFile('f'))).toBe('lost?');
     disk.fault = op => {
       if (op === 'flush') throw new XenError('EIO', 'xvda: flush failed');
     };
@@ -133,28 +136,33 @@ describe('a FAT volume', () => {
   it('gives clusters to another file only when the medium has no name for them any more', () => {
     const disk = emptyFat(12);
     const volume = mounted(disk);
-    volume.writeFile('old', new Uint8Array(900_000).fill(1), true);
-    volume.remove('old');
+    filesOn(volume).writeFile('old', new Uint8Array(900_000).fill(1), true);
+    filesOn(volume).remove('old');
     // There is room for this only where the old one was.
-    volume.writeFile('new', new Uint8Array(900_000).fill(2));
+    filesOn(volume).writeFile('new', new Uint8Array(900_000).fill(2));
     const next = afterPowerCut(disk);
-    expect(next.exists('old')).toBe(false);
-    expect(next.exists('new') && next.readFile('new').some(b => b === 1)).toBe(false);
+    expect(filesOn(next).exists('old')).toBe(false);
+    expect(
+      filesOn(next).exists('new') &&
+        filesOn(next)
+          .readFile('new')
+          .some(b => b === 1),
+    ).toBe(false);
   });
 
   it('replaces by rename so that the name is there at every moment', () => {
     const disk = emptyFat(16);
     const volume = mounted(disk);
-    volume.writeFile('config', bytes('old'), true);
-    volume.writeFile('config.new', bytes('new!'), true);
+    filesOn(volume).writeFile('config', bytes('old'), true);
+    filesOn(volume).writeFile('config.new', bytes('new!'), true);
     const seen: string[] = [];
     disk.fault = op => {
-      if (op === 'write') seen.push(text(mounted(new MemoryDisk(disk.bytes.slice())).readFile('config')));
+      if (op === 'write') seen.push(text(filesOn(mounted(new MemoryDisk(disk.bytes.slice()))).readFile('config')));
     };
     volume.root.rename('config.new', volume.root, 'config');
     volume.sync();
     disk.fault = undefined;
-    seen.push(text(mounted(new MemoryDisk(disk.bytes.slice())).readFile('config')));
+    seen.push(text(filesOn(mounted(new MemoryDisk(disk.bytes.slice()))).readFile('config')));
     expect([...new Set(seen)]).toEqual(['old', 'new!']);
     expect(names(volume)).toEqual(['config']);
   });
@@ -183,12 +191,12 @@ describe('a FAT volume', () => {
     expect(idle).toEqual(['woken']);
     file.release();
     expect(volume.inUse).toBe(false);
-    expect(volume.stat('f').size).toBe(100_000);
+    expect(filesOn(volume).stat('f').size).toBe(100_000);
   });
 
   it('is not written to where it is read-only', () => {
     const disk = emptyFat(12);
-    mounted(disk).writeFile('f', bytes('x'), true);
+    filesOn(mounted(disk)).writeFile('f', bytes('x'), true);
     disk.readOnly = true;
     disk.writes = 0;
     const volume = mounted(disk);

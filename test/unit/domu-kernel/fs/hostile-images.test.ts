@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { checkVolume } from '../../../../domu-kernel/fs/volume-check.ts';
 import { XenError } from '../../../../pvbus/errors.ts';
-import { formattedDisk, mounted } from '../../../support/fatfs.ts';
+import { filesOn, formattedDisk, mounted } from '../../../support/fatfs.ts';
 import { MemoryDisk } from '../../../support/memory-disk.ts';
 
 function random(seed: number): (n: number) => number {
@@ -16,9 +16,10 @@ function random(seed: number): (n: number) => number {
 function populated(): MemoryDisk {
   const disk = formattedDisk(1 << 20);
   const volume = mounted(disk);
-  volume.mkdir('dir/deeper', true);
-  for (let i = 0; i < 8; i++) volume.writeFile(`dir/a long file name ${i}.txt`, new Uint8Array(i * 3000).fill(i));
-  volume.writeFile('dir/deeper/x', new Uint8Array(100));
+  filesOn(volume).mkdir('dir/deeper', true);
+  for (let i = 0; i < 8; i++)
+    filesOn(volume).writeFile(`dir/a long file name ${i}.txt`, new Uint8Array(i * 3000).fill(i));
+  filesOn(volume).writeFile('dir/deeper/x', new Uint8Array(100));
   volume.sync();
   return disk;
 }
@@ -34,17 +35,17 @@ function exercise(disk: MemoryDisk): void {
   attempt(() => {
     const volume = mounted(disk);
     for (const path of ['/', 'dir', 'dir/deeper', 'dir/a long file name 3.txt']) {
-      attempt(() => volume.list(path));
-      attempt(() => volume.stat(path));
+      attempt(() => filesOn(volume).list(path));
+      attempt(() => filesOn(volume).stat(path));
     }
-    attempt(() => volume.readFile('dir/a long file name 7.txt'));
-    attempt(() => volume.appendFile('dir/a long file name 5.txt', new Uint8Array(5000)));
-    attempt(() => volume.writeFile('new', new Uint8Array(20_000)));
-    attempt(() => volume.remove('dir/a long file name 6.txt'));
-    attempt(() => volume.rename('dir/a long file name 4.txt', 'moved'));
-    attempt(() => volume.truncate('dir/a long file name 7.txt', 10));
-    attempt(() => volume.mkdir('dir/another'));
-    attempt(() => volume.remove('dir/deeper'));
+    attempt(() => filesOn(volume).readFile('dir/a long file name 7.txt'));
+    attempt(() => filesOn(volume).appendFile('dir/a long file name 5.txt', new Uint8Array(5000)));
+    attempt(() => filesOn(volume).writeFile('new', new Uint8Array(20_000)));
+    attempt(() => filesOn(volume).remove('dir/a long file name 6.txt'));
+    attempt(() => filesOn(volume).rename('dir/a long file name 4.txt', 'moved'));
+    attempt(() => filesOn(volume).truncate('dir/a long file name 7.txt', 10));
+    attempt(() => filesOn(volume).mkdir('dir/another'));
+    attempt(() => filesOn(volume).remove('dir/deeper'));
     attempt(() => volume.space());
     attempt(() => volume.label());
   });
@@ -92,7 +93,7 @@ describe('a hostile image', () => {
         const disk = new MemoryDisk(original.slice());
         disk.bytes[at] = value;
         try {
-          mounted(disk).list('/');
+          filesOn(mounted(disk)).list('/');
         } catch (error) {
           expect(error).toBeInstanceOf(XenError);
           expect((error as XenError).message).toMatch(/xvda|list/);
@@ -132,7 +133,7 @@ describe('a hostile image', () => {
     view.setUint32(446 + 8, 63, true);
     view.setUint32(446 + 12, inner.length / 512, true);
     view.setUint16(510, 0xaa55, true);
-    expect(mounted(disk).list('dir').length).toBe(9);
+    expect(filesOn(mounted(disk)).list('dir').length).toBe(9);
     view.setUint32(446 + 12, 0xffffffff, true);
     expect(() => mounted(disk)).toThrow(/ends beyond the device/);
   });

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { FatVolume } from '../../../../domu-kernel/fs/fat-volume.ts';
-import { mounted, mountOptions } from '../../../support/fatfs.ts';
+import { filesOn, mounted, mountOptions } from '../../../support/fatfs.ts';
 import { MemoryDisk } from '../../../support/memory-disk.ts';
 
 const FSCK = '/usr/sbin/fsck.vfat';
@@ -27,7 +27,7 @@ describe.skipIf(missing.length > 0)(
       const image = join(dir, 'made.img');
       const disk = new MemoryDisk(size);
       FatVolume.format(disk, mountOptions, 'OUR LABEL');
-      mounted(disk).writeFile('file', new Uint8Array(5000));
+      filesOn(mounted(disk)).writeFile('file', new Uint8Array(5000));
       writeFileSync(image, disk.bytes);
       run(FSCK, '-n', image);
       expect(run('mlabel', '-s', '-i', image, '::')).toMatch(/OUR LABEL/);
@@ -48,13 +48,13 @@ describe.skipIf(missing.length > 0)(
       const disk = new MemoryDisk(new Uint8Array(readFileSync(image)));
       const volume = mounted(disk);
       expect(volume.geometry.bits).toBe(Number(bits));
-      expect(Buffer.from(volume.readFile('from host.txt')).toString()).toBe('from the host\n');
-      volume.mkdir('notes/2026', true);
-      for (let i = 0; i < 20; i++) volume.appendFile('notes/2026/diary.txt', Buffer.from(`line ${i}\n`), true);
-      volume.writeFile('big.bin', new Uint8Array(400_000).fill(7));
-      volume.remove('from host.txt');
-      volume.rename('big.bin', 'notes/Größer als zuvor.bin');
-      volume.truncate('notes/Größer als zuvor.bin', 1000);
+      expect(Buffer.from(filesOn(volume).readFile('from host.txt')).toString()).toBe('from the host\n');
+      filesOn(volume).mkdir('notes/2026', true);
+      for (let i = 0; i < 20; i++) filesOn(volume).appendFile('notes/2026/diary.txt', Buffer.from(`line ${i}\n`), true);
+      filesOn(volume).writeFile('big.bin', new Uint8Array(400_000).fill(7));
+      filesOn(volume).remove('from host.txt');
+      filesOn(volume).rename('big.bin', 'notes/Größer als zuvor.bin');
+      filesOn(volume).truncate('notes/Größer als zuvor.bin', 1000);
       volume.close();
 
       writeFileSync(image, disk.medium);

@@ -15,7 +15,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { FatVolume } from '../../../../domu-kernel/fs/fat-volume.ts';
 import { makeImage } from '../../../../tools/topology/make-image.ts';
 import type { ImageStep } from '../../../../tools/topology/plan.ts';
-import { mountOptions } from '../../../support/fatfs.ts';
+import { filesOn, mountOptions } from '../../../support/fatfs.ts';
 import { MemoryDisk } from '../../../support/memory-disk.ts';
 
 let dir: string;
@@ -72,10 +72,10 @@ describe('a FAT image', () => {
     const disk = new MemoryDisk(4 << 20);
     disk.bytes.set(readFileSync(join(dir, 'disk.img')));
     const volume = FatVolume.mount(disk, mountOptions);
-    expect(Buffer.from(volume.readFile('/index.html')).toString()).toBe('<h1>hello</h1>');
-    expect(volume.readFile('/css/A long name, really.css')).toHaveLength(200_000);
-    expect(Buffer.from(volume.readFile('/docs/note.txt')).toString()).toBe('n');
-    expect(Buffer.from(volume.readFile('/readme.md')).toString()).toBe('n');
+    expect(Buffer.from(filesOn(volume).readFile('/index.html')).toString()).toBe('<h1>hello</h1>');
+    expect(filesOn(volume).readFile('/css/A long name, really.css')).toHaveLength(200_000);
+    expect(Buffer.from(filesOn(volume).readFile('/docs/note.txt')).toString()).toBe('n');
+    expect(Buffer.from(filesOn(volume).readFile('/readme.md')).toString()).toBe('n');
   });
 
   it.skipIf(!has('fsck.vfat') || !has('mdir'))('is clean for fsck.vfat and readable by mtools', async () => {

@@ -1,8 +1,61 @@
-import { describe, expect, it } from 'vitest';
-import type { FatVolume } from '../../../../domu-kernel/fs/fat-volume.ts';
+// What guest programs do with files, on each kind of volume.
+import { describe, expect, it, onTestFinished } from 'vitest';
+import type { FileSystem, Vnode } from '../../../../domu-kernel/fs/file-system.ts';
+import { MountTable } from '../../../../domu-kernel/fs/mount-table.ts';
+import { VolumeFiles } from '../../../../domu-kernel/guest-api/volume-files.ts';
 import { XenError } from '../../../../pvbus/errors.ts';
-import { formattedDisk, mounted, TEST_TIME } from '../../../support/fatfs.ts';
+import { debugfs, e2fsck, LAYOUTS, madeExt4, mountedExt4, whyNoExt4 } from '../../../support/ext4.ts';
+import { formattedDisk, mounted as mountedFat, TEST_TIME } from '../../../support/fatfs.ts';
 import { MemoryDisk } from '../../../support/memory-disk.ts';
+
+interface Kind {
+  readonly name: string;
+  /** Empty, with the label TEST. */
+  make(bytes?: number): MemoryDisk;
+  mount(disk: MemoryDisk): VolumeFiles;
+  readonly isFat: boolean;
+}
+const images = new Map<number, Uint8Array>();
+function emptyExt4(bytes: number): Uint8Array {
+  const image = images.get(bytes) ?? madeExt4([...LAYOUTS['ext4 of 1 KiB blocks'], '-L', 'TEST'], bytes);
+  images.set(bytes, image);
+  return image.slice();
+}
+/** Of a disk, the mount that is in force. */
+const latest = new WeakMap<MemoryDisk, FileSystem>();
+const kinds: Kind[] = [
+  {
+    name: 'FAT',
+    make: formattedDisk,
+    mount: disk => new VolumeFiles(mountedFat(disk)),
+    isFat: true,
+  },
+];
+if (whyNoExt4 === undefined) {
+  kinds.push({
+    name: 'ext4',
+    make(bytes = 4 << 20) {
+      const disk = new MemoryDisk(emptyExt4(bytes));
+      const made = mountedExt4(disk);
+      made.root.rmdir('lost+found');
+      made.close();
+      disk.reads = disk.writes = disk.flushes = 0;
+      return disk;
+    },
+    mount(disk) {
+      const volume = mountedExt4(disk);
+      if (!latest.has(disk)) {
+        onTestFinished(() => {
+          if (!disk.readOnly) latest.get(disk)?.close();
+          expect(e2fsck(disk.bytes)).toBe('');
+        });
+      }
+      latest.set(disk, volume);
+      return new VolumeFiles(volume);
+    },
+    isFat: false,
+  });
+}
 
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 const bytes = (s: string): Uint8Array => new TextEncoder().encode(s);
@@ -19,15 +72,19 @@ function codeOf(act: () => unknown): string {
 }
 /** As toEqual, in a time that does not depend on how vitest compares arrays. */
 const sameBytes = (a: Uint8Array, b: Uint8Array | undefined): boolean => b !== undefined && Buffer.compare(a, b) === 0;
-const names = (volume: FatVolume, path = '/'): string[] =>
+const names = (volume: VolumeFiles, path = '/'): string[] =>
   volume
     .list(path)
     .map(e => e.name)
     .sort();
 
-describe('FAT volume', () => {
+function child({ volume }: VolumeFiles, path: string): Vnode {
+  return new MountTable(volume).find(path);
+}
+
+describe.each(kinds)('files of programs on $name', ({ make, mount: mounted, isFat }) => {
   it('gives back what was written, after another mount too', () => {
-    const disk = formattedDisk();
+    const disk = make();
     const volume = mounted(disk);
     const big = pattern(300_001);
     volume.writeFile('/hello.txt', bytes('hello'));
@@ -35,13 +92,14 @@ describe('FAT volume', () => {
     volume.sync();
     for (const v of [volume, mounted(disk)]) {
       expect(text(v.readFile('hello.txt'))).toBe('hello');
-      expect(sameBytes(v.readFile('/A LONGER NAME, ünïcödé.bin'), big)).toBe(true);
+      const spelled = isFat ? '/A LONGER NAME, ünïcödé.bin' : '/a longer name, Ünïcödé.bin';
+      expect(sameBytes(v.readFile(spelled), big)).toBe(true);
       expect(names(v)).toEqual(['a longer name, Ünïcödé.bin', 'hello.txt']);
     }
   });
 
   it('replaces, appends, truncates, renames, removes', () => {
-    const volume = mounted(formattedDisk());
+    const volume = mounted(make());
     volume.writeFile('a', pattern(100_000));
     volume.writeFile('a', bytes('short'));
     expect(text(volume.readFile('a'))).toBe('short');
@@ -59,7 +117,7 @@ describe('FAT volume', () => {
   });
 
   it('keeps directories, and resolves . and .. without leaving the root', () => {
-    const volume = mounted(formattedDisk());
+    const volume = mounted(make());
     volume.mkdir('/notes/2026/11', true);
     volume.mkdir('/notes/2026/11', true);
     volume.writeFile('notes/2026/11/today', bytes('x'));
@@ -75,7 +133,7 @@ describe('FAT volume', () => {
   });
 
   it('says what a file is, with the time the guest has', () => {
-    const volume = mounted(formattedDisk());
+    const volume = mounted(make());
     volume.writeFile('f', bytes('123'));
     const info = volume.stat('f');
     expect(info).toMatchObject({ name: 'f', size: 3, isDirectory: false, isReadOnly: false });
@@ -85,7 +143,7 @@ describe('FAT volume', () => {
   });
 
   it('fails with the errno name a person expects', () => {
-    const volume = mounted(formattedDisk());
+    const volume = mounted(make());
     volume.mkdir('dir');
     volume.writeFile('file', bytes('x'));
     expect(codeOf(() => volume.readFile('none'))).toBe('ENOENT');
@@ -100,7 +158,8 @@ describe('FAT volume', () => {
     expect(codeOf(() => volume.writeFile('/', bytes('x')))).toBe('EISDIR');
     expect(codeOf(() => volume.list('file'))).toBe('ENOTDIR');
     expect(codeOf(() => volume.list('none'))).toBe('ENOENT');
-    for (const bad of ['a:b', 'a*b', 'a\\b', 'a\0b', 'a?b', 'a"b']) {
+    expect(codeOf(() => volume.readFile('file/x'))).toBe('ENOTDIR');
+    for (const bad of isFat ? ['a:b', 'a*b', 'a\\b', 'a\0b', 'a?b', 'a"b'] : ['a\0b']) {
       expect(codeOf(() => volume.writeFile(bad, bytes('x')))).toBe('EINVAL');
     }
     expect(codeOf(() => volume.writeFile('x'.repeat(300), bytes('x')))).toBe('ENAMETOOLONG');
@@ -108,12 +167,14 @@ describe('FAT volume', () => {
   });
 
   it('lets a file be open for writing once, under whatever name', () => {
-    const volume = mounted(formattedDisk());
+    const volume = mounted(make());
     volume.writeFile('a rather long name.txt', bytes('x'));
     const file = volume.open('a rather long name.txt', 'r+');
-    expect(codeOf(() => volume.open('A RATHER LONG NAME.TXT', 'r'))).toBe('EBUSY');
-    expect(codeOf(() => volume.open('ARATHE~1.TXT', 'r+'))).toBe('EBUSY');
-    expect(codeOf(() => volume.remove('ARATHE~1.TXT'))).toBe('EBUSY');
+    const others = isFat ? ['A RATHER LONG NAME.TXT', 'ARATHE~1.TXT'] : ['./a rather long name.txt', 'link'];
+    if (!isFat) volume.volume.root.symlink('link', 'a rather long name.txt').release();
+    expect(codeOf(() => volume.open(others[0] ?? '', 'r'))).toBe('EBUSY');
+    expect(codeOf(() => volume.open(others[1] ?? '', 'r+'))).toBe('EBUSY');
+    expect(codeOf(() => volume.remove(others[0] ?? ''))).toBe('EBUSY');
     expect(codeOf(() => volume.rename('a rather long name.txt', 'b'))).toBe('EBUSY');
     file.close();
     file.close();
@@ -127,8 +188,9 @@ describe('FAT volume', () => {
   });
 
   it('reads and writes at positions, and fills a gap with zeros', () => {
-    const disk = formattedDisk();
-    disk.bytes.fill(0xee, 100 * 512); // what a gap must not show: FatFs' tables are before this
+    const disk = make();
+    // What a gap must not show: FatFs' tables are before this.
+    if (isFat) disk.bytes.fill(0xee, 100 * 512);
     const volume = mounted(disk);
     const file = volume.open('f', 'w');
     file.write(bytes('start'));
@@ -143,26 +205,26 @@ describe('FAT volume', () => {
     expect(file.read(all, 50_000)).toBe(0);
     expect(file.size).toBe(20_000);
     expect(codeOf(() => file.write(bytes('x'), -1))).toBe('EINVAL');
-    expect(codeOf(() => file.truncate(2 ** 32))).toBe('EFBIG');
+    expect(codeOf(() => file.truncate(isFat ? 2 ** 32 : 2 ** 50))).toBe('EFBIG');
     file.close();
   });
 
   it('has everything on the medium when sync returns, and not a moment earlier claims so', () => {
-    const disk = formattedDisk();
+    const disk = make();
     const volume = mounted(disk);
     volume.appendFile('notes.txt', bytes('first\n'));
     expect(disk.flushes).toBe(0);
     volume.appendFile('notes.txt', bytes('second\n'), true);
-    // One for the volume's mark, one for the data and the FAT, one for the directory that leads there.
-    expect(disk.flushes).toBe(3);
+    // FAT: one for the volume's mark, one for the data and the FAT, one for the directory that leads there.
+    if (isFat) expect(disk.flushes).toBe(3);
     volume.appendFile('notes.txt', bytes('third\n'), true);
-    expect(disk.flushes).toBe(4);
+    if (isFat) expect(disk.flushes).toBe(4);
     const afterPowerCut = mounted(new MemoryDisk(disk.medium.slice()));
     expect(text(afterPowerCut.readFile('notes.txt'))).toBe('first\nsecond\nthird\n');
   });
 
   it('reports a flush that failed, and a write that failed, with the disk error', () => {
-    const disk = formattedDisk();
+    const disk = make();
     const volume = mounted(disk);
     disk.fault = op => {
       if (op === 'flush') throw new XenError('EIO', 'xvda: flush failed');
@@ -178,7 +240,7 @@ describe('FAT volume', () => {
   });
 
   it('says ENOSPC when full, and an append that does not fit leaves nothing of itself', () => {
-    const volume = mounted(formattedDisk(256 << 10));
+    const volume = mounted(make(1 << 20));
     volume.writeFile('notes', bytes('kept'));
     expect(codeOf(() => volume.appendFile('notes', pattern(1 << 20)))).toBe('ENOSPC');
     expect(text(volume.readFile('notes'))).toBe('kept');
@@ -191,8 +253,10 @@ describe('FAT volume', () => {
   });
 
   it('refuses writes to a read-only disk with EROFS', () => {
-    const disk = formattedDisk();
-    mounted(disk).writeFile('f', bytes('x'), true);
+    const disk = make();
+    const made = mounted(disk);
+    made.writeFile('f', bytes('x'));
+    made.volume.close();
     disk.readOnly = true;
     const volume = mounted(disk);
     expect(text(volume.readFile('f'))).toBe('x');
@@ -201,8 +265,69 @@ describe('FAT volume', () => {
     expect(codeOf(() => volume.remove('f'))).toBe('EROFS');
   });
 
+  it.runIf(isFat)('finds a file by other spellings, and calls it by its own or by the one of a rename', () => {
+    const volume = mounted(make());
+    volume.writeFile('Read Me.txt', bytes('x'));
+    expect(volume.stat('READ ME.TXT').name).toBe('Read Me.txt');
+    volume.rename('read me.txt', 'README.txt');
+    volume.rename('readme.TXT', 'ReadMe.txt');
+    expect(names(volume)).toEqual(['ReadMe.txt']);
+  });
+
+  it.skipIf(isFat)('follows symlinks, which lead nowhere out of the volume, and removes and renames themselves', () => {
+    const disk = make();
+    const volume = mounted(disk);
+    const { root } = volume.volume;
+    volume.mkdir('dir');
+    volume.writeFile('dir/f', bytes('12345'));
+    for (const [name, target] of [
+      ['absolute', '/dir/f'],
+      ['up', '../../../dir'],
+      ['nowhere', 'none'],
+      ['round', 'round'],
+    ] as const) {
+      root.symlink(name, target).release();
+    }
+    expect(text(volume.readFile('absolute'))).toBe('12345');
+    expect(text(volume.readFile('up/f'))).toBe('12345');
+    expect(volume.list('/').map(({ name, size, isDirectory }) => `${name} ${isDirectory} ${size}`)).toEqual([
+      'dir true 0',
+      'absolute false 5',
+      'up true 0',
+      'nowhere false 4',
+      'round false 5',
+    ]);
+    expect(volume.exists('nowhere')).toBe(false);
+    expect(codeOf(() => volume.readFile('round'))).toBe('ELOOP');
+    expect(codeOf(() => volume.rename('absolute', 'nowhere'))).toBe('EEXIST');
+    volume.rename('absolute', 'moved');
+    volume.remove('up');
+    volume.remove('round');
+    volume.writeFile('nowhere', bytes('now there'));
+    expect(text(volume.readFile('none'))).toBe('now there');
+    const file = child(volume, 'dir/f');
+    root.link('other name', file);
+    file.release();
+    expect(codeOf(() => volume.rename('other name', 'dir/f'))).toBe('EEXIST');
+    expect(names(volume)).toEqual(['dir', 'moved', 'none', 'nowhere', 'other name']);
+  });
+
+  it.skipIf(isFat)('leaves alone what the volume says is not to be changed', () => {
+    const disk = make();
+    const before = mounted(disk);
+    before.writeFile('f', bytes('x'));
+    before.volume.close();
+    debugfs(disk.bytes, 'set_inode_field f flags 0x80010');
+    const volume = mounted(disk);
+    expect(volume.stat('f').isReadOnly).toBe(true);
+    for (const act of [() => volume.appendFile('f', bytes('y')), () => volume.remove('f')]) {
+      expect(codeOf(act)).toBe('EACCES');
+    }
+    expect(text(volume.readFile('f'))).toBe('x');
+  });
+
   it('stays consistent through a thousand random operations, against a model', () => {
-    const disk = formattedDisk(2 << 20);
+    const disk = make(2 << 20);
     let volume = mounted(disk);
     const model = new Map<string, Uint8Array>();
     let seed = 12345;
