@@ -5,7 +5,7 @@ import { IpAddress } from '../ip-address.ts';
 import type { Tcp } from '../tcp/tcp.ts';
 import type { Udp, UdpSocket } from '../udp.ts';
 import { AnswerCache } from './answer-cache.ts';
-import { type DnsAnswer, encodeQuery, isTruncated, readAnswer, TYPE_A, TYPE_AAAA } from './message.ts';
+import { type Answer, encodeQuery, isTruncated, readAnswer, TYPE_A, TYPE_AAAA } from './message.ts';
 import { TcpQuestion } from './tcp-question.ts';
 
 const PORT = 53;
@@ -38,6 +38,12 @@ export class NameLookup {
   constructor(name: string, type: number) {
     this.name = name;
     this.type = type;
+  }
+  /** What the name server has said, now or before. */
+  settle({ addresses, nameExists }: Answer): void {
+    const why = nameExists ? 'it has no such address' : 'there is no such name';
+    if (addresses.length > 0) this.found = addresses;
+    else this.error = new XenError('ENOENT', `${this.name}: ${why}`);
   }
   /** Undefined while it is not known. Throws ENOENT, ETIMEDOUT, EIO, EINVAL. */
   addresses(): readonly IpAddress[] | undefined {
@@ -82,9 +88,10 @@ export class Resolver {
     const name = text.toLowerCase().replace(/\.$/, '');
     const lookup = new NameLookup(name, family === 4 ? TYPE_A : TYPE_AAAA);
     const address = IpAddress.parse(text) ?? (name === 'localhost' ? LOCALHOST[family] : undefined);
-    lookup.found = address === undefined ? this.cache.find(name, lookup.type) : [address];
-    if (lookup.found !== undefined) return lookup;
-    if (this.servers.length === 0)
+    const known =
+      address === undefined ? this.cache.find(name, lookup.type) : { addresses: [address], nameExists: true, ttl: 0 };
+    if (known !== undefined) lookup.settle(known);
+    else if (this.servers.length === 0)
       lookup.error = new XenError('ENOENT', `${name}: there is no name server: nameserver=ADDRESS`);
     else if (this.pending.size >= MAX_LOOKUPS)
       lookup.error = new XenError('EAGAIN', `${name}: ${MAX_LOOKUPS} names are looked up already`);
@@ -156,20 +163,19 @@ export class Resolver {
     if (isTruncated(data)) this.askByTcp(lookup, answer);
     else this.answered(lookup, answer);
   }
-  private answered(lookup: NameLookup, answer: DnsAnswer): void {
+  private answered(lookup: NameLookup, answer: Answer | 'failed'): void {
     const { name, type } = lookup;
-    if (answer === 'failed') this.ask(lookup, new XenError('EIO', `${name}: the name servers fail`));
-    else if (answer === 'no-such-name') this.finish(lookup, new XenError('ENOENT', `${name}: there is no such name`));
-    else if (answer === 'none') this.finish(lookup, new XenError('ENOENT', `${name}: it has no such address`));
-    else {
-      this.cache.keep(name, type, answer.addresses, answer.ttl);
-      lookup.found = answer.addresses;
-      this.finish(lookup);
+    if (answer === 'failed') {
+      this.ask(lookup, new XenError('EIO', `${name}: the name servers fail`));
+      return;
     }
+    this.cache.keep(name, type, answer);
+    lookup.settle(answer);
+    this.finish(lookup);
   }
 
-  private askByTcp(lookup: NameLookup, cut: DnsAnswer): void {
-    lookup.cut = typeof cut === 'object' ? cut.addresses : undefined;
+  private askByTcp(lookup: NameLookup, cut: Answer | 'failed'): void {
+    lookup.cut = cut !== 'failed' && cut.addresses.length > 0 ? cut.addresses : undefined;
     this.hangUp(lookup);
     lookup.deadlineNs = this.clock.now() + TCP_TRY_NS;
     this.stats.byTcp++;
@@ -215,7 +221,7 @@ export class Resolver {
   private finish(lookup: NameLookup, error?: XenError): void {
     this.pending.delete(lookup);
     this.hangUp(lookup);
-    lookup.error = error;
+    lookup.error ??= error;
     lookup.queue.wakeAll();
   }
   private hangUp(lookup: NameLookup): void {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { MAX_ANSWERS } from '../../../../domu-kernel/net/dns/answer-cache.ts';
-import { type Addresses, encodeQuery, readAnswer, TYPE_A, TYPE_AAAA } from '../../../../domu-kernel/net/dns/message.ts';
+import { type Answer, encodeQuery, readAnswer, TYPE_A, TYPE_AAAA } from '../../../../domu-kernel/net/dns/message.ts';
 import { processLookup } from '../../../../domu-kernel/net/dns/process-lookup.ts';
 import { IpAddress } from '../../../../domu-kernel/net/ip-address.ts';
 import type { TcpConnection } from '../../../../domu-kernel/net/tcp/connection.ts';
@@ -8,7 +8,8 @@ import fc from '../../../support/properties.ts';
 import { TcpPair } from '../../../support/tcp-pair.ts';
 
 type Line = readonly [name: string, type: number, data: Uint8Array];
-const label = (name: string): number[] => [...name.split('.').flatMap(part => [part.length, ...Buffer.from(part)]), 0];
+const label = (name: string): number[] =>
+  name === '' ? [0] : [...name.split('.').flatMap(part => [part.length, ...Buffer.from(part)]), 0];
 /** What a server says to a question, names written out. */
 function reply(query: Uint8Array, lines: readonly Line[], code = 0): Uint8Array {
   const head = query.slice();
@@ -72,6 +73,9 @@ function world(answer: (query: Uint8Array, count: number) => Uint8Array | undefi
   pair.a.dns.servers = [IpAddress.v4(pair.b.address)];
   return { pair, seen, dns: pair.a.dns };
 }
+
+/** It says so, and not for how long. */
+const NOTHING: Answer = { addresses: [], nameExists: true, ttl: 0 };
 
 describe('a resolver', () => {
   it('finds the addresses of a name, through its aliases', () => {
@@ -168,8 +172,10 @@ describe('a resolver', () => {
     plain[7] = 2;
     const record = [0xc0, 12, 0, 28, 0, 1, 0, 0, 0, 60, 0, 16, ...address];
     const message = Uint8Array.from([...plain, ...record, ...record.slice(0, 10)]);
-    expect(readAnswer(message, 7, 'x.org', TYPE_AAAA)).toEqual({ addresses: [expect.anything()], ttl: 60 });
-    const answer = readAnswer(message, 7, 'x.org', TYPE_AAAA) as Addresses;
+    expect(readAnswer(message, 7, 'x.org', TYPE_AAAA)).toEqual({
+      ...{ addresses: [expect.anything()], nameExists: true, ttl: 60 },
+    });
+    const answer = readAnswer(message, 7, 'x.org', TYPE_AAAA) as Answer;
     expect(String(answer.addresses[0])).toBe('2001:db8::1');
   });
   it('asks again by TCP where an answer is cut, and takes what there is where that fails', () => {
@@ -221,10 +227,78 @@ describe('a resolver', () => {
     expect([found('x.org'), seen.length]).toEqual([['10.0.0.9'], 2]);
     dns.servers = [...dns.servers, IpAddress.v4(pair.b.address)];
     expect([found('x.org'), seen.length]).toEqual([['10.0.0.9'], 3]);
-    for (let i = 0; i < 2 * MAX_ANSWERS; i++) dns.cache.keep(`${i}.org`, TYPE_A, [], 60);
+    for (let i = 0; i < 2 * MAX_ANSWERS; i++)
+      dns.cache.keep(`${i}.org`, TYPE_A, { addresses: [], nameExists: true, ttl: 60 });
     expect(dns.cache.size).toBe(MAX_ANSWERS);
-    dns.cache.keep('0.org', TYPE_A, [], 0);
+    dns.cache.keep('0.org', TYPE_A, { addresses: [], nameExists: true, ttl: 0 });
     expect(dns.cache.find('0.org', TYPE_A)).toBeUndefined();
+  });
+  it('asks no more for what is not there while its zone says so, five minutes at most', () => {
+    const soa = (zone: string, minimum: number): Uint8Array => {
+      const numbers = new DataView(new ArrayBuffer(20));
+      numbers.setUint32(16, minimum);
+      const data = [...label('ns.org'), ...label('root.org'), ...new Uint8Array(numbers.buffer)];
+      return Uint8Array.from([...label(zone), 0, 6, 0, 1, 0, 0, 0x0e, 0x10, 0, data.length, ...data]);
+    };
+    let [code, zone, minimum, cut, alias] = [3, 'org', 30, 0, false];
+    const { pair, dns, seen } = world(query => {
+      const lines: Line[] = alias ? [['x.org', 5, Uint8Array.from(label('y.net'))]] : [];
+      const answer = reply(query, lines, code);
+      answer[9] = 1;
+      const authority = soa(zone, minimum);
+      return Uint8Array.from([...answer, ...authority.subarray(0, authority.length - cut)]);
+    });
+    /** How many questions a name costs, and what is said. */
+    const asks = (name: string, family: 4 | 6 = 4): [number, string] => {
+      const before = seen.length;
+      const lookup = dns.lookup(name, family);
+      pair.pass(0.01);
+      try {
+        return [seen.length - before, String(lookup.addresses())];
+      } catch (error) {
+        return [seen.length - before, (error as Error).message];
+      }
+    };
+    expect([asks('x.org'), asks('x.org'), asks('X.org.')]).toEqual([
+      [1, 'x.org: there is no such name'],
+      [0, 'x.org: there is no such name'],
+      [0, 'x.org: there is no such name'],
+    ]);
+    pair.pass(31);
+    code = 0;
+    expect([asks('x.org'), asks('x.org'), asks('x.org', 6)]).toEqual([
+      [1, 'x.org: it has no such address'],
+      [0, 'x.org: it has no such address'],
+      [1, 'x.org: it has no such address'],
+    ]);
+    minimum = 0xffffffff;
+    dns.cache.clear();
+    expect([asks('x.org')[0], asks('x.org')[0]]).toEqual([1, 0]);
+    pair.pass(301);
+    expect(asks('x.org')[0]).toBe(1);
+    // The root's zone has every name; another's has not, and what is no whole record says nothing.
+    for (const [theirs, without, kept] of [
+      ['', 0, true],
+      ['x.org', 0, true],
+      ['rg', 0, false],
+      ['www.x.org', 0, false],
+      ['net', 0, false],
+      ['org', 1, false],
+    ] as const) {
+      dns.cache.clear();
+      [zone, cut] = [theirs, without];
+      expect([theirs, asks('x.org')[0], asks('x.org')[0]]).toEqual([theirs, 1, kept ? 0 : 1]);
+    }
+    // Of an alias it is the zone of the name behind it that says so, and the alias is no older than it may be.
+    [alias, zone, cut] = [true, 'net', 0];
+    dns.cache.clear();
+    expect([asks('x.org')[0], asks('x.org')[0]]).toEqual([1, 0]);
+    pair.pass(61);
+    expect(asks('x.org')[0]).toBe(1);
+    // Nobody's zone: not kept.
+    zone = 'org';
+    dns.cache.clear();
+    expect([asks('x.org')[0], asks('x.org')[0]]).toEqual([1, 1]);
   });
   it('is not hurt by any message: loops of pointers and aliases end', () => {
     const query = encodeQuery(7, 'x.org', TYPE_A);
@@ -232,10 +306,10 @@ describe('a resolver', () => {
       ['x.org', 5, Uint8Array.from(label('y.org'))],
       ['y.org', 5, Uint8Array.from(label('x.org'))],
     ]);
-    expect(readAnswer(loop, 7, 'x.org', TYPE_A)).toBe('none');
+    expect(readAnswer(loop, 7, 'x.org', TYPE_A)).toEqual(NOTHING);
     const self = Uint8Array.from([...reply(query, []), 0xc0, query.length, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 1, 2, 3, 4]);
     self[7] = 1;
-    expect(readAnswer(self, 7, 'x.org', TYPE_A)).toBe('none');
+    expect(readAnswer(self, 7, 'x.org', TYPE_A)).toEqual(NOTHING);
     const good = reply(query, [
       ['x.org', 5, Uint8Array.from(label('y.org'))],
       ['y.org', 1, TEN],
