@@ -62,7 +62,7 @@ export async function inventoryAtRest(host: HostRig, debugKeys?: string): Promis
   return last;
 }
 /** The hypervisor has a descriptor of each process it started: a domain's waiting shell is there before that. */
-function isWatched({ processes, descriptors }: Inventory): boolean {
+export function isWatched({ processes, descriptors }: Inventory): boolean {
   const started = processes.filter(program => /^(dom0|xenstored|driver-domain)\.js$|^domain-shell\.cjs$/.test(program));
   const watched = descriptors.map(line => /^hypervisor\.js: (\d+) anon_inode:\[pidfd\]$/.exec(line)?.[1]);
   return Number(watched.find(count => count !== undefined) ?? 0) >= started.length;
@@ -71,7 +71,7 @@ function isWatched({ processes, descriptors }: Inventory): boolean {
 const DOM0_VCPUS = 4;
 
 /** The inventory once it equals `expected`, or as it is after `timeoutMs`: for the caller to compare. */
-export async function settled(host: HostRig, expected: Inventory, timeoutMs = 30_000): Promise<Inventory> {
+export async function settled(host: HostRig, expected: Inventory, timeoutMs = 60_000): Promise<Inventory> {
   let last = await takeInventory(host);
   const same = async (): Promise<boolean> => {
     last = await takeInventory(host);

@@ -61,7 +61,7 @@ export class PvcallsRig {
     return done;
   }
   async until(condition: () => boolean): Promise<void> {
-    const deadline = Date.now() + 20_000;
+    const deadline = Date.now() + 60_000;
     while (!condition()) {
       this.pump();
       await new Promise(resolve => setImmediate(resolve));

@@ -92,7 +92,7 @@ export class UserlandRig {
 
   /** Until everybody waits; time goes on to the next deadline where `timed`. */
   run({ timed = true, until = () => false }: { timed?: boolean; until?: () => boolean } = {}): void {
-    const late = Date.now() + 30_000;
+    const late = Date.now() + 60_000;
     for (let turns = 0; !until(); turns++) {
       if (turns % 1000 === 999 && Date.now() > late) throw new Error(`it comes to no end: ${this.screen.slice(-2000)}`);
       if (this.smp) {

@@ -180,12 +180,17 @@ it('fault 37: that keeps ending comes back later and later, its devices say why,
   const error = `/local/domain/${storage}/error/backend/vbd/${domids.get('one')}/51712/error`;
   const why = () => host.xs.read(error).catch(() => undefined);
   await hasServed();
-  for (let i = 0; i < 6; i++) await kill();
-  // The next one comes late, and says so before it tries.
-  await eventually('its devices say why', why);
+  // The next one comes late, and says so before it tries. (On a machine that is busy one may have served before it is killed,
+  // and the count begins anew.)
+  const late = new RegExp(`dom${storage}: driver-domain.js.* 5 in a row did not serve.* in 0.25 s`);
+  await eventually('five in a row have not served', async () => {
+    await kill();
+    return late.test(host.rig.log());
+  });
+  expect(await eventually('its devices say why', why)).toMatch(
+    /^EIO its backend has ended \d times in a row without having served$/,
+  );
   await kill();
-  expect(await why()).toBe('EIO its backend has ended 5 times in a row without having served');
-  expect(await host.logged(`dom${storage}: driver-domain.js`, '5 in a row did not serve', 'in 0.25 s')).toBeTruthy();
   expect(host.rig.log()).not.toContain('6 in a row');
   await goOn('one', 'two', 'own');
   await eventually('the error is taken back', async () => (await why()) === undefined);

@@ -11,7 +11,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type DomainConfig, runPaths, TOOLSTACK_STEPS, type ToolstackOpName } from '#pvbus';
 import { ToolstackClient } from '../../../tools/toolstack-client.ts';
 import { type Inventory, inventoryAtRest, takeInventory } from '../../support/inventory.ts';
-import { eventually } from '../../support/processes.ts';
+import { eventually, isShell } from '../../support/processes.ts';
 import { seededRandom } from '../../support/random.ts';
 import { LifecycleHost } from '../../topology/lifecycle/host.ts';
 import { disk, net } from '../../unit/dom0/toolstack/domain-config.ts';
@@ -185,6 +185,7 @@ describe(`fault 43: the toolstack is killed before a step (seed ${seed})`, () =>
     await toolstack.call('createBridge', { name: 'theirs', mtu: 1500 });
     bystander = await create('by');
     await eventually('it works', () => rounds() > 0);
+    await eventually('a shell waits', () => host.rig.processes().filter(isShell).length === 2);
     alone = await takeInventory(host.rig);
   });
   afterAll(async () => {
@@ -201,14 +202,10 @@ describe(`fault 43: the toolstack is killed before a step (seed ${seed})`, () =>
       expect(await names()).toEqual(['Domain-0', 'by']);
       // Nothing runs, lies about or is in xenstore that was not there before.
       let difference = ['?'];
-      await eventually(
-        'all is as it was',
-        async () => {
-          difference = differences(alone, await takeInventory(host.rig));
-          return difference.length === 0;
-        },
-        20_000,
-      ).catch(() => {});
+      await eventually('all is as it was', async () => {
+        difference = differences(alone, await takeInventory(host.rig));
+        return difference.length === 0;
+      }).catch(() => {});
       expect(difference).toEqual([]);
       await eventually('the bystander goes on', () => rounds() > then);
     },

@@ -23,7 +23,7 @@ export interface Progress {
 
 /** Without the grants one by one, which are more than the console ring holds; how many are in use the pools say. */
 const KEYS = 'qema';
-const SETTLE_MS = 30_000;
+const SETTLE_MS = 60_000;
 
 /** Timers are the innocent's, which is at work. A device's last error stays in xenstore, as with Linux. */
 function comparable(inventory: Inventory): Inventory {

@@ -421,30 +421,6 @@ describe('a name', () => {
   });
 });
 
-describe('twenty domains', () => {
-  it('at once with disk and vif, created and destroyed twice, leave nothing', async () => {
-    const target = Array.from({ length: 20 }, (_, i) => image(`disk-${i}`));
-    for (let round = 0; round < 2; round++) {
-      const domids = await Promise.all(
-        target.map((path, i) =>
-          host.create(
-            host.config(`many-${i}`, 'idle', {
-              memory: 8,
-              disks: [disk({ target: path })],
-              vifs: [net({ mac: `00:16:3e:00:00:${i.toString(16).padStart(2, '0')}` })],
-            }),
-          ),
-        ),
-      );
-      await Promise.all(target.map((_, i) => host.up(`many-${i}`, round + 1)));
-      expect(new Set(domids).size).toBe(20);
-      expect((await host.list()).length).toBe(21);
-      await Promise.all(domids.map(domid => host.destroy(domid)));
-      expect(await host.inventoryBecomes(empty)).toEqual(empty);
-    }
-  });
-});
-
 describe('a host in mediated mode', () => {
   it('has domains that live and die the same', async () => {
     const other = await LifecycleHost.start({ mediated: true });

@@ -227,7 +227,7 @@ describe('xentop on a terminal', () => {
       ...{ dir: host.dir, stdin: tty, columns: 100 },
       onOutput: all => all.includes('Domain-0') && !stdin.writableEnded && stdin.end('q'),
     });
-    const { code, stdout } = await Promise.race([run, sleep(20_000).then(() => ({ code: -1, stdout: '' }))]);
+    const { code, stdout } = await Promise.race([run, sleep(60_000, { code: -1, stdout: '' }, { ref: false })]);
     expect(code).toBe(0);
     expect(stdout.startsWith('\x1b[?1049h')).toBe(true);
     expect(stdout.endsWith('\x1b[?25h\x1b[?1049l')).toBe(true);
