@@ -49,8 +49,8 @@ const KEPT_BYTES = 128 << 20;
 const sizeOf = ({ image }: Loaded): number =>
   image instanceof Uint8Array ? image.length : image.reduce((sum, { data }) => sum + data.length, 0);
 
-/** How long esbuild's process is kept after the last bundle. */
-const ESBUILD_IDLE_MS = 2000;
+/** How long esbuild's process is kept after the last bundle: longer than the next domain of a topology takes to ask. */
+const ESBUILD_IDLE_MS = 500;
 
 /** Texts made before are kept while none of their files has changed. */
 export class ImageLoader {
