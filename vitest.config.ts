@@ -7,7 +7,15 @@ const ONCE = [
 ];
 /** Parts of the system that have everything passed in. */
 const PARTS = ['fuzz', 'unit'];
-const below = (folders: readonly string[]): string[] => folders.map(folder => `test/${folder}/**/*.test.ts`);
+/** Of those, what says the same on every Node. */
+const ONCE_PARTS = [
+  ...['fuzz', 'unit/domu-kernel/fs', 'unit/domu-kernel/net', 'unit/hypervisor/scheduling'],
+  ...['completion', 'config', 'graph', 'beside-real-xl.test.ts', 'store/beside-c-clients.test.ts'].map(
+    name => `unit/tools/${name}`,
+  ),
+];
+const below = (paths: readonly string[]): string[] =>
+  paths.map(path => (path.endsWith('.ts') ? `test/${path}` : `test/${path}/**/*.test.ts`));
 
 export default defineConfig({
   test: {
@@ -20,7 +28,11 @@ export default defineConfig({
     projects: [
       { extends: true, test: { name: 'once', include: below(ONCE) } },
       // Those that one worker runs share their modules: loading them for each file was a tenth of a run.
-      { extends: true, test: { name: 'parts', include: below(PARTS), exclude: below(ONCE), isolate: false } },
+      { extends: true, test: { name: 'once-parts', include: below(ONCE_PARTS), isolate: false } },
+      {
+        extends: true,
+        test: { name: 'parts', include: below(PARTS), exclude: below([...ONCE, ...ONCE_PARTS]), isolate: false },
+      },
       { extends: true, test: { name: 'hosts', include: ['test/**/*.test.ts'], exclude: below([...ONCE, ...PARTS]) } },
     ],
   },
