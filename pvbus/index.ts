@@ -67,7 +67,7 @@ export * from './struct.ts';
 export * from './succession.ts';
 export * from './thread-file.ts';
 export * from './toolstack-frames.ts';
-export type { BridgeInfo, BridgePortInfo } from './toolstack-network.ts';
+export type { BridgeInfo } from './toolstack-network.ts';
 export * from './toolstack-protocol.ts';
 export * from './trace-events.ts';
 export * from './trace-limit.ts';

@@ -24,7 +24,6 @@ export type InitMount = Shaped<typeof initMount>;
 
 /** A directory that a program is given: what it finds the descriptor by, and where that leads. */
 export const givenDirectory = record({ name: text(1024), path: text(1024) });
-export type GivenDirectory = Shaped<typeof givenDirectory>;
 
 export const initConfig = record({
   /** argv[0] is the program: a path, or a name that is looked up in PATH. */

@@ -31,7 +31,6 @@ const bridgePortInfo = record({
   sent_bytes: quantity,
   dropped: quantity,
 });
-export type BridgePortInfo = Shaped<typeof bridgePortInfo>;
 
 const bridgeInfo = record({
   name: bridgeName,

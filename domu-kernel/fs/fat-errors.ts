@@ -1,7 +1,6 @@
 // FatFs' result codes as errno names: the only place that knows both.
 
 export const FR_OK = 0;
-export const FR_DISK_ERR = 1;
 export const FR_NO_FILE = 4;
 export const FR_NO_PATH = 5;
 export const FR_DENIED = 7;

@@ -10,7 +10,6 @@ export interface WasmGlobal {
 }
 /** Compiled, and of no process yet. */
 export type WasmModule = object;
-export type WasmFunction = (...args: never[]) => unknown;
 export interface WasmImport {
   readonly module: string;
   readonly name: string;
@@ -33,6 +32,7 @@ export const WebAssemblyEngine = (
       readonly CompileError: new (message: string) => Error;
       readonly LinkError: new (message: string) => Error;
       readonly RuntimeError: new (message: string) => Error;
+      readonly Exception: new (tag: object, payload: readonly unknown[]) => object;
       readonly Global: new (type: { value: string; mutable?: boolean }, value?: number) => WasmGlobal;
       readonly Memory: new (limits: { initial: number; maximum?: number }) => WasmMemory;
     };

@@ -123,7 +123,6 @@ export type TopologyFile = z.output<typeof topologySchema>;
 export type ImageSpec = TopologyFile['images'][number];
 export type BridgeSpec = TopologyFile['bridges'][number];
 export type DomainEntry = TopologyFile['domains'][string];
-export type Hint = TopologyFile['hints'][number];
 
 /** `, do you mean memory?` when one letter more, less or other would do. */
 export function suggestion(key: string, known: Iterable<string> = [...XL_KEYS, ...OURS]): string {

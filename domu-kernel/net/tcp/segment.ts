@@ -2,8 +2,6 @@
 import { isBefore } from './sequence.ts';
 
 export const TCP_HLEN = 20;
-/** The longest header: a data offset of 15. */
-export const MAX_TCP_HLEN = 60;
 
 export const FIN = 0x01;
 export const SYN = 0x02;

@@ -478,7 +478,8 @@ describe('the heir of a process that guests would wait for', () => {
     rig.guest();
     later();
     bear();
-    for (const socket of dom0s()[1]!.sockets.splice(0)) closeFd(socket);
+    // Its ends are closed: these are not to be closed again afterwards.
+    for (const socket of (dom0s()[1]!.sockets as number[]).splice(0)) closeFd(socket);
     ends(dom0s()[0]!);
     ends(dom0s()[1]!);
     expect(dom0s()[2]).toMatchObject({ ...ALL, start: 'successor' });
