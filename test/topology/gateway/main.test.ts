@@ -12,6 +12,8 @@ import { formattedDisk } from '../../support/fatfs.ts';
 import { noise } from '../../support/host-peer.ts';
 import { HostRig } from '../../support/host-rig.ts';
 import { eventually } from '../../support/processes.ts';
+import { xlRun } from '../../support/programs/xl-run.ts';
+import { compileWasi, whyNoWasi } from '../../support/wasi-cc.ts';
 import { xl } from '../../support/xl.ts';
 import { KERNEL } from '../lifecycle/host.ts';
 
@@ -107,7 +109,7 @@ const gateway = (): Promise<void> => {
     'vif = [ "mac=00:16:3e:77:00:01,bridge=inside" ]',
     `disk = [ "${join(dir, 'leases.img')},raw,xvda,w" ]`,
     `pvcalls = [ "${reached}${beyond}" ]`,
-    `cmdline = "root=/dev/xvda ip=${OWN}:::255.255.255.0 pool=10.77.0.100-10.77.0.101 dns=127.0.0.1:${dns}"`,
+    `cmdline = "root=/dev/xvda ip=${OWN}:::255.255.255.0 pool=10.77.0.100-10.77.0.103 dns=127.0.0.1:${dns}"`,
   );
 };
 const guest = (name: string, mac: string): Promise<void> =>
@@ -222,6 +224,18 @@ describe('guests with a gateway', () => {
     const { address, port } = outside;
     expect(await ask('one', 'fetch', { host: address, port, count: 3 })).toEqual(Array(3).fill(sumOf(page(7))));
     expect(await ask('one', 'connect', { host: address, port: port === 1 ? 2 : port - 1 })).toBe('EHOSTUNREACH');
+  });
+  const noWasi = whyNoWasi();
+  it.skipIf(noWasi !== undefined)(`may be of xl run --net${noWasi ? ` (skipped: ${noWasi})` : ''}`, async () => {
+    const program = await compileWasi(fileURLToPath(new URL('exchange.c', import.meta.url)));
+    const exchange = (to: string, port: number, text: string) =>
+      xlRun(host.runDir, ['--net=inside', program, to, String(port)], text);
+    expect(await exchange('www.example', ports.upper, 'over and out')).toEqual({
+      ...{ code: 0, stdout: 'OVER AND OUT', stderr: '' },
+    });
+    expect(await exchange('ftp.example', ports.upper, '')).toEqual({
+      ...{ code: 2, stdout: '', stderr: 'resolve: No such file or directory\n' },
+    });
   });
   it('go on with another gateway when theirs was destroyed, and keep their addresses', async () => {
     const before = await Promise.all(['one', 'two'].map(name => ask(name, 'address')));
