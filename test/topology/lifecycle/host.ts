@@ -1,6 +1,5 @@
 // A real host and a tool's connection to it, with what these tests ask of both.
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import {
   type DomainConfig,
@@ -13,20 +12,11 @@ import {
 } from '#pvbus';
 import { ToolstackClient } from '../../../tools/toolstack-client.ts';
 import { dist, HostRig } from '../../support/host-rig.ts';
-import { eventually, openFiles } from '../../support/processes.ts';
+import { eventually } from '../../support/processes.ts';
 import { domainConfig } from '../../unit/dom0/toolstack/domain-config.ts';
 
 export const KERNEL = dist('domu-kernel.js');
 export const GUEST = fileURLToPath(new URL('guest.ts', import.meta.url));
-
-/** What is there of a host: it must be the same before a domain and after it. */
-export interface Inventory {
-  readonly processes: number;
-  /** Open descriptors of the hypervisor, xenstored and dom0. */
-  readonly fds: readonly (readonly string[])[];
-  readonly nodes: readonly string[];
-  readonly files: readonly string[];
-}
 
 export class LifecycleHost {
   readonly rig: HostRig;
@@ -118,43 +108,5 @@ export class LifecycleHost {
     const children = await this.xs.directory(path);
     const below = await Promise.all(children.map(name => this.nodes(path === '/' ? `/${name}` : `${path}/${name}`)));
     return path === '/' ? below.flat() : [path, ...below.flat()];
-  }
-  async inventory(): Promise<Inventory> {
-    const processes = this.rig.processes();
-    return {
-      processes: processes.length,
-      fds: processes.filter(isHost).map(openFiles),
-      nodes: (await this.nodes()).sort(),
-      files: this.rig.files().filter(name => !name.startsWith('log/')),
-    };
-  }
-  /** Once it stays as it is: threads of a host that has just started may still be opening what they need. */
-  async settledInventory(): Promise<Inventory> {
-    let last = '';
-    return eventually('the inventory stays as it is', async () => {
-      const now = await this.inventory();
-      const same = JSON.stringify(now) === last;
-      last = JSON.stringify(now);
-      await new Promise(resolve => setTimeout(resolve, 300));
-      return same && now;
-    }) as Promise<Inventory>;
-  }
-  /** Waits for what ends by itself: esbuild's process, a socket that was closed. */
-  async inventoryBecomes(expected: Inventory): Promise<Inventory> {
-    let last = await this.inventory();
-    await eventually('the inventory is what it was', async () => {
-      last = await this.inventory();
-      return JSON.stringify(last) === JSON.stringify(expected);
-    }).catch(() => {}); // the caller's comparison shows the difference
-    return last;
-  }
-}
-
-/** Not the shells that wait for a domain, nor esbuild. */
-function isHost(pid: number): boolean {
-  try {
-    return /\b(hypervisor|xenstored|dom0)\.js\0/.test(readFileSync(`/proc/${pid}/cmdline`, 'utf8'));
-  } catch {
-    return false; // it has ended meanwhile
   }
 }

@@ -8,23 +8,24 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { encodeFrame, runPaths, SHUTDOWN_crash, SHUTDOWN_poweroff, SHUTDOWN_watchdog, XenError } from '#pvbus';
 import { ToolstackClient } from '../../../tools/toolstack-client.ts';
+import { type Inventory, inventoryAtRest, settled } from '../../support/inventory.ts';
 import { eventually, isAlive } from '../../support/processes.ts';
 import { disk, net } from '../../unit/dom0/toolstack/domain-config.ts';
-import { GUEST, type Inventory, KERNEL, LifecycleHost } from './host.ts';
+import { GUEST, KERNEL, LifecycleHost } from './host.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'xenolith-lifecycle-'));
 let host: LifecycleHost;
 let empty: Inventory;
 beforeAll(async () => {
   host = await LifecycleHost.start();
-  empty = await host.settledInventory();
+  empty = await inventoryAtRest(host.rig);
 });
 afterEach(async () => {
   const guests = async () => (await host.list()).filter(info => info.domid !== 0);
   for (let left = await guests(); left.length > 0; left = await guests()) {
     await Promise.allSettled(left.map(({ domid }) => host.destroy(domid)));
   }
-  expect(await host.inventoryBecomes(empty)).toEqual(empty);
+  expect(await settled(host.rig, empty)).toEqual(empty);
 });
 afterAll(async () => {
   await host?.stop();
@@ -222,7 +223,7 @@ describe('a config that cannot be built', () => {
     expect(error).toBeInstanceOf(XenError);
     expect(error!.message).not.toContain('\n');
     // Not even for a moment was there anything.
-    expect(await host.inventoryBecomes(empty)).toEqual(empty);
+    expect(await settled(host.rig, empty)).toEqual(empty);
     return error!;
   };
 
@@ -425,13 +426,13 @@ describe('a host in mediated mode', () => {
   it('has domains that live and die the same', async () => {
     const other = await LifecycleHost.start({ mediated: true });
     try {
-      const before = await other.settledInventory();
+      const before = await inventoryAtRest(other.rig);
       const config = other.config('slow', 'write', { disks: [disk({ target: image('mediated') })], vifs: [net()] });
       const domid = await other.create(config);
       await eventually('the guest has written', () => other.rig.consoleLog('slow').includes('flushed'));
       await other.toolstack.call('shutdown', { domid });
       await other.toolstack.call('wait', { domid, until: 'destroyed' });
-      expect(await other.inventoryBecomes(before)).toEqual(before);
+      expect(await settled(other.rig, before)).toEqual(before);
     } finally {
       await other.stop();
     }
