@@ -1,6 +1,7 @@
 // A slice of what `npm run fuzz` does at length.
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { seedOfThisRun } from '../support/random.ts';
+import { removeScratchFolders } from '../support/scratch-folder.ts';
 import { BACKENDS } from './backends/explore.ts';
 import { HYPERCALLS } from './hypercalls/explore.ts';
 import { INPUTS } from './inputs/explore.ts';
@@ -8,6 +9,8 @@ import { NET } from './net/explore.ts';
 import { explorePart } from './parts.ts';
 import { TCP } from './tcp/explore.ts';
 import { WASI } from './wasi/explore.ts';
+
+afterAll(removeScratchFolders);
 
 const seed = seedOfThisRun();
 

@@ -3,11 +3,12 @@ import { chmodSync, existsSync, lstatSync, mkdtempSync, readdirSync, readlinkSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** Those that nobody has removed: a property that fails leaves its own. */
 const left = new Set<ScratchFolder>();
-process.once('exit', () => {
+/** Those that nobody has removed: of properties that fail, or are not at the end of their rounds. */
+export function removeScratchFolders(): void {
   for (const folder of left) folder.remove();
-});
+}
+process.once('exit', removeScratchFolders);
 
 export class ScratchFolder {
   readonly path: string;

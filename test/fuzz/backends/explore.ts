@@ -2,10 +2,12 @@
 import type { Family } from '../parts.ts';
 import { folderRings } from './folders.ts';
 import { consolePage, diskRing, interfaceRings } from './rings.ts';
+import { socketCommands } from './sockets.ts';
 
 export const BACKENDS: Family = {
-  'ring of a vbd': { property: diskRing, share: 35 },
+  'ring of a vbd': { property: diskRing, share: 30 },
   'rings of a vif': { property: interfaceRings, share: 20 },
   'page of a console': { property: consolePage, share: 30 },
+  'commands and streams of sockets': { property: socketCommands, share: 5 },
   'rings of a shared folder': { property: folderRings, share: 5 },
 };

@@ -1,7 +1,10 @@
 // A slice of what `npm run fuzz -- --only frontends` does at length.
-import { expect, it } from 'vitest';
+import { afterAll, expect, it } from 'vitest';
 import { seedOfThisRun } from '../../support/random.ts';
+import { removeScratchFolders } from '../../support/scratch-folder.ts';
 import { exploreFrontend, FRONTEND_PARTS } from './explore.ts';
+
+afterAll(removeScratchFolders);
 
 it.each(FRONTEND_PARTS)('no backend makes its frontend fall over: %s', async part => {
   const seed = seedOfThisRun();
