@@ -101,11 +101,11 @@ export class Runtime implements Body {
       const { exports } = this.#instantiate(module);
       this.#start = exported(exports, '_start', 'function');
       this.#memory = exported(exports, 'memory', 'object');
-      this.#state = exported(exports, 'xenolith_state', 'object');
-      this.#fuel = exported(exports, 'xenolith_fuel', 'object');
-      this.#sp = exported(exports, 'xenolith_sp', 'object');
-      this.#end = exported(exports, 'xenolith_end', 'object');
-      this.#pages = exported(exports, 'xenolith_pages', 'object');
+      this.#state = counter(exports, 'xenolith_state');
+      this.#fuel = counter(exports, 'xenolith_fuel');
+      this.#sp = counter(exports, 'xenolith_sp');
+      this.#end = counter(exports, 'xenolith_end');
+      this.#pages = counter(exports, 'xenolith_pages');
       this.#globals = globalsOf(exports);
       // untrusted: a file may say that it is prepared, and lie about its size.
       if (this.#memory.buffer.byteLength !== pages * WASM_PAGE) throw new XenError('ENOEXEC', 'not as it was prepared');
@@ -291,7 +291,8 @@ export class Runtime implements Body {
   #trapped(error: unknown): never {
     const signal = signalOf(error);
     if (signal === undefined) throw error;
-    const { message, stack } = error as Error; // signalOf knows it
+    // signalOf knows it; an exception of a program's own has neither.
+    const { message = 'it threw what nobody catches', stack = message } = error as Partial<Error>;
     this.#parts.say(this.#process, message);
     this.#parts.log.info(`pid ${this.#process.pid}: ${stack}`);
     throw new ProcessExit({ code: 0, signal });
@@ -305,6 +306,7 @@ export class Runtime implements Body {
 /** What Linux would have sent a program that was trapped. */
 function signalOf(error: unknown): SignalName | undefined {
   if (error instanceof RangeError) return 'SIGSEGV'; // its stack is used up
+  if (error instanceof engine.Exception) return 'SIGABRT';
   if (!(error instanceof engine.RuntimeError)) return undefined;
   if (/unreachable/.test(error.message)) return 'SIGABRT';
   if (/divide|remainder|unrepresentable|overflow/.test(error.message)) return 'SIGFPE';
@@ -317,6 +319,20 @@ function globalsOf(exports: WasmInstance['exports']): Record<string, WasmGlobal>
     ([name, value]) => value instanceof engine.Global && name.startsWith('xenolith_'),
   );
   return Object.fromEntries(kept) as Record<string, WasmGlobal>;
+}
+
+/** untrusted: a file may say that it is prepared, and have globals of its own under our names. */
+function counter(exports: WasmInstance['exports'], name: string): WasmGlobal {
+  const global = exported<WasmGlobal>(exports, name, 'object');
+  try {
+    if (global instanceof engine.Global && typeof global.value === 'number') {
+      global.value = Number(global.value); // throws where it may not change
+      return global;
+    }
+  } catch {
+    // Said below.
+  }
+  throw new XenError('ENOEXEC', `${name} is no number that changes`);
 }
 
 function exported<T>(exports: WasmInstance['exports'], name: string, type: 'function' | 'object'): T {

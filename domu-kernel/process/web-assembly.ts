@@ -10,6 +10,7 @@ export interface WasmGlobal {
 }
 /** Compiled, and of no process yet. */
 export type WasmModule = object;
+export type WasmFunction = (...args: never[]) => unknown;
 export interface WasmImport {
   readonly module: string;
   readonly name: string;

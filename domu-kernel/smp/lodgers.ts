@@ -71,6 +71,16 @@ class RemoteCharge implements Charge {
   release(): void {}
 }
 
+/** untrusted: what says that it is prepared, and is not, need not be a program with a memory that is shared. */
+function compile(bytes: Uint8Array): WasmModule {
+  try {
+    return new engine.Module(bytes);
+  } catch (error) {
+    if (error instanceof engine.CompileError) throw new XenError('ENOEXEC', error.message, error);
+    throw error;
+  }
+}
+
 export class Lodgers {
   readonly #parts: LodgersParts;
   readonly #processes: Processes;
@@ -134,7 +144,7 @@ export class Lodgers {
     }
   }
   #compiled({ id, bytes }: Lodging['program']): WasmModule {
-    const module = this.#modules.get(id) ?? new engine.Module(bytes);
+    const module = this.#modules.get(id) ?? compile(bytes);
     this.#modules.delete(id);
     this.#modules.set(id, module);
     if (this.#modules.size > MAX_PROGRAMS) this.#modules.delete(this.#modules.keys().next().value!);
