@@ -1,22 +1,21 @@
 // Guests that write files and sync them are killed at random moments: what they had been told is on the disk must be
-// there when the image is mounted again, as it is, and fsck.vfat then finds nothing to repair.
+// there when the image is mounted again, as it is, and the host's tool then finds nothing to repair.
 import { randomUUID } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { FatVolume } from '../../domu-kernel/fs/fat-volume.ts';
+import { VolumeFiles } from '../../domu-kernel/guest-api/volume-files.ts';
 import { XenError } from '../../pvbus/errors.ts';
-import { filesOn, formattedDisk, mountOptions } from '../support/fatfs.ts';
 import { dist, HostRig } from '../support/host-rig.ts';
-import { MemoryDisk } from '../support/memory-disk.ts';
 import { eventually, processOfDomain } from '../support/processes.ts';
 import { seeded } from '../support/random.ts';
 import { disk, domainConfig } from '../unit/dom0/toolstack/domain-config.ts';
 import { ConsoleTail } from './console-tail.ts';
 import { fileRecord, RECORD_BYTES } from './file-record.ts';
-import { count, fsck, fsckMissing } from './fsck.ts';
+import { count } from './fsck.ts';
 import { ToolstackCalls } from './toolstack.ts';
+import type { VolumeKind } from './volumes.ts';
 
 const PROGRAM = fileURLToPath(new URL('file-guest.ts', import.meta.url));
 const IMAGE_BYTES = 8 << 20;
@@ -35,9 +34,13 @@ export class FileKills {
   private readonly random: () => number;
   private rig: HostRig | undefined;
   private readonly own: boolean;
+  private readonly kinds: readonly VolumeKind[];
+  /** Kills on each of them. */
+  private readonly killsOn = new Map<string, number>();
 
   /** `rig`: a host that is there already, and stays. */
-  constructor(folder: string, seed: number, rig?: HostRig) {
+  constructor(folder: string, seed: number, kinds: readonly VolumeKind[], rig?: HostRig) {
+    this.kinds = kinds;
     this.rig = rig;
     this.own = rig === undefined;
     this.folder = folder;
@@ -55,9 +58,12 @@ export class FileKills {
     if (!rig) throw new Error('not started');
     await Promise.all(
       Array.from({ length: guests }, async (_, n) => {
-        const victim = new Victim(rig, this.folder, n);
+        const kind = this.kinds[n % this.kinds.length];
+        if (!kind) throw new Error('no volumes');
+        const victim = new Victim(rig, this.folder, n, kind);
         while (goesOn()) {
           this.kills++;
+          count(this.killsOn, kind.name);
           await victim.live(this.random() * LIFE_MS);
           this.look(victim);
         }
@@ -67,28 +73,26 @@ export class FileKills {
   }
   private look(victim: Victim): void {
     this.lost.push(...victim.complaints.splice(0), ...this.lookAtCopy(victim));
-    if (fsckMissing) return;
-    const seen = fsck('-n', victim.image);
+    const seen = victim.kind.look(victim.image);
     if (seen === '') this.clean++;
-    else count(this.complaints, seen);
+    else if (seen !== undefined) count(this.complaints, seen);
   }
   /** What the next guest will find; its own kernel repairs the image. */
   private lookAtCopy(victim: Victim): string[] {
     const log = (line: string): void => count(this.repairs, line.replace(/^.*; /, '').replace(/\d+|'[^']*'/g, 'N'));
     const image = new Uint8Array(readFileSync(victim.image));
     const lost = victim.compare(image, log);
-    if (fsckMissing) return lost;
     const copy = `${victim.image}.repaired.img`;
     writeFileSync(copy, image);
-    const left = fsck('-n', copy);
+    const left = victim.kind.look(copy) ?? '';
     return left === '' ? lost : [...lost, `${victim.name}, run ${victim.run}: after the repair: ${left}`];
   }
   report(): string {
     const listed = (of: Map<string, number>): string[] =>
       [...of].sort((a, b) => b[1] - a[1]).map(([line, times]) => `  ${times} × ${line}`);
     return [
-      `${this.kills} guests killed, ${this.acked} syncs acknowledged; lost: ${this.lost.length}`,
-      `${this.clean} images with nothing to repair; fsck.vfat said of the others:`,
+      `${this.kills} guests killed${listedKinds(this.killsOn)}, ${this.acked} syncs acknowledged; lost: ${this.lost.length}`,
+      `${this.clean} images with nothing to repair; of the others the host's tool said:`,
       ...listed(this.complaints),
       'the next mount said:',
       ...listed(this.repairs),
@@ -97,10 +101,14 @@ export class FileKills {
   }
 }
 
+const listedKinds = (of: Map<string, number>): string =>
+  ` (${[...of].map(([kind, n]) => `${n} on ${kind}`).join(', ')})`;
+
 /** A guest, again and again on the same image. */
 class Victim {
   readonly name: string;
   readonly image: string;
+  readonly kind: VolumeKind;
   run = 0;
   /** Syncs it has told of. */
   acknowledged = 0;
@@ -111,12 +119,13 @@ class Victim {
   private readonly toolstack: ToolstackCalls;
   private readonly tail: ConsoleTail;
 
-  constructor(rig: HostRig, folder: string, n: number) {
+  constructor(rig: HostRig, folder: string, n: number, kind: VolumeKind) {
+    this.kind = kind;
     this.name = `files${n}`;
     this.rig = rig;
     this.toolstack = new ToolstackCalls(rig.runDir);
     this.image = join(folder, `${this.name}.img`);
-    writeFileSync(this.image, formattedDisk(IMAGE_BYTES).bytes);
+    writeFileSync(this.image, kind.make(IMAGE_BYTES));
     this.tail = new ConsoleTail(join(rig.runDir, 'log', `console-${this.name}.log`));
   }
 
@@ -161,11 +170,12 @@ class Victim {
   compare(image: Uint8Array, log: (line: string) => void): string[] {
     const where = `${this.name}, run ${this.run}`;
     try {
-      const volume = FatVolume.mount(new MemoryDisk(image), { ...mountOptions, log });
+      const volume = this.kind.mount(image, log);
+      const files = new VolumeFiles(volume);
       const lost = [...this.acked].flatMap(([run, records]) => {
         // Guests remove those of long ago.
         if (run < this.run - 3) return [];
-        const found = filesOn(volume).readFile(`logs/records of run ${run}.log`);
+        const found = files.readFile(`logs/records of run ${run}.log`);
         for (let n = 0; n < records; n++) {
           const at = n * RECORD_BYTES;
           if (Buffer.compare(found.subarray(at, at + RECORD_BYTES), fileRecord(run, n)) === 0) continue;

@@ -3,13 +3,11 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, onTestFinished } from 'vitest';
 import { compileExt4 } from '../../domu-kernel/fs/ext4/core.ts';
 import { type Ext4Options, Ext4Volume } from '../../domu-kernel/fs/ext4/volume.ts';
 import type { SectorDevice } from '../../domu-kernel/fs/sector-device.ts';
 import type { WasmModule } from '../../domu-kernel/process/web-assembly.ts';
 import { TEST_TIME } from './fatfs.ts';
-import type { Kind } from './file-systems.ts';
 import { MemoryDisk } from './memory-disk.ts';
 import { ext4Wasm } from './programs/ext4.ts';
 import { Unavailable } from './programs/unavailable.ts';
@@ -101,31 +99,3 @@ export function debugfs(image: Uint8Array, ...commands: readonly string[]): stri
     return text;
   });
 }
-
-const kind = (layout: Layout): Kind => ({
-  name: layout,
-  make() {
-    const disk = emptyExt4(layout);
-    const made = mountedExt4(disk);
-    made.root.rmdir('lost+found');
-    made.close();
-    const mounted: Ext4Volume[] = [];
-    const mount = (): Ext4Volume => {
-      const volume = mountedExt4(disk);
-      mounted.push(volume);
-      return volume;
-    };
-    onTestFinished(() => {
-      mounted.at(-1)?.close();
-      expect(e2fsck(disk.bytes), layout).toBe('');
-    });
-    return { fs: mount(), remount: mount };
-  },
-  symlinks: true,
-  links: true,
-  foldsCase: false,
-  bounded: true,
-  mtimeUnitNs: 1n,
-});
-/** As `kinds`; none where it cannot be built. */
-export const ext4Kinds: readonly Kind[] = whyNoExt4 === undefined ? (['ext4', 'ext2'] as const).map(kind) : [];

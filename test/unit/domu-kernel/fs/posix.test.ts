@@ -4,7 +4,7 @@ import type { FileSystem, Vnode } from '../../../../domu-kernel/fs/file-system.t
 import { MountTable } from '../../../../domu-kernel/fs/mount-table.ts';
 import * as paths from '../../../../domu-kernel/fs/path-operations.ts';
 import { XenError } from '../../../../pvbus/errors.ts';
-import { ext4Kinds } from '../../../support/ext4.ts';
+import { ext4Kinds } from '../../../support/ext4-kinds.ts';
 import { kinds } from '../../../support/file-systems.ts';
 
 const bytes = (s: string): Uint8Array => new TextEncoder().encode(s);

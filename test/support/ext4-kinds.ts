@@ -1,0 +1,33 @@
+// ext4 among the file systems that tests hold for.
+import { expect, onTestFinished } from 'vitest';
+import type { Ext4Volume } from '../../domu-kernel/fs/ext4/volume.ts';
+import { e2fsck, emptyExt4, type Layout, mountedExt4, whyNoExt4 } from './ext4.ts';
+import type { Kind } from './file-systems.ts';
+
+const kind = (layout: Layout): Kind => ({
+  name: layout,
+  make() {
+    const disk = emptyExt4(layout);
+    const made = mountedExt4(disk);
+    made.root.rmdir('lost+found');
+    made.close();
+    const mounted: Ext4Volume[] = [];
+    const mount = (): Ext4Volume => {
+      const volume = mountedExt4(disk);
+      mounted.push(volume);
+      return volume;
+    };
+    onTestFinished(() => {
+      mounted.at(-1)?.close();
+      expect(e2fsck(disk.bytes), layout).toBe('');
+    });
+    return { fs: mount(), remount: mount };
+  },
+  symlinks: true,
+  links: true,
+  foldsCase: false,
+  bounded: true,
+  mtimeUnitNs: 1n,
+});
+/** As `kinds`; none where it cannot be built. */
+export const ext4Kinds: readonly Kind[] = whyNoExt4 === undefined ? (['ext4', 'ext2'] as const).map(kind) : [];
