@@ -343,16 +343,18 @@ export class Kernel implements Blocking {
     });
     await Promise.race([this.runHooks(), late]);
     this.userland?.processes.killAll();
-    await this.deliver();
+    await this.deliver(request !== 'reboot');
     this.sync('shutdown');
     this.stop(request === 'reboot' ? SHUTDOWN_reboot : SHUTDOWN_poweroff);
   }
   /** What programs have written to connections, and their ends: a peer that is there has them. */
-  private async deliver(): Promise<void> {
+  private async deliver(isLast: boolean): Promise<void> {
+    const { net } = this.devices;
+    if (net === undefined) return;
+    const look = (): Promise<void> => new Promise(resolve => this.timers.after(DELIVERY_LOOK_MS, resolve));
     const until = this.clock.now() + DELIVERY_MS * 1e6;
-    while (this.devices.net?.tcp.isDelivered === false && this.clock.now() < until) {
-      await new Promise<void>(resolve => this.timers.after(DELIVERY_LOOK_MS, resolve));
-    }
+    while (!net.tcp.isDelivered && this.clock.now() < until) await look();
+    if (isLast && net.leave()) await look();
   }
   private sync(who: string): void {
     try {

@@ -107,6 +107,11 @@ export class NetInterface {
     this.v6?.discovery.start();
   }
 
+  /** The end is near, and there will be no next one soon. True: a server is told, if what is sent now is. */
+  leave(): boolean {
+    return this.dhcp?.release() ?? false;
+  }
+
   /** The IPv4 address; 0 while there is none: a DHCP server is asked for one. */
   get address(): number {
     return this.v4.address;

@@ -3,7 +3,7 @@
 import type { Clock, Log } from '#pvbus';
 import { formatIpv4, IPV4_BROADCAST, isLoopback, isMulticast, isNetmask } from '../address.ts';
 import type { Udp, UdpSocket } from '../udp.ts';
-import { ACK, type DhcpReply, DISCOVER, encodeRequest, NAK, OFFER, REQUEST, readReply } from './message.ts';
+import { ACK, type DhcpReply, DISCOVER, encodeRequest, NAK, OFFER, RELEASE, REQUEST, readReply } from './message.ts';
 
 const CLIENT = 68;
 const SERVER = 67;
@@ -58,6 +58,14 @@ export class DhcpClient {
   }
   close(): void {
     this.socket.close();
+  }
+  /** Somebody else may have the address (RFC 2131, 4.4.6). Nobody answers, so the server may not have heard. True: it is told. */
+  release(): boolean {
+    const { lease, server } = this;
+    if (lease === undefined) return false;
+    this.newTransaction();
+    this.send({ type: RELEASE, address: lease.address, server }, server);
+    return true;
   }
 
   deadline(): number {

@@ -10,6 +10,7 @@ export const OFFER = 2;
 export const REQUEST = 3;
 export const ACK = 5;
 export const NAK = 6;
+export const RELEASE = 7;
 
 const PAD = 0;
 const NETMASK = 1;
@@ -71,7 +72,7 @@ export function encodeRequest(request: DhcpRequest): Uint8Array {
   if (request.server !== undefined) put(SERVER, ...word(request.server));
   const name = request.hostName?.replace(/[^A-Za-z0-9-]/g, '-').slice(0, 63);
   if (name) put(HOST_NAME, ...Buffer.from(name, 'latin1'));
-  put(WANTED, NETMASK, ROUTER, NAME_SERVER, LEASE_TIME, T1, T2);
+  if (request.type !== RELEASE) put(WANTED, NETMASK, ROUTER, NAME_SERVER, LEASE_TIME, T1, T2);
   message[at++] = END;
   return message.slice(0, Math.max(SHORTEST, at));
 }

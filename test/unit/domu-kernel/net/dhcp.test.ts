@@ -7,6 +7,7 @@ import {
   encodeRequest,
   NAK,
   OFFER,
+  RELEASE,
   REQUEST,
   readReply,
 } from '../../../../domu-kernel/net/dhcp/message.ts';
@@ -115,6 +116,19 @@ describe('a DHCP client', () => {
     expect(client.dns.servers.map(String)).toEqual(['10.0.0.2', '8.8.8.8']);
     const listener = pair.b.tcp.listen(80);
     expect(pair.connected(listener).map(({ state }) => state)).toEqual(['ESTABLISHED', 'ESTABLISHED']);
+  });
+  it('gives its address back to the server that gave it', () => {
+    const { pair, client, seen } = new Server();
+    expect(client.leave()).toBe(false);
+    pair.pass(0.1);
+    expect(client.leave()).toBe(true);
+    pair.pass(10);
+    expect(seen.slice(2)).toMatchObject([{ type: RELEASE, ciaddr: '10.0.0.50', broadcast: false }]);
+    const message = encodeRequest({
+      ...{ type: RELEASE, transaction: 1, mac: pair.wire.a.mac, seconds: 0, address: 5, server: 9 },
+    });
+    // Its type, its server, and nothing that it wants.
+    expect([...message.subarray(240, 250)]).toEqual([53, 1, RELEASE, 54, 4, 0, 0, 0, 9, 255]);
   });
   it('takes an offer that comes to the address it is an offer of, as from passt', () => {
     const server = new Server();
