@@ -1,10 +1,11 @@
 // The simulation can fail: mistakes that are planted on purpose are found within a bounded number of runs, and what
 // is left of a run when it is shrunk still shows them.
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { BackRing } from '#pvbus';
+import { BackRing, FrontRing } from '#pvbus';
 import type { DiskImage } from '../../dom0/backends/blkback/disk-image.ts';
 import { PersistentGrants } from '../../dom0/backends/blkback/persistent-grants.ts';
 import type { Frame } from '../../dom0/backends/netback/frame.ts';
+import { Transaction } from '../../dom0/xenstored/transaction.ts';
 import { BlkfrontWorker } from '../../domu-kernel/drivers/blkfront/worker.ts';
 import { NetfrontWorker } from '../../domu-kernel/drivers/netfront/worker.ts';
 import type { Choice } from './actions.ts';
@@ -12,6 +13,7 @@ import { type Chooser, ListChooser, SeededChooser } from './chooser.ts';
 import { LossyBridge } from './lossy-bridge.ts';
 import { type Outcome, simulate } from './run.ts';
 import { shrink } from './shrink.ts';
+import { TWICE } from './sim-guest.ts';
 import type { Mutations } from './sim-host.ts';
 
 afterEach(() => {
@@ -69,6 +71,32 @@ describe('a mistake is found', () => {
     for (const frontend of [BlkfrontWorker, NetfrontWorker])
       vi.spyOn(frontend.prototype, 'remind').mockImplementation(() => {});
     expect((await find({})).outcome.failure!.message).toMatch(/^hang/);
+  });
+
+  it('in a frontend that does not ask to be woken, although it looks for itself once a second', async () => {
+    vi.spyOn(FrontRing.prototype, 'finalCheckForResponses').mockImplementation(function (this: FrontRing) {
+      return this.unconsumedResponses();
+    });
+    expect((await find({})).outcome.failure!.message).toMatch(/^wake-up: .* answers/);
+  });
+
+  it('in a backend that answers a request twice', async () => {
+    const { putResponse } = BackRing.prototype;
+    let n = 0;
+    vi.spyOn(BackRing.prototype, 'putResponse').mockImplementation(function (this: BackRing, words) {
+      putResponse.call(this, words);
+      if (++n % 50 === 0) putResponse.call(this, words);
+    });
+    expect((await find({})).outcome.failure!.message).toMatch(/^innocent/);
+  });
+
+  it('in a transaction of which a write is not done, live and in the journal alike', async () => {
+    const { apply } = Transaction.prototype;
+    vi.spyOn(Transaction.prototype, 'apply').mockImplementation(function (this: Transaction, op) {
+      const lost = op.kind === 'write' && op.path === TWICE && String(op.value).endsWith('4');
+      if (!lost) apply.call(this, op);
+    });
+    expect((await find({})).outcome.failure!.message).toMatch(/^I7: of one transaction/);
   });
 
   it('in a frontend that asks again for what was answered', async () => {

@@ -24,8 +24,10 @@ export interface Outcome {
   readonly coverage: Coverage;
 }
 
-/** Everything is looked at once in so many steps. */
+/** Everything is looked at once in so many steps, */
 const CHECK_EVERY = 2000;
+/** and what the hypervisor has. */
+const CHECK_XEN_EVERY = 100;
 /** The event loop has a turn this often, and with it every promise. */
 const LOOP_EVERY = 256;
 /** A step takes this long. */
@@ -79,6 +81,7 @@ class Run {
       host.note(choice.verb, did ? 1 : 0, choice.arg);
       if (this.#after()) await this.#promises();
       if (host.step % CHECK_EVERY === 0) host.check();
+      else if (host.step % CHECK_XEN_EVERY === 0) host.checkXen();
       if (host.failure) throw host.failure;
     }
     await this.#end();

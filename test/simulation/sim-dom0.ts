@@ -270,6 +270,11 @@ export class SimDom0 implements Part {
       .map(device => `${device.label} is in state ${device.state}`)
       .join(', ');
   }
+  /** A disk of that domain is served, and its backend sleeps until it is notified. */
+  sleepsOver(id: number): boolean {
+    if (!this.started || !this.process.alive || !this.connected(id, 'vbd')) return false;
+    return !this.#main.ready() && !this.#blk.ready() && this.#blk.deadline() === Number.POSITIVE_INFINITY;
+  }
   connected(id: number, type: 'vbd' | 'vif'): boolean {
     return this.#devicesOf(id).some(device => device.type === type && device.connected);
   }

@@ -30,6 +30,8 @@ const SHAPE = { small: 8, large: 2, largePages: 4 };
 /** Where its xenstore page is. */
 export const STORE_GFN = 0;
 export const COUNTER = '/sim/counter';
+/** Twice as much, since whoever changes the one changes the other in the same transaction. */
+export const TWICE = '/sim/twice';
 const MAX_STORE_OPS = 3;
 
 const ANSWERED: Readonly<Record<number, Sometimes>> = {
@@ -77,6 +79,10 @@ export class SimGuest implements Part {
   #progress = true;
   #reading = false;
   #listening = false;
+  /** The process of dom0 that it has asked to be woken by, having nothing to do. */
+  #diskSleeps: SimProcess | undefined;
+  /** The ports of which events came in this step. */
+  readonly #rang = new Set<number>();
   #ownSeq = 0;
 
   constructor(host: SimHost, slot: number, guest: Guest, storePort: EvtchnPort) {
@@ -92,6 +98,13 @@ export class SimGuest implements Part {
     vcpu.frames = new FrameAllocator(STORE_GFN + 1, GUEST_PAGES);
     // A backend that was not notified is asked again only after a minute (drivers/patience.ts).
     host.events.install(this.process, vcpu, () => true);
+    const on = vcpu.events.on.bind(vcpu.events);
+    vcpu.events.on = (port, heard) => {
+      on(port, () => {
+        this.#rang.add(port);
+        heard();
+      });
+    };
     const log = host.logOf(this.name, this.process);
     const { clock } = host;
     this.#looked = clock.now();
@@ -143,20 +156,43 @@ export class SimGuest implements Part {
   step(): boolean {
     if (!this.process.alive) return false;
     const now = this.#host.clock.now();
+    this.#rang.clear();
     let progress = this.#vcpu.events.poll();
     if (this.deadline() <= now) {
       this.#looked = now;
+      // order: what is answered is taken; what is notified because of this look is not yet.
+      if (this.#stepDisk()) progress = true;
+      if ((this.disk?.worker.inFlight ?? 0) > 0 && this.#host.dom0.sleepsOver(this.domid)) this.#missed('requests');
       for (const { frontend } of this.#drivers) frontend.tick(now);
     }
     if (this.#ring.step()) {
       progress = true;
       this.#host.promised = true;
     }
-    if (this.blkfront.step() === 'progress') progress = true;
+    if (this.#stepDisk()) progress = true;
     if (this.netfront.step() === 'progress') progress = true;
     this.#listen();
     this.#progress = progress;
     return progress;
+  }
+  #stepDisk(): boolean {
+    const answers = (): number => this.disk?.worker.stats.responses ?? 0;
+    const before = answers();
+    const progress = this.blkfront.step() === 'progress';
+    const { process } = this.#host.dom0;
+    const lives = process.alive && process === this.#diskSleeps;
+    if (lives && answers() !== before && !this.#rang.has(this.#diskPort)) this.#missed('answers');
+    this.#diskSleeps = progress ? undefined : process;
+    if ((this.disk?.worker.failed ?? 0) !== 0) this.#failed(new Error('its disk was given up'));
+    return progress;
+  }
+  get #diskPort(): number {
+    return Number(this.#host.valueOf(`/local/domain/${this.domid}/device/vbd/51712/event-channel`));
+  }
+  /** What was there was only found because somebody looked, although no notification was lost. */
+  #missed(what: string): void {
+    if (this.hostile || this.excused || this.#host.eventsFaulty) return;
+    this.#host.fail(new Violation('wake-up', `nobody was woken for ${what} of ${this.name}'s disk`));
   }
   #listen(): void {
     if (this.#listening) return;
@@ -270,6 +306,7 @@ export class SimGuest implements Part {
     await xs.transaction(async tx => {
       const value = Number(await xs.read(COUNTER, tx));
       await xs.write(COUNTER, String(value + 1), tx);
+      await xs.write(TWICE, String(2 * (value + 1)), tx);
     });
     this.increments--;
     this.#host.counted();

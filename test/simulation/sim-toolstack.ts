@@ -13,7 +13,7 @@ import {
 import type { Guest } from '../support/core-rig.ts';
 import { macText } from './packet-ledger.ts';
 import type { Part } from './part.ts';
-import { COUNTER, GUEST_PAGES, SimGuest, STORE_GFN } from './sim-guest.ts';
+import { COUNTER, GUEST_PAGES, SimGuest, STORE_GFN, TWICE } from './sim-guest.ts';
 import type { SimHost } from './sim-host.ts';
 import type { StoreSocket } from './sim-xenstored.ts';
 import { Violation } from './violation.ts';
@@ -48,8 +48,10 @@ export class SimToolstack implements Part {
     void this.#tell(async xs => {
       const { frame, port: storePort } = host.dom0.store;
       await xs.introduce(domid(0), gfn(frame), storePort);
-      await xs.write(COUNTER, '0');
-      await xs.setPerms(COUNTER, ['b0']);
+      for (const path of [TWICE, COUNTER]) {
+        await xs.write(path, '0');
+        await xs.setPerms(path, ['b0']);
+      }
       for (const path of ['/local/domain/0/backend/vbd', '/local/domain/0/backend/vif']) await xs.mkdir(path);
     });
   }
