@@ -27,6 +27,8 @@ let dir: string;
 let host: HostRig;
 beforeAll(async () => {
   process.env.XDG_CACHE_HOME = PROGRAM_CACHE;
+  // Where they have to be fetched and built, that goes on beside the first tests; who needs one then waits for it.
+  for (const build of [quickjs, lua]) build().catch(() => {});
   dir = mkdtempSync(join(tmpdir(), 'xenolith-programs-in-'));
   host = await HostRig.start();
 });

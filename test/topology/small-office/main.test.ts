@@ -43,18 +43,14 @@ describe.skipIf(missing.length > 0)(`npm start (skipped without Debian's ${missi
     await eventually('web serves again', async () => (await office.curl(office.url('/'))).status === 200);
   };
 
-  /** From an answer on, which is due to come, three more without a loss in between. */
+  /** Three in a row from now on: on a machine that is busy one may come after the second it has. */
   const pingsAreAnswered = async (): Promise<void> => {
     const before = console('pinger').length;
-    const answers = (): string[] => console('pinger').slice(before).split('\n').slice(1, -1);
     const isAnswer = (line: string): boolean => / seq=\d+ time=/.test(line);
-    const first = await eventually('an answer', () => answers().findIndex(isAnswer) + 1);
-    await eventually('three more', () => answers().length >= first + 3);
-    expect(
-      answers()
-        .slice(first - 1)
-        .filter(line => !isAnswer(line)),
-    ).toEqual([]);
+    await eventually('three answers in a row', () => {
+      const lines = console('pinger').slice(before).split('\n').slice(1, -1);
+      return lines.some((_, i) => lines.slice(i, i + 3).filter(isAnswer).length === 3);
+    });
   };
 
   it('prints a line for each phase with its time, the table of xl list, the URL and what to try', () => {
