@@ -56,7 +56,8 @@ export interface FaultPlansOptions {
   readonly settled: PlantingParts['settled'];
 }
 
-const ROOT = '/tool/xenolith/faults';
+const OURS = '/tool/xenolith';
+const ROOT = `${OURS}/faults`;
 /** The longest that a timer of Node's may be. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
@@ -168,7 +169,9 @@ export class FaultPlans implements Steps {
       const { node, fault, devices, met, trigger } = running;
       const own = !isOfDevice(fault) && fault.part !== 'xenstore';
       const { seen, injected } = own ? trigger.counts : running;
-      const over = fault.times !== undefined && injected >= fault.times;
+      // Each device counts for itself.
+      const counts = isOfDevice(fault) ? [...devices.values()] : [injected];
+      const over = counts.length > 0 && counts.every(count => count >= (fault.times ?? Number.POSITIVE_INFINITY));
       return {
         ...{ plan: node.plan, seed: node.seed, fault: fault.name, part: fault.part, text: describeFault(fault) },
         devices: isOfDevice(fault) ? devices.size : null,
@@ -245,7 +248,7 @@ export class FaultPlans implements Steps {
     if (!gone.some(({ node }) => node.plan === plan)) {
       clearTimeout(this.#ends.get(plan));
       this.#ends.delete(plan);
-      await this.#rm(`${ROOT}/${plan}`);
+      await this.#rm(gone.length === 0 ? OURS : `${ROOT}/${plan}`);
     }
     this.#log.of(running, 'ended', describeFault(running.fault));
   }

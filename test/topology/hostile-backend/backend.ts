@@ -7,11 +7,16 @@ import {
   domid,
   type GrantMapping,
   NETRXF_more_data,
+  PVCALLS_CONNECT,
+  port,
+  pvcalls_data_intf,
   readKey,
+  sring,
   XenbusState,
 } from '#pvbus';
 import { HostileBackend, type SeenRequest } from '../../support/hostile-backend.ts';
 import { RawNetback } from '../../support/raw-netback.ts';
+import { RawPvcallsBack, type SeenCommand } from '../../support/raw-pvcallsback.ts';
 import { type Acts, type Boot, type Mallory, type Outcome, perform } from '../hostile-acts/performer.ts';
 
 const XVDA = 51712;
@@ -79,6 +84,77 @@ class Vbd {
     const [request] = await this.take(2);
     act(request!);
     return { state: await this.becomes(XenbusState.Closed) };
+  }
+}
+
+/** One pvcalls device of the victim's, from this end. */
+class Sockets {
+  readonly mallory: Mallory;
+  readonly victim: Domid;
+  readonly devid: number;
+  back!: RawPvcallsBack;
+
+  constructor(mallory: Mallory, victim: Domid, devid: number) {
+    this.mallory = mallory;
+    this.victim = victim;
+    this.devid = devid;
+  }
+  async #write(keys: Keys): Promise<void> {
+    const { xs, home } = this.mallory;
+    for (const [key, value] of Object.entries(keys))
+      await xs.write(`${home}/backend/pvcalls/${this.victim}/${this.devid}/${key}`, String(value));
+  }
+  get #frontend(): string {
+    return `/local/domain/${this.victim}/device/pvcalls/${this.devid}`;
+  }
+  async becomes(state: XenbusState): Promise<XenbusState> {
+    const { xs, until } = this.mallory;
+    await until(
+      `pvcalls ${this.devid} in ${state}`,
+      async () => (await xs.read(`${this.#frontend}/state`)) === `${state}`,
+    );
+    return state;
+  }
+  async connect(): Promise<void> {
+    const { xs, vcpu } = this.mallory;
+    await this.#write({ versions: '1', 'function-calls': 1, 'max-page-order': 0, state: XenbusState.InitWait });
+    await this.becomes(XenbusState.Initialised);
+    const [ref, evtchn] = await Promise.all(['ring-ref', 'port'].map(key => xs.read(`${this.#frontend}/${key}`)));
+    this.back = new RawPvcallsBack(vcpu, this.victim, Number(ref), Number(evtchn));
+    await this.#write({ state: XenbusState.Connected });
+  }
+  /** Its next command. */
+  async next(): Promise<SeenCommand> {
+    let seen: SeenCommand | undefined;
+    await this.mallory.until('a command', () => {
+      [seen] = this.back.take();
+      return seen !== undefined;
+    });
+    return seen!;
+  }
+  /** Do what loses it the device. */
+  async lose(act: (seen: SeenCommand) => void): Promise<Outcome> {
+    await this.connect();
+    act(await this.next());
+    return { state: await this.becomes(XenbusState.Closed) };
+  }
+  /** A connection stands, of which the guest is told that so many bytes are there; then all is served until it is released. */
+  async stream(in_prod: number): Promise<void> {
+    const { grants, events } = this.mallory.vcpu;
+    for (;;) {
+      const seen = await this.next();
+      this.back.answer(seen);
+      if (seen.cmd !== PVCALLS_CONNECT) continue;
+      const [intf] = grants.map(this.victim, [seen.ref]);
+      const evtchn = events.bindInterdomain(this.victim, port(seen.evtchn));
+      intf!.page.words[pvcalls_data_intf.at.in_prod / 4] = in_prod;
+      events.notify(evtchn);
+      const release = await this.next();
+      grants.unmap([intf!]);
+      events.close(evtchn);
+      this.back.answer(release);
+      return;
+    }
   }
 }
 
@@ -218,6 +294,38 @@ function acts(mallory: Mallory, victim: Domid): Acts {
         state = await disk.becomes(XenbusState.Closed, XenbusState.Initialising);
       }
       return { survives: true };
+    },
+    calls30: () => {
+      const sockets = new Sockets(mallory, victim, 0);
+      return sockets.lose(() => {
+        sockets.back.page.words[sring.at.rsp_prod / 4] = 7;
+        sockets.back.notify();
+      });
+    },
+    calls31: () => {
+      const sockets = new Sockets(mallory, victim, 1);
+      return sockets.lose(seen => sockets.back.answer({ ...seen, req_id: seen.req_id + 4242 }));
+    },
+    calls32: () => {
+      const sockets = new Sockets(mallory, victim, 2);
+      return sockets.lose(seen => sockets.back.answer({ ...seen, cmd: seen.cmd + 1 }));
+    },
+    calls35: () => {
+      const sockets = new Sockets(mallory, victim, 3);
+      return sockets.lose(seen => sockets.back.answer(seen, 1));
+    },
+    /** Connections with more bytes than a ring holds, with fewer than none, with one. */
+    streams: async () => {
+      const sockets = new Sockets(mallory, victim, 4);
+      await sockets.connect();
+      for (const in_prod of [1 << 20, -5, 1]) await sockets.stream(in_prod);
+      return { streams: 3 };
+    },
+    calls36: async () => {
+      const sockets = new Sockets(mallory, victim, 5);
+      await sockets.connect();
+      await sockets.next();
+      return { waits: (await sockets.becomes(XenbusState.Connected)) === XenbusState.Connected };
     },
     net30: async () => {
       const net = await offered(1);

@@ -1,5 +1,5 @@
-// The acts of a backend of docs/hostile-acts.md on real processes: a domain with a kernel written for them serves the disks and
-// interfaces of a victim that has the real drivers. After each the victim lives and answers, what it does with its other
+// The acts of a backend of docs/hostile-acts.md on real processes: a domain with a kernel written for them serves the disks,
+// interfaces and sockets of a victim that has the real drivers. After each the victim lives and answers, what it does with its other
 // devices goes on, and the innocent beside, whom dom0 serves, has seen nothing.
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
@@ -13,6 +13,7 @@ import { lasting, Stage } from '../hostile-acts/stage.ts';
 
 const DISKS = 11;
 const VIFS = 6;
+const PVCALLS = 6;
 const { Closed } = XenbusState;
 
 let stage: Stage;
@@ -22,6 +23,8 @@ let victim: BenchDomain;
 
 interface Report {
   readonly disks: Readonly<Record<string, { readonly ok: number; readonly failed: readonly string[] }>>;
+  /** Of each pvcalls device, how its connections went. */
+  readonly calls: Readonly<Record<string, readonly string[]>>;
   readonly quarantined: readonly number[];
   readonly vifs: readonly { readonly rxFrames: number; readonly rxErrors: number; readonly txFrames: number }[];
 }
@@ -36,7 +39,8 @@ beforeAll(async () => {
   const path = image(join(folder, 'victim.img'), 1 << 20);
   const disks = Array.from({ length: DISKS }, (_, i) => `"${path},raw,${diskOf(i)},r,backend=backend"`);
   const vifs = Array.from({ length: VIFS }, () => '"backend=backend"');
-  const devices = `disk = [${disks}]\nvif = [${vifs}]`;
+  const pvcalls = Array.from({ length: PVCALLS }, () => '"backend=backend"');
+  const devices = `disk = [${disks}]\nvif = [${vifs}]\npvcalls = [${pvcalls}]`;
   victim = await BenchDomain.create(host, folder, 'victim', `kernel = "${folder}/victim.js"\n${devices}`);
   expect(await backend.run(`serve: ${victim.domid}`)).toEqual({ serves: victim.domid });
 });
@@ -116,6 +120,29 @@ it.each([
   expect(await act(name)).toEqual({ closed: true });
   await says(/the backend sent .*the interface is given up/);
   await contained();
+});
+/** The connections of that device went so. */
+const went = (devid: number, outcomes: readonly string[]): Promise<unknown> =>
+  eventually(`pvcalls ${devid}: ${outcomes}`, async () => isDeepStrictEqual((await report()).calls[devid], outcomes));
+it.each([
+  ['act 30: a pvcalls backend that answers more than was asked', 'calls30', 0],
+  ['act 31: a pvcalls backend that answers what was not asked', 'calls31', 1],
+  ['act 32: a pvcalls backend that answers with another command', 'calls32', 2],
+  ['act 35: a pvcalls backend whose result is none', 'calls35', 3],
+] as const)('%s loses the device, and what waits fails', async (_what, name, devid) => {
+  expect(await act(name)).toEqual({ state: Closed });
+  await went(devid, ['EIO']);
+  await contained();
+});
+it('act 30: a pvcalls backend whose data rings hold more than they can, or less than nothing, loses those connections', async () => {
+  expect(await act('streams')).toEqual({ streams: 3 });
+  await went(4, ['EIO', 'EIO', '1']);
+  await contained();
+});
+it('act 36: a pvcalls backend that never answers: who connects waits, nobody else does', async () => {
+  expect(await act('calls36')).toEqual({ waits: true });
+  await contained();
+  await went(5, []);
 });
 it('nothing is left of either', async () => {
   // As with Xen: a domain of which another one has something mapped is not gone before that one.

@@ -5,7 +5,9 @@ import { drive } from '../../../domu-kernel/drive.ts';
 import { Blkfront } from '../../../domu-kernel/drivers/blkfront/device.ts';
 import type { Disk } from '../../../domu-kernel/drivers/blkfront/disk.ts';
 import type { BlkfrontWorker } from '../../../domu-kernel/drivers/blkfront/worker.ts';
+import { Frontend, type FrontendDevice, findDevices } from '../../../domu-kernel/drivers/frontend-device.ts';
 import { Netfront } from '../../../domu-kernel/drivers/netfront/device.ts';
+import { PvcallsDevice } from '../../../domu-kernel/drivers/pvcallsfront/device.ts';
 import { compileFatFs } from '../../../domu-kernel/fs/fat-core.ts';
 import { ffWasm } from '../../../domu-kernel/fs/ff-wasm.ts';
 import { Kernel } from '../../../domu-kernel/kernel.ts';
@@ -15,6 +17,9 @@ import type { Boot } from '../hostile-acts/performer.ts';
 const READERS = 2;
 const PAUSE_MS = 2;
 const FRAME = 100;
+
+const MAX_CALLS = 3;
+const codeOf = (error: unknown): string => (error instanceof XenError ? error.code : String(error));
 
 interface Reads {
   ok: number;
@@ -42,7 +47,7 @@ export function start({ controlFd, boot }: Boot): void {
         await pause();
       }
     } catch (error) {
-      done.failed.push(error instanceof XenError ? error.code : String(error));
+      done.failed.push(codeOf(error));
     }
   };
   const blkfront = new Blkfront({
@@ -65,7 +70,35 @@ export function start({ controlFd, boot }: Boot): void {
     },
   });
 
+  const pvcalls = new Frontend({
+    ...{ xs, log, clock: kernel.clock, type: 'pvcalls', domid: vcpu.domid },
+    create: device => new PvcallsDevice(device, vcpu, log),
+  });
+  /** Of each device, how its connections went: a byte has come, or an errno. */
+  const calls = new Map<number, string[]>();
+  /** Connections one after the other, until two have failed so. */
+  const call = async ({ devid, instance }: FrontendDevice): Promise<void> => {
+    const outcomes: string[] = [];
+    calls.set(devid, outcomes);
+    const sockets = instance as PvcallsDevice; // made by create above
+    while (outcomes.length < MAX_CALLS) {
+      try {
+        const connection = await sockets.connect(80);
+        const outcome = connection.read().then(
+          bytes => String(bytes?.length),
+          error => codeOf(error),
+        );
+        outcomes.push(await outcome);
+        await connection.close();
+      } catch (error) {
+        outcomes.push(codeOf(error));
+        return; // the device is given up
+      }
+    }
+  };
+
   const report = () => ({
+    calls: Object.fromEntries(calls),
     disks: Object.fromEntries(reads),
     quarantined: blkfront.frontend
       .devices()
@@ -77,6 +110,8 @@ export function start({ controlFd, boot }: Boot): void {
   const serve = async (): Promise<void> => {
     void blkfront.start();
     void netfront.start();
+    await findDevices(xs, vcpu.domid, [pvcalls]);
+    for (const device of pvcalls.devices()) void call(device);
     console.write(`${JSON.stringify({ domid: vcpu.domid })}\n`);
     for (;;) {
       await console.readLine();
@@ -90,6 +125,7 @@ export function start({ controlFd, boot }: Boot): void {
         let progress = kernel.step() === 'progress';
         if (blkfront.step() === 'progress') progress = true;
         if (netfront.step() === 'progress') progress = true;
+        if (pvcalls.takeMoved()) progress = true;
         return progress ? 'progress' : 'idle';
       },
       block: () => kernel.block(),

@@ -1,79 +1,12 @@
 // untrusted: everything a backend writes. A broken one costs the guest its sockets, never the guest.
 import { describe, expect, it } from 'vitest';
-import {
-  BackRing,
-  type GrantMapping,
-  PVCALLS_ACCEPT,
-  PVCALLS_CONNECT,
-  port,
-  pvcalls_data_intf,
-  sring,
-  type Vcpu,
-  XenPvcallsAccept,
-  XenPvcallsConnect,
-  XenPvcallsRequest,
-  xen_pvcalls_request,
-  xen_pvcalls_response,
-  xen_pvcalls_sring_entry,
-} from '#pvbus';
+import { pvcalls_data_intf, sring } from '#pvbus';
 import { PvcallsFrontStats } from '../../../../domu-kernel/drivers/pvcallsfront/stats.ts';
 import { PvcallsFront } from '../../../../domu-kernel/drivers/pvcallsfront/worker.ts';
 import { domid } from '../../../../pvbus/brands.ts';
 import { XenError } from '../../../../pvbus/errors.ts';
 import { CoreRig, LineLog } from '../../../support/core-rig.ts';
-
-interface Seen {
-  readonly req_id: number;
-  readonly cmd: number;
-  readonly id_lo: number;
-  readonly id_hi: number;
-  readonly ref: number;
-}
-
-/** A backend without sockets: sees what a frontend asks, answers what a test says. */
-class RawBackend {
-  readonly vcpu: Vcpu;
-  readonly ring: BackRing;
-  readonly page: GrantMapping['page'];
-  private readonly evtchn: ReturnType<Vcpu['events']['bindInterdomain']>;
-
-  constructor(vcpu: Vcpu, frontend: number, ref: number, evtchn: number) {
-    this.vcpu = vcpu;
-    this.page = vcpu.grants.map(domid(frontend), [ref])[0]!.page;
-    this.ring = new BackRing(this.page, xen_pvcalls_sring_entry.size);
-    this.evtchn = vcpu.events.bindInterdomain(domid(frontend), port(evtchn));
-    vcpu.events.on(this.evtchn, () => {});
-  }
-  take(): Seen[] {
-    const seen: Seen[] = [];
-    for (; this.ring.unconsumedRequests() > 0; this.ring.req_cons = (this.ring.req_cons + 1) >>> 0) {
-      const at = this.ring.requestOffset();
-      const request = new XenPvcallsRequest(this.page.view, at);
-      const u = at + xen_pvcalls_request.at.u;
-      const connect = new XenPvcallsConnect(this.page.view, u);
-      const accept = new XenPvcallsAccept(this.page.view, u);
-      const ref = request.cmd === PVCALLS_CONNECT ? connect.ref : request.cmd === PVCALLS_ACCEPT ? accept.ref : 0;
-      seen.push({ req_id: request.req_id, cmd: request.cmd, id_lo: connect.id_lo, id_hi: connect.id_hi, ref });
-    }
-    this.ring.finalCheckForRequests();
-    return seen;
-  }
-  answer(seen: Seen, ret = 0): void {
-    const at = this.ring.responseOffset();
-    const { view } = this.page;
-    view.setUint32(at, seen.req_id, true);
-    view.setUint32(at + 4, seen.cmd, true);
-    view.setInt32(at + 8, ret, true);
-    view.setUint32(at + xen_pvcalls_response.at.u, seen.id_lo, true);
-    view.setUint32(at + xen_pvcalls_response.at.u + 4, seen.id_hi, true);
-    this.ring.rsp_prod_pvt = (this.ring.rsp_prod_pvt + 1) >>> 0;
-    this.ring.pushResponses();
-    this.notify();
-  }
-  notify(): void {
-    this.vcpu.events.notify(this.evtchn);
-  }
-}
+import { RawPvcallsBack, type SeenCommand } from '../../../support/raw-pvcallsback.ts';
 
 function rig() {
   const core = new CoreRig();
@@ -85,7 +18,7 @@ function rig() {
   const front = new PvcallsFront(vcpu, domid(0), 4, log, stats, error => broken.push(error));
   front.start(true);
   const { ref, port: evtchn } = front.attachment;
-  const back = new RawBackend(core.dom0.kernel(4), guest.domid, ref, evtchn);
+  const back = new RawPvcallsBack(core.dom0.kernel(4), domid(guest.domid), ref, evtchn);
   /** Promise jobs of the frontend, then its events. */
   const turn = async (): Promise<void> => {
     for (let i = 0; i < 5; i++) {
@@ -94,7 +27,7 @@ function rig() {
       back.vcpu.events.poll();
     }
   };
-  const next = async (): Promise<Seen> => {
+  const next = async (): Promise<SeenCommand> => {
     for (let i = 0; i < 20; i++) {
       await turn();
       const [seen] = back.take();
@@ -121,7 +54,7 @@ const codeOf = (work: Promise<unknown>): Promise<string> =>
   );
 
 describe('a hostile pvcalls backend', () => {
-  it.each<[string, (r: ReturnType<typeof rig>, seen: Seen) => void]>([
+  it.each<[string, (r: ReturnType<typeof rig>, seen: SeenCommand) => void]>([
     ['act 31: that answers what was never asked', ({ back }, seen) => back.answer({ ...seen, req_id: 4242 })],
     ['act 32: that answers another command', ({ back }, seen) => back.answer({ ...seen, cmd: seen.cmd + 1 })],
     ['act 31: that answers for another socket', ({ back }, seen) => back.answer({ ...seen, id_lo: seen.id_lo + 1 })],

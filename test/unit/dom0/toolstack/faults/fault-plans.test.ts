@@ -115,8 +115,24 @@ describe('a plan that is added twice at once', () => {
     expect([first.status, second]).toMatchObject(['fulfilled', { reason: { code: 'EEXIST' } }]);
     expect((await plans.list()).length).toBe(1);
     await plans.remove('p', null);
-    expect(await xs.exists(`${ROOT}/p`)).toBe(false);
+    expect(await xs.exists('/tool/xenolith')).toBe(false); // of the last plan nothing is left
   });
+});
+
+it('a fault that has befallen one device as often as it may is not over while it is planted at another', async () => {
+  const second = vbd(disk({ vdev: 'xvdb', devid: 51728 }), domid(0));
+  await plug();
+  await plug(second);
+  await plans.add(plan({ ...DISK, times: 1 }));
+  const state = async (): Promise<unknown> => (await plans.list())[0]?.state;
+  const befallen = async (of: string): Promise<void> => {
+    await other.write(`${of}/injected/p@f`, JSON.stringify({ seen: 1, injected: 1, last: [1], where: 'here' }));
+    await still();
+  };
+  await befallen(backend);
+  expect(await state()).toBe('on');
+  await befallen(pathsOf(DOM, second).backend);
+  expect(await state()).toBe('over');
 });
 
 describe('a fault that is removed', () => {
