@@ -83,17 +83,18 @@ export const openFiles = (pid: number): string[] =>
     .sort();
 
 type Truthy<T> = Exclude<T, false | null | undefined | 0 | ''>;
-/** Look every 20 ms until `condition` holds; throws with `what` after `timeoutMs`. */
+/** Look every so often until `condition` holds; throws with `what` after `timeoutMs`. */
 export async function eventually<T>(
   what: string,
   condition: () => T | Promise<T>,
   timeoutMs = 60_000,
+  everyMs = 20,
 ): Promise<Truthy<T>> {
   const end = Date.now() + timeoutMs;
   for (;;) {
     const value = await condition();
     if (value) return value as Truthy<T>; // just tested
     if (Date.now() > end) throw new Error(`not within ${timeoutMs} ms: ${what}`);
-    await new Promise(resolve => setTimeout(resolve, 20));
+    await new Promise(resolve => setTimeout(resolve, everyMs));
   }
 }
