@@ -1,6 +1,6 @@
 // What the toolstack must not forget when its process dies: tables of plain data, each change of which is in a file
 // before anybody is told of what it was made for. The one that takes its place reads them and goes on.
-import { Packr } from 'msgpackr';
+import { Packr } from 'msgpackr/pack';
 import { type Log, XenError } from '#pvbus';
 import {
   Batch,

@@ -1,5 +1,5 @@
 // What the records of the journal say, and how each becomes bytes.
-import { Packr } from 'msgpackr';
+import { Packr } from 'msgpackr/pack';
 import type { Batch, JournalFormat } from '../journal-file.ts';
 
 /** "xsjournl" */

@@ -4,7 +4,7 @@
 //   read it (READ); until little is left. Then the old one stops, and sends JOURNAL once more, the state of its
 //   sockets (STATE), their descriptors (CLIENT, in the order of the state), the listening one (LISTENER).
 //   successor: READY. Old: GO, and it is no more.
-import { Packr } from 'msgpackr';
+import { Packr } from 'msgpackr/pack';
 import {
   type ControlMessage,
   closeFd,
