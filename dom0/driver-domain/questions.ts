@@ -18,10 +18,12 @@ export async function answerQuestions({ xs, home, log, backends, counters }: Que
     const number = parseDecimal(await readKey(xs, asked));
     if (number === undefined) return;
     await Promise.all([vbds.settled(), vifs.settled()]);
+    const published: Promise<void>[] = [];
     for (const { domid, vbds: disks, vifs: nets } of await counters()) {
-      for (const { devid, ...of } of disks) await publish(vbds.find(domid, devid), of);
-      for (const { devid, ...of } of nets) await publish(vifs.find(domid, devid), of);
+      for (const { devid, ...of } of disks) published.push(publish(vbds.find(domid, devid), of));
+      for (const { devid, ...of } of nets) published.push(publish(vifs.find(domid, devid), of));
     }
+    await Promise.all(published);
     await xs.write(`${home}/data/answered`, String(number));
   };
   const answering = new Reconciler(answer, error =>
