@@ -1,9 +1,10 @@
 // The end of a domain: process, devices, console, nodes. Every step is tried, whatever became of the one
 // before, and doing it again to a domain that is half gone is no error.
 import { Cleanup, type Domid, type ToolstackStep, XenError } from '#pvbus';
-import { backendClosed, listDevices, removeDevice, unplug } from './add-device.ts';
+import { backendClosed, type DevicePaths, listDevices, unplug } from './add-device.ts';
 import { removeDomainNodes } from './domain-nodes.ts';
 import { driverDomainsSettled } from './driver-domains.ts';
+import { runRemoveScript } from './hotplug-script.ts';
 import type { ToolstackParts } from './parts.ts';
 
 /** How long a dying domain may hold on: a backend must let go of its grants first. */
@@ -41,14 +42,21 @@ export async function destroyDomain(parts: ToolstackParts, domid: Domid, uuid: s
   });
   for (const device of devices) {
     const which = `${device.type} ${device.devid}`;
+    // Its nodes go with the domain's.
     steps.add(which, async () => {
-      if (!(await backendClosed(xs, device, BACKENDS_MS))) {
+      if (!(await closings.get(device))) {
         log.warn(`dom${domid}: ${which} is not closed after ${BACKENDS_MS / 1000} s, taken away`);
       }
-      await removeDevice(parts, device);
+      await runRemoveScript(parts, device);
     });
   }
-  steps.add('devices', () => at('devices'));
+  // All at once: each is a round trip to xenstore and a driver domain.
+  const closings = new Map<DevicePaths, Promise<boolean>>();
+  steps.add('devices', async () => {
+    await at('devices');
+    for (const device of devices) closings.set(device, backendClosed(xs, device, BACKENDS_MS));
+    await Promise.allSettled(closings.values());
+  });
   steps.add('console', async () => {
     await at('console');
     await consoled.disconnect(domid);
