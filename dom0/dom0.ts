@@ -60,6 +60,8 @@ const NOT_ALWAYS_THERE = Object.entries(DOM0_BACKENDS)
 /** xenstored is started beside dom0. */
 const XENSTORED_NS = 20e9;
 const DEFAULT_MTU = 1500;
+/** Guests have got on by then that a successor has kept waiting; the processors were theirs. */
+const RECOVERED_MS = 1000;
 
 export class Dom0 {
   readonly #options: Dom0Options;
@@ -156,7 +158,12 @@ export class Dom0 {
     else await this.#toolstack.start();
     const shutdown = (): void => void this.shutdownHost();
     this.#server = await ToolstackServer.listen(paths.toolstackSocket, this.#toolstack, log, shutdown);
-    this.#toolstack.prepare().catch(error => log.error(`preparing for the first domain failed: ${error.stack}`));
+    const prepare = (): void =>
+      void this.#toolstack
+        ?.prepare()
+        .catch(error => log.error(`preparing for the first domain failed: ${error.stack}`));
+    if (successor) setTimeout(prepare, RECOVERED_MS);
+    else prepare();
   }
 
   /** The ledger of who was here before. When it cannot be read, nobody can go on. */

@@ -150,7 +150,8 @@ function serve(server: Server, vcpu: Vcpu | undefined, listener: number): { daem
     ...(vcpu ? underHypervisor(vcpu) : alone()),
   });
   server.liveUpdate = update;
-  const rehearsal = vcpu && { rehearsal: new DomainRehearsal(clock) };
+  // Whose place this one takes had domains, who are asking already.
+  const rehearsal = vcpu && !values.successor && { rehearsal: new DomainRehearsal(clock) };
   const daemon = new Daemon({ server, sockets, update, pollEvents, sleep, clock, ...rehearsal });
   daemon.run();
   return { daemon, sockets };
