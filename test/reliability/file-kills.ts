@@ -143,7 +143,11 @@ class Victim {
       on_crash: 'preserve',
     });
     const domid = await this.toolstack.create(config);
-    await eventually(`${this.name} has synced`, () => this.listen(), WITHIN_MS);
+    try {
+      await eventually(`${this.name} has synced`, () => this.listen(), WITHIN_MS);
+    } catch (error) {
+      throw new Error(`${error instanceof Error ? error.message : error}: ${this.complaints.join(' | ')}`);
+    }
     await sleep(ms);
     try {
       process.kill(processOfDomain(domid, this.rig.processes()), 'SIGKILL');

@@ -13,11 +13,12 @@ import { parseArgs } from 'node:util';
 import { installExt4 } from '../../tools/ext4/build.ts';
 import { ext4Wasm } from '../support/programs/ext4.ts';
 import { cutExt4 } from './ext4-power-cuts.ts';
+import { ext4Volumes } from './ext4-volumes.ts';
 import { FileKills } from './file-kills.ts';
 import { fsckMissing } from './fsck.ts';
 import { KillRun } from './kill-run.ts';
 import { cutPower, describeCuts } from './power-cuts.ts';
-import { type VolumeKind, volumeKinds } from './volumes.ts';
+import { fatVolumes, type VolumeKind } from './volumes.ts';
 
 const { values } = parseArgs({
   options: {
@@ -35,7 +36,9 @@ if (!Number.isSafeInteger(times) || times < 1 || !Number.isSafeInteger(seed)) {
   process.exit(2);
 }
 const wanted = values.fs?.toUpperCase();
-const kinds = volumeKinds.filter(({ name }) => wanted === undefined || name.toUpperCase() === wanted);
+const kinds = [fatVolumes, ...(ext4Volumes ? [ext4Volumes] : [])].filter(
+  ({ name }) => wanted === undefined || name.toUpperCase() === wanted,
+);
 if (kinds.length === 0) {
   console.error(`reliability: no volumes of kind '${values.fs}' here: fat, or ext4 where it can be built`);
   process.exit(2);

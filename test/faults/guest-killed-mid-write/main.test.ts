@@ -10,15 +10,12 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { runPaths, socketTransport, XenstoreClient } from '#pvbus';
-import { installExt4 } from '../../../tools/ext4/build.ts';
 import { FileKills } from '../../reliability/file-kills.ts';
-import { volumeKinds } from '../../reliability/volumes.ts';
-import { whyNoExt4 } from '../../support/ext4.ts';
+import { fatVolumes } from '../../reliability/volumes.ts';
 import { filesOn, formattedDisk, mounted } from '../../support/fatfs.ts';
 import { dist, HostRig } from '../../support/host-rig.ts';
 import { MemoryDisk } from '../../support/memory-disk.ts';
 import { eventually, processOfDomain } from '../../support/processes.ts';
-import { ext4Wasm } from '../../support/programs/ext4.ts';
 import { seededRandom } from '../../support/random.ts';
 
 const ROUNDS = 3;
@@ -48,8 +45,6 @@ let rig: HostRig;
 let dir: string;
 beforeAll(async () => {
   dir = mkdtempSync(join(tmpdir(), 'xenolith-notes-'));
-  // order: a host says when it starts what its domains' shells may read.
-  if (whyNoExt4 === undefined) installExt4(await ext4Wasm());
   rig = await HostRig.start();
 });
 afterAll(async () => {
@@ -162,7 +157,7 @@ it('fault 13: keeps every note it answered for, and an image without a fault, wh
 
 it('fault 13: files that a guest has synced are there after it was killed, again and again on the same image', async () => {
   const { seed } = seededRandom();
-  const run = new FileKills(dir, seed, volumeKinds, rig);
+  const run = new FileKills(dir, seed, [fatVolumes], rig);
   let left = 4;
   await run.start();
   await run.run(2, () => left-- > 0);
