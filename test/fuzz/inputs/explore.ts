@@ -1,5 +1,6 @@
 // Everything that is read from people's files and other processes' bytes.
 import type { Family } from '../parts.ts';
+import { fatVolumes } from '../volumes/fat.ts';
 import { archives } from './archives.ts';
 import { frames, traces } from './bytes.ts';
 import { nbdClients, nbdHandshakes, nbdReplies, nbdTargets } from './nbd.ts';
@@ -16,6 +17,7 @@ export const INPUTS: Family = {
   'suspended programs': { property: suspendedPrograms, share: 2 },
   'broken programs': { property: brokenPrograms, share: 8 },
   archives: { property: archives, share: 4 },
+  'FAT volumes': { property: fatVolumes, share: 1 },
   'rings of traces': { property: traces, share: 10 },
   'answers of NBD servers': { property: nbdReplies, share: 10 },
   'handshakes of NBD servers': { property: nbdHandshakes, share: 5 },
