@@ -1,9 +1,11 @@
 // Programs in domains of their own, from `xl run` to its exit code, beside the same binary under node:wasi on the host
 // and, of SQLite, beside the host's own sqlite3. What a row of inserts counts is without the program's start.
 import { execFileSync } from 'node:child_process';
-import { rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { prepareProgram } from '#pvbus';
+import { tarOf } from '../support/archives.ts';
 import { python } from '../support/programs/python.ts';
 import { runOnNode } from '../support/programs/run-on-node.ts';
 import { sqlite } from '../support/programs/sqlite.ts';
@@ -19,6 +21,9 @@ const INSERT = `create table t(a integer primary key, b text);
   with recursive n(x) as (select 1 union all select x + 1 from n where x < ${INSERTS})
   insert into t select x, hex(randomblob(8)) from n; create index i on t(b);`;
 const NOTHING = 'select 1;';
+/** Programs at once, and what each counts to: about half a second. */
+const AT_ONCE = 4;
+const TURNS = 600_000_000;
 
 export async function programRows({ rig, folder }: BenchHost): Promise<Row[]> {
   const echo = await compileWasi(fileURLToPath(new URL('../support/programs/c/echo.c', import.meta.url)));
@@ -39,6 +44,7 @@ export async function programRows({ rig, folder }: BenchHost): Promise<Row[]> {
   const hello = await starts(echo, 7, [], []);
   const cpython = await starts(await python(), 0, ['-m', '512'], ['-c', 'pass']);
   const inserts = await sqliteInserts(await sqlite(), folder, inDomain, onNode);
+  const several = await severalVcpus(folder, inDomain);
   const node = { yardstick: 'the same wasm under node:wasi' };
   return [
     { name: 'a program, start to end', unit: 'ms', ...node, ...hello, goal: { atMost: 5 } },
@@ -51,7 +57,35 @@ export async function programRows({ rig, folder }: BenchHost): Promise<Row[]> {
       ...{ name: 'SQLite, inserts on a FAT disk', unit: '/s', yardstick: "the host's sqlite3", goal: { atLeast: 0.1 } },
       ...{ bare: inserts.native, ours: inserts.guest },
     },
+    {
+      ...{ name: `${AT_ONCE} programs that compute, 2 vCPUs`, unit: 'ms', yardstick: '1 vCPU', goal: { atMost: 0.75 } },
+      ...several,
+    },
   ];
+}
+
+/** The same script in a domain of one vCPU and of two, without what the domain takes by itself. */
+async function severalVcpus(folder: string, inDomain: (...args: string[]) => Promise<Timed>) {
+  const source = fileURLToPath(new URL('../support/programs/c/turns.c', import.meta.url));
+  const program = prepareProgram(readFileSync(await compileWasi(source, { flags: ['-O1'] })));
+  const root = join(folder, 'turns.tar');
+  writeFileSync(root, tarOf([{ name: 'turns.wasm', data: program }]));
+  const script = (turns: number): string => `${`/turns.wasm lines 1 ${turns} > /dev/null & `.repeat(AT_ONCE)}wait`;
+  const took = async (vcpus: number): Promise<number> => {
+    const run = async (turns: number): Promise<number> => {
+      const { ms, code, stderr } = await inDomain(`--vcpus=${vcpus}`, root, 'sh', '-c', script(turns));
+      if (code !== 0) throw new Error(`turns: ${code} ${stderr}`);
+      return ms;
+    };
+    const [empty, full] = [await run(1), await run(TURNS)];
+    return full - empty;
+  };
+  const found = { bare: [] as number[], ours: [] as number[] };
+  for (let round = 0; round < ROUNDS; round++) {
+    found.bare.push(await took(1));
+    found.ours.push(await took(2));
+  }
+  return found;
 }
 
 type Timed = { readonly ms: number; readonly code: number | null; readonly stderr: string };

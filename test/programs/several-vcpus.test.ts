@@ -1,6 +1,7 @@
 // Programs in a domain of several vCPUs: they compute at the same time, have their calls made by the kernel on vCPU 0, and
 // say what they would have said anywhere, also while vCPUs come and go.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,6 +10,8 @@ import { prepareProgram } from '#pvbus';
 import { tarOf } from '../support/archives.ts';
 import { HostRig } from '../support/host-rig.ts';
 import { eventually } from '../support/processes.ts';
+import { sqlite } from '../support/programs/sqlite.ts';
+import { orSkip } from '../support/programs/unavailable.ts';
 import { xlRun } from '../support/programs/xl-run.ts';
 import { compileWasi, whyNoWasi } from '../support/wasi-cc.ts';
 
@@ -91,3 +94,46 @@ test.skipIf(missing !== undefined)('a vCPU that is taken away and given back tak
   const line = `0 ${spin(1, 60_000_000)}\n`;
   expect([ended, stdout, code]).toEqual([true, `begins\n${line.repeat(6)}ended\n`, 0]);
 });
+
+test.skipIf(missing !== undefined)(
+  'SQLite computes on another vCPU and writes by the kernel on vCPU 0: its database is whole',
+  { timeout: 240_000 },
+  async context => {
+    const program = await orSkip(context, sqlite);
+    const image = join(dir, 'sqlite.img');
+    writeFileSync(image, '');
+    truncateSync(image, 16 << 20);
+    execFileSync('mkfs.vfat', [image], { stdio: 'ignore' });
+    const name = 'sqlite-on-two';
+    const count = (n: number): string =>
+      `with recursive c(x) as (select 1 union all select x + 1 from c where x < ${n}) `;
+    const sql = [
+      'create table t(a integer primary key, b)',
+      `${count(20_000)} insert into t select x, x * x from c`,
+      // Nothing but computing, which is what moves it.
+      `${count(1_000_000)} select sum(x % 7) from c`,
+      'update t set b = b + 1 where a % 2',
+      'create index i on t(b)',
+      'pragma integrity_check',
+      'select count(*), sum(b) from t',
+    ].join('; ');
+    const options = [`--name=${name}`, '--vcpus=2', '--disk', image];
+    let ended = false;
+    const running = xlRun(host.runDir, [...options, program, '/mnt/t.db', sql]).finally(() => {
+      ended = true;
+    });
+    // Seconds that its vCPU 1 has run.
+    let elsewhere = 0;
+    while (!ended && elsewhere < 0.1) {
+      const { stdout } = await host.xl('vcpu-list', name);
+      const time = new RegExp(`^${name} +[0-9]+ +1 .* ([0-9.]+) `, 'm').exec(stdout)?.[1];
+      elsewhere = Math.max(elsewhere, Number(time ?? 0));
+    }
+    let sum = 0;
+    for (let x = 1; x <= 20_000; x++) sum += x * x + (x % 2);
+    let sevens = 0;
+    for (let x = 1; x <= 1_000_000; x++) sevens += x % 7;
+    expect(await running).toEqual({ stdout: `${sevens}\nok\n20000|${sum}\n`, stderr: '', code: 0 });
+    expect(elsewhere).toBeGreaterThanOrEqual(0.1);
+  },
+);
