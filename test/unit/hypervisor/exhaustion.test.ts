@@ -6,8 +6,10 @@ import { XENOLITH_EXHAUST_descriptors as descriptors, setSoftLimit, softLimit } 
 import { Exhaustion } from '../../../hypervisor/exhaustion.ts';
 
 let children: ChildProcess[];
-beforeEach(() => {
-  children = Array.from({ length: 3 }, () => spawn('sleep', ['60'], { stdio: 'ignore' }));
+beforeEach(async () => {
+  // One that is still being loaded would end for want of descriptors: they say that they are there.
+  children = Array.from({ length: 3 }, () => spawn('sh', ['-c', 'echo here; read end']));
+  await Promise.all(children.map(child => once(child.stdout!, 'data')));
 });
 afterEach(() => {
   for (const child of children) child.kill('SIGKILL');
