@@ -37,6 +37,17 @@ export class Watchdogs {
     } else this.timers.set(timer, deadline);
     return 0;
   }
+  /** What each has to go, in ns of system time; null: it is not in use. */
+  save(domain: Domain): (number | null)[] {
+    const now = this.clock.now();
+    return domain.watchdogs.map(timer => (timer?.pending ? timer.deadline - now : null));
+  }
+  restore(domain: Domain, left: readonly (number | null)[]): void {
+    const now = this.clock.now();
+    left.forEach((ns, slot) => {
+      if (ns !== null) this.start(domain, slot, now + ns);
+    });
+  }
   private start(domain: Domain, slot: number, deadline: number): void {
     const timer = new Timer(() => this.expired(domain));
     domain.watchdogs[slot] = timer;

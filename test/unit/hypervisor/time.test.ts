@@ -34,8 +34,12 @@ import {
   xenpf_settime64,
 } from '#pvbus';
 import { GuestClock } from '../../../domu-kernel/guest-clock.ts';
+import { DomainTimes } from '../../../hypervisor/domain-time.ts';
 import { timeScale } from '../../../hypervisor/guest-clock.ts';
-import { CoreRig, DEFERRED, type Guest, putStruct } from '../../support/core-rig.ts';
+import { Timers } from '../../../hypervisor/timers.ts';
+import { VcpuTimers } from '../../../hypervisor/vcpu-timers.ts';
+import { Watchdogs } from '../../../hypervisor/watchdogs.ts';
+import { CoreRig, DEFERRED, type Guest, putStruct, StoppedClock } from '../../support/core-rig.ts';
 import fc from '../../support/properties.ts';
 
 let rig: CoreRig;
@@ -338,5 +342,57 @@ describe('timers', () => {
     advance(3600e9);
     expect([a.domain.isShutDown, a.domain.shutdownCode]).toEqual([true, SHUTDOWN_watchdog]);
     expect(patient.domain.isShutDown).toBe(false);
+  });
+  it('a domain’s time can be kept and given to its later self, on a host whose clock is another', () => {
+    const parts = (clock: StoppedClock) => {
+      const timers = new Timers();
+      const fired: string[] = [];
+      const life = { shutdown: () => fired.push('watchdog') } as unknown as ConstructorParameters<typeof Watchdogs>[2];
+      const virqs = { raiseVcpu: () => fired.push('timer') } as unknown as ConstructorParameters<typeof VcpuTimers>[1];
+      const vcpuTimers = new VcpuTimers(timers, virqs, clock);
+      const watchdogs = new Watchdogs(timers, clock, life, rig.log);
+      return { timers, fired, vcpuTimers, watchdogs, times: new DomainTimes(vcpuTimers, watchdogs) };
+    };
+    const here = parts(rig.clock);
+    const domain = rig.guest({ vcpus: 2 }).domain;
+    domain.timeOffsetSeconds = -60;
+    const now = rig.clock.now();
+    here.vcpuTimers.setSingleshot(domain.vcpus[0]!, now + 5e6);
+    here.vcpuTimers.setPeriodic(domain.vcpus[1]!, 2e6, now + 1.5e6);
+    here.watchdogs.set(domain, 0, 30);
+    expect(here.watchdogs.set(domain, 0, 60)).toBe(2);
+    here.watchdogs.set(domain, 1, 0);
+    rig.clock.advance(1e6);
+    const kept = JSON.parse(JSON.stringify(here.times.get(domain)));
+    expect(kept).toEqual({
+      offsetSeconds: -60,
+      vcpus: [
+        { singleshotIn: 4e6, periodNs: 0, tickIn: null },
+        { singleshotIn: null, periodNs: 2e6, tickIn: 0.5e6 },
+      ],
+      watchdogs: [null, 60e9 - 1e6],
+    });
+    const clock = new StoppedClock();
+    clock.ns = 77e9;
+    const there = parts(clock);
+    const later = rig.guest({ vcpus: 2 }).domain;
+    there.times.set(later, kept);
+    expect(later.timeOffsetSeconds).toBe(-60);
+    const events: [number, number][] = [];
+    for (let i = 0; i < 5; i++) {
+      clock.ns = there.timers.nextDeadline()!;
+      there.fired.length = 0;
+      there.timers.runDue(clock.ns);
+      events.push([(clock.ns - 77e9) / 1e6, there.fired.length]);
+    }
+    expect(events).toEqual([
+      [0.5, 1],
+      [2.5, 1],
+      [4, 1],
+      [4.5, 1],
+      [6.5, 1],
+    ]);
+    expect(there.watchdogs.set(later, 2, 0)).toBe(0);
+    expect(there.watchdogs.set(later, 1, 1)).toBe(-XEN_EINVAL);
   });
 });
