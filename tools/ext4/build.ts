@@ -68,8 +68,9 @@ export async function buildExt4(source: string, work: string, out: string): Prom
   ]);
 }
 
-/** Whole or not at all. */
+/** Whole or not at all. The same one stays: hosts that run may read the file that was there when they began, no other. */
 export function installExt4(built: string): void {
+  if (existsSync(INSTALLED) && readFileSync(INSTALLED).equals(readFileSync(built))) return;
   const beside = `${INSTALLED}.${process.pid}`;
   copyFileSync(built, beside);
   renameSync(beside, INSTALLED);
