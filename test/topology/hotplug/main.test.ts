@@ -64,19 +64,19 @@ describe('a disk', () => {
 
   it('that has become larger is so for its guest at once, which writes to what is new', async () => {
     const path = image('growing.img');
-    expect(await on('block-attach', 'web', 'growing.img,raw,xvdf,rw')).toEqual(fine);
-    await says('came: xvdf works, 2048 sectors');
+    expect(await on('block-attach', 'web', 'growing.img,raw,xvdh,rw')).toEqual(fine);
+    await says('came: xvdh works, 2048 sectors');
     for (const megabytes of [2, 5]) {
       truncateSync(path, megabytes << 20);
-      const node = `/local/domain/0/backend/vbd/${domid}/51792/resize`;
+      const node = `/local/domain/0/backend/vbd/${domid}/51824/resize`;
       expect(await on('store', 'write', node, '1')).toEqual(fine);
-      await says(`grew: xvdf works, ${megabytes * 2048} sectors`);
-      expect(readFileSync(path, 'latin1').slice(-512).trimEnd()).toBe('the end of xvdf');
+      await says(`grew: xvdh works, ${megabytes * 2048} sectors`);
+      expect(readFileSync(path, 'latin1').slice(-512).trimEnd()).toBe('the end of xvdh');
     }
-    expect(readFileSync(path, 'latin1').slice((2 << 20) - 512, 2 << 20)).toContain('the end of xvdf');
-    expect(host.rig.consoleLog('web')).not.toContain('went: xvdf');
-    expect(await on('block-detach', 'web', 'xvdf')).toEqual(fine);
-    await says('went: xvdf');
+    expect(readFileSync(path, 'latin1').slice((2 << 20) - 512, 2 << 20)).toContain('the end of xvdh');
+    expect(host.rig.consoleLog('web')).not.toContain('went: xvdh');
+    expect(await on('block-detach', 'web', 'xvdh')).toEqual(fine);
+    await says('went: xvdh');
   });
 
   it('is counted for xentop', async () => {
