@@ -302,7 +302,7 @@ describe('processes and time', () => {
     expect([await ask('write 112 1'), await ask('write 112 2')]).toEqual(['ok', 'failed EIO']);
     await refused.happened(1);
     // Not before it has said that the plan is on.
-    const killed = await inject(host, { part: 'process', process: 'dom0', kill: true, after: 200 });
+    const killed = await inject(host, { part: 'process', process: 'dom0', kill: true, after: 1000 });
     await killed.happened();
     await eventually('another one has told that they go on', async () =>
       (await refused.events().catch(() => [])).some(one => one.event === 'fault' && /again/.test(one.text)),

@@ -147,7 +147,7 @@ it('fault 13: keeps every note it answered for, and an image without a fault, wh
   await create(notes);
   expect((await rig.xl('shutdown', '-w', 'notes')).exitCode).toBe(0);
   expect(fsck(image)).toBe('clean');
-  expect(acknowledged.length).toBeGreaterThan(ROUNDS);
+  expect(acknowledged.length).toBeGreaterThanOrEqual(ROUNDS);
   // The other domain never noticed: it still pings, and it never failed.
   const before = rig.consoleLog('pinged').length;
   await eventually('the other domain goes on', () => rig.consoleLog('pinged').length > before);

@@ -4,7 +4,7 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { runPaths } from '#pvbus';
-import { commandLine, isAlive } from '../../support/processes.ts';
+import { commandLine, eventually, isAlive } from '../../support/processes.ts';
 import { LifecycleHost } from '../../topology/lifecycle/host.ts';
 
 let host: LifecycleHost;
@@ -33,5 +33,5 @@ it.each([
     .split('\n')
     .find(text => text.includes('host ends: '));
   expect(line).toContain(`host ends: a process of dom0 ended: vcpu${program === 'dom0.js' ? 0 : 1}: ${path}: ${why}`);
-  expect(all.filter(isAlive)).toEqual([]);
+  await eventually('nothing of the host is left', () => !all.some(isAlive));
 });

@@ -214,6 +214,8 @@ describe.skipIf(noPasst !== undefined)(`passt${skipped(noPasst)}`, () => {
     });
     const ended = once(passt, 'close');
     try {
+      // passt has one guest: it answers whoever has sent it a frame last, and that one pings.
+      await on(0, 'destroy', 'asks');
       expect(await on(0, 'bridge-port', 'add', 'xenbr0', 'connect:passt.sock')).toEqual(fine);
       await eventually('passt listens', async () => {
         if (passt.exitCode !== null) throw new Error(said);

@@ -101,6 +101,7 @@ it('events have each end with its reason, and ps counts restarts', async () => {
   const [{ domid }] = await ps('t.yaml');
   expect((await on('reboot', 'web')).code).toBe(0);
   await eventually('it is back', async () => (await ps('t.yaml'))[0].restarts === 1);
+  await eventually('it says so', () => host.consoleLog('web').split('web is up').length === 3);
   const events = (await on('events', '--json')).stdout
     .trimEnd()
     .split('\n')

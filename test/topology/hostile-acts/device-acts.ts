@@ -337,7 +337,7 @@ export function deviceActs(mallory: Mallory): Acts {
       await vif.connect();
       const end = mallory.kernel.clock.now() + 200e6;
       let sent = 0;
-      while (mallory.kernel.clock.now() < end) {
+      while (mallory.kernel.clock.now() < end || sent <= 1000) {
         for (let i = 0; i < 100; i++) {
           disk.front.notify();
           mallory.vcpu.events.notify(vif.front.port);

@@ -27,7 +27,7 @@ export interface Boot {
   readonly boot: ControlMessage;
 }
 
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 60_000;
 
 export function perform({ controlFd, boot }: Boot, actsOf: (mallory: Mallory) => Acts): void {
   const vcpu = attachVcpu(controlFd, boot);

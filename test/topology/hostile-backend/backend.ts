@@ -270,7 +270,7 @@ function acts(mallory: Mallory, victim: Domid): Acts {
       const requests = await calm.take(2);
       const end = mallory.kernel.clock.now() + STORM_NS;
       let events = 0;
-      for (; mallory.kernel.clock.now() < end; events++) vcpu.events.notify(calm.back.port);
+      for (; mallory.kernel.clock.now() < end || events <= 1000; events++) vcpu.events.notify(calm.back.port);
       for (const request of requests) calm.back.answer(request);
       const next = await calm.take(2);
       for (const request of next) calm.back.answer(request);

@@ -44,6 +44,8 @@ async function create(name: string, program: string): Promise<number> {
   writeFileSync(config, `name = "${name}"\nmemory = 16\ncpus = "0"\n${kernel}`);
   const { exitCode, stderr } = await host.xl('create', '-q', config);
   expect([exitCode, stderr]).toEqual([0, '']);
+  // It maps the domain's memory a moment after the create has returned.
+  await eventually(`${name} has begun`, () => host.consoleLog(name) !== '');
   return processOfDomain(Number((await host.xl('domid', name)).stdout), host.processes());
 }
 const stateOf = (pid: number): string => /\) (\S)/.exec(readFileSync(`/proc/${pid}/stat`, 'latin1'))![1]!;
@@ -71,7 +73,7 @@ it('fault 42: both get on; who does not yield is stopped and continued, and the 
     rounds++;
   }
   // What the hostile one has used the other one has waited for.
-  expect(progress().stolen).toBeGreaterThan(0);
+  await eventually('it knows', () => progress().stolen > 0);
   expect((await host.xl('destroy', 'hostile')).exitCode).toBe(0);
   expect((await host.xl('destroy', 'good')).exitCode).toBe(0);
   await eventually('both processes have ended', () => !isAlive(hostile) && !isAlive(good));

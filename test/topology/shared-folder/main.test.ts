@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { HostRig } from '../../support/host-rig.ts';
-import { commandLine, eventually } from '../../support/processes.ts';
+import { commandLine, eventually, isAlive } from '../../support/processes.ts';
 import { xl } from '../../support/xl.ts';
 import { KERNEL } from '../lifecycle/host.ts';
 
@@ -72,6 +72,7 @@ it('is read and written by the guest, which gets nowhere else, also when dom0 ha
 
   const dom0 = host.processes().find(pid => commandLine(pid).includes('dom0.js'))!;
   process.kill(dom0, 'SIGKILL');
+  await eventually('it is gone', () => !isAlive(dom0));
   writeFileSync(join(shared, 'go'), '');
   await eventually('it goes on', () => existsSync(join(shared, 'made/again')) && said().includes('read-only'));
   expect(readdirSync(join(shared, 'made')).sort()).toEqual(['again', 'answer']);

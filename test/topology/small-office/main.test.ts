@@ -24,7 +24,9 @@ describe.skipIf(missing.length > 0)(`npm start (skipped without Debian's ${missi
   const image = (): string => office.path('www.img');
   /** notes.txt as Debian's mtools find it in the image, with nobody's help. */
   const notesInImage = (): string => execFileSync('mtype', ['-i', image(), '::notes.txt'], { encoding: 'utf8' });
-  const post = (note: string) => office.curl('--max-time', '3', '-d', note, office.url('/notes'));
+  /** Who may have nobody to answer waits for `seconds`. */
+  const post = (note: string, seconds = 60) =>
+    office.curl('--max-time', String(seconds), '-d', note, office.url('/notes'));
   const domain = async (name: string) => {
     const found = (await office.host.domains()).find(one => one.name === name);
     if (found === undefined) throw new Error(`xl list has no ${name}`);
@@ -117,7 +119,7 @@ describe.skipIf(missing.length > 0)(`npm start (skipped without Debian's ${missi
     const pour = async (who: number): Promise<void> => {
       for (let i = 0; pouring; i++) {
         const note = `note ${i} of ${who}`;
-        if ((await post(note)).status === 201) acknowledged.push(note);
+        if ((await post(note, 3)).status === 201) acknowledged.push(note);
       }
     };
     const pourers = [pour(1), pour(2), pour(3)];
