@@ -326,8 +326,11 @@ function counter(exports: WasmInstance['exports'], name: string): WasmGlobal {
   const global = exported<WasmGlobal>(exports, name, 'object');
   try {
     if (global instanceof engine.Global && typeof global.value === 'number') {
-      global.value = Number(global.value); // throws where it may not change
-      return global;
+      const { value } = global;
+      global.value = 0.5; // throws where it may not change; only an i32 has no half
+      const isInteger = global.value === 0;
+      global.value = value;
+      if (isInteger) return global;
     }
   } catch {
     // Said below.

@@ -7,7 +7,7 @@ import { SmpRig } from '../../../support/smp-rig.ts';
 import { moduleOf, text } from '../../../support/tiny-module.ts';
 import { UserlandRig } from '../../../support/userland-rig.ts';
 
-const [I32, I64, FUNCREF] = [0x7f, 0x7e, 0x70];
+const [I32, I64, F32, F64, FUNCREF] = [0x7f, 0x7e, 0x7d, 0x7c, 0x70];
 const [RUNS, UNWINDS] = [0, 1];
 const GLOBALS = ['state', 'fuel', 'sp', 'end', 'pages'] as const;
 type Name = (typeof GLOBALS)[number];
@@ -118,6 +118,8 @@ describe('a program that lies about being prepared', () => {
   it.each<[string, Forgery]>([
     ['a global that cannot be changed', { globals: { state: i32(0, 0) } }],
     ['fuel of 64 bits', { globals: { fuel: [I64, 1, 0x42, 0, 0x0b] } }],
+    ['pages with a point', { globals: { pages: [F32, 1, 0x43, 0, 0, 0, 0x3f, 0x0b] } }],
+    ['a state with a point', { globals: { state: [F64, 1, 0x44, 0, 0, 0, 0, 0, 0, 0, 0, 0x0b] } }],
     ['an end that is a reference', { globals: { end: [FUNCREF, 1, 0xd0, FUNCREF, 0x0b] } }],
     ['more memory than it says', { sections: { 5: [1, 0, 3] } }],
     ['no memory', { sections: { 5: [0], 7: [1, ...text('_start'), 0, 0] }, code: [] }],
