@@ -1,37 +1,7 @@
 // Scripts that dash, Debian's sh, and the guest's shell run to the same output and the same status.
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { byDash, byUs, whyNoDash } from '../../../support/beside-dash.ts';
 import fc from '../../../support/properties.ts';
-import { UserlandRig } from '../../../support/userland-rig.ts';
-
-const dash = '/bin/dash';
-const missing = spawnSync(dash, ['-c', ':']).status !== 0;
-
-interface Result {
-  readonly out: string;
-  readonly status: number | null;
-}
-/** In an empty directory; only commands that are the shell's own, and cat, wc, sleep, mkdir, rm, ls. */
-function byDash(script: string): Result {
-  const cwd = mkdtempSync(join(tmpdir(), 'xenolith-dash-'));
-  try {
-    const env = { PATH: '/usr/bin:/bin', LC_ALL: 'C.UTF-8' };
-    const { stdout, status } = spawnSync(dash, [], { cwd, env, input: script, encoding: 'utf8' });
-    return { out: stdout, status };
-  } finally {
-    rmSync(cwd, { recursive: true });
-  }
-}
-function byUs(script: string): Result {
-  const rig = new UserlandRig();
-  rig.write('/script', script);
-  rig.sh('mkdir /d');
-  const { status } = rig.sh('cd /d; sh /script < /dev/null > /out 2> /err');
-  return { out: rig.read('/out'), status };
-}
 
 const SCRIPTS: Readonly<Record<string, string>> = {
   'functions: arguments, status, recursion, their own variables': `
@@ -245,7 +215,7 @@ b; : \${v:=d e}; echo $v; mkdir q; echo q/* "q/*" *; cd q; echo *; cd ..
 `,
 };
 
-describe.skipIf(missing)(`the shell beside dash${missing ? ' (skipped: no dash here)' : ''}`, () => {
+describe.skipIf(whyNoDash !== undefined)(`the shell beside dash${whyNoDash ? ` (${whyNoDash})` : ''}`, () => {
   it.each(Object.entries(SCRIPTS))('%s', (_name, script) => {
     expect(byUs(script)).toEqual(byDash(script));
   });

@@ -1,0 +1,36 @@
+// What a script comes to in Debian's dash, and in a guest's shell.
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { UserlandRig } from './userland-rig.ts';
+
+const dash = '/bin/dash';
+export const whyNoDash = spawnSync(dash, ['-c', ':']).status === 0 ? undefined : 'no dash here';
+
+export interface Result {
+  readonly out: string;
+  readonly status: number | null;
+}
+/** In an empty directory, without input; only commands that are the shell's own, and the utilities that guests have too. */
+export function byDash(script: string): Result {
+  const dir = mkdtempSync(join(tmpdir(), 'xenolith-dash-'));
+  try {
+    const cwd = join(dir, 'd');
+    mkdirSync(cwd);
+    writeFileSync(join(dir, 'script'), script);
+    const env = { PATH: '/usr/bin:/bin', LC_ALL: 'C.UTF-8' };
+    const { stdout, status, signal } = spawnSync(dash, ['../script'], { cwd, env, input: '', encoding: 'utf8' });
+    if (signal) throw new Error(`dash was ended by ${signal}`);
+    return { out: stdout, status };
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+}
+export function byUs(script: string): Result {
+  const rig = new UserlandRig();
+  rig.write('/script', script);
+  rig.sh('mkdir /d');
+  const { status } = rig.sh('cd /d; sh ../script < /dev/null > /out 2> /err');
+  return { out: rig.read('/out'), status };
+}
