@@ -117,8 +117,9 @@ class Look {
       if (of.type === EVENTTYPE_CLOCK) this.atClock(of);
       else this.atFile(of, fileOf(this.process, of));
     } catch (error) {
-      if (error instanceof FileSystemBusy) throw error;
-      this.events.push({ of, error: errnoOfThrown(error), nbytes: 0, flags: 0 });
+      // Like any other that is not ready: the times and the other files are looked at all the same.
+      if (error instanceof FileSystemBusy) this.queues.add(error.idle);
+      else this.events.push({ of, error: errnoOfThrown(error), nbytes: 0, flags: 0 });
     }
   }
   private atClock(of: ClockSubscription): void {

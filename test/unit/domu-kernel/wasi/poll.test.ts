@@ -1,6 +1,10 @@
 import { beforeEach, expect, it } from 'vitest';
+import { FileSystemBusy } from '../../../../domu-kernel/fs/file-system.ts';
+import { nullFile } from '../../../../domu-kernel/process/null-file.ts';
+import type { OpenFile } from '../../../../domu-kernel/process/open-file.ts';
 import { Pipe } from '../../../../domu-kernel/process/pipe.ts';
 import { Wait } from '../../../../domu-kernel/process/wait.ts';
+import { WaitQueue } from '../../../../domu-kernel/wait-queue.ts';
 import * as abi from '../../../../domu-kernel/wasi/abi.ts';
 import { WasiRig } from '../../../support/wasi-rig.ts';
 
@@ -92,6 +96,24 @@ it('files are always ready', () => {
   expect(poll(fd(READ, file), clock(1000n))()).toEqual([event(0, READ, 3)]);
   rig.read(file);
   expect(poll(fd(READ, file), fd(WRITE, file))()).toMatchObject([event(0, READ), { sub: 1, type: WRITE, error: 0 }]);
+});
+it('a file of a file system that is busy with another call is waited for, and no longer than a time says', () => {
+  const idle = new WaitQueue();
+  const file: OpenFile = {
+    ...nullFile,
+    readable(): number {
+      throw new FileSystemBusy('size', idle);
+    },
+  };
+  const look = poll(fd(READ, rig.give(file)), clock(1000n));
+  expect(look()).toEqual(new Wait([idle], 5e9 + 1000));
+  rig.clock.ns += 999;
+  expect(look()).toEqual(new Wait([idle], 5e9 + 1000));
+  rig.clock.ns += 1;
+  expect(look()).toEqual([event(1, CLOCK)]);
+  const other = rig.file('a', 'abc');
+  rig.process.call = undefined;
+  expect(poll(fd(READ, rig.give(file)), fd(READ, other))()).toEqual([event(1, READ, 3)]);
 });
 it('a pipe is waited for until it has bytes, has room, or its other end is closed', () => {
   const pipe = new Pipe();
