@@ -9,56 +9,44 @@ import type { FatInfo } from './fat-info.ts';
 import { FatNames } from './fat-names.ts';
 import { checkFatName, isFatName } from './fat-path.ts';
 import type { FatVolume } from './fat-volume.ts';
-import {
-  type Attributes,
-  checkRange,
-  type DirectoryEntry,
-  type FileType,
-  type Times,
-  type Vnode,
-} from './file-system.ts';
+import { type Attributes, checkRange, type DirectoryEntry, type Times, type Vnode } from './file-system.ts';
+import { VolumeNode } from './volume-node.ts';
 
 const MAX_FILE = 0xffffffff;
 /** FAT keeps the time of the last change in steps of two seconds, and no others that FatFs would show. */
 const TIME_STEP_MS = 2000;
 const NS_PER_MS = 1_000_000n;
 
-export class FatNode implements Vnode {
-  readonly fs: FatVolume;
-  readonly type: FileType;
-  readonly ino: number;
-  /** A write that failed after its call had returned; the next sync says so. */
-  private failure: XenError | undefined;
+export class FatNode extends VolumeNode<FatVolume> implements Vnode {
   private parent: FatNode | undefined;
   private name: string;
   /** Where a file is that was unlinked while in use. */
   private hiddenPath: string | undefined;
-  private removed = false;
   /** Children in use, by their names on the disk. */
   private readonly children = new Map<string, FatNode>();
   private names: FatNames | undefined;
   private handle: FatHandle | undefined;
-  private unsynced = false;
   private durableSize: number | undefined;
   private durableCluster: number | undefined;
   private knownSize: number;
   private mtimeMs: number;
   private readonly isReadOnly: boolean;
-  private uses = 0;
 
   constructor(fs: FatVolume, parent: FatNode | undefined, info: FatInfo) {
-    this.fs = fs;
+    super(fs, info.isDirectory ? 'directory' : 'file', fs.freeIno(parent?.ino ?? 0, info.name));
+    fs.came(this);
     this.parent = parent;
     this.name = info.name;
-    this.type = info.isDirectory ? 'directory' : 'file';
     this.knownSize = info.size;
     this.mtimeMs = info.modified.getTime();
     this.isReadOnly = info.isReadOnly;
-    this.ino = fs.takeIno(this, parent?.ino ?? 0, info.name);
   }
 
   get spelling(): string {
     return this.name;
+  }
+  protected get title(): string {
+    return this.path;
   }
   get path(): string {
     if (this.hiddenPath !== undefined) return this.hiddenPath;
@@ -85,7 +73,7 @@ export class FatNode implements Vnode {
   }
   setTimes({ mtimeNs }: Times): void {
     const what = `set times of ${this.path}`;
-    this.checkWritable(what);
+    this.fs.checkWritable(what);
     if (mtimeNs === undefined || !this.parent) return;
     this.fs.enter(what, () => {
       this.handle?.sync(what, this.mtimeMs);
@@ -207,30 +195,6 @@ export class FatNode implements Vnode {
       this.changed();
     });
   }
-  sync(dataOnly: boolean): void {
-    const what = `sync ${this.path}`;
-    const { failure } = this;
-    try {
-      this.fs.enter(what, () => this.fs.syncAll(what, dataOnly ? this : undefined));
-    } finally {
-      this.failure = undefined;
-    }
-    if (failure) throw failure;
-  }
-
-  // ---- use ----
-
-  hold(): this {
-    this.uses++;
-    this.fs.used(1);
-    return this;
-  }
-  release(): void {
-    this.fs.used(-1);
-    this.uses--;
-    if (this.uses === 0) this.fs.enterLater(`close ${this.path}`, () => this.dropIfUnused());
-  }
-
   // ---- for the volume, which is entered ----
 
   /** The child that is there by this or another spelling, not in use yet. */
@@ -250,9 +214,6 @@ export class FatNode implements Vnode {
       .filter(({ name }) => !this.fs.isHidden(this, name))
       .map(info => this.children.get(info.name)?.info ?? info);
   }
-  get inUse(): boolean {
-    return this.uses > 0;
-  }
   /** Its chain ends where it does: the medium has its size. */
   cut(what: string): void {
     this.handle?.cut(what);
@@ -263,7 +224,6 @@ export class FatNode implements Vnode {
   /** Everything of it is on the medium. */
   settled(): void {
     if (!this.handle) return;
-    this.unsynced = false;
     this.durableSize = this.handle.size;
     this.durableCluster = this.handle.firstCluster;
   }
@@ -271,18 +231,15 @@ export class FatNode implements Vnode {
   get entryIsDurable(): boolean {
     return this.handle?.size === this.durableSize && this.handle?.firstCluster === this.durableCluster;
   }
-  failed(error: XenError): void {
-    if (this.unsynced) this.failure ??= error;
-  }
   /** A directory stays for a while: its names need not be read again. */
   dropIfUnused(): void {
-    if (this.uses > 0 || this.children.size > 0 || !this.parent) return;
+    if (this.inUse || this.children.size > 0 || !this.parent) return;
     if (this.type === 'directory' && !this.removed) this.fs.keep(this);
     // Who opens it meanwhile has to find it as it is here.
     else if (this.removed || !this.fs.freed.isShortened(this)) this.drop();
   }
   drop(): void {
-    if (this.uses > 0 || this.children.size > 0 || !this.parent) return;
+    if (this.inUse || this.children.size > 0 || !this.parent) return;
     const { fs, parent, handle } = this;
     const what = `close ${this.path}`;
     if (parent.children.get(this.name) === this) {
@@ -291,6 +248,8 @@ export class FatNode implements Vnode {
     }
     this.parent = undefined;
     fs.gone(this);
+    if (this.removed) fs.written.forget(this.ino);
+    else fs.written.move(this.ino, fs.inoOf(parent.ino, this.name));
     this.handle = undefined;
     try {
       handle?.close(what, this.mtimeMs);
@@ -327,7 +286,7 @@ export class FatNode implements Vnode {
   }
   private removable(what: string, name: string): FatInfo {
     const found = this.existing(what, name);
-    this.checkWritable(what);
+    this.fs.checkWritable(what);
     return found;
   }
   private createFile(what: string, name: string, path: string): FatNode {
@@ -377,7 +336,10 @@ export class FatNode implements Vnode {
     fs.touch();
     this.names?.delete(name);
     const node = this.children.get(name);
-    if (!node) return;
+    if (!node) {
+      fs.written.forget(fs.inoOf(this.ino, name));
+      return;
+    }
     this.children.delete(name);
     node.forget();
   }
@@ -434,7 +396,10 @@ export class FatNode implements Vnode {
     this.fs.touch();
     this.names?.delete(info.name);
     to.names?.put({ ...info, name });
-    if (!node) return;
+    if (!node) {
+      this.fs.written.move(this.fs.inoOf(this.ino, info.name), this.fs.inoOf(to.ino, name));
+      return;
+    }
     this.children.delete(info.name);
     node.take(to, name);
   }
@@ -459,7 +424,7 @@ export class FatNode implements Vnode {
       if (old) {
         to.children.delete(targetName);
         old.forget();
-      }
+      } else fs.written.forget(fs.inoOf(to.ino, targetName));
       if (node?.handle) node.handle.place = target;
     } else {
       fs.inOrder(() => swapFiles(core, target, source));
@@ -505,7 +470,7 @@ export class FatNode implements Vnode {
     return handle;
   }
   private writable(what: string): FatHandle {
-    this.checkWritable(what);
+    this.fs.checkWritable(what);
     if (this.isReadOnly) throw new XenError('EACCES', `${what}: the file is read-only`);
     return this.opened(what);
   }
@@ -520,24 +485,8 @@ export class FatNode implements Vnode {
   }
   private changed(): void {
     this.mtimeMs = stepped(this.fs.wallMs());
-    this.unsynced = true;
+    this.unsynced();
     this.fs.touch();
-  }
-  private checkDirectory(what: string): void {
-    if (this.type !== 'directory') throw new XenError('ENOTDIR', `${what}: it is no directory`);
-  }
-  private checkLive(what: string): void {
-    this.checkDirectory(what);
-    if (this.removed) throw new XenError('ENOENT', `${what}: the directory has been removed`);
-    this.checkWritable(what);
-  }
-  private checkWritable(what: string): void {
-    if (this.fs.readOnly) throw new XenError('EROFS', `${what}: the file system is read-only`);
-  }
-  private checkFile(verb: string): string {
-    const what = `${verb} ${this.path}`;
-    if (this.type === 'directory') throw new XenError('EISDIR', `${what}: it is a directory`);
-    return what;
   }
 }
 

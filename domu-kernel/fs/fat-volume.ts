@@ -14,6 +14,8 @@ import { ReadOnlyDevice, type SectorDevice } from './sector-device.ts';
 import { checkVolume, type FatGeometry } from './volume-check.ts';
 import type { VolumeOptions } from './volume-options.ts';
 import { MarkedDevice } from './volume-state.ts';
+import { Hearer, WriteErrors } from './write-errors.ts';
+import { WrittenFiles } from './written-files.ts';
 
 export interface MountOptions extends VolumeOptions<FatVolume> {
   /** What time it is, for the dates of files. */
@@ -48,8 +50,10 @@ export class FatVolume implements FileSystem {
   /** Clusters are free since the last flush. */
   private wasFreed = false;
   private readonly calls = new OneCall(() => this.announce());
+  readonly written = new WrittenFiles();
   /** What failed when nobody was there to be told. */
-  private failure: XenError | undefined;
+  readonly writeErrors = new WriteErrors();
+  private readonly hearer = new Hearer(this.writeErrors);
 
   private constructor(
     core: FatCore,
@@ -118,26 +122,26 @@ export class FatVolume implements FileSystem {
   }
   /** Everything written so far is on the medium when this returns, or an earlier failure is thrown. */
   sync(): void {
-    this.syncThen(`sync ${this.name}`, () => {});
+    const what = `sync ${this.name}`;
+    this.hearer.sync(() => this.enter(what, () => this.syncWhole(what)));
   }
   /** As sync; and the volume says that it is in order, until it changes. */
   settle(): void {
-    this.syncThen(`settle ${this.name}`, () => {
+    this.hearer.sync(() => this.settleNow());
+  }
+  private settleNow(): void {
+    const what = `settle ${this.name}`;
+    this.enter(what, () => {
+      this.syncWhole(what);
       if (!this.canBeClean) return;
       this.state.markClean();
       this.cache.flush();
     });
   }
-  private syncThen(what: string, then: () => void): void {
-    this.enter(what, () => {
-      this.syncAll(what);
-      if (this.wasFreed) this.cache.flush();
-      this.wasFreed = false;
-      then();
-    });
-    const { failure } = this;
-    this.failure = undefined;
-    if (failure) throw failure;
+  private syncWhole(what: string): void {
+    this.syncAll(what);
+    if (this.wasFreed) this.cache.flush();
+    this.wasFreed = false;
   }
   /** Files that have no name any more would be taken for ones that nobody wants. */
   private get canBeClean(): boolean {
@@ -177,7 +181,7 @@ export class FatVolume implements FileSystem {
       try {
         act();
       } catch (error) {
-        this.failure ??= error instanceof XenError ? error : new XenError('EIO', `${what}: ${error}`);
+        this.writeErrors.add(error instanceof XenError ? error : new XenError('EIO', `${what}: ${error}`));
       }
     };
     this.calls.enterLater(what, careful);
@@ -197,14 +201,17 @@ export class FatVolume implements FileSystem {
       return;
     }
     try {
-      this.settle();
+      this.settleNow();
     } catch (error) {
-      this.failure ??= error instanceof XenError ? error : new XenError('EIO', `sync ${this.name}: ${error}`);
+      this.writeErrors.add(error instanceof XenError ? error : new XenError('EIO', `sync ${this.name}: ${error}`));
     }
   }
 
   // ---- for the nodes; the volume is entered ----
 
+  checkWritable(what: string): void {
+    if (this.readOnly) throw new XenError('EROFS', `${what}: the file system is read-only`);
+  }
   touch(): void {
     this.touched = true;
   }
@@ -226,11 +233,13 @@ export class FatVolume implements FileSystem {
     }
     return (low >>> 0) + ((high >>> 0) % 2 ** 20) * 2 ** 32;
   }
-  takeIno(node: FatNode, parent: number, name: string): number {
+  freeIno(parent: number, name: string): number {
     let ino = this.inoOf(parent, name);
     while (this.nodes.has(ino)) ino++;
-    this.nodes.set(ino, node);
     return ino;
+  }
+  came(node: FatNode): void {
+    this.nodes.set(node.ino, node);
   }
   gone(node: FatNode): void {
     this.nodes.delete(node.ino);
@@ -292,11 +301,12 @@ export class FatVolume implements FileSystem {
       this.cache.flush(only?.entryIsDurable ?? false);
     } catch (error) {
       const failure = error instanceof XenError ? error : new XenError('EIO', `${what}: ${error}`);
-      for (const node of this.nodes.values()) node.failed(failure);
+      this.written.failed(failure);
       throw error;
     }
     if (only?.entryIsDurable) return;
     this.touched = false;
+    this.written.settled();
     for (const node of this.nodes.values()) node.settled();
     this.freePending(what);
   }

@@ -1,6 +1,7 @@
 // What every file system of a guest gives: FAT, tmpfs, an archive in memory, a folder of the host.
 import { XenError } from '#pvbus';
 import type { WaitQueue } from '../wait-queue.ts';
+import type { WriteErrors } from './write-errors.ts';
 
 export type FileType = 'file' | 'directory' | 'symlink' | 'character';
 
@@ -74,6 +75,8 @@ export interface Vnode {
   truncate(size: number): void;
   /** On the medium when this returns; with `dataOnly` as fdatasync(2). */
   sync(dataOnly: boolean): void;
+  /** What was written and failed later, for each who has it open to be told (Hearer). None: a write that returns is done. */
+  readonly writeErrors?: WriteErrors;
 
   /** In use once more. */
   hold(): this;

@@ -1,12 +1,14 @@
 // An open file as guest programs have it, and which files they have open.
 import { XenError } from '#pvbus';
 import type { Vnode } from '../fs/file-system.ts';
+import { Hearer } from '../fs/write-errors.ts';
 
 /** Reads and writes at a position that moves along, or at one that is given. */
 export class ProgramFile {
   readonly path: string;
   position = 0;
   private readonly vnode: Vnode;
+  private readonly hearer: Hearer;
   private readonly openings: Openings;
   private readonly writable: boolean;
   private closed = false;
@@ -15,6 +17,7 @@ export class ProgramFile {
   constructor(path: string, vnode: Vnode, openings: Openings, writable: boolean) {
     this.path = path;
     this.vnode = vnode;
+    this.hearer = new Hearer(vnode.writeErrors);
     this.openings = openings;
     this.writable = writable;
     openings.add(vnode, writable);
@@ -48,10 +51,10 @@ export class ProgramFile {
     this.vnode.truncate(size);
   }
 
-  /** What was written is on the medium when this returns, with the directory entry that leads to it. */
+  /** What was written is on the medium when this returns, with the directory entry that leads to it; or an earlier failure is thrown. */
   sync(): void {
     this.check('sync');
-    this.vnode.sync(false);
+    this.hearer.sync(() => this.vnode.sync(false));
   }
 
   /** Closing twice is no error. */

@@ -64,8 +64,7 @@ export function checkFlags(flags: number): void {
 }
 
 function sync({ file }: Descriptor, dataOnly: boolean): number {
-  if (file instanceof OpenDiskFile) file.vnode.sync(dataOnly);
-  else if (file instanceof OpenDirectory) file.vnode.fs.sync();
+  if (file instanceof OpenDiskFile || file instanceof OpenDirectory) file.sync(dataOnly);
   else throw new XenError('EINVAL', `sync of a ${file.kind}`);
   return 0;
 }

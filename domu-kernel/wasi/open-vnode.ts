@@ -2,6 +2,7 @@
 import { XenError } from '#pvbus';
 import { type DescriptorOf, DeviceNode } from '../fs/dev-fs.ts';
 import type { DirectoryEntry, Vnode } from '../fs/file-system.ts';
+import { Hearer } from '../fs/write-errors.ts';
 import type { OpenFile } from '../process/open-file.ts';
 import { FDFLAGS_APPEND, FDFLAGS_DSYNC, FDFLAGS_RSYNC, FDFLAGS_SYNC } from './abi.ts';
 
@@ -13,11 +14,17 @@ export abstract class OpenVnode {
   /** FILE_FLAGS of api.h's fdflags. */
   flags = 0;
   readonly queue = undefined;
+  private readonly hearer: Hearer;
   private references = 1;
 
   /** `vnode` is in use by this from here on, until the last release. */
   constructor(vnode: Vnode) {
     this.vnode = vnode;
+    this.hearer = new Hearer(vnode.writeErrors);
+  }
+  /** With `dataOnly` as fdatasync(2). */
+  sync(dataOnly: boolean): void {
+    this.hearer.sync(() => this.vnode.sync(dataOnly));
   }
   retain(): void {
     this.references++;
@@ -53,8 +60,8 @@ export class OpenDiskFile extends OpenVnode implements OpenFile {
   }
   /** After a write. */
   syncAsFlagged(): void {
-    if (this.flags & FDFLAGS_SYNC) this.vnode.sync(false);
-    else if (this.flags & FDFLAGS_DSYNC) this.vnode.sync(true);
+    if (this.flags & FDFLAGS_SYNC) this.sync(false);
+    else if (this.flags & FDFLAGS_DSYNC) this.sync(true);
   }
   size(): number {
     return this.vnode.attributes().size;

@@ -9,6 +9,7 @@ import {
   type Times,
   type Vnode,
 } from '../file-system.ts';
+import { VolumeNode } from '../volume-node.ts';
 import { FRESH, HOLE, timeNs, timeParts, UNWRITTEN } from './core.ts';
 import { Ext4Names } from './names.ts';
 import type { Ext4Volume } from './volume.ts';
@@ -33,29 +34,12 @@ interface Known {
   readonly ctimeNs: bigint;
 }
 
-export class Ext4Node implements Vnode {
-  readonly fs: Ext4Volume;
-  readonly type: FileType;
-  readonly ino: number;
-  private uses = 0;
-  private removed = false;
+export class Ext4Node extends VolumeNode<Ext4Volume> implements Vnode {
   private known: Known | undefined;
   private names: Ext4Names | undefined;
   /** When it was written to, where its inode does not say so yet. */
   private changedNs: bigint | undefined;
-  private unsynced = false;
-  /** A write that failed after its call had returned; the next sync says so. */
-  private failure: XenError | undefined;
 
-  constructor(fs: Ext4Volume, ino: number, type: FileType) {
-    this.fs = fs;
-    this.ino = ino;
-    this.type = type;
-  }
-
-  get inUse(): boolean {
-    return this.uses > 0;
-  }
   attributes(): Attributes {
     const what = `attributes of ${this.title}`;
     const facts = this.known ?? this.fs.enter(what, () => this.facts(what));
@@ -82,7 +66,7 @@ export class Ext4Node implements Vnode {
       if (atimeNs !== undefined) this.stamp(what, ATIME, atimeNs);
       if (mtimeNs !== undefined) this.stamp(what, MTIME, mtimeNs);
       this.stamp(what, CTIME, this.fs.wallNs());
-      this.unsynced = true;
+      this.unsynced();
     });
   }
 
@@ -258,36 +242,13 @@ export class Ext4Node implements Vnode {
       const { size: before } = this.facts(what);
       this.changedNs = undefined;
       this.known = undefined;
-      this.unsynced = true;
+      this.unsynced();
       if (size < before) this.fs.shorten(what, this.ino, size);
       else {
         if (size > before) this.clearTail(what, size);
         this.lengthen(what, size);
       }
     });
-  }
-  sync(dataOnly: boolean): void {
-    const what = `sync ${this.title}`;
-    const { failure } = this;
-    try {
-      this.fs.enter(what, () => this.fs.syncAll(what, this, dataOnly));
-    } finally {
-      this.failure = undefined;
-    }
-    if (failure) throw failure;
-  }
-
-  // ---- use ----
-
-  hold(): this {
-    this.uses++;
-    this.fs.used(1);
-    return this;
-  }
-  release(): void {
-    this.fs.used(-1);
-    this.uses--;
-    if (this.uses === 0) this.fs.enterLater(`close ${this.title}`, () => this.dropIfUnused());
   }
 
   // ---- for the volume, which is entered ----
@@ -298,12 +259,6 @@ export class Ext4Node implements Vnode {
     this.changedNs = undefined;
     this.stamp(what, MTIME | CTIME, changedNs);
   }
-  settled(): void {
-    this.unsynced = false;
-  }
-  failed(error: XenError): void {
-    if (this.unsynced) this.failure ??= error;
-  }
   /** Of a directory the one that it is in. */
   parentOf(what: string): number {
     return this.namesNow(what).parent;
@@ -313,8 +268,8 @@ export class Ext4Node implements Vnode {
     this.known = undefined;
   }
 
-  private dropIfUnused(): void {
-    if (this.uses > 0 || this.fs.known(this.ino) !== this) return;
+  dropIfUnused(): void {
+    if (this.inUse || this.fs.known(this.ino) !== this) return;
     const what = `close ${this.title}`;
     if (this.removed) {
       this.fs.gone(this);
@@ -422,7 +377,7 @@ export class Ext4Node implements Vnode {
     const { size } = this.facts(what);
     fs.change(what, x => x.allocate(this.ino, first, Math.min(last - first + 1, BLOCKS_A_WRITE)));
     const runs = core.runs();
-    this.unsynced = true;
+    this.unsynced();
     let done = 0;
     let skip = offset % blockSize;
     let isFresh = false;
@@ -466,7 +421,7 @@ export class Ext4Node implements Vnode {
     blocks.writeData(run.block * blockSize + inLast, new Uint8Array(Math.min(blockSize - inLast, end - size)));
   }
 
-  private get title(): string {
+  protected get title(): string {
     return `inode ${this.ino}`;
   }
   private get maxSize(): number {
@@ -478,20 +433,6 @@ export class Ext4Node implements Vnode {
   }
   private checkChangeable(what: string): void {
     if ((this.facts(what).flags & UNCHANGEABLE) !== 0) throw new XenError('EPERM', `${what}: it is not to be changed`);
-  }
-  private checkDirectory(what: string): void {
-    if (this.type !== 'directory') throw new XenError('ENOTDIR', `${what}: it is no directory`);
-  }
-  private checkLive(what: string): void {
-    this.checkDirectory(what);
-    if (this.removed) throw new XenError('ENOENT', `${what}: the directory has been removed`);
-    this.fs.checkWritable(what);
-  }
-  private checkFile(verb: string): string {
-    const what = `${verb} ${this.title}`;
-    if (this.type === 'directory') throw new XenError('EISDIR', `${what}: it is a directory`);
-    if (this.type !== 'file') throw new XenError('EINVAL', `${what}: it is no file`);
-    return what;
   }
 }
 

@@ -5,6 +5,8 @@ import { OneCall } from '../one-call.ts';
 import { PageCache } from '../page-cache.ts';
 import { ReadOnlyDevice, type SectorDevice } from '../sector-device.ts';
 import type { VolumeOptions } from '../volume-options.ts';
+import { Hearer, WriteErrors } from '../write-errors.ts';
+import { WrittenFiles } from '../written-files.ts';
 import { BlockChanges } from './changes.ts';
 import { Ext4Core, type Ext4Library, HOLE } from './core.ts';
 import { readSuper } from './ext4-super.ts';
@@ -48,8 +50,12 @@ export class Ext4Volume implements FileSystem {
   private broken: XenError | undefined;
   /** Without a journal: the superblock says that the volume is in use. */
   private marked = false;
-  private written = false;
-  private failure: XenError | undefined;
+  /** Something of the driver's own has changed since the last commit. */
+  private changed = false;
+  readonly written = new WrittenFiles();
+  /** What failed when nobody was there to be told. */
+  readonly writeErrors = new WriteErrors();
+  private readonly hearer = new Hearer(this.writeErrors);
   private readonly maxChanges: number;
   private readonly labelled: string;
 
@@ -143,26 +149,23 @@ export class Ext4Volume implements FileSystem {
     return this.uses > 0;
   }
   sync(): void {
-    this.syncThen(`sync ${this.name}`, () => {});
+    const what = `sync ${this.name}`;
+    this.hearer.sync(() => this.enter(what, () => this.syncAll(what)));
   }
   /** As sync; and the volume says that it is in order, until it changes. */
   settle(): void {
-    this.syncThen(`settle ${this.name}`, () => {
+    this.hearer.sync(() => this.settleNow());
+  }
+  private settleNow(): void {
+    const what = `settle ${this.name}`;
+    this.enter(what, () => {
+      this.syncAll(what);
       if (this.journal) this.journal.settle();
       else if (this.marked) {
         this.mark(false);
         this.cache.flush();
       }
     });
-  }
-  private syncThen(what: string, then: () => void): void {
-    this.enter(what, () => {
-      this.syncAll(what);
-      then();
-    });
-    const { failure } = this;
-    this.failure = undefined;
-    if (failure) throw failure;
   }
   /** Bytes. */
   space(): { free: number; total: number } {
@@ -193,7 +196,7 @@ export class Ext4Volume implements FileSystem {
     try {
       act();
     } catch (error) {
-      this.failure ??= error instanceof XenError ? error : new XenError('EIO', `${what}: ${error}`);
+      this.writeErrors.add(error instanceof XenError ? error : new XenError('EIO', `${what}: ${error}`));
     }
   }
   private callEnded(): void {
@@ -207,23 +210,21 @@ export class Ext4Volume implements FileSystem {
   }
   private get isDirty(): boolean {
     if (this.readOnly) return false;
-    return this.written || this.marked || this.cache.isDirty || this.journal?.isEmpty === false;
+    return this.changed || this.marked || this.cache.isDirty || this.journal?.isEmpty === false;
   }
   /** As settle, and who is told of a failure is the next sync, of each file. */
   writeBack(): void {
     this.announced = false;
     if (this.readOnly) return;
     try {
-      this.settle();
+      this.settleNow();
     } catch (error) {
       if (error instanceof FileSystemBusy) {
         this.announced = true;
         this.onDirty?.(this);
         return;
       }
-      const failure = error instanceof XenError ? error : new XenError('EIO', `sync ${this.name}: ${error}`);
-      for (const node of this.nodes.values()) node.failed(failure);
-      this.failure ??= failure;
+      this.writeErrors.add(error instanceof XenError ? error : new XenError('EIO', `sync ${this.name}: ${error}`));
     }
   }
 
@@ -233,7 +234,7 @@ export class Ext4Volume implements FileSystem {
   change(what: string, call: (x: Ext4Library) => number): void {
     this.checkWritable(what);
     this.core.setClock();
-    this.written = true;
+    this.changed = true;
     try {
       this.core.call(what, call);
     } catch (error) {
@@ -251,7 +252,7 @@ export class Ext4Volume implements FileSystem {
   nodeOf(ino: number, type: Ext4Node['type']): Ext4Node {
     let node = this.nodes.get(ino);
     if (!node) {
-      node = new Ext4Node(this, ino, type);
+      node = new Ext4Node(this, type, ino);
       this.nodes.set(ino, node);
     }
     return node;
@@ -266,7 +267,7 @@ export class Ext4Volume implements FileSystem {
     for (let depth = 0; at.ino !== ROOT_INODE && depth < 1 << 16; depth++) {
       const parent = at.parentOf(what);
       if (parent === ino) return true;
-      at = this.nodes.get(parent) ?? new Ext4Node(this, parent, 'directory');
+      at = this.nodes.get(parent) ?? new Ext4Node(this, 'directory', parent);
     }
     return false;
   }
@@ -291,6 +292,7 @@ export class Ext4Volume implements FileSystem {
   }
   /** Nobody has a name for it, and nobody uses it. */
   free(what: string, ino: number): void {
+    this.written.forget(ino);
     do {
       this.change(what, x => x.release(ino));
       this.commitIfLarge(what);
@@ -306,21 +308,21 @@ export class Ext4Volume implements FileSystem {
   private commitIfLarge(what: string): void {
     if (this.blocks.blocks.size > this.maxChanges) this.commit(what);
   }
-  /** With `dataOnly`, of that file the times need not be. */
-  syncAll(what: string, only?: Ext4Node, dataOnly = false): void {
+  /** With `only`, that file's data: its times need not be. */
+  syncAll(what: string, only?: Ext4Node): void {
     if (this.readOnly) {
       if (this.broken) throw new XenError('EIO', `${what}: ${this.broken.message}`, this.broken);
       return;
     }
     try {
-      for (const node of this.nodes.values()) if (!(dataOnly && node === only)) node.flushTimes(what);
+      for (const node of this.nodes.values()) if (node !== only) node.flushTimes(what);
       this.commit(what);
     } catch (error) {
       const failure = error instanceof XenError ? error : new XenError('EIO', `${what}: ${error}`);
-      for (const node of this.nodes.values()) node.failed(failure);
+      this.written.failed(failure);
       throw error;
     }
-    for (const node of this.nodes.values()) node.settled();
+    this.written.settled();
   }
   private commit(what: string): void {
     const { blocks, cache, journal, core } = this;
@@ -338,7 +340,7 @@ export class Ext4Volume implements FileSystem {
       blocks.settled();
       cache.flush();
     }
-    this.written = false;
+    this.changed = false;
   }
   /** The superblock says that the volume is in use: with a journal, that this matters; without one, that nothing is sure. */
   private mark(inUse: boolean): void {
