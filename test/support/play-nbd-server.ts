@@ -39,6 +39,8 @@ export class PlayNbdServer {
   up = true;
   crashes = 0;
   flushes = 0;
+  /** Flushes are not answered: the medium is slow. */
+  holdsFlushes = false;
   readonly #options: PlayOptions;
   #connection: Connection | undefined;
 
@@ -105,8 +107,11 @@ export class PlayNbdServer {
       return 'progress';
     }
     this.#parse(c);
-    if (c.requests.length > 0) {
-      this.#perform(c, c.requests.splice(pick(c.requests.length), 1)[0]!, pick);
+    const ready = c.requests.filter(({ type }) => !(this.holdsFlushes && type === NBD.FLUSH));
+    if (ready.length > 0) {
+      const request = ready[pick(ready.length)]!;
+      c.requests.splice(c.requests.indexOf(request), 1);
+      this.#perform(c, request, pick);
       return 'progress';
     }
     if (c.outbox.length > 0) {

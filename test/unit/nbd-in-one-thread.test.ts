@@ -198,6 +198,33 @@ describe('a disk over NBD', () => {
     expect(Buffer.from(data).equals(Buffer.from(server.bytes.subarray(0, 512)))).toBe(true);
   });
 
+  it.each(['answered', 'lost with its server'])(
+    'goes on with writes that wait for a flush of our own when that is %s',
+    async end => {
+      const { rig, guest, server } = await begin(14);
+      let quiet = 0;
+      const settle = async (): Promise<void> => {
+        for (quiet = 0; quiet < 100; ) {
+          quiet = [guest.step(), rig.step()].includes('progress') ? 0 : quiet + 1;
+          rig.core.clock.advance(1e6);
+          await Promise.resolve();
+        }
+      };
+      server.holdsFlushes = true;
+      let written = 0;
+      for (let n = 0; n < 100; n++) void guest.disk.submitWrite(0, new Uint8Array(SIZE)).then(() => written++);
+      await settle();
+      expect(written).toBeGreaterThan(60);
+      expect(written).toBeLessThan(100);
+      expect(server.requests).toBe(1);
+      if (end !== 'answered') server.crash();
+      server.holdsFlushes = false;
+      server.up = true;
+      await settle();
+      expect(written).toBe(100);
+    },
+  );
+
   it('is given up when the server comes back with another disk', async () => {
     for (const change of ['size', 'read-only'] as const) {
       const { rig, guest, server } = await begin(12);

@@ -51,6 +51,8 @@ export interface SessionOptions {
   readonly openMs: number;
   /** It has lost its server, or has it again. */
   readonly onAway: (away: boolean) => void;
+  /** It is not full any more. */
+  readonly onRoom: () => void;
   /** It can never go on: the server has another disk now. */
   readonly onBroken: (error: XenError) => void;
 }
@@ -210,6 +212,8 @@ export class NbdSession {
     answered: (_, error) => {
       this.#flushing = false;
       if (error !== 0) this.#lose(`flush: ${NBD_ERRORS[error] ?? 'EINVAL'}`);
+      // No request of a frontend is answered by this: what waits for room would not hear of it.
+      this.#options.onRoom();
     },
   };
   #lose(what: string): void {

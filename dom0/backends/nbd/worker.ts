@@ -122,6 +122,10 @@ export class NbdWorker implements BackendWorker {
           } else resolve(result);
         },
         onAway: away => this.#tell({ op: 'away', key, away }),
+        onRoom: () => {
+          this.#devices.get(key)?.vbd?.look();
+          wake();
+        },
         onBroken: ({ code, message }) => this.#tell({ op: 'failed', key, code, message }),
       });
       this.#devices.set(key, { key, session, vbd: undefined, leaving: undefined });
