@@ -1,7 +1,7 @@
 // The addresses of an interface (RFC 4862): each is tentative until nobody has claimed it, and ends when its lifetime does.
 import type { Clock, Log } from '#pvbus';
 import type { IpAddress } from '../ip-address.ts';
-import { commonBits, isSolicitedNodeOf } from './scope.ts';
+import { commonBits, isSolicitedNodeOf, solicitedNode } from './scope.ts';
 
 /** Link-local, given and autoconfigured ones together. */
 export const MAX_ADDRESSES = 16;
@@ -87,6 +87,10 @@ export class Addresses {
   /** A group that we are in because of an address. */
   inGroup(group: IpAddress): boolean {
     return this.all.some(own => own.state !== 'duplicate' && isSolicitedNodeOf(group, own.address));
+  }
+  /** All of those; there may be one twice. */
+  get groups(): IpAddress[] {
+    return this.all.filter(own => own.state !== 'duplicate').map(own => solicitedNode(own.address));
   }
   get isTentative(): boolean {
     return this.all.some(own => own.state === 'tentative');

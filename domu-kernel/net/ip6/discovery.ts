@@ -20,6 +20,7 @@ import {
   SOLICITED,
 } from './discovery-message.ts';
 import { DEFAULT_HOP_LIMIT, IPV6_MIN_MTU, type Ipv6Header } from './header.ts';
+import { MulticastListener } from './multicast-listener.ts';
 import { Neighbours } from './neighbours.ts';
 import { RouterList } from './router-list.ts';
 import { ALL_NODES, ALL_ROUTERS, groupMac, linkLocalOf, solicitedNode, UNSPECIFIED, withIdentifier } from './scope.ts';
@@ -53,6 +54,8 @@ export class Discovery {
   readonly addresses: Addresses;
   readonly neighbours: Neighbours;
   readonly routers: RouterList;
+  /** Of the groups that others ask for our addresses in. */
+  readonly listener: MulticastListener;
   hopLimit = DEFAULT_HOP_LIMIT;
   mtu: number;
   private readonly parts: DiscoveryParts;
@@ -74,9 +77,18 @@ export class Discovery {
     this.addresses = new Addresses({
       clock,
       log,
-      probe: target => this.solicit(target, undefined, UNSPECIFIED),
-      changed: own => parts.addressChanged(own),
+      // order: who has it answers to its group, which a switch may first have to hear of.
+      probe: target => {
+        this.listener.listenTo(this.addresses.groups);
+        this.solicit(target, undefined, UNSPECIFIED);
+      },
+      changed: own => {
+        this.listener.listenTo(this.addresses.groups);
+        if (own.state === 'preferred' && own.address.isLinkLocal) this.listener.announce();
+        parts.addressChanged(own);
+      },
     });
+    this.listener = new MulticastListener({ device, clock, random, source: () => this.linkLocalSource });
     this.neighbours = new Neighbours(
       {
         solicit: (target, mac) => this.solicit(target, mac, this.sourceOf(target)),
@@ -121,6 +133,7 @@ export class Discovery {
     const addresses = this.addresses.step();
     const named = this.routers.nameservers.length;
     const routers = this.routers.step();
+    const listener = this.listener.step();
     if (this.routers.nameservers.length !== named) this.parts.nameserversChanged();
     const now = this.parts.clock.now();
     let asked = false;
@@ -129,11 +142,12 @@ export class Discovery {
       if (this.solicitations < SOLICITATIONS) this.solicitRouter(now);
       else this.solicitAtNs = Number.POSITIVE_INFINITY;
     }
-    return asked || [neighbours, addresses, routers].includes('progress') ? 'progress' : 'idle';
+    return asked || [neighbours, addresses, routers, listener].includes('progress') ? 'progress' : 'idle';
   }
   deadline(): number | undefined {
     const own = this.solicitAtNs === Number.POSITIVE_INFINITY ? undefined : this.solicitAtNs;
-    const all = [own, this.neighbours.deadline(), this.addresses.deadline(), this.routers.deadline()];
+    const { neighbours, addresses, routers, listener } = this;
+    const all = [own, neighbours.deadline(), addresses.deadline(), routers.deadline(), listener.deadline()];
     const known = all.filter(each => each !== undefined);
     return known.length === 0 ? undefined : Math.min(...known);
   }
@@ -260,10 +274,13 @@ export class Discovery {
   private solicitRouter(now: number): void {
     this.solicitations++;
     this.solicitAtNs = now + SOLICITATION_NS;
-    const own = this.addresses.has(this.linkLocal);
-    const source = own ? this.linkLocal : UNSPECIFIED;
+    const source = this.linkLocalSource;
     const to = groupMac(ALL_ROUTERS, this.groupMac);
-    this.transmit(this.writer.write(ROUTER_SOLICITATION, to, source, ALL_ROUTERS, { tell: own }));
+    this.transmit(this.writer.write(ROUTER_SOLICITATION, to, source, ALL_ROUTERS, { tell: !source.isUnspecified }));
+  }
+  /** :: while it is tentative. */
+  private get linkLocalSource(): IpAddress {
+    return this.addresses.has(this.linkLocal) ? this.linkLocal : UNSPECIFIED;
   }
   /** The address a neighbour is to answer to. */
   private sourceOf(target: IpAddress): IpAddress {

@@ -10,7 +10,7 @@ export const LARGEST_PAYLOAD6 = 0xffff;
 export const DEFAULT_HOP_LIMIT = 64;
 
 export const PROTOCOL_ICMPV6 = 58;
-const HOP_BY_HOP = 0;
+export const HOP_BY_HOP = 0;
 const ROUTING = 43;
 export const FRAGMENT = 44;
 const NO_NEXT_HEADER = 59;
@@ -51,6 +51,8 @@ export class Ipv6Header {
   fragmentId = 0;
   fragmentOffset = 0;
   moreFragments = false;
+  /** Routers on its way look at it. */
+  routerAlert = false;
 }
 
 export const isExtension = (type: number): boolean =>
@@ -71,6 +73,7 @@ export function readIpv6(view: DataView, at: number, available: number, into: Ip
   into.source.read(view, at + 8);
   into.destination.read(view, at + 24);
   into.isFragment = false;
+  into.routerAlert = false;
   return into.payloadLength > available - IPV6_HLEN ? 'length' : undefined;
 }
 
@@ -139,6 +142,7 @@ function readOptions(view: DataView, at: number, end: number, into: Ipv6Header):
       into.pointer = at;
       return 'problem';
     }
+    if (type === ROUTER_ALERT && into.protocol === HOP_BY_HOP) into.routerAlert = true;
     at += 2 + length;
   }
   return 'ok';

@@ -84,6 +84,7 @@ export class Ipv6Host {
         isOwn: address => this.discovery.addresses.has(address),
         send: (protocol, source, destination, length) => this.send(protocol, source, destination, length),
         discovery: (type, header) => this.discovery.input(type, rx.bytes, rx.view, header),
+        listener: (type, header) => this.discovery.listener.input(type, rx.view, header),
         lost: (code, header, view, mtu) => this.lost(code, header, view, mtu),
         tooBig: (destination, mtu) => this.paths.heard(destination, mtu),
       },

@@ -18,6 +18,7 @@ import {
   PROTOCOL_ICMPV6,
   UNKNOWN_NEXT_HEADER,
 } from './header.ts';
+import { LISTENER_QUERY, LISTENER_REPORT_V1 } from './listener-message.ts';
 
 const UNREACHABLE = 1;
 const TOO_BIG = 2;
@@ -41,6 +42,8 @@ export interface Icmp6Link {
   send(protocol: number, source: IpAddress, destination: IpAddress, length: number): SendResult;
   /** A message of neighbour discovery, its checksum right. */
   discovery(type: number, header: Ipv6Header): void;
+  /** One about the groups of hosts, its checksum right. */
+  listener(type: number, header: Ipv6Header): void;
   /** A packet of ours did not arrive; see Transports.lost. */
   lost(code: string, header: Ipv6Header, view: DataView, mtu: number): boolean;
   /** The path to it carries no more than this. */
@@ -87,7 +90,8 @@ export class Icmp6 {
       // RFC 6980: one in parts can be hidden from who watches over a link.
       if (!header.isFragment) this.link.discovery(type, header);
       else this.stats.bad++;
-    } else if (type === ECHO) {
+    } else if (type === LISTENER_QUERY || type === LISTENER_REPORT_V1) this.link.listener(type, header);
+    else if (type === ECHO) {
       // As with IPv4: answering echoes to groups makes floods.
       if (unicast && !source.isUnspecified) this.answer(bytes, view, header);
     } else if (type === ECHO_REPLY) {

@@ -8,6 +8,7 @@ import { MAX_PATHS } from '../../../domu-kernel/net/path-mtus.ts';
 import { MAX_DATAGRAMS, MAX_HELD_BYTES } from '../../../domu-kernel/net/reassembly.ts';
 import {
   advertisement,
+  bytesOf,
   frame6,
   macOption,
   prefixOption,
@@ -18,6 +19,8 @@ import { LossyWire } from '../../support/lossy-wire.ts';
 import fc from '../../support/properties.ts';
 import { seeded } from '../../support/random.ts';
 
+/** A hop-by-hop header with a router alert, as what is about groups has it. */
+const ALERT: readonly [number, readonly number[]] = [0, [0, 0, 5, 2, 0, 0, 1, 0]];
 const MAC = Uint8Array.of(2, 0, 0, 0, 0, 9);
 const address = fc.constantFrom(
   'fe80::1',
@@ -43,13 +46,29 @@ const option = fc.oneof(
     .map(([type, length, rest]) => [type, length, ...rest]),
 );
 const message = fc
-  .tuple(fc.nat(6), address, fc.nat(255), fc.array(option, { maxLength: 4 }), bytes)
+  .tuple(fc.nat(7), address, fc.nat(255), fc.array(option, { maxLength: 4 }), bytes)
   .map(([kind, target, flags, options, rest]) => {
     const all = options.flat();
     if (kind === 0) return solicitation(target, all);
     if (kind === 1) return advertisement(target, flags, all);
     if (kind === 2) return routerAdvertisement({ lifetime: flags * 10 }, all);
     if (kind === 3) return [128 + (flags & 1), 0, 0, 0, ...rest];
+    // About the groups of hosts: with so many sources, as many as it says or not.
+    if (kind === 5) {
+      const named = Array.from({ length: flags & 3 }, () => bytesOf(target)).flat();
+      const sources = (flags & 4) === 0 ? [flags >> 5, 125, 0, flags & 3, ...named] : rest;
+      return [
+        130 + ((flags >> 3) & 1),
+        0,
+        0,
+        0,
+        ...rest.concat(0, 0).slice(0, 2),
+        0,
+        0,
+        ...bytesOf(target),
+        ...sources,
+      ];
+    }
     // An error about a packet of somebody's.
     if (kind === 4)
       return [1 + (flags & 3), flags >> 4, 0, 0, 0, 0, 5, flags, 0x60, 0, 0, 0, 0, 40, 17, 64, ...rest, ...rest];
@@ -70,6 +89,7 @@ const act = fc.record({
     { maxLength: 3 },
   ),
   checksum: fc.integer({ min: 0, max: 9 }),
+  alert: fc.boolean(),
   group: fc.boolean(),
   cut: fc.nat(200),
   ms: fc.constantFrom(0, 0, 0, 1000, 40_000, 8_000_000),
@@ -110,7 +130,8 @@ export const packets = fc.property(fc.boolean(), fc.array(act, { minLength: 1, m
     net.input(frame, 0, frame.length, 0);
     turn(2000);
   }
-  for (const { checksum, group, cut, ms, ...packet } of acts) {
+  for (const { checksum, alert, group, cut, ms, ...made } of acts) {
+    const packet = alert ? { ...made, hopLimit: 1, extensions: [ALERT] } : made;
     if (packet.payload.length < 4 || packet.protocol !== 58) packet.payload.push(0, 0, 0, 0, 0, 0, 0, 0);
     const whole = frame6(
       { ...packet, ...(checksum > 0 ? { checksumAt: 2 } : {}) },

@@ -15,10 +15,12 @@ export class Alone {
   readonly clock = this.wire.clock;
   readonly net: NetInterface;
   readonly sent: Uint8Array[] = [];
+  /** Of those, what says which groups are listened to: they alone have a hop-by-hop header. */
+  readonly listening: Uint8Array[] = [];
 
   constructor(ip6: Ip6Config = parseIp6Parameter('fd00::1/64,fe80::1')!) {
     this.wire.a.tap = frame => {
-      this.sent.push(frame);
+      (frame[20] === 0 ? this.listening : this.sent).push(frame);
       return true;
     };
     const config = { address: 0, netmask: 0, ip6 };
@@ -55,6 +57,7 @@ export const ready = (ip6?: Ip6Config): Alone => {
   const alone = new Alone(ip6);
   alone.pass(13);
   alone.said();
+  alone.listening.length = 0;
   return alone;
 };
 export const auto = (): Alone => new Alone({ prefixLength: 64 });
