@@ -33,6 +33,7 @@ const ASSIGNMENT: Readonly<Record<string, Operator>> = {
 };
 const TOKEN = /\s+|0[xX][0-9a-fA-F]+|\d+|[A-Za-z_]\w*|<<=|>>=|[-+*/%&|^]=|[=!<>]=|<<|>>|\|\||&&|./gsy;
 const MAX_DEPTH = 100;
+const LARGEST = 2n ** 63n - 1n;
 
 function divisor(b: bigint): bigint {
   if (b === 0n) throw new ShellError('division by zero');
@@ -142,10 +143,11 @@ class Expression {
     return this.#number(this.#variables.variable(name).trim() || '0');
   }
   #number(text: string): bigint {
-    const [, sign, digits] = /^([-+]?)(0[xX][0-9a-fA-F]{1,16}|\d{1,20})$/.exec(text) ?? [];
+    const [, sign, digits] = /^([-+]?)(0[xX][0-9a-fA-F]{1,40}|\d{1,40})$/.exec(text) ?? [];
     if (digits === undefined || (/^0\d/.test(digits) && /[89]/.test(digits))) throw this.#bad();
     const value = BigInt(/^0\d/.test(digits) ? `0o${digits.slice(1)}` : digits);
-    return BigInt.asIntN(64, sign === '-' ? -value : value);
+    // As strtoimax(3): what is beyond the largest is the largest.
+    return sign === '-' ? -(value > LARGEST ? LARGEST + 1n : value) : value > LARGEST ? LARGEST : value;
   }
   #unless(idle: boolean, read: () => bigint): bigint {
     const was = this.#idle;

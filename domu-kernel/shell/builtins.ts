@@ -9,13 +9,12 @@ import { OpenDiskFile } from '../wasi/open-vnode.ts';
 import { splitLine } from './fields.ts';
 import { JOB_BUILTINS } from './job-builtins.ts';
 import { ExitShell, LeaveLoop, ReturnFrom } from './leaving.ts';
-import { parse } from './parser.ts';
 import { absolutePath, fromCwd } from './paths.ts';
 import { printf } from './printf.ts';
 import type { Shell } from './shell.ts';
 import { OPTIONS, type OptionLetter } from './state.ts';
 import { ShellError } from './syntax.ts';
-import { evaluateTest } from './test.ts';
+import { evaluateTest, type TestedFiles } from './test.ts';
 
 /** The status it returns is the command's. */
 export type Builtin = (shell: Shell, args: readonly string[], io: Stdio) => Waiting<number> | number;
@@ -185,12 +184,16 @@ function* read(shell: Shell, args: readonly string[], io: Stdio): Waiting<number
   for (const [i, name] of into.entries()) shell.assign(assignment('read', name)[0], fields[i] ?? '');
   return ended ? 1 : 0;
 }
-function* test(shell: Shell, args: readonly string[]): Waiting<number> {
-  return yield* attempt(() => (evaluateTest(args, path => shell.find(fromCwd(shell.cwd, path))) ? 0 : 1));
+function* test(shell: Shell, args: readonly string[], io: Stdio): Waiting<number> {
+  const files: TestedFiles = {
+    find: (path, follow) => shell.find(fromCwd(shell.cwd, path), follow),
+    isTerminal: fd => io[fd as 0 | 1 | 2]?.kind === 'terminal',
+  };
+  return yield* attempt(() => (evaluateTest(args, files) ? 0 : 1));
 }
-function* bracket(shell: Shell, args: readonly string[]): Waiting<number> {
-  if (args.at(-1) !== ']') throw new ShellError("[: no ']' at its end");
-  return yield* test(shell, args.slice(0, -1));
+function* bracket(shell: Shell, args: readonly string[], io: Stdio): Waiting<number> {
+  if (args.at(-1) !== ']') throw new ShellError('missing ]');
+  return yield* test(shell, args.slice(0, -1), io);
 }
 function leave(again: boolean): Builtin {
   return (shell, [levels = '1']) => {
@@ -203,7 +206,7 @@ function* source(shell: Shell, [path]: readonly string[], io: Stdio): Waiting<nu
   if (path === undefined) throw new XenError('EINVAL', 'the name of a file is missing');
   const file = yield* attempt(() => new OpenDiskFile(shell.system.mounts.find(fromCwd(shell.cwd, path))));
   try {
-    return yield* shell.list(parse(yield* readAll(file, MAX_SOURCE)), io);
+    return yield* shell.source(yield* readAll(file, MAX_SOURCE), io);
   } catch (error) {
     if (error instanceof ReturnFrom) return error.code;
     throw error;
@@ -212,7 +215,7 @@ function* source(shell: Shell, [path]: readonly string[], io: Stdio): Waiting<nu
   }
 }
 function* evaluate(shell: Shell, args: readonly string[], io: Stdio): Waiting<number> {
-  return yield* shell.list(parse(args.join(' ')), io);
+  return yield* shell.source(args.join(' '), io);
 }
 
 function* ulimit(shell: Shell, args: readonly string[], io: Stdio): Waiting<number> {

@@ -3,8 +3,8 @@ import type { Vnode } from '../fs/file-system.ts';
 import { attempt, type Waiting } from '../process/transfer.ts';
 import { evaluate, type Variables } from './arithmetic.ts';
 import { split } from './fields.ts';
-import { escaped, isPattern, matches } from './glob.ts';
-import { fromCwd, joined } from './paths.ts';
+import { escaped, isPattern, Pattern } from './glob.ts';
+import { fromCwd } from './paths.ts';
 import { type List, ShellError, type Word, type WordPart } from './syntax.ts';
 
 /** What an expansion asks of its shell. */
@@ -19,8 +19,8 @@ export interface Surroundings extends Variables {
   readonly globs: boolean;
   /** What a list writes. */
   output(list: List): Waiting<string>;
-  /** What is there, in use; undefined when nothing is. */
-  find(path: string): Vnode | undefined;
+  /** What is there, in use; undefined when nothing is. `follow`: symlinks in the last place. */
+  find(path: string, follow?: boolean): Vnode | undefined;
 }
 
 /** A word to be: what it says, and the same as a pattern. */
@@ -81,7 +81,7 @@ function* fieldsOf(shell: Surroundings, word: Word): Waiting<Field[]> {
   function* addAll(parts: Word, within: boolean, nested: boolean): Waiting<void> {
     for (const part of parts) {
       const quoted = part.quoted || within;
-      if (part.kind === 'variable' && (part.name === '@' || (part.name === '*' && !quoted)) && !part.operator) {
+      if (part.kind === 'variable' && isEach(shell, part, quoted)) {
         shell.parameters.forEach((parameter, i) => {
           if (i > 0) close();
           if (quoted) add(parameter, true);
@@ -107,6 +107,12 @@ function* fieldsOf(shell: Surroundings, word: Word): Waiting<Field[]> {
 
 type Variable = WordPart & { readonly kind: 'variable' };
 
+/** Whether it is all parameters, each by itself. */
+function isEach(shell: Surroundings, part: Variable, quoted: boolean): boolean {
+  const { name, operator } = part;
+  if (name !== '@' && (name !== '*' || quoted)) return false;
+  return operator === undefined || (/^:?[-=?]$/.test(operator) && !stands(shell, part) && shell.variable(name) !== '');
+}
 /** Whether a variable's word takes its place. */
 function stands(shell: Surroundings, { name, operator }: Variable): boolean {
   const there = shell.isSet(name) && !(operator?.startsWith(':') && shell.variable(name) === '');
@@ -117,6 +123,8 @@ function stands(shell: Surroundings, { name, operator }: Variable): boolean {
 function* expansionOf(shell: Surroundings, part: Exclude<WordPart, { kind: 'text' }>): Waiting<string> {
   if (part.kind === 'command') return (yield* shell.output(part.list)).replace(/\n+$/, '');
   if (part.kind === 'arithmetic') return evaluate(yield* expandText(shell, part.text), shell);
+  if (part.kind === 'tilde') return shell.isSet('HOME') ? shell.variable('HOME') : '~';
+  if (part.kind === 'assignment') return `${part.name}=${yield* expandText(shell, part.value)}`;
   return yield* expandedParameter(shell, part);
 }
 function* expandedParameter(shell: Surroundings, part: Variable): Waiting<string> {
@@ -139,45 +147,51 @@ function* expandedParameter(shell: Surroundings, part: Variable): Waiting<string
 }
 /** Without the shortest or longest beginning or end that matches. */
 function trimmed(value: string, pattern: string, operator: '#' | '##' | '%' | '%%'): string {
-  const lengths = Array.from({ length: value.length + 1 }, (_, n) => n);
+  const characters = [...value];
+  const compiled = new Pattern(pattern);
+  const lengths = Array.from({ length: characters.length + 1 }, (_, n) => n);
   if (operator.length === 2) lengths.reverse();
   for (const n of lengths) {
-    if (operator.startsWith('#') && matches(pattern, value.slice(0, n))) return value.slice(n);
-    if (operator.startsWith('%') && matches(pattern, value.slice(value.length - n)))
-      return value.slice(0, value.length - n);
+    const split = operator.startsWith('#') ? n : characters.length - n;
+    const [start, end] = [characters.slice(0, split), characters.slice(split)];
+    if (compiled.matchesAll(operator.startsWith('#') ? start : end)) {
+      return (operator.startsWith('#') ? end : start).join('');
+    }
   }
   return value;
 }
 
 /** Sorted. What begins with a '.' only where the pattern says so. */
 function namesLike(shell: Surroundings, pattern: string): string[] {
-  let paths = [pattern.startsWith('/') ? '/' : ''];
-  const parts = pattern.split('/').filter(part => part !== '');
-  parts.forEach((part, i) => {
-    const last = i === parts.length - 1;
-    paths = paths.flatMap(path => children(shell, path, part, last));
-  });
+  let paths = [''];
+  const parts = pattern.match(/[^/]+|\/+/g) ?? [];
+  for (const part of parts) {
+    // A '/' stays as it was written, and stands behind directories only.
+    if (part.startsWith('/')) paths = paths.filter(path => isDirectory(shell, path || '/')).map(path => path + part);
+    else paths = paths.flatMap(path => namesIn(shell, path, part).map(name => path + name));
+  }
   return paths.sort();
 }
-function children(shell: Surroundings, path: string, pattern: string, last: boolean): string[] {
-  const vnode = shell.find(fromCwd(shell.cwd, path || '.'));
-  if (!vnode) return [];
+function isDirectory(shell: Surroundings, path: string): boolean {
+  const vnode = shell.find(fromCwd(shell.cwd, path));
+  vnode?.release();
+  return vnode?.type === 'directory';
+}
+/** `path` is nothing, or ends with a '/'. */
+function namesIn(shell: Surroundings, path: string, pattern: string): string[] {
+  if (!isPattern(pattern)) {
+    const name = pattern.replace(/\\(.)/g, '$1');
+    const there = shell.find(fromCwd(shell.cwd, path + name), false);
+    there?.release();
+    return there ? [name] : [];
+  }
+  const directory = shell.find(fromCwd(shell.cwd, path || '.'));
   try {
-    if (vnode.type !== 'directory') return [];
-    const below = (name: string): string => (path === '' ? name : joined(path, name));
-    if (!isPattern(pattern)) {
-      const name = pattern.replace(/\\(.)/g, '$1');
-      if (!last) return [below(name)];
-      const there = shell.find(fromCwd(shell.cwd, below(name)));
-      there?.release();
-      return there ? [below(name)] : [];
-    }
-    return vnode
-      .entries()
-      .map(({ name }) => name)
-      .filter(name => (pattern.startsWith('.') || !name.startsWith('.')) && matches(pattern, name))
-      .map(below);
+    if (directory?.type !== 'directory') return [];
+    const like = new Pattern(pattern);
+    const names = directory.entries().map(({ name }) => name);
+    return names.filter(name => (/^\\?\./.test(pattern) || !name.startsWith('.')) && like.matches(name));
   } finally {
-    vnode.release();
+    directory?.release();
   }
 }

@@ -32,6 +32,9 @@ export abstract class Launcher extends ShellState {
     this.jobs = new Jobs(system.processes);
   }
 
+  /** The words of the command that is about to run had a `$(...)`, whose status is the command's if nothing else is run. */
+  substituted = false;
+
   abstract get stdio(): Stdio;
   /** A shell that knows what this one knows now, and changes nothing of it. */
   abstract fork(self: Process): Shell;
@@ -147,6 +150,7 @@ export abstract class Launcher extends ShellState {
     const job = this.outputJob(list, [stdin, pipe.writer, stderr], pipe);
     try {
       const text = yield* readAll(pipe.reader, MAX_OUTPUT);
+      this.substituted = true;
       yield* this.foreground(job, this.stdio);
       return text;
     } finally {

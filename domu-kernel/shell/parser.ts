@@ -16,6 +16,8 @@ import { plainWord, WordReader } from './words.ts';
 const RESERVED = new Set([
   ...['if', 'then', 'elif', 'else', 'fi', 'while', 'until', 'do', 'done', 'for', 'in', 'case', 'esac', '{', '}', '!'],
 ]);
+/** Commands whose arguments may be assignments. */
+const DECLARATIONS = new Set(['export', 'readonly', 'local']);
 const FUNCTION = /([A-Za-z_][A-Za-z0-9_]*)[ \t]*\([ \t]*\)/y;
 
 /** Throws ShellError, IncompleteInput where more text might help; `more`: so it does for a here-document without its end. */
@@ -24,6 +26,19 @@ export function parse(text: string, more = false): List {
   const list = parser.list([]);
   parser.end();
   return list;
+}
+
+/** A text line by line: what one of them begins is run before the next is looked at. */
+export class Commands {
+  readonly #parser: Parser;
+
+  constructor(text: string) {
+    this.#parser = new Parser(text, false);
+  }
+  /** Undefined at the end. Throws ShellError. */
+  next(): List | undefined {
+    return this.#parser.line();
+  }
 }
 
 /** A here-document whose lines are yet to come. */
@@ -58,8 +73,17 @@ class Parser extends WordReader {
 
   // ---- lists ----
 
+  /** To the end of a line that ends a command. */
+  line(): List | undefined {
+    this.skip(true);
+    if (this.atEnd()) return undefined;
+    const list = this.list([], true);
+    if (this.atEnd()) this.lineEnded();
+    else if (list.length === 0 || this.text[this.at - 1] !== '\n') throw this.unexpected();
+    return list;
+  }
   /** Up to one of the words `until`, ')', ';;' or the end; newlines and ';' are between commands. */
-  list(until: readonly string[]): List {
+  list(until: readonly string[], oneLine = false): List {
     return this.deeper(() => {
       const list: AndOr[] = [];
       for (;;) {
@@ -69,6 +93,11 @@ class Parser extends WordReader {
         list.push(this.#andOr());
         this.skip(false);
         const next = this.peek();
+        if (oneLine && next === '\n') {
+          this.at++;
+          this.lineEnded();
+          return list;
+        }
         if (next === ';' && this.text[this.at + 1] !== ';') this.at++;
         else if (next === ';' || next === '\n' || next === undefined || next === ')') continue;
         else if (!list.at(-1)?.background) throw this.unexpected();
@@ -123,6 +152,7 @@ class Parser extends WordReader {
   #command(): Command {
     if (this.takes('(') !== undefined) {
       const body = this.list([]);
+      if (body.length === 0 && !this.atEnd()) throw this.unexpected();
       this.expect(')');
       return this.#redirected({ kind: 'subshell', body });
     }
@@ -251,10 +281,11 @@ class Parser extends WordReader {
         continue;
       }
       if (!this.startsWord()) break;
-      const name = words.length === 0 ? this.#assigned() : undefined;
-      const word = this.word();
+      const name = words.length === 0 || declares(words) ? this.#assigned() : undefined;
+      const word = this.word(name !== undefined);
       if (name === undefined) words.push(word);
-      else assignments.push([name, word]);
+      else if (words.length === 0) assignments.push([name, word]);
+      else words.push([{ kind: 'assignment', name, value: word, quoted: true }]);
     }
     if (assignments.length + words.length + redirections.length === 0) throw this.unexpected();
     return { kind: 'simple', assignments, words, redirections };
@@ -331,6 +362,11 @@ class Parser extends WordReader {
   #keyword(): void {
     this.at += this.#reserved()?.length ?? 0;
   }
+}
+
+function declares(words: readonly Word[]): boolean {
+  const plain = words.map(word => word.map(part => (part.kind === 'text' ? part.text : ' ')).join(''));
+  return DECLARATIONS.has(plain.find(word => word !== 'command') ?? '');
 }
 
 type Without<T> = T extends unknown ? Omit<T, 'redirections'> : never;

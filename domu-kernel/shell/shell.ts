@@ -13,11 +13,11 @@ import { OpenDiskFile } from '../wasi/open-vnode.ts';
 import { BUILTINS, SPECIAL_BUILTINS } from './builtins.ts';
 import { converse } from './converse.ts';
 import { expandPattern, expandText, expandWords, type Surroundings } from './expand.ts';
-import { matches } from './glob.ts';
+import { Pattern } from './glob.ts';
 import { Job } from './jobs.ts';
 import { Launcher, MAX_OUTPUT } from './launcher.ts';
 import { ExitShell, Interrupted, LeaveLoop, ReturnFrom } from './leaving.ts';
-import { parse } from './parser.ts';
+import { Commands } from './parser.ts';
 import { fromCwd } from './paths.ts';
 import type { OptionLetter } from './state.ts';
 import {
@@ -88,15 +88,16 @@ export class Shell extends Launcher implements Surroundings {
       file.release();
     }
   }
-  /** All of it, as one. */
   *script(text: string): Waiting<number> {
-    const { list, stdio } = this;
-    const all = (): List => parse(text);
-    return yield* this.ending(
-      (function* (shell: Shell) {
-        return yield* list.call(shell, all(), stdio);
-      })(this),
-    );
+    return yield* this.ending(this.source(text, this.stdio));
+  }
+  /** Each of its lines is read when those before it have been run. */
+  *source(text: string, io: Stdio): Waiting<number> {
+    const commands = new Commands(text);
+    let list = commands.next();
+    if (list === undefined) this.status = 0;
+    for (; list !== undefined; list = commands.next()) yield* this.list(list, io);
+    return this.status;
   }
   *#withUser(): Waiting<number> {
     this.listen();
@@ -109,7 +110,7 @@ export class Shell extends Launcher implements Surroundings {
     if (!last) return this.status;
     this.traps.delete('EXIT');
     const { status } = this;
-    const code = yield* this.#ended(this.list(parse(last), this.stdio), status);
+    const code = yield* this.#ended(this.source(last, this.stdio), status);
     return code;
   }
   /** How it ended; `otherwise` where that was by itself. */
@@ -155,14 +156,14 @@ export class Shell extends Launcher implements Surroundings {
   *#trapped(io: Stdio): Waiting<void> {
     for (let signal = this.#signals.shift(); signal; signal = this.#signals.shift()) {
       const { status } = this;
-      yield* this.list(parse(this.traps.get(signal) ?? ''), io);
+      yield* this.source(this.traps.get(signal) ?? '', io);
       this.status = status;
     }
   }
   *complain(error: unknown, stderr: OpenFile): Waiting<void> {
     if (!(error instanceof ShellError || error instanceof XenError)) throw error;
     yield* writeText(stderr, `${this.name}: ${messageOf(error)}\n`);
-    this.status = error instanceof ShellError ? 2 : 1;
+    this.status = 2;
   }
 
   // ---- lists ----
@@ -227,7 +228,10 @@ export class Shell extends Launcher implements Surroundings {
 
   *command(command: Command, io: Stdio, text: string): Waiting<unknown> {
     try {
-      if (command.kind === 'simple') return yield* this.simple(command, yield* this.words(command), io, text);
+      if (command.kind === 'simple') {
+        this.substituted = false;
+        return yield* this.simple(command, yield* this.words(command), io, text);
+      }
       if (command.kind === 'subshell') {
         const run = (shell: Shell): Waiting<unknown> => shell.#compound({ ...command, kind: 'group' }, shell.stdio);
         return yield* this.foreground(new Job([this.subshell(run, io)], text), io);
@@ -253,14 +257,13 @@ export class Shell extends Launcher implements Surroundings {
       }
       if (argv.length > 0) return yield* this.run(argv, assigned, redirected, text);
       for (const [variable, value] of assigned) this.assign(variable, value);
-      if (command.words.length === 0 && !command.assignments.some(([, word]) => word.some(p => p.kind === 'command')))
-        this.status = 0;
+      if (!this.substituted) this.status = 0;
       return undefined;
     } catch (error) {
       if (!(error instanceof XenError)) throw error;
-      yield* writeText(io[2], `${argv[0] ?? this.name}: ${messageOf(error)}\n`);
-      this.status = 1;
-      return undefined;
+      const name = argv[0] ?? this.name;
+      if (SPECIAL_BUILTINS.has(name)) throw new ShellError(`${name}: ${messageOf(error)}`);
+      return yield* this.#failed(name, error, io);
     } finally {
       for (const file of opened) file.release();
     }
@@ -282,18 +285,38 @@ export class Shell extends Launcher implements Surroundings {
       const status = builtin(shell, args, io);
       shell.status = typeof status === 'number' ? status : yield* status;
     };
-    if (!SPECIAL_BUILTINS.has(name)) return yield* this.#meanwhile(assigned, act(this));
+    if (!SPECIAL_BUILTINS.has(name)) return yield* this.#meanwhile(assigned, this.#going(name, act(this), io));
     for (const [variable, value] of assigned) this.assign(variable, value);
     return yield* act(this);
   }
+  /** What is wrong with one of the shell's own commands does not end the script, unless that is a special one. */
+  *#going(name: string, run: Waiting<void>, io: Stdio): Waiting<void> {
+    try {
+      yield* run;
+    } catch (error) {
+      if (!(error instanceof ShellError || error instanceof XenError)) throw error;
+      yield* this.#failed(name, error, io);
+    }
+  }
+  *#failed(name: string, error: Error, io: Stdio): Waiting<void> {
+    yield* writeText(io[2], `${name}: ${messageOf(error)}\n`);
+    this.status = 2;
+  }
   /** With variables that are as they were afterwards. */
   *#meanwhile<T>(assigned: ReadonlyMap<string, string>, run: Waiting<T>): Waiting<T> {
-    const before = [...assigned.keys()].map(name => [name, this.variables.get(name), this.exported.has(name)] as const);
+    return yield* this.#asBefore([...assigned.keys()], this.#with(assigned, run));
+  }
+  *#with<T>(assigned: ReadonlyMap<string, string>, run: Waiting<T>): Waiting<T> {
+    for (const [name, value] of assigned) {
+      this.assign(name, value);
+      this.exported.add(name);
+    }
+    return yield* run;
+  }
+  /** Variables of these names are afterwards as they were. */
+  *#asBefore<T>(names: readonly string[], run: Waiting<T>): Waiting<T> {
+    const before = names.map(name => [name, this.variables.get(name), this.exported.has(name)] as const);
     try {
-      for (const [name, value] of assigned) {
-        this.assign(name, value);
-        this.exported.add(name);
-      }
       return yield* run;
     } finally {
       for (const [name, value, exported] of before) {
@@ -324,10 +347,18 @@ export class Shell extends Launcher implements Surroundings {
       this.loops = loops;
     }
   }
+  /** Each sees those before it. */
   *assigned({ assignments }: SimpleCommand): Waiting<Map<string, string>> {
     const values = new Map<string, string>();
-    for (const [name, word] of assignments) values.set(name, yield* expandText(this, word));
-    return values;
+    const names = assignments.map(([name]) => name);
+    const expand = function* (shell: Shell): Waiting<Map<string, string>> {
+      for (const [name, word] of assignments) {
+        values.set(name, yield* expandText(shell, word));
+        shell.variables.set(name, values.get(name)!);
+      }
+      return values;
+    };
+    return names.length === 0 ? values : yield* this.#asBefore(names, expand(this));
   }
   *#compound(
     command: Exclude<CompoundCommand, { kind: 'subshell' }> | GroupOf<CompoundCommand>,
@@ -383,7 +414,7 @@ export class Shell extends Launcher implements Surroundings {
     const text = yield* expandText(this, word);
     for (const [patterns, body] of branches) {
       for (const pattern of patterns) {
-        if (!matches(yield* expandPattern(this, pattern), text)) continue;
+        if (!new Pattern(yield* expandPattern(this, pattern)).matches(text)) continue;
         if (body.length > 0) yield* this.list(body, io);
         else this.status = 0;
         return;
@@ -433,11 +464,11 @@ export class Shell extends Launcher implements Surroundings {
 
   // ---- for expansions ----
 
-  find(path: string): Vnode | undefined {
+  find(path: string, follow = true): Vnode | undefined {
     try {
-      return this.system.mounts.find(path);
+      return this.system.mounts.find(path, { follow: follow ? 'always' : 'slash' });
     } catch (error) {
-      if (error instanceof XenError && /^(ENOENT|ENOTDIR|ELOOP)$/.test(error.code)) return undefined;
+      if (error instanceof XenError && /^(ENOENT|ENOTDIR|ELOOP|ENAMETOOLONG)$/.test(error.code)) return undefined;
       throw error;
     }
   }

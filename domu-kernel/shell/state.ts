@@ -56,13 +56,12 @@ export abstract class ShellState {
   }
 
   variable(name: string): string {
-    if (!this.isSet(name) && this.options.has('u') && name !== '@' && name !== '*' && name !== '!')
-      throw new ShellError(`${name}: parameter not set`);
+    if (!this.isSet(name) && this.options.has('u')) throw new ShellError(`${name}: parameter not set`);
     return this.#special(name) ?? this.variables.get(name) ?? '';
   }
   isSet(name: string): boolean {
     if (/^[1-9]\d*$/.test(name)) return Number(name) <= this.parameters.length;
-    if (name === '@' || name === '*') return this.parameters.length > 0;
+    if (name === '@' || name === '*') return true;
     if (name === '!') return this.lastBackground > 0;
     return this.#special(name) !== undefined || this.variables.has(name);
   }
@@ -72,8 +71,7 @@ export abstract class ShellState {
     if (name === '!') return this.lastBackground === 0 ? '' : String(this.lastBackground);
     if (name === '#') return String(this.parameters.length);
     if (name === '-') return [...this.options].sort().join('');
-    if (name === '@') return this.parameters.join(' ');
-    if (name === '*') return this.parameters.join(this.ifs.slice(0, 1));
+    if (name === '@' || name === '*') return this.parameters.join(this.ifs.slice(0, 1));
     if (name === '0') return this.name;
     if (/^\d+$/.test(name)) return this.parameters[Number(name) - 1] ?? '';
     return name === 'PWD' ? this.cwd : undefined;

@@ -21,7 +21,11 @@ export type WordPart =
       readonly quoted: boolean;
     }
   | { readonly kind: 'command'; readonly list: List; readonly quoted: boolean }
-  | { readonly kind: 'arithmetic'; readonly text: Word; readonly quoted: boolean };
+  | { readonly kind: 'arithmetic'; readonly text: Word; readonly quoted: boolean }
+  /** '~' where it is HOME. What it says is neither split nor a pattern, as if it were quoted. */
+  | { readonly kind: 'tilde'; readonly quoted: true }
+  /** NAME=VALUE after `export` and the like: as one, as it would be before a command. */
+  | { readonly kind: 'assignment'; readonly name: string; readonly value: Word; readonly quoted: true };
 export type Word = readonly WordPart[];
 
 export interface Redirection {

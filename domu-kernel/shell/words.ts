@@ -15,11 +15,24 @@ export abstract class WordReader extends Scanner {
     const c = this.peek();
     return c !== undefined && !META.test(c);
   }
-  /** Up to what ends it; '' parts are there where quotes were. */
-  protected word(): Word {
+  /** Up to what ends it; '' parts are there where quotes were. `value`: of an assignment, where a '~' may follow a ':'. */
+  protected word(value = false): Word {
     const parts: WordPart[] = [];
-    for (let c = this.peek(); c !== undefined && !META.test(c); c = this.peek()) this.part(parts, c, false);
+    let begins = true;
+    for (let c = this.peek(); c !== undefined && !META.test(c); c = this.peek()) {
+      if (!(begins && this.tilde(parts, value ? ':' : ''))) this.part(parts, c, false);
+      begins = value && c === ':';
+    }
     return parts;
+  }
+  /** Takes a '~' that is HOME; `ends`: characters that may follow it besides what ends a word and '/'. */
+  private tilde(parts: WordPart[], ends: string): boolean {
+    const next = this.text[this.at + 1];
+    if (this.peek() !== '~' || !(next === undefined || next === '/' || META.test(next) || ends.includes(next)))
+      return false;
+    this.at++;
+    parts.push({ kind: 'tilde', quoted: true });
+    return true;
   }
   /** What is in a here-document: no quotes, but expansions. */
   hereDocument(): Word {
@@ -129,9 +142,13 @@ export abstract class WordReader extends Scanner {
   private until(end: string, quoted: boolean): Word {
     return this.deeper(() => {
       const parts: WordPart[] = [];
+      if (!quoted) this.tilde(parts, end);
       for (let c = this.peek(); c !== end; c = this.peek()) {
         if (c === undefined) throw new IncompleteInput(`the end comes before ${end}`);
-        if (c === '"' && quoted) this.double(parts);
+        if (c === '\\' && quoted && this.text[this.at + 1] === end) {
+          this.at += 2;
+          text(parts, end, true);
+        } else if (c === '"' && quoted) this.double(parts);
         else this.part(parts, c, quoted);
       }
       return parts;
@@ -169,9 +186,11 @@ export function plainWord(word: Word): { readonly text: string; readonly quoted:
   let plain = '';
   let quoted = false;
   for (const part of word) {
-    if (part.kind !== 'text') throw new ShellError('the end of a here-document is a plain word');
-    plain += part.text;
-    quoted ||= part.quoted;
+    if (part.kind === 'tilde') plain += '~';
+    else if (part.kind === 'text') {
+      plain += part.text;
+      quoted ||= part.quoted;
+    } else throw new ShellError('the end of a here-document is a plain word');
   }
   return { text: plain, quoted };
 }

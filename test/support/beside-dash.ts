@@ -1,6 +1,6 @@
 // What a script comes to in Debian's dash, and in a guest's shell.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { UserlandRig } from './userland-rig.ts';
@@ -33,4 +33,13 @@ export function byUs(script: string): Result {
   rig.sh('mkdir /d');
   const { status } = rig.sh('cd /d; sh ../script < /dev/null > /out 2> /err');
   return { out: rig.read('/out'), status };
+}
+
+/** Of a file in which each begins with a line `#: NAME`. */
+export function scriptsIn(file: URL): (readonly [name: string, script: string])[] {
+  const [, ...scripts] = readFileSync(file, 'utf8').split(/^#: /m);
+  return scripts.map(text => {
+    const end = text.indexOf('\n');
+    return [text.slice(0, end), text.slice(end + 1)] as const;
+  });
 }
