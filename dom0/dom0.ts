@@ -53,7 +53,7 @@ export const DOM0_BACKENDS: Readonly<Record<BackendName, number>> = {
   'slow-blkback': 7,
 };
 /** The others are started for who needs them. */
-export const ALWAYS_THERE = ['blkback', 'netback', 'pvcalls'] as const;
+export const ALWAYS_THERE = ['blkback', 'netback'] as const;
 const NOT_ALWAYS_THERE = Object.entries(DOM0_BACKENDS)
   .filter(([name]) => !(ALWAYS_THERE as readonly string[]).includes(name))
   .map(([, vcpu]) => vcpu);
@@ -85,7 +85,6 @@ export class Dom0 {
     new EventPump(vcpu, () => {}, this.#options.pumpThread); // lives as long as the process
     const blkback = threads.start('blkback');
     const netback = threads.start('netback');
-    const pvcalls = threads.start('pvcalls');
     const paths = runPaths(runDir);
     const disk = new FileDisk(paths.toolstackJournal);
     const ledger = successor ? this.#inherited(disk) : Ledger.begin(disk, log);
@@ -127,7 +126,7 @@ export class Dom0 {
     this.#backends = [
       vbds,
       vifs,
-      pvcallsBackend(xs, log, pvcalls),
+      pvcallsBackend({ xs, log, startThread: () => threads.start('pvcalls') }),
       p9Backend({ xs, log, startThread: () => threads.start('p9') }),
     ];
 

@@ -113,7 +113,7 @@ export class SimulatedHost {
     const images = new ImagesInUse();
     const vbds = createBlkback({ xs, log, thread: blkback, images });
     const vifs = createNetback({ xs, log, thread: netback });
-    this.backends = [vbds, vifs, pvcallsBackend(xs, log, pvcalls)];
+    this.backends = [vbds, vifs, pvcallsBackend({ xs, log, startThread: () => pvcalls })];
     this.consoled = new Consoled({ vcpu: this.vcpu0, xs, log, clock, runDir: this.dir, wake: () => {} });
     this.toolstack = new Toolstack({
       xc: new Xc(this.vcpu0),

@@ -6,10 +6,17 @@ import { MAX_DATARING_ORDER } from '../mapped-data-ring.ts';
 import { type PortKeys, parsePortPolicy } from './port-policy.ts';
 import type { PvcallsCall, PvcallsEvent } from './worker.ts';
 
-/** Every pvcalls device of this domain, served by `thread`. */
-export function pvcallsBackend(xs: XenstoreClient, log: Log, thread: BackendThread): Backend {
+export interface PvcallsBackendParts {
+  readonly xs: XenstoreClient;
+  readonly log: Log;
+  /** Called for the first device there is. */
+  readonly startThread: () => BackendThread;
+}
+
+/** Every pvcalls device of this domain. */
+export function pvcallsBackend({ xs, log, startThread }: PvcallsBackendParts): Backend {
   const devices = new Map<string, BackendDevice>();
-  thread.onEvent(message => {
+  const hear = (message: unknown): void => {
     const event = message as PvcallsEvent; // from our own worker
     const device = devices.get(event.device);
     if (!device) return;
@@ -21,22 +28,24 @@ export function pvcallsBackend(xs: XenstoreClient, log: Log, thread: BackendThre
       // For whoever asked for a port the host picks.
       device.publish({ [`listening-${guestPort}`]: hostPort }).catch(error => log.warn(`${device.label}: ${error}`));
     }
-  });
-  return new Backend({
-    xs,
-    log,
-    type: 'pvcalls',
-    create: device => new PvcallsInstance(device, thread, devices),
-  });
+  };
+  let thread: BackendThread | undefined;
+  const started = (): BackendThread => {
+    if (thread !== undefined) return thread;
+    thread = startThread();
+    thread.onEvent(hear);
+    return thread;
+  };
+  return new Backend({ xs, log, type: 'pvcalls', create: device => new PvcallsInstance(device, started, devices) });
 }
 
 class PvcallsInstance implements BackendInstance {
   private readonly device: BackendDevice;
-  private readonly thread: BackendThread;
+  private readonly thread: () => BackendThread;
   private readonly devices: Map<string, BackendDevice>;
   private ports: PortKeys = { listen: '', connect: '', allow: '', resolver: '' };
 
-  constructor(device: BackendDevice, thread: BackendThread, devices: Map<string, BackendDevice>) {
+  constructor(device: BackendDevice, thread: () => BackendThread, devices: Map<string, BackendDevice>) {
     this.device = device;
     this.thread = thread;
     this.devices = devices;
@@ -50,6 +59,7 @@ class PvcallsInstance implements BackendInstance {
     this.ports = { listen, connect, allow, resolver };
     parsePortPolicy(this.ports);
     this.devices.set(device.path, device);
+    this.thread(); // loads while the frontend is at work
     return {
       versions: '1',
       'max-page-order': MAX_DATARING_ORDER,
@@ -82,17 +92,17 @@ class PvcallsInstance implements BackendInstance {
       evtchn,
       ports: this.ports,
     };
-    await this.thread.call(call);
+    await this.thread().call(call);
     return {};
   }
 
   async disconnect(): Promise<void> {
-    await this.thread.call({ op: 'disconnect', device: this.device.path } satisfies PvcallsCall);
+    await this.thread().call({ op: 'disconnect', device: this.device.path } satisfies PvcallsCall);
   }
 
   async setFaults(planted: readonly Planted[]): Promise<void> {
     const { path, label } = this.device;
-    await this.thread.call({ op: 'faults', device: path, label, planted } satisfies PvcallsCall);
+    await this.thread().call({ op: 'faults', device: path, label, planted } satisfies PvcallsCall);
   }
 
   async remove(): Promise<void> {

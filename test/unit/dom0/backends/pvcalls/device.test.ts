@@ -29,7 +29,7 @@ async function rig(keys: Record<string, string> = { listen: '8080:80', connect: 
     stop: async () => {},
   };
   const nodes = await toolstack.plug('pvcalls', guest.domid, 0, keys);
-  const backend = pvcallsBackend(toolstack.client(), log, thread);
+  const backend = pvcallsBackend({ xs: toolstack.client(), log, startThread: () => thread });
   await backend.start();
   const vcpu = guest.kernel();
   const xs = toolstack.client();
