@@ -23,6 +23,7 @@ const f = {
   socketpair: libc.func('int socketpair(int domain, int type, int protocol, _Out_ int *fds)'),
   sendmsg: libc.func(`${long} sendmsg(int fd, intptr_t msg, int flags)`),
   recvmsg: libc.func(`${long} recvmsg(int fd, intptr_t msg, int flags)`),
+  setsockopt: libc.func('int setsockopt(int fd, int level, int name, const int *value, uint32_t length)'),
   getsockopt: libc.func('int getsockopt(int fd, int level, int name, _Out_ int *value, _Inout_ uint32_t *length)'),
   socket: libc.func('int socket(int domain, int type, int protocol)'),
   bind: libc.func('int bind(int fd, intptr_t address, uint32_t length)'),
@@ -91,6 +92,7 @@ const SOCK_SEQPACKET = 5;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
 const SO_PEERCRED = 17;
 const SCM_RIGHTS = 1;
 const MSG_DONTWAIT = 0x40;
@@ -349,6 +351,11 @@ export function peerCredentials(fd: number): { pid: number; uid: number; gid: nu
   check('getsockopt(SO_PEERCRED)', f.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, out, [12]));
   for (let i = 0; i < 3; i++) value[i] = out[i]!;
   return { pid: value[0]!, uid: value[1]!, gid: value[2]! };
+}
+
+/** So much may be sent that nobody has received; Linux gives less than that when it has been told to (net.core.wmem_max). */
+export function setSendBuffer(fd: number, bytes: number): void {
+  check('setsockopt(SO_SNDBUF)', f.setsockopt(fd, SOL_SOCKET, SO_SNDBUF, new Int32Array([bytes]), 4));
 }
 
 // ---- stream sockets: nothing here waits ----

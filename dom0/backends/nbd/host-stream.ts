@@ -1,8 +1,11 @@
 // A connection to a server by Node's sockets. What arrives goes into one buffer that is used again and again.
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
+import { setSendBuffer } from '#pvbus';
 import type { Connect } from './session.ts';
 
 const BUFFER_BYTES = 256 << 10;
+/** Of a unix socket, whose usual 208 KiB do not hold two writes of 128 KiB: the second would wait for the first. TCP finds its own. */
+const SEND_BYTES = 1 << 20;
 
 export const connectTo: Connect = (server, events) => {
   const onread = {
@@ -21,7 +24,9 @@ export const connectTo: Connect = (server, events) => {
     events.lost(why);
   };
   socket.on('connect', () => {
-    if (!over) events.connected();
+    if (over) return;
+    if ('path' in server) sendMore(socket);
+    events.connected();
   });
   socket.on('error', error => lost((error as NodeJS.ErrnoException).code ?? error.message));
   socket.on('end', () => lost('it has closed the connection'));
@@ -36,3 +41,9 @@ export const connectTo: Connect = (server, events) => {
     },
   };
 };
+
+function sendMore(socket: Socket): void {
+  // Node has no public way to a socket's descriptor.
+  const fd = (socket as unknown as { _handle?: { fd?: number } })._handle?.fd;
+  if (fd !== undefined && fd >= 0) setSendBuffer(fd, SEND_BYTES);
+}

@@ -19,7 +19,7 @@ import { Command, type CommandSink } from './command.ts';
 import { type NbdExport, Negotiation } from './negotiation.ts';
 import { writeRequest } from './protocol.ts';
 import { ReplyParser } from './replies.ts';
-import { Unflushed, type UnflushedWrite } from './unflushed.ts';
+import { type SpareChunks, Unflushed, type UnflushedWrite } from './unflushed.ts';
 
 /** A connection as the session uses it. */
 export interface NbdStream {
@@ -46,6 +46,8 @@ export interface SessionOptions {
   readonly connect: Connect;
   readonly clock: Clock;
   readonly log: Log;
+  /** What is not flushed is kept in these. */
+  readonly spare: SpareChunks;
   /** The export is there for the first time, or it is not to be had within `openMs`. */
   readonly onOpen: (result: NbdExport | XenError) => void;
   readonly openMs: number;
@@ -82,7 +84,7 @@ export class NbdSession {
   readonly #free: Command[] = [];
   readonly #inFlight = new Set<Command>();
   #made = 0;
-  readonly #unflushed = new Unflushed();
+  readonly #unflushed: Unflushed;
   #restoring: Iterator<UnflushedWrite> | undefined;
   #flushing = false;
   /** What was acknowledged could not be written again: it is not on the disk, and a flush must say so. */
@@ -104,6 +106,7 @@ export class NbdSession {
 
   constructor(options: SessionOptions) {
     this.#options = options;
+    this.#unflushed = new Unflushed(options.spare);
     this.#openUntilNs = options.clock.now() + options.openMs * MS;
     this.#connect();
   }

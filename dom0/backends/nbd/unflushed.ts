@@ -10,8 +10,26 @@ export interface UnflushedWrite {
 }
 
 const CHUNK_BYTES = 1 << 20;
-/** Chunks kept for the next writes. */
-const SPARE_CHUNKS = 4;
+/** What a disk may have before it is flushed: new memory costs more than what is copied into it. */
+const SPARE_CHUNKS = 32;
+
+/** Memory for entries of all disks of a thread, used again and again. */
+export class SpareChunks {
+  readonly #buffers: Uint8Array[] = [];
+
+  /** Of `bytes` at least. */
+  take(bytes: number): Uint8Array {
+    if (bytes > CHUNK_BYTES) return new Uint8Array(bytes);
+    return this.#buffers.pop() ?? new Uint8Array(CHUNK_BYTES);
+  }
+  giveBack(buffer: Uint8Array): void {
+    if (buffer.length === CHUNK_BYTES && this.#buffers.length < SPARE_CHUNKS) this.#buffers.push(buffer);
+  }
+  /** Nobody is there to use them. */
+  clear(): void {
+    this.#buffers.length = 0;
+  }
+}
 
 /** Entries share a buffer; it is free when the last of them is on the medium. */
 interface Chunk {
@@ -22,12 +40,16 @@ interface Chunk {
 
 export class Unflushed {
   readonly #chunks: Chunk[] = [];
-  readonly #spare: Chunk[] = [];
+  readonly #spare: SpareChunks;
   /** Of the first chunk: how many of its entries are on the medium. */
   #dropped = 0;
   #first = 0;
   #next = 0;
   #bytes = 0;
+
+  constructor(spare: SpareChunks) {
+    this.#spare = spare;
+  }
 
   /** Memory that it takes. */
   get bytes(): number {
@@ -45,7 +67,7 @@ export class Unflushed {
   add(type: number, at: number, length: number, dataLength: number): Uint8Array {
     let chunk = this.#chunks.at(-1);
     if (chunk === undefined || chunk.used + dataLength > chunk.buffer.length) {
-      chunk = this.#newChunk(dataLength);
+      chunk = { buffer: this.#spare.take(dataLength), used: 0, entries: [] };
       this.#chunks.push(chunk);
       this.#bytes += chunk.buffer.length;
     }
@@ -54,10 +76,6 @@ export class Unflushed {
     chunk.entries.push({ type, at, length, data });
     this.#next++;
     return data;
-  }
-  #newChunk(dataLength: number): Chunk {
-    const spare = dataLength <= CHUNK_BYTES ? this.#spare.pop() : undefined;
-    return spare ?? { buffer: new Uint8Array(Math.max(CHUNK_BYTES, dataLength)), used: 0, entries: [] };
   }
 
   /** Those before number `before` are on the medium. */
@@ -72,9 +90,7 @@ export class Unflushed {
       this.#chunks.shift();
       this.#dropped = 0;
       this.#bytes -= chunk.buffer.length;
-      if (chunk.buffer.length === CHUNK_BYTES && this.#spare.length < SPARE_CHUNKS) {
-        this.#spare.push({ buffer: chunk.buffer, used: 0, entries: [] });
-      }
+      this.#spare.giveBack(chunk.buffer);
     }
   }
 

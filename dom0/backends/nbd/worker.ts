@@ -9,6 +9,7 @@ import type { BlkbackEvent, BlkbackMessage } from '../blkback/worker.ts';
 import { NbdDisk } from './nbd-disk.ts';
 import type { NbdExport } from './negotiation.ts';
 import { type Connect, NbdSession } from './session.ts';
+import { SpareChunks } from './unflushed.ts';
 
 /** What blkback is told, and which disks there are: `key` is the device's. */
 export type NbdMessage =
@@ -39,6 +40,7 @@ export class NbdWorker implements BackendWorker {
   readonly #connectTo: Connect;
   readonly #devices = new Map<string, Device>();
   readonly #faults: VbdFaults;
+  readonly #spare = new SpareChunks();
 
   constructor(context: BackendContext, connectTo: Connect) {
     this.#context = context;
@@ -114,7 +116,7 @@ export class NbdWorker implements BackendWorker {
     const { clock, log, wake } = this.#context;
     return new Promise((resolve, reject) => {
       const session = new NbdSession({
-        ...{ target, label, connect: this.#connectTo, clock, log, openMs },
+        ...{ target, label, connect: this.#connectTo, clock, log, spare: this.#spare, openMs },
         onOpen: result => {
           if (result instanceof XenError) {
             this.#devices.delete(key);
@@ -140,6 +142,7 @@ export class NbdWorker implements BackendWorker {
     return new Promise(resolve => {
       device.session.flushAndClose(() => {
         if (this.#devices.get(key) === device) this.#devices.delete(key);
+        if (this.#devices.size === 0) this.#spare.clear();
         resolve();
       });
     });
