@@ -25,7 +25,8 @@ async function check(disk: Disk): Promise<void> {
     return new Uint8Array(words.buffer);
   };
   for (let round = 0; ; round++) {
-    const chosen = new Set(Array.from({ length: 6 }, () => Math.floor(Math.random() * blocks)));
+    // Block 0 has what `use` has written.
+    const chosen = new Set(Array.from({ length: 6 }, () => 1 + Math.floor(Math.random() * (blocks - 1))));
     const [first, ...others] = [...chosen];
     const writes = others.map(block => {
       model[block] = ++stamp;
