@@ -9,6 +9,8 @@ export class NbdRig extends BlkRig {
   readonly server: PlayNbdServer;
   readonly pick: (below: number) => number;
   opened: Promise<unknown> | undefined;
+  /** The worker wants a step. */
+  woken = false;
 
   constructor(server: PlayNbdServer, pick: (below: number) => number) {
     super();
@@ -16,7 +18,12 @@ export class NbdRig extends BlkRig {
     this.pick = pick;
     const { vcpu, log, core } = this;
     this.nbd = new NbdWorker(
-      { vcpu, log, clock: core.clock, tell: event => this.failures.push(event as never), wake: () => {} },
+      {
+        ...{ vcpu, log, clock: core.clock, tell: event => this.failures.push(event as never) },
+        wake: () => {
+          this.woken = true;
+        },
+      },
       server.connect,
     );
   }

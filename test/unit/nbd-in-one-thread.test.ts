@@ -225,6 +225,31 @@ describe('a disk over NBD', () => {
     },
   );
 
+  it('is connected to anew when that is due, though nothing happens but at the server', async () => {
+    const { rig, server } = await begin(15);
+    const { nbd, core } = rig;
+    server.crash();
+    // As the thread does: a step when it is wanted, or when the time has come that the last one has named.
+    let due = nbd.deadline();
+    const ms = (n: number): void => {
+      for (let i = 0; i < n; i++) {
+        while (server.step(rig.pick) === 'progress');
+        while (rig.woken || core.clock.now() >= (due ?? Number.POSITIVE_INFINITY)) {
+          rig.woken = false;
+          nbd.step();
+          due = nbd.deadline();
+        }
+        core.clock.advance(1e6);
+      }
+    };
+    ms(500);
+    expect(rig.failures.map(({ op }) => op)).toEqual(['away']);
+    server.up = true;
+    // The longest wait so far was half of that.
+    ms(1000);
+    expect(rig.failures).toMatchObject([{ away: true }, { away: false }]);
+  });
+
   it('is given up when the server comes back with another disk', async () => {
     for (const change of ['size', 'read-only'] as const) {
       const { rig, guest, server } = await begin(12);

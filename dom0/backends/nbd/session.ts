@@ -48,6 +48,8 @@ export interface SessionOptions {
   readonly log: Log;
   /** What is not flushed is kept in these. */
   readonly spare: SpareChunks;
+  /** `deadline` is another one than when it was asked for. */
+  readonly wake: () => void;
   /** The export is there for the first time, or it is not to be had within `openMs`. */
   readonly onOpen: (result: NbdExport | XenError) => void;
   readonly openMs: number;
@@ -252,12 +254,14 @@ export class NbdSession {
     let stream: NbdStream | undefined;
     const mine = (act: () => void): void => {
       if (this.#stream !== stream) return;
+      const deadline = this.#deadlineNs;
       try {
         act();
       } catch (error) {
         if (!(error instanceof XenError)) throw error;
         this.#lost(error.message, error.code);
       }
+      if (this.#deadlineNs !== deadline) this.#options.wake();
     };
     stream = this.#options.connect(this.#options.target.server, {
       connected: () => mine(() => this.#negotiate()),

@@ -116,7 +116,7 @@ export class NbdWorker implements BackendWorker {
     const { clock, log, wake } = this.#context;
     return new Promise((resolve, reject) => {
       const session = new NbdSession({
-        ...{ target, label, connect: this.#connectTo, clock, log, spare: this.#spare, openMs },
+        ...{ target, label, connect: this.#connectTo, clock, log, spare: this.#spare, wake, openMs },
         onOpen: result => {
           if (result instanceof XenError) {
             this.#devices.delete(key);
