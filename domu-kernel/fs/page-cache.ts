@@ -242,16 +242,21 @@ export class PageCache implements SectorDevice, Keeper {
     this.expected = n + count;
     return this.fetch(n, count);
   }
-  /** The first of them. Where all others are dirty, it may be out of the cache again. */
+  /** The first of them. */
   private fetch(first: number, count: number): Page {
     const { perPage, sectorSize } = this;
     const sector = first * perPage;
-    const bytes = new Uint8Array(Math.min(count * perPage, this.sectors - sector) * sectorSize);
-    this.device.read(sector, bytes);
     const wanted = this.pages.get(first) ?? this.add(first);
     wanted.touched = true;
+    if (count === 1 && wanted.valid === 0 && sector + perPage <= this.sectors) {
+      this.device.read(sector, wanted.bytes);
+      wanted.valid = maskOf(0, perPage);
+      return wanted;
+    }
+    const bytes = new Uint8Array(Math.min(count * perPage, this.sectors - sector) * sectorSize);
+    this.device.read(sector, bytes);
     for (let i = 0; i < count; i++) {
-      const page = i === 0 ? wanted : (this.pages.get(first + i) ?? this.add(first + i));
+      const page = i === 0 ? wanted : (this.pages.get(first + i) ?? this.add(first + i, wanted));
       const there = Math.min(perPage, this.sectors - (first + i) * perPage);
       for (let s = 0; s < there; s++) {
         // invariant: a sector that is valid may be newer than the disk's.
@@ -263,24 +268,30 @@ export class PageCache implements SectorDevice, Keeper {
     }
     return wanted;
   }
-  private add(n: number): Page {
+  /** Not in the place of `kept`. */
+  private add(n: number, kept?: Page): Page {
     if (this.pages.size >= this.capacity) this.borrowed += this.more?.grow(this) ?? 0;
-    this.makeRoom(1);
-    const page = new Page();
+    const page = this.makeRoom(1, kept) ?? new Page();
+    page.valid = 0;
     this.pages.set(n, page);
     return page;
   }
-  /** Who was used since the last time round is passed over once, what is dirty always. */
-  private makeRoom(pages: number): void {
+  /** Who was used since the last time round is passed over once, what is dirty always. Returns one that went. */
+  private makeRoom(pages: number, kept?: Page): Page | undefined {
     const { capacity } = this;
     let tries = 2 * this.pages.size;
+    let gone: Page | undefined;
     for (const [n, page] of this.pages) {
-      if (this.pages.size + pages <= capacity || tries-- === 0) return;
+      if (this.pages.size + pages <= capacity || tries-- === 0) return gone;
       this.pages.delete(n);
-      if (!page.touched && page.dirtyMask === 0) continue;
+      if (!page.touched && page.dirtyMask === 0 && page !== kept) {
+        gone = page;
+        continue;
+      }
       page.touched = false;
       this.pages.set(n, page);
     }
+    return gone;
   }
 }
 

@@ -139,4 +139,41 @@ describe('a page cache', () => {
     cache.flush();
     expect(Buffer.compare(disk.medium, model)).toBe(0);
   });
+
+  it('reads what is there, also when a read failed before, and when all that it has is waiting for a disk that fails', () => {
+    const disk = new MemoryDisk(4 << 20);
+    for (let at = 0; at < disk.sectors; at++) disk.bytes.fill(1 + (at % 251), at * 512, (at + 1) * 512);
+    const cache = new PageCache(disk, 1 << 18);
+    const expectRead = (at: number, count: number): void => {
+      const into = sector(0, count);
+      cache.read(at, into);
+      expect(Buffer.compare(into, disk.bytes.subarray(at * 512, (at + count) * 512)), `${count} at ${at}`).toBe(0);
+    };
+    for (let at = 0; at < 2000; at += 16) expectRead(at, 1);
+    disk.fault = () => {
+      throw new Error('no');
+    };
+    for (const count of [1, 40]) expect(() => cache.read(3000, sector(0, count))).toThrow('no');
+    let failed = 0;
+    for (let at = 4000; at < 5000; at += 8) {
+      try {
+        cache.write(at, sector(0), 'table');
+      } catch {
+        failed++;
+      }
+    }
+    expect(failed).toBeGreaterThan(64);
+    disk.fault = undefined;
+    for (const [at, count] of [
+      [3000, 1],
+      [3008, 40],
+      [100, 200],
+    ] as const)
+      expectRead(at, count);
+    cache.flush();
+    const into = sector(0, 1000);
+    cache.read(4000, into);
+    expect(into.filter((_, i) => i % 4096 === 0)).toEqual(new Uint8Array(125));
+    expect(into[512]).toBe(1 + (4001 % 251));
+  });
 });
