@@ -7,6 +7,7 @@ import { type FatInfo, readInfo, readShortName } from './fat-info.ts';
 
 /** FAT's own bound on a directory is 2 MiB of 32-byte entries. */
 const MAX_ENTRIES = 65536;
+const IS_ASCII = /^[ -~]*$/;
 
 interface Named {
   readonly info: FatInfo;
@@ -17,8 +18,9 @@ export class FatNames {
   private readonly core: FatCore;
   /** By every name folded, the short ones included. In the disk's order. */
   private readonly byKey = new Map<string, Named>();
-  /** A name was put whose short one FatFs has made and not said. */
-  incomplete = false;
+  /** Names were put whose short ones FatFs has made and not said: it numbers them ('~1'), or has left accents out. */
+  private numbered = false;
+  private bare = false;
 
   private constructor(core: FatCore) {
     this.core = core;
@@ -35,7 +37,7 @@ export class FatNames {
         if (info.name === '') return names;
         if (n === MAX_ENTRIES) throw new XenError('EIO', `${what}: the directory has no end`);
         names.put(info, readShortName(core));
-        names.incomplete = false;
+        names.numbered = names.bare = false;
       }
     } finally {
       core.x.free(dir);
@@ -45,11 +47,19 @@ export class FatNames {
   get(name: string): FatInfo | undefined {
     return this.byKey.get(this.key(name))?.info;
   }
+  /** It may be a name of something here that `get` does not know. */
+  mayBe(name: string): boolean {
+    return this.bare || (this.numbered && name.includes('~'));
+  }
   /** As it is now, in place of what was there under that name. */
   put(info: FatInfo, shortName = ''): void {
     const key = this.key(info.name);
-    const keys = this.byKey.get(key)?.keys ?? (shortName === '' ? [key] : [key, this.key(shortName)]);
-    this.incomplete = true;
+    let keys = this.byKey.get(key)?.keys;
+    if (!keys) {
+      keys = shortName === '' ? [key] : [key, this.key(shortName)];
+      this.numbered = true;
+      this.bare ||= !IS_ASCII.test(info.name);
+    }
     const named = { info, keys };
     for (const each of keys) this.byKey.set(each, named);
   }

@@ -272,7 +272,7 @@ export class FatNode extends VolumeNode<FatVolume> implements Vnode {
     if (this.fs.isHidden(this, name)) return undefined;
     const names = this.namesNow(what);
     const info = names.get(name);
-    if (info || !names.incomplete || !this.fs.exists_(what, this.childPath(name))) return info;
+    if (info || !names.mayBe(name) || !this.fs.exists_(what, this.childPath(name))) return info;
     this.names = undefined;
     return this.namesNow(what).get(name);
   }

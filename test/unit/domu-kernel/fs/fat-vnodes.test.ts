@@ -64,6 +64,38 @@ describe('a FAT volume', () => {
     expect(volume.root.create('dots. .', 'file').attributes().ino).toBe(child(volume.root, 'DOTS').attributes().ino);
   });
 
+  it.each(
+    [
+      'PLAIN.TXT',
+      'Mixed.Txt',
+      'long name of a file',
+      'more.than.one',
+      '.dot',
+      'a+b',
+      'sp ace',
+      'a~b',
+      'ext.long',
+    ].concat(['ÿ.x', 'île', 'ação.c', '日本語']),
+  )('finds %s, which was just made, by the short name that FatFs has made of it', name => {
+    const disk = emptyFat(12);
+    const volume = mounted(disk);
+    expect(volume.root.lookup(name)).toBeUndefined();
+    const node = volume.root.create(name, 'file');
+    volume.sync();
+    const { rootDirectory } = volume.geometry;
+    if ('cluster' in rootDirectory) throw new Error('FAT12 has no such root');
+    let at = rootDirectory.start * 512;
+    while (((disk.bytes[at + 11] ?? 0) & 0x0f) === 0x0f) at += 32;
+    const short = (from: number, to: number): string =>
+      Buffer.from(disk.bytes.subarray(at + from, at + to))
+        .toString('latin1')
+        .trimEnd();
+    const extension = short(8, 11);
+    const spelled = short(0, 8) + (extension && `.${extension}`);
+    // Letters of the volume's own are none of a string's.
+    if (/^[ -~]*$/.test(spelled)) expect(volume.root.lookup(spelled)).toBe(node);
+  });
+
   it('keeps an unlinked file out of sight, and the next mount removes what was left of it', () => {
     const disk = emptyFat(12);
     const volume = mounted(disk);
