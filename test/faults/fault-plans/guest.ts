@@ -16,6 +16,12 @@ async function doLine(line: string): Promise<string> {
       const odd = buffer.findIndex(byte => byte !== Number(value));
       return odd < 0 ? 'same' : `other at ${odd}: ${buffer[odd]}`;
     }
+    case 'over': {
+      // All at once, one over the other: 1, 2, 3 and so on.
+      const pages = Array.from({ length: Number(value) }, (_, i) => new Uint8Array(buffer.length).fill(i + 1));
+      await Promise.all(pages.map(page => disk.submitWrite(Number(sector), page)));
+      return 'ok';
+    }
     case 'flush':
       await disk.submitFlush();
       return 'ok';

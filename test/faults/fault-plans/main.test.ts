@@ -321,6 +321,18 @@ describe('processes and time', () => {
     await refused.remove();
     await killed.remove();
   });
+  it('fault 27: dom0 is killed among writes of one place, which its successor does in their order', async () => {
+    const killed = await inject(host, { ...OF, part: 'disk', op: 'write', nth: 12, kill: 'before' });
+    console_.write('over 120 30\n');
+    await killed.happened();
+    console_.close();
+    console_ = await host.domain('one').console();
+    console_.write('store written\n');
+    await console_.waitFor('> told written <');
+    expect(await ask('flush')).toBe('ok');
+    expect(onImage(120)).toEqual(page(30));
+    await killed.remove();
+  });
   it('all that serve it stop for a second, and go on', async () => {
     await host.domain('served').create({ driver_domain: true, kernel: '', memory: 64 });
     await host.domain('two').create({ ramdisk, memory: 16, disk: [`${other},raw,xvda,w,backend=served`] });

@@ -51,7 +51,14 @@ describe('a call that waits for its disk', () => {
 
   it('fault 27: replays exactly what was not answered, in its order, before what comes later', async () => {
     const { guest, backend } = await WaitingGuest.withDisk();
-    const data = pattern(2, 80);
+    const { disk, medium } = guest;
+    // Answered from the last to the first, so that slots are used again in another order.
+    guest.meanwhile = () => {
+      for (const r of backend.take().reverse()) backend.answer(r);
+    };
+    const reads = [0, 1, 2, 3, 4].map(at => disk.submitRead(at, new Uint8Array(512)));
+    disk.flush();
+    let unanswered: string[] = [];
     guest.meanwhile = () => {
       const requests = backend.take();
       // Done but not said, said but not done by anybody else: answers to the second and third, then the end.
@@ -60,7 +67,7 @@ describe('a call that waits for its disk', () => {
         backend.perform(r);
         backend.answer(r);
       }
-      const unanswered = backend.taken.map(describeRequest);
+      unanswered = backend.taken.map(describeRequest);
       backend.die();
       guest.store.write(`${guest.backend}/state`, S.InitWait);
       let first = true;
@@ -73,9 +80,25 @@ describe('a call that waits for its disk', () => {
         next.serve();
       });
     };
-    guest.disk.write(0, data);
-    guest.disk.flush();
-    expect(Buffer.compare(guest.medium.subarray(0, data.length), data)).toBe(0);
+    // Some of them over one another: the later one is what is there.
+    const model = new Uint8Array(medium.length);
+    const writes = [40, 8, 24, 10, 9, 60, 12, 11].map((at, i) => {
+      const data = pattern(i, 4);
+      model.set(data, at * 512);
+      return disk.submitWrite(at, data);
+    });
+    disk.flush();
+    expect(unanswered).toEqual([
+      'write 40+4',
+      'write 10+4',
+      'write 9+4',
+      'write 60+4',
+      'write 12+4',
+      'write 11+4',
+      'flush 0+0',
+    ]);
+    expect(Buffer.compare(medium, model)).toBe(0);
+    await Promise.all([...reads, ...writes]);
   });
 
   it('fails with ENODEV when the disk is unplugged, and so do all after it', async () => {
