@@ -10,6 +10,7 @@ import {
   PUMP_FIRST,
   PUMP_IDLE,
   PUMP_STATE,
+  PUMP_UNMADE,
   PUMP_WHO,
 } from './event-pump-words.ts';
 import { FutexSet } from './linux.ts';
@@ -32,6 +33,7 @@ function untilTaken(): void {
   if (looks >= LOOKS) log().warn(`the event loop goes on after ${looks} s`);
 }
 
+Atomics.wait(shared, PUMP_STATE, PUMP_UNMADE);
 const futexes = new FutexSet();
 for (;;) {
   untilTaken();

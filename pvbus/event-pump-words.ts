@@ -13,5 +13,7 @@ export const PUMP_FIRST = 3;
 /** Address low, address high, value seen. */
 export const PUMP_ENTRY_WORDS = 3;
 
-export const PUMP_IDLE = 0;
-export const PUMP_ARMED = 1;
+/** There is no pump yet: its process may wait long for what it is to become. */
+export const PUMP_UNMADE = 0;
+export const PUMP_IDLE = 1;
+export const PUMP_ARMED = 2;

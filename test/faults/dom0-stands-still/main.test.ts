@@ -1,12 +1,12 @@
 // What breaks: dom0's event loop stands still, in a build that has a signal for that and looks more often. What must be:
 // the log says so and that it goes on, guests live, and the toolstack is as it was.
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { dist, HostRig, root } from '../../support/host-rig.ts';
+import { changedBuild } from '../../support/changed-build.ts';
+import { dist, HostRig } from '../../support/host-rig.ts';
 import { commandLine, eventually } from '../../support/processes.ts';
 
-const LOOK = 'var LOOK_MS = 1e3;';
 const STAND = `process.on('SIGUSR2', () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2000));\n`;
 const GUEST = `
 import { clock } from 'xenolith';
@@ -16,20 +16,10 @@ export default async function main() {
 let dir: string;
 let host: HostRig;
 beforeAll(async () => {
-  const cache = join(root, 'node_modules/.cache');
-  mkdirSync(cache, { recursive: true });
-  dir = mkdtempSync(join(cache, 'stands-still-'));
-  cpSync(dist('.'), join(dir, 'dist'), { recursive: true });
-  writeFileSync(join(dir, 'package.json'), '{ "type": "module" }');
-  const change = (file: string, how: (text: string) => string): void => {
-    const path = join(dir, 'dist', file);
-    writeFileSync(path, how(readFileSync(path, 'utf8')));
-  };
-  change('event-pump-thread.js', text => {
-    expect(text).toContain(LOOK);
-    return text.replace(LOOK, 'var LOOK_MS = 50;');
+  dir = changedBuild('stands-still', {
+    'event-pump-thread.js': text => text.replace('var LOOK_MS = 1e3;', 'var LOOK_MS = 50;'),
+    'dom0.js': text => text + STAND,
   });
-  change('dom0.js', text => text + STAND);
   host = await HostRig.start({ dist: join(dir, 'dist') });
 });
 afterAll(async () => {

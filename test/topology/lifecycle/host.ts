@@ -11,7 +11,7 @@ import {
   XenstoreClient,
 } from '#pvbus';
 import { ToolstackClient } from '../../../tools/toolstack-client.ts';
-import { dist, HostRig } from '../../support/host-rig.ts';
+import { dist, type HostOptions, HostRig } from '../../support/host-rig.ts';
 import { eventually } from '../../support/processes.ts';
 import { domainConfig } from '../../unit/dom0/toolstack/domain-config.ts';
 
@@ -30,7 +30,7 @@ export class LifecycleHost {
     this.toolstack = toolstack;
     this.xs = xs;
   }
-  static async start(options: { mediated?: boolean } = {}): Promise<LifecycleHost> {
+  static async start(options: HostOptions = {}): Promise<LifecycleHost> {
     const rig = await HostRig.start(options);
     const paths = runPaths(rig.runDir);
     const host = new LifecycleHost(
