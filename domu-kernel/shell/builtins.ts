@@ -2,7 +2,7 @@
 import { XenError } from '#pvbus';
 import { DEFAULT_PATH } from '../process/exec.ts';
 import { type SignalName, signalNamed } from '../process/signals.ts';
-import { attempt, readAll, readPart, type Waiting, writeText } from '../process/transfer.ts';
+import { attempt, readAll, readPart, type Waiting, writeBytes, writeText } from '../process/transfer.ts';
 import { WASM_PAGE } from '../process/web-assembly.ts';
 import type { Stdio } from '../userland.ts';
 import { OpenDiskFile } from '../wasi/open-vnode.ts';
@@ -149,11 +149,20 @@ function* exec(shell: Shell, args: readonly string[], io: Stdio): Waiting<number
   yield* shell.run(args, new Map(), io, args.join(' '), false);
   throw new ExitShell(shell.status);
 }
-function* print(_shell: Shell, [format, ...args]: readonly string[], io: Stdio): Waiting<number> {
-  if (format === undefined) throw new ShellError('printf: usage: printf format [arg ...]');
-  const { text, failed } = printf(format, args);
-  yield* writeText(io[1], text);
-  return failed ? 1 : 0;
+function* print(_shell: Shell, words: readonly string[], io: Stdio): Waiting<number> {
+  const [format, ...args] = operands(words);
+  if (format === undefined) throw new ShellError('usage: printf format [arg ...]');
+  const { bytes, complaints, wrong } = printf(format, args);
+  yield* writeBytes(io[1], bytes);
+  for (const complaint of complaints) yield* writeText(io[2], `printf: ${complaint}\n`);
+  if (wrong !== undefined) throw new ShellError(wrong);
+  return complaints.length > 0 ? 1 : 0;
+}
+/** Of a command that has no options; '--' may come before them. */
+function operands(words: readonly string[]): readonly string[] {
+  const [first = ''] = words;
+  if (first !== '--' && /^-./.test(first)) throw new ShellError(`Illegal option ${first}`);
+  return words.slice(first === '--' ? 1 : 0);
 }
 function shift(shell: Shell, [by = '1']: readonly string[]): number {
   if (count(by) > shell.parameters.length) return 1;

@@ -3,7 +3,7 @@ import { XenError } from '#pvbus';
 import { processTable } from '../process/process-table.ts';
 import { attempt, type Waiting, writeText } from '../process/transfer.ts';
 import { fromCwd } from './paths.ts';
-import type { Call, UtilityProgram } from './utilities.ts';
+import type { Call, UtilityProgram } from './utility.ts';
 
 const kib = (bytes: number): string => String(Math.round(bytes / 1024));
 
@@ -31,23 +31,15 @@ function* df({ system, io }: Call): Waiting<number> {
   yield* writeText(io[1], text);
   return 0;
 }
-/** `mount`, or `mount [-t TYPE] [-o ro] DEVICE DIRECTORY`. */
-function* mount({ system, self, words, io }: Call): Waiting<number> {
-  if (words.length === 0) {
+/** `mount`, or `mount [-t TYPE] [-r] [-o ro] DEVICE DIRECTORY`. */
+function* mount({ system, self, args, options, io }: Call): Waiting<number> {
+  if (args.length === 0) {
     for (const { path, fs } of system.mounts.list())
       yield* writeText(io[1], `${fs.name} on ${path} (${fs.readOnly ? 'ro' : 'rw'})\n`);
     return 0;
   }
-  let type: string | undefined;
-  let readOnly = false;
-  const args: string[] = [];
-  for (let at = 0; at < words.length; at++) {
-    const word = words[at]!;
-    if (word === '-t') type = words[++at];
-    else if (word === '-o') readOnly = words[++at]?.split(',').includes('ro') ?? false;
-    else if (word === '-r') readOnly = true;
-    else args.push(word);
-  }
+  const type = options.get('t');
+  const readOnly = options.has('r') || (options.get('o')?.split(',').includes('ro') ?? false);
   const [device, directory] = args;
   if (device === undefined || directory === undefined)
     throw new XenError('EINVAL', 'a device and a directory are needed');
@@ -110,7 +102,7 @@ export const SYSTEM_UTILITIES: Readonly<Record<string, UtilityProgram>> = {
   ps: { options: 'aefx', run: ps },
   free: { options: '', run: free },
   df: { options: '', run: df },
-  mount: { options: '', run: mount },
+  mount: { options: 't:ro:', run: mount },
   umount: { options: '', run: umount },
   sync: { options: '', run: sync },
   uptime: { options: '', run: uptime },

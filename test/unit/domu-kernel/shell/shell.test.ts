@@ -116,11 +116,19 @@ describe('a script', () => {
     expect(out('rm -r /a; ls /a')).toMatch(/^ls: \/a: no such file/);
     expect(out('ln -s h /c/s; cat /c/s; ls -l /c/s; cp /c/h /c/b; ls /c/b')).toMatch(/^1\nl .* \/c\/s -> h\ng\nh\n$/);
     expect(out('rmdir /c/b; rm /c/b; rm -f /c/none; rm /c/b/*; rmdir /c/b; ls -a /c')).toMatch(
-      /^rmdir: .*\nrm: .*\nh\ns\n$/,
+      /^rmdir: .*\nrm: .*\n\.\n\.\.\nh\ns\n$/,
     );
     expect(out('ln /c/h /c/i; ls -l /c/i; touch /c/t; ls -1 /c')).toMatch(/^- {3}2 .* \/c\/i\nh\ni\ns\nt\n$/);
     expect(rig.sh('cp /c/h /c/h').out).toContain('the same file');
     expect(rig.sh('cp -r /c /c/d').out).toContain('into itself');
+  });
+
+  it('moves nothing to another file system that it could not copy there', () => {
+    const moved = rig.sh(
+      'mkdir -p /a/m; echo 1 > /a/f; mount -t tmpfs none /a/m; mv /a /a/m/x; echo $?; ls /a; cat /a/f',
+    );
+    expect(moved.out).toMatch(/^mv: .*into itself\nmv: .*not all of it could be moved\n1\nf\nm\n1\n$/);
+    expect(out('mkdir /b; mv /a/f /b; mv /b /a/m; ls /a /a/m/b; cat /a/m/b/f')).toBe('/a:\nm\n\n/a/m/b:\nf\n1\n');
   });
 
   it('waits for all it has in the background, and reaps it', () => {
