@@ -1,8 +1,10 @@
 // The guest of a reliability run. It writes numbered blocks round its disk, with a flush after each batch, and says which
 // are acknowledged; it sends numbered packets to its peer, and looks at each that comes. It says how long nothing went on.
 import { clock, console, disks, net, system } from 'xenolith';
+import { addressOf, OnceEach, PACKET_BYTES, peerOf, stampOfPacket, stampPacket } from './packets.ts';
 import { BLOCK_SECTORS, BLOCKS, DEPTH, SECTOR_BYTES, stamp, stampOf } from './stamp.ts';
 
+type UdpSocket = ReturnType<typeof net.udp>;
 const PORT = 4000;
 /** A pause shorter than this is not worth a line, ms. */
 const SHORT = 10;
@@ -50,30 +52,33 @@ async function write(from: number): Promise<never> {
   }
 }
 
-async function send(peer: string): Promise<never> {
-  const socket = net.udp(PORT);
-  void receive(socket);
-  const packet = new Uint8Array(2 * SECTOR_BYTES);
+async function send(socket: UdpSocket, peer: string, self: number, life: number): Promise<never> {
+  const packet = new Uint8Array(PACKET_BYTES);
   for (let seq = 1; ; seq++) {
-    for (let part = 0; part < 2; part++)
-      stamp(new Uint32Array(packet.buffer, part * SECTOR_BYTES, SECTOR_BYTES / 4), seq, part);
+    stampPacket(packet, { from: self, life, seq });
     socket.send(packet, peer, PORT);
     await clock.sleep(5);
   }
 }
-async function receive(socket: ReturnType<typeof net.udp>): Promise<void> {
+/** Each packet has to be its peer's, as that sent it, and come once. */
+async function receive(socket: UdpSocket, peer: string, peerNumber: number): Promise<void> {
   const heard = progress('heard');
+  const once = new OnceEach();
   let n = 0;
-  for await (const { data } of socket) {
-    const copy = data.slice();
-    const seqs = [0, 1].map(part => stampOf(new Uint32Array(copy.buffer, part * SECTOR_BYTES, SECTOR_BYTES / 4), part));
-    if (data.length !== 2 * SECTOR_BYTES || seqs[0] === undefined || seqs[0] !== seqs[1]) console.log('wrong packet');
+  for await (const { data, address } of socket) {
+    const stamped = stampOfPacket(data.slice());
+    if (stamped?.from !== peerNumber || address !== peer) console.log(`wrong packet from ${address}`);
+    else if (!once.first(stamped)) console.log(`packet ${stamped.seq} of life ${stamped.life} twice`);
     heard(++n);
   }
 }
 
 export default async function main(): Promise<void> {
-  const { from, peer } = system.args;
+  const { from, life, number } = system.args;
+  const self = Number(number);
+  const peer = addressOf(peerOf(self));
+  const socket = net.udp(PORT);
   console.log('began');
-  await Promise.all([write(Number(from)), send(String(peer))]);
+  void receive(socket, peer, peerOf(self));
+  await Promise.all([write(Number(from)), send(socket, peer, self, Number(life))]);
 }

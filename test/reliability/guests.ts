@@ -8,6 +8,7 @@ import { eventually, processOfDomain } from '../support/processes.ts';
 import { disk, domainConfig, net } from '../unit/dom0/toolstack/domain-config.ts';
 import { checkImage, IMAGE_BYTES } from './check-image.ts';
 import { ConsoleTail } from './console-tail.ts';
+import { addressOf } from './packets.ts';
 import type { ToolstackCalls } from './toolstack.ts';
 
 const PROGRAM = fileURLToPath(new URL('guest.ts', import.meta.url));
@@ -31,8 +32,9 @@ export class Guest {
   readonly #tail: ConsoleTail;
   readonly #number: number;
   readonly #backend: string | null;
+  #life = 0;
 
-  /** Its peer is the one whose number differs in the last bit. `backend`: the driver domain that serves it, if not dom0. */
+  /** `backend`: the driver domain that serves it, if not dom0. */
   constructor(rig: HostRig, toolstack: ToolstackCalls, folder: string, number: number, backend: string | null) {
     this.name = `guest${number}`;
     this.#rig = rig;
@@ -49,14 +51,13 @@ export class Guest {
 
   /** Create it; it goes on after what is acknowledged. */
   async start(): Promise<void> {
-    const address = (n: number): string => `10.9.0.${10 + n}`;
     const config = domainConfig({
       name: this.name,
       uuid: randomUUID(),
       memory: 32,
       kernel: dist('domu-kernel.js'),
       ramdisk: PROGRAM,
-      cmdline: `from=${this.acked + 1} peer=${address(this.#number ^ 1)} ip=${address(this.#number)}:::255.255.255.0`,
+      cmdline: `from=${this.acked + 1} number=${this.#number} life=${++this.#life} ip=${addressOf(this.#number)}:::255.255.255.0`,
       disks: [disk({ target: this.#image, backend: this.#backend })],
       vifs: [net({ mac: `00:16:3e:09:00:0${this.#number}`, backend: this.#backend })],
     });
