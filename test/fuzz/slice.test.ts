@@ -6,8 +6,9 @@ import { BACKENDS } from './backends/explore.ts';
 import { HYPERCALLS } from './hypercalls/explore.ts';
 import { INPUTS } from './inputs/explore.ts';
 import { NET } from './net/explore.ts';
-import { explorePart } from './parts.ts';
+import { exploreFamily, explorePart } from './parts.ts';
 import { TCP } from './tcp/explore.ts';
+import { EXT4, whyNoExt4 } from './volumes/ext4.ts';
 import { WASI } from './wasi/explore.ts';
 
 afterAll(removeScratchFolders);
@@ -27,4 +28,8 @@ describe.each([
     const some = Math.ceil(cases * Math.min(1, share / 5));
     expect(await explorePart(family, part, seed, some)).toBeUndefined();
   });
+});
+
+it.skipIf(whyNoExt4)(`damaged ext4 volumes do no harm${whyNoExt4 ? ` (${whyNoExt4})` : ''}`, async () => {
+  expect(await exploreFamily(EXT4, seed, 40)).toBeUndefined();
 });

@@ -11,6 +11,8 @@ export interface Made {
   readonly fs: FileSystem;
   /** As after a restart of the guest; undefined where nothing outlives it. */
   readonly remount?: () => FileSystem;
+  /** That a tool of the host finds it in order. The end of it; of a test, where nobody asks before. */
+  readonly check?: () => void;
 }
 export interface Kind {
   readonly name: string;
