@@ -212,6 +212,12 @@ export class BackRing extends Ring {
     return (now - event) >>> 0 < (now - old) >>> 0;
   }
 
+  /** Ask to be woken when `count` requests may be taken; true when they may be by now. */
+  awaitRequests(count: number): boolean {
+    Atomics.store(this.idx, REQ_EVENT, this.req_cons + count); // order: event, then index
+    const n = this.unconsumedRequests();
+    return n < 0 || n >= count;
+  }
   /** Before sleeping: ask to be woken by the next request, then look again. */
   finalCheckForRequests(): number {
     const n = this.unconsumedRequests();

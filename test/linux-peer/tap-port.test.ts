@@ -1,15 +1,24 @@
 // A guest behind a bridge that has a TAP, and Linux's stack at its other end: checksums and the cutting of TCP packets are left
 // to whoever needs them, on both sides.
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { NetInterface } from '../../domu-kernel/net/interface.ts';
 import { FRAME_CHECKSUM_BLANK, segmentOf } from '../../domu-kernel/net-device.ts';
 import { NetRig, seeded } from '../support/net-rig.ts';
+import { eventually } from '../support/processes.ts';
 import { whyNoTap } from '../support/tap.ts';
 import { LinuxPeer, type TwoStacks, transfers } from './transfers.ts';
 
 const why = whyNoTap();
 const MSS = 1448;
+/** Datagrams to port 7, one after the other. */
+const SEND = `
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for n in range(int(sys.argv[2])):
+    s.sendto(bytes(1400), (sys.argv[1], 7))
+`;
 
 class Network implements TwoStacks {
   readonly linux = '10.97.0.1';
@@ -20,6 +29,9 @@ class Network implements TwoStacks {
   readonly net: NetInterface;
   /** What the guest has received. */
   readonly received = { whole: 0, blank: 0 };
+  /** Guests do nothing; no time passes. */
+  guestsStand = false;
+  timeStands = false;
   private closed = false;
 
   private constructor(rig: NetRig, guest: Awaited<ReturnType<NetRig['guest']>>) {
@@ -63,9 +75,9 @@ class Network implements TwoStacks {
     const { clock } = rig.core;
     const from = clock.ns - performance.now() * 1e6;
     for (let idle = 0; !this.closed; ) {
-      clock.ns = Math.max(clock.ns, from + performance.now() * 1e6);
+      if (!this.timeStands) clock.ns = Math.max(clock.ns, from + performance.now() * 1e6);
       let progress = rig.step() === 'progress';
-      for (const guest of rig.guests) if (guest.step() === 'progress') progress = true;
+      for (const guest of this.guestsStand ? [] : rig.guests) if (guest.step() === 'progress') progress = true;
       idle = progress ? 0 : idle + 1;
       await new Promise(resolve => (idle < 20 ? setImmediate(resolve) : setTimeout(resolve, 1)));
     }
@@ -92,5 +104,36 @@ describe.skipIf(why !== undefined)(`a TAP port of a bridge${why ? ` (skipped: ${
     expect(sent.frames).toBeLessThan(sent.bytes / MSS);
     const { stats } = network.rig.report().bridges[0]!.ports[0]!;
     expect(stats).toMatchObject({ refused: 0, dropped: 0 });
+  });
+  it('leaves in the TAP what a guest has no room for', async () => {
+    const { rig, net } = network;
+    let got = 0;
+    const socket = net.udp.bind(7);
+    socket.onMessage(() => got++);
+    const frames = (): number => rig.report().vifs[0]!.stats.rxFrames;
+    const send = async (count: number): Promise<void> => {
+      const [command, args] = network.inside('python3', '-c', SEND, network.ours, String(count));
+      await promisify(execFile)(command, args);
+    };
+    await eventually('Linux knows where the guest is', async () => {
+      await send(1);
+      return got > 0;
+    });
+    // For what it takes of these it may be waited for.
+    got = 0;
+    await send(500);
+    await eventually('the first ones', () => got >= 500);
+    got = 0;
+    network.timeStands = true;
+    network.guestsStand = true;
+    const before = frames();
+    // As many as Linux keeps for a TAP, nearly.
+    await send(900);
+    await eventually('all that there is room for', () => frames() - before > 100);
+    network.guestsStand = false;
+    await eventually('the rest', () => got >= 900);
+    network.timeStands = false;
+    expect(rig.report().vifs[0]!.stats.rxDropped).toBe(0);
+    socket.close();
   });
 });

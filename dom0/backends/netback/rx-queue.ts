@@ -18,9 +18,20 @@ import { type Frame, pagesOf } from './frame.ts';
 import type { StaticGrants } from './static-grants.ts';
 import type { VifStats } from './stats.ts';
 
+/** A frame that is cut for its receiver is so many packets; one that is not takes fewer slots. */
+const MOST_SLOTS = 48;
+/**
+ * What is for others may have to wait where frames wait for room here: as long as this for each slot that was taken, and so long at
+ * most at once, which is a guest's turn on a processor that it shares.
+ */
+const PATIENCE_PER_SLOT_NS = 40e3;
+const MOST_PATIENCE_NS = 20e6;
+
 /** What all queues of a thread receive with. */
 export interface RxTurn {
   readonly copies: Copies;
+  /** One whose room is about to end, or has ended: of those that a frame has come to. */
+  full: RxQueue | undefined;
   /** Queues that frames were put into in this turn. */
   readonly delivered: RxQueue[];
 }
@@ -46,6 +57,11 @@ export class RxQueue {
   private readonly shared: RxTurn;
   private readonly notify: () => void;
   private isDelivered = false;
+  /** Posted pages that are room enough again. */
+  private readonly enough: number;
+  /** How long it may be waited for (ns). */
+  private patience = 0;
+  private ended = false;
 
   /** `view`: of the ring's page. `notify`: the frontend, of frames. */
   constructor(
@@ -57,6 +73,7 @@ export class RxQueue {
     notify: () => void,
   ) {
     this.ring = ring;
+    this.enough = ring.nr_ents / 2;
     this.view = view;
     this.request = new NetifRxRequest(view);
     this.response = new NetifRxResponse(view);
@@ -71,11 +88,35 @@ export class RxQueue {
   /** Does the guest have room for it? Counted when not. */
   hasRoom(frame: Frame): boolean {
     const posted = this.ring.unconsumedRequests();
-    if (posted >= pagesOf(frame.length) + (frame.gsoSize > 0 ? 1 : 0)) return true;
-    // Xen: XSA-392. A guest that takes no frames loses them; nobody waits for it, nothing is kept for it.
+    const slots = pagesOf(frame.length) + (frame.gsoSize > 0 ? 1 : 0);
+    const hasRoom = posted >= slots;
+    if (hasRoom) this.patience = Math.min(MOST_PATIENCE_NS, this.patience + slots * PATIENCE_PER_SLOT_NS);
+    if (posted - slots < MOST_SLOTS && this.patience > 0) this.shared.full = this;
+    if (hasRoom) return true;
+    // Xen: XSA-392. A guest that takes no frames loses them; nothing is kept for it, and it is not waited for again.
     if (posted < 0) this.recipient.fail('its rx ring claims more requests than it can hold');
     else this.recipient.stats.rxDropped++;
     return false;
+  }
+  /** How long who can leave frames where they are is to wait for room, which wakes this thread; 0: there is room. */
+  awaitRoom(): number {
+    return this.isOver || this.ring.awaitRequests(this.enough) ? 0 : this.patience;
+  }
+  /** Has that room come, or will it never? */
+  get isReady(): boolean {
+    if (this.isOver) return true;
+    const posted = this.ring.unconsumedRequests();
+    return posted < 0 || posted >= this.enough;
+  }
+  waited(ns: number): void {
+    this.patience = Math.max(0, this.patience - ns);
+  }
+  /** The ring is not there any more. */
+  end(): void {
+    this.ended = true;
+  }
+  private get isOver(): boolean {
+    return this.ended || this.recipient.broken !== undefined;
   }
   /** Take a copy of a frame there is room for. */
   put(frame: Frame): void {

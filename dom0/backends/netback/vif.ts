@@ -174,6 +174,7 @@ export class Vif implements BridgePort, Sender, Recipient {
       this,
       this.shared,
     );
+    this.undo.push(() => queue.rx.end());
     return queue;
   }
 

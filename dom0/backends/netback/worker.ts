@@ -69,6 +69,7 @@ export class NetbackWorker implements BackendWorker {
       copies: new Copies(vcpu),
       frame: new Frame(),
       packets: turnPackets(),
+      full: undefined,
       delivered: [],
       copied: [],
     };
@@ -295,7 +296,7 @@ export class NetbackWorker implements BackendWorker {
   }
 
   private addPort(name: string, spec: string, patient: boolean): void {
-    this.external ??= new ExternalPorts(this.readinessOf, this.shared.frame, this.log);
+    this.external ??= new ExternalPorts(this.readinessOf, this.shared, this.log);
     this.external.add(this.bridge(name), spec, patient, this.clock.now());
   }
   private removePort(name: string, spec: string): void {

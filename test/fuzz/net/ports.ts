@@ -114,7 +114,14 @@ class Receiver extends ExternalPort {
     const nothing = (): never => {
       throw new Error('it has no descriptor');
     };
-    super(name, { bridge, epoll: {} as Epoll, frame, log: silent, touched: nothing, owns: nothing });
+    super(name, {
+      bridge,
+      epoll: {} as Epoll,
+      shared: { frame, full: undefined },
+      log: silent,
+      touched: nothing,
+      owns: nothing,
+    });
     this.offloads = offloads;
     bridge.detach(this.index(bridge));
     bridge.attach(this, undefined, vlans);
@@ -125,6 +132,7 @@ class Receiver extends ExternalPort {
   open(): void {}
   ready(): void {}
   turn(): void {}
+  resume(): void {}
   flush(): void {}
   protected letGo(): void {}
   protected release(): void {}

@@ -2,6 +2,7 @@
 import { EPOLLIN, EPOLLOUT, type Epoll, type Log } from '#pvbus';
 import { type Bridge, type BridgePort, FRAME_OVERHEAD } from '../bridge.ts';
 import type { Frame } from '../frame.ts';
+import type { RxQueue, RxTurn } from '../rx-queue.ts';
 
 /** Frames of one port that are forwarded before others have a turn. */
 export const TURN_FRAMES = 64;
@@ -26,8 +27,8 @@ export class PortStats {
 export interface PortParts {
   readonly bridge: Bridge;
   readonly epoll: Epoll;
-  /** The frame that everybody in this thread forwards. */
-  readonly frame: Frame;
+  /** The frame that everybody in this thread forwards, and who is short of room since. */
+  readonly shared: { readonly frame: Frame } & Pick<RxTurn, 'full'>;
   readonly log: Log;
   /** It has something for `flush`. */
   readonly touched: (port: ExternalPort) => void;
@@ -42,8 +43,12 @@ export abstract class ExternalPort implements BridgePort {
   readonly bridge: Bridge;
   /** When it is to be tried again to have a peer (monotonic ns). */
   retryAt: number | undefined;
+  /** Until then, at most, it forwards nothing: a guest is short of room, and what comes can stay where it comes from. */
+  heldUntil: number | undefined;
   protected readonly parts: PortParts;
   readonly #index: number;
+  #full: RxQueue | undefined;
+  #heldSince = 0;
   readonly #maxFrame: number;
   #why: string | undefined = 'it was never there';
   #wait = FIRST_RETRY_NS;
@@ -71,6 +76,8 @@ export abstract class ExternalPort implements BridgePort {
   abstract readonly eager: boolean;
   /** Forward some of those. */
   abstract turn(nowNs: number): void;
+  /** It is held up no longer. */
+  protected abstract resume(nowNs: number): void;
   /** Take a copy of the frame, or drop and count it. Never waits. */
   deliver(frame: Frame): boolean {
     if (frame.gsoSize === 0 || this.offloads) {
@@ -143,7 +150,30 @@ export abstract class ExternalPort implements BridgePort {
     }
     this.stats.received++;
     this.stats.receivedBytes += frame.length;
+    const { shared } = this.parts;
+    shared.full = undefined;
     this.bridge.forward(frame, this.#index);
+    if (shared.full !== undefined) this.#hold(shared.full, frame.nowNs);
+  }
+  #hold(full: RxQueue, nowNs: number): void {
+    const patience = full.awaitRoom();
+    if (patience === 0) return;
+    this.#full = full;
+    this.#heldSince = nowNs;
+    this.heldUntil = nowNs + patience;
+  }
+  get isHeldUp(): boolean {
+    return this.#full !== undefined;
+  }
+  /** Forward again what comes, if who was short of room is so no longer, or has been for too long. */
+  goesOn(nowNs: number): boolean {
+    if (this.#full === undefined) return true;
+    if (!this.#full.isReady && nowNs < this.heldUntil!) return false;
+    this.#full.waited(nowNs - this.#heldSince);
+    this.#full = undefined;
+    this.heldUntil = undefined;
+    this.resume(nowNs);
+    return true;
   }
 
   protected watch(fd: number): void {

@@ -1,7 +1,6 @@
 // Every port of this thread's bridges that ends in a descriptor of the host.
 import { Epoll, type Log, messageOf, parseBridgePort, XenError } from '#pvbus';
 import type { Bridge } from '../bridge.ts';
-import type { Frame } from '../frame.ts';
 import type { ExternalPort, PortParts } from './external-port.ts';
 import type { Readiness } from './readiness.ts';
 import { StreamPort } from './stream-port.ts';
@@ -11,16 +10,16 @@ export class ExternalPorts {
   readonly #epoll = new Epoll();
   readonly #readiness: Readiness;
   readonly #log: Log;
-  readonly #frame: Frame;
+  readonly #shared: PortParts['shared'];
   readonly #ports: ExternalPort[] = [];
   readonly #byFd = new Map<number, ExternalPort>();
   #touched: ExternalPort[] = [];
   /** Descriptors were ready when it was last looked. */
   #busy = false;
 
-  constructor(readinessOf: (epoll: Epoll) => Readiness, frame: Frame, log: Log) {
+  constructor(readinessOf: (epoll: Epoll) => Readiness, shared: PortParts['shared'], log: Log) {
     this.#readiness = readinessOf(this.#epoll);
-    this.#frame = frame;
+    this.#shared = shared;
     this.#log = log;
   }
 
@@ -67,6 +66,10 @@ export class ExternalPorts {
       if (port.retryAt !== undefined && nowNs >= port.retryAt) {
         this.#retry(port, nowNs);
         progress = true;
+      } else if (port.isHeldUp) {
+        if (!port.goesOn(nowNs)) continue;
+        progress = true;
+        this.#busy = true;
       } else if (port.eager) {
         port.turn(nowNs);
         progress = true;
@@ -90,11 +93,12 @@ export class ExternalPorts {
     this.#touched = [];
     for (const port of touched) port.flush(nowNs);
   }
-  /** When one of them is to be tried again. */
+  /** When one of them is to be tried again, or has waited long enough. */
   deadline(): number | undefined {
     let earliest: number | undefined;
-    for (const { retryAt } of this.#ports) {
-      if (retryAt !== undefined && (earliest === undefined || retryAt < earliest)) earliest = retryAt;
+    for (const { retryAt, heldUntil } of this.#ports) {
+      const at = heldUntil ?? retryAt;
+      if (at !== undefined && (earliest === undefined || at < earliest)) earliest = at;
     }
     return earliest;
   }
@@ -110,7 +114,7 @@ export class ExternalPorts {
   #make(bridge: Bridge, spec: string): ExternalPort {
     const { kind, where } = parseBridgePort(spec);
     const parts: PortParts = {
-      ...{ bridge, epoll: this.#epoll, frame: this.#frame, log: this.#log },
+      ...{ bridge, epoll: this.#epoll, shared: this.#shared, log: this.#log },
       touched: port => this.#touched.push(port),
       owns: (fd, port) => {
         if (port) this.#byFd.set(fd, port);

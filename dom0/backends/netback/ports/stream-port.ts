@@ -61,7 +61,7 @@ export class StreamPort extends ExternalPort {
       this.flush(nowNs);
       if (this.#peer !== fd) return;
     }
-    if ((events & ~EPOLLOUT) === 0 || this.eager) return;
+    if ((events & ~EPOLLOUT) === 0 || this.eager || this.isHeldUp) return;
     const { address, bytes } = this.#in.room;
     const n = receiveBytes(fd, address, bytes);
     if (n > 0) {
@@ -72,11 +72,15 @@ export class StreamPort extends ExternalPort {
   }
 
   get eager(): boolean {
-    return this.#peer !== NONE && this.#in.peek() !== 0;
+    return this.#peer !== NONE && !this.isHeldUp && this.#in.peek() !== 0;
   }
   turn(nowNs: number): void {
-    const { frame } = this.parts;
+    const { frame } = this.parts.shared;
     for (let i = 0; i < TURN_FRAMES; i++) {
+      if (this.isHeldUp) {
+        this.await(this.#peer, false, this.#full);
+        return;
+      }
       const length = this.#in.peek();
       if (length === 0) return;
       if (length < 0) {
@@ -87,6 +91,12 @@ export class StreamPort extends ExternalPort {
       this.forward(frame);
       if (this.#peer === NONE) return; // it was lost while its frame went round
     }
+  }
+
+  protected resume(nowNs: number): void {
+    if (this.#peer === NONE) return;
+    this.await(this.#peer, true, this.#full);
+    this.turn(nowNs);
   }
 
   protected take(frame: Frame): boolean {
@@ -110,7 +120,7 @@ export class StreamPort extends ExternalPort {
       if (n > 0) this.#out.sent(n);
       this.#full = n < bytes;
     }
-    this.await(this.#peer, true, this.#full);
+    this.await(this.#peer, !this.isHeldUp, this.#full);
   }
 
   protected letGo(): void {

@@ -2,6 +2,7 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import {
   attachTap,
+  EPOLLIN,
   ERRNO,
   errnoName,
   mapPrivate,
@@ -50,8 +51,13 @@ export class TapPort extends ExternalPort {
   }
 
   ready(fd: number, _events: number, nowNs: number): void {
-    const { frame } = this.parts;
+    const { frame } = this.parts.shared;
     for (let i = 0; i < TURN_FRAMES && this.#fd === fd; i++) {
+      if (this.isHeldUp) {
+        // What it has stays in Linux's queue, whose end its senders feel.
+        this.await(fd, false, false);
+        return;
+      }
       const n = readBytes(fd, this.#address, BUFFER_BYTES);
       if (n === -ERRNO.EAGAIN) return;
       if (n < 0) {
@@ -70,6 +76,11 @@ export class TapPort extends ExternalPort {
     }
   }
   turn(): void {}
+  protected resume(nowNs: number): void {
+    if (this.#fd === NONE) return;
+    this.await(this.#fd, true, false);
+    this.ready(this.#fd, EPOLLIN, nowNs);
+  }
 
   protected take(frame: Frame): boolean {
     if (this.#fd === NONE) return false;

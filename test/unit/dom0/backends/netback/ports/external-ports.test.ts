@@ -44,7 +44,11 @@ class Rig {
 
   constructor() {
     // Looks each time: no helper thread that would have to be waited for.
-    this.ports = new ExternalPorts(() => ({ told: () => true, rearm: () => {} }), new Frame(), this.log);
+    this.ports = new ExternalPorts(
+      () => ({ told: () => true, rearm: () => {} }),
+      { frame: new Frame(), full: undefined },
+      this.log,
+    );
   }
   newBridge(name: string): Bridge {
     return new Bridge(name, 1500, { random: () => 0.5 });
