@@ -51,9 +51,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     dom0.shutdownHost().finally(() => exitProcess(0));
   });
 }
-try {
-  await dom0.start();
-} catch (error) {
-  crashExit(vcpu, error);
-}
-process.stdout.write('ready\n');
+dom0.start().then(
+  () => process.stdout.write('ready\n'),
+  error => crashExit(vcpu, error),
+);

@@ -22,10 +22,13 @@ interface Callbacks {
 
 /** What a program prints when it serves. */
 const SERVES: ReadonlySet<string> = new Set(['ready', 'listening']);
-/** Small heaps grow when needed; one helper thread is enough. */
-const NODE_FLAGS = ['--v8-pool-size=1', '--no-warnings'];
-/** In dom0 a domain that is made leaves 2 MiB of garbage: with V8's least room, what lives is copied at each. */
-const DOM0_FLAGS = ['--min-semi-space-size=4'];
+/**
+ * Small heaps grow when needed; one helper thread is enough. In dom0 a domain that is made leaves 2 MiB of garbage: with
+ * V8's least room, what lives is copied at each.
+ */
+export const NODE_FLAGS: readonly string[] = ['--v8-pool-size=1', '--no-warnings', '--min-semi-space-size=4'];
+/** These programs are compiled already (`bin/setup.mjs`). */
+const COMPILED = ['--require', fileURLToPath(new URL('./code-load.cjs', import.meta.url))];
 
 /** Is it the 'error' of a child that `spawn` of ChildProcesses has never got hold of? Of that it has told. */
 export const isLostChild = (error: Error & { code?: string; syscall?: string }): boolean =>
@@ -55,14 +58,15 @@ export class ChildProcesses {
     const options: Options = {
       // execa takes any descriptor; its types stop at 9.
       stdio: ['ignore', 'pipe', this.host.logFd, ...sockets] as unknown as NonNullable<Options['stdio']>,
-      // The process of any other domain sees nothing of the host's environment.
-      env: { ...(ofDom0 && process.env), XENOLITH_VCPUS: vcpus },
+      // The process of any other domain sees nothing of the host's environment. What of it are certificates, Node reads
+      // at each start, for as long as all else takes it; none of these programs asks anybody for one.
+      env: { ...(ofDom0 && process.env), NODE_EXTRA_CA_CERTS: undefined, XENOLITH_VCPUS: vcpus },
       extendEnv: false,
       buffer: false,
       reject: false,
       forceKillAfterDelay: false,
     };
-    const node = { file: process.execPath, args: [...NODE_FLAGS, ...DOM0_FLAGS, file, ...args] };
+    const node = { file: process.execPath, args: [...NODE_FLAGS, ...COMPILED, file, ...args] };
     const command = ofDom0 || tools === undefined ? node : withoutNetwork(tools, node);
     let child: ResultPromise;
     try {

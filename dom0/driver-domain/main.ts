@@ -51,9 +51,7 @@ crashOnUncaught(vcpu);
 awaitRun(vcpu);
 const log = streamLog(process.stderr, `dom${vcpu.domid}`, systemClock);
 const domain = new DriverDomain({ vcpu, threads, pumpThread, log, successor, failures: Number(values.failures) });
-try {
-  await domain.start();
-} catch (error) {
-  crashExit(vcpu, error);
-}
-process.stdout.write('ready\n');
+domain.start().then(
+  () => process.stdout.write('ready\n'),
+  error => crashExit(vcpu, error),
+);

@@ -1,6 +1,7 @@
 // What a domain's memory holds of its kernel and its program: one CommonJS text each, sources bundled with esbuild; the
 // module 'xenolith' is left to the guest kernel, which provides it. Or, in place of the program, a root file system.
 import { readFile, stat } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { dirname, extname, isAbsolute, resolve } from 'node:path';
 import type { Message } from 'esbuild';
 import { type ArchiveEntry, type InitConfig, XenError } from '#pvbus';
@@ -42,7 +43,7 @@ interface Loaded {
 }
 
 /** Takes as long to load as all the rest of dom0, which is not to wait for it. */
-const esbuild = () => import('esbuild');
+const esbuild = (): typeof import('esbuild') => createRequire(import.meta.url)('esbuild');
 
 /** All images that are kept, together. */
 const KEPT_BYTES = 128 << 20;
@@ -94,13 +95,13 @@ export class ImageLoader {
 
   /** There is time: load what the first bundle needs. */
   async prepare(): Promise<void> {
-    await esbuild();
+    esbuild();
   }
   /** End esbuild's process now. */
   async close(): Promise<void> {
     clearTimeout(this.#idle);
     this.#kept.clear();
-    if (this.#bundled) await (await esbuild()).stop();
+    if (this.#bundled) await esbuild().stop();
   }
 
   async #make(key: ImageKey, path: string): Promise<Loaded> {
@@ -130,7 +131,7 @@ export class ImageLoader {
       return await bundle(key, path);
     } finally {
       if (--this.#bundling === 0) {
-        this.#idle = setTimeout(async () => (await esbuild()).stop(), ESBUILD_IDLE_MS);
+        this.#idle = setTimeout(() => esbuild().stop(), ESBUILD_IDLE_MS);
         this.#idle.unref();
       }
     }
@@ -147,7 +148,7 @@ async function readWhole(key: ImageKey, path: string): Promise<Loaded & { readon
 
 async function bundle(key: ImageKey, path: string): Promise<Loaded & { readonly image: Uint8Array }> {
   const cwd = dirname(path);
-  const { build } = await esbuild();
+  const { build } = esbuild();
   const result = await build({
     absWorkingDir: cwd,
     entryPoints: [path],

@@ -81,12 +81,15 @@ export async function settled(host: HostRig, expected: Inventory, timeoutMs = 60
   return last;
 }
 
+/** What a program is given to load before is none. */
+const isProgram = (word: string): boolean => /\.c?js$/.test(word) && !word.endsWith('/code-load.cjs');
+
 function named(pid: number): { pid: number; program: string }[] {
   try {
     // A process that has taken another's place has its words as one.
     const words = readFileSync(`/proc/${pid}/cmdline`, 'latin1').split(/[\0 ]/);
     const isLauncher = /\/(setpriv|unshare)$/.test(words[0] ?? '');
-    const program = (isLauncher ? undefined : words.find(word => /\.c?js$/.test(word))) ?? words[0] ?? '';
+    const program = (isLauncher ? undefined : words.find(isProgram)) ?? words[0] ?? '';
     return program === '' ? [] : [{ pid, program: program.slice(program.lastIndexOf('/') + 1) }];
   } catch {
     return []; // it has ended meanwhile

@@ -13,7 +13,7 @@ import { eventually } from '../../support/processes.ts';
 
 // As whoever installs it has it: the built one.
 const { baseline, expectInvariant, faultTrace, guestKernel, Host, inject, toolstackSteps }: typeof library =
-  await import(dist('library.js'));
+  await import(dist('library.mjs'));
 
 const ramdisk = fileURLToPath(new URL('guest.ts', import.meta.url));
 const dir = mkdtempSync(join(tmpdir(), 'fault-plans-'));

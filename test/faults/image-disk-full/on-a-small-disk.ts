@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import type * as library from '../../../tools/library/xenolith.d.ts';
 import { dist } from '../../support/host-view.ts';
 
-const { expectInvariant, Host }: typeof library = await import(dist('library.js'));
+const { expectInvariant, Host }: typeof library = await import(dist('library.mjs'));
 
 const ramdisk = fileURLToPath(new URL('../fault-plans/guest.ts', import.meta.url));
 const folder = process.argv[2]!;

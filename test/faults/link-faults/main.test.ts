@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type * as library from '../../../tools/library/xenolith.d.ts';
 import { dist } from '../../support/host-view.ts';
 
-const { expectInvariant, Host, inject }: typeof library = await import(dist('library.js'));
+const { expectInvariant, Host, inject }: typeof library = await import(dist('library.mjs'));
 
 const ramdisk = fileURLToPath(new URL('guest.ts', import.meta.url));
 const PIECES = 64;

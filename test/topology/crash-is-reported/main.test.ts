@@ -126,7 +126,8 @@ describe('an exception on a thread of dom0', () => {
     symlinkSync(join(root, 'node_modules'), at('node_modules'));
     await build({
       ...{ entryPoints: [join(import.meta.dirname, 'faulty-backend.ts')], outfile: at('faulty-backend.js') },
-      ...{ bundle: true, platform: 'node', format: 'esm', packages: 'external', absWorkingDir: root },
+      ...{ bundle: true, platform: 'node', format: 'cjs', packages: 'external', absWorkingDir: root },
+      ...{ inject: [join(root, 'bin/own-url.mjs')], define: { 'import.meta.url': 'fileUrl' } },
     });
     for (const backend of BACKENDS) copyFileSync(at('faulty-backend.js'), at(`dist/${backend}-thread.js`));
     writeFileSync(at('disk.img'), '');
