@@ -27,7 +27,7 @@ import type { Operation } from './store.ts';
  * A snapshot is made anew when the records since have become larger than it, and than this many bytes: a
  * successor repeats them all before it serves.
  */
-const COMPACT_BYTES = 256 * 1024;
+const COMPACT_BYTES = 64 * 1024;
 /** What was written is made to outlive the machine so often. */
 const SYNC_NS = 1e9;
 
