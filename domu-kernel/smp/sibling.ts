@@ -3,6 +3,7 @@
 import {
   __HYPERVISOR_vcpu_op,
   attachSibling,
+  type Clock,
   crashExit,
   FrameAllocator,
   readModule,
@@ -39,10 +40,12 @@ export function startSibling({ controlFd, boot, argument, mail, collectGarbage }
   }
 }
 
-/** For processes. */
-export interface Lodgings {
+export interface SiblingParts {
+  /** For processes. */
   readonly mail?: Mail | undefined;
   readonly collectGarbage?: (() => void) | undefined;
+  /** The host's. */
+  readonly clock?: Clock | undefined;
 }
 type Exports = Readonly<Record<string, unknown>>;
 
@@ -64,13 +67,13 @@ export class SiblingKernel {
   private deferred: ToSibling[] = [];
   private pages: number | undefined;
 
-  constructor(vcpu: Vcpu, areaAddress: number, { mail, collectGarbage = () => {} }: Lodgings = {}) {
+  constructor(vcpu: Vcpu, areaAddress: number, { mail, collectGarbage = () => {}, clock }: SiblingParts = {}) {
     this.vcpu = vcpu;
     vcpu.frames = new FrameAllocator(0, 0); // they are vCPU 0's
     const area = new SmpArea(vcpu.memory, areaAddress);
     if (area.fifo !== undefined) vcpu.events.useFifo(area.fifo);
     this.values = { views: new SharedViews(vcpu.memory), kicks: new PolledKicks(vcpu, area) };
-    this.clock = new GuestClock(vcpu);
+    this.clock = new GuestClock(vcpu, clock);
     this.timers = vcpuTimers(vcpu, this.clock);
     const notify = (): void => vcpu.events.notify(area.callPort(0));
     this.channel = new Channel(area.streams(vcpu.id, 'far'), this.values, notify);

@@ -2,6 +2,7 @@
 // next turn is drawn, a vCPU that is down has none.
 import {
   __HYPERVISOR_vcpu_op,
+  type Clock,
   domid,
   FrameAllocator,
   getU64,
@@ -48,17 +49,20 @@ export class SmpRig {
   private readonly tasks = new Tasks();
   private readonly timers: Timers;
   private readonly random: () => number;
+  private readonly clock: Clock | undefined;
 
   /** For each vCPU but 0, if processes may run there: what lies in its mail, and in vCPU 0's from there. */
   private readonly mails = new Map<number, Record<'near' | 'far', Mail>>();
 
-  constructor(vcpus: number, seed = 1, mediated = false, processes = false) {
+  /** `clock`: of all its vCPUs; else vCPU 0 has Xen's, which stands still, and the others the host's. */
+  constructor(vcpus: number, seed = 1, mediated = false, processes = false, clock?: Clock) {
+    this.clock = clock;
     this.rig = new CoreRig({ mediated });
     this.guest = this.rig.guest({ pages: 1024, vcpus });
     this.random = seeded(seed);
     this.vcpu = this.thread(0);
     this.vcpu.frames = new FrameAllocator(8, 1024);
-    this.timers = vcpuTimers(this.vcpu, this.rig.clock);
+    this.timers = vcpuTimers(this.vcpu, clock ?? this.rig.clock);
     const { vcpu, tasks, timers } = this;
     const write = (text: string): void => void this.said.push(text);
     for (let id = 1; processes && id < vcpus; id++) this.mails.set(id, mailPair());
@@ -137,6 +141,7 @@ export class SmpRig {
     if (getU64(view, page + vcpu_page.at.entry) !== KERNEL) throw new Error('another kernel is to begin');
     const sibling = new SiblingKernel(this.thread(id), getU64(view, page + vcpu_page.at.argument), {
       mail: this.mails.get(id)?.far,
+      clock: this.clock,
     });
     // It sleeps while the others have their turns.
     sibling.block = () => this.turn();

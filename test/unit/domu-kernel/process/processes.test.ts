@@ -113,6 +113,24 @@ describe('the scheduler', () => {
     expect(now - woken).toBeLessThanOrEqual(SLICE_NS);
   });
 
+  it('has who is woken wait for one slice also when each takes long, since the host has the vCPU away', () => {
+    const longNs = 10 * SLICE_NS;
+    for (let n = 0; n < 10; n++)
+      spawn(function* () {
+        for (;;) {
+          now += longNs;
+          yield YIELD;
+        }
+      });
+    const queue = new WaitQueue();
+    spawn(() => after(new Wait([queue]), 'woken'));
+    for (let n = 0; n < 20; n++) processes.step();
+    const woken = now;
+    queue.wakeAll();
+    while (said.length === 0 && now - woken < 100 * longNs) processes.step();
+    expect(now - woken).toBeLessThanOrEqual(longNs);
+  });
+
   it('gives hogs the same share each', () => {
     const shares = [0, 0, 0, 0, 0];
     shares.forEach((_, i) => {
