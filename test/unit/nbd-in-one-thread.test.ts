@@ -141,6 +141,7 @@ describe('a disk over NBD', () => {
     ['simple replies', { structured: false }],
     ['structured replies', { structured: true }],
     ['a server that takes 64 KiB at most', { maxBlock: 65536 }],
+    ['a server that takes as much as a request can name', { maxBlock: 0xffffffff }],
     ['grants that are mapped for each request', { persistent: false, structured: true }],
     ['no indirect requests', { maxSegments: 0 }],
     ['three rings', { ringShape: { queues: 3, order: 0 } }],
@@ -251,7 +252,7 @@ describe('a disk over NBD', () => {
   });
 
   it('is given up when the server comes back with another disk', async () => {
-    for (const change of ['size', 'read-only'] as const) {
+    for (const change of ['size', 'read-only', 'no FUA', 'no trim'] as const) {
       const { rig, guest, server } = await begin(12);
       const run = (): void => {
         for (let i = 0; i < 200; i++) {
@@ -263,7 +264,8 @@ describe('a disk over NBD', () => {
       server.crash();
       run();
       if (change === 'size') server.bytes = new Uint8Array(SIZE + 512);
-      else server.flags |= 2;
+      else if (change === 'read-only') server.flags |= 2;
+      else server.flags &= change === 'no FUA' ? ~8 : ~32;
       server.up = true;
       run();
       expect(rig.failures.filter(({ op }) => op === 'failed')).toMatchObject([

@@ -118,7 +118,8 @@ export class NbdDisk implements LaterImage, CommandSink {
   /** The request's segments, in commands of what the server takes at once. */
   #transfer({ deferred: { request, mapped } }: Job, type: number, flags: number, commands: Command[]): void {
     const session = this.#session;
-    const most = session.export!.maxBlock & ~(SECTOR_SIZE - 1);
+    const { maxBlock } = session.export!;
+    const most = maxBlock - (maxBlock % SECTOR_SIZE); // of 32 bits without a sign
     let at = request.sector * SECTOR_SIZE;
     let left = request.sectors * SECTOR_SIZE;
     let command: Command | undefined;

@@ -450,6 +450,9 @@ function difference(before: NbdExport, now: NbdExport): string | undefined {
   if (before.sizeBytes !== now.sizeBytes) return `${now.sizeBytes} bytes, it had ${before.sizeBytes}`;
   if (before.readOnly !== now.readOnly) return now.readOnly ? 'it is read-only now' : 'it was read-only';
   if (before.flush && !now.flush) return 'it cannot flush any more';
+  // Requests under way may ask for these, and what is written again.
+  if (before.fua && !now.fua) return 'it cannot write through any more';
+  if (before.trim && !now.trim) return 'it cannot trim any more';
   if (now.minBlock > before.minBlock || now.maxBlock < before.maxBlock) return 'it wants other blocks';
   return undefined;
 }
