@@ -13,7 +13,7 @@ import {
 } from './syntax.ts';
 import { plainWord, WordReader } from './words.ts';
 
-const RESERVED = new Set([
+export const RESERVED: ReadonlySet<string> = new Set([
   ...['if', 'then', 'elif', 'else', 'fi', 'while', 'until', 'do', 'done', 'for', 'in', 'case', 'esac', '{', '}', '!'],
 ]);
 /** Commands whose arguments may be assignments. */
@@ -100,7 +100,8 @@ class Parser extends WordReader {
         }
         if (next === ';' && this.text[this.at + 1] !== ';') this.at++;
         else if (next === ';' || next === '\n' || next === undefined || next === ')') continue;
-        else if (!list.at(-1)?.background) throw this.unexpected();
+        else if (!list.at(-1)?.background && !(endsInCompound(list) && until.includes(this.#reserved() ?? '')))
+          throw this.unexpected();
       }
     });
   }
@@ -364,6 +365,11 @@ class Parser extends WordReader {
   }
 }
 
+/** Behind such a one a reserved word is one also without a ';' between them. */
+function endsInCompound(list: List): boolean {
+  const last = list.at(-1);
+  return (last?.rest.at(-1)?.[1] ?? last?.first)?.commands.at(-1)?.kind !== 'simple';
+}
 function declares(words: readonly Word[]): boolean {
   const plain = words.map(word => word.map(part => (part.kind === 'text' ? part.text : ' ')).join(''));
   return DECLARATIONS.has(plain.find(word => word !== 'command') ?? '');

@@ -19,7 +19,6 @@ import { Launcher, MAX_OUTPUT } from './launcher.ts';
 import { ExitShell, Interrupted, LeaveLoop, ReturnFrom } from './leaving.ts';
 import { Commands } from './parser.ts';
 import { fromCwd } from './paths.ts';
-import type { OptionLetter } from './state.ts';
 import {
   type AndOr,
   type Command,
@@ -30,6 +29,7 @@ import {
   ShellError,
   type SimpleCommand,
 } from './syntax.ts';
+import { setOptions } from './variable-builtins.ts';
 
 const MAX_DEPTH = 200;
 
@@ -54,21 +54,20 @@ export class Shell extends Launcher implements Surroundings {
   /** `sh -c TEXT NAME ARGS`, `sh FILE ARGS`, or `sh` alone: with a user where stdin is a terminal. Options of `set` before that. */
   *main(args: readonly string[]): Waiting<number> {
     const stdin = this.self.fds.get(0).file;
-    let at = 0;
-    let isText = false;
-    for (; /^-[cefux]+$/.test(args[at] ?? ''); at++) {
-      for (const letter of args[at]!.slice(1)) {
-        if (letter === 'c') isText = true;
-        else this.options.add(letter as OptionLetter); // what the expression leaves
-      }
+    let at: number;
+    try {
+      at = yield* setOptions(this, args, this.stdio, 'cis');
+    } catch (error) {
+      return yield* this.#endedBy(error);
     }
+    const isText = args.slice(0, at).some(word => /^-[a-z]*c/.test(word));
     const [first, second] = args.slice(at);
     if (isText) {
       this.name = second ?? this.name;
       this.parameters = args.slice(at + 2);
       return yield* this.script(first ?? '');
     }
-    if (first !== undefined && first !== '-i') {
+    if (first !== undefined) {
       this.name = first;
       this.parameters = args.slice(at + 1);
       return yield* this.#file(first);
@@ -96,7 +95,7 @@ export class Shell extends Launcher implements Surroundings {
     const commands = new Commands(text);
     let list = commands.next();
     if (list === undefined) this.status = 0;
-    for (; list !== undefined; list = commands.next()) yield* this.list(list, io);
+    for (; list !== undefined; list = commands.next()) if (!this.options.has('n')) yield* this.list(list, io);
     return this.status;
   }
   *#withUser(): Waiting<number> {
@@ -327,7 +326,7 @@ export class Shell extends Launcher implements Surroundings {
     }
   }
   *#call(body: CompoundCommand, args: readonly string[], io: Stdio): Waiting<void> {
-    const { parameters, loops } = this;
+    const { parameters, loops, optionIndex, optionAt } = this;
     const own = new Map<string, string | undefined>();
     this.parameters = args;
     this.loops = 0;
@@ -345,6 +344,8 @@ export class Shell extends Launcher implements Surroundings {
       }
       this.parameters = parameters;
       this.loops = loops;
+      this.optionIndex = optionIndex;
+      this.optionAt = optionAt;
     }
   }
   /** Each sees those before it. */
@@ -383,8 +384,9 @@ export class Shell extends Launcher implements Surroundings {
   *#if({ branches, otherwise }: CompoundCommand & { kind: 'if' }, io: Stdio): Waiting<unknown> {
     for (const [condition, body] of branches)
       if ((yield* this.#asTest(this.list(condition, io))) === 0) return yield* this.list(body, io);
+    if (otherwise) return yield* this.list(otherwise, io);
     this.status = 0;
-    return otherwise && (yield* this.list(otherwise, io));
+    return undefined;
   }
   *#while({ until, condition, body }: CompoundCommand & { kind: 'while' }, io: Stdio): Waiting<void> {
     let status = 0;

@@ -6,14 +6,14 @@ import { DEFAULT_IFS } from './fields.ts';
 import { type CompoundCommand, ShellError } from './syntax.ts';
 
 /** `set -LETTER`, by what they are called. */
-export const OPTIONS = { e: 'errexit', f: 'noglob', u: 'nounset', x: 'xtrace' } as const;
+export const OPTIONS = { a: 'allexport', e: 'errexit', f: 'noglob', n: 'noexec', u: 'nounset', x: 'xtrace' } as const;
 export type OptionLetter = keyof typeof OPTIONS;
 
 export abstract class ShellState {
   readonly self: Process;
   /** $0 */
   name: string;
-  parameters: readonly string[];
+  #parameters: readonly string[] = [];
   cwd: string;
   status = 0;
   /** WebAssembly pages a process may have at most. */
@@ -27,6 +27,9 @@ export abstract class ShellState {
   readonly traps = new Map<SignalName | 'EXIT', string>();
   /** Of each function that is being called, the variables that are its own, with what they were. */
   readonly locals: Map<string, string | undefined>[] = [];
+  /** Of getopts: the word that is next, and where in the one before that it goes on. */
+  optionIndex = 1;
+  optionAt = 0;
   /** Of the last job that went to the background. */
   lastBackground = 0;
 
@@ -39,6 +42,16 @@ export abstract class ShellState {
     this.variables = new Map(self.env);
     if (!this.variables.has('PATH')) this.variables.set('PATH', DEFAULT_PATH);
     this.exported = new Set(this.variables.keys());
+    // Whoever starts a shell does not say how that splits.
+    for (const [name, value] of [
+      ['IFS', DEFAULT_IFS],
+      ['OPTIND', '1'],
+      ['PPID', String(self.parent?.pid ?? 0)],
+      ['PS4', '+ '],
+    ] as const) {
+      this.variables.set(name, value);
+      this.exported.delete(name);
+    }
   }
   /** Everything but the traps. */
   protected learnFrom(other: ShellState): void {
@@ -82,10 +95,26 @@ export abstract class ShellState {
   get globs(): boolean {
     return !this.options.has('f');
   }
+  get parameters(): readonly string[] {
+    return this.#parameters;
+  }
+  set parameters(words) {
+    this.#parameters = words;
+    this.optionIndex = 1;
+    this.optionAt = 0;
+  }
+  setOption(letter: OptionLetter, on: boolean): void {
+    if (on) this.options.add(letter);
+    else this.options.delete(letter);
+  }
   /** Throws where the name is read-only. */
   assign(name: string, value: string): void {
     if (this.readonlys.has(name)) throw new ShellError(`${name}: is read only`);
     this.variables.set(name, value);
+    if (this.options.has('a')) this.exported.add(name);
+    if (name !== 'OPTIND') return;
+    this.optionIndex = Math.max(1, Number(value) || 1);
+    this.optionAt = 0;
   }
   unset(name: string): void {
     if (this.readonlys.has(name)) throw new ShellError(`${name}: is read only`);

@@ -4,23 +4,15 @@ import type { Utility } from '../process/exec.ts';
 import type { Process } from '../process/process.ts';
 import { type Waiting, writeText } from '../process/transfer.ts';
 import type { Stdio, Userland } from '../userland.ts';
+import { type GivenOptions, type KnownOptions, parsedOptions } from './options.ts';
 import { ShellError } from './syntax.ts';
 
-export interface Call {
+export interface Call extends GivenOptions {
   readonly system: Userland;
   readonly self: Process;
-  /** Those that begin with '-', letter by letter, with what follows a letter that takes an argument ('' without). */
-  readonly options: ReadonlyMap<string, string>;
-  readonly args: readonly string[];
   readonly io: Stdio;
 }
-export interface UtilityProgram {
-  /** Letters that may be given, as getopts has them: 'ab:'. */
-  readonly options: string;
-  /** No option comes after the first argument: what follows is another program's. */
-  readonly optionsFirst?: boolean;
-  /** The letter that is meant by a number alone: '-5'. */
-  readonly number?: string;
+export interface UtilityProgram extends KnownOptions {
   /** The status when it is called in a way that it does not know; 1. */
   readonly misuse?: number;
   readonly run: (call: Call) => Waiting<number> | number;
@@ -42,40 +34,6 @@ export function asUtility(system: Userland, name: string, program: UtilityProgra
     }
   };
 }
-function parsedOptions(
-  words: readonly string[],
-  { options: known, optionsFirst, number }: UtilityProgram,
-): Pick<Call, 'options' | 'args'> {
-  const options = new Map<string, string>();
-  const args: string[] = [];
-  for (let at = 0; at < words.length; at++) {
-    const word = words[at]!;
-    if (word === '--' || (optionsFirst && !/^-./.test(word)))
-      return { options, args: [...args, ...words.slice(word === '--' ? at + 1 : at)] };
-    if (!/^-./.test(word)) {
-      args.push(word);
-      continue;
-    }
-    if (number !== undefined && /^-\d+$/.test(word)) {
-      options.set(number, word.slice(1));
-      continue;
-    }
-    for (let i = 1; i < word.length; i++) {
-      const letter = word[i]!;
-      const place = letter === ':' ? -1 : known.indexOf(letter);
-      if (word.startsWith('--') || place < 0)
-        throw new XenError('EINVAL', `${word.startsWith('--') ? word : `-${letter}`}: no such option`);
-      const takesMore = known[place + 1] === ':';
-      const rest = word.slice(i + 1);
-      const value = takesMore ? rest || words[++at] : '';
-      if (value === undefined) throw new XenError('EINVAL', `-${letter}: an argument is missing`);
-      options.set(letter, value);
-      if (takesMore) break;
-    }
-  }
-  return { options, args };
-}
-
 /** Says what is wrong, if it is something that a user is to know. */
 export function* complain({ self, io }: Pick<Call, 'self' | 'io'>, error: unknown, name = self.argv[0]): Waiting<void> {
   if (!(error instanceof XenError || error instanceof ShellError)) throw error;
