@@ -35,7 +35,7 @@ export async function readRings(device: BackendDevice): Promise<VbdRingPlace[]> 
   // untrusted: all of it.
   const [queues, order] = await Promise.all([
     device.frontendNumber('multi-queue-num-queues', MAX_QUEUES, 1),
-    device.frontendNumber('ring-page-order', MAX_RING_ORDER, 0),
+    ringOrder(device),
   ]);
   if (queues === 0) throw new XenError('EINVAL', `${device.label}: multi-queue-num-queues is 0`);
   const refNames = order === 0 ? ['ring-ref'] : Array.from({ length: 1 << order }, (_, i) => `ring-ref${i}`);
@@ -52,4 +52,16 @@ export async function readRings(device: BackendDevice): Promise<VbdRingPlace[]> 
   const twice = refs.find((ref, i) => refs.indexOf(ref) !== i);
   if (twice !== undefined) throw new XenError('EINVAL', `${device.label}: gref ${twice} is in two places of its rings`);
   return rings;
+}
+
+/** Xen: io/blkif.h, note 3: of the two ways to say it a frontend may know one only. */
+async function ringOrder(device: BackendDevice): Promise<number> {
+  const [order, pages] = await Promise.all([
+    device.frontendNumber('ring-page-order', MAX_RING_ORDER, -1),
+    device.frontendNumber('num-ring-pages', 1 << MAX_RING_ORDER, 1),
+  ]);
+  if (order >= 0) return order;
+  if (pages === 0 || (pages & (pages - 1)) !== 0)
+    throw new XenError('EINVAL', `${device.label}: num-ring-pages is ${pages}, expected a power of 2`);
+  return Math.log2(pages);
 }

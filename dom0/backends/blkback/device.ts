@@ -109,6 +109,7 @@ class VbdDevice implements BackendInstance {
       'feature-persistent': 1,
       'feature-max-indirect-segments': MAX_INDIRECT_SEGMENTS,
       'max-ring-page-order': MAX_RING_ORDER,
+      'max-ring-pages': 1 << MAX_RING_ORDER,
       'multi-queue-max-queues': MAX_QUEUES,
       ...(image.discard
         ? {

@@ -148,6 +148,7 @@ describe('a vbd', () => {
       'feature-discard': '1',
       'discard-alignment': '0',
       'max-ring-page-order': '4',
+      'max-ring-pages': '16',
       'multi-queue-max-queues': '8',
       'hotplug-status': 'connected',
     });
@@ -373,6 +374,8 @@ describe('a vbd', () => {
   // Act 27, 28.
   const wrong: [string, Record<string, string>, RegExp][] = [
     ['ring-page-order 99', { 'ring-page-order': '99' }, /ring-page-order/],
+    ['num-ring-pages 3', { 'num-ring-pages': '3' }, /num-ring-pages is 3/],
+    ['num-ring-pages 32', { 'num-ring-pages': '32' }, /num-ring-pages/],
     ['a million queues', { 'multi-queue-num-queues': '1000000' }, /multi-queue-num-queues/],
     ['a queue more than offered', { 'multi-queue-num-queues': '9' }, /multi-queue-num-queues/],
     ['no queues', { 'multi-queue-num-queues': '0' }, /multi-queue-num-queues is 0/],
@@ -418,6 +421,25 @@ describe('a vbd', () => {
     await becomes(nodes.backend, S.Closing);
     expect(await errorOf(machine)).toMatch(message);
     other.disk.read(0, new Uint8Array(512));
+  });
+
+  it('has the pages of its ring counted by either of the two schemes', async () => {
+    const machine = new Machine();
+    const { grants, events } = machine.vcpu;
+    const nodes = await plug(machine, newImage('a'));
+    await becomes(nodes.backend, S.InitWait);
+    const shared = grants.allocShared(domid(0), 2);
+    const [first, second] = [0, 1].map(i => grants.grantAccess(domid(0), shared.gfn + i));
+    const keys = {
+      ...{ 'num-ring-pages': 2, 'ring-ref0': first, 'ring-ref1': second, protocol: 'x86_64-abi' },
+      ...{ 'event-channel': events.allocUnbound(domid(0)), state: 3 },
+    };
+    await tools.xs.transaction(async tx => {
+      for (const [key, value] of Object.entries(keys)) await tools.xs.write(`${nodes.frontend}/${key}`, `${value}`, tx);
+    });
+    await becomes(nodes.backend, S.Connected);
+    // Still mapped.
+    expect([first, second].map(ref => grants.endAccess(ref!))).toEqual([false, false]);
   });
 
   it('of a domain with several vCPUs has a queue for each that is up, and one when the backend offers one', async () => {
