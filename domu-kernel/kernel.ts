@@ -65,7 +65,8 @@ export interface KernelOptions {
 
 /** How long an end waits for peers to acknowledge what they were sent: a lost segment is sent again within 200 ms. */
 const DELIVERY_MS = 1000;
-const DELIVERY_LOOK_MS = 5;
+/** How long a DHCP server may take to hear that a lease is given back. */
+const LEAVE_MS = 5;
 /** How long the shutdown hooks of a program may take together. */
 const HOOKS_MS = 10_000;
 /** What is kept of a disk: so much of the domain's memory, within bounds. It lies outside of that memory. */
@@ -349,12 +350,11 @@ export class Kernel implements Blocking {
   }
   /** What programs have written to connections, and their ends: a peer that is there has them. */
   private async deliver(isLast: boolean): Promise<void> {
-    const { net } = this.devices;
-    if (net === undefined) return;
-    const look = (): Promise<void> => new Promise(resolve => this.timers.after(DELIVERY_LOOK_MS, resolve));
-    const until = this.clock.now() + DELIVERY_MS * 1e6;
-    while (!net.tcp.isDelivered && this.clock.now() < until) await look();
-    if (isLast && net.leave()) await look();
+    const { devices, timers } = this;
+    const passed = (ms: number): Promise<void> => new Promise(resolve => timers.after(ms, resolve));
+    const net = devices.net;
+    await Promise.race([Promise.all([net?.tcp.delivered(), devices.host()?.deliver()]), passed(DELIVERY_MS)]);
+    if (isLast && net?.leave()) await passed(LEAVE_MS);
   }
   private sync(who: string): void {
     try {

@@ -136,6 +136,12 @@ export class HostConnection implements AsyncIterable<Uint8Array> {
     return this.released;
   }
 
+  /** The domain ends: resolves when the backend has all that was written, and delivers it whatever becomes of the domain. */
+  async deliver(): Promise<void> {
+    await this.lastWrite.catch(() => {});
+    await this.close();
+  }
+
   async *[Symbol.asyncIterator](): AsyncIterator<Uint8Array> {
     for (let bytes = await this.read(); bytes !== null; bytes = await this.read()) yield bytes;
   }

@@ -91,6 +91,10 @@ export class PvcallsDevice implements FrontendInstance {
     return this.front?.step() ?? 'idle';
   }
 
+  /** See HostConnection.deliver. */
+  async deliver(): Promise<void> {
+    await this.front?.deliver();
+  }
   async listen(port: number, backlog?: number): Promise<HostListener> {
     return (await this.ready()).listen(port, backlog);
   }

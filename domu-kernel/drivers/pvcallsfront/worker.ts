@@ -241,6 +241,11 @@ export class PvcallsFront {
     return made;
   }
 
+  /** See HostConnection.deliver. */
+  async deliver(): Promise<void> {
+    await Promise.all([...this.connections.keys()].map(connection => connection.deliver()));
+  }
+
   /** untrusted: a backend that keeps what it is given would get all of this domain's memory in time. */
   private checkQuarantine(): void {
     if (this.stats.quarantined < MAX_QUARANTINED || this.ended || this.broken) return;

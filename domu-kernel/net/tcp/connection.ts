@@ -336,6 +336,7 @@ export class TcpConnection extends ControlBlock {
       case 'FIN-WAIT-1':
         this.state = 'FIN-WAIT-2';
         if (this.orphan) this.timers.rest(ORPHAN_NS);
+        this.changed.wakeAll();
         return true;
       case 'CLOSING':
         this.timeWait();
@@ -367,6 +368,7 @@ export class TcpConnection extends ControlBlock {
     this.out.release();
     if (this.in.readable === 0) this.in.release();
     this.host.resting(this);
+    this.changed.wakeAll();
   }
   finish(error?: XenError): void {
     if (this.state === 'CLOSED') return;

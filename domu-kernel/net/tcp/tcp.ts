@@ -115,10 +115,11 @@ export class Tcp implements TcpHost {
   get memoryUsed(): number {
     return this.budget.used + this.sendBudget.used;
   }
-  /** Nothing of any connection is on its way, or waits to be. */
-  get isDelivered(): boolean {
-    for (const connection of this.connections) if (!connection.isDelivered) return false;
-    return true;
+  /** Resolves when nothing of any connection is on its way, or waits to be. */
+  async delivered(): Promise<void> {
+    for (const connection of [...this.connections]) {
+      while (!connection.isDelivered) await new Promise<void>(resolve => connection.changed.add(resolve));
+    }
   }
   *[Symbol.iterator](): Iterator<TcpConnection> {
     yield* this.connections;

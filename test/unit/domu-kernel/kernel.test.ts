@@ -441,6 +441,50 @@ describe('devices of a program', () => {
     server.close();
   });
 
+  it('deliver to the host what they have written when they end at once, and do not wait for ever for who does not read', async () => {
+    const counts: number[] = [];
+    const taker = await serveOn(socket => {
+      let bytes = 0;
+      socket.on('data', part => {
+        bytes += part.length;
+      });
+      socket.on('end', () => counts.push(bytes));
+    });
+    const sleeper = await serveOn(socket => socket.pause());
+    const giver = (name: string, port: number, rest: number) =>
+      runs(
+        name,
+        `import { host } from 'xenolith';
+         export default async () => {
+           const connection = await host.connect(${port});
+           await connection.write(new Uint8Array(1000));
+           void connection.write(new Uint8Array(${rest})).catch(() => {});
+           console.log('ending');
+         }`,
+        `pvcalls = [ "connect=${port}" ]`,
+        'on_poweroff = "preserve"',
+      );
+    const one = await giver('giver', taker.port, 3 << 20);
+    await host.until(
+      () => counts.length > 0,
+      () => `the end at the host; the guest said ${one.console}`,
+    );
+    expect(counts).toEqual([1000 + (3 << 20)]);
+    await host.until(
+      () => one.stopped,
+      () => 'its end',
+    );
+    const other = await giver('patient', sleeper.port, 64 << 20);
+    await other.says('ending');
+    await host.rest();
+    expect(other.stopped).toBe(false);
+    await host.pass(1100);
+    await host.rest();
+    expect(other.stopped).toBe(true);
+    taker.server.close();
+    sleeper.server.close();
+  });
+
   it('say what the configuration lacks when they are not there', async () => {
     const guest = await runs(
       'bare',
