@@ -15,6 +15,7 @@ import {
 } from '#pvbus';
 import { BackendThreads } from './backends/backend-threads.ts';
 import { ALWAYS_THERE, DOM0_BACKENDS, Dom0 } from './dom0.ts';
+import { loadIpc } from './toolstack/server.ts';
 
 const { values } = parseArgs({
   options: {
@@ -36,6 +37,7 @@ if (values.parent !== undefined) dieWithParent(Number(values.parent));
 const threads = new BackendThreads(sockets, DOM0_BACKENDS);
 const pumpThread = startPumpThread();
 for (const name of ALWAYS_THERE) threads.start(name);
+if (values.heir) loadIpc();
 // order: all that needs no domain is done when the hypervisor says which one this is.
 const boot = receiveBoot(control);
 if (values.heir) process.title = ['node', ...process.argv.slice(1)].join(' ');

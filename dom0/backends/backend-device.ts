@@ -130,11 +130,12 @@ export class Backend {
 
   async #list(): Promise<void> {
     const { xs } = this.#options;
-    for (const frontend of await childrenOf(xs, this.#root)) {
+    const devicesOf = async (frontend: string): Promise<void> => {
       for (const devid of await childrenOf(xs, `${this.#root}/${frontend}`)) {
         if (!this.#devices.has(`${frontend}/${devid}`) && !this.#stopped) this.#add(frontend, devid)?.poke();
       }
-    }
+    };
+    await Promise.all((await childrenOf(xs, this.#root)).map(devicesOf));
   }
 
   #add(frontend: string, devid: string): BackendDevice | undefined {
@@ -523,16 +524,20 @@ export class BackendDevice {
 
   async #publish(keys: Keys): Promise<void> {
     await this.#xs.transaction(async tx => {
+      // Asked together, so that a transaction is three trips: it comes to nothing where this one is not to be.
+      const reading = readKey(this.#xs, `${this.path}/state`, tx);
+      const writing = Promise.all(
+        Object.entries(keys).map(([name, value]) => this.#xs.write(`${this.path}/${name}`, String(value), tx)),
+      );
+      writing.catch(() => {}); // heard below
       // A device that was unplugged meanwhile must not come back as some lone keys.
-      const was = await readKey(this.#xs, `${this.path}/state`, tx);
+      const was = await reading;
       if (was === undefined) throw new Unplugged();
       // invariant: the toolstack's Closing is answered by Closed and by nothing else: written over, it is never heard
       // of by a frontend, which would connect.
       if (was === String(XenbusState.Closing) && keys.state !== undefined && keys.state !== XenbusState.Closed)
         throw new Unplugged();
-      await Promise.all(
-        Object.entries(keys).map(([name, value]) => this.#xs.write(`${this.path}/${name}`, String(value), tx)),
-      );
+      await writing;
     });
   }
 }

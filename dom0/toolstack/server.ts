@@ -37,8 +37,8 @@ interface Ipc {
   serve(path: string, started: () => void): void;
   server: IpcServer;
 }
-/** Loaded when it is needed: nobody's disk is to wait for it. */
-const newIpc = (): Ipc => new (createRequire(import.meta.url)('node-ipc') as { IPC: new () => Ipc }).IPC();
+/** Loaded when it is needed, or there is time: nobody's disk is to wait for it. */
+export const loadIpc = () => createRequire(import.meta.url)('node-ipc') as { IPC: new () => Ipc };
 
 const MAX_CONNECTIONS = 256;
 /** Requests of one connection that are being worked on. */
@@ -63,7 +63,7 @@ export class ToolstackServer {
   readonly #toolstack: Toolstack;
   readonly #log: Log;
   readonly #shutdownHost: () => void;
-  readonly #ipc = newIpc();
+  readonly #ipc = new (loadIpc().IPC)();
   readonly #connections = new Map<Socket, Connection>();
 
   private constructor(toolstack: Toolstack, log: Log, shutdownHost: () => void) {
