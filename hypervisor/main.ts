@@ -1,8 +1,8 @@
-// The hypervisor process: `hypervisor.js --run-dir DIR [--parent PID] [--mediated] [--mem SIZE]`. With a parent it
-// ends in order when that dies. SIZE is what all domains can have together, by default what the machine has; units
-// as in Xen's option of that name. Its main thread spawns, reaps and
-// ends the host; the core thread is the hypervisor. Prints `ready` when dom0 serves its toolstack.
-import { closeSync, openSync, writeSync } from 'node:fs';
+// The hypervisor process: `hypervisor.js --run-dir DIR [--parent PID] [--temporary] [--mediated] [--mem SIZE]`. With a
+// parent it ends in order when that dies; what is temporary is its directory, which goes with it. SIZE is what all
+// domains can have together, by default what the machine has; units as in Xen's option of that name. Its main thread
+// spawns, reaps and ends the host; the core thread is the hypervisor. Prints `ready` when dom0 serves its toolstack.
+import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { constants } from 'node:os';
 import { parseArgs } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
@@ -39,6 +39,7 @@ const { values } = parseArgs({
   options: {
     'run-dir': { type: 'string' },
     parent: { type: 'string' },
+    temporary: { type: 'boolean', default: false },
     mediated: { type: 'boolean', default: false },
     mem: { type: 'string' },
   },
@@ -131,7 +132,7 @@ process.on('SIGTERM', () => end(0, 'terminated'));
 // order: the handler first; the parent may be dying already.
 if (values.parent !== undefined) dieWithParent(Number(values.parent), constants.signals.SIGTERM);
 
-/** End the host: every child, what is in the run directory except the logs, then this process. */
+/** End the host: every child, what is in the run directory except the logs of one that stays, then this process. */
 function end(status: number, why: string): void {
   if (ending) return;
   ending = true;
@@ -140,6 +141,7 @@ function end(status: number, why: string): void {
   Promise.all([children.killAll(), shells.killAll()]).then(() => {
     removeSockets(dir);
     closeSync(logFd);
+    if (values.temporary) rmSync(dir, { recursive: true, force: true });
     // Not process.exit: the core thread sleeps in a system call, where Node would wait for it for ever.
     exitProcess(status);
   });

@@ -17,9 +17,15 @@ interface Entry {
   readonly trigger: Trigger;
   /** Not told yet. */
   occurrences: number[];
+  /** How many occurrences have been told of, befallen or not. */
+  told: number;
 }
 
+/** What befalls nothing is told of so long after it was counted, with what came meanwhile. */
+const TELL_SEEN_NS = 500e6;
+
 const always = (): boolean => true;
+const isUntold = ({ told, trigger }: Entry): boolean => told !== trigger.counts.seen;
 
 export class DeviceFaults {
   /** How events name it: `vbd 51712 of dom1`. */
@@ -27,6 +33,7 @@ export class DeviceFaults {
   readonly #clock: Clock;
   readonly #tell: (injected: Injected) => void;
   #entries: Entry[] = [];
+  #tellSeenAt: number | undefined;
 
   constructor(where: string, clock: Clock, tell: (injected: Injected) => void) {
     this.where = where;
@@ -40,7 +47,8 @@ export class DeviceFaults {
     this.#entries = planted.map(one => {
       const known = before.get(plantedName(one));
       const same = known?.planted.startedNs === one.startedNs;
-      return { planted: one, trigger: same ? known!.trigger : triggerOf(one), occurrences: [] };
+      const trigger = same ? known!.trigger : triggerOf(one);
+      return { planted: one, trigger, occurrences: [], told: trigger.counts.seen };
     });
   }
 
@@ -64,6 +72,7 @@ export class DeviceFaults {
         chosen = trigger;
         if (entry.occurrences.push(trigger.counts.seen) >= MAX_OCCURRENCES) this.#flush(entry);
       }
+      this.#tellSeenAt ??= now + TELL_SEEN_NS;
     }
     return chosen;
   }
@@ -78,11 +87,20 @@ export class DeviceFaults {
   /** Tell what has happened since the last time. */
   flush(): void {
     for (const entry of this.#entries) if (entry.occurrences.length > 0) this.#flush(entry);
+    if (this.#tellSeenAt === undefined) return;
+    const late = this.#clock.now() >= this.#tellSeenAt;
+    if (late) for (const entry of this.#entries) if (isUntold(entry)) this.#flush(entry);
+    if (late || !this.#entries.some(isUntold)) this.#tellSeenAt = undefined;
+  }
+  /** When `flush` has something to tell that is not told at once. */
+  get deadline(): number | undefined {
+    return this.#tellSeenAt;
   }
   #flush(entry: Entry, process?: Injected['process']): void {
     const { plan, seed, fault } = entry.planted;
     const { occurrences, trigger } = entry;
     entry.occurrences = [];
+    entry.told = trigger.counts.seen;
     const counts = { ...trigger.counts };
     const what = { plan, fault: fault.name, seed, counts, occurrences, where: this.where };
     this.#tell(process === undefined ? what : { ...what, process });

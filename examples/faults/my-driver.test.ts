@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
-import { after, test } from 'node:test';
+import { afterAll, test } from 'vitest';
 import { expectInvariant, faultTrace, guestKernel, inject, withTopology } from 'xenolith';
 
 const [image, ramdisk] = [`/tmp/my-driver-${process.pid}.img`, `${import.meta.dirname}/my-driver.ts`];
@@ -12,9 +12,9 @@ const topology = {
     mine: { kernel: guestKernel, ramdisk, disk, memory: 16, paused: true },
   },
 };
-after(() => rmSync(image));
+afterAll(() => rmSync(image));
 
-test('what my driver was told is kept survives a backend that dies between a write and its answer', () =>
+test('what is kept survives a backend that dies between a write and its answer', { timeout: 60_000 }, () =>
   withTopology(topology, { memory: '256M' }, async host => {
     const dying = await inject(host, { name: 'die', part: 'disk', op: 'write', nth: [10, 30], kill: 'after' });
     const console = await host.domain('mine').console();
@@ -25,4 +25,5 @@ test('what my driver was told is kept survives a backend that dies between a wri
     const acknowledged = kept.map(sector => ({ sector, data: new Uint8Array(512).fill(sector + 1) }));
     await expectInvariant(host, 'I1', { image, acknowledged });
     assert.deepEqual(await faultTrace(host), ['die 10 vbd 51712 of dom2', 'die 30 vbd 51712 of dom2']);
-  }));
+  }),
+);

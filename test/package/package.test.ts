@@ -1,5 +1,5 @@
 // What `npm pack` makes, as whoever installs it has it: by an unprivileged user, and under what Docker denies.
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { root } from '../support/host-view.ts';
@@ -42,15 +42,11 @@ describe.skipIf(at.unreachable !== undefined)(
   () => {
     beforeAll(() => {
       for (const name of EXAMPLES) at.write(`app/${name}`, readFileSync(join(root, 'examples/library', name), 'utf8'));
-      const faults = (name: string): string => readFileSync(join(root, 'examples/faults', name), 'utf8');
-      at.write('app/my-driver.test.ts', faults('my-driver.test.ts'));
-      mkdirSync(at.path('app/out'), { recursive: true });
-      chmodSync(at.path('app/out'), 0o777);
-      at.write('app/out/my-driver.ts', faults('my-driver.ts')); // beside what tsc makes of the test
       at.write('app/topology.yaml', TOPOLOGY);
       at.write('app/tsconfig.json', TSCONFIG);
       at.write('app/tsconfig.guest.json', GUEST_TSCONFIG);
-      for (const name of ['@types', 'undici-types']) {
+      // Their modules have what those need beside them, where the links lead.
+      for (const name of ['@types', 'undici-types', 'vitest']) {
         const to = join(root, 'node_modules', name);
         if (!existsSync(at.path(`app/node_modules/${name}`))) symlinkSync(to, at.path(`app/node_modules/${name}`));
       }
@@ -139,8 +135,23 @@ describe.skipIf(at.unreachable !== undefined)(
       expect({ stdout, exitCode }).toEqual({ stdout: expect.stringContaining('# pass 2'), exitCode: 0 });
     });
 
-    it('runs the example of docs/faults.md: a driver beside a dying backend', async () => {
-      const { stdout, exitCode } = await at.run('node', '--test', '--test-reporter=tap', 'out/my-driver.test.js');
+    it('runs the example of docs/faults.md with vitest, as it is printed', async () => {
+      const faults = at.path('app/node_modules/xenolith/examples/faults');
+      mkdirSync(at.path('app/faults'), { recursive: true });
+      for (const name of ['my-driver.test.ts', 'my-driver.ts'])
+        at.write(`app/faults/${name}`, readFileSync(join(faults, name), 'utf8'));
+      const vitest = ['node_modules/vitest/vitest.mjs', 'run', 'faults/my-driver'];
+      const { stdout, exitCode } = await at.start('node', vitest, { NO_COLOR: '1' });
+      expect({ stdout, exitCode }).toEqual({ stdout: expect.stringMatching(/Tests.* 1 passed/), exitCode: 0 });
+    });
+
+    it('runs it with node --test, changed as the page says', async () => {
+      const [, line] = /becomes `(import .*?)`/.exec(readFileSync(join(root, 'docs/faults.md'), 'utf8'))!;
+      const printed = readFileSync(at.path('app/faults/my-driver.test.ts'), 'utf8');
+      const changed = printed.replace("import { afterAll, test } from 'vitest'", line!);
+      expect(changed).not.toBe(printed);
+      at.write('app/faults/my-driver.test.mjs', changed);
+      const { stdout, exitCode } = await at.run('node', '--test', '--test-reporter=tap', 'faults/my-driver.test.mjs');
       expect({ stdout, exitCode }).toEqual({ stdout: expect.stringContaining('# pass 1'), exitCode: 0 });
     });
 

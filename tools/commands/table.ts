@@ -515,7 +515,7 @@ Each prints more with -h; docs/faults.md has the keys. What happens is in xl eve
     examples: `xl fault add part=disk domain=web op=write nth=3 error=EIO
 xl fault add part=net domain=web op=rx probability=30% drop for=10s
 xl fault add part=process process=xenstored after=1s kill
-xl fault run examples/faults/dying-backend.yaml`,
+xl fault run examples/faults/bad-day.yaml`,
     load: () => import('./fault.ts'),
   },
   {

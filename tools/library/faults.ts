@@ -11,8 +11,14 @@ export interface InjectOptions {
   readonly seed?: number;
 }
 
+export interface HappenedOptions {
+  /** ms */
+  readonly within?: number;
+}
+
 /** How often the toolstack is asked whether something has happened. */
 const LOOK_MS = 20;
+const WITHIN_MS = 60_000;
 
 /** What is asked of a host here. */
 export interface WatchedHost {
@@ -46,8 +52,12 @@ export class Injection implements AsyncDisposable {
     const all = await (await clientOf(this.#host).now()).call('faults', {});
     return all.filter(({ plan }) => plan === this.plan);
   }
-  /** Resolves when each of its faults, or the one that is named, has happened so often. */
-  async happened(times = 1, fault?: string): Promise<void> {
+  /** Resolves when each of its faults, or the one that is named, has happened so often. Throws ETIMEDOUT with what was seen. */
+  async happened(times = 1, fault?: string, { within = WITHIN_MS }: HappenedOptions = {}): Promise<void> {
+    if (fault !== undefined && !this.#faults.some(({ name }) => name === fault))
+      throw new XenError('ENOENT', `there is no fault ${this.plan}:${fault}`);
+    const deadline = performance.now() + within;
+    let known: FaultStatus[] = [];
     for (;;) {
       // A host whose dom0 is away is asked again.
       const status = await this.status().catch((error): FaultStatus[] => {
@@ -55,9 +65,21 @@ export class Injection implements AsyncDisposable {
         throw error;
       });
       const asked = status.filter(one => fault === undefined || one.fault === fault);
+      if (asked.length > 0) known = asked;
       if (asked.length > 0 && asked.every(({ injected }) => injected >= times)) return;
+      if (performance.now() >= deadline) throw new XenError('ETIMEDOUT', this.#missed(known, times, within));
       await new Promise(resolve => setTimeout(resolve, LOOK_MS));
     }
+  }
+  #missed(known: readonly FaultStatus[], times: number, within: number): string {
+    if (known.length === 0) return `plan ${this.plan} is not on, and nothing was heard of it in ${within / 1000} s`;
+    const late = known.filter(({ injected }) => injected < times);
+    const lines = late.map(
+      ({ plan, fault, seen, injected, devices }) =>
+        `fault ${plan}:${fault} has happened ${injected} times in ${within / 1000} s, ${times} were waited for: ` +
+        `seen ${seen}, injected ${injected}${devices === 0 ? '; no such device is there' : ''}`,
+    );
+    return lines.join('\n');
   }
   /** The events of its faults, oldest first. */
   async events(): Promise<HostEvent[]> {

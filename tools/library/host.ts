@@ -48,7 +48,9 @@ export class Host implements AsyncDisposable {
     const runDir = given === undefined ? mkdtempSync(join(tmpdir(), 'xenolith-')) : resolve(given);
     if (given === undefined) undo.add('run directory', () => rmSync(runDir, { recursive: true, force: true }));
     try {
-      const program = memory === undefined ? HOST_PROGRAM : [...HOST_PROGRAM, '--mem', memory];
+      const program = [...HOST_PROGRAM, ...(memory === undefined ? [] : ['--mem', memory])];
+      // Also when this process is killed.
+      if (given === undefined) program.push('--temporary');
       const process = await HostProcess.start(runDir, program, NEVER);
       undo.add('host', () => process.kill());
       const { toolstackSocket, xenstoredSocket } = runPaths(runDir);

@@ -119,8 +119,11 @@ export interface Injection extends AsyncDisposable {
   readonly plan: string;
   readonly seed: number;
   status(): Promise<FaultStatus[]>;
-  /** Resolves when each of its faults, or the one named, has happened so often. */
-  happened(times?: number, fault?: string): Promise<void>;
+  /**
+   * Resolves when each of its faults, or the one named, has happened so often; rejects with ETIMEDOUT and what was seen
+   * when that takes longer than `within` ms, a minute without.
+   */
+  happened(times?: number, fault?: string, options?: { readonly within?: number }): Promise<void>;
   /** Of its faults, oldest first. */
   events(): Promise<HostEvent[]>;
   remove(): Promise<void>;
@@ -134,7 +137,7 @@ export interface FaultStatus {
   readonly text: string;
   /** Where it is planted; null when it is of no device. */
   readonly devices: number | null;
-  /** Occurrences up to the last that was befallen. */
+  /** Occurrences, of the device that had most; devices tell twice a second. */
   readonly seen: number;
   readonly injected: number;
   readonly state: 'on' | 'waits' | 'over';

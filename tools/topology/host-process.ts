@@ -28,7 +28,7 @@ export class HostProcess {
   readonly runDir: string;
   readonly #process: ReturnType<typeof spawnHost>;
   /** Whatever ends us takes the host along. */
-  readonly #exit = (): void => void this.#process.kill('SIGKILL');
+  readonly #exit = (): void => void this.#process.kill('SIGTERM');
   #over = false;
 
   private constructor(runDir: string, program: readonly string[]) {

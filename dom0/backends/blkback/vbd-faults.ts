@@ -27,6 +27,14 @@ export class VbdFaults {
   step(): boolean {
     return this.late.length > 0 && this.late.step(this.#context.clock.now());
   }
+  /** When there is something to do for `step` or `flush`. */
+  get deadline(): number | undefined {
+    let first = this.late.deadline;
+    if (this.#faults.size > 0)
+      for (const { deadline } of this.#faults.values())
+        if (deadline !== undefined && (first === undefined || deadline < first)) first = deadline;
+    return first;
+  }
   /** Tell what has happened since the last time. */
   flush(): void {
     if (this.#faults.size > 0) for (const faults of this.#faults.values()) faults.flush();

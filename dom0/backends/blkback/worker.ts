@@ -103,7 +103,7 @@ export class BlkbackWorker implements BackendWorker {
 
   /** Of what was put off. */
   deadline(): number | undefined {
-    return this.#faults.late.deadline;
+    return this.#faults.deadline;
   }
   #putOff(vbd: Vbd, atNs: number): void {
     if (atNs === Number.POSITIVE_INFINITY) return; // until something changes

@@ -45,9 +45,10 @@ export class ConsoleFaults {
   flush(): void {
     this.#faults.flush();
   }
-  /** When what is held goes on by itself. */
+  /** When what is held goes on by itself, or there is something to tell. */
   get deadline(): number | undefined {
-    const first = Math.min(...[...this.#held.values()].map(({ untilNs }) => untilNs));
+    const { deadline = Number.POSITIVE_INFINITY } = this.#faults;
+    const first = Math.min(deadline, ...[...this.#held.values()].map(({ untilNs }) => untilNs));
     return Number.isFinite(first) ? first : undefined;
   }
 }

@@ -103,7 +103,7 @@ export class NbdWorker implements BackendWorker {
   }
 
   deadline(): number | undefined {
-    let first = this.#faults.late.deadline;
+    let first = this.#faults.deadline;
     for (const { session, leaving } of this.#devices.values()) {
       for (const at of [session.deadline, leaving?.untilNs])
         if (at !== undefined && (first === undefined || at < first)) first = at;

@@ -128,6 +128,9 @@ export class NetbackWorker implements BackendWorker {
   deadline(): number | undefined {
     const now = this.clock.now();
     let earliest = this.late.deadline;
+    if (this.faults.size > 0)
+      for (const { deadline } of this.faults.values())
+        if (deadline !== undefined && (earliest === undefined || deadline < earliest)) earliest = deadline;
     const retry = this.external?.deadline();
     if (retry !== undefined && (earliest === undefined || retry < earliest)) earliest = retry;
     for (const { deadline } of this.captures.values()) {

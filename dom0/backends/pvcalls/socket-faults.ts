@@ -58,6 +58,7 @@ export class SocketFaults {
     return progress ? 'progress' : 'idle';
   }
   get deadline(): number | undefined {
-    return this.#held.deadline;
+    const times = [this.#held.deadline, this.#faults.deadline].filter(at => at !== undefined);
+    return times.length === 0 ? undefined : Math.min(...times);
   }
 }

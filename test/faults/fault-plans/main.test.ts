@@ -83,6 +83,19 @@ describe('a disk', () => {
     expect(said).toEqual(['ok', 'failed EIO', 'ok']);
     expect([onImage(0), onImage(8)]).toEqual([page(1), page(3)]);
   });
+  it('that is waited for and never comes says what was seen instead', async () => {
+    const never: library.Fault = { ...OF, name: 'never', part: 'disk', op: 'write', nth: 100, error: 'EIO' };
+    await using injection = await inject(host, never, { plan: 'late' });
+    for (const at of [0, 8, 16]) expect(await ask(`write ${at} 1`)).toBe('ok');
+    await eventually('it is told', async () => (await injection.status())[0]!.seen === 3);
+    await expect(injection.happened(2, 'never', { within: 50 })).rejects.toMatchObject({
+      code: 'ETIMEDOUT',
+      message: 'fault late:never has happened 0 times in 0.05 s, 2 were waited for: seen 3, injected 0',
+    });
+    await expect(injection.happened(1, 'other')).rejects.toThrow('there is no fault late:other');
+    await injection.remove();
+    await expect(injection.happened(1, undefined, { within: 0 })).rejects.toThrow('plan late is not on');
+  });
   it('fault 22: is read and written whole though system calls are short or interrupted', async () => {
     const odd: library.Fault[] = [
       { ...OF, part: 'disk', nth: [1, 2], short: 700 },

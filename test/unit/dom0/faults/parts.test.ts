@@ -98,6 +98,20 @@ function faultyDisk(...faults: object[]) {
   return { ...parts, plain, disk, write, read, flush, kept, pieces };
 }
 
+it('tells what it has seen and not befallen half a second later, once', () => {
+  const { clock, told, device } = rig({ part: 'disk', op: 'write', nth: 9, error: 'EIO' });
+  for (let i = 0; i < 3; i++) device.befalls('disk', 'write');
+  device.befalls('disk', 'read');
+  device.flush();
+  expect([told, device.deadline]).toEqual([[], clock.ns + 500e6]);
+  clock.ns += 500e6;
+  device.flush();
+  expect(told).toEqual([expect.objectContaining({ counts: { seen: 3, injected: 0 }, occurrences: [] })]);
+  clock.ns += 1e9;
+  device.flush();
+  expect([told.length, device.deadline]).toEqual([1, undefined]);
+});
+
 describe('a disk with a fault', () => {
   it('fails the request that is chosen, and has done nothing of it', () => {
     const { write, kept, device, told } = faultyDisk({ part: 'disk', op: 'write', nth: 2, error: 'ENOSPC' });

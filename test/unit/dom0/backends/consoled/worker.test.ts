@@ -176,6 +176,7 @@ describe('a console with a fault', () => {
     expect(r.worker.deadline()).toBe(r.clock.now() + 30e6);
     r.clock.advance(30e6);
     expect(r.says('c')).toBe('abc');
+    r.device.flush();
     expect(r.worker.deadline()).toBeUndefined();
     expect(r.says('d')).toBe('abcd');
   });
