@@ -1,4 +1,5 @@
 // What happens to a domain from its creation until it begins to die.
+import { constants } from 'node:buffer';
 import {
   Arena,
   type Clock,
@@ -8,6 +9,7 @@ import {
   futexWake,
   getU64,
   type Log,
+  mostDomainPages,
   PAGE_SIZE,
   RUNSTATE_offline,
   RUNSTATE_running,
@@ -120,8 +122,9 @@ export class DomainLife {
   }
   private makeMemory(domain: Domain, pages: number): number {
     const { guestClocks, host, events, mediated, scheduler, log } = this.parts;
+    const vcpus = domain.vcpus.length;
     // A limit beyond the host's memory could never be used, but would cost address space.
-    const layout = domainLayout(Math.min(pages, host.totalPages), domain.vcpus.length);
+    const layout = domainLayout(Math.min(pages, host.totalPages, mostDomainPages(constants.MAX_LENGTH, vcpus)), vcpus);
     let arena: Arena;
     try {
       arena = Arena.create(`xenolith-dom${domain.domid}`, layout.frames * PAGE_SIZE);

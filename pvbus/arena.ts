@@ -1,7 +1,7 @@
 // How pages come to be shared between processes: sealed memfds, mapped whole, with parts of one
 // mapped over frames of another. The only file that knows.
 
-import { PAGE_SIZE } from './abi/xenolith.ts';
+import { domainLayout, PAGE_SIZE } from './abi/xenolith.ts';
 import { XenError } from './errors.ts';
 import {
   closeFd,
@@ -36,6 +36,10 @@ const mappedAt = (address: number, buffer: ArrayBuffer, offset: number, size: nu
   words: new Int32Array(buffer, offset, size / 4),
   view: new DataView(buffer, offset, size),
 });
+
+/** So many pages has a domain at most where a view is of `viewBytes` at most: with what else lies in its memory they are one. */
+export const mostDomainPages = (viewBytes: number, maxVcpus: number): number =>
+  Math.floor(viewBytes / PAGE_SIZE) - domainLayout(0, maxVcpus).frames;
 
 /** Memory of a fixed size that several processes map. Views are made once and kept. */
 export class Arena {

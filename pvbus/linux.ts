@@ -129,7 +129,10 @@ function check(call: string, result: number): number {
   return result;
 }
 
-/** An ArrayBuffer over mapped memory. It cannot be detached: never unmap what a view may reach. */
+/**
+ * An ArrayBuffer over mapped memory. It cannot be detached: never unmap what a view may reach. Of more than `constants.MAX_LENGTH`
+ * of node:buffer the engine ends the process.
+ */
 export function viewOf(address: number, bytes: number): ArrayBuffer {
   const view = koffi.view(BigInt(address), bytes);
   addresses.set(view, address);

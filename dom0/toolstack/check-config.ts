@@ -1,5 +1,6 @@
 // Everything that can be wrong with a config is found here, before anything is made for it. Every error
 // is one line that names the key, and the file where there is one.
+import { constants as bufferConstants } from 'node:buffer';
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -12,6 +13,7 @@ import {
   isNbdTarget,
   MAX_VCPUS,
   messageOf,
+  mostDomainPages,
   type P9Config,
   type PvcallsConfig,
   parseAllowed,
@@ -25,6 +27,8 @@ import { isRaw } from './devices.ts';
 import type { DomainRecords } from './domain-records.ts';
 import { isOwnDriverDomain } from './driver-domains.ts';
 import { isRunnable } from './hotplug-script.ts';
+
+const PAGES_PER_MIB = 256;
 
 export interface CheckedConfig {
   /** The domid of a backend, by the name or number the config gives it. */
@@ -72,6 +76,11 @@ function checkPlain(config: DomainConfig): void {
   if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(config.uuid)) invalid('uuid', `'${config.uuid}' is none`);
   if (config.maxmem < config.memory)
     invalid('maxmem', `${config.maxmem} MiB is less than memory, ${config.memory} MiB`);
+  const most = Math.floor(mostDomainPages(bufferConstants.MAX_LENGTH, config.maxvcpus) / PAGES_PER_MIB);
+  if (config.memory > most) {
+    const node = process.version.slice(1);
+    throw new XenError('ENOMEM', `memory: ${config.memory} MiB, a domain has at most ${most} with Node ${node}`);
+  }
   if (config.type !== 'pv') invalid('type', `'${config.type}': this host builds pv domains only`);
   if (config.maxvcpus < config.vcpus) invalid('maxvcpus', `${config.maxvcpus} is less than vcpus, ${config.vcpus}`);
   if (config.maxvcpus > MAX_VCPUS) invalid('maxvcpus', `${config.maxvcpus}, a domain has at most ${MAX_VCPUS}`);

@@ -3,10 +3,12 @@
 import { beforeEach, expect, it, vi } from 'vitest';
 import {
   __HYPERVISOR_event_channel_op,
+  Arena,
   domain_control,
   EVTCHNOP_send,
   PAGE_SIZE,
   SHUTDOWN_crash,
+  SystemCallError,
   VIRQ_DOM_EXC,
   vcpu_page,
   vcpuFrame,
@@ -132,8 +134,10 @@ it('fault 5: a bug of the hypervisor costs the caller its domain, and nobody els
 });
 
 it('no memory to be had for a domain is ENOMEM, and the domain can be destroyed', () => {
-  // More than any address space has.
   const huge = new CoreRig({ hostPages: 2 ** 40 });
+  vi.spyOn(Arena, 'create').mockImplementationOnce(() => {
+    throw new SystemCallError('mmap', XEN_ENOMEM);
+  });
   const domid = huge.createDomain();
   const rc = huge.dom0.reset().domctl(XEN_DOMCTL_max_mem, domid, xen_domctl_max_mem, { max_memkb: 2 ** 50 }).rc;
   expect(rc).toBe(-XEN_ENOMEM);
