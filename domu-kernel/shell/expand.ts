@@ -68,14 +68,18 @@ function* fieldsOf(shell: Surroundings, word: Word): Waiting<Field[]> {
     if (open) fields.push(open);
     open = undefined;
   };
-  const addFields = (value: string): void => {
+  let separated = false;
+  const addFields = (value: string, next = false): void => {
     const { pieces, before, after } = split(value, shell.ifs);
     if (before) close();
+    // Between two parameters there are blanks, as it were: a separator that comes first is one with them.
+    if (next && pieces[0] === '' && fields.length > 0 && !separated) pieces.shift();
+    separated = after === 'separator';
     pieces.forEach((piece, i) => {
       if (i > 0) close();
       add(piece, false);
     });
-    if (after) close();
+    if (after !== undefined) close();
   };
   /** `nested`: in the word of an expansion, where what is written is split as well. */
   function* addAll(parts: Word, within: boolean, nested: boolean): Waiting<void> {
@@ -85,7 +89,7 @@ function* fieldsOf(shell: Surroundings, word: Word): Waiting<Field[]> {
         shell.parameters.forEach((parameter, i) => {
           if (i > 0) close();
           if (quoted) add(parameter, true);
-          else addFields(parameter);
+          else addFields(parameter, i > 0);
         });
         continue;
       }

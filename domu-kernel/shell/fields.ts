@@ -2,8 +2,14 @@
 
 export const DEFAULT_IFS = ' \t\n';
 
-/** The pieces of a value, and whether it begins or ends with a separator: words of what stands beside it end there. */
-export function split(value: string, ifs: string): { pieces: string[]; before: boolean; after: boolean } {
+interface Split {
+  readonly pieces: string[];
+  /** It begins with blanks, at which a word that stands before it ends. */
+  readonly before: boolean;
+  /** How it ends, where that is the end of a word. */
+  readonly after: 'blank' | 'separator' | undefined;
+}
+export function split(value: string, ifs: string): Split {
   const isBlank = (c: string): boolean => DEFAULT_IFS.includes(c) && ifs.includes(c);
   const pieces: string[] = [];
   let at = 0;
@@ -12,17 +18,18 @@ export function split(value: string, ifs: string): { pieces: string[]; before: b
     while (at < value.length && isBlank(value[at]!)) at++;
     return at > from;
   };
-  const before = skipBlanks();
-  let after = before && value.length > 0 && at === value.length;
+  // With a separator behind them they are one with that.
+  const before = skipBlanks() && (at === value.length || !ifs.includes(value[at]!));
+  let after: Split['after'] = before && at === value.length ? 'blank' : undefined;
   while (at < value.length) {
     const from = at;
     while (at < value.length && !ifs.includes(value[at]!)) at++;
     pieces.push(value.slice(from, at));
-    after = skipBlanks();
+    after = skipBlanks() ? 'blank' : undefined;
     if (at < value.length && ifs.includes(value[at]!)) {
       at++;
       skipBlanks();
-      after = true;
+      after = 'separator';
     }
   }
   return { pieces, before, after };

@@ -115,6 +115,10 @@ IFS='\'; v='a\b'; set -- $v; echo $# $1 $2
 IFS=' '; v='a b '; for i in $v$v; do echo "<$i>"; done; for i in $v"$v"$v; do echo "<$i>"; done
 unset IFS; e=; for i in $e$e $e'' ''$e "$e"x; do echo "<$i>"; done
 IFS=,; v=,; for i in $v; do echo "<$i>"; done; v=,,; for i in $v; do echo "<$i>"; done; v=a,; for i in $v$v; do echo "<$i>"; done; for i in $v"";do echo "<$i>"; done
+#: fields of several expansions
+p() { for i; do printf '<%s>' "$i"; done; echo; }
+IFS=' :'; v='a: ' w=':b'; p $v$w; v='a:' w=' b'; p $v$w; v='a:' w=' :b'; p $v$w; v=' ' w=':b'; p $v$w; v='a' w=' :b'; p $v$w; p $v"$w"$w; v=' ::b'; p $(printf '%s' "$v")$v
+set -- a :b; p $@; p $*; set -- a: :b; p $@; set -- 'a ' :b; p $@; set -- a ' :b'; p $@; set -- ax :,b,:; p $@a"$*"; IFS=:; set -- ' , a: ' :; p a$*
 #: no fields where there are none
 x='a b  *'; y=$x; echo "$y"; case $x in 'a b  *') echo same;; esac; z=$x$x; echo "$z"; cat <<E
 $x
