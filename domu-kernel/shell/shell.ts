@@ -51,23 +51,29 @@ export class Shell extends Launcher implements Surroundings {
 
   // ---- from outside ----
 
-  /** `sh -c TEXT NAME ARGS`, `sh FILE ARGS`, or `sh` alone: with a user where stdin is a terminal. Options of `set` before that. */
+  /**
+   * `sh -c TEXT NAME ARGS`, `sh FILE ARGS`, `sh -s ARGS`, or `sh` alone: with a user where stdin is a terminal. Options of `set`
+   * before that.
+   */
   *main(args: readonly string[]): Waiting<number> {
     const stdin = this.self.fds.get(0).file;
-    let at: number;
+    let at = 0;
+    const has = (letter: string): boolean =>
+      args.slice(0, at).some(word => /^-[^-]/.test(word) && word.includes(letter));
     try {
       at = yield* setOptions(this, args, this.stdio, 'cis');
+      if (has('c') && at === args.length) throw new ShellError('-c requires an argument');
     } catch (error) {
       return yield* this.#endedBy(error);
     }
-    const isText = args.slice(0, at).some(word => /^-[a-z]*c/.test(word));
     const [first, second] = args.slice(at);
-    if (isText) {
+    if (has('c')) {
       this.name = second ?? this.name;
       this.parameters = args.slice(at + 2);
       return yield* this.script(first ?? '');
     }
-    if (first !== undefined) {
+    if (has('s')) this.parameters = args.slice(at);
+    else if (first !== undefined) {
       this.name = first;
       this.parameters = args.slice(at + 1);
       return yield* this.#file(first);

@@ -57,6 +57,9 @@ echo 7
 fi; if [ 1 = 1 ] ; then if [ 2 = 3 ]; then :; else echo 8; fi; fi; if true; false; then echo no; else echo 9; fi; if x=$(false); then echo no; else echo 10; fi; if echo a | read x; then echo 11; fi; if :; then echo 12; fi > out; cat out
 #: true, false, colon
 :; echo $?; true a b; echo $?; false a; echo $?; : > made; [ -f made ] && echo made; : $(echo side > effect); cat effect; : a=b; echo [$a]; ! :; echo $?
+#: sh and its options
+sh -z; echo $?; sh -c; echo $?; sh -c 'echo $1 $0' a b; sh -e -c 'false; echo never'; echo $?; sh +e -c 'false; echo on'; sh -ec 'set +e; false; echo on2'; echo 'echo file $1' > f; sh f a; sh -- f b; sh -x f c 2> e; [ -s e ] && echo said; echo 'echo in $1' | sh -s q; echo 'echo p' | sh; sh -n f; echo $?; sh -o errexit -c 'false; echo never'; echo $?; sh -u f z; printf 'echo a\nexit 4\n' | sh; echo $?; sh -o nope -c :; echo $?
+set -a; av=1; sh -c 'echo [$av]'; set +a; bv=2; sh -c 'echo [$bv]'; set -o allexport; cv=3; set +o allexport; sh -c 'echo $cv'
 #: exit
 (exit); echo $?; (exit 3); echo $?; (exit 256); echo $?; (false; exit); echo $?; sh -c 'exit 7'; echo $?; (exit x; echo never); echo $?; f() { exit 5; }; (f); echo $?; (trap 'echo t' EXIT; exit 2); echo $?; exit 9
 #: cd and pwd
