@@ -1,10 +1,12 @@
 // A FAT12, FAT16 or FAT32 volume as a file system of vnodes.
 import { XenError } from '#pvbus';
 import { FatCore } from './fat-core.ts';
+import { FatDirectory } from './fat-directory.ts';
 import { FR_DENIED, FR_NO_FILE, FR_NO_PATH, FR_OK } from './fat-errors.ts';
+import type { FatFile } from './fat-file.ts';
 import { formatVolume } from './fat-format.ts';
 import type { FatInfo } from './fat-info.ts';
-import { FatNode } from './fat-node.ts';
+import type { FatNode } from './fat-node.ts';
 import { HIDDEN, repairVolume } from './fat-repair.ts';
 import type { FileSystem } from './file-system.ts';
 import { FreedClusters } from './freed-clusters.ts';
@@ -30,7 +32,7 @@ export class FatVolume implements FileSystem {
   readonly name: string;
   readonly readOnly: boolean;
   readonly geometry: FatGeometry;
-  readonly root: FatNode;
+  readonly root: FatDirectory;
   readonly core: FatCore;
   readonly wallMs: () => number;
   private readonly cache: PageCache;
@@ -41,7 +43,7 @@ export class FatVolume implements FileSystem {
   /** A file has something that the cache has not got yet. */
   private touched = false;
   private readonly nodes = new Map<number, FatNode>();
-  private readonly kept = new Set<FatNode>();
+  private readonly kept = new Set<FatDirectory>();
   private uses = 0;
   private nextHidden = 1;
   readonly freed: FreedClusters;
@@ -71,7 +73,7 @@ export class FatVolume implements FileSystem {
     this.onDirty = options.onDirty;
     this.name = `fat on ${core.device.name}`;
     this.readOnly = core.device.readOnly;
-    this.root = new FatNode(this, undefined, ROOT).hold();
+    this.root = new FatDirectory(this, undefined, ROOT).hold();
     this.uses = 0;
   }
 
@@ -243,9 +245,9 @@ export class FatVolume implements FileSystem {
   }
   gone(node: FatNode): void {
     this.nodes.delete(node.ino);
-    this.kept.delete(node);
+    if (node instanceof FatDirectory) this.kept.delete(node);
   }
-  isHidden(directory: FatNode, name: string): boolean {
+  isHidden(directory: FatDirectory, name: string): boolean {
     return directory === this.root && name.startsWith(HIDDEN);
   }
   /** A file in use has no name any more; or, with -1, is not in use any more. */
@@ -267,7 +269,7 @@ export class FatVolume implements FileSystem {
     throw core.error(what, result);
   }
   /** Until others have been in use since. */
-  keep(directory: FatNode): void {
+  keep(directory: FatDirectory): void {
     const { kept } = this;
     kept.delete(directory);
     kept.add(directory);
@@ -294,7 +296,7 @@ export class FatVolume implements FileSystem {
     return true;
   }
   /** With `only`, no more than what that file's data needs, where that is less. */
-  syncAll(what: string, only?: FatNode): void {
+  syncAll(what: string, only?: FatFile): void {
     try {
       for (const node of this.nodes.values()) node.flush(what);
       this.core.settle();

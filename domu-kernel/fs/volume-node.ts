@@ -73,10 +73,4 @@ export abstract class VolumeNode<V extends Volume> {
     if (this.removed) throw new XenError('ENOENT', `${what}: the directory has been removed`);
     this.fs.checkWritable(what);
   }
-  protected checkFile(verb: string): string {
-    const what = `${verb} ${this.title}`;
-    if (this.type === 'directory') throw new XenError('EISDIR', `${what}: it is a directory`);
-    if (this.type !== 'file') throw new XenError('EINVAL', `${what}: it is no file`);
-    return what;
-  }
 }

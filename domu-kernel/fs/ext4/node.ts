@@ -431,6 +431,12 @@ export class Ext4Node extends VolumeNode<Ext4Volume> implements Vnode {
     if (other instanceof Ext4Node && other.fs === this.fs) return other;
     throw new XenError('EXDEV', `${what}: another file system`);
   }
+  private checkFile(verb: string): string {
+    const what = `${verb} ${this.title}`;
+    if (this.type === 'directory') throw new XenError('EISDIR', `${what}: it is a directory`);
+    if (this.type !== 'file') throw new XenError('EINVAL', `${what}: it is no file`);
+    return what;
+  }
   private checkChangeable(what: string): void {
     if ((this.facts(what).flags & UNCHANGEABLE) !== 0) throw new XenError('EPERM', `${what}: it is not to be changed`);
   }
