@@ -1,4 +1,5 @@
 // Text to syntax: POSIX's shell grammar of lists, pipelines, compound commands, functions and redirections.
+import { HereDocumentReader } from './here-documents.ts';
 import {
   type AndOr,
   type Command,
@@ -11,7 +12,6 @@ import {
   type SimpleCommand,
   type Word,
 } from './syntax.ts';
-import { plainWord, WordReader } from './words.ts';
 
 export const RESERVED: ReadonlySet<string> = new Set([
   ...['if', 'then', 'elif', 'else', 'fi', 'while', 'until', 'do', 'done', 'for', 'in', 'case', 'esac', '{', '}', '!'],
@@ -41,22 +41,7 @@ export class Commands {
   }
 }
 
-/** A here-document whose lines are yet to come. */
-interface Pending {
-  readonly end: string;
-  readonly quoted: boolean;
-  readonly tabs: boolean;
-  target: Word;
-}
-
-class Parser extends WordReader {
-  readonly #more: boolean;
-  #pending: Pending[] = [];
-
-  constructor(text: string, more: boolean, depth = 0) {
-    super(text, depth);
-    this.#more = more;
-  }
+class Parser extends HereDocumentReader {
   end(): void {
     if (!this.atEnd()) throw this.unexpected();
     // The last line had no newline.
@@ -69,6 +54,10 @@ class Parser extends WordReader {
       parser.end();
       return list;
     });
+  }
+
+  protected innerDocument(text: string): Word {
+    return this.deeper(() => new Parser(text, false, this.level).hereDocument());
   }
 
   // ---- lists ----
@@ -310,48 +299,9 @@ class Parser extends WordReader {
     const fd = digit ? Number(digit) : operator.startsWith('<') ? 0 : 1;
     if (fd > 2) throw new ShellError(`descriptor ${fd}: programs have 0, 1 and 2`);
     const target = this.word();
-    if (operator.startsWith('<<')) return this.#hereDocument(fd, target, operator === '<<-');
+    if (operator.startsWith('<<')) return this.readLater(fd, target, operator === '<<-');
     const kind = operator.endsWith('&') ? '&' : operator === '>|' ? '>' : (operator as '<' | '>' | '>>'); // what is left
     return { fd, kind, target };
-  }
-
-  // ---- here-documents ----
-
-  #hereDocument(fd: number, word: Word, tabs: boolean): Redirection {
-    const { text: end, quoted } = plainWord(word);
-    const pending: Pending = { end, quoted, tabs, target: [] };
-    this.#pending.push(pending);
-    return {
-      fd,
-      kind: '<<',
-      get target() {
-        return pending.target;
-      },
-    };
-  }
-  protected override lineEnded(): void {
-    const pending = this.#pending;
-    this.#pending = [];
-    for (const document of pending) {
-      const text = this.#document(document);
-      document.target = document.quoted
-        ? [{ kind: 'text', text, quoted: true }]
-        : this.deeper(() => new Parser(text, false, this.level).hereDocument());
-    }
-  }
-  /** Lines up to that which is the end and nothing else; or all there are. */
-  #document({ end, tabs }: Pending): string {
-    let text = '';
-    while (!this.atEnd()) {
-      const newline = this.text.indexOf('\n', this.at);
-      const whole = this.text.slice(this.at, newline < 0 ? undefined : newline);
-      this.at = newline < 0 ? this.text.length : newline + 1;
-      const line = tabs ? whole.replace(/^\t+/, '') : whole;
-      if (line === end) return text;
-      text += newline < 0 ? line : `${line}\n`;
-    }
-    if (this.#more) throw new IncompleteInput(`the end comes before ${end}`);
-    return text;
   }
 
   /** The reserved word that is next, not taken. */
