@@ -8,6 +8,7 @@ import { Exec } from './process/exec.ts';
 import type { OpenFile } from './process/open-file.ts';
 import { type ExitStatus, exitNumber, type Process, type ProcessParts } from './process/process.ts';
 import { Processes } from './process/processes.ts';
+import type { SignalName } from './process/signals.ts';
 import { Terminal, type TerminalDoor } from './process/terminal.ts';
 import type { Waiting } from './process/transfer.ts';
 import { Wait } from './process/wait.ts';
@@ -54,11 +55,13 @@ export interface SpawnOptions {
   readonly argv: readonly string[];
   readonly env?: ReadonlyMap<string, string>;
   readonly cwd?: string;
-  readonly stdio: Stdio;
+  /** By number. */
+  readonly stdio: readonly (OpenFile | undefined)[];
   readonly parent?: Process | undefined;
   readonly pgid?: number;
   readonly directories?: ProcessParts['directories'];
   readonly memoryLimit?: number;
+  readonly ignored?: ReadonlySet<SignalName>;
   readonly onEnd?: (status: ExitStatus) => void;
   /** What it runs; the program that `argv` names, else. */
   readonly routine?: (process: Process) => Routine;
@@ -134,6 +137,7 @@ export class Userland {
   spawn({ argv, env, cwd = '/', stdio, routine, ...options }: SpawnOptions): Process {
     const fds = new FdTable();
     stdio.forEach((file, fd) => {
+      if (!file) return;
       file.retain();
       fds.set(fd, new Descriptor(file));
     });
@@ -155,7 +159,7 @@ export class Userland {
   private say(process: Process, why: string): void {
     const line = new TextEncoder().encode(`${process.argv[0]}: ${why}\n`);
     try {
-      process.fds.get(2).file.write(line);
+      process.fds.file(2).write(line);
     } catch {
       // Nobody is there to read it.
     }

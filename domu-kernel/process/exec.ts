@@ -10,12 +10,12 @@ import { MemoryCharge } from './memory-charge.ts';
 import { ModuleCache } from './module-cache.ts';
 import type { Process } from './process.ts';
 import { type Program, Runtime, type RuntimeParts } from './runtime.ts';
-import { attempt, type Waiting, writeText } from './transfer.ts';
+import { attempt, tell, type Waiting } from './transfer.ts';
 import { YIELD } from './wait.ts';
 import { WebAssemblyEngine as engine } from './web-assembly.ts';
 
 /** A program of the kernel's own: what it returns is its exit code. */
-export type Utility = (process: Process) => Waiting<number>;
+export type Utility = (process: Process) => Waiting<number | Body>;
 
 export interface ExecParts extends RuntimeParts {
   readonly mounts: MountTable;
@@ -25,7 +25,7 @@ export interface ExecParts extends RuntimeParts {
   /** By name, for what is not found in PATH. */
   readonly utilities: ReadonlyMap<string, Utility>;
   /** Runs a script: its path, and the arguments after it. */
-  readonly script: (process: Process, path: string, text: string, args: readonly string[]) => Waiting<number>;
+  readonly script: (process: Process, path: string, text: string, args: readonly string[]) => Waiting<number | Body>;
 }
 
 export const NOT_FOUND = 127;
@@ -58,8 +58,7 @@ export class Exec {
       if (!(error instanceof XenError)) throw error;
       const name = process.argv[0] ?? '';
       const missing = error.code === 'ENOENT';
-      const stderr = process.fds.get(2).file;
-      yield* writeText(stderr, `${name}: ${missing ? 'not found' : `${error.code}: ${messageOf(error)}`}\n`);
+      yield* tell(process.fds.file(2), `${name}: ${missing ? 'not found' : `${error.code}: ${messageOf(error)}`}`);
       return missing ? NOT_FOUND : NOT_EXECUTABLE;
     }
   }
@@ -106,6 +105,8 @@ export class Exec {
   }
   #start(process: Process, program: Program): Body {
     const { mounts, frames, placement } = this.#parts;
+    // A program has its directories there.
+    for (const [fd] of [...process.fds]) if (fd > 2) process.fds.close(fd);
     for (const [name, path] of process.directories) process.fds.preopen(name, openVnode(mounts.find(path)));
     const charge = new MemoryCharge(frames, process.memoryLimit);
     const runtime = new Runtime(process, program, this.#parts, charge);

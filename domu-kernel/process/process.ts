@@ -1,4 +1,5 @@
 // A process of a guest: a WASI program, or a routine of the kernel's own such as the shell.
+import { XenError } from '#pvbus';
 import { WaitQueue } from '../wait-queue.ts';
 import type { FdTable } from '../wasi/fd-table.ts';
 import type { Body } from './body.ts';
@@ -24,6 +25,13 @@ export class ProcessExit extends Error {
   }
 }
 
+/** What who ignores SIGPIPE, or catches it, is told in its place; undefined where `error` is something else. */
+export function brokenPipe(process: Process, error: unknown): XenError | undefined {
+  if (!(error instanceof ProcessExit) || error.status.signal !== 'SIGPIPE') return undefined;
+  const survives = process.ignores('SIGPIPE') || process.catches?.('SIGPIPE');
+  return survives ? new XenError('EPIPE', 'nobody reads it any more') : undefined;
+}
+
 export interface ProcessParts {
   readonly pid: number;
   readonly parent: Process | undefined;
@@ -47,16 +55,21 @@ export interface Elsewhere {
   readonly cpuNs: number;
 }
 
+const programDirectories = (cwd: string): readonly (readonly [name: string, path: string])[] => [
+  ['/', '/'],
+  ['.', cwd],
+];
+
 export class Process {
   readonly pid: number;
   /** None: nobody waits for it, it is forgotten when it ends. */
   parent: Process | undefined;
   pgid: number;
   argv: readonly string[];
-  readonly env: ReadonlyMap<string, string>;
-  readonly cwd: string;
+  env: ReadonlyMap<string, string>;
+  cwd: string;
   readonly fds: FdTable;
-  readonly directories: readonly (readonly [name: string, path: string])[];
+  directories: readonly (readonly [name: string, path: string])[];
   readonly children = new Set<Process>();
   /** Wakes when a child has ended, stopped or gone on. */
   readonly childChanged = new WaitQueue();
@@ -74,6 +87,8 @@ export class Process {
   readonly pending: SignalName[] = [];
   /** Takes a signal in place of what that does by default: true when it was taken. SIGKILL and SIGSTOP are not asked about. */
   catches: ((signal: SignalName) => boolean) | undefined;
+  /** Signals that do nothing to it, nor to those that it starts; of SIGCONT only that it goes on. */
+  ignored: ReadonlySet<SignalName> = new Set();
   /** ns of this vCPU, without those of processes that ran while it waited for a disk. */
   cpuNs = 0;
   elsewhere: Elsewhere | undefined;
@@ -100,13 +115,19 @@ export class Process {
     this.env = parts.env;
     this.cwd = parts.cwd;
     this.fds = parts.fds;
-    this.directories = parts.directories ?? [
-      ['/', '/'],
-      ['.', parts.cwd],
-    ];
+    this.directories = parts.directories ?? programDirectories(parts.cwd);
     this.startedNs = startedNs;
   }
 
+  /** It is to run another program, as execve(2) has it: it is who it was, and catches nothing. */
+  become(argv: readonly string[], env: ReadonlyMap<string, string>, cwd: string): void {
+    this.argv = argv;
+    this.env = env;
+    this.cwd = cwd;
+    this.directories = programDirectories(cwd);
+    this.catches = undefined;
+    this.interpreted = false;
+  }
   /** ns that it has run, wherever. */
   get usedNs(): number {
     return this.cpuNs + (this.elsewhere?.cpuNs ?? 0);
@@ -147,12 +168,15 @@ export class Process {
   }
   /** Throws when a signal has come meanwhile after which it does not go on. */
   endIfKilled(): void {
-    const signal = this.pending.find(name => actionOf(name) === 'end' && !this.catches);
+    const signal = this.pending.find(name => actionOf(name) === 'end' && !this.catches && !this.ignores(name));
     if (signal) throw new ProcessExit({ code: 0, signal });
+  }
+  ignores(signal: SignalName): boolean {
+    return signal !== 'SIGKILL' && signal !== 'SIGSTOP' && this.ignored.has(signal);
   }
   /** A signal to itself, within a call of its own. A Wait when it has stopped: what follows comes after it. */
   raise(signal: SignalName): Wait | undefined {
-    if (this.call === RAISED) return undefined;
+    if (this.call === RAISED || this.ignores(signal)) return undefined;
     const action = actionOf(signal);
     if (action === 'end') throw new ProcessExit({ code: 0, signal });
     if (action !== 'stop') return undefined;

@@ -20,6 +20,8 @@ export interface SpawnParts extends Omit<ProcessParts, 'pid' | 'pgid'> {
   /** Of a group that is there; else it is the first of its own. */
   readonly pgid?: number;
   readonly memoryLimit?: number;
+  /** As its parent does, else. */
+  readonly ignored?: ReadonlySet<SignalName>;
   readonly onEnd?: (status: ExitStatus) => void;
   readonly body: (process: Process) => Body;
 }
@@ -54,11 +56,12 @@ export class Processes {
   // ---- the table ----
 
   /** Throws EAGAIN when there are too many. On a throw `fds` are the caller's still. */
-  spawn({ body, pgid, memoryLimit, onEnd, ...parts }: SpawnParts): Process {
+  spawn({ body, pgid, memoryLimit, ignored, onEnd, ...parts }: SpawnParts): Process {
     if (this.#table.size >= MAX_PROCESSES) throw new XenError('EAGAIN', `there are ${MAX_PROCESSES} processes already`);
     const pid = this.#newPid();
     const process = new Process({ ...parts, pid, pgid: pgid ?? pid }, this.#clock.now());
     process.memoryLimit = memoryLimit ?? parts.parent?.memoryLimit ?? Number.POSITIVE_INFINITY;
+    process.ignored = ignored ?? parts.parent?.ignored ?? process.ignored;
     process.onEnd = onEnd;
     process.body = body(process);
     this.#table.set(pid, process);
@@ -227,6 +230,7 @@ export class Processes {
     }
     // What was stopped goes on, whatever it does about it.
     if (action === 'continue') this.#continue(process);
+    if (process.ignores(signal)) return undefined;
     if (signal !== 'SIGKILL' && signal !== 'SIGSTOP' && process.catches?.(signal)) return undefined;
     if (action === 'stop') this.#stop(process);
     if (action !== 'end') return undefined;
@@ -270,8 +274,10 @@ export class Processes {
     process.memory = undefined;
     this.#orphan(process);
     process.onEnd?.(status);
-    if (process.parent) process.parent.childChanged.wakeAll();
-    else this.reap(process);
+    if (process.parent) {
+      this.kill(process.parent, 'SIGCHLD');
+      process.parent.childChanged.wakeAll();
+    } else this.reap(process);
   }
   #orphan(process: Process): void {
     const heir = this.init === process || this.init?.state === 'zombie' ? undefined : this.init;
@@ -280,7 +286,18 @@ export class Processes {
       if (heir) heir.children.add(child);
       else if (child.status) this.#table.delete(child.pid);
     }
+    const groups = new Set([...process.children].map(({ pgid }) => pgid));
     process.children.clear();
+    for (const pgid of groups) this.#abandon(pgid);
     if (heir) heir.childChanged.wakeAll();
+  }
+  /** Of a group without anybody outside who could have it go on, nobody stays stopped. */
+  #abandon(pgid: number): void {
+    const members = this.group(pgid);
+    const cared = ({ parent }: Process): boolean =>
+      parent !== undefined && parent !== this.init && parent.pgid !== pgid;
+    if (members.some(cared) || !members.some(({ stopped }) => stopped)) return;
+    this.killGroup(pgid, 'SIGHUP');
+    this.killGroup(pgid, 'SIGCONT');
   }
 }

@@ -1,4 +1,5 @@
 // What routines of the kernel do with open files and file systems: the same calls, waited for.
+import { XenError } from '#pvbus';
 import { FileSystemBusy } from '../fs/file-system.ts';
 import type { OpenFile } from './open-file.ts';
 import { Wait } from './wait.ts';
@@ -30,6 +31,15 @@ export function* writeBytes(file: OpenFile, bytes: Uint8Array): Waiting<void> {
 export function* writeText(file: OpenFile, text: string): Waiting<void> {
   yield* writeBytes(file, encoder.encode(text));
 }
+/** What has gone wrong, to who may read it. */
+export function* tell(stderr: OpenFile, line: string): Waiting<void> {
+  try {
+    yield* writeText(stderr, `${line}\n`);
+  } catch (error) {
+    // Nobody is there to read it.
+    if (!(error instanceof XenError)) throw error;
+  }
+}
 /** At least a byte; 0 at the end. */
 export function* readBytes(file: OpenFile, into: Uint8Array): Waiting<number> {
   for (;;) {
@@ -38,17 +48,17 @@ export function* readBytes(file: OpenFile, into: Uint8Array): Waiting<number> {
     yield n;
   }
 }
-/** To the end; what is beyond `most` bytes is left. */
+/** To the end. EFBIG when that is more than `most` bytes. */
 export function* readAll(file: OpenFile, most: number): Waiting<string> {
   const parts: Uint8Array[] = [];
-  for (let length = 0; length < most; ) {
-    const part = new Uint8Array(Math.min(65536, most - length));
+  for (let length = 0; ; ) {
+    const part = new Uint8Array(65536);
     const n = yield* readBytes(file, part);
-    if (n === 0) break;
+    if (n === 0) return decoder.decode(Buffer.concat(parts));
     parts.push(part.subarray(0, n));
     length += n;
+    if (length > most) throw new XenError('EFBIG', `more than ${most} bytes`);
   }
-  return decoder.decode(Buffer.concat(parts));
 }
 /** Without its newline, and no byte beyond; undefined at the end. */
 export function* readLine(file: OpenFile, most = 65536): Waiting<string | undefined> {

@@ -1,6 +1,5 @@
 // Commands that are the shell's own: they change it, or need what it knows.
 import { XenError } from '#pvbus';
-import { type SignalName, signalNamed } from '../process/signals.ts';
 import { attempt, readAll, type Waiting, writeBytes, writeText } from '../process/transfer.ts';
 import { WASM_PAGE } from '../process/web-assembly.ts';
 import type { Stdio } from '../userland.ts';
@@ -12,6 +11,7 @@ import { builtinOptions, count } from './options.ts';
 import { absolutePath, fromCwd } from './paths.ts';
 import { printf } from './printf.ts';
 import type { Shell } from './shell.ts';
+import { SIGNAL_BUILTINS } from './signal-builtins.ts';
 import { ShellError } from './syntax.ts';
 import { evaluateTest, type TestedFiles } from './test.ts';
 import { VARIABLE_BUILTINS } from './variable-builtins.ts';
@@ -58,35 +58,15 @@ function* echo(_shell: Shell, args: readonly string[], io: Stdio): Waiting<numbe
   return 0;
 }
 function exit(shell: Shell, [code]: readonly string[]): never {
-  throw new ExitShell(code === undefined ? shell.status : count(code) & 0xff);
+  throw new ExitShell(code === undefined ? (shell.statusBefore ?? shell.status) : count(code) & 0xff);
 }
 function back(shell: Shell, [code]: readonly string[]): never {
   throw new ReturnFrom(code === undefined ? shell.status : count(code) & 0xff);
 }
-function* trap(shell: Shell, args: readonly string[], io: Stdio): Waiting<number> {
-  const nameOf = (word: string): SignalName | 'EXIT' => {
-    const name = word === '0' || word === 'EXIT' ? 'EXIT' : signalNamed(word);
-    if (name === undefined) throw new XenError('EINVAL', `${word}: bad trap`);
-    return name;
-  };
-  if (args.length === 0) {
-    for (const [name, text] of shell.traps)
-      yield* writeText(io[1], `trap -- '${text.replaceAll("'", "'\\''")}' ${name.replace(/^SIG/, '')}\n`);
-    return 0;
-  }
-  const [action = '', ...words] = args;
-  const resets = action === '-' || words.length === 0 || /^\d+$/.test(action);
-  for (const word of action === '-' || !resets ? words : args) {
-    if (resets) shell.traps.delete(nameOf(word));
-    else shell.traps.set(nameOf(word), action);
-  }
-  shell.listen();
+/** Alone its redirections are what it does. */
+function exec(shell: Shell, args: readonly string[]): number {
+  if (args.length > 0) throw shell.replacement(args);
   return 0;
-}
-function* exec(shell: Shell, args: readonly string[], io: Stdio): Waiting<number> {
-  if (args.length === 0) throw new ShellError('exec: only a program; redirections are of one command');
-  yield* shell.run(args, new Map(), io, args.join(' '), false);
-  throw new ExitShell(shell.status);
 }
 function* print(_shell: Shell, words: readonly string[], io: Stdio): Waiting<number> {
   const [format, ...args] = builtinOptions(words).args;
@@ -117,7 +97,7 @@ function leave(again: boolean): Builtin {
     throw new LeaveLoop(Math.min(shell.loops, wanted), again);
   };
 }
-function* source(shell: Shell, args: readonly string[], io: Stdio): Waiting<number> {
+function* source(shell: Shell, args: readonly string[]): Waiting<number> {
   const [name] = builtinOptions(args).args;
   if (name === undefined) return 0;
   const file = yield* attempt(() => {
@@ -126,7 +106,7 @@ function* source(shell: Shell, args: readonly string[], io: Stdio): Waiting<numb
     return new OpenDiskFile(shell.system.mounts.find(fromCwd(shell.cwd, path)));
   });
   try {
-    return yield* shell.source(yield* readAll(file, MAX_SOURCE), io);
+    return yield* shell.source(yield* readAll(file, MAX_SOURCE));
   } catch (error) {
     if (error instanceof ReturnFrom) return error.code;
     throw error;
@@ -134,8 +114,8 @@ function* source(shell: Shell, args: readonly string[], io: Stdio): Waiting<numb
     file.release();
   }
 }
-function* evaluate(shell: Shell, args: readonly string[], io: Stdio): Waiting<number> {
-  return yield* shell.source(args.join(' '), io);
+function* evaluate(shell: Shell, args: readonly string[]): Waiting<number> {
+  return yield* shell.source(args.join(' '));
 }
 
 function* ulimit(shell: Shell, args: readonly string[], io: Stdio): Waiting<number> {
@@ -186,7 +166,6 @@ export const BUILTINS: ReadonlyMap<string, Builtin> = new Map<string, Builtin>([
   ['exec', exec],
   ['printf', print],
   ['return', back],
-  ['trap', trap],
   ['test', test],
   ['[', bracket],
   ['break', leave(false)],
@@ -197,5 +176,6 @@ export const BUILTINS: ReadonlyMap<string, Builtin> = new Map<string, Builtin>([
   ...VARIABLE_BUILTINS,
   ...NAME_BUILTINS,
   ...JOB_BUILTINS,
+  ...SIGNAL_BUILTINS,
   ['ulimit', ulimit],
 ]);

@@ -1,37 +1,58 @@
 // A shell with a user: prompts, lines, ^C.
-import { readLine, type Waiting, writeText } from '../process/transfer.ts';
-import { ExitShell, Interrupted, LeaveLoop } from './leaving.ts';
+import { readLine, tell, type Waiting, writeText } from '../process/transfer.ts';
+import { YIELD } from '../process/wait.ts';
+import { ExitShell, Interrupted, LeaveLoop, Replaced, ReturnFrom } from './leaving.ts';
 import { parse } from './parser.ts';
 import type { Shell } from './shell.ts';
 import { IncompleteInput } from './syntax.ts';
 
-export function* converse(shell: Shell): Waiting<number> {
+export function* converse(shell: Shell): Waiting<unknown> {
   const { self, system } = shell;
-  const { terminal } = system;
-  shell.interactive = true;
+  const { terminal, processes } = system;
+  const { pgid } = self;
+  // One in the background waits until it has the terminal, as others do that read.
+  while (terminal.foreground !== 0 && terminal.foreground !== pgid && !self.ignores('SIGTTIN')) {
+    processes.killGroup(pgid, 'SIGTTIN');
+    yield YIELD;
+  }
+  const { foreground, leader } = terminal;
+  // Of a group of its own: the keys are not to end who has started it.
+  self.pgid = self.pid;
   terminal.foreground = self.pgid;
   terminal.leader = self.pgid;
-  const [stdin, , stderr] = shell.stdio;
+  shell.interactive = true;
+  try {
+    return yield* conversation(shell);
+  } finally {
+    self.pgid = pgid;
+    terminal.foreground = foreground;
+    terminal.leader = leader;
+    shell.interactive = false;
+  }
+}
+function* conversation(shell: Shell): Waiting<unknown> {
+  const { system } = shell;
   let text = '';
   for (;;) {
+    const [stdin, , stderr] = shell.io.stdio;
     try {
-      for (const line of shell.jobs.changes()) yield* writeText(stderr, `${line}\n`);
+      for (const line of shell.jobs.changes()) yield* tell(stderr, line);
       yield* writeText(stderr, text === '' ? `${system.machine.name}:${shell.cwd}# ` : '> ');
       const line = yield* interruptible(shell, readLine(stdin));
       if (line === undefined && text === '') {
-        yield* writeText(stderr, 'exit\n');
-        return shell.status;
+        yield* tell(stderr, 'exit');
+        return;
       }
       text += `${line ?? ''}\n`;
       const list = parse(text, line !== undefined);
       text = '';
-      yield* interruptible(shell, shell.list(list, shell.stdio));
+      yield* interruptible(shell, shell.list(list));
     } catch (error) {
-      if (error instanceof ExitShell) return error.code;
+      if (error instanceof ExitShell || error instanceof Replaced) throw error;
       if (error instanceof IncompleteInput) continue;
       text = '';
       if (error instanceof Interrupted) shell.status = 130;
-      else if (!(error instanceof LeaveLoop)) yield* shell.complain(error, stderr);
+      else if (!(error instanceof LeaveLoop || error instanceof ReturnFrom)) yield* shell.complain(error);
     }
   }
 }

@@ -1,74 +1,75 @@
-// Commands of the shell's own about jobs and processes.
+// Commands of the shell's own about jobs.
 import { XenError } from '#pvbus';
-import { signalNamed } from '../process/signals.ts';
+import { NOT_FOUND } from '../process/exec.ts';
+import { SIGNALS } from '../process/signals.ts';
 import { type Waiting, writeText } from '../process/transfer.ts';
-import { Wait, YIELD } from '../process/wait.ts';
+import { Wait } from '../process/wait.ts';
 import type { Stdio } from '../userland.ts';
 import type { Builtin } from './builtins.ts';
-import { describe, type Job } from './jobs.ts';
+import type { Job } from './jobs.ts';
 import type { Shell } from './shell.ts';
 
-function* jobs(shell: Shell, _args: readonly string[], io: Stdio): Waiting<number> {
-  for (const job of shell.jobs.list()) {
+function* jobs(shell: Shell, args: readonly string[], io: Stdio): Waiting<number> {
+  const options = args.filter(word => /^-[lp]+$/.test(word)).join('');
+  const words = args.filter(word => !/^-[lp]+$/.test(word));
+  const all = words.length > 0 ? words.map(word => jobOf(shell, word)) : [...shell.jobs.list()];
+  for (const job of all) {
     const state = job.update(shell.system.processes);
-    yield* writeText(io[1], `${describe(job, state)}\n`);
+    const pid = job.processes[0]?.pid;
+    const line = options.includes('p') ? `${pid}` : shell.jobs.describe(job, state, options ? `${pid} ` : '');
+    yield* writeText(io[1], `${line}\n`);
     job.told = state;
-    if (state === 'done') shell.jobs.remove(job);
   }
+  for (const job of all) if (job.told === 'done') shell.jobs.remove(job);
   return 0;
 }
 function jobOf(shell: Shell, word: string | undefined): Job {
   const job = shell.jobs.find(word);
-  if (job === undefined) throw new XenError('ESRCH', `${word ?? 'current'}: no such job`);
+  if (job === undefined) throw new XenError('ESRCH', word === undefined ? 'no current job' : `no such job: ${word}`);
   return job;
 }
-function* fg(shell: Shell, [word]: readonly string[], io: Stdio): Waiting<number> {
+/** The job, of those that have the terminal in turns. */
+function controlled(shell: Shell, word: string | undefined): Job {
   const job = jobOf(shell, word);
+  if (shell.interactive && job.isGroup) return job;
+  throw new XenError('EINVAL', `job ${word ?? '%+'} was not started under job control`);
+}
+function* fg(shell: Shell, [word]: readonly string[], io: Stdio): Waiting<number> {
+  const job = controlled(shell, word);
   yield* writeText(io[1], `${job.text}\n`);
   job.told = 'running';
   shell.system.terminal.foreground = job.pgid;
-  shell.system.processes.killGroup(job.pgid, 'SIGCONT');
-  return yield* shell.foreground(job, io);
+  job.kill(shell.system.processes, 'SIGCONT');
+  return yield* shell.foreground(job);
 }
-function* bg(shell: Shell, [word]: readonly string[], io: Stdio): Waiting<number> {
-  const job = jobOf(shell, word);
-  job.told = 'running';
-  shell.system.processes.killGroup(job.pgid, 'SIGCONT');
-  yield* writeText(io[1], `[${job.id}] ${job.text} &\n`);
+function* bg(shell: Shell, words: readonly string[], io: Stdio): Waiting<number> {
+  for (const word of words.length > 0 ? words : [undefined]) {
+    const job = controlled(shell, word);
+    job.told = 'running';
+    job.kill(shell.system.processes, 'SIGCONT');
+    shell.jobs.add(job);
+    yield* writeText(io[1], `[${job.id}] ${job.text} &\n`);
+  }
   return 0;
 }
+/** A signal that has a trap ends it at once; the trap runs then. */
 function* wait(shell: Shell, args: readonly string[]): Waiting<number> {
   const { processes } = shell.system;
-  const named = args.map(word => shell.jobs.ofProcess(Number(word)) ?? jobOf(shell, word));
+  const all = args.length === 0;
   let status = 0;
-  for (const job of args.length > 0 ? named : [...shell.jobs.list()]) {
-    while (job.update(processes) === 'running') yield new Wait([shell.self.childChanged]);
-    if (job.update(processes) === 'done') shell.jobs.remove(job);
-    status = args.length > 0 ? job.number : 0;
-  }
-  return status;
-}
-function* kill(shell: Shell, args: readonly string[]): Waiting<number> {
-  const { processes } = shell.system;
-  const named = /^-(?:s)?(.*)$/.exec(args[0] ?? '')?.[1];
-  const spelled = named === '' ? args[1] : named;
-  const signal = signalNamed(spelled ?? 'SIGTERM');
-  if (signal === undefined && spelled !== '0') throw new XenError('EINVAL', `${spelled}: no such signal`);
-  const targets = args.slice(named === undefined ? 0 : named === '' ? 2 : 1);
-  if (targets.length === 0) throw new XenError('EINVAL', 'whom?');
-  for (const target of targets) {
-    const pid = Number(target);
-    if (target.startsWith('%')) {
-      if (signal) processes.killGroup(jobOf(shell, target).pgid, signal);
-      continue;
+  for (const word of all ? shell.jobs.list().map(job => `%${job.id}`) : args) {
+    const job = word.startsWith('%') ? jobOf(shell, word) : shell.jobs.ofProcess(Number(word));
+    status = NOT_FOUND;
+    if (job === undefined) continue;
+    let state = job.update(processes);
+    for (; state === 'running' || (state === 'stopped' && !shell.interactive); state = job.update(processes)) {
+      if (shell.traps.heard) return 128 + SIGNALS[shell.traps.heard];
+      yield new Wait([shell.self.childChanged]);
     }
-    const process = Number.isInteger(pid) ? processes.get(pid) : undefined;
-    if (process === undefined) throw new XenError('ESRCH', `${target}: no such process`);
-    if (signal) processes.kill(process, signal);
+    if (state === 'done') shell.jobs.remove(job);
+    status = job.number;
   }
-  // What it has sent to itself comes before what follows.
-  if (shell.self.pending.length > 0) yield YIELD;
-  return 0;
+  return all ? 0 : status;
 }
 
 export const JOB_BUILTINS: readonly (readonly [name: string, builtin: Builtin])[] = [
@@ -76,5 +77,4 @@ export const JOB_BUILTINS: readonly (readonly [name: string, builtin: Builtin])[
   ['fg', fg],
   ['bg', bg],
   ['wait', wait],
-  ['kill', kill],
 ];

@@ -1,8 +1,26 @@
 // Pipelines that a shell has started and has not forgotten.
 import { type ExitStatus, exitNumber, type Process } from '../process/process.ts';
 import type { Processes } from '../process/processes.ts';
+import type { SignalName } from '../process/signals.ts';
 
 export type JobState = 'running' | 'stopped' | 'done';
+
+/** By signal, what a user is told of who was ended or stopped by it; else its name. */
+const WORDS: Partial<Record<SignalName, string>> = {
+  SIGHUP: 'Hangup',
+  SIGINT: 'Interrupt',
+  SIGQUIT: 'Quit',
+  SIGILL: 'Illegal instruction',
+  SIGABRT: 'Aborted',
+  SIGFPE: 'Floating point exception',
+  SIGKILL: 'Killed',
+  SIGSEGV: 'Segmentation fault',
+  SIGPIPE: 'Broken pipe',
+  SIGALRM: 'Alarm clock',
+  SIGTERM: 'Terminated',
+};
+/** A line's column of the command. */
+const COLUMN = 33;
 
 export class Job {
   readonly pgid: number;
@@ -32,39 +50,65 @@ export class Job {
       if (process === this.processes.at(-1)) this.status = status;
     }
     if (this.#left.size === 0) return 'done';
-    return [...this.#left].every(process => process.stopped) ? 'stopped' : 'running';
+    if (![...this.#left].every(process => process.stopped)) return 'running';
+    this.status = { code: 0, signal: 'SIGTSTP' };
+    return 'stopped';
   }
   get number(): number {
     return exitNumber(this.status);
+  }
+  /** It was started under job control: its processes are a group. */
+  get isGroup(): boolean {
+    return this.pgid === this.processes[0]?.pid;
+  }
+  kill(table: Processes, signal: SignalName): void {
+    if (this.isGroup) table.killGroup(this.pgid, signal);
+    else for (const process of this.#left) table.kill(process, signal);
   }
 }
 
 export class Jobs {
   readonly #table: Processes;
+  /** By their numbers. */
   #jobs: Job[] = [];
+  /** Those that were stopped last, then those that run: '%+' is the first, '%-' the second. */
+  #order: Job[] = [];
 
   constructor(table: Processes) {
     this.#table = table;
   }
-  /** Into the list, if it is not there. */
+  /** Into the list, if it is not there; it is the one that was stopped or went to the background last. */
   add(job: Job): void {
-    if (this.#jobs.includes(job)) return;
-    job.id = (this.#jobs.at(-1)?.id ?? 0) + 1;
-    this.#jobs.push(job);
+    if (!this.#jobs.includes(job)) {
+      job.id = 1;
+      while (this.#jobs.some(other => other.id === job.id)) job.id++;
+      this.#jobs.push(job);
+      this.#jobs.sort((a, b) => a.id - b.id);
+    }
+    const others = this.#order.filter(other => other !== job);
+    const stopped = (other: Job): boolean => other.update(this.#table) === 'stopped';
+    const before = stopped(job) ? 0 : others.filter(stopped).length;
+    this.#order = [...others.slice(0, before), job, ...others.slice(before)];
   }
   remove(job: Job): void {
     this.#jobs = this.#jobs.filter(other => other !== job);
+    this.#order = this.#order.filter(other => other !== job);
   }
   list(): readonly Job[] {
     return this.#jobs;
   }
-  /** '%1', '%%', '%+', '1' or nothing at all: the last one. */
+  /** '%1', '%%', '%+', '%-', '%how it begins', '%?what is in it'. */
   find(word = '%%'): Job | undefined {
-    const id = /^%?(\d+)$/.exec(word)?.[1];
-    if (id !== undefined) return this.#jobs.find(job => job.id === Number(id));
-    return /^%[%+]?$/.test(word) ? this.#jobs.at(-1) : undefined;
+    const name = word.replace(/^%/, '');
+    if (/^\d+$/.test(name)) return this.#jobs.find(job => job.id === Number(name));
+    if (/^[%+]?$/.test(name)) return this.#order[0];
+    if (name === '-') return this.#order[1];
+    const fits = ({ text }: Job): boolean =>
+      name.startsWith('?') ? text.includes(name.slice(1)) : text.startsWith(name);
+    const [found, ...more] = this.#jobs.filter(fits);
+    return more.length === 0 ? found : undefined;
   }
-  /** The job that a process is the last of. */
+  /** The job that a process is of. */
   ofProcess(pid: number): Job | undefined {
     return this.#jobs.find(({ processes }) => processes.some(process => process.pid === pid));
   }
@@ -73,7 +117,7 @@ export class Jobs {
     const lines: string[] = [];
     for (const job of this.#jobs) {
       const state = job.update(this.#table);
-      if (state !== job.told) lines.push(describe(job, state));
+      if (state !== job.told) lines.push(this.describe(job, state));
       job.told = state;
       if (state === 'done') this.remove(job);
     }
@@ -82,11 +126,11 @@ export class Jobs {
   update(): void {
     for (const job of this.#jobs) job.update(this.#table);
   }
-}
-
-export function describe(job: Job, state: JobState): string {
-  const { code, signal } = job.status;
-  const ended = signal ? signal : code === 0 ? 'Done' : `Exit ${code}`;
-  const word = state === 'done' ? ended : state === 'stopped' ? 'Stopped' : 'Running';
-  return `[${job.id}]  ${word.padEnd(10)} ${job.text}`;
+  describe(job: Job, state: JobState, pid = ''): string {
+    const mark = job === this.#order[0] ? '+' : job === this.#order[1] ? '-' : ' ';
+    const { code, signal } = job.status;
+    const ended = signal ? (WORDS[signal] ?? signal) : code === 0 ? 'Done' : `Done(${code})`;
+    const word = state === 'done' ? ended : state === 'stopped' ? 'Stopped' : 'Running';
+    return `${`[${job.id}] ${mark} ${pid}${word}`.padEnd(COLUMN)}${job.text}`;
+  }
 }

@@ -1,20 +1,30 @@
 // How a shell starts processes and waits for them: pipelines, subshells, jobs.
-import type { Routine } from '../process/body.ts';
+import { XenError } from '#pvbus';
 import type { OpenFile } from '../process/open-file.ts';
 import { Pipe } from '../process/pipe.ts';
 import type { Process } from '../process/process.ts';
-import { readAll, type Waiting, writeText } from '../process/transfer.ts';
+import type { SignalName } from '../process/signals.ts';
+import { readAll, tell, type Waiting } from '../process/transfer.ts';
 import { Wait } from '../process/wait.ts';
-import type { Stdio, Userland } from '../userland.ts';
-import { BUILTINS } from './builtins.ts';
-import { describe, Job, Jobs } from './jobs.ts';
+import type { Userland } from '../userland.ts';
+import { Job, Jobs } from './jobs.ts';
 import { Interrupted } from './leaving.ts';
+import type { OpenFiles } from './open-files.ts';
 import type { Shell } from './shell.ts';
 import { ShellState } from './state.ts';
-import type { Command, List, SimpleCommand } from './syntax.ts';
+import { type Command, type List, ShellError } from './syntax.ts';
 
-/** What `$(...)` keeps. */
-export const MAX_OUTPUT = 2 ** 20;
+/** What `$(...)` keeps, in bytes. */
+const MAX_OUTPUT = 16 * 2 ** 20;
+
+interface Subshell {
+  /** What it has open. */
+  readonly files?: OpenFiles;
+  /** Of its job; the first of one of its own, else, where jobs have groups. */
+  readonly pgid?: number | undefined;
+  readonly ignored?: ReadonlySet<SignalName>;
+  readonly tested?: number;
+}
 
 export abstract class Launcher extends ShellState {
   readonly system: Userland;
@@ -25,6 +35,10 @@ export abstract class Launcher extends ShellState {
   interrupted = false;
   /** Conditions and the like around what runs: a failure there is an answer, and no reason to end. */
   tested = 0;
+  /** What runs, as it was written. */
+  text = '';
+  /** The words of the command that is about to run had a `$(...)`, whose status is the command's if nothing else is run. */
+  substituted = false;
 
   constructor(system: Userland, self: Process, name: string, parameters: readonly string[]) {
     super(self, name, parameters);
@@ -32,19 +46,11 @@ export abstract class Launcher extends ShellState {
     this.jobs = new Jobs(system.processes);
   }
 
-  /** The words of the command that is about to run had a `$(...)`, whose status is the command's if nothing else is run. */
-  substituted = false;
-
-  abstract get stdio(): Stdio;
   /** A shell that knows what this one knows now, and changes nothing of it. */
   abstract fork(self: Process): Shell;
-  /** To the end of `run`, and what is to be done then. */
-  abstract ending(run: Waiting<number>): Waiting<number>;
-  abstract words(command: SimpleCommand): Waiting<string[]>;
-  abstract assigned(command: SimpleCommand): Waiting<Map<string, string>>;
 
   /** Until it has ended, or was stopped and is in the list of jobs. */
-  *foreground(job: Job, io: Stdio): Waiting<number> {
+  *foreground(job: Job): Waiting<number> {
     const { terminal, processes } = this.system;
     if (this.interactive) terminal.foreground = job.pgid;
     let state = job.update(processes);
@@ -56,32 +62,40 @@ export abstract class Launcher extends ShellState {
       // The user did not want to wait for it any longer.
       if (state === 'running' && job.update(processes) !== 'done') this.jobs.add(job);
     }
+    const [, , stderr] = this.io.stdio;
     if (state === 'stopped') {
       this.jobs.add(job);
       job.told = 'stopped';
-      yield* writeText(io[2], `${describe(job, 'stopped')}\n`);
-      this.status = 148;
+      yield* tell(stderr, this.jobs.describe(job, 'stopped'));
+      this.status = job.number;
       return this.status;
     }
     this.jobs.remove(job);
     this.status = job.number;
     const { signal } = job.status;
+    if (!this.interactive) return this.status;
     if (signal === 'SIGINT') throw new Interrupted();
-    if (signal && signal !== 'SIGPIPE' && this.interactive) yield* writeText(io[2], `${signal}\n`);
+    if (signal && signal !== 'SIGPIPE') yield* tell(stderr, signal);
     return this.status;
   }
 
   /** A process for each command, their pipes between them. */
-  *launch(commands: readonly Command[], io: Stdio): Waiting<Process[]> {
+  launch(commands: readonly Command[], background: boolean): Process[] {
     const processes: Process[] = [];
     let input: OpenFile | undefined;
     try {
       for (const [i, command] of commands.entries()) {
         const pipe = i < commands.length - 1 ? new Pipe() : undefined;
+        const files = background && i === 0 ? this.unseen() : this.io.copy();
         try {
-          const stdio: Stdio = [input ?? io[0], pipe?.writer ?? io[1], io[2]];
-          processes.push(yield* this.launchOne(command, stdio, processes[0]?.pgid));
+          if (input) files.put(0, input);
+          if (pipe) files.put(1, pipe.writer);
+          const run = (shell: Shell): Waiting<unknown> => shell.command(command, true);
+          const ignored = background ? this.ignoredUnseen : this.traps.ignored;
+          const tested = background ? 0 : this.tested;
+          processes.push(this.subshell(run, { files, ignored, tested, pgid: processes[0]?.pgid }));
         } finally {
+          files.release();
           pipe?.writer.release();
           input?.release();
           input = pipe?.reader;
@@ -95,75 +109,69 @@ export abstract class Launcher extends ShellState {
       input?.release();
     }
   }
-  private *launchOne(command: Command, io: Stdio, pgid: number | undefined): Waiting<Process> {
-    if (command.kind !== 'simple') return this.subshell(shell => shell.command(command, shell.stdio, ''), io, pgid);
-    const argv = yield* this.words(command);
-    const name = argv[0];
-    // A redirection that fails is the command's failure, not the pipeline's.
-    const own = name === undefined || BUILTINS.has(name) || this.functions.has(name);
-    if (own || command.redirections.length > 0 || this.options.has('x'))
-      return this.subshell(shell => shell.simple(command, argv, shell.stdio, ''), io, pgid, argv.join(' '));
-    return this.program(argv, yield* this.assigned(command), io, pgid);
+  /** What a job in the background has open: without a user nobody could have it read. */
+  protected unseen(): OpenFiles {
+    const files = this.io.copy();
+    return this.interactive ? files : files.withoutInput();
+  }
+  /** What it ignores: without job control the keys concern it as well. */
+  protected get ignoredUnseen(): ReadonlySet<SignalName> {
+    const { ignored } = this.traps;
+    return this.interactive ? ignored : new Set([...ignored, 'SIGINT', 'SIGQUIT']);
   }
   private group(pgid: number | undefined): { pgid?: number } {
     if (pgid !== undefined) return { pgid };
     return this.interactive ? {} : { pgid: this.self.pgid };
   }
-  program(argv: readonly string[], assigned: ReadonlyMap<string, string>, stdio: Stdio, pgid?: number): Process {
-    const env = this.environment(assigned);
+  program(argv: readonly string[], assigned: ReadonlyMap<string, string>): Process {
     const limit = this.memoryLimit === undefined ? {} : { memoryLimit: this.memoryLimit };
-    return this.system.spawn({ parent: this.self, argv, env, cwd: this.cwd, stdio, ...limit, ...this.group(pgid) });
+    return this.system.spawn({
+      ...{ parent: this.self, argv, cwd: this.cwd, stdio: this.io.all, ignored: this.traps.ignored },
+      env: this.environment(assigned),
+      ...limit,
+      ...this.group(undefined),
+    });
   }
   subshell(
     run: (shell: Shell) => Waiting<unknown>,
-    stdio: Stdio,
-    pgid?: number,
-    text = 'sh',
-    tested = this.tested,
+    { files = this.io, pgid, ignored = this.traps.ignored, tested = this.tested }: Subshell = {},
   ): Process {
-    const knowing = this.fork(this.self);
-    const routine = function* (self: Process): Routine {
-      const shell = knowing.fork(self);
-      shell.tested = tested;
-      return yield* shell.ending(
-        (function* () {
-          yield* run(shell);
-          return shell.status;
-        })(),
-      );
-    };
-    const argv = [text];
     return this.system.spawn({
-      parent: this.self,
-      argv,
-      env: this.self.env,
-      cwd: this.cwd,
-      stdio,
-      routine,
+      ...{ parent: this.self, argv: ['sh'], env: this.self.env, cwd: this.cwd, stdio: files.all, ignored },
+      routine: self => {
+        // Now: what this shell does next is not that one's.
+        const shell = this.fork(self);
+        shell.tested = tested;
+        return shell.ending(run(shell));
+      },
       ...this.group(pgid),
     });
   }
 
   *output(list: List): Waiting<string> {
     const pipe = new Pipe();
-    const [stdin, , stderr] = this.stdio;
-    const job = this.outputJob(list, [stdin, pipe.writer, stderr], pipe);
     try {
+      const job = this.#outputJob(list, pipe);
       const text = yield* readAll(pipe.reader, MAX_OUTPUT);
       this.substituted = true;
-      yield* this.foreground(job, this.stdio);
+      yield* this.foreground(job);
       return text;
+    } catch (error) {
+      if (error instanceof XenError && error.code === 'EFBIG')
+        throw new ShellError(`$(): more than ${MAX_OUTPUT} bytes`);
+      throw error;
     } finally {
       pipe.reader.release();
     }
   }
-  private outputJob(list: List, io: Stdio, pipe: Pipe): Job {
+  #outputJob(list: List, pipe: Pipe): Job {
+    const files = this.io.copy();
     try {
-      return new Job([this.subshell(shell => shell.list(list, shell.stdio), io, this.self.pgid, '$()', 0)], '$()');
-    } catch (error) {
-      pipe.reader.release();
-      throw error;
+      files.put(1, pipe.writer);
+      const run = (shell: Shell): Waiting<unknown> => shell.list(list, true);
+      return new Job([this.subshell(run, { files, pgid: this.self.pgid, tested: 0 })], '$()');
     } finally {
+      files.release();
       pipe.writer.release();
     }
   }

@@ -1,4 +1,5 @@
 // What is thrown to leave what runs.
+import type { OpenFiles } from './open-files.ts';
 
 /** The shell ends. */
 export class ExitShell extends Error {
@@ -28,3 +29,16 @@ export class ReturnFrom extends Error {
 }
 /** ^C: back to the prompt. */
 export class Interrupted extends Error {}
+/** The shell's process runs a program from here on. */
+export class Replaced extends Error {
+  readonly argv: readonly string[];
+  readonly env: ReadonlyMap<string, string>;
+  /** Its own. */
+  readonly files: OpenFiles;
+  constructor(argv: readonly string[], env: ReadonlyMap<string, string>, files: OpenFiles) {
+    super(`exec ${argv[0]}`);
+    this.argv = argv;
+    this.env = env;
+    this.files = files;
+  }
+}

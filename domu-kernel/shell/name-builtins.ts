@@ -21,7 +21,7 @@ function* command(shell: Shell, words: readonly string[], io: Stdio): Waiting<nu
     yield* writeText(io[1], `${found}\n`);
     return 0;
   }
-  yield* shell.run(args, new Map(), io, args.join(' '), false);
+  yield* shell.run(args, { functions: false });
   return shell.status;
 }
 function* type(shell: Shell, args: readonly string[], io: Stdio): Waiting<number> {

@@ -39,6 +39,10 @@ export class Commands {
   next(): List | undefined {
     return this.#parser.line();
   }
+  /** Nothing comes after what was read. */
+  atEnd(): boolean {
+    return this.#parser.nothingMore();
+  }
 }
 
 class Parser extends HereDocumentReader {
@@ -62,10 +66,13 @@ class Parser extends HereDocumentReader {
 
   // ---- lists ----
 
+  nothingMore(): boolean {
+    this.skip(true);
+    return this.atEnd();
+  }
   /** To the end of a line that ends a command. */
   line(): List | undefined {
-    this.skip(true);
-    if (this.atEnd()) return undefined;
+    if (this.nothingMore()) return undefined;
     const list = this.list([], true);
     if (this.atEnd()) this.lineEnded();
     else if (list.length === 0 || this.text[this.at - 1] !== '\n') throw this.unexpected();
@@ -297,7 +304,6 @@ class Parser extends HereDocumentReader {
     if (this.atEnd()) throw new IncompleteInput(`a word is missing after ${match}`);
     if (!this.startsWord()) throw this.unexpected();
     const fd = digit ? Number(digit) : operator.startsWith('<') ? 0 : 1;
-    if (fd > 2) throw new ShellError(`descriptor ${fd}: programs have 0, 1 and 2`);
     const target = this.word();
     if (operator.startsWith('<<')) return this.readLater(fd, target, operator === '<<-');
     const kind = operator.endsWith('&') ? '&' : operator === '>|' ? '>' : (operator as '<' | '>' | '>>'); // what is left

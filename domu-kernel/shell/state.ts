@@ -1,9 +1,10 @@
 // What a shell knows: variables, functions, options, traps. A subshell begins with a copy.
 import { DEFAULT_PATH } from '../process/exec.ts';
 import type { Process } from '../process/process.ts';
-import type { SignalName } from '../process/signals.ts';
 import { DEFAULT_IFS } from './fields.ts';
+import { OpenFiles } from './open-files.ts';
 import { type CompoundCommand, ShellError } from './syntax.ts';
+import { Traps } from './traps.ts';
 
 /** `set -LETTER`, by what they are called. */
 export const OPTIONS = { a: 'allexport', e: 'errexit', f: 'noglob', n: 'noexec', u: 'nounset', x: 'xtrace' } as const;
@@ -23,8 +24,11 @@ export abstract class ShellState {
   readonly readonlys = new Set<string>();
   readonly functions = new Map<string, CompoundCommand>();
   readonly options = new Set<OptionLetter>();
-  /** What runs at a signal or at the end; '' ignores a signal. */
-  readonly traps = new Map<SignalName | 'EXIT', string>();
+  traps: Traps;
+  /** What it has open where it is now. */
+  io = new OpenFiles();
+  /** $$: of the shell that a user or a program has started, whatever subshells this is in. */
+  shellPid: number;
   /** Of each function that is being called, the variables that are its own, with what they were. */
   readonly locals: Map<string, string | undefined>[] = [];
   /** Of getopts: the word that is next, and where in the one before that it goes on. */
@@ -38,6 +42,8 @@ export abstract class ShellState {
     this.name = name;
     this.parameters = parameters;
     this.cwd = self.cwd;
+    this.shellPid = self.pid;
+    this.traps = new Traps(self.ignored);
     this.memoryLimit = Number.isFinite(self.memoryLimit) ? self.memoryLimit : undefined;
     this.variables = new Map(self.env);
     if (!this.variables.has('PATH')) this.variables.set('PATH', DEFAULT_PATH);
@@ -53,8 +59,9 @@ export abstract class ShellState {
       this.exported.delete(name);
     }
   }
-  /** Everything but the traps. */
   protected learnFrom(other: ShellState): void {
+    this.shellPid = other.shellPid;
+    this.traps = other.traps.forSubshell(this.self.ignored);
     this.cwd = other.cwd;
     this.status = other.status;
     this.memoryLimit = other.memoryLimit;
@@ -80,7 +87,7 @@ export abstract class ShellState {
   }
   #special(name: string): string | undefined {
     if (name === '?') return String(this.status);
-    if (name === '$') return String(this.self.pid);
+    if (name === '$') return String(this.shellPid);
     if (name === '!') return this.lastBackground === 0 ? '' : String(this.lastBackground);
     if (name === '#') return String(this.parameters.length);
     if (name === '-') return [...this.options].sort().join('');

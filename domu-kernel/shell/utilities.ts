@@ -9,9 +9,13 @@ import { SYSTEM_UTILITIES } from './system-utilities.ts';
 import { TEXT_UTILITIES } from './text-utilities.ts';
 import { asUtility } from './utility.ts';
 
+/** Of the shell's own commands those that others start too, as `env` and `exec` do. */
+const PROGRAMS_TOO = ['[', 'echo', 'false', 'kill', 'printf', 'pwd', 'test', 'true'];
+
 export function utilities(system: Userland): ReadonlyMap<string, Utility> {
   const programs = Object.entries({ ls, ...COPYING, ...FILE_UTILITIES, ...TEXT_UTILITIES, ...SYSTEM_UTILITIES });
   const all = programs.map(([name, program]) => [name, asUtility(system, name, program)] as const);
   const sh: Utility = process => new Shell(system, process).main(process.argv.slice(1));
-  return new Map([...all, ['sh', sh]]);
+  const builtins = PROGRAMS_TOO.map((name): [string, Utility] => [name, self => new Shell(system, self).asProgram()]);
+  return new Map([...all, ...builtins, ['sh', sh]]);
 }

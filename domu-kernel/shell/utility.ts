@@ -1,8 +1,8 @@
 // A program of the kernel's own: how it is called, and how it says what is wrong.
 import { messageOf, XenError } from '#pvbus';
 import type { Utility } from '../process/exec.ts';
-import type { Process } from '../process/process.ts';
-import { type Waiting, writeText } from '../process/transfer.ts';
+import { brokenPipe, type Process } from '../process/process.ts';
+import { tell, type Waiting } from '../process/transfer.ts';
 import type { Stdio, Userland } from '../userland.ts';
 import { type GivenOptions, type KnownOptions, parsedOptions } from './options.ts';
 import { ShellError } from './syntax.ts';
@@ -21,7 +21,7 @@ export interface UtilityProgram extends KnownOptions {
 export function asUtility(system: Userland, name: string, program: UtilityProgram): Utility {
   return function* (self) {
     const { fds } = self;
-    const io: Stdio = [fds.get(0).file, fds.get(1).file, fds.get(2).file];
+    const io: Stdio = [fds.file(0), fds.file(1), fds.file(2)];
     let status = program.misuse ?? 1;
     try {
       const parsed = parsedOptions(self.argv.slice(1), program);
@@ -35,9 +35,14 @@ export function asUtility(system: Userland, name: string, program: UtilityProgra
   };
 }
 /** Says what is wrong, if it is something that a user is to know. */
-export function* complain({ self, io }: Pick<Call, 'self' | 'io'>, error: unknown, name = self.argv[0]): Waiting<void> {
+export function* complain(
+  { self, io }: Pick<Call, 'self' | 'io'>,
+  thrown: unknown,
+  name = self.argv[0],
+): Waiting<void> {
+  const error = brokenPipe(self, thrown) ?? thrown;
   if (!(error instanceof XenError || error instanceof ShellError)) throw error;
-  yield* writeText(io[2], `${name}: ${messageOf(error)}\n`);
+  yield* tell(io[2], `${name}: ${messageOf(error)}`);
 }
 /** Each by itself: what is wrong with one of them is said, and the others are done. */
 export function* each<T>(call: Call, all: Iterable<T>, act: (one: T) => Waiting<void>): Waiting<number> {

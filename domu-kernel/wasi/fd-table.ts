@@ -1,5 +1,6 @@
 // What a process has open, by number.
 import { XenError } from '#pvbus';
+import { closedFile } from '../process/closed-file.ts';
 import type { OpenFile } from '../process/open-file.ts';
 import { ALL_RIGHTS, includes, RIGHTS_OF } from './rights.ts';
 
@@ -40,6 +41,10 @@ export class FdTable {
     const descriptor = fd >= 0 && fd < this.entries.length ? this.entries[fd] : undefined;
     if (!descriptor) throw new XenError('EBADF', `descriptor ${fd}`);
     return descriptor;
+  }
+  /** What is open there, or what fails with EBADF. */
+  file(fd: number): OpenFile {
+    return this.entries[fd]?.file ?? closedFile;
   }
   /** EMFILE when `add` could not. */
   checkRoom(): void {

@@ -1,6 +1,6 @@
 // The import modules of a WASI program: every call, by name.
 import { FileSystemBusy } from '../fs/file-system.ts';
-import type { Process } from '../process/process.ts';
+import { brokenPipe, type Process } from '../process/process.ts';
 import { Wait } from '../process/wait.ts';
 import { type Layouts, PREVIEW1_LAYOUTS, UNSTABLE_LAYOUTS, WHENCE_OF_0 } from './abi.ts';
 import { argsEnvironCalls } from './args-environ.ts';
@@ -23,7 +23,7 @@ function answered(call: WasiCall): WasiCall {
       return call(process, ...args);
     } catch (error) {
       if (error instanceof FileSystemBusy) return new Wait([error.idle]);
-      return errnoOfThrown(error);
+      return errnoOfThrown(brokenPipe(process, error) ?? error);
     }
   };
 }

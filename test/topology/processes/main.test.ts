@@ -108,7 +108,7 @@ describe.skipIf(missing !== undefined)(`a domain of processes${missing ? ` (${mi
     user.type('acts sleep 100000\r');
     await user.sees('100000\n');
     user.type('\x1a');
-    await user.sees('[1]  Stopped    acts sleep 100000\nshell:/# ');
+    await user.sees('[1] + Stopped                    acts sleep 100000\nshell:/# ');
     user.type('fg\r');
     await user.sees('fg\nacts sleep 100000\n');
     user.type('\x03');

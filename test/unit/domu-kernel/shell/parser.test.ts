@@ -131,7 +131,6 @@ describe('the parser', () => {
     'a > ; b',
     'fi',
     '( )) ',
-    'a 3> b',
     'f() a',
     'case a b',
     'a() (b) c',

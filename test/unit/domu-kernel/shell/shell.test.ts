@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { Shell } from '../../../../domu-kernel/shell/shell.ts';
 import fc from '../../../support/properties.ts';
 import { UserlandRig } from '../../../support/userland-rig.ts';
 
@@ -147,6 +148,29 @@ describe('a script', () => {
     expect(rig.sh('sh -c "kill -TERM \\$\\$"').status).toBe(143);
   });
 
+  it('hears of a pipe that nobody reads where it has a trap for that', () => {
+    expect(out("{ trap 'echo heard >&2' PIPE; sleep 1; echo a; echo $? >&2; } | true")).toBe(
+      'echo: nobody reads it any more\nheard\n1\n',
+    );
+    expect(out('{ sleep 1; echo a; echo never >&2; } | true')).toBe('');
+  });
+
+  it('sends signals to jobs and groups', () => {
+    expect(out('sleep 100 | sleep 200 & kill %1; wait; ps')).toMatch(/^ +PID .*\n.* sh\n.* ps\n$/);
+    expect(out("trap 'echo got' TERM; kill -TERM 0; echo on; kill -l 15; kill -TERM -99; echo $?")).toMatch(
+      /^got\non\nTERM\nkill: -99: no such process\n1\n$/,
+    );
+    expect(out('sleep 1 & sleep 2 & jobs; wait %2; jobs -l %1; wait; jobs')).toMatch(
+      /^\[1\] - Running {20}sleep 1\n\[2\] \+ Running {20}sleep 2\n\[1\] \+ \d+ Done {5,}sleep 1\n$/,
+    );
+  });
+
+  it('reads no more than it keeps of what a command says', () => {
+    expect(rig.sh('x=$(cat /dev/zero); echo never')).toEqual({ out: 'sh: $(): more than 16777216 bytes\n', status: 2 });
+    rig.run();
+    expect(rig.userland.processes.list()).toEqual([]);
+  });
+
   it('ends whatever the script, with nothing left', () => {
     const pieces = [
       'echo a',
@@ -274,11 +298,11 @@ describe('a shell with a user', () => {
   it('stops a job at ^Z, and has it go on in the background and in the foreground', () => {
     rig.interactive();
     rig.type('sleep 10 | cat\r');
-    expect(rig.type('\x1a')).toBe('^Z\n[1]  Stopped    sleep 10 | cat\nrig:/# ');
+    expect(rig.type('\x1a')).toBe('^Z\n[1] + Stopped                    sleep 10 | cat\nrig:/# ');
     rig.ns += 100e9;
-    expect(rig.type('jobs\r')).toContain('[1]  Stopped    sleep 10 | cat\n');
+    expect(rig.type('jobs\r')).toContain('[1] + Stopped                    sleep 10 | cat\n');
     expect(rig.type('bg\r')).toContain('[1] sleep 10 | cat &\n');
-    expect(rig.type('\r')).toContain('[1]  Done       sleep 10 | cat\nrig:/# ');
+    expect(rig.type('\r')).toContain('[1] + Done                       sleep 10 | cat\nrig:/# ');
     rig.type('sleep 10\r');
     rig.type('\x1a');
     expect(rig.type('fg\r')).toBe('fg\nsleep 10\n');
@@ -291,12 +315,81 @@ describe('a shell with a user', () => {
     expect(rig.type('sleep 5 &\r')).toMatch(/\n\[1\] \d+\nrig:\/# $/);
     expect(rig.type('echo at once\r')).toContain('\nat once\n');
     expect(rig.type('cat &\r')).toMatch(/\[2\] \d+/);
-    expect(rig.type('\r')).toContain('[2]  Stopped    cat\n');
+    expect(rig.type('\r')).toContain('[2] + Stopped                    cat\n');
     rig.type('fg %2\r');
     expect(rig.type('typed\r')).toBe('typed\ntyped\n');
     expect(rig.type('\x04')).toBe('rig:/# ');
     rig.type('', { timed: true });
-    expect(rig.type('\r')).toContain('[1]  Done       sleep 5\n');
+    expect(rig.type('\r')).toContain('[1] + Done                       sleep 5\n');
+  });
+
+  it('that a script has started ends at ^C what runs, and not the script', () => {
+    const { terminal } = rig.userland;
+    const rc = rig.userland.spawn({
+      argv: ['sh'],
+      stdio: [terminal, terminal, terminal],
+      routine: process => new Shell(rig.userland, process).script('echo rc; sh; echo back; read x; echo "[$x]"'),
+    });
+    terminal.foreground = rc.pgid;
+    rig.run({ timed: false });
+    expect(rig.screen).toBe('rc\nrig:/# ');
+    expect(rig.type('\x03')).toBe('^C\nrig:/# ');
+    rig.type('sleep 1000\r');
+    expect(rig.type('\x03')).toBe('^C\nrig:/# ');
+    expect(rc.status).toBeUndefined();
+    expect(rig.type('exit\r')).toBe('exit\nback\n');
+    expect(rig.type('typed\r')).toBe('typed\n[typed]\n');
+    expect(rc.status?.code).toBe(0);
+    // Nobody but the script has the terminal again: the keys concern it.
+    expect([terminal.foreground, terminal.leader]).toEqual([rc.pgid, 0]);
+  });
+
+  it('starts another, which has the terminal until it ends', () => {
+    const outer = rig.interactive();
+    rig.type('sh\r');
+    expect(rig.type('echo $$ $PPID\r')).toMatch(new RegExp(`\n\\d+ ${outer.pid}\n`));
+    rig.type('sleep 1000\r');
+    expect(rig.type('\x03')).toBe('^C\nrig:/# ');
+    expect(rig.type('\x03')).toBe('^C\nrig:/# ');
+    rig.type('exit\r');
+    expect(rig.type('sleep 1000\r')).toBe('sleep 1000\n');
+    expect(rig.type('\x03')).toBe('^C\nrig:/# ');
+    expect(rig.type('echo $?\r')).toContain('130\n');
+    expect(rig.userland.processes.list()).toEqual([outer]);
+  });
+
+  it('in the background waits for the terminal', () => {
+    rig.interactive();
+    rig.type('sh &\r');
+    expect(rig.type('echo mine\r')).toContain('[1] + Stopped                    sh\n');
+    expect(rig.type('fg\r')).toBe('fg\nsh\nrig:/# ');
+    rig.type('exit 4\r');
+    expect(rig.type('echo $?\r')).toContain('4\n');
+  });
+
+  it('has its marks on the jobs that were stopped or started last', () => {
+    rig.interactive();
+    rig.type('sleep 1000 &\r');
+    rig.type('sleep 2000\r');
+    rig.type('\x1a');
+    rig.type('sleep 3000 &\r');
+    const line = (id: number, mark: string, state: string): string =>
+      `[${id}] ${mark} ${state.padEnd(27)}sleep ${id}000\n`;
+    expect(rig.type('jobs\r')).toContain(line(1, ' ', 'Running') + line(2, '+', 'Stopped') + line(3, '-', 'Running'));
+    rig.type('kill %-; wait %3\r');
+    expect(rig.type('bg %sl\r')).toContain('no such job: %sl\n');
+    expect(rig.type('bg %?2000\r')).toContain('[2] sleep 2000 &\n');
+    expect(rig.type('kill %1 %2\r') + rig.type('\r')).toContain('Terminated');
+    expect(rig.userland.processes.list().length).toBe(1);
+  });
+
+  it('leaves nothing stopped behind that nobody could have go on', () => {
+    const outer = rig.interactive();
+    rig.type('sh\r');
+    rig.type('sleep 1000 | cat\r');
+    rig.type('\x1a');
+    rig.type('exit\r');
+    expect(rig.userland.processes.list()).toEqual([outer]);
   });
 
   it('waits for a console that is slow, and for nobody else', () => {
