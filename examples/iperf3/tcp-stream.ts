@@ -50,5 +50,7 @@ export class TcpStream implements Stream {
       this.bytes += block.length;
       this.last = clock.now();
     }
+    // A client that waits for the rest of a block goes on only when it hears that none comes.
+    if (job.over) await this.connection.end();
   }
 }

@@ -82,6 +82,13 @@ describe.skipIf(why !== undefined)(`iperf3 of Linux, and a guest${why ? ` (skipp
     expect(error).toBeUndefined();
     expect([end.sum_sent.bytes, end.sum_received.bytes]).toEqual([8 * MIB, 8 * MIB]);
   });
+  it('takes what it sends until its time is over', async () => {
+    for (let i = 0; i < 2; i++) {
+      const { error, end } = await iperf3('-R', '-t', '1');
+      expect(error).toBeUndefined();
+      expect(end.sum_received.bytes).toBeGreaterThan(0);
+    }
+  });
   it('sends and takes at once', async () => {
     const { error, end } = await iperf3('--bidir', '-n', '2M');
     expect(error).toBeUndefined();
