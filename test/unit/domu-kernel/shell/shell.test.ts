@@ -155,6 +155,18 @@ describe('a script', () => {
     expect(out('{ sleep 1; echo a; echo never >&2; } | true')).toBe('');
   });
 
+  it.each([
+    'sleep 100 > /f &',
+    'V=1 sleep 100 2> /f &',
+    '{ true; sleep 100; } &',
+    '(true; sleep 100) &',
+    "sh -c 'sleep 100' &",
+    "sh -c 'exec sleep 100' &",
+    'f() { :; }; true | sleep 100 > /f &',
+  ])('leaves nothing of %s when what $! names is killed', job => {
+    expect(out(`${job} sleep 1; kill $!; wait $!; echo $?; ps`)).toMatch(/^143\n +PID .*\n.* sh\n.* ps\n$/);
+  });
+
   it('sends signals to jobs and groups', () => {
     expect(out('sleep 100 | sleep 200 & kill %1; wait; ps')).toMatch(/^ +PID .*\n.* sh\n.* ps\n$/);
     expect(out("trap 'echo got' TERM; kill -TERM 0; echo on; kill -l 15; kill -TERM -99; echo $?")).toMatch(
