@@ -127,7 +127,16 @@ const FIELDS: Readonly<Record<keyof Fault, Reader>> = {
   corrupt: (value, problem) => (typeof value === 'boolean' || value === 'true' ? set : count(0))(value, problem),
   short: count(1),
   torn: count(0),
-  cache: set,
+  cache: (value, problem) =>
+    value === true || value === 'true' || value === '1'
+      ? true
+      : probability(value, () => problem('expected true, or a share such as 50%')),
+  atomic: (value, problem) => {
+    const bytes = count(512)(value, () => undefined) as number | undefined;
+    return bytes !== undefined && bytes <= 65536 && bytes % 512 === 0
+      ? bytes
+      : problem('expected sectors in bytes: 512, 4096');
+  },
   lose: set,
   truncate: count(0, Number.MAX_SAFE_INTEGER),
   stall: set,
@@ -200,6 +209,8 @@ function checkFault(given: unknown, at: readonly (string | number)[], nameless: 
   if (fault.part === 'pvcalls' && fault.short !== undefined && ['connect', 'listen', 'accept'].includes(op as string))
     wrong([...at, 'short'], `${op} moves no bytes; send and receive do`);
   if (fault.op !== undefined && part.actions.includes('torn')) checkDiskOp(fault, at, wrong);
+  if (fault.atomic !== undefined && typeof fault.cache !== 'number')
+    wrong([...at, 'atomic'], 'of what is kept in part: cache=50%');
   // What ends a process would else end every one that comes after it.
   if (fault.kill !== undefined && fault.times === undefined && fault.nth === undefined && fault.every === undefined)
     fault.times = 1;

@@ -66,8 +66,10 @@ export interface Fault {
   readonly short?: number;
   /** Of a write only so many bytes are done; then it fails. */
   readonly torn?: number;
-  /** What was written and not flushed is kept in memory. */
-  readonly cache?: true;
+  /** What was written and not flushed is kept in memory; a number: of its sectors so many, by chance, from 0 to 1. */
+  readonly cache?: true | number;
+  /** Of `cache`: bytes of a write that arrive together or not at all; without, 512. */
+  readonly atomic?: number;
   /** What `cache` keeps is forgotten. */
   readonly lose?: true;
   /** The image ends after so many bytes. */
@@ -116,7 +118,7 @@ export const PARTS = {
   /** The image under blkback, by requests of the frontend. */
   disk: {
     ops: ['read', 'write', 'flush', 'discard'],
-    selectors: [...DEVICE, 'sectors'],
+    selectors: [...DEVICE, 'sectors', 'atomic'],
     actions: [
       ...(['error', 'delay', 'stall', 'short', 'torn', 'corrupt', 'cache', 'lose', 'truncate'] as const),
       ...(['kill', 'stop'] as const),
@@ -202,7 +204,9 @@ export function describeFault(fault: Fault): string {
   const words = [part, op, step, path, where === '' ? '' : `of ${where}`];
   const action = actionOf(fault);
   const value = fault[action];
-  const what = value === true ? action : `${action} ${value}${TIMES_MS.includes(action) ? ' ms' : ''}`;
+  const unit = TIMES_MS.includes(action) ? ' ms' : '';
+  const shown = action === 'cache' && typeof value === 'number' ? `${value * 100} %` : `${value}${unit}`;
+  const what = value === true ? action : `${action} ${shown}`;
   const but = fault.left === undefined ? '' : `, ${fault.left} left`;
   return `${words.filter(word => word !== undefined && word !== '').join(' ')}: ${what}${but}`;
 }

@@ -72,20 +72,11 @@ export class FileKills {
     );
   }
   private look(victim: Victim): void {
-    this.lost.push(...victim.complaints.splice(0), ...this.lookAtCopy(victim));
+    const log = (line: string): void => count(this.repairs, line.replace(/^.*; /, '').replace(/\d+|'[^']*'/g, 'N'));
+    this.lost.push(...victim.complaints.splice(0), ...victim.lookAtCopy(log));
     const seen = victim.kind.look(victim.image);
     if (seen === '') this.clean++;
     else if (seen !== undefined) count(this.complaints, seen);
-  }
-  /** What the next guest will find; its own kernel repairs the image. */
-  private lookAtCopy(victim: Victim): string[] {
-    const log = (line: string): void => count(this.repairs, line.replace(/^.*; /, '').replace(/\d+|'[^']*'/g, 'N'));
-    const image = new Uint8Array(readFileSync(victim.image));
-    const lost = victim.compare(image, log);
-    const copy = `${victim.image}.repaired.img`;
-    writeFileSync(copy, image);
-    const left = victim.kind.look(copy) ?? '';
-    return left === '' ? lost : [...lost, `${victim.name}, run ${victim.run}: after the repair: ${left}`];
   }
   report(): string {
     const listed = (of: Map<string, number>): string[] =>
@@ -105,7 +96,7 @@ const listedKinds = (of: Map<string, number>): string =>
   ` (${[...of].map(([kind, n]) => `${n} on ${kind}`).join(', ')})`;
 
 /** A guest, again and again on the same image. */
-class Victim {
+export class Victim {
   readonly name: string;
   readonly image: string;
   readonly kind: VolumeKind;
@@ -131,6 +122,18 @@ class Victim {
 
   /** From its creation to its end, `ms` after it has told of the first sync. */
   async live(ms: number): Promise<void> {
+    const domid = await this.begin();
+    await sleep(ms);
+    try {
+      process.kill(processOfDomain(domid, this.rig.processes()), 'SIGKILL');
+    } catch (error) {
+      this.complaints.push(`${this.name} has ended by itself: ${error instanceof Error ? error.message : error}`);
+    }
+    await this.toolstack.destroy(domid);
+    this.listen();
+  }
+  /** Resolves when it has told of the first sync. */
+  async begin(): Promise<number> {
     this.run++;
     const config = domainConfig({
       name: this.name,
@@ -148,17 +151,10 @@ class Victim {
     } catch (error) {
       throw new Error(`${error instanceof Error ? error.message : error}: ${this.complaints.join(' | ')}`);
     }
-    await sleep(ms);
-    try {
-      process.kill(processOfDomain(domid, this.rig.processes()), 'SIGKILL');
-    } catch (error) {
-      this.complaints.push(`${this.name} has ended by itself: ${error instanceof Error ? error.message : error}`);
-    }
-    await this.toolstack.destroy(domid);
-    this.listen();
+    return domid;
   }
   /** True when the present run has told of a sync. */
-  private listen(): boolean {
+  listen(): boolean {
     for (const line of this.tail.lines()) {
       const [, run, records] = /^acked (\d+) (\d+)$/.exec(line) ?? [];
       if (records !== undefined) {
@@ -170,8 +166,17 @@ class Victim {
     return this.acked.has(this.run);
   }
 
+  /** What the next guest will find; its own kernel repairs the image. */
+  lookAtCopy(log: (line: string) => void): string[] {
+    const image = new Uint8Array(readFileSync(this.image));
+    const lost = this.compare(image, log);
+    const copy = `${this.image}.repaired.img`;
+    writeFileSync(copy, image);
+    const left = this.kind.look(copy) ?? '';
+    return left === '' ? lost : [...lost, `${this.name}, run ${this.run}: after the repair: ${left}`];
+  }
   /** Mounts, and so repairs, the image. */
-  compare(image: Uint8Array, log: (line: string) => void): string[] {
+  private compare(image: Uint8Array, log: (line: string) => void): string[] {
     const where = `${this.name}, run ${this.run}`;
     try {
       const volume = this.kind.mount(image, log);

@@ -80,7 +80,10 @@ export interface Fault {
   readonly corrupt?: true | number;
   readonly short?: number;
   readonly torn?: number;
-  readonly cache?: true;
+  /** A number, or '50%': of the sectors written so many. */
+  readonly cache?: true | number | string;
+  /** Of a `cache` of some: bytes of a write that arrive together. */
+  readonly atomic?: number;
   readonly lose?: true;
   readonly truncate?: number;
   readonly stall?: true;

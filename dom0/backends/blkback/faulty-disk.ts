@@ -46,7 +46,10 @@ export class FaultyDisk implements DiskImage {
   readonly #cache: WriteCache;
   /** What befalls the request at hand. */
   #hit: Trigger | undefined;
-  #cached = false;
+  /** What has it written to the cache, and which of its sectors that keeps. */
+  #cached: Trigger | undefined;
+  readonly #keeps = (sector: number): boolean => this.#isKept(sector);
+  #first = 0;
   /** Bytes of it that are done, and how many it has. */
   #done = 0;
   #length = 0;
@@ -84,6 +87,7 @@ export class FaultyDisk implements DiskImage {
   announce(operation: number, sector: number, sectors: number): void {
     this.#done = 0;
     this.#length = sectors * SECTOR_SIZE;
+    this.#first = sector;
     if (this.#putOff) {
       this.#putOff = false;
       return; // as it was decided
@@ -92,7 +96,7 @@ export class FaultyDisk implements DiskImage {
     const befalls = (matches: (fault: Fault) => boolean): Trigger | undefined =>
       diskFault(faults, operation, sector, sectors, matches);
     this.#hit = befalls(fault => fault.cache === undefined);
-    this.#cached = operation === BLKIF_OP_WRITE && befalls(fault => fault.cache === true) !== undefined;
+    this.#cached = operation === BLKIF_OP_WRITE ? befalls(fault => fault.cache !== undefined) : undefined;
     const { delay, stall, stop, kill } = this.#hit?.fault ?? {};
     this.#untilNs = 0;
     if (delay !== undefined || stop !== undefined) this.#untilNs = clock.now() + (delay ?? stop ?? 0) * 1e6;
@@ -121,7 +125,7 @@ export class FaultyDisk implements DiskImage {
       start = 0;
       this.#flip(bytes, 0, length);
     }
-    if (this.#cached) this.#cache.write(bytes, start, left, at);
+    if (this.#cached) this.#cache.write(bytes, start, left, at, this.#keeps);
     else {
       this.#cache.forget(at, left);
       this.#image().write(bytes, start, left, at);
@@ -164,6 +168,15 @@ export class FaultyDisk implements DiskImage {
       throw new XenError(error, `injected: ${error} (fault ${this.#hit!.fault.name})`);
     if (truncate !== undefined && at + length > truncate)
       throw new XenError('EIO', `injected: the image ends at ${truncate}, it had ${this.sizeBytes} bytes`);
+  }
+
+  /** By chance, for each block of the request that arrives whole or not at all. */
+  #isKept(sector: number): boolean {
+    const { fault } = this.#cached!; // asked of what is cached only
+    const { cache, atomic = SECTOR_SIZE } = fault;
+    if (typeof cache !== 'number') return true;
+    const block = (n: number): number => Math.floor((n * SECTOR_SIZE) / atomic);
+    return this.#cached!.random(block(sector) - block(this.#first), 2 ** 32) < cache * 2 ** 32;
   }
 
   #finish(length: number): void {

@@ -1,5 +1,6 @@
-// A disk's write cache that loses what was not flushed: with the process, or when it is told to. LazyFS does the same
-// for file systems.
+// A disk's write cache that loses what was not flushed: with the process, or when it is told to. What it does not keep is
+// on the image at once, whatever was written before it: so at any moment the image is what a loss of power would leave,
+// which nothing has to notice. LazyFS does the same for file systems.
 import type { DiskImage } from './disk-image.ts';
 import { SECTOR_SIZE } from './request.ts';
 
@@ -14,11 +15,19 @@ export class WriteCache {
     this.#image = image;
   }
 
-  /** `at` and `length` are of whole sectors, but for the last one of a write that was torn. */
-  write(from: Uint8Array, offset: number, length: number, at: number): void {
+  /**
+   * `at` and `length` are of whole sectors, but for the last one of a write that was torn. `keeps`: whether a sector may be
+   * lost.
+   */
+  write(from: Uint8Array, offset: number, length: number, at: number, keeps: (sector: number) => boolean): void {
     for (let n = 0; n < length; n += SECTOR_SIZE) {
       const bytes = Math.min(SECTOR_SIZE, length - n);
       const sector = (at + n) / SECTOR_SIZE;
+      if (!keeps(sector)) {
+        this.#sectors.delete(sector);
+        this.#image.write(from, offset + n, bytes, at + n);
+        continue;
+      }
       const whole = this.#sectors.get(sector) ?? this.#old(sector, bytes);
       whole.set(from.subarray(offset + n, offset + n + bytes));
       this.#sectors.set(sector, whole);

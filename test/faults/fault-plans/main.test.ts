@@ -137,6 +137,22 @@ describe('a disk', () => {
     expect(said).toEqual(['ok', 'ok', 'ok', 'same', 'same']);
     expect(onImage(48)).toEqual(page(1));
   });
+  it('fault 23: has lost some of it, sector by sector, where its cache kept a share', async () => {
+    expect([await ask('write 48 1'), await ask('flush')]).toEqual(['ok', 'ok']);
+    const cached: library.Fault = { ...OF, name: 'half', part: 'disk', op: 'write', cache: '50%' };
+    const left = await during(cached, async () => {
+      // Written over and over, and read as it was written last.
+      for (const version of [2, 3, 4]) expect(await ask(`write 48 ${version}`)).toBe('ok');
+      expect(await ask('read 48 4')).toBe('same');
+      return onImage(48);
+    });
+    const sectors = Array.from({ length: 8 }, (_, i) => left.subarray(i * 512, (i + 1) * 512));
+    for (const sector of sectors)
+      expect([1, 2, 3, 4].some(version => sector.every(byte => byte === version))).toBe(true);
+    expect(new Set(sectors.map(([first]) => first)).size).toBeGreaterThan(1);
+    // The plan has ended in order: nothing is lost.
+    expect(onImage(48)).toEqual(page(4));
+  });
   it('that stalls answers nothing until the fault is gone, and then the very request', async () => {
     const stalled = await inject(host, { ...OF, part: 'disk', op: 'write', nth: 1, stall: true });
     const answer = ask('write 56 9');

@@ -87,6 +87,19 @@ describe('a fault', () => {
   });
 });
 
+it('a cache that keeps all or a share, whose blocks are told of a share only', () => {
+  const [all, half] = [
+    { part: 'disk', op: 'write', cache: true },
+    { part: 'disk', op: 'write', cache: '50%', atomic: '4096' },
+  ];
+  expect(good(all)).toMatchObject({ cache: true });
+  expect(good(half)).toMatchObject({ cache: 0.5, atomic: 4096 });
+  expect(describeFault(good(half))).toBe('disk write: cache 50 %');
+  expect(wrong([{ ...all, atomic: 4096 }])).toEqual(['0.atomic: of what is kept in part: cache=50%']);
+  expect(wrong([{ ...half, atomic: 700 }])).toEqual(['0.atomic: expected sectors in bytes: 512, 4096']);
+  expect(wrong([{ ...half, cache: 'half' }])).toContain('0.cache: expected true, or a share such as 50%');
+});
+
 describe('a plan', () => {
   it('is a map or a list, and is called as it says or as it is told', () => {
     const faults = [{ part: 'clock', shift: '1h' }];
