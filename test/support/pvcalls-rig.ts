@@ -36,8 +36,8 @@ export class PvcallsRig {
       wake: () => {},
     });
   }
-  guest(): PvcallsGuest {
-    const guest = new PvcallsGuest(this);
+  guest({ pages = GUEST_PAGES }: { readonly pages?: number } = {}): PvcallsGuest {
+    const guest = new PvcallsGuest(this, pages);
     this.guests.push(guest);
     return guest;
   }
@@ -93,9 +93,9 @@ export class PvcallsGuest {
   readonly broken: XenError[] = [];
   front: PvcallsFront | undefined;
 
-  constructor(rig: PvcallsRig) {
+  constructor(rig: PvcallsRig, pages: number) {
     this.rig = rig;
-    this.guest = rig.core.guest({ pages: GUEST_PAGES });
+    this.guest = rig.core.guest({ pages });
     this.vcpu = this.guest.kernel();
   }
   get device(): string {

@@ -8,7 +8,8 @@ const LOOPBACK = '127.0.0.1';
 const STREAM_BUFFER = 65536;
 /** What is still to be sent of a socket that its guest has released may take this long. */
 const LINGER_MS = 10_000;
-const MAX_BACKLOG = 128;
+/** Connections that a listener holds for its guest, none of their bytes read: Node cannot leave them in Linux's queue. */
+const MAX_WAITING = 1024;
 const DNS_PORT = 53;
 
 /** errno name of a failed socket call. */
@@ -126,16 +127,11 @@ export class HostListener {
   changed: () => void = () => {};
   private readonly server: Server;
   private readonly waiting: Socket[] = [];
-  private readonly limit: number;
-  /** Connections closed because the guest did not accept them fast enough. */
-  refused = 0;
 
-  private constructor(server: Server, limit: number) {
+  private constructor(server: Server) {
     this.server = server;
-    this.limit = limit;
     server.on('connection', socket => {
-      if (this.waiting.length >= this.limit) {
-        this.refused++;
+      if (this.waiting.length >= MAX_WAITING) {
         socket.destroy();
         return;
       }
@@ -148,11 +144,11 @@ export class HostListener {
   /** Rejects with Node's error (EADDRINUSE, EACCES, ...). */
   static open(port: number, backlog: number): Promise<HostListener> {
     return new Promise((resolve, reject) => {
-      const limit = Math.min(Math.max(1, backlog), MAX_BACKLOG);
+      const queue = Math.min(Math.max(1, backlog), MAX_WAITING);
       const server = createServer({ allowHalfOpen: true, highWaterMark: STREAM_BUFFER, pauseOnConnect: true });
-      const listener = new HostListener(server, limit);
+      const listener = new HostListener(server);
       server.once('error', reject);
-      server.listen({ host: LOOPBACK, port, backlog: limit, exclusive: true }, () => {
+      server.listen({ host: LOOPBACK, port, backlog: queue, exclusive: true }, () => {
         server.off('error', reject);
         // Running out of descriptors is reported here; the connection is lost, the listener goes on.
         server.on('error', () => {});

@@ -17,7 +17,8 @@ import {
   xen_pvcalls_sring_entry,
 } from '#pvbus';
 import { formatIpv4 } from '../../net/address.ts';
-import { DataRings } from '../data-rings.ts';
+import { WaitQueue } from '../../wait-queue.ts';
+import { type DataRing, DataRings } from '../data-rings.ts';
 import { HostConnection } from './connection.ts';
 import { HostListener } from './listener.ts';
 import { AF_INET, CommandRing, SOCK_STREAM, SOCKADDR_IN_SIZE } from './request.ts';
@@ -28,14 +29,22 @@ const DATARING_ORDER = 3;
 const MAX_CONNECTIONS = 256;
 /** Each waits in a slot of the command ring for its next connection. */
 const MAX_LISTENERS = 16;
-const DEFAULT_BACKLOG = 64;
+const DEFAULT_BACKLOG = 511;
 /** Rings a backend may keep mapped although they are over. */
 export const MAX_QUARANTINED = 32;
 const INADDR_LOOPBACK = 0x7f000001;
+/** What there is no room for now: a connection, pages of it, its grants and event channel. */
+const FULL: ReadonlySet<string> = new Set(['EMFILE', 'ENOMEM', 'ENOSPC']);
 
 export interface Attachment {
   readonly ref: Gref;
   readonly port: EvtchnPort;
+}
+
+interface Made {
+  readonly connection: HostConnection;
+  readonly ring: DataRing;
+  readonly free: () => void;
 }
 
 function grantOrRelease({ grants }: Vcpu, pages: SharedPages): Gref {
@@ -58,12 +67,14 @@ export class PvcallsFront {
   private readonly rings: DataRings;
   /** Each with what gives its pages back. */
   private readonly connections = new Map<HostConnection, () => void>();
+  /** Accepts that wait until a connection ends. */
+  private readonly room = new WaitQueue();
   private readonly onBroken: (error: XenError) => void;
   private readonly log: Log;
   private listeners = 0;
   private nextId = 1;
   private halfClose = false;
-  private ended = false;
+  private ended: XenError | undefined;
   private broken = false;
   private moved = false;
 
@@ -141,7 +152,7 @@ export class PvcallsFront {
     this.checkPort(what, port);
     const id = await this.socket(what);
     try {
-      return await this.open(what, id, (ref, evtchn) =>
+      return await this.open(this.make(what, id), (ref, evtchn) =>
         this.command(PVCALLS_CONNECT, id, what, slot => {
           slot.putAddress(address, port);
           slot.connect.len = SOCKADDR_IN_SIZE;
@@ -176,11 +187,14 @@ export class PvcallsFront {
         await this.release(id, what).catch(() => {}); // the first failure is the one to report
         throw error;
       }
+      let closed = false;
       return new HostListener(
         port,
-        () => this.accept(what, id),
+        () => this.accept(what, id, () => closed),
         async () => {
           this.listeners--;
+          closed = true;
+          this.room.wakeAll();
           await this.release(id, what).catch(() => {}); // the device is gone, and the socket with it
         },
       );
@@ -190,9 +204,10 @@ export class PvcallsFront {
     }
   }
 
-  private accept(what: string, id: number): Promise<HostConnection> {
+  private async accept(what: string, id: number, closed: () => boolean): Promise<HostConnection> {
     const newId = this.nextId++;
-    return this.open(`connection to port ${what.split(' ').at(-1)}`, newId, (ref, evtchn) =>
+    const made = await this.makeOrWait(`connection to port ${what.split(' ').at(-1)}`, newId, closed);
+    return this.open(made, (ref, evtchn) =>
       this.command(PVCALLS_ACCEPT, id, what, slot => {
         slot.accept.id_new_lo = newId >>> 0;
         slot.accept.id_new_hi = Math.floor(newId / 2 ** 32);
@@ -201,18 +216,28 @@ export class PvcallsFront {
       }),
     );
   }
+  /** Whoever is to be accepted waits at the host's end until there is a ring for the connection. */
+  private async makeOrWait(what: string, id: number, closed: () => boolean): Promise<Made> {
+    for (;;) {
+      try {
+        return this.make(what, id);
+      } catch (error) {
+        const { code } = error as XenError;
+        if (!(error instanceof XenError) || !FULL.has(code) || this.connections.size === 0) throw error;
+      }
+      await new Promise<void>(resolve => this.room.add(resolve));
+      if (this.ended) throw this.ended;
+      if (closed()) throw new XenError('ECANCELED', `${what}: the listener is closed`);
+    }
+  }
 
-  /** A data ring, offered to the backend by `offer`; the connection it becomes. */
-  private async open(
-    what: string,
-    id: number,
-    offer: (ref: Gref, evtchn: EvtchnPort) => Promise<void>,
-  ): Promise<HostConnection> {
+  /** A connection and its data ring, which the backend has not heard of. */
+  private make(what: string, id: number): Made {
     if (this.connections.size >= MAX_CONNECTIONS) throw new XenError('EMFILE', `${what}: too many connections`);
-    let connection: HostConnection | undefined;
+    let made: HostConnection | undefined;
     const ring = this.rings.make(() => {
-      if (connection?.moved()) this.moved = true;
-      connection?.wake();
+      if (made?.moved()) this.moved = true;
+      made?.wake();
     });
     let freed = false;
     const free = (): void => {
@@ -224,21 +249,30 @@ export class PvcallsFront {
         this.checkQuarantine();
       }
     };
-    connection = new HostConnection(what, ring, this.stats, this.halfClose, async () => {
+    const connection = new HostConnection(what, ring, this.stats, this.halfClose, async () => {
       await this.release(id, what).catch(() => {}); // the device is gone, and the socket with it
-      this.connections.delete(made);
-      free();
+      this.forget(connection, free);
     });
-    const made = connection;
-    this.connections.set(made, free);
+    made = connection;
+    this.connections.set(connection, free);
+    return { connection, ring, free };
+  }
+  private async open(
+    { connection, ring, free }: Made,
+    offer: (ref: Gref, evtchn: EvtchnPort) => Promise<void>,
+  ): Promise<HostConnection> {
     try {
       await offer(ring.ref, ring.port);
     } catch (error) {
-      this.connections.delete(made);
-      free();
+      this.forget(connection, free);
       throw error;
     }
-    return made;
+    return connection;
+  }
+  private forget(connection: HostConnection, free: () => void): void {
+    this.connections.delete(connection);
+    free();
+    this.room.wakeAll();
   }
 
   /** See HostConnection.deliver. */
@@ -258,13 +292,14 @@ export class PvcallsFront {
   /** Let go of everything. Called when the backend has let go, or never will. */
   end(reason: XenError): void {
     if (this.ended) return;
-    this.ended = true;
+    this.ended = reason;
     this.commands.end(reason);
     for (const [connection, free] of this.connections) {
       connection.fail(reason);
       free();
     }
     this.connections.clear();
+    this.room.wakeAll();
     this.vcpu.events.close(this.port);
     if (this.vcpu.grants.endAccess(this.ref)) this.pages.release();
     else this.stats.quarantined++;

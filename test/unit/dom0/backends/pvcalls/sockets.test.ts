@@ -1,5 +1,6 @@
 // Xen: io/pvcalls.h. Both ends on the real hypervisor core, with real sockets of this host.
 import { once } from 'node:events';
+import type { Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { HostConnection } from '../../../../../domu-kernel/drivers/pvcallsfront/connection.ts';
 import { XenError } from '../../../../../pvbus/errors.ts';
@@ -29,9 +30,9 @@ afterEach(() => {
 });
 
 /** A guest that answers guest port 80 at a port the host picks. */
-async function listening() {
+async function listening(options?: { readonly pages: number }) {
   rig = new PvcallsRig();
-  const guest = rig.guest();
+  const guest = rig.guest(options);
   const front = guest.connect('0:80');
   const listener = await rig.run(front.listen(80));
   const event = rig.events.find(e => e.event === 'listening');
@@ -195,26 +196,91 @@ describe('a guest that listens', () => {
     await rig.run(connection.close());
   });
 
-  it('bounds the connections that wait to be accepted', async () => {
-    rig = new PvcallsRig();
-    const front = rig.guest().connect('0:80');
-    const listener = await rig.run(front.listen(80, 4));
-    const event = rig.events[0]!;
-    const port = event.event === 'listening' ? event.hostPort : 0;
-    const ends: Promise<unknown>[] = [];
-    for (let i = 0; i < 12; i++) ends.push(readAll(await dial(port)).catch(() => {}));
-    await rig.turns(50);
-    for (let i = 0; i < 4; i++) await rig.run(listener.accept());
-    let more = false;
-    void listener.accept().then(
-      () => {
-        more = true;
-      },
-      () => {},
+  it('answers 300 that come at once, more than it can have, each in its turn and with what it sent', async () => {
+    const { front, listener, port } = await listening({ pages: 4096 });
+    const echoes = Promise.all(
+      Array.from({ length: 300 }, async (_, i) => {
+        const socket = await dial(port);
+        socket.end(`client ${i}`);
+        return text(await readAll(socket));
+      }),
     );
-    await rig.turns(50);
+    const held: HostConnection[] = [];
+    while (held.length < 256) held.push(await rig.run(listener.accept()));
+    expect(await codeOf(rig.run(front.connect(1)))).toBe('EMFILE');
+    let more = false;
+    const next = listener.accept().finally(() => {
+      more = true;
+    });
+    await rig.turns();
     expect(more).toBe(false);
+    const echo = async (connection: HostConnection): Promise<void> => {
+      await connection.write(await drain(connection));
+      await connection.close();
+    };
+    await rig.run(Promise.all(held.map(echo)));
+    await rig.run(next.then(echo));
+    for (let left = 43; left > 0; left--) await rig.run(listener.accept().then(echo));
+    expect(await rig.run(echoes)).toEqual(Array.from({ length: 300 }, (_, i) => `client ${i}`));
+  });
+
+  it('accepts no more than its memory has rings for, and goes on when one is free', async () => {
+    const { listener, port } = await listening({ pages: 200 });
+    const sockets = await Promise.all(Array.from({ length: 40 }, () => dial(port)));
+    let accepted = 0;
+    let first: HostConnection | undefined;
+    void (async () => {
+      for await (const connection of listener) {
+        first ??= connection;
+        accepted++;
+      }
+    })();
+    await rig.until(() => accepted > 4);
+    await rig.turns(100);
+    const full = accepted;
+    expect(full).toBeLessThan(40);
+    await rig.run(first!.close());
+    await rig.until(() => accepted === full + 1);
+    for (const socket of sockets) socket.destroy();
+  });
+
+  it('is told when its listener or its device ends while it has no room to accept', async () => {
+    const { front, listener, port } = await listening({ pages: 4096 });
+    const sockets = await Promise.all(Array.from({ length: 257 }, () => dial(port)));
+    const held: HostConnection[] = [];
+    while (held.length < 256) held.push(await rig.run(listener.accept()));
+    const over = codeOf(listener.accept());
+    await rig.turns();
     await rig.run(listener.close());
+    expect(await rig.run(over)).toBe('ECANCELED');
+    await rig.run(held.pop()!.close());
+    const again = await rig.run(front.listen(80));
+    const event = rig.events.at(-1)!;
+    sockets.push(await dial(event.event === 'listening' ? event.hostPort : 0));
+    held.push(await rig.run(again.accept()));
+    const gone = codeOf(again.accept());
+    await rig.turns();
+    rig.guests[0]!.detach();
+    front.end(new XenError('ECONNRESET', 'the backend is gone'));
+    expect(await rig.run(gone)).toBe('ECONNRESET');
+    for (const socket of sockets) socket.destroy();
+  });
+
+  it('has 1024 wait for it at the host at most', async () => {
+    const { listener, port } = await listening();
+    let ended = 0;
+    const sockets: Socket[] = [];
+    for (let i = 0; i < 1040; i++) {
+      const socket = await dial(port);
+      socket.resume().on('close', () => ended++);
+      socket.on('end', () => socket.end());
+      sockets.push(socket);
+    }
+    await rig.until(() => ended === 16);
+    await rig.turns();
+    expect(ended).toBe(16);
+    await rig.run(listener.close());
+    await rig.until(() => ended === 1040);
   });
 
   it('accepts no more once closed, keeps what it accepted, and can listen again', async () => {
