@@ -71,7 +71,11 @@ function check({ server }: Context, args: readonly string[]): Reply {
 
 /** Ours: what `xl fault' of part xenstore becomes. */
 function fault({ server }: Context, args: readonly string[]): Reply {
-  const [what, about = ''] = args;
+  const [what, about = '', counted] = args;
+  if (what === 'counted' && counted !== undefined && server.replaying) {
+    server.faults.wasCounted(about, counted);
+    return 'OK';
+  }
   expect(args, 2);
   if (what === 'show') return server.recorded(() => JSON.stringify(server.faults.injected(about)));
   if (what === 'add') server.faults.add(about);

@@ -56,6 +56,8 @@ export interface RequestFaultsParts {
   /** A domain's ring, not a socket. */
   readonly isRing: (client: Connection) => boolean;
   readonly nameOf: (domid: number) => string | undefined;
+  /** The process is to be killed, or stopped for a while, before any reply leaves it. False: another one was, for this. */
+  readonly strikeSoon: () => boolean;
   /** On record for who repeats the request: `body` is asked only the first time. */
   readonly recorded: <T>(body: () => T) => T;
 }
@@ -71,6 +73,12 @@ interface Entry {
 /** As plain data. */
 export type RequestFaultState = Planted & Pick<Entry, 'last' | 'where' | 'domid'>;
 
+type Counted = Pick<Entry, 'last' | 'where' | 'domid'> & Pick<Trigger, 'counts'>;
+
+/** What is decided when the request is answered. */
+const isOfAnswer = ({ error, kill, stop }: Fault): boolean =>
+  error !== undefined || kill === 'after' || stop !== undefined;
+
 interface Asked {
   readonly client: Connection;
   readonly op: string;
@@ -82,6 +90,8 @@ export class RequestFaults {
   readonly #entries = new Map<string, Entry>();
   /** Clients whose next request waits, until when. */
   readonly #waiting = new Map<Connection, number>();
+  /** What is to be done as soon as what was answered is on record. */
+  #strike: Entry | undefined;
 
   constructor(parts: RequestFaultsParts) {
     this.#parts = parts;
@@ -111,16 +121,20 @@ export class RequestFaults {
     return { ...trigger.counts, last, where, domid };
   }
 
-  // ---- refusing ----
+  // ---- refusing, and ending the process ----
 
   answer(client: Connection, type: number, req_id: number, tx_id: number, payload: Uint8Array): boolean {
     const asked = askedOf(client, type, payload);
-    const errors = asked && this.#matching(asked, fault => fault.error !== undefined);
-    if (!asked || !errors || errors.length === 0) return this.#parts.plain(client, type, req_id, tx_id, payload);
+    const entries = asked && this.#matching(asked, isOfAnswer);
+    if (!asked || !entries || entries.length === 0) return this.#parts.plain(client, type, req_id, tx_id, payload);
     // invariant: asked at a request of a ring whenever a fault could befall it, also when it is repeated.
-    const hit = this.#parts.isRing(client) ? this.#repeatable(errors, asked) : this.#decide(errors, asked);
+    const hit = this.#parts.isRing(client) ? this.#repeatable(entries, asked) : this.#decide(entries, asked);
     const code = hit?.planted.fault.error;
-    if (code === undefined) return this.#parts.plain(client, type, req_id, tx_id, payload);
+    if (code === undefined) {
+      const done = this.#parts.plain(client, type, req_id, tx_id, payload);
+      if (hit !== undefined) this.#strikeSoon(hit);
+      return done;
+    }
     // Xen: whatever comes of its end, a transaction is over.
     if (asked.op === 'commit') client.transactions.delete(tx_id);
     client.output.reply(XS_ERROR, req_id, tx_id, `${code}\0`);
@@ -142,10 +156,33 @@ export class RequestFaults {
     return hit;
   }
 
+  #strikeSoon(entry: Entry): void {
+    if (this.#parts.strikeSoon()) this.#strike = entry;
+  }
+  /** What is to be done now, and how far its fault has come by it: that is not to be counted twice. */
+  takeStrike(): { how: { kill: true } | { stop: number }; name: string; counted: string } | undefined {
+    const entry = this.#strike;
+    this.#strike = undefined;
+    if (entry === undefined) return undefined;
+    const { planted, trigger, last, where, domid } = entry;
+    const { stop } = planted.fault;
+    const counted = JSON.stringify({ counts: trigger.counts, last, where, domid } satisfies Counted);
+    return { how: stop === undefined ? { kill: true } : { stop }, name: plantedName(planted), counted };
+  }
+  /** On record by a daemon before this one. */
+  wasCounted(name: string, text: string): void {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) return; // removed since
+    const { counts, ...rest } = JSON.parse(text) as Counted; // our own
+    Object.assign(entry.trigger.counts, counts);
+    Object.assign(entry, rest);
+  }
+
   // ---- waiting ----
 
   /** Of the request at `at`. It changes nothing but when it is taken. */
   mayTake(client: Connection, bytes: Uint8Array, at: number): boolean {
+    if (this.#strike?.planted.fault.kill !== undefined) return false; // nobody will
     const now = this.#parts.clock.now();
     const until = this.#waiting.get(client);
     if (until !== undefined) {
@@ -158,10 +195,14 @@ export class RequestFaults {
     const hit =
       asked &&
       this.#decide(
-        this.#matching(asked, fault => fault.delay !== undefined),
+        this.#matching(asked, ({ delay, kill }) => delay !== undefined || kill === 'before'),
         asked,
       );
     if (!hit) return true;
+    if (hit.planted.fault.kill !== undefined) {
+      this.#strikeSoon(hit);
+      return false;
+    }
     this.#waiting.set(client, now + (hit.planted.fault.delay ?? 0) * 1e6);
     return false;
   }

@@ -38,7 +38,7 @@ import { Journal } from './journal.ts';
 import { LiveUpdate } from './live-update.ts';
 import { noHypervisor } from './no-hypervisor.ts';
 import { rehearse } from './rehearsal.ts';
-import { Server } from './server.ts';
+import { Server, type Strikes } from './server.ts';
 import { EpollSleep, VcpuSleep } from './sleep.ts';
 import { Sockets } from './sockets.ts';
 import { takeOver } from './take-over.ts';
@@ -77,6 +77,11 @@ const watch = control === undefined ? undefined : new SocketWatch();
 
 const journal = new Journal({ clock: systemClock, log });
 const files = new ControlFiles(clock);
+const strikes: Strikes = {
+  // As SIGKILL, which its filter keeps it from sending.
+  kill: () => exitProcess(137),
+  stop: ms => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms),
+};
 /** This thread as a vCPU of dom0; undefined without a hypervisor. */
 function attach(): Vcpu | undefined {
   const vcpu = control === undefined ? undefined : attachVcpu(control);
@@ -91,7 +96,7 @@ function doorOf(vcpu: Vcpu | undefined): DomainDoor {
 function start(socketPath: string): void {
   const listener = listenAt(socketPath);
   const vcpu = attach();
-  const server = new Server({ door: doorOf(vcpu), clock, log, onWork: () => {}, recorder: journal, files });
+  const server = new Server({ door: doorOf(vcpu), clock, log, onWork: () => {}, recorder: journal, files, strikes });
   // A new host begins with an empty store, whatever another has left in its directory.
   if (disk) {
     if (dir === undefined || values.successor) recover(server, disk, vcpu);
@@ -115,7 +120,7 @@ function recover(server: Server, from: JournalDisk, vcpu: Vcpu | undefined): voi
 /** One that takes over from one that serves. */
 function goOnAfter(where: string): void {
   rehearse(clock);
-  const server = new Server({ clock, log, onWork: () => {}, recorder: journal, files });
+  const server = new Server({ clock, log, onWork: () => {}, recorder: journal, files, strikes });
   const taken = takeOver(where, server, disk ?? elsewhere, log);
   const vcpu = attach();
   if (disk) journal.goOn(server, disk, taken.replay);

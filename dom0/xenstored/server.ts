@@ -59,6 +59,15 @@ export interface ServerParts {
   readonly recorder?: Recorder;
   /** Where CONTROL writes what it is asked to. */
   readonly files?: ControlFiles;
+  /** How a fault gets at this process. */
+  readonly strikes?: Strikes;
+}
+
+export interface Strikes {
+  /** Does not return. */
+  kill(): void;
+  /** Returns after so long, in which nothing else is done. */
+  stop(ms: number): void;
 }
 
 /** The store itself, as a request outside of a transaction sees and changes it. */
@@ -107,6 +116,8 @@ export class Server {
   readonly #door: RecordedDoor;
   readonly #connections = new Set<Connection>();
   #nextName = 1;
+  /** A fault is to end this process, or to stop it, when what was answered is on record. */
+  #strikes = false;
   /** What happens has happened before, in the daemon that this one follows. */
   #replaying = false;
 
@@ -128,6 +139,10 @@ export class Server {
       plain: this.answer,
       isRing: client => this.domains.isRing(client),
       nameOf: domid => this.#nameOf(domid),
+      strikeSoon: () => {
+        this.#strikes = !this.#replaying;
+        return this.#strikes;
+      },
       recorded: body => this.#door.recorded(body),
     });
     const { clock, log, onWork } = parts;
@@ -194,6 +209,18 @@ export class Server {
   /** Replies may be sent: what they tell is kept. */
   flush(): void {
     this.#recorder.flush();
+    if (this.#strikes) this.#strike();
+  }
+  // order: on record that it was, then done: the daemon that follows must not end for the same.
+  #strike(): void {
+    this.#strikes = false;
+    const strike = this.faults.takeStrike();
+    if (strike === undefined) return;
+    const { how, name, counted } = strike;
+    this.#recorder.request(XS_CONTROL, Buffer.from(`fault\0counted\0${name}\0${counted}\0`));
+    this.#recorder.flush();
+    if ('kill' in how) this.#parts.strikes?.kill();
+    else this.#parts.strikes?.stop(how.stop);
   }
 
   /** `step()` is to be called soon. */

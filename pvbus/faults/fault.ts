@@ -159,7 +159,7 @@ export const PARTS = {
   xenstore: {
     ops: ['read', 'write', 'rm', 'mkdir', 'directory', 'get-perms', 'set-perms', 'watch', 'start', 'commit'],
     selectors: ['domain', 'path'],
-    actions: ['error', 'delay'],
+    actions: ['error', 'delay', 'kill', 'stop'],
     errors: XENSTORE_ERRORS,
   },
   /** The wall clock, by time. */

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { runPaths, socketTransport, XenError, XenstoreClient } from '#pvbus';
 import type * as library from '../../../tools/library/xenolith.d.ts';
 import { serveOn } from '../../support/host-peer.ts';
 import { dist, HostView } from '../../support/host-view.ts';
@@ -295,6 +296,41 @@ describe('xenstore', () => {
     expect(await ask('store c')).toBe('told c');
     await late.happened();
     await late.remove();
+  });
+  it.each(['before', 'after'] as const)('fault 16: is killed %s a commit, whose client hears nothing', async kill => {
+    const path = '/tool/test';
+    const connect = async () => new XenstoreClient(await socketTransport(runPaths(host.runDir).xenstoredSocket));
+    const client = await connect();
+    await using killed = await inject(host, { part: 'xenstore', op: 'commit', domain: 0, nth: 2, kill });
+    const commit = (value: string): Promise<void> => client.transaction(tx => client.write(path, value, tx));
+    await commit('first');
+    await expect(commit('second')).rejects.toThrow(XenError);
+    client.close();
+    await killed.happened();
+    // The guest's ring goes on where it was.
+    expect(await ask(`store ${kill}`)).toBe(`told ${kill}`);
+    const again = await connect();
+    expect(await again.read(path)).toBe(kill === 'after' ? 'second' : 'first');
+    for (const value of ['third', 'fourth']) await again.transaction(tx => again.write(path, value, tx));
+    again.close();
+    expect(await killed.status()).toMatchObject([{ injected: 1, seen: 4 }]);
+    await expectInvariant(host, 'I7', {});
+  });
+  it.each(['before', 'after'] as const)(
+    "fault 16: is killed %s a domain's writes, each of which is done once",
+    async kill => {
+      await using killed = await inject(host, { part: 'xenstore', op: 'write', domain: 'one', nth: [2, 4], kill });
+      const said = [await ask('store a'), await ask('store b'), await ask('store c'), await ask('store d')];
+      expect(said).toEqual(['told a', 'told b', 'told c', 'told d']);
+      await killed.happened(2);
+      const numbers = (await killed.events()).flatMap(event => (event.event === 'fault' ? event.occurrences : []));
+      expect(numbers).toEqual([2, 4]);
+    },
+  );
+  it('stands still at a request, and everything waits', async () => {
+    await using stopped = await inject(host, { part: 'xenstore', op: 'write', domain: 'one', nth: 1, stop: 300 });
+    expect(await ask('store s')).toBe('told s');
+    await stopped.happened();
   });
 });
 
