@@ -10,6 +10,7 @@ import { PvcallsDevice } from './drivers/pvcallsfront/device.ts';
 import { NetInterface } from './net/interface.ts';
 import { type IpConfig, parseIpParameter, parseNameservers } from './net/ip-config.ts';
 import { parseIp6Parameter } from './net/ip6/config.ts';
+import { loopbackInterface } from './net/loopback.ts';
 import type { Timers } from './timers.ts';
 
 export interface DevicesParts {
@@ -30,6 +31,8 @@ const LEASE_MS = 20_000;
 export class Devices {
   /** The interface that `ip=` configures, once its device is there. */
   net: NetInterface | undefined;
+  /** Once somebody has asked for it. */
+  private own: NetInterface | undefined;
   private readonly parts: DevicesParts;
   private readonly blkfront: Blkfront;
   private readonly netfront: Netfront;
@@ -119,6 +122,11 @@ export class Devices {
     this.net = new NetInterface({ device, config: { ...config, ...named }, clock, random, log });
   }
 
+  /** For the processes of a guest without an interface among themselves. */
+  loopback(): NetInterface {
+    this.own ??= loopbackInterface(this.parts);
+    return this.own;
+  }
   disks(): BlockDevice[] {
     return this.blkfront.disks();
   }
@@ -137,10 +145,13 @@ export class Devices {
     if (this.netfront.step() === 'progress') progress = true;
     if (this.pvcalls.takeMoved()) progress = true;
     if (this.net?.step() === 'progress') progress = true;
+    if (this.own?.step() === 'progress') progress = true;
     return progress ? 'progress' : 'idle';
   }
   deadline(): number | undefined {
     let first = this.net?.deadline();
+    const own = this.own?.deadline();
+    if (own !== undefined && (first === undefined || own < first)) first = own;
     const { frontends } = this;
     for (let i = 0; i < frontends.length; i++) {
       const deadline = frontends[i]!.deadline();

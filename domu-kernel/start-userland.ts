@@ -74,7 +74,8 @@ export function makeUserland(kernel: Kernel, root?: FileSystem): Userland {
     placement: kernel.processors?.placement,
     random: into => void crypto.getRandomValues(into),
     sockets: new GuestSockets({
-      tcp: () => kernel.devices.net?.tcp,
+      net: () => kernel.devices.net,
+      loopback: () => kernel.devices.loopback(),
       host: () => kernel.devices.host(),
       lookup: name => processLookup(kernel.devices.net?.dns, name, kernel.devices.net?.families.at(-1)),
     }),

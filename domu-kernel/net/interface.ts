@@ -50,6 +50,8 @@ export interface NetInterfaceParts {
   readonly random: () => number;
   readonly log?: Log;
   readonly tcp?: Partial<TcpLimits>;
+  /** Nobody is at the other end of the device: nothing is asked for, or said of its addresses. */
+  readonly alone?: boolean;
 }
 
 export class NetInterface {
@@ -84,7 +86,7 @@ export class NetInterface {
   private loopbackWriters: (() => void)[] = [];
 
   constructor(parts: NetInterfaceParts) {
-    const { device, config, clock, random, log } = parts;
+    const { device, config, clock, random, log, alone = false } = parts;
     this.device = device;
     const port = this.port();
     this.v4 = new Ipv4Host(port, clock, random, config.dhcp === true, log);
@@ -103,8 +105,8 @@ export class NetInterface {
       const onLease = (lease: Lease | undefined): void => this.configure(lease);
       const { hostname: hostName } = config;
       this.dhcp = new DhcpClient({ udp: this.udp, mac: device.mac, clock, random, log, hostName, onLease });
-    } else if (config.address !== 0) this.v4.arp.announce();
-    this.v6?.discovery.start();
+    } else if (config.address !== 0 && !alone) this.v4.arp.announce();
+    if (!alone) this.v6?.discovery.start();
   }
 
   /** The end is near, and there will be no next one soon. True: a server is told, if what is sent now is. */

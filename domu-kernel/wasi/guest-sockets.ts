@@ -1,10 +1,11 @@
 // The sockets of a guest's programs: the guest's own TCP, and the host's where the domain was given them by pvcalls.
 import { XenError } from '#pvbus';
 import { type HostDoor, HostSocket } from '../drivers/pvcallsfront/host-socket.ts';
+import type { NetInterface } from '../net/interface.ts';
 import { IpAddress } from '../net/ip-address.ts';
-import { TcpSocket } from '../net/tcp/stream-socket.ts';
-import type { Tcp } from '../net/tcp/tcp.ts';
+import { addressOf, TcpSocket } from '../net/tcp/stream-socket.ts';
 import { WaitQueue } from '../wait-queue.ts';
+import { ListeningTwice } from './listening-twice.ts';
 import type { AGAIN, Lookup, SocketAddress, SocketStack, StreamSocket } from './socket.ts';
 
 /** What `host` means: RFC 7600's dummy address, which no packet ever has. */
@@ -12,12 +13,15 @@ export const HOST_ADDRESS = new Uint8Array([192, 0, 0, 8]);
 
 export interface GuestSocketParts {
   /** Of the interface that ip= configures, if there is one. */
-  tcp(): Tcp | undefined;
+  net(): TransportStack | undefined;
+  /** Where there is none: 127.0.0.0/8 and ::1, for this guest alone. */
+  loopback(): TransportStack;
   /** Of the pvcalls device, if there is one. */
   host(): HostDoor | undefined;
   /** Asks a name server, where the interface has one. */
   lookup?(name: string): Lookup;
 }
+export type TransportStack = Pick<NetInterface, 'tcp'>;
 
 export class GuestSockets implements SocketStack {
   private readonly parts: GuestSocketParts;
@@ -25,10 +29,6 @@ export class GuestSockets implements SocketStack {
     this.parts = parts;
   }
   stream(family: 4 | 6): StreamSocket {
-    const { tcp, host } = this.parts;
-    if (!tcp() && (family === 6 || !host())) {
-      throw new XenError('EAFNOSUPPORT', 'this domain has no network interface (vif and ip=) and no pvcalls');
-    }
     return new RoutedSocket(this.parts, family);
   }
   resolve(name: string): Lookup {
@@ -53,10 +53,15 @@ function bytesOf(address: IpAddress): Uint8Array {
 const isHost = ({ address }: SocketAddress): boolean =>
   address.length === 4 && HOST_ADDRESS.every((byte, i) => byte === address[i]);
 
-/** Which of the two it is, its first address says; a domain that has only one of them has only that. */
+/**
+ * Whose it is: a domain with an interface has that one's TCP for all but the host. In one without, the host is reached
+ * by pvcalls, and the guest's own processes by addresses of the loopback, unless it is the host's that is meant: what
+ * is listened on here is here.
+ */
 class RoutedSocket implements StreamSocket {
   private readonly parts: GuestSocketParts;
   private readonly family: 4 | 6;
+  private bound: SocketAddress | undefined;
   private made: StreamSocket | undefined;
   private readonly idle = new WaitQueue();
 
@@ -64,16 +69,34 @@ class RoutedSocket implements StreamSocket {
     this.parts = parts;
     this.family = family;
   }
-  private at(address: SocketAddress | undefined): StreamSocket {
-    this.made ??= this.make(address);
-    return this.made;
+  private make(one: StreamSocket): StreamSocket {
+    if (this.bound) one.bind(this.bound);
+    this.made = one;
+    return one;
   }
-  private make(address: SocketAddress | undefined): StreamSocket {
-    const tcp = this.parts.tcp();
-    const host = this.parts.host();
-    if (host && (!tcp || (address && isHost(address)))) return new HostSocket(host, HOST_ADDRESS);
-    if (tcp) return new TcpSocket(tcp, this.family);
-    throw new XenError('ENETDOWN', 'the network of this domain has gone');
+  private tcp({ tcp }: TransportStack): StreamSocket {
+    return new TcpSocket(tcp, this.family);
+  }
+  private listening(): StreamSocket {
+    const { parts, bound } = this;
+    const net = parts.net();
+    const host = this.family === 4 ? parts.host() : undefined;
+    if (host && bound && isHost(bound)) return new HostSocket(host, HOST_ADDRESS);
+    if (net) return this.tcp(net);
+    const own = this.tcp(parts.loopback());
+    if (!host || !bound || bound.port === 0 || addressOf(bound.address).isLoopback) return own;
+    return new ListeningTwice(own, new HostSocket(host, HOST_ADDRESS));
+  }
+  private connecting(to: SocketAddress): StreamSocket {
+    const { parts } = this;
+    const net = parts.net();
+    const host = this.family === 4 ? parts.host() : undefined;
+    if (host && isHost(to)) return new HostSocket(host, HOST_ADDRESS);
+    if (net) return this.tcp(net);
+    const own = parts.loopback();
+    const address = addressOf(to.address);
+    const here = !host || (address.isLoopback && own.tcp.isListenedOn(address, to.port));
+    return here ? this.tcp(own) : new HostSocket(host, HOST_ADDRESS);
   }
   private get one(): StreamSocket {
     if (this.made) return this.made;
@@ -84,13 +107,26 @@ class RoutedSocket implements StreamSocket {
     return this.made?.queue ?? this.idle;
   }
   bind(at: SocketAddress): void {
-    this.at(at).bind(at);
+    if (this.made || this.bound) throw new XenError('EINVAL', 'the socket has a name already');
+    this.bound = at;
   }
   listen(backlog: number): void {
-    this.at(undefined).listen(backlog);
+    (this.made ?? this.make(this.listening())).listen(backlog);
   }
   connect(to: SocketAddress): 0 | typeof AGAIN {
-    return this.at(to).connect(to);
+    try {
+      return (this.made ?? this.make(this.connecting(to))).connect(to);
+    } catch (error) {
+      throw this.failed(error, to);
+    }
+  }
+  /** It may try again, and where it goes then is seen then. */
+  private failed(error: unknown, to: SocketAddress): unknown {
+    if (!(error instanceof XenError) || ['EISCONN', 'EOPNOTSUPP'].includes(error.code)) return error;
+    this.made?.close();
+    this.made = undefined;
+    if (error.code !== 'EACCES' || this.parts.net() || !addressOf(to.address).isLoopback) return error;
+    return new XenError('ECONNREFUSED', `port ${to.port}: nobody listens here, and the host gives none of it`, error);
   }
   accept(): StreamSocket | undefined {
     if (!this.made) throw new XenError('EINVAL', 'the socket does not listen');
@@ -106,7 +142,7 @@ class RoutedSocket implements StreamSocket {
     this.one.shutdown(read, write);
   }
   local(): SocketAddress | undefined {
-    return this.made?.local();
+    return this.made?.local() ?? this.bound;
   }
   remote(): SocketAddress | undefined {
     return this.made?.remote();

@@ -22,6 +22,7 @@ import { compileWasi } from '../support/wasi-cc.ts';
 const BUILD_MS = 240_000;
 const BUILT = { timeout: BUILD_MS };
 const echo = () => compileWasi(fileURLToPath(new URL('../support/programs/c/echo.c', import.meta.url)));
+const tcp = () => compileWasi(fileURLToPath(new URL('../support/programs/c/tcp.c', import.meta.url)));
 
 let dir: string;
 let host: HostRig;
@@ -163,6 +164,21 @@ test('an archive is a root file system with a shell, and programs beside one ano
   const done = await run([join(dir, 'root.tgz'), 'sh', '-c', script]);
   const [first, second] = ['echoes\ntwo\nA=(null)\none\n', 'echoes\nA=(null)\n'];
   expect(done).toEqual({ stdout: `${first}7\n${second}`, stderr: '4 bytes\n0 bytes\n', code: 0 });
+});
+
+test('programs of a domain without an interface talk to one another by its loopback', BUILT, async context => {
+  const program = await orSkip(context, tcp);
+  const tree = join(dir, 'talking');
+  execFileSync('sh', [
+    '-c',
+    `mkdir -p ${tree}/bin && cp ${program} ${tree}/bin/tcp && tar -C ${tree} -cf ${tree}.tar .`,
+  ]);
+  const places = ['127.0.0.1', '::1', '0.0.0.0'];
+  const script = places.map(
+    (at, i) => `tcp listen ${at} 900${i} & tcp connect ${at.replace(/^0.*/, '127.0.0.1')} 900${i} to:${at}; wait`,
+  );
+  const done = await run([`${tree}.tar`, 'sh', '-c', script.join('\n')]);
+  expect(done).toEqual({ stdout: places.map(at => `to:${at}\n`).join(''), stderr: '', code: 0 });
 });
 
 test('what there is no program for exits with 127, what is none with 126, as docker does', async () => {

@@ -86,7 +86,7 @@ describe.skipIf(missing !== undefined)(`libc's calls${missing ? ` (skipped: ${mi
     const source = fileURLToPath(new URL('programs/sockets.c', import.meta.url));
     const program = await compileWasi(source, { flags: ['-O1'] });
     const pair = new TcpPair();
-    const sockets = new GuestSockets({ tcp: () => pair.a.tcp, host: () => undefined });
+    const sockets = new GuestSockets({ net: () => pair.a, loopback: () => pair.a, host: () => undefined });
     const rig = new UserlandRig({ clock: pair.clock, sockets });
     const { lines, code } = inGuest(program, rig, until => {
       for (let idle = 0; !until(); ) {

@@ -122,7 +122,7 @@ export class TcpSocket implements StreamSocket {
 }
 
 /** Of 4 or 16 bytes. */
-function addressOf(bytes: Uint8Array): IpAddress {
+export function addressOf(bytes: Uint8Array): IpAddress {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   if (bytes.length === 16) return new IpAddress().read(view, 0);
   if (bytes.length !== 4) throw new XenError('EINVAL', `tcp: an address of ${bytes.length} bytes`);

@@ -167,6 +167,11 @@ export class Tcp implements TcpHost {
     return listener;
   }
 
+  /** Somebody would accept a connection to it. */
+  isListenedOn(address: IpAddress, port: number): boolean {
+    return this.listenerOf(port, address) !== undefined;
+  }
+
   /** SYNs that nobody listens for, to whatever address they are: see `foreign` of `input`. Throws EADDRINUSE. */
   intercept(onClose: () => void): TcpInterceptor {
     if (this.interceptor) throw new XenError('EADDRINUSE', 'tcp: connections to others are intercepted already');

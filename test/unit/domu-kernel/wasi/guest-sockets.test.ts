@@ -3,18 +3,26 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect as connectTo, createServer, type Socket } from 'node:net';
 import { afterAll, describe, expect, it } from 'vitest';
+import { loopbackInterface } from '../../../../domu-kernel/net/loopback.ts';
 import { Wait } from '../../../../domu-kernel/process/wait.ts';
 import { GuestSockets, HOST_ADDRESS } from '../../../../domu-kernel/wasi/guest-sockets.ts';
 import { AGAIN, type StreamSocket } from '../../../../domu-kernel/wasi/socket.ts';
+import { VirtualClock } from '../../../support/lossy-wire.ts';
 import { PvcallsRig } from '../../../support/pvcalls-rig.ts';
+import { seeded } from '../../../support/random.ts';
 import { TcpPair } from '../../../support/tcp-pair.ts';
 import { WasiRig } from '../../../support/wasi-rig.ts';
 
-const nobody = { tcp: () => undefined, host: () => undefined };
+const clock = new VirtualClock();
+const nobody = {
+  net: () => undefined,
+  loopback: () => loopbackInterface({ clock, random: seeded(1) }),
+  host: () => undefined,
+};
 
 describe('over the own TCP of two guests', () => {
   const pair = new TcpPair();
-  const rig = (net: 'a' | 'b') => new WasiRig({ sockets: new GuestSockets({ ...nobody, tcp: () => pair[net].tcp }) });
+  const rig = (net: 'a' | 'b') => new WasiRig({ sockets: new GuestSockets({ ...nobody, net: () => pair[net] }) });
   const address = (on: WasiRig, port: number, ...bytes: number[]): number => {
     const at = on.alloc(20);
     on.view.setUint16(at, 4, true);
@@ -95,7 +103,6 @@ describe('over pvcalls', () => {
     const front = guest.connect(`${inbound}`, `${port}`, '127.0.0.2');
     const sockets = new GuestSockets({ ...nobody, host: () => front });
     expect(sockets.resolve('host').addresses()).toEqual([HOST_ADDRESS]);
-    expect(() => sockets.stream(6)).toThrow('no network interface');
 
     const out = sockets.stream(4);
     await until(() => out.connect({ address: HOST_ADDRESS, port }));
@@ -141,17 +148,95 @@ describe('over pvcalls', () => {
       named.close();
     }
     const beyond = sockets.stream(4);
-    const denied = until(() => beyond.connect({ address: new Uint8Array([127, 0, 0, 3]), port }));
+    const refusedHere = until(() => beyond.connect({ address: new Uint8Array([127, 0, 0, 3]), port }));
+    await expect(refusedHere).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    const denied = until(() => beyond.connect({ address: new Uint8Array([10, 0, 0, 3]), port }));
     await expect(denied).rejects.toMatchObject({ code: 'EACCES' });
     beyond.close();
     await pvcalls.until(() => pvcalls.mapped <= 1);
   });
+
+  it("a port that a guest without an interface listens on is its own, and the host's where it gives that one", async () => {
+    const free = createServer().listen(0, '127.0.0.1');
+    await once(free, 'listening');
+    const { port } = free.address() as AddressInfo;
+    free.close();
+    await once(free, 'close');
+    const guest = pvcalls.guest();
+    const front = guest.connect(`${port}`);
+    const lo = loopbackInterface({ clock, random: seeded(1) });
+    const sockets = new GuestSockets({ ...nobody, loopback: () => lo, host: () => front });
+    const turned = <T>(act: () => T | undefined | typeof AGAIN): Promise<T> =>
+      until(() => {
+        while (lo.step() === 'progress');
+        clock.ns = Math.max(clock.ns, lo.deadline() ?? 0);
+        return act();
+      });
+    const here = Uint8Array.of(127, 0, 0, 1);
+    // The first the host gives, the second it does not.
+    for (const at of [port, 9000]) {
+      const listener = sockets.stream(4);
+      listener.bind({ address: new Uint8Array(4), port: at });
+      listener.listen(5);
+      const client = sockets.stream(4);
+      await turned(() => client.connect({ address: here, port: at }));
+      const accepted = await turned(() => listener.accept());
+      expect(accepted.local()).toEqual({ address: here, port: at });
+      if (at === port) {
+        let peer: Socket | undefined;
+        const ofHost = await turned(() => {
+          if (!peer || peer.destroyed) peer = connectTo(port, '127.0.0.1').on('error', () => {});
+          return listener.accept();
+        });
+        peer!.write('from the host');
+        expect(await turned(() => text(ofHost))).toBe('from the host');
+        ofHost.close();
+        peer!.destroy();
+      }
+      for (const one of [client, accepted, listener]) one.close();
+    }
+    await pvcalls.until(() => pvcalls.mapped <= 2);
+  });
 });
 
-it('a guest with neither has no sockets', () => {
-  const sockets = new GuestSockets(nobody);
-  expect(() => sockets.stream(4)).toThrow('no network interface');
-  expect(() => sockets.resolve('example.org')).toThrow('no name server');
-  expect(sockets.resolve('10.1.2.3').addresses()).toEqual([new Uint8Array([10, 1, 2, 3])]);
-  expect(sockets.resolve('localhost').addresses()).toEqual([new Uint8Array([127, 0, 0, 1])]);
+describe('in a guest without an interface', () => {
+  const lo = loopbackInterface({ clock, random: seeded(1) });
+  const sockets = new GuestSockets({ ...nobody, loopback: () => lo });
+  const until = <T>(act: () => T | undefined | typeof AGAIN): T => {
+    for (let tries = 0; tries < 1000; tries++) {
+      const made = act();
+      if (made !== undefined && made !== AGAIN) return made;
+      while (lo.step() === 'progress');
+      clock.ns = Math.max(clock.ns, lo.deadline() ?? 0);
+    }
+    throw new Error('it waits for ever');
+  };
+  const [v4, v6] = [Uint8Array.of(127, 0, 0, 1), Uint8Array.of(...new Uint8Array(15), 1)];
+
+  it.each([
+    ['127.0.0.1', 4, v4, v4],
+    ['127.0.0.1, which listens to every address', 4, v4, new Uint8Array(4)],
+    ['::1', 6, v6, v6],
+  ] as const)('processes talk to one another over %s', (_, family, to, at) => {
+    const listener = sockets.stream(family);
+    listener.bind({ address: at, port: 9000 });
+    listener.listen(5);
+    const client = sockets.stream(family);
+    expect(until(() => client.connect({ address: to, port: 9000 }))).toBe(0);
+    const server = until(() => listener.accept());
+    expect(client.remote()).toEqual({ address: to, port: 9000 });
+    expect(server.local()).toEqual({ address: to, port: 9000 });
+    expect(client.send(Buffer.from('hello'))).toBe(5);
+    const into = new Uint8Array(10);
+    expect(until(() => server.recv(into, false))).toBe(5);
+    for (const one of [client, server, listener]) one.close();
+  });
+  it('nobody else is there', () => {
+    const client = sockets.stream(4);
+    expect(() => until(() => client.connect({ address: v4, port: 9001 }))).toThrow('refused');
+    expect(() => client.connect({ address: Uint8Array.of(10, 0, 0, 1), port: 80 })).toThrow('no route');
+    expect(() => sockets.resolve('example.org')).toThrow('no name server');
+    expect(sockets.resolve('10.1.2.3').addresses()).toEqual([new Uint8Array([10, 1, 2, 3])]);
+    expect(sockets.resolve('localhost').addresses()).toEqual([v4]);
+  });
 });
