@@ -15,6 +15,8 @@ export interface BlockDevice {
   readonly sectors: number;
   readonly sectorSize: number;
   readonly readOnly: boolean;
+  /** Bytes: what of a discard is not a multiple of them has no effect. Absent or 0: it takes none. */
+  readonly discardGranularity?: number;
 
   // These return when it is done. Two blocking calls are done in their order.
   read(sector: number, into: Uint8Array): void;

@@ -57,6 +57,10 @@ export class FatFile extends FatNode {
   opensWith(handle: FatHandle): void {
     this.handle = handle;
   }
+  /** The cluster that is to be its last; undefined when it has none here. */
+  lastCluster(what: string): number | undefined {
+    return this.handle?.lastCluster(what);
+  }
   /** Its chain ends where it does: the medium has its size. */
   cut(what: string): void {
     this.handle?.cut(what);

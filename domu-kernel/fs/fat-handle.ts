@@ -122,6 +122,11 @@ export class FatHandle {
     this.put('objsize', size);
     this.flag(FA_MODIFIED);
   }
+  /** That its last byte is in. */
+  lastCluster(what: string): number {
+    this.seek(what, this.size);
+    return this.take('clust');
+  }
   /** The rest of the chain is free afterwards. */
   cut(what: string): void {
     const { view } = this.core;

@@ -1,5 +1,6 @@
 // A FAT12, FAT16 or FAT32 volume as a file system of vnodes.
 import { XenError } from '#pvbus';
+import { Discards, type SpaceUnits } from './discards.ts';
 import { FatCore } from './fat-core.ts';
 import { FatDirectory } from './fat-directory.ts';
 import { FR_DENIED, FR_NO_FILE, FR_NO_PATH, FR_OK } from './fat-errors.ts';
@@ -8,6 +9,7 @@ import { formatVolume } from './fat-format.ts';
 import type { FatInfo } from './fat-info.ts';
 import type { FatNode } from './fat-node.ts';
 import { HIDDEN, repairVolume } from './fat-repair.ts';
+import { FatTable, FREE } from './fat-table.ts';
 import type { FileSystem } from './file-system.ts';
 import { FreedClusters } from './freed-clusters.ts';
 import { OneCall } from './one-call.ts';
@@ -26,6 +28,8 @@ export interface MountOptions extends VolumeOptions<FatVolume> {
 
 /** Directories whose names are kept although nobody uses them. */
 const KEPT_DIRECTORIES = 16;
+/** Discards at a time, while a guest has other things to do. */
+const DISCARD_BATCH = 64;
 const ROOT: FatInfo = { name: '/', size: 0, isDirectory: true, isReadOnly: false, modified: new Date(0) };
 
 export class FatVolume implements FileSystem {
@@ -47,6 +51,7 @@ export class FatVolume implements FileSystem {
   private uses = 0;
   private nextHidden = 1;
   readonly freed: FreedClusters;
+  private readonly discards: Discards | undefined;
   /** Files in use that have no name. */
   private hidden = 0;
   /** Clusters are free since the last flush. */
@@ -58,6 +63,7 @@ export class FatVolume implements FileSystem {
   private readonly hearer = new Hearer(this.writeErrors);
 
   private constructor(
+    device: SectorDevice,
     core: FatCore,
     state: MarkedDevice,
     cache: PageCache,
@@ -65,7 +71,8 @@ export class FatVolume implements FileSystem {
     options: MountOptions,
   ) {
     this.core = core;
-    this.freed = new FreedClusters(core);
+    this.discards = Discards.of(device, clustersOf(state, geometry), options.log);
+    this.freed = new FreedClusters(core, geometry, this.discards);
     this.state = state;
     this.cache = cache;
     this.geometry = geometry;
@@ -90,7 +97,7 @@ export class FatVolume implements FileSystem {
     }
     const core = new FatCore(options.module, state, options.wallMs);
     core.mount();
-    return new FatVolume(core, state, cache, geometry, options);
+    return new FatVolume(device, core, state, cache, geometry, options);
   }
   /** True when it is in order. */
   private static repair(state: MarkedDevice, cache: PageCache, geometry: FatGeometry, options: MountOptions): boolean {
@@ -131,13 +138,15 @@ export class FatVolume implements FileSystem {
   settle(): void {
     this.hearer.sync(() => this.settleNow());
   }
-  private settleNow(): void {
+  private settleNow(discards?: number): void {
     const what = `settle ${this.name}`;
     this.enter(what, () => {
       this.syncWhole(what);
-      if (!this.canBeClean) return;
-      this.state.markClean();
-      this.cache.flush();
+      if (this.canBeClean) {
+        this.state.markClean();
+        this.cache.flush();
+      }
+      if (this.discards?.any) this.discards.send(discards);
     });
   }
   private syncWhole(what: string): void {
@@ -191,7 +200,7 @@ export class FatVolume implements FileSystem {
 
   private announce(): void {
     if (this.announced || !this.onDirty) return;
-    if (!this.touched && !this.cache.isDirty && !this.freed.any && !this.canBeClean) return;
+    if (!this.touched && !this.cache.isDirty && !this.freed.any && !this.canBeClean && !this.discards?.any) return;
     this.announced = true;
     this.onDirty(this);
   }
@@ -203,7 +212,7 @@ export class FatVolume implements FileSystem {
       return;
     }
     try {
-      this.settleNow();
+      this.settleNow(DISCARD_BATCH);
     } catch (error) {
       this.writeErrors.add(error instanceof XenError ? error : new XenError('EIO', `sync ${this.name}: ${error}`));
     }
@@ -320,4 +329,16 @@ export class FatVolume implements FileSystem {
     this.wasFreed = true;
     for (const node of shortened) node.dropIfUnused();
   }
+}
+
+function clustersOf(device: SectorDevice, geometry: FatGeometry): SpaceUnits {
+  const { dataStart, sectorsPerCluster, clusters } = geometry;
+  return {
+    origin: dataStart - 2 * sectorsPerCluster,
+    ...{ sectors: sectorsPerCluster, first: 2, end: clusters + 2 },
+    look() {
+      const table = new FatTable(device, geometry);
+      return cluster => table.get(cluster) === FREE;
+    },
+  };
 }

@@ -18,6 +18,10 @@ export interface SectorDevice {
   write(sector: number, from: Uint8Array, kind?: WriteKind): void;
   /** Everything written before is on the medium when this returns. */
   flush(): void;
+  /** Bytes: what of a discard is not a multiple of them has no effect. Absent or 0: it takes none. */
+  readonly discardGranularity?: number;
+  /** These sectors are not needed any more. */
+  discard?(sector: number, count: number): void;
 }
 
 /** A device that is not to be written to, whatever it could. */

@@ -23,6 +23,8 @@ interface Promised {
 }
 export interface Report {
   cuts: number;
+  /** Sectors, before the power went. */
+  readonly discarded: number;
   readonly lost: string[];
 }
 
@@ -165,7 +167,7 @@ function compare(image: Uint8Array, { logs, configs }: Promised, where: string, 
 export function cutExt4(layout: Layout, seed: number, operations: number, cuts: number): Report {
   const random = seeded(seed);
   const { disk, promises } = new Workload(layout, random, operations);
-  const report: Report = { cuts: 0, lost: [] };
+  const report: Report = { cuts: 0, discarded: disk.discarded, lost: [] };
   const step = Math.max(1, disk.moments / cuts);
   for (let at = 0; at <= disk.moments; at += step) {
     const moment = Math.floor(at);

@@ -11,6 +11,9 @@ export class PowerCutDisk implements SectorDevice {
   readonly sectorSize = SECTOR;
   readonly sectors: number;
   readonly readOnly = false;
+  readonly discardGranularity = SECTOR;
+  /** How many sectors. */
+  discarded = 0;
   private readonly before: Uint8Array;
   private readonly now: Uint8Array;
   private readonly told: Told[] = [];
@@ -35,6 +38,11 @@ export class PowerCutDisk implements SectorDevice {
     if (sector + from.length / SECTOR > this.sectors) throw new Error('beyond the disk');
     this.now.set(from, sector * SECTOR);
     this.told.push({ sector, bytes: from.slice() });
+  }
+  /** As NBD has it: something is there afterwards, and nobody knows what. */
+  discard(sector: number, count: number): void {
+    this.discarded += count;
+    this.write(sector, new Uint8Array(count * SECTOR).fill(0xdd));
   }
   flush(): void {
     this.told.push(undefined);

@@ -27,6 +27,8 @@ interface Promised {
 }
 export interface Report {
   cuts: number;
+  /** Sectors, before the power went. */
+  discarded: number;
   /** fsck.vfat had nothing to repair in what was left. */
   clean: number;
   /** What it said else, and what the repair at the next mount said: how often, without names and numbers. */
@@ -53,7 +55,7 @@ export class PowerCuts {
   private readonly promises: { readonly moment: number; readonly promised: Promised }[] = [];
   private readonly logs = Array.from({ length: LOGS }, () => ({ written: 0, synced: 0 }));
   private readonly configs = Array.from({ length: CONFIGS }, () => ({ newest: 0, synced: 0 }));
-  readonly report: Report = { cuts: 0, clean: 0, complaints: new Map(), repairs: new Map(), lost: [] };
+  readonly report: Report = { cuts: 0, discarded: 0, clean: 0, complaints: new Map(), repairs: new Map(), lost: [] };
 
   constructor(bits: FatBits, seed: number, operations: number) {
     this.bits = bits;
@@ -63,6 +65,7 @@ export class PowerCuts {
     this.volume = FatVolume.mount(this.disk, { ...mountOptions, cacheBytes: CACHE_BYTES });
     this.promise();
     for (let i = 0; i < operations; i++) this.operate();
+    this.report.discarded = this.disk.discarded;
   }
   get moments(): number {
     return this.disk.moments;
@@ -171,10 +174,11 @@ export class PowerCuts {
     const { volume } = this;
     const pick = (n: number): number => Math.floor(this.random() * n);
     if (!filesOn(volume).exists('logs')) filesOn(volume).mkdir('logs');
-    const act = pick(12);
+    const act = pick(13);
     try {
       if (act < 4) this.append(pick(LOGS), act < 3);
       else if (act < 6) this.replace(pick(CONFIGS), act === 4);
+      else if (act === 12) volume.settle();
       else this.scratch(act, pick(SCRATCH));
     } catch (error) {
       // Full: what was there stays.

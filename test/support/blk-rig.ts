@@ -163,7 +163,7 @@ export class BlkGuest {
       sectors: Math.floor(image.sizeBytes / 512),
       readOnly: options.readOnly ?? false,
       flush: true,
-      discard: options.discard ?? true,
+      discardGranularity: (options.discard ?? true) ? 512 : 0,
     });
     this.worker.resume();
     return this;

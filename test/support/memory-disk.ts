@@ -2,10 +2,14 @@
 import type { SectorDevice } from '../../domu-kernel/fs/sector-device.ts';
 import { XenError } from '../../pvbus/errors.ts';
 
+const ANYTHING = 0xdd;
+
 export class MemoryDisk implements SectorDevice {
   readonly name = 'xvda';
   readonly sectorSize: number;
   readonly sectors: number;
+  /** 0: it takes no discards. */
+  discardGranularity = 4096;
   readOnly = false;
   /** What a reader sees. */
   readonly bytes: Uint8Array;
@@ -14,8 +18,10 @@ export class MemoryDisk implements SectorDevice {
   reads = 0;
   writes = 0;
   flushes = 0;
+  /** Bytes. */
+  discarded = 0;
   /** Called before each operation; a throw is the disk's answer. */
-  fault: ((op: 'read' | 'write' | 'flush', sector: number) => void) | undefined;
+  fault: ((op: 'read' | 'write' | 'flush' | 'discard', sector: number) => void) | undefined;
 
   constructor(bytes: number | Uint8Array, sectorSize = 512) {
     this.sectorSize = sectorSize;
@@ -39,6 +45,17 @@ export class MemoryDisk implements SectorDevice {
     this.flushes++;
     this.fault?.('flush', 0);
     this.medium.set(this.bytes);
+  }
+  /** What was there is anything afterwards, at once. */
+  discard(sector: number, count: number): void {
+    const length = count * this.sectorSize;
+    const at = this.range(sector, length);
+    if (at % this.discardGranularity !== 0 || length % this.discardGranularity !== 0)
+      throw new Error('a broken discard');
+    this.fault?.('discard', sector);
+    this.discarded += length;
+    this.bytes.fill(ANYTHING, at, at + length);
+    this.medium.fill(ANYTHING, at, at + length);
   }
   private range(sector: number, length: number): number {
     if (!Number.isInteger(sector) || sector < 0 || length % this.sectorSize !== 0) throw new Error('a broken request');

@@ -147,12 +147,14 @@ class Vbd implements FrontendInstance {
 
   *connected(): Routine<void> {
     const device = this.#device;
-    const [sectors, sectorSize, info, flush, discard] = yield* all([
+    const [sectors, sectorSize, info, flush, discard, granularity] = yield* all([
       device.backendKey('sectors'),
       device.backendNumber('sector-size', 0xffffffff, SECTOR_SIZE),
       device.backendNumber('info', 0xffffffff, 0),
       device.backendKey('feature-flush-cache'),
       device.backendKey('feature-discard'),
+      // Xen: absent, it is the sector's size.
+      device.backendNumber('discard-granularity', 0xffffffff, SECTOR_SIZE),
     ]);
     const n = sectorsOf(sectors);
     if (n === undefined) {
@@ -169,7 +171,7 @@ class Vbd implements FrontendInstance {
       sectors: n,
       readOnly: (info & VDISK_READONLY) !== 0,
       flush: flush === '1',
-      discard: discard === '1',
+      discardGranularity: discard === '1' ? Math.max(granularity, SECTOR_SIZE) : 0,
     });
     this.worker.resume();
   }

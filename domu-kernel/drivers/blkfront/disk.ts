@@ -18,7 +18,8 @@ export interface DiskProperties {
   readonly sectors: number;
   readonly readOnly: boolean;
   readonly flush: boolean;
-  readonly discard: boolean;
+  /** Bytes; 0: the disk takes none. */
+  readonly discardGranularity: number;
 }
 
 /** Requests one blocking call keeps in flight: enough to have the backend always busy. */
@@ -54,7 +55,7 @@ export class Disk implements BlockDevice {
   readonly worker: BlkfrontWorker;
   readonly #log: Log;
   readonly #blocking: Blocking;
-  #properties: DiskProperties = { sectors: 0, readOnly: true, flush: false, discard: false };
+  #properties: DiskProperties = { sectors: 0, readOnly: true, flush: false, discardGranularity: 0 };
   #next: Int32Array;
   #lengths: Int32Array;
   #awaited = -1;
@@ -82,8 +83,8 @@ export class Disk implements BlockDevice {
   get readOnly(): boolean {
     return this.#properties.readOnly;
   }
-  get canDiscard(): boolean {
-    return this.#properties.discard;
+  get discardGranularity(): number {
+    return this.#properties.discardGranularity;
   }
   /** A backend has connected and said this of the disk. */
   setProperties(properties: DiskProperties): void {
@@ -270,7 +271,7 @@ export class Disk implements BlockDevice {
   // ---- ----
 
   #check(operation: number, sector: number, count: number): void {
-    const { sectors, readOnly, discard } = this.#properties;
+    const { sectors, readOnly, discardGranularity } = this.#properties;
     const { failed } = this.worker;
     if (failed !== 0) throw this.#error(errnoName(failed), operation, sector, count, 'the disk is gone');
     if (!Number.isInteger(count) || count < 0) {
@@ -282,7 +283,7 @@ export class Disk implements BlockDevice {
     if (readOnly && (operation === BLKIF_OP_WRITE || operation === BLKIF_OP_DISCARD)) {
       throw this.#error('EROFS', operation, sector, count, 'the disk is read-only');
     }
-    if (operation === BLKIF_OP_DISCARD && !discard) {
+    if (operation === BLKIF_OP_DISCARD && discardGranularity === 0) {
       throw this.#error('EOPNOTSUPP', operation, sector, count, 'the backend does not offer it');
     }
   }

@@ -37,6 +37,11 @@ void use_inode(ext2_ino_t ino, int more, int is_directory) {
   inode_changed(ino);
 }
 
+/** Of a volume whose bitmaps were read. */
+EXPORT(is_free) int is_free(double block) {
+  return fs->block_map && !ext2fs_test_block_bitmap2(fs->block_map, (blk64_t)block);
+}
+
 static errcode_t write_blocks_of(dgrp_t group, char *bits) {
   unsigned bytes = EXT2_BLOCKS_PER_GROUP(fs->super) / 8;
   blk64_t first = ext2fs_group_first_block2(fs, group);

@@ -13,6 +13,9 @@ export class BlockChanges {
   /** Blocks that a recovery would write: what is put into them has to come after that. */
   private readonly isLogged: (block: number) => boolean;
 
+  /** What a commit gives free. */
+  onFreed: ((block: number, count: number) => void) | undefined;
+
   constructor(cache: PageCache, blockSize: number, isLogged: (block: number) => boolean) {
     this.cache = cache;
     this.blockSize = blockSize;
@@ -53,6 +56,7 @@ export class BlockChanges {
     });
   }
   free(block: number, count: number): void {
+    this.onFreed?.(block, count);
     for (let i = 0; i < count; i++) this.freed.add(block + i);
   }
   /** As of the last commit. */

@@ -20,6 +20,8 @@ export interface Ext4Library {
   block_size(): number;
   blocks(): number;
   free_blocks(): number;
+  /** 1 or 0. */
+  is_free(block: number): number;
   journal_inode(): number;
   orphan(): number;
   flush(): number;
@@ -53,7 +55,7 @@ export interface Ext4Library {
   target_at(): number;
 }
 
-const VERSION = 1;
+const VERSION = 2;
 /** The results of errors.c. */
 const ERRORS = ['EOK', 'ENOSPC', 'ENOENT', 'EFBIG', 'ENOMEM', 'EMLINK', 'ENOTEMPTY', 'ENAMETOOLONG', 'EIO'] as const;
 const REASONS: Readonly<Record<string, string>> = {

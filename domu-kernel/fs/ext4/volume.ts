@@ -1,5 +1,6 @@
 // An ext4 volume (ext2 and ext3 as well) as a file system of vnodes.
 import { XenError } from '#pvbus';
+import { Discards } from '../discards.ts';
 import { type FileSystem, FileSystemBusy } from '../file-system.ts';
 import { OneCall } from '../one-call.ts';
 import { PageCache } from '../page-cache.ts';
@@ -26,6 +27,8 @@ const SUPER_BYTES = 1024;
 const KEPT_BLOCKS = 16;
 /** Directories whose names are kept although nobody uses them. */
 const KEPT_DIRECTORIES = 16;
+/** Discards at a time, while a guest has other things to do. */
+const DISCARD_BATCH = 64;
 /** Bytes of one commit that are collected, where the journal has room for them. */
 const MAX_CHANGES = 4 << 20;
 /** What a call may say and leave the volume as it was. */
@@ -56,6 +59,7 @@ export class Ext4Volume implements FileSystem {
   /** What failed when nobody was there to be told. */
   readonly writeErrors = new WriteErrors();
   private readonly hearer = new Hearer(this.writeErrors);
+  private readonly discards: Discards | undefined;
   private readonly maxChanges: number;
   private readonly labelled: string;
 
@@ -77,6 +81,13 @@ export class Ext4Volume implements FileSystem {
     this.journal = journal;
     this.wallNs = options.wallNs;
     this.onDirty = options.onDirty;
+    const units = {
+      ...{ origin: 0, sectors: blocks.blockSize / device.sectorSize, first: 1, end: core.x.blocks() },
+      look: () => (block: number) => core.x.is_free(block) === 1,
+    };
+    const discards = Discards.of(device, units, options.log);
+    this.discards = discards;
+    blocks.onFreed = discards && ((block, count) => discards.add(block, count));
     this.maxChanges = Math.min(MAX_CHANGES / blocks.blockSize, (journal?.capacity ?? Number.MAX_SAFE_INTEGER) / 2);
     this.calls = new OneCall(() => this.callEnded());
     this.root = this.nodeOf(ROOT_INODE, 'directory').hold();
@@ -156,7 +167,7 @@ export class Ext4Volume implements FileSystem {
   settle(): void {
     this.hearer.sync(() => this.settleNow());
   }
-  private settleNow(): void {
+  private settleNow(discards?: number): void {
     const what = `settle ${this.name}`;
     this.enter(what, () => {
       this.syncAll(what);
@@ -165,6 +176,7 @@ export class Ext4Volume implements FileSystem {
         this.mark(false);
         this.cache.flush();
       }
+      if (this.discards?.any) this.discards.send(discards);
     });
   }
   /** Bytes. */
@@ -210,14 +222,20 @@ export class Ext4Volume implements FileSystem {
   }
   private get isDirty(): boolean {
     if (this.readOnly) return false;
-    return this.changed || this.marked || this.cache.isDirty || this.journal?.isEmpty === false;
+    return (
+      this.changed ||
+      this.marked ||
+      this.cache.isDirty ||
+      this.journal?.isEmpty === false ||
+      this.discards?.any === true
+    );
   }
   /** As settle, and who is told of a failure is the next sync, of each file. */
   writeBack(): void {
     this.announced = false;
     if (this.readOnly) return;
     try {
-      this.settleNow();
+      this.settleNow(DISCARD_BATCH);
     } catch (error) {
       if (error instanceof FileSystemBusy) {
         this.announced = true;

@@ -10,7 +10,7 @@ import { HostileBackend, type SeenRequest } from '../../../support/hostile-backe
 
 const SIZE = 1 << 20;
 const SECTORS = SIZE / 512;
-const PROPERTIES = { sectors: SECTORS, readOnly: false, flush: true, discard: true };
+const PROPERTIES = { sectors: SECTORS, readOnly: false, flush: true, discardGranularity: 512 };
 
 let rig: BlkRig;
 let image: ImageFile;

@@ -183,7 +183,7 @@ describe('a vbd', () => {
 
   it('without discard offers none', async () => {
     const [machine] = await withDisk(newImage('a'), { 'discard-enable': 0 });
-    expect(machine.disk.canDiscard).toBe(false);
+    expect(machine.disk.discardGranularity).toBe(0);
     expect(() => machine.disk.discard(0, 8)).toThrow(expect.objectContaining({ code: 'EOPNOTSUPP' }));
   });
 
