@@ -63,4 +63,4 @@ set -a; av=1; sh -c 'echo [$av]'; set +a; bv=2; sh -c 'echo [$bv]'; set -o allex
 #: exit
 (exit); echo $?; (exit 3); echo $?; (exit 256); echo $?; (false; exit); echo $?; sh -c 'exit 7'; echo $?; (exit x; echo never); echo $?; f() { exit 5; }; (f); echo $?; (trap 'echo t' EXIT; exit 2); echo $?; exit 9
 #: cd and pwd
-mkdir -p a/b; cd a/b; echo ${PWD##*/}; cd ..; echo ${PWD##*/}; cd - > /dev/null; cd ../..; cd none; echo $?; cd /; pwd; cd; echo $?; HOME=/; cd; pwd; cd /dev/..; pwd; cd -- /; pwd; cd ''; echo $?; cd . ; cd /dev; echo $PWD $OLDPWD; cd -P /; pwd -P; pwd -L; cd /; mkdir -p $OLDPWD/none; CDPATH=/dev:/none; cd dev; pwd; cd /nope/x 2>/dev/null || echo no
+mkdir -p a/b; cd a/b; echo ${PWD##*/}; cd ..; echo ${PWD##*/}; cd - > /dev/null; cd ../..; cd none; echo $?; cd /; pwd; cd; echo $?; HOME=/; cd; pwd; cd /dev/..; pwd; cd -- /; pwd; cd ''; echo $?; cd . ; cd /dev; echo $PWD $OLDPWD; cd -P /; pwd -P; pwd -L; cd /; CDPATH=/dev:/none; cd dev; pwd; cd /nope/x 2>/dev/null || echo no
