@@ -263,6 +263,7 @@ export class IntroducedDomains {
     this.#features.delete(domid);
     this.#server.quotas.forget(domid);
     this.#server.accounts.forget(domid);
+    this.#server.misuse.forget(domid);
     for (const other of this.#introduced.values()) {
       if (other.connection.actor.target === domid) other.connection.actor.target = undefined;
     }

@@ -41,7 +41,7 @@ import type { Payload } from './output-queue.ts';
 import { absolutePath, domidOf, homeOf, isSpecial } from './path.ts';
 import { formatPermissions, parsePermissions } from './permissions.ts';
 import { quotaNames } from './quota.ts';
-import { Refusal } from './refusal.ts';
+import { OverQuota, Refusal } from './refusal.ts';
 import type { Server } from './server.ts';
 import { checkMemory, type Node, readable, specialPerms } from './store.ts';
 import { SAW_EXISTENCE, SAW_NAMES, SAW_PERMS, SAW_VALUE, Transaction, type View } from './transaction.ts';
@@ -121,6 +121,8 @@ export function answer(
       if (server.tracing.wants(about)) {
         server.tracing.tell(about, `${client.name}: ${xsTypeName(type)} tx ${tx_id}: ${name}: ${error.message}`);
       }
+      const { domid, privileged } = client.actor;
+      if (!privileged) server.misuse.note(domid, xsTypeName(type), name, error, client.limits());
     }
     client.output.reply(XS_ERROR, req_id, tx_id, `${name}\0`);
     return false;
@@ -326,7 +328,7 @@ function watch(request: Request): Reply {
   // Xen: of a special watch the only depth is 1, which asks for the domid in the event.
   if (path.startsWith('@') && depth !== undefined && depth !== 1) throw invalid(`a special watch of depth ${depth}`);
   if (server.watches.count(client) >= client.limits().watches) {
-    throw new Refusal('ENOSPC', `${client.name} has ${client.limits().watches} watches already`);
+    throw new OverQuota('watches', `${client.name} has ${client.limits().watches} watches already`);
   }
   const held = client.held() + watchBytes(path, token ?? '');
   checkMemory(server.store.tree, client.actor, client.limits(), held);
@@ -358,7 +360,7 @@ function transactionStart(request: Request): Reply {
   const { server, client, tx_id } = request;
   if (tx_id !== 0) throw new Refusal('EBUSY', 'a transaction within a transaction');
   if (client.transactions.size >= client.limits().transactions) {
-    throw new Refusal('ENOSPC', `${client.name} has ${client.transactions.size} transactions open`);
+    throw new OverQuota('transactions', `${client.name} has ${client.transactions.size} transactions open`);
   }
   checkMemory(server.store.tree, client.actor, client.limits(), client.held());
   const id = client.newTransactionId();

@@ -23,6 +23,7 @@ import type { DomainDoor } from './domains.ts';
 import { type Answering, type RequestFaultState, RequestFaults } from './faults.ts';
 import { type DomainsState, IntroducedDomains } from './introduced-domains.ts';
 import type { LiveUpdate } from './live-update.ts';
+import { Misuse } from './misuse.ts';
 import { XS_SET_FEATURE, XS_SET_QUOTA } from './newer-wire.ts';
 import { DOM0, type Permissions } from './permissions.ts';
 import { type QuotaState, Quotas, UNLIMITED } from './quota.ts';
@@ -101,6 +102,7 @@ export class Server {
   readonly log: Log;
   readonly tracing: Trace;
   readonly accounts: Accounts;
+  readonly misuse: Misuse;
   readonly domains: IntroducedDomains;
   readonly files: ControlFiles | undefined;
   /** How requests are answered and when they are taken: plainly, or with faults before it. */
@@ -133,6 +135,7 @@ export class Server {
     };
     this.tracing = new Trace(this.log);
     this.accounts = new Accounts({ tree: () => this.store.tree, watches: this.watches, log: this.log });
+    this.misuse = new Misuse(this.log);
     this.files = parts.files;
     this.faults = new RequestFaults({
       clock: parts.clock,

@@ -14,7 +14,7 @@ import {
   withoutDomain,
 } from './permissions.ts';
 import { type Limits, UNLIMITED } from './quota.ts';
-import { Refusal } from './refusal.ts';
+import { OverQuota, Refusal } from './refusal.ts';
 import { each, minus, NO_USAGE, plus, type Usage, type Usages, usageIn } from './usage.ts';
 
 export interface Node {
@@ -186,7 +186,7 @@ export function sizeOf(node: Node): number {
 /** Throws ENOSPC. */
 export function checkSize(node: Node, path: string, limits: Limits): void {
   if (sizeOf(node) > limits['node-size']) {
-    throw new Refusal('ENOSPC', `${path} would be larger than ${limits['node-size']} bytes`);
+    throw new OverQuota('node-size', `${path} would be larger than ${limits['node-size']} bytes`);
   }
 }
 
@@ -199,7 +199,7 @@ export function checkUsage(before: Tree, after: Tree, actor: Actor, limits: Limi
   const was = usageOf(before, actor.domid);
   const is = usageOf(after, actor.domid);
   if (is.nodes > was.nodes && is.nodes > limits.nodes) {
-    throw new Refusal('ENOSPC', `dom${actor.domid} has ${limits.nodes} nodes already`);
+    throw new OverQuota('nodes', `dom${actor.domid} has ${limits.nodes} nodes already`);
   }
   if (is.bytes > was.bytes) checkMemory(after, actor, limits, held);
 }
@@ -207,7 +207,7 @@ export function checkUsage(before: Tree, after: Tree, actor: Actor, limits: Limi
 /** Throws ENOMEM. */
 export function checkMemory(tree: Tree, actor: Actor, limits: Limits, held: number): void {
   if (usageOf(tree, actor.domid).bytes + held <= limits.memory) return;
-  throw new Refusal('ENOMEM', `dom${actor.domid} has used its memory quota`);
+  throw new OverQuota('memory', `dom${actor.domid} has used its memory quota`, 'ENOMEM');
 }
 
 /**
@@ -358,7 +358,7 @@ function setPerms(
   generation: number,
 ): Outcome {
   if (1 + perms.entries.length > limits.permissions) {
-    throw new Refusal('ENOSPC', `more than ${limits.permissions} permissions for ${path}`);
+    throw new OverQuota('permissions', `more than ${limits.permissions} permissions for ${path}`);
   }
   if (path.startsWith('@')) {
     if (!actor.privileged) throw new Refusal('EACCES', `dom${actor.domid} may not change ${path}`);

@@ -6,7 +6,7 @@ import { parentOf, XenError } from '#pvbus';
 import { segmentsOf } from './path.ts';
 import { type Actor, DOM0, samePermissions } from './permissions.ts';
 import { type Limits, UNLIMITED } from './quota.ts';
-import { Refusal } from './refusal.ts';
+import { OverQuota, Refusal } from './refusal.ts';
 import {
   apply,
   type Change,
@@ -145,7 +145,7 @@ export class Transaction implements View {
     const limits = this.#account.limits();
     // As many as nodes, four times over: alternating writes and removals of one node must end somewhere.
     if (this.#operations.length >= 4 * limits['transaction-nodes']) {
-      throw new Refusal('ENOSPC', `dom${this.#actor.domid}: a transaction of too many operations`);
+      throw new OverQuota('transaction-nodes', `dom${this.#actor.domid}: a transaction of too many operations`);
     }
     this.#touch(op.path);
     try {
@@ -186,7 +186,7 @@ export class Transaction implements View {
     const { domid } = this.#actor;
     const limits = this.#account.limits();
     if (this.#touched.size >= limits['transaction-nodes']) {
-      throw new Refusal('ENOSPC', `dom${domid}: a transaction of more than ${this.#touched.size} nodes`);
+      throw new OverQuota('transaction-nodes', `dom${domid}: a transaction of more than ${this.#touched.size} nodes`);
     }
     checkMemory(this.#store.tree, this.#actor, limits, this.#account.held() + OVERHEAD + path.length);
     this.#touched.add(path);

@@ -39,7 +39,7 @@ function ask(client: RigClient, type: number, payload: string, tx = 0): string {
 const control = (...words: string[]): string => ask(dom0, XS_CONTROL, words.map(word => `${word}\0`).join(''));
 /** The log since the last look, without what is always in it. */
 function logged(): string[] {
-  return rig.log.lines.splice(0).filter(line => !line.includes('introduced'));
+  return rig.log.lines.splice(0).filter(line => !/introduced|refused/.test(line));
 }
 const value = (text: string, name: string): number => Number(new RegExp(`^${name} *: *([0-9]+)`, 'm').exec(text)?.[1]);
 

@@ -300,6 +300,41 @@ describe('a guest', () => {
     servesOthers(rig, bystander, dom0);
   });
 
+  test('is named when it meets a quota first, and at every doubling (act 63)', () => {
+    const { rig, guest } = host();
+    for (let i = 0; i < 128 + 5; i++) guest.send(XS_WATCH, `w${i}\0t\0`);
+    for (let i = 0; i < 11; i++) guest.send(XS_TRANSACTION_START, '\0');
+    guest.collect();
+    const refusals = rig.log.lines.filter(line => line.includes('refused'));
+    expect(refusals).toEqual([
+      'warning: dom3: XS_WATCH refused: ENOSPC: its quota of watches is 128; 1 such refusal so far',
+      'warning: dom3: XS_WATCH refused: ENOSPC: its quota of watches is 128; 2 such refusals so far',
+      'warning: dom3: XS_WATCH refused: ENOSPC: its quota of watches is 128; 4 such refusals so far',
+      'warning: dom3: XS_TRANSACTION_START refused: ENOSPC: its quota of transactions is 10; 1 such refusal so far',
+    ]);
+  });
+
+  test('is named when it goes on asking for what it may not have, not for what is not there (acts 59 to 61)', () => {
+    const { rig, guest, dom0 } = host();
+    const ask = (client: RigClient, times: number): void => {
+      for (let i = 0; i < times; i++) {
+        client.send(XS_WRITE, '/\0x');
+        client.send(XS_READ, '/local/domain/3/none\0');
+        client.take();
+      }
+    };
+    ask(dom0, 100);
+    ask(guest, 63);
+    const refusals = (): string[] => rig.log.lines.filter(line => line.includes('refused'));
+    expect(refusals()).toEqual([]);
+    ask(guest, 64);
+    expect(refusals()).toEqual(['warning: dom3: XS_WRITE refused: EACCES; 64 such refusals so far']);
+    // The next domain of the number has no home yet, and may not read there either.
+    rig.door.destroy(3);
+    ask(rig.domain(3), 31);
+    expect(refusals()).toHaveLength(1);
+  });
+
   test('may make a tree as deep as a path can be, and dom0 can remove it (act 66)', () => {
     const { rig, guest, bystander, dom0 } = host();
     dom0.send(XS_WATCH, `/local/domain/3${'/d'.repeat(900)}\0t\0`);
