@@ -2,6 +2,7 @@
 import {
   __HYPERVISOR_sched_op,
   type Clock,
+  earlier,
   type Gfn,
   type GuestStartInfo,
   type Log,
@@ -92,9 +93,6 @@ export type ShutdownHook = () => unknown;
 /** What is on a disk. */
 export type Volume = FatVolume | Ext4Volume;
 
-const earlier = (a: number | undefined, b: number | undefined): number | undefined =>
-  a === undefined || (b !== undefined && b < a) ? b : a;
-
 export class Kernel implements Blocking {
   readonly vcpu: Vcpu;
   readonly info: GuestStartInfo;
@@ -130,8 +128,6 @@ export class Kernel implements Blocking {
   private readonly ext4: Uint8Array | undefined;
   private readonly sleep: (deadline?: number) => void;
   private readonly storms: StormGuard;
-  /** There was work of a peer's since the last sleep. */
-  private found = false;
   private stepped = false;
   private readonly hooks: ShutdownHook[] = [];
   private ending = false;
@@ -149,9 +145,9 @@ export class Kernel implements Blocking {
     this.cacheFrames = new CacheFrames(new FrameCharge(vcpu.frames), mostCached);
     vcpu.frames.holder = this.cacheFrames;
     this.clock = new GuestClock(vcpu, clock);
-    this.storms = new StormGuard(vcpu.wakeWords, this.clock);
     this.console = new Hvc(vcpu, this.info.console, this.args.debug === true);
     this.log = this.console.log;
+    this.storms = new StormGuard(vcpu.wakeWords, this.clock, this.log);
     this.timers = vcpuTimers(vcpu, this.clock);
     const { store } = this.info;
     this.store = new RingTransport(vcpu.memory.page(store.gfn), () => vcpu.events.notify(store.port));
@@ -284,8 +280,7 @@ export class Kernel implements Blocking {
     if (this.console.step() === 'progress') progress = true;
     if (this.processors?.step() === 'progress') progress = true;
     if (this.balloon.step() === 'progress') progress = true;
-    if (progress) this.found = true;
-    return progress || polled ? 'progress' : 'idle';
+    return this.storms.turn(polled, progress) ? 'progress' : 'idle';
   }
   /** Have the hypervisor wake us at the next deadline. */
   arm(): void {
@@ -305,9 +300,7 @@ export class Kernel implements Blocking {
     this.rest();
   }
   private rest(): void {
-    const until = this.storms.rest(this.found);
-    this.found = false;
-    this.sleep(until);
+    this.sleep(this.storms.rest());
   }
   /** A driver of its own for calls that return with their answer. The program's timers and tasks wait; processes run. */
   waitUntil(condition: () => boolean): void {

@@ -17,3 +17,7 @@ export const systemClock: Clock = {
     return Date.now();
   },
 };
+
+/** Of two deadlines, of which either may be none. */
+export const earlier = (a: number | undefined, b: number | undefined): number | undefined =>
+  a === undefined || (b !== undefined && b < a) ? b : a;

@@ -7,8 +7,10 @@ import {
   crashOnUncaught,
   dropInherited,
   EventPump,
+  earlier,
   type Log,
   MailboxReader,
+  StormGuard,
   startPumpThread,
   streamLog,
   systemClock,
@@ -48,7 +50,7 @@ export function runBlocking(create: CreateWorker): void {
           lastTurn = now;
           return void setImmediate(drive);
         }
-        thread.vcpu.block(thread.deadline());
+        thread.vcpu.block(thread.rest());
       }
     } catch (error) {
       crashExit(thread.vcpu, error);
@@ -92,6 +94,7 @@ class ThreadSide {
   pending = 0;
   readonly #worker: BackendWorker;
   readonly #mailbox: MailboxReader;
+  readonly #storms: StormGuard;
 
   constructor(create: CreateWorker, wake: () => void) {
     const { name, fd, mailbox } = workerData as BackendThreadData;
@@ -104,6 +107,7 @@ class ThreadSide {
     const { domid } = this.vcpu;
     const who = domid === 0 ? name : `dom${domid} ${name}`;
     const log: Log = streamLog({ write: text => writeSync(2, text) }, who, systemClock);
+    this.#storms = new StormGuard(this.vcpu.wakeWords, systemClock, log);
     const tell = (event: unknown): void => this.#reply({ event });
     this.#worker = create({ vcpu: this.vcpu, log, clock: systemClock, tell, wake });
   }
@@ -111,13 +115,18 @@ class ThreadSide {
   /** Events, messages, rings, once each. True when there was something. */
   turn(): boolean {
     // order: poll first. It takes the mailbox's wake word, so a message that comes later wakes us again.
-    let progress = this.vcpu.events.poll();
+    const polled = this.vcpu.events.poll();
+    let progress = false;
     for (let mail = this.#mailbox.receive(); mail !== undefined; mail = this.#mailbox.receive()) {
       this.#hear(mail.message as BackendRequest); // our own main thread's
       progress = true;
     }
     if (this.#worker.step() === 'progress') progress = true;
-    return progress;
+    return this.#storms.turn(polled, progress);
+  }
+  /** Before a sleep: when it has to end. */
+  rest(): number | undefined {
+    return earlier(this.#storms.rest(), this.deadline());
   }
   deadline(): number | undefined {
     return this.#worker.deadline?.();

@@ -1,17 +1,22 @@
 // What a peer's events may cost a vCPU that finds nothing new. Xen: late EOI (XSA-332, XSA-391).
 import { describe, expect, it } from 'vitest';
-import { StormGuard, WakeWords } from '#pvbus';
+import { type Bell, StormGuard, WakeWords } from '#pvbus';
 import { StoppedClock } from '../../support/core-rig.ts';
+import { ListLog } from '../../support/xenstore-rig.ts';
 
 class Rig {
   readonly clock = new StoppedClock();
   readonly memory = new Int32Array(4);
   readonly flags = new Int32Array(4);
   readonly words = new WakeWords();
-  readonly guard = new StormGuard(this.words, this.clock);
+  readonly log = new ListLog();
+  readonly guard = new StormGuard(this.words, this.clock, this.log);
   constructor() {
     // The hypervisor's word, and those of two peers.
-    for (let i = 0; i < 3; i++) this.words.add(this.memory, 4096 * i, 4 * i, { array: this.flags, index: i });
+    for (let i = 0; i < 3; i++) {
+      const owner = i === 0 ? undefined : ({ doorbell: { peer: 40 + i } } as Bell); // all that is looked at of it
+      this.words.add(this.memory, 4096 * i, 4 * i, { array: this.flags, index: i }, owner);
+    }
     this.gather();
   }
   gather(): number[] {
@@ -24,7 +29,8 @@ class Rig {
   wake(i: number, found: boolean): number | undefined {
     this.bump(i);
     this.gather();
-    return this.guard.rest(found);
+    this.guard.turn(true, found);
+    return this.guard.rest();
   }
 }
 
@@ -78,7 +84,8 @@ describe('act 37: a storm of events', () => {
     for (let i = 0; i < 10; i++) {
       rig.wake(1, true);
       rig.clock.ns += 1e9;
-      rig.guard.rest(true);
+      rig.guard.turn(false, true);
+      rig.guard.rest();
     }
     expect(rig.wake(1, false)).toBeUndefined();
     rig.bump(1);
@@ -91,6 +98,32 @@ describe('act 37: a storm of events', () => {
       expect(rig.wake(1, false)).toBeUndefined();
       rig.clock.ns += 2e6;
     }
+  });
+
+  it('is named at its first delay, and at every doubling', () => {
+    const rig = new Rig();
+    for (let i = 0; i < 64; i++) rig.wake(1, false);
+    expect(rig.log.lines).toEqual([]);
+    for (let i = 0; i < 1000; i++) rig.clock.ns = rig.wake(1, false)!;
+    expect(rig.log.lines).toHaveLength(10);
+    expect(rig.log.lines.at(-1)).toBe(
+      'warning: dom41: its events bring nothing, and are heard 500 times a second at most; 512 such wake-ups so far',
+    );
+  });
+
+  it('does not keep awake who finds nothing, however fast it is', () => {
+    const rig = new Rig();
+    const turns = (found: boolean): number => {
+      let n = 1;
+      while (n < 1000 && rig.guard.turn(true, found)) n++;
+      return n;
+    };
+    expect(turns(false)).toBe(64);
+    rig.guard.rest();
+    expect(turns(true)).toBe(1000);
+    expect(turns(false)).toBe(64);
+    expect(rig.guard.turn(false, true)).toBe(true);
+    expect(rig.guard.turn(false, false)).toBe(false);
   });
 
   it('does not begin with events that bring work, however many', () => {
