@@ -113,8 +113,8 @@ class Vbd implements FrontendInstance {
       events.on(port, () => {}); // only to be woken: step looks at the rings itself
     }
     worker.attach(rings, buffers, this.#ports, parseDecimal(segments) ?? 0);
-    if (old && old !== buffers) worker.stats.quarantined += old.release();
-    if (oldRings && oldRings !== rings) worker.stats.quarantined += oldRings.release();
+    if (old && old !== buffers) this.#quarantine(old.release());
+    if (oldRings && oldRings !== rings) this.#quarantine(oldRings.release());
     return { ...this.#ringKeys(rings), protocol: XEN_IO_PROTO_ABI_X86_64, 'feature-persistent': 1 };
   }
 
@@ -196,10 +196,15 @@ class Vbd implements FrontendInstance {
   }
 
   release(): void {
-    if (this.#buffers) this.worker.stats.quarantined += this.#buffers.release();
-    if (this.#rings) this.worker.stats.quarantined += this.#rings.release();
+    if (this.#buffers) this.#quarantine(this.#buffers.release());
+    if (this.#rings) this.#quarantine(this.#rings.release());
     this.#buffers = undefined;
     this.#rings = undefined;
+  }
+  #quarantine(pages: number): void {
+    if (pages === 0) return;
+    this.worker.stats.quarantined += pages;
+    this.#log.warn(`${this.disk.name}: the backend keeps ${pages} shared pages mapped; they are not used again`);
   }
 
   get waits(): boolean {
