@@ -199,7 +199,8 @@ async function withToolstack<T>(host: HostRig, body: (toolstack: ToolstackClient
   }
 }
 
-async function withXenstore<T>(host: HostRig, body: (xs: XenstoreClient) => Promise<T>): Promise<T> {
+/** As a program of dom0. */
+export async function withXenstore<T>(host: HostRig, body: (xs: XenstoreClient) => Promise<T>): Promise<T> {
   const xs = new XenstoreClient(await socketTransport(runPaths(host.runDir).xenstoredSocket));
   try {
     return await body(xs);

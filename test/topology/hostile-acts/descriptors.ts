@@ -6,7 +6,7 @@ const NOSIGNAL = 0x4000;
 const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
 
-/** `length` bytes of 0xff and `fds` times the descriptor `fd` on `socket`: bytes sent, or -1. Never waits. */
+/** `length` bytes of 0xff and `fds` times the descriptor `fd` on `socket`: bytes sent, or -errno. Never waits. */
 export function sendDescriptors(socket: number, length: number, fds: number, fd: number): number {
   const sendmsg = koffi.load('libc.so.6').func('long sendmsg(int, void *, int)');
   const control = Buffer.alloc(16 + 4 * Math.max(1, fds));
@@ -25,5 +25,6 @@ export function sendDescriptors(socket: number, length: number, fds: number, fd:
     header.writeBigUInt64LE(BigInt(koffi.address(control)), 32);
     header.writeBigUInt64LE(BigInt(control.length), 40);
   }
-  return Number(sendmsg(socket, header, DONTWAIT | NOSIGNAL));
+  const sent = Number(sendmsg(socket, header, DONTWAIT | NOSIGNAL));
+  return sent < 0 ? -koffi.errno() : sent;
 }

@@ -22,6 +22,10 @@ const DOM0 = domid(0);
 const XVDA = 51712;
 const XVDB = 51728;
 const NEVER_GRANTED = 5000;
+/** GTF_reading and GTF_writing: what a map sets and an unmap clears. */
+const MAPPED = 24;
+const STORM_NS = 200e6;
+const STORM = 10_000;
 const RSP_PROD = sring.at.rsp_prod / 4;
 const RSP_EVENT = sring.at.rsp_event / 4;
 
@@ -133,20 +137,21 @@ export function deviceActs(mallory: Mallory): Acts {
     },
     7: async () => {
       await disk.connect();
-      let strange = 0;
-      for (let round = 0; round < 200; round++) {
+      const statuses = new Set<number>();
+      // Until either has been found in the slot.
+      await mallory.until('either gref is used', () => {
         disk.front.send(index => disk.front.write(index, { segments: [{ gref: disk.front.refs[1]! }] }));
         const at = disk.front.slot(disk.front.prod - 1) + 24;
         while (disk.front.rspProd() !== disk.front.prod) {
           disk.front.ring.view.setUint32(at, NEVER_GRANTED, true);
           disk.front.ring.view.setUint32(at, disk.front.refs[2]!, true);
         }
-        const status = disk.front.response()!.status;
-        if (status !== 0 && status !== -1) strange++;
-      }
+        statuses.add(disk.front.response()!.status);
+        return statuses.has(0) && statuses.has(-1);
+      });
       const honest = await disk.read();
       await disk.leave();
-      return { strange, honest };
+      return { statuses: [...statuses].sort(), honest };
     },
     8: requests(disk, ({ refs }) => [{ operation: 255, segments: [{ gref: refs[1]! }] }]),
     9: answered(disk, front => [
@@ -247,7 +252,7 @@ export function deviceActs(mallory: Mallory): Acts {
     ),
     23: async () => {
       await vif.connect({ 'request-multicast-control': 1 });
-      let taken = 0;
+      let [taken, refused] = [0, 0];
       for (let n = 0; n < 2000; ) {
         const from = n;
         for (; n < from + 100; n++) {
@@ -256,9 +261,10 @@ export function deviceActs(mallory: Mallory): Acts {
         }
         const statuses = await vif.transmit(200);
         taken += statuses.filter(status => status === 0).length;
+        refused += statuses.filter(status => status === -1).length;
       }
       await vif.leave();
-      return { bounded: taken <= 64, some: taken > 0 };
+      return { taken, refused };
     },
     /** From one interface to another that takes nothing. */
     24: async () => {
@@ -332,12 +338,13 @@ export function deviceActs(mallory: Mallory): Acts {
       });
       return { left: disk.front.refs.every(gref => mallory.vcpu.grants.endAccess(gref)) };
     },
+    /** By one interface and one disk. */
     41: async () => {
       await disk.connect();
       await vif.connect();
-      const end = mallory.kernel.clock.now() + 200e6;
+      const end = mallory.kernel.clock.now() + STORM_NS;
       let sent = 0;
-      while (mallory.kernel.clock.now() < end || sent <= 1000) {
+      while (mallory.kernel.clock.now() < end || sent < STORM) {
         for (let i = 0; i < 100; i++) {
           disk.front.notify();
           mallory.vcpu.events.notify(vif.front.port);
@@ -347,28 +354,43 @@ export function deviceActs(mallory: Mallory): Acts {
       const honest = await disk.read();
       await disk.leave();
       await vif.leave();
-      return { many: sent > 1000, honest };
+      return { sent, honest };
+    },
+    /** Its grant table, while the ring and the console are mapped: what it reads there before they are let go, and after. */
+    46: async () => {
+      await disk.connect();
+      const { memory, layout } = mallory.vcpu;
+      const table = memory.words.subarray(layout.grantFrames * 1024, (layout.grantFrames + 1) * 1024);
+      const ring = disk.front.refs[0]! * 2;
+      for (let round = 0; round < 20; round++)
+        for (let i = 0; i < table.length; i++) table[i] = Math.random() * 2 ** 32;
+      // The flags say what a map sets: that it is taken back is to be seen.
+      table[ring] = table[ring]! | MAPPED;
+      const before = table.slice();
+      await disk.handshake.close();
+      const changed = [...before.keys()].filter(i => table[i] !== before[i]);
+      return { scribbled: before.length, changed: changed.map(i => [i - ring, (before[i]! ^ table[i]!) >>> 0]) };
     },
     47: async () => {
       await disk.connect();
       const gref = disk.front.refs[1]!;
       const { memory, layout } = mallory.vcpu;
       const entry = layout.grantFrames * 1024 + gref * 2;
-      let strange = 0;
-      for (let round = 0; round < 100; round++) {
-        const honest = memory.words[entry]!;
+      const statuses = new Set<number>();
+      const honestWord = memory.words[entry]!;
+      await mallory.until('the map has gone well, and has not', () => {
         disk.front.send(index => disk.front.write(index, { segments: [{ gref }] }));
         while (disk.front.rspProd() !== disk.front.prod) {
           Atomics.xor(memory.words, entry, 4); // GTF_readonly
           Atomics.xor(memory.words, entry, 1); // GTF_permit_access
         }
-        const status = disk.front.response()!.status;
-        if (status !== 0 && status !== -1) strange++;
-        Atomics.store(memory.words, entry, honest);
-      }
+        statuses.add(disk.front.response()!.status);
+        Atomics.store(memory.words, entry, honestWord);
+        return statuses.has(0) && statuses.has(-1);
+      });
       const honest = await disk.read();
       await disk.leave();
-      return { strange, honest };
+      return { statuses: [...statuses].sort(), honest };
     },
 
     // ---- the same loads without the hostility: what the benchmark holds the acts against ----

@@ -17,6 +17,7 @@ import {
   EVTCHNOP_reset,
   EVTCHNOP_send,
   EVTCHNOP_status,
+  EVTCHNSTAT_interdomain,
   errnoName,
   evtchn_alloc_unbound,
   evtchn_bind_interdomain,
@@ -34,8 +35,8 @@ import {
   gref,
   koffi,
   MEMOP_EXTENT_SHIFT,
-  PAGE_SIZE,
   SCHEDOP_poll,
+  SCHEDOP_yield,
   type Struct,
   sched_poll,
   shared_info,
@@ -82,6 +83,8 @@ const evtchn = (vcpu: Vcpu, cmd: number, s: Struct, fields: Record<string, numbe
 const libc = () => koffi.load('libc.so.6');
 /** More than a domain's process has. */
 const DESCRIPTORS = 256;
+/** More than a socket's queue holds. */
+const SENDS = 10_000;
 const DOMIDS = [0x7ff0, 0x7ff1, 0x7ff2, 0x7ff3, 0x7ff4, 65535, 4242];
 
 export const hypercallActs: Acts = {
@@ -100,10 +103,41 @@ export const hypercallActs: Acts = {
     for (const port of ports) evtchn(vcpu, EVTCHNOP_close, evtchn_close, { port });
     return { alloc: errno(rc), virq: errno(virq), all: ports.length > 4000 };
   },
-  /** Its console is gone with its other ports: nobody hears what came of it. */
-  43: ({ vcpu }) => {
-    for (let i = 0; i < 50; i++) evtchn(vcpu, EVTCHNOP_reset, evtchn_reset, { dom: DOMID_SELF });
-    return {};
+  /** Offers ports to another domain, which binds them all the while, and resets. Its console is gone with them. */
+  43: ({ vcpu, kernel, lastWords }, peer) => {
+    const resets: string[] = [];
+    for (let round = 0; round < 50; round++) {
+      for (let i = 0; i < 16; i++)
+        evtchn(vcpu, EVTCHNOP_alloc_unbound, evtchn_alloc_unbound, { dom: DOMID_SELF, remote_dom: Number(peer) });
+      vcpu.block(kernel.clock.now() + 1e6); // by no timer: its port is gone as well
+      resets.push(errno(evtchn(vcpu, EVTCHNOP_reset, evtchn_reset, { dom: DOMID_SELF })));
+    }
+    return lastWords({ resets: tally(resets) });
+  },
+  /** Binds whatever another domain offers, over and over, until that is gone; what is left of it then. */
+  bind: async ({ vcpu, until }, other) => {
+    const answers: string[] = [];
+    const mine = new Set<number>();
+    const bind = (port: number): number => {
+      vcpu.scratch.reset();
+      const at = put(vcpu, evtchn_bind_interdomain, { remote_dom: Number(other), remote_port: port });
+      const rc = vcpu.hypercall(__HYPERVISOR_event_channel_op, EVTCHNOP_bind_interdomain, at);
+      if (rc === 0) mine.add(vcpu.scratch.view.getUint32(at + evtchn_bind_interdomain.at.local_port, true));
+      return rc;
+    };
+    await until('the other one is gone', () => {
+      const said = Array.from({ length: 32 }, (_, i) => errno(bind(i + 1)));
+      answers.push(...said);
+      return said.every(word => word === 'ESRCH');
+    });
+    const connected = [...mine].filter(port => {
+      vcpu.scratch.reset();
+      const at = put(vcpu, evtchn_status, { dom: DOMID_SELF, port });
+      vcpu.hypercall(__HYPERVISOR_event_channel_op, EVTCHNOP_status, at);
+      return vcpu.scratch.view.getUint32(at + evtchn_status.at.status, true) === EVTCHNSTAT_interdomain;
+    });
+    for (const port of mine) evtchn(vcpu, EVTCHNOP_close, evtchn_close, { port });
+    return { answers: tally(answers), bound: mine.size, connected: connected.length };
   },
   44: ({ vcpu }) => {
     const poll = (ports: readonly number[], timeout: number): string => {
@@ -118,25 +152,15 @@ export const hypercallActs: Acts = {
     return { many: poll(many, 1), bad: poll([4096], 1), worst: poll([2 ** 32 - 1], 1), soon: poll([4000], 1) };
   },
   /** All of shared_info, the vcpu_info in it too: no word of this domain's events is right any more. */
-  45: ({ vcpu, kernel }) => {
-    kernel.console.write('scribbles\n');
-    kernel.step();
+  45: ({ vcpu, kernel, lastWords }) => {
     const { words } = vcpu.memory.page(vcpu.layout.sharedInfo);
+    const answers: string[] = [];
     for (let round = 0; round < 200; round++) {
       for (let i = 0; i < shared_info.size / 4; i++) words[i] = Math.random() * 2 ** 32;
       vcpu.events.notify(kernel.info.console.port);
-      vcpu.hypercall(__HYPERVISOR_sched_op, 0);
+      answers.push(errno(vcpu.hypercall(__HYPERVISOR_sched_op, SCHEDOP_yield)));
     }
-    return {};
-  },
-  /** The grant table, under the console's and xenstore's mappings too. */
-  46: ({ vcpu, kernel }) => {
-    kernel.console.write('scribbles\n');
-    kernel.step();
-    const from = vcpu.layout.grantFrames * PAGE_SIZE;
-    for (let round = 0; round < 20; round++)
-      for (let at = from; at < from + PAGE_SIZE; at++) vcpu.memory.bytes[at] = Math.random() * 256;
-    return {};
+    return lastWords({ words: shared_info.size / 4, answers: tally(answers) });
   },
   48: ({ vcpu }) => {
     const { scratch } = vcpu;
@@ -229,33 +253,32 @@ export const hypercallActs: Acts = {
   /** Bytes and descriptors at the hypervisor's end of the control socket, until it takes no more. */
   54: ({ vcpu, controlFd }) => {
     const send = (bytes: number, fds: number): number => sendDescriptors(controlFd, bytes, fds, controlFd);
-    const lengths = [0, 1, 7, 23, 24, 25, 4096, 65536];
-    let taken = 0;
-    for (const length of lengths) if (send(length, 0) >= 0) taken++;
-    for (const fds of [1, 2, 64, 253, 254]) if (send(24, fds) >= 0) taken++;
-    for (let i = 0; i < 10_000 && send(24, 0) >= 0; i++) taken++;
+    const sends = [0, 1, 7, 23, 24, 25, 4096, 65536].map(length => send(length, 0));
+    for (const fds of [1, 2, 64, 253, 254]) sends.push(send(24, fds));
+    while (sends.length < SENDS && sends.at(-1)! >= 0) sends.push(send(24, 0)); // the filter off, until its queue is full
     // The hypervisor reads none of it, and serves this vCPU as before.
     const rc = evtchn(vcpu, EVTCHNOP_status, evtchn_status, { dom: DOMID_SELF, port: 1 });
-    return { bounded: taken < 10_000, served: errno(rc) };
+    return { tried: sends.length, last: errno(sends.at(-1)!), served: errno(rc) };
   },
   /** Whatever this process has open: smaller, and larger. */
   55: () => {
     const ftruncate = libc().func('int ftruncate(int, long)');
     const lseek = libc().func('long lseek(int, long, int)');
-    let changed = 0;
+    let [tried, changed] = [0, 0];
     for (let fd = 0; fd < DESCRIPTORS; fd++) {
       const size = Number(lseek(fd, 0, 2));
       if (size <= 0) continue;
+      tried++;
       for (const to of [0, 4096, size * 2]) if (ftruncate(fd, to) === 0) changed++;
     }
-    return { changed };
+    return { some: tried > 0, changed };
   },
   /** The same anew, for writing. */
   56: () => {
     const open = libc().func('int open(const char *, int)');
-    let opened = 0;
-    for (let fd = 0; fd < DESCRIPTORS; fd++) if (open(`/proc/self/fd/${fd}`, 2) >= 0) opened++;
-    return { opened };
+    let [tried, opened] = [0, 0];
+    for (let fd = 0; fd < DESCRIPTORS; fd++, tried++) if (open(`/proc/self/fd/${fd}`, 2) >= 0) opened++;
+    return { tried, opened };
   },
   /** As many as the others make, and all of them allowed. */
   'honest guest': ({ vcpu }) => {

@@ -21,9 +21,17 @@ export interface Progress {
   readonly samples: number;
 }
 
+/** The offenders do nothing: nothing of what an act is known by may be seen then. See docs/hostile-acts.md. */
+export const IDLE = process.env.XENOLITH_IDLE_ACTS === '1';
+/** What an idle offender has not done by now it never does. */
+const IDLE_PATIENCE_MS = 200;
+
 /** Without the grants one by one, which are more than the console ring holds; how many are in use the pools say. */
 const KEYS = 'qema';
 const SETTLE_MS = 60_000;
+
+const gotOn = (from: Progress, now: Progress): boolean =>
+  now.disk > from.disk && now.net > from.net && now.store > from.store;
 
 /** Timers are the innocent's, which is at work. A device's last error stays in xenstore, as with Linux. */
 function comparable(inventory: Inventory): Inventory {
@@ -76,12 +84,40 @@ export class Stage {
     }
   }
 
-  offender(name: string): Promise<BenchDomain> {
-    return createOffender(this.host, this.folder, name);
+  async offender(name: string): Promise<BenchDomain> {
+    const mallory = await createOffender(this.host, this.folder, name);
+    await this.told(mallory);
+    return mallory;
+  }
+  /** An offender is idle where all are to be. */
+  async told(offender: BenchDomain): Promise<void> {
+    if (IDLE) await offender.run('idle');
+  }
+  /** What somebody does who is no domain: undefined when offenders are idle. */
+  async does<T>(act: () => Promise<T>): Promise<T | undefined> {
+    return IDLE ? undefined : act();
+  }
+  /** What an act is known by; of an idle offender it is not seen. */
+  async seen(check: () => unknown): Promise<void> {
+    if (!IDLE) {
+      await check();
+      return;
+    }
+    const error = await Promise.resolve()
+      .then(check)
+      .then(
+        () => undefined,
+        (reason: unknown) => reason,
+      );
+    if (error === undefined) throw new Error('nothing was done, and it is taken for the act');
+  }
+  /** Until it holds. */
+  eventually(what: string, condition: () => unknown): Promise<unknown> {
+    return eventually(what, condition, IDLE ? IDLE_PATIENCE_MS : undefined);
   }
   /** On its console. */
   async says(domain: BenchDomain, what: string): Promise<void> {
-    await eventually(`${domain.name} says ${what}`, () => this.host.consoleLog(domain.name).includes(what));
+    await this.eventually(`${domain.name} says ${what}`, () => this.host.consoleLog(domain.name).includes(what));
   }
   processOf(domain: BenchDomain): number {
     return processOfDomain(domain.domid, this.host.processes());
@@ -122,24 +158,56 @@ export class Stage {
   listen(): void {
     this.mark = this.host.log().length;
   }
-  /** The offender is named, with the reason. */
-  async names(pattern: RegExp): Promise<void> {
-    await eventually(`the log says ${pattern}`, () => pattern.test(this.host.log().slice(this.mark))).catch(error => {
-      throw new Error(`${error.message}; it says:\n${this.host.log().slice(this.mark)}`);
+  /** The offender is named, with the reason; N in `what` is its number. The log says it at a doubling: `again` comes nearer. */
+  async names(what: string, { domid }: BenchDomain, again: () => Promise<unknown> = async () => {}): Promise<void> {
+    const pattern = new RegExp(what.replaceAll('domN', `dom${domid}`).replaceAll('vifN', `vif${domid}`));
+    await this.eventually(`the log says ${pattern}`, async () => {
+      if (pattern.test(this.said())) return true;
+      await again();
+      return pattern.test(this.said());
+    }).catch(error => {
+      throw new Error(`${error.message}; it says:\n${this.said()}`);
     });
+  }
+  /** It does what anybody may. */
+  blamesNobody({ domid }: BenchDomain): void {
+    expect(this.said()).not.toMatch(new RegExp(`(warning|error): .*\\b(dom|vif)${domid}\\b`));
+  }
+  /** Since `listen`. */
+  said(): string {
+    return this.host.log().slice(this.mark);
   }
   async progress(): Promise<Progress> {
     return (await this.innocent.run('count')) as unknown as Progress;
   }
-  /** The innocent has seen no error, and gets on. */
+  /**
+   * Do it again and again, until the innocent has got on meanwhile with its disk, its packets and its nodes: what came of the
+   * last time.
+   */
+  async beside<T>(act: () => Promise<T>, network = false): Promise<T> {
+    const from = await this.progress();
+    let outcome!: T;
+    await eventually('the innocent gets on during the act', async () => {
+      outcome = await act();
+      return gotOn(from, await this.progress());
+    });
+    this.harmed(from, await this.progress(), network);
+    return outcome;
+  }
+  /** What was begun goes on: the innocent has seen no error, and gets on. */
   async othersGetOn(): Promise<void> {
     const from = await this.progress();
     let now = from;
     await eventually('the innocent gets on', async () => {
       now = await this.progress();
-      return now.disk > from.disk && now.net > from.net && now.store > from.store;
+      return gotOn(from, now);
     });
+    this.harmed(from, now);
+  }
+  /** Nothing it has is wrong; packets get lost only where the network is full. */
+  private harmed(from: Progress, now: Progress, network = false): void {
     expect(now.wrong).toEqual([]);
+    if (!network) expect(now.lost, 'packets of the innocent were lost').toBe(from.lost);
     expect(this.host.processes()).toEqual(expect.arrayContaining([...this.own]));
   }
 }

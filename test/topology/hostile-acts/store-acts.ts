@@ -28,6 +28,10 @@ import type { Acts, Mallory } from './performer.ts';
 
 const bytesOf = (text: string): Uint8Array => Uint8Array.from(text, c => c.charCodeAt(0));
 const REPLY_NS = 5e9;
+/** More than the daemon's. */
+const PATIENCE_NS = 60e9;
+/** Of one kind, so that they are worth a line of the log. */
+const REFUSALS = 64;
 const { connection, error, req_prod, req_cons } = xenstore_domain_interface.at;
 
 class RawStore {
@@ -108,8 +112,8 @@ class RawStore {
     return [count, undefined];
   }
   /** What the daemon says of a ring that it ignores. */
-  fault(): number {
-    this.wait(() => this.words[error / 4] !== 0);
+  fault(ns = REPLY_NS): number {
+    this.wait(() => this.words[error / 4] !== 0, ns);
     return this.words[error / 4]!;
   }
   /** Begin again with an empty ring and no watches. */
@@ -149,6 +153,7 @@ export const storeActs: Acts = {
   }),
   59: onRing(store => {
     const ask = (type: number, payload: string, tx = 0) => store.ask(type, payload, tx);
+    for (let i = 0; i < REFUSALS; i++) ask(99, 'x\0');
     return {
       types: [ask(99, 'x\0'), ask(2 ** 32 - 1, 'x\0')],
       transaction: ask(XS_READ, 'name\0', 4242),
@@ -157,11 +162,15 @@ export const storeActs: Acts = {
       ),
     };
   }),
-  60: onRing(store => ({
-    reads: ['/local/domain/\0', '/local/domain/x\0'].map(path => store.ask(XS_READ, path)),
-    write: store.ask(XS_WRITE, '/local/domain/x/y\0z'),
-  })),
+  60: onRing(store => {
+    for (let i = 0; i < REFUSALS; i++) store.ask(XS_READ, '/local/domain/\0');
+    return {
+      reads: ['/local/domain/\0', '/local/domain/x\0'].map(path => store.ask(XS_READ, path)),
+      write: store.ask(XS_WRITE, '/local/domain/x/y\0z'),
+    };
+  }),
   61: onRing(store => {
+    for (let i = 0; i < REFUSALS; i++) store.ask(XS_WRITE, '/\0x');
     const refused = [
       store.ask(XS_WRITE, '/\0x'),
       store.ask(XS_RM, '/local\0'),
@@ -214,6 +223,12 @@ export const storeActs: Acts = {
     while (answered < asked && store.reply() !== undefined) answered++;
     return { stopped: asked < 1001, answered: answered === asked };
   }),
+  /** Others write where it has a watch, and it reads nothing, until the daemon has had enough of it. */
+  65: onRing(store => {
+    store.ask(XS_WATCH, 'data\0t\0');
+    const fault = store.fault(PATIENCE_NS);
+    return { fault, reconnected: store.reconnect(), reads: store.ask(XS_READ, 'name\0') !== undefined };
+  }),
   66: onRing(store => {
     const deep = store.ask(XS_WRITE, `data/${'d/'.repeat(900)}d\0x`);
     return { deep, removed: store.ask(XS_RM, 'data/d\0') };
@@ -236,6 +251,7 @@ export const storeActs: Acts = {
   68: onRing(store => {
     const tx = Number(store.ask(XS_TRANSACTION_START, '\0')?.slice(3));
     const inside = store.ask(XS_RESET_WATCHES, '\0', tx);
+    for (let i = 0; i < REFUSALS; i++) store.ask(XS_RELEASE, '0\0');
     const release = store.ask(XS_RELEASE, '0\0');
     const introduce = store.ask(XS_INTRODUCE, '1\x005\x003\0');
     store.reconnect();
@@ -254,6 +270,7 @@ export const storeActs: Acts = {
       `/local/domain/${me}/vm`,
       `/local/domain/${me}/device/vbd/51712/backend-id`,
     ];
+    for (let i = 0; i < REFUSALS; i++) store.ask(XS_WRITE, `${keys[0]}\0/etc/shadow`);
     const own = keys.map(key => store.ask(XS_WRITE, `${key}\0/etc/shadow`) ?? 'none');
     return { keys: own };
   }),

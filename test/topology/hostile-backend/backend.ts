@@ -23,6 +23,9 @@ const XVDA = 51712;
 const GOOD = { sectors: 2048, 'sector-size': 512, info: 0, 'feature-flush-cache': 1 };
 type Keys = Readonly<Record<string, string | number>>;
 const STORM_NS = 200e6;
+const STORM = 10_000;
+/** What a page is full of: before it is answered for, when it is, and from then on. */
+const [FIRST, ANSWERED, LATER] = [1, 2, 3];
 
 /** One disk of the victim's, from this end. */
 class Vbd {
@@ -222,21 +225,26 @@ function acts(mallory: Mallory, victim: Domid): Acts {
       const frame = strange(pair[0].page.bytes.subarray(100), byte => byte === 0);
       const buffer = strange(pair[1].page.bytes, byte => byte === 0);
       vcpu.grants.unmap(pair);
-      return { disk, frame, buffer };
+      return { pages: requests.length + 2, disk, frame, buffer };
     },
     34: async () => {
-      const requests = await calm.take(2);
-      const pages = requests.map(request => calm.map(request));
-      calm.back.ring.page.bytes.fill(0xff, 64);
-      for (const [i, request] of requests.entries()) {
-        pages[i]!.page.bytes.fill(1);
-        calm.back.answer(request);
-        pages[i]!.page.bytes.fill(2);
+      let [answered, odd] = [0, 0];
+      for (let round = 0; round < 50; round++) {
+        const requests = await calm.take(2);
+        const pages = requests.map(request => calm.map(request));
+        // Requests it still waits for, and answers it has had.
+        calm.back.ring.page.bytes.fill(0xff, 64);
+        for (const [i, request] of requests.entries()) {
+          if (request.operation !== BLKIF_OP_READ || request.sector % 8 !== 0) odd++;
+          pages[i]!.page.bytes.fill(FIRST);
+          pages[i]!.page.bytes.fill(ANSWERED);
+          calm.back.answer(request);
+          pages[i]!.page.bytes.fill(LATER);
+          answered++;
+        }
+        vcpu.grants.unmap(pages);
       }
-      vcpu.grants.unmap(pages);
-      const next = await calm.take(2);
-      for (const request of next) calm.back.answer(request);
-      return { reads: next.every(({ operation, sector }) => operation === BLKIF_OP_READ && sector % 8 === 0) };
+      return { answered, odd };
     },
     35: async () => {
       const slots = [{ offset: 4000, status: 200 }, { status: -30000 }, { status: 4096, flags: NETRXF_more_data }];
@@ -270,11 +278,11 @@ function acts(mallory: Mallory, victim: Domid): Acts {
       const requests = await calm.take(2);
       const end = mallory.kernel.clock.now() + STORM_NS;
       let events = 0;
-      for (; mallory.kernel.clock.now() < end || events <= 1000; events++) vcpu.events.notify(calm.back.port);
+      for (; mallory.kernel.clock.now() < end || events < STORM; events++) vcpu.events.notify(calm.back.port);
       for (const request of requests) calm.back.answer(request);
       const next = await calm.take(2);
       for (const request of next) calm.back.answer(request);
-      return { many: events > 1000 };
+      return { events };
     },
     38: async () => {
       const lies: Keys[] = [{ sectors: 0 }, { sectors: '9223372036854775808' }, { 'sector-size': 3 }, { info: 'none' }];
@@ -285,15 +293,19 @@ function acts(mallory: Mallory, victim: Domid): Acts {
     39: async () => {
       const disk = vbd(10);
       await disk.connect();
-      let rounds = 0;
-      let state: XenbusState = XenbusState.Connected;
-      for (; rounds < 10 && state !== XenbusState.Closed; rounds++) {
+      await disk.take(2);
+      let flaps = 0;
+      for (; flaps < 10; flaps++) {
         for (const next of [XenbusState.Closing, XenbusState.InitWait, XenbusState.Closing, XenbusState.InitWait])
           await disk.write({ state: next });
         await disk.write({ state: XenbusState.Closed });
-        state = await disk.becomes(XenbusState.Closed, XenbusState.Initialising);
+        await disk.becomes(XenbusState.Closed, XenbusState.Initialising);
       }
-      return { survives: true };
+      vcpu.grants.unmap([disk.back.ring]);
+      vcpu.events.close(disk.back.port);
+      await disk.connect();
+      const again = await disk.take(2);
+      return { flaps, again: again.length };
     },
     calls30: () => {
       const sockets = new Sockets(mallory, victim, 0);

@@ -1,6 +1,6 @@
 // The victim's kernel: the real drivers, and somebody who reads from each disk and sends by each interface all the time, for
 // as long as it goes well. It says what came of that when it is asked.
-import { attachVcpu, crashExit, XenError } from '#pvbus';
+import { attachVcpu, crashExit, domid, XenError } from '#pvbus';
 import { drive } from '../../../domu-kernel/drive.ts';
 import { Blkfront } from '../../../domu-kernel/drivers/blkfront/device.ts';
 import type { Disk } from '../../../domu-kernel/drivers/blkfront/disk.ts';
@@ -17,6 +17,9 @@ import type { Boot } from '../hostile-acts/performer.ts';
 const READERS = 2;
 const PAUSE_MS = 2;
 const FRAME = 100;
+const DOM0 = domid(0);
+/** Pages that are written to and given back: more than the devices of an act take. */
+const USED = 1024;
 
 const MAX_CALLS = 3;
 const codeOf = (error: unknown): string => (error instanceof XenError ? error.code : String(error));
@@ -25,25 +28,39 @@ interface Reads {
   ok: number;
   /** How those ended that did not go well; the reader ends with them. */
   readonly failed: string[];
+  /** The values of all the bytes that were read. */
+  readonly bytes: number[];
 }
 
 export function start({ controlFd, boot }: Boot): void {
   const vcpu = attachVcpu(controlFd, boot);
   process.on('uncaughtException', error => crashExit(vcpu, error));
   process.on('unhandledRejection', error => crashExit(vcpu, error));
-  const kernel = new Kernel({ vcpu, fatFs: () => compileFatFs(ffWasm) });
+  let [turns, sleeps] = [0, 0];
+  const kernel = new Kernel({
+    ...{ vcpu, fatFs: () => compileFatFs(ffWasm) },
+    block: deadline => {
+      sleeps++;
+      vcpu.block(deadline);
+    },
+  });
+  // What is shared from here on has been used.
+  const used = vcpu.grants.allocShared(DOM0, USED);
+  used.bytes.fill(0xaa);
+  used.release();
   const { xs, log, console } = kernel;
   const pause = (): Promise<void> => new Promise(resolve => void kernel.timers.after(PAUSE_MS, resolve));
 
   const reads = new Map<string, Reads>();
   const read = async (disk: Disk): Promise<void> => {
-    const done: Reads = reads.get(disk.name) ?? { ok: 0, failed: [] };
+    const done: Reads = reads.get(disk.name) ?? { ok: 0, failed: [], bytes: [] };
     reads.set(disk.name, done);
     const into = new Uint8Array(4096);
     try {
       for (let n = 0; ; n = (n + 1) % 64) {
         await disk.submitRead(n * 8, into);
         done.ok++;
+        for (const byte of into) if (!done.bytes.includes(byte)) done.bytes.push(byte);
         await pause();
       }
     } catch (error) {
@@ -98,6 +115,9 @@ export function start({ controlFd, boot }: Boot): void {
   };
 
   const report = () => ({
+    turns,
+    sleeps,
+    now: kernel.clock.now(),
     calls: Object.fromEntries(calls),
     disks: Object.fromEntries(reads),
     quarantined: blkfront.frontend
@@ -122,6 +142,7 @@ export function start({ controlFd, boot }: Boot): void {
   drive(
     {
       step: () => {
+        turns++;
         let progress = kernel.step() === 'progress';
         if (blkfront.step() === 'progress') progress = true;
         if (netfront.step() === 'progress') progress = true;
