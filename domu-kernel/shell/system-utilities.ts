@@ -5,28 +5,44 @@ import { attempt, type Waiting, writeText } from '../process/transfer.ts';
 import { fromCwd } from './paths.ts';
 import type { Call, UtilityProgram } from './utility.ts';
 
-const kib = (bytes: number): string => String(Math.round(bytes / 1024));
+/** How `free` and `df` say sizes: in KiB, in MiB with -m, as people do with -h. */
+function sizes(options: ReadonlyMap<string, string>): {
+  readonly unit: string;
+  readonly of: (bytes: number) => string;
+} {
+  if (options.has('h')) return { unit: '', of: humanSize };
+  return options.has('m')
+    ? { unit: 'MiB', of: bytes => String(Math.round(bytes / 2 ** 20)) }
+    : { unit: 'KiB', of: bytes => String(Math.round(bytes / 2 ** 10)) };
+}
+function humanSize(bytes: number): string {
+  let [n, unit] = [bytes / 1024, 0];
+  for (; n >= 1024 && unit < 3; unit++) n /= 1024;
+  return `${n < 10 && n % 1 !== 0 ? n.toFixed(1) : Math.round(n)}${'KMGT'[unit]}`;
+}
 
 function* ps({ system, io }: Call): Waiting<number> {
   yield* writeText(io[1], processTable(system.processes.list()));
   return 0;
 }
-function* free({ system, io }: Call): Waiting<number> {
+function* free({ system, options, io }: Call): Waiting<number> {
   const { total, free } = system.machine.memory();
+  const { unit, of } = sizes(options);
   const processes = system.processes.list().reduce((sum, { memoryBytes }) => sum + memoryBytes, 0);
   const row = (...cells: string[]): string => `${cells.map(cell => cell.padStart(12)).join('')}\n`;
-  yield* writeText(io[1], row('KiB', 'total', 'used', 'free', 'processes'));
-  yield* writeText(io[1], row('Mem:', kib(total), kib(total - free), kib(free), kib(processes)));
+  yield* writeText(io[1], row(unit, 'total', 'used', 'free', 'processes'));
+  yield* writeText(io[1], row('Mem:', of(total), of(total - free), of(free), of(processes)));
   return 0;
 }
-function* df({ system, io }: Call): Waiting<number> {
+function* df({ system, options, io }: Call): Waiting<number> {
   const row = (name: string, ...cells: string[]): string =>
     `${name.padEnd(24)}${cells.map(cell => cell.padStart(12)).join('')}\n`;
-  let text = row('file system (KiB)', 'total', 'used', 'free').replace('\n', '  on\n');
+  const { unit, of } = sizes(options);
+  let text = row(`file system${unit && ` (${unit})`}`, 'total', 'used', 'free').replace('\n', '  on\n');
   for (const { path, fs } of system.mounts.list()) {
     const { free, total } = yield* attempt(() => fs.space());
     if (total === 0) continue;
-    text += `${row(fs.name, kib(total), kib(total - free), kib(free)).trimEnd()}  ${path}\n`;
+    text += `${row(fs.name, of(total), of(total - free), of(free)).trimEnd()}  ${path}\n`;
   }
   yield* writeText(io[1], text);
   return 0;
@@ -100,8 +116,8 @@ function shutdown(how: 'poweroff' | 'reboot'): UtilityProgram {
 
 export const SYSTEM_UTILITIES: Readonly<Record<string, UtilityProgram>> = {
   ps: { options: 'aefx', run: ps },
-  free: { options: '', run: free },
-  df: { options: '', run: df },
+  free: { options: 'hkm', run: free },
+  df: { options: 'hkm', run: df },
   mount: { options: 't:ro:', run: mount },
   umount: { options: '', run: umount },
   sync: { options: '', run: sync },

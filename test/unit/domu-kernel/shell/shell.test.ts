@@ -56,6 +56,18 @@ describe('a script', () => {
     expect(rig.userland.processes.list()).toEqual([]);
   });
 
+  it('says what memory and volumes there is, in KiB, MiB or as people do', () => {
+    const numbers = (text: string): number[] => text.match(/ \d+(?=\s)/g)!.map(Number);
+    const [total, used, free] = numbers(out('free'));
+    expect(used! + free!).toBe(total);
+    expect(numbers(out('free -m'))[0]).toBe(Math.round(total! / 1024));
+    expect(out('df')).toMatch(/^file system \(KiB\) +total +used +free {2}on\n\S+ +\d+ +\d+ +\d+ {2}\/\n/);
+    expect(out('df -h')).toMatch(
+      /^file system +total +used +free {2}on\n\S+ +[\d.]+[KMG] +[\d.]+[KMG] +[\d.]+[KMG] {2}\/\n/,
+    );
+    expect(rig.sh('df -x').status).toBe(1);
+  });
+
   it('changes nothing of itself in subshells, pipelines and the background', () => {
     expect(
       out('A=1; cd /; (A=2; mkdir -p /d; cd /d; echo $A $PWD); echo $A $PWD; A=3 | cat; echo $A; A=4 & wait; echo $A'),
