@@ -33,6 +33,8 @@ export class Devices {
   net: NetInterface | undefined;
   /** Once somebody has asked for it. */
   private own: NetInterface | undefined;
+  /** What the domain has started without, in words. */
+  missing: string | undefined;
   private readonly parts: DevicesParts;
   private readonly blkfront: Blkfront;
   private readonly netfront: Netfront;
@@ -97,10 +99,10 @@ export class Devices {
       });
     });
     await waiting;
-    if (tired)
-      log.warn(
-        `no DHCP server or router has answered within ${LEASE_MS / 1000} s; starting without an address, they are asked on`,
-      );
+    if (!tired) return;
+    const seconds = LEASE_MS / 1000;
+    this.missing = `no DHCP server or router has answered within ${seconds} s; starting without an address, they are asked on`;
+    log.warn(this.missing);
   }
 
   private async foldersReady(): Promise<void> {

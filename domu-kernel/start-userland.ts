@@ -124,6 +124,7 @@ function machineOf(kernel: Kernel): Machine {
       free: kernel.vcpu.frames.available * PAGE_SIZE,
     }),
     messages: () => kernel.console.messages.join(''),
+    missing: () => kernel.devices.missing,
     fileSystem(type, device, readOnly) {
       if (type === 'tmpfs') return memoryFileSystem(kernel, 'tmpfs');
       if (type === '9p') return sharedFolder(kernel, device, readOnly);

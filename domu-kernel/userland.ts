@@ -33,6 +33,8 @@ export interface Machine {
   memory(): { readonly total: number; readonly free: number };
   /** The kernel's messages. */
   messages(): string;
+  /** What the domain has started without, in words: on the console this was said before. */
+  missing(): string | undefined;
   /** A file system of a device; `type` where it is said. */
   fileSystem(type: string | undefined, device: string, readOnly: boolean): FileSystem;
   /** To the host's loopback; ENODEV. */

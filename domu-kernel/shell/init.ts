@@ -76,7 +76,10 @@ export class Init {
     try {
       yield* this.#connect([stdin, stdout, stderr], opened);
       const [input, output, errors] = opened as [OpenSocket, OpenSocket, OpenSocket]; // as many as there are ports
-      const code = yield* this.#mounted(config, [new Stream(input), new Stream(output), new Stream(errors)]);
+      const streams: Stdio = [new Stream(input), new Stream(output), new Stream(errors)];
+      const missing = this.#system.machine.missing();
+      if (missing !== undefined) yield* writeText(streams[2], `init: ${missing}\n`);
+      const code = yield* this.#mounted(config, streams);
       for (const stream of [output, errors]) yield* this.#delivered(stream);
       return code;
     } finally {

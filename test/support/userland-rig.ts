@@ -65,6 +65,7 @@ export class UserlandRig {
         name: 'rig',
         memory: () => ({ total: frames * 4096, free: this.frames.available * 4096 }),
         messages: () => 'the kernel says nothing\n',
+        missing: () => undefined,
         fileSystem: () => rigTmpfs(this.clock),
         hostSocket: () => {
           throw new XenError('ENODEV', 'no host is here');

@@ -19,7 +19,7 @@ export const run: RunCommand = async (args, context) => {
     { name: 'count', as: 'c', value: true },
     { name: 'seconds', as: 's', value: true },
   ];
-  const line = commandLine(args, context, 'bc:s:', long, 2);
+  const line = commandLine(args, context, 'bc:s:', long, 2, 2);
   if (typeof line === 'number') return line;
   const [target, file] = line.args as [string, string];
   const limit = numberOf(line.value('c'), 'number of frames', /^[1-9][0-9]{0,14}$/) ?? null;
@@ -27,7 +27,7 @@ export const run: RunCommand = async (args, context) => {
   const interrupted = context.io.interrupted();
   const client = await context.connect();
   const what = line.options.has('b') ? { domid: null, handle: null, bridge: target } : await vifOf(client, target);
-  const fd = file === '-' ? undefined : openSync(resolve(context.io.cwd, file), 'w');
+  const fd = file === '-' ? undefined : opened(resolve(context.io.cwd, file));
   try {
     const write = async (bytes: Uint8Array): Promise<void> => {
       if (fd !== undefined) for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done);
@@ -42,6 +42,14 @@ export const run: RunCommand = async (args, context) => {
     if (fd !== undefined) closeSync(fd);
   }
 };
+
+function opened(path: string): number {
+  try {
+    return openSync(path, 'w');
+  } catch (error) {
+    throw new CommandFailure(`xl capture: ${path}: ${(error as NodeJS.ErrnoException).code}`);
+  }
+}
 
 interface Recording {
   readonly seconds: number | undefined;

@@ -13,13 +13,17 @@ export interface CommandLine {
   readonly args: readonly string[];
 }
 
-/** The command line, or the exit code when it is over already: -h, a bad option, too few arguments. */
+/**
+ * The command line, or the exit code when it is over already: -h, a bad option, too few arguments, or more than `most`.
+ * Xen's commands ignore those they have no use for.
+ */
 export function commandLine(
   args: readonly string[],
   context: CommandContext,
   short: string,
   long: readonly LongOption[],
   required: number,
+  most = Number.POSITIVE_INFINITY,
 ): CommandLine | number {
   const json = context.spec.json ? [{ name: 'json', as: 'json' }] : [];
   const { found, rest, unsupported } = getopt(args, `h${short}`, [...long, ...json, { name: 'help', as: 'h' }]);
@@ -31,6 +35,10 @@ export function commandLine(
   if (rest.length < required) {
     const plural = required > 1 ? 's' : '';
     context.err(`'xl ${context.spec.name}' requires at least ${required} argument${plural}.\n`);
+    return context.usage(2);
+  }
+  if (rest.length > most) {
+    context.err(`'xl ${context.spec.name}': '${rest[most]}' is an argument too many; options are before the first.\n`);
     return context.usage(2);
   }
   return {

@@ -157,6 +157,7 @@ class Run {
     const { config, program } = this.#domain;
     const stdio = streams?.ports ?? null;
     const pvcalls = withSockets(config.pvcalls, streams);
+    await checkBridges(client, config);
     const init: InitConfig = { ...program, stdio };
     const made = client.call('run', { config: { ...config, pvcalls }, program: init });
     // While the toolstack is at work: what the domain will want of us.
@@ -195,6 +196,19 @@ class Run {
     return FAILED;
   }
 }
+
+/** A bridge that nobody has made would be made for the vif, with nobody on it. */
+async function checkBridges(client: ToolstackClient, { vifs }: ProgramDomain['config']): Promise<void> {
+  if (vifs.length === 0) return;
+  const bridges = await client.call('bridges', {});
+  for (const { bridge } of vifs) {
+    if (bridge === null || bridges.some(({ name }) => bridge === name || isVlanOf(bridge, name))) continue;
+    throw new CommandFailure(`xl run: --net ${bridge}: the host has no bridge of this name`, FAILED);
+  }
+}
+/** `br0.10`, `br0:20:30`. */
+const isVlanOf = (bridge: string, name: string): boolean =>
+  bridge.startsWith(name) && '.:'.includes(bridge[name.length]!);
 
 function withSockets(
   pvcalls: ProgramDomain['config']['pvcalls'],

@@ -496,7 +496,8 @@ qemu-img convert -O qcow2 'nbd+unix:///xvda?socket=/tmp/xvda.sock' copy.qcow2`,
 The file is in pcap's format with nanoseconds; - is standard output. Frames with offloads are as the guest has them:
 longer than the MTU, their checksums not filled in.`,
     examples: `xl capture web out.pcap && tshark -r out.pcap
-xl capture -c 100 web.1 - | tshark -r -`,
+xl capture -c 100 web.1 - | tshark -r -
+xl capture -s 10 -b xenbr0 all.pcap`,
     load: () => import('./capture.ts'),
   },
   {

@@ -109,6 +109,9 @@ describe('two hosts', () => {
       expect(times.at(-1)).toBeLessThan(Date.now() + 1000);
     }
     expect(await on(0, 'capture', 'asks.3', 'none.pcap')).toMatchObject({ code: 1, stdout: '' });
+    expect(await on(0, 'capture', 'asks', 'no/none.pcap')).toEqual({
+      ...{ code: 1, stdout: '', stderr: `xl capture: ${dir}/no/none.pcap: ENOENT\n` },
+    });
   });
   it('give a vif that is attached its VLAN, its rate and its MTU', async () => {
     const keys = ['bridge=xenbr0.10:20', 'rate=8Mb/s@20ms', 'mtu=1400', 'mac=00:16:3e:09:00:09'];

@@ -228,14 +228,24 @@ describe('guests with a gateway', () => {
   const noWasi = whyNoWasi();
   it.skipIf(noWasi !== undefined)(`may be of xl run --net${noWasi ? ` (skipped: ${noWasi})` : ''}`, async () => {
     const program = await compileWasi(fileURLToPath(new URL('exchange.c', import.meta.url)));
-    const exchange = (to: string, port: number, text: string) =>
-      xlRun(host.runDir, ['--net=inside', program, to, String(port)], text);
+    const exchange = (to: string, port: number, text: string, bridge = 'inside') =>
+      xlRun(host.runDir, [`--net=${bridge}`, program, to, String(port)], text);
+    // A VLAN that nobody else is in.
+    const alone = exchange('www.example', ports.upper, '', 'inside.7');
+    expect(await exchange('www.example', ports.upper, '', 'insid')).toEqual({
+      ...{ code: 125, stdout: '', stderr: 'xl run: --net insid: the host has no bridge of this name\n' },
+    });
     expect(await exchange('www.example', ports.upper, 'over and out')).toEqual({
       ...{ code: 0, stdout: 'OVER AND OUT', stderr: '' },
     });
     expect(await exchange('ftp.example', ports.upper, '')).toEqual({
       ...{ code: 2, stdout: '', stderr: 'resolve: No such file or directory\n' },
     });
+    const { code, stderr } = await alone;
+    expect([code, stderr.split('\n')[0]]).toEqual([
+      2,
+      'init: no DHCP server or router has answered within 20 s; starting without an address, they are asked on',
+    ]);
   });
   it('go on with another gateway when theirs was destroyed, and keep their addresses', async () => {
     const before = await Promise.all(['one', 'two'].map(name => ask(name, 'address')));

@@ -195,6 +195,14 @@ describe('the command line', () => {
     );
   });
 
+  it('refuses arguments that a command of ours has no use for, options behind the first among them', async () => {
+    const { code, stderr } = await on(['capture', '-b', 'office', '-s', '10', 'out.pcap']);
+    expect([code, stderr]).toEqual([
+      2,
+      "'xl capture': '10' is an argument too many; options are before the first.\n\n",
+    ]);
+  });
+
   it('ignores arguments a command has no use for', async () => {
     recordedDomains();
     expect(await on(['pause', 'web1', 'extra', 'junk'])).toEqual({ code: 0, stdout: '', stderr: '' });
