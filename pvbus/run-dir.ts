@@ -89,6 +89,8 @@ export function runPaths(dir: string): {
   readonly toolstackSocket: string;
   readonly toolstackJournal: string;
   readonly hostLog: string;
+  /** What happened, in lines of JSON; it stays, as logs do. */
+  readonly eventLog: string;
   readonly version: string;
   consoleSocket(domid: number): string;
   consoleLog(name: string): string;
@@ -103,6 +105,7 @@ export function runPaths(dir: string): {
     toolstackSocket: join(dir, 'toolstack.sock'),
     toolstackJournal: join(dir, 'toolstack.journal'),
     hostLog: join(dir, 'host.log'),
+    eventLog: join(dir, 'log', 'events.jsonl'),
     version: join(dir, 'version'),
     consoleSocket: domid => join(dir, 'console', `${domid}.sock`),
     // A domain's name comes from a config: keep it one path component, and reversible.

@@ -34,8 +34,33 @@ export type HostEvent = DomainEvent | FaultEvent;
 export const hostEvent: Shape<HostEvent> = (value, where) =>
   (value as { event?: unknown } | null)?.event === 'fault' ? faultEvent(value, where) : domainEvent(value, where);
 
-/** How many the toolstack remembers of each kind. */
+/** How many the toolstack remembers of each kind: of domains, injections of faults, their beginnings and ends, reactions. */
 export const EVENT_HISTORY = 1000;
+/** Each may be 5 KB, and a frame is a MiB. */
+export const EVENT_PAGE = 200;
+
+const REASONS = ['poweroff', 'reboot', 'suspend', 'crash', 'watchdog', 'soft reset'];
+
+/** Xen: SHUTDOWN_*. */
+export const reasonWord = (reason: number | null): string =>
+  reason === null ? 'unknown' : (REASONS[reason] ?? `reason ${reason}`);
+
+/** As `xl events --json` prints it, and the host's own file has it. */
+export const hostEventJson = (event: HostEvent) =>
+  event.event === 'fault' ? faultEventJson(event) : domainEventJson(event);
+
+const times = (at: number) => ({ time: new Date(at).toISOString(), time_ms: at });
+const domainEventJson = ({ at, what, domid, name, reason, exitCode }: DomainEvent) => ({
+  ...{ ...times(at), event: what, domid, name },
+  ...{ reason: what === 'shutdown' ? reasonWord(reason) : null, exit_code: exitCode },
+});
+export const faultEventJson = (event: FaultEvent) => {
+  const { at, what, plan, fault, seed, occurrences, count, total, domid, text } = event;
+  return {
+    ...{ ...times(at), event: what === 'reaction' ? 'reaction' : `fault-${what}` },
+    ...{ plan, fault, seed, occurrences, count, total, domid, text },
+  };
+};
 
 /** Which domains `xl up` of a file has made or found. */
 export const topologyNote = record({
@@ -48,8 +73,8 @@ export type TopologyNote = Shaped<typeof topologyNote>;
 const MAX_TOPOLOGIES = 1024;
 
 export const HISTORY_OPS = {
-  /** The last EVENT_HISTORY of this host of each kind, oldest first. */
-  history: op({}, listOf(hostEvent, 2 * EVENT_HISTORY)),
+  /** Of the last EVENT_HISTORY of this host of each kind, oldest first, as many as a frame holds. `next`: where there are more. */
+  history: op({ from: integer() }, record({ events: listOf(hostEvent, EVENT_PAGE), next: nullable(integer()) })),
   topologies: op({}, listOf(topologyNote, MAX_TOPOLOGIES)),
   /** In place of what was noted of this file before; without domains it is forgotten. ENOSPC. */
   noteTopology: { args: topologyNote, result: nothing },

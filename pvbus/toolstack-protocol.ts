@@ -37,7 +37,11 @@ export { encodeFrame, FrameDecoder, MAX_FRAME, TOOLSTACK_VERSION } from './tools
 export {
   type DomainEvent,
   EVENT_HISTORY,
+  EVENT_PAGE,
+  faultEventJson,
   type HostEvent,
+  hostEventJson,
+  reasonWord,
   type TopologyNote,
   TopologyNotes,
 } from './toolstack-history.ts';

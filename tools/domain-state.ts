@@ -22,9 +22,3 @@ export function stateWord(domain: Flags): StateWord {
   if (domain.running) return 'running';
   return domain.blocked ? 'blocked' : 'runnable';
 }
-
-const REASONS = ['poweroff', 'reboot', 'suspend', 'crash', 'watchdog', 'soft reset'];
-
-/** Xen: SHUTDOWN_*. */
-export const reasonWord = (reason: number | null): string =>
-  reason === null ? 'unknown' : (REASONS[reason] ?? `reason ${reason}`);

@@ -1,5 +1,5 @@
-// The last things that happened: to domains, and of faults on purpose. Many of one kind do not push out the other.
-import { EVENT_HISTORY, type HostEvent } from '#pvbus';
+// The last things that happened: to domains, of faults on purpose, and what the host did by itself. Many of one kind do not push out the others.
+import { EVENT_HISTORY, EVENT_PAGE, type HostEvent } from '#pvbus';
 import type { Ledger, Table } from './ledger.ts';
 
 export class EventHistory {
@@ -7,7 +7,7 @@ export class EventHistory {
   /** By number, in the order in which they happened. */
   readonly #table: Table<HostEvent>;
   /** The numbers of each kind, oldest first. */
-  readonly #kinds = new Map<HostEvent['event'], number[]>();
+  readonly #kinds = new Map<string, number[]>();
   #next = 0;
 
   constructor(ledger: Ledger) {
@@ -24,15 +24,22 @@ export class EventHistory {
       if (oldest !== undefined) this.#table.delete(oldest);
     });
   }
-  /** Oldest first. */
-  events(): HostEvent[] {
-    return this.#table.values();
+  /** Those from this number on, oldest first. */
+  page(from: number): { events: HostEvent[]; next: number | null } {
+    const left = this.#table.entries().filter(([number]) => Number(number) >= from);
+    const [over] = left.splice(EVENT_PAGE);
+    return { events: left.map(([, event]) => event), next: over === undefined ? null : Number(over[0]) };
   }
-  #count({ event }: HostEvent, number: number): number[] {
-    const same = this.#kinds.get(event) ?? [];
-    this.#kinds.set(event, same);
+  #count(event: HostEvent, number: number): number[] {
+    const kind = kindOf(event);
+    const same = this.#kinds.get(kind) ?? [];
+    this.#kinds.set(kind, same);
     same.push(number);
     this.#next = number + 1;
     return same;
   }
 }
+
+/** A disk that fails every other request has hundreds of injections in a second, and one beginning. */
+const kindOf = (event: HostEvent): string =>
+  event.event === 'fault' && (event.what === 'injected' || event.what === 'reaction') ? event.what : event.event;

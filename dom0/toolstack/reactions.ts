@@ -1,10 +1,13 @@
-// How the host's parts have answered to what happened to them, as far as the toolstack can know: another process serves in
-// the place of one that has ended, a device is connected anew or was given up by its backend, a domain was restarted.
+// How the host's parts have answered to what happened to them: another process serves in the place of one that has ended, a
+// device is connected anew or was given up by its backend, a domain was restarted, and each warning and error of the log.
 import { type Clock, type Domid, type Log, parseDecimal, readKey, XenbusState, type XenstoreClient } from '#pvbus';
 import { type DevicePaths, listDevices, waitForState } from './add-device.ts';
 import type { DomainRecord, DomainRecords } from './domain-records.ts';
 import { backendDomidOf, isOwnDriverDomain } from './driver-domains.ts';
 import type { FaultLog } from './faults/fault-log.ts';
+import type { FaultPlans } from './faults/fault-plans.ts';
+import type { RunningFault } from './faults/running-fault.ts';
+import { deviceIn, domidIn, HostLog, type Said } from './host-log.ts';
 import type { Ledger, Table } from './ledger.ts';
 import type { Replacement, XcReplacements } from './xc-replacements.ts';
 import { domainPath } from './xenstore-paths.ts';
@@ -17,6 +20,10 @@ export interface ReactionsParts {
   readonly ledger: Ledger;
   readonly replacements: Pick<XcReplacements, 'from' | 'listen'>;
   readonly told: Pick<FaultLog, 'reaction'>;
+  /** Which fault that is on something answers to. */
+  readonly faults: Pick<FaultPlans, 'causeAt' | 'causeOfEnd'>;
+  /** Of the host's log. */
+  readonly logPath: string;
   /** Resolves when these have acted on every change of xenstore up to now. */
   readonly settled: (devices: readonly Pick<DevicePaths, 'backend'>[]) => Promise<void>;
 }
@@ -30,8 +37,12 @@ const CONNECTED_MS = 60_000;
 /** A driver domain may say so much; one that goes mad is not to push out what else has happened. */
 const MAX_SAID = 100;
 const NEXT = 'next';
+/** How far the host's log is told. */
+const LOG = 'log';
 const TOKEN = 'reactions';
 const MS = 1e6;
+/** As `reportFatal` logs it. */
+const GIVEN_UP = /^\/local\/domain\/\d+\/backend\//;
 
 const ms = (ns: number): string => `${Math.round(ns / MS)} ms`;
 
@@ -41,20 +52,34 @@ export class Reactions {
   readonly #numbers: Table<number>;
   /** By domid: the last replacement of who serves its devices. */
   readonly #latest = new Map<Domid, number>();
+  readonly #hostLog: HostLog;
+  /** Lines of it, one after the other. */
+  #telling: Promise<void> = Promise.resolve();
   /** Whose devices' errors are heard of. */
   readonly #watched = new Map<number, { said: number }>();
 
   constructor(parts: ReactionsParts) {
     this.#parts = parts;
     this.#numbers = parts.ledger.table('reactions');
+    this.#hostLog = new HostLog(parts.logPath, this.#numbers.get(LOG), said => this.#said(said));
   }
 
   async start(): Promise<void> {
     const { replacements, records } = this.#parts;
     replacements.listen(() => this.#look());
     this.#look();
+    this.#hostLog.follow(this.#parts.log);
+    this.#hostLog.look();
     await this.#watchErrors(0);
     for (const { domid, config } of records.all()) if (isOwnDriverDomain(config)) await this.#watchErrors(domid);
+  }
+  /** Resolves when all that the log has said up to now is told. */
+  heard(): Promise<void> {
+    this.#hostLog.look();
+    return this.#telling;
+  }
+  stop(): void {
+    this.#hostLog.close();
   }
   /** A domain is there. */
   created({ domid, config }: Pick<DomainRecord, 'domid' | 'config'>): void {
@@ -67,10 +92,8 @@ export class Reactions {
   }
   /** The domain has taken the place of one of its name, `times` of them in a row. */
   restarted(domid: number, name: string, times: number): void {
-    this.#parts.told.reaction(
-      domid,
-      `domain '${name}' was restarted as dom${domid}${times > 1 ? `, ${times} times in a row` : ''}`,
-    );
+    const text = `domain '${name}' was restarted as dom${domid}${times > 1 ? `, ${times} times in a row` : ''}`;
+    this.#parts.told.reaction(domid, text, this.#parts.faults.causeOfEnd({ domid, vcpu: 0, name }));
   }
 
   #look(): void {
@@ -78,11 +101,13 @@ export class Reactions {
     for (;;) {
       const found = replacements.from(this.#numbers.get(NEXT) ?? 1);
       if (found === undefined) return;
+      const name = this.#parts.records.get(found.domid)?.config.name;
+      const cause = this.#parts.faults.causeOfEnd({ domid: found.domid, vcpu: found.vcpu, name });
       ledger.together(() => {
         this.#numbers.note(NEXT, found.number + 1);
-        told.reaction(found.domid, this.#describe(found));
+        told.reaction(found.domid, this.#describe(found), cause);
       });
-      if (found.vcpu === 0) this.#tried('who connects anew', () => this.#connects(found));
+      if (found.vcpu === 0) this.#tried('who connects anew', () => this.#connects(found, cause));
     }
   }
   #describe({ domid, vcpu, pid, ends, tookNs }: Replacement): string {
@@ -94,7 +119,7 @@ export class Reactions {
 
   // ---- devices ----
 
-  async #connects(found: Replacement): Promise<void> {
+  async #connects(found: Replacement, cause: RunningFault | undefined): Promise<void> {
     const { xs, records, settled } = this.#parts;
     const { domid: backendDomid, number } = found;
     this.#latest.set(backendDomid, number);
@@ -105,9 +130,13 @@ export class Reactions {
     if (devices.length === 0) return;
     // order: a state that was there before is not taken for one that has come.
     await settled(devices);
-    await Promise.all(devices.map(device => this.#connected(device, found)));
+    await Promise.all(devices.map(device => this.#connected(device, found, cause)));
   }
-  async #connected(device: DevicePaths & { readonly domid: Domid }, found: Replacement): Promise<void> {
+  async #connected(
+    device: DevicePaths & { readonly domid: Domid },
+    found: Replacement,
+    cause: RunningFault | undefined,
+  ): Promise<void> {
     const { xs, clock, told } = this.#parts;
     const { type, devid, domid, backend, frontend } = device;
     const over = (state: XenbusState): boolean => state === XenbusState.Connected || state === XenbusState.Unknown;
@@ -115,14 +144,12 @@ export class Reactions {
       if ((await waitForState(xs, end, over, CONNECTED_MS)) !== XenbusState.Connected) return;
     if (this.#latest.get(found.domid) !== found.number) return;
     const sinceNs = clock.now() - found.servedNs + found.tookNs;
-    told.reaction(
-      domid,
-      `${type} ${devid} of dom${domid}: connected anew, ${ms(sinceNs)} after the end of its backend`,
-    );
+    const text = `${type} ${devid} of dom${domid}: connected anew, ${ms(sinceNs)} after the end of its backend`;
+    told.reaction(domid, text, cause);
   }
   /** What a backend says of a device when it gives it up. */
   async #watchErrors(backendDomid: number): Promise<void> {
-    const { xs, told } = this.#parts;
+    const { xs, told, faults } = this.#parts;
     if (this.#watched.has(backendDomid)) return;
     const watched = { said: 0 };
     this.#watched.set(backendDomid, watched);
@@ -134,9 +161,26 @@ export class Reactions {
         // untrusted: a driver domain's own words.
         const why = await readKey(xs, path);
         if (why === undefined || (backendDomid !== 0 && ++watched.said > MAX_SAID)) return;
-        told.reaction(frontend, `${type} ${devid} of dom${frontend}: its backend says ${why}`);
+        const cause = await faults.causeAt({ type: type!, domid: frontend, devid: Number(devid) });
+        told.reaction(frontend, `${type} ${devid} of dom${frontend}: its backend says ${why}`, cause);
       });
     });
+  }
+  /** A warning or an error of the log. What a backend says as it gives a device up is heard of in xenstore. */
+  #said({ who, what }: Said): void {
+    const { ledger, told, faults, log } = this.#parts;
+    const { at } = this.#hostLog;
+    if (GIVEN_UP.test(what)) return;
+    const tell = async (): Promise<void> => {
+      const device = deviceIn(what);
+      const cause = device && (await faults.causeAt(device));
+      ledger.together(() => {
+        this.#numbers.note(LOG, at);
+        told.reaction(domidIn(what), `${who}: ${what}`, cause);
+      });
+    };
+    // Not to the log: that would be heard again.
+    this.#telling = this.#telling.then(tell).catch(error => log.info(`a line of the log: ${error}`));
   }
   #tried(what: string, body: () => Promise<void>): void {
     body().catch(error => this.#parts.log.warn(`${what}: ${error instanceof Error ? error.message : error}`));

@@ -256,7 +256,7 @@ export class ToolstackServer {
         return { cpus, since };
       }
       case 'history':
-        return toolstack.history();
+        return toolstack.history(request.args.from);
       case 'restarts':
         return toolstack.restarts();
       case 'topologies':

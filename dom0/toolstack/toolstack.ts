@@ -44,6 +44,7 @@ import { type Coming, DOM0_NAME, type DomainRecord, DomainRecords } from './doma
 import { setVcpus } from './domain-vcpus.ts';
 import { driverDomainCounters, driverDomainsSettled, isOwnDriverDomain, mergedCounters } from './driver-domains.ts';
 import { dumpCore, dumpCoreTo } from './dump-core.ts';
+import { EventFile } from './event-file.ts';
 import { EventHistory } from './event-history.ts';
 import { FaultLog } from './faults/fault-log.ts';
 import { FaultPlans } from './faults/fault-plans.ts';
@@ -111,6 +112,7 @@ export class Toolstack {
   readonly #waits = new Waits();
   readonly #listeners = new Set<(event: HostEvent) => void>();
   readonly #history: EventHistory;
+  readonly #eventFile: EventFile;
   /** What is to go wrong on purpose. */
   readonly faults: FaultPlans;
   readonly #reactions: Reactions;
@@ -131,6 +133,7 @@ export class Toolstack {
     });
     const records = new DomainRecords(ledger);
     this.#history = new EventHistory(ledger);
+    this.#eventFile = new EventFile(paths.eventLog, log);
     this.topologies = new TopologyNotes(ledger.table('topologies'));
     this.#restarts = ledger.table('restarts');
     this.#bridgeTable = ledger.table(BRIDGES);
@@ -155,6 +158,8 @@ export class Toolstack {
       ...{ xs, clock, log, records, ledger, settled },
       replacements: new XcReplacements(xc),
       told: new FaultLog(clock, tell),
+      faults,
+      logPath: paths.hostLog,
     });
     this.#parts = {
       ...options,
@@ -447,8 +452,9 @@ export class Toolstack {
   }
 
   /** What was told to who subscribed, oldest first. */
-  history(): readonly HostEvent[] {
-    return this.#history.events();
+  async history(from: number): Promise<ToolstackResult<'history'>> {
+    await this.#reactions.heard();
+    return this.#history.page(from);
   }
   restarts(): { domid: Domid; restarts: number }[] {
     const all = this.#parts.records.all();
@@ -504,6 +510,9 @@ export class Toolstack {
     for (const end of ends)
       if (end.status === 'rejected') this.#parts.log.error(`host shutdown: ${end.reason.message}`);
     await this.#parts.images.close();
+    await this.#reactions.heard();
+    this.#reactions.stop();
+    this.#eventFile.close();
   }
 
   // ---- inside ----
@@ -621,6 +630,7 @@ export class Toolstack {
   }
   #tellAll(event: HostEvent): void {
     this.#history.add(event);
+    this.#eventFile.add(event);
     for (const listener of this.#listeners) listener(event);
   }
 }

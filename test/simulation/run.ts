@@ -24,10 +24,8 @@ export interface Outcome {
   readonly coverage: Coverage;
 }
 
-/** Everything is looked at once in so many steps, */
+/** Everything is looked at once in so many steps. */
 const CHECK_EVERY = 2000;
-/** and what the hypervisor has. */
-const CHECK_XEN_EVERY = 100;
 /** The event loop has a turn this often, and with it every promise. */
 const LOOP_EVERY = 256;
 /** A step takes this long. */
@@ -81,7 +79,6 @@ class Run {
       host.note(choice.verb, did ? 1 : 0, choice.arg);
       if (this.#after()) await this.#promises();
       if (host.step % CHECK_EVERY === 0) host.check();
-      else if (host.step % CHECK_XEN_EVERY === 0) host.checkXen();
       if (host.failure) throw host.failure;
     }
     await this.#end();
@@ -139,6 +136,10 @@ class Run {
     const host = this.#host;
     host.step++;
     host.clock.advance(STEP_NS);
+    if (host.trapped) {
+      host.trapped = false;
+      host.checkXen();
+    }
     host.checkStep();
     const { promised } = host;
     host.promised = false;

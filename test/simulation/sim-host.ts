@@ -55,6 +55,7 @@ export interface Mutations {
 
 class Xen implements Part {
   readonly name = 'xen';
+  onStep: () => void = () => {};
   readonly #core: CoreRig;
   #progress = true;
 
@@ -70,6 +71,7 @@ class Xen implements Part {
   }
   step(): boolean {
     const dead = this.#core.processes.killed.shift();
+    this.onStep();
     if (dead) this.#core.hypervisor.domainExited(dead.domid, { signal: 'SIGKILL' });
     else this.#progress = this.#core.hypervisor.step() === 'progress';
     return dead !== undefined || this.#progress;
@@ -106,6 +108,8 @@ export class SimHost {
   failure: Violation | undefined;
   /** Something was answered that promises wait for. */
   promised = false;
+  /** The hypervisor has done something: nobody else changes what it has. */
+  trapped = false;
   /** A notification was dropped, doubled or late. */
   eventsFaulty = false;
   /** Packets that guests have got. */
@@ -127,6 +131,12 @@ export class SimHost {
     this.draw = new Draw(mixed(seed, 1));
     this.mutations = mutations;
     this.core = new CoreRig({ dom0Pages: DOM0_PAGES, hostPages: 20_000 });
+    const { hypervisor } = this.core;
+    const trap = hypervisor.trap.bind(hypervisor);
+    hypervisor.trap = (...call) => {
+      this.trapped = true;
+      return trap(...call);
+    };
     this.clock = this.core.clock;
     this.disks = Array.from({ length: slots }, (_, i) => new SimDisk(i, DISK_SECTORS));
     this.models = Array.from({ length: slots }, (_, i) => new BlockModel(i, DISK_SECTORS));
@@ -138,6 +148,9 @@ export class SimHost {
     };
     this.wire.onFault = fault => this.saw(`packet ${fault}`);
     this.xen = new Xen(this.core);
+    this.xen.onStep = () => {
+      this.trapped = true;
+    };
     this.xenstored = new SimXenstored(this);
     this.files.onRename = () => this.saw('journal compacted');
     this.dom0 = new SimDom0(this);

@@ -408,7 +408,7 @@ export class FakeToolstack {
         this.topologies.set(args);
         return reply();
       case 'history':
-        return reply(this.history);
+        return reply({ events: this.history, next: null });
       case 'restarts':
         return reply([...this.restarts].map(([domid, restarts]) => ({ domid, restarts })));
       case 'shutdownHost':

@@ -1,8 +1,8 @@
 // xl events: what happened to domains, and with -f what happens from now on.
 
-import type { DomainEvent, HostEvent, ToolstackEvent } from '#pvbus';
-import { reasonWord } from '../domain-state.ts';
-import { faultEventJson, faultEventLine } from '../faults/fault-event.ts';
+import { type DomainEvent, type HostEvent, hostEventJson, reasonWord, type ToolstackEvent } from '#pvbus';
+import { faultEventLine } from '../faults/fault-event.ts';
+import { hostEvents } from '../host-events.ts';
 import { escapeText } from '../store/escape.ts';
 import type { RunCommand } from './command.ts';
 import { printJson } from './json-output.ts';
@@ -13,12 +13,12 @@ export const run: RunCommand = async (args, context) => {
   if (typeof line === 'number') return line;
   const json = line.options.has('json');
   const print = (event: HostEvent): void => {
-    if (json) printJson(context, eventJson(event));
+    if (json) printJson(context, hostEventJson(event));
     else context.out(eventLine(event));
   };
   const client = await context.connect();
   if (!line.options.has('f')) {
-    for (const event of await client.call('history', {})) print(event);
+    for (const event of await hostEvents(client)) print(event);
     return 0;
   }
   const signal = context.io.interrupted();
@@ -28,7 +28,7 @@ export const run: RunCommand = async (args, context) => {
   await client.call('subscribe', {}, (event: ToolstackEvent) => {
     if (event.event === 'domain' || event.event === 'fault') hear(event);
   });
-  const known = await client.call('history', {});
+  const known = await hostEvents(client);
   const seen = new Set(known.map(event => JSON.stringify(event)));
   for (const event of [...known, ...early.filter(one => !seen.has(JSON.stringify(one)))]) print(event);
   hear = print;
@@ -42,14 +42,8 @@ export const run: RunCommand = async (args, context) => {
   });
 };
 
-const eventJson = (event: HostEvent) => (event.event === 'fault' ? faultEventJson(event) : domainEventJson(event));
 const eventLine = (event: HostEvent): string =>
   event.event === 'fault' ? faultEventLine(event) : domainEventLine(event);
-
-const domainEventJson = ({ at, what, domid, name, reason, exitCode }: DomainEvent) => ({
-  ...{ time: new Date(at).toISOString(), time_ms: at, event: what, domid, name },
-  ...{ reason: what === 'shutdown' ? reasonWord(reason) : null, exit_code: exitCode },
-});
 
 function domainEventLine({ at, what, domid, name, reason, exitCode }: DomainEvent): string {
   const why = what === 'shutdown' ? `: ${reasonWord(reason)}` : '';

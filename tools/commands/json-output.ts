@@ -1,7 +1,7 @@
 // What --json of a listing is made of: one line, numbers as numbers. docs/xl-json.md has the schema, which only grows.
 
-import type { DomainInfo } from '#pvbus';
-import { reasonWord, stateLetters, stateWord } from '../domain-state.ts';
+import { type DomainInfo, reasonWord } from '#pvbus';
+import { stateLetters, stateWord } from '../domain-state.ts';
 import type { CommandContext } from './command.ts';
 
 export function printJson({ out }: Pick<CommandContext, 'out'>, value: unknown): number {

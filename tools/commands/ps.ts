@@ -1,8 +1,8 @@
 // xl ps: every domain, or those of a topology, with what a person asks about first.
 
-import { runDir } from '#pvbus';
+import { reasonWord, runDir } from '#pvbus';
 import { left, right } from '../columns.ts';
-import { reasonWord, stateWord } from '../domain-state.ts';
+import { stateWord } from '../domain-state.ts';
 import { type DeviceState, type DomainState, hostState } from '../host-state.ts';
 import { escapeText } from '../store/escape.ts';
 import type { RunCommand } from './command.ts';

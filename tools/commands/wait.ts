@@ -1,8 +1,7 @@
 // xl wait: until something is so of a domain.
 
 import { connect } from 'node:net';
-import { XenError } from '#pvbus';
-import { reasonWord } from '../domain-state.ts';
+import { reasonWord, XenError } from '#pvbus';
 import { withStore } from '../store/connect-store.ts';
 import type { ToolstackClient } from '../toolstack-client.ts';
 import { type CommandContext, CommandFailure, type RunCommand } from './command.ts';

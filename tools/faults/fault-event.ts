@@ -3,22 +3,6 @@
 import type { FaultEvent } from '#pvbus';
 import { escapeText } from '../store/escape.ts';
 
-export const faultEventJson = ({
-  at,
-  what,
-  plan,
-  fault,
-  seed,
-  occurrences,
-  count,
-  total,
-  domid,
-  text,
-}: FaultEvent) => ({
-  ...{ time: new Date(at).toISOString(), time_ms: at, event: what === 'reaction' ? 'reaction' : `fault-${what}` },
-  ...{ plan, fault, seed, occurrences, count, total, domid, text },
-});
-
 export function faultEventLine({ at, what, plan, fault, seed, occurrences, count, total, text }: FaultEvent): string {
   const time = new Date(at).toISOString();
   if (what === 'reaction') return `${time} ${escapeText(text)}`;

@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Cleanup, type DomainInfo, type HostEvent, runPaths, socketTransport, XenstoreClient } from '#pvbus';
+import { hostEvents } from '../host-events.ts';
 import { bringUp, makeImages } from '../topology/bring-up.ts';
 import { checkHostPorts } from '../topology/host-ports.ts';
 import { HOST_PROGRAM, HostProcess } from '../topology/host-process.ts';
@@ -88,7 +89,7 @@ export class Host implements AsyncDisposable {
   }
 
   async events(): Promise<HostEvent[]> {
-    return (await this.#parts.client.now()).call('history', {});
+    return hostEvents(await this.#parts.client.now());
   }
 
   get pid(): number {

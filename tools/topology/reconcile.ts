@@ -1,7 +1,6 @@
 // What a topology wants beside what a host has: for each domain what there is to do. Pure but for asking the host.
 
-import type { DomainConfig, DomainInfo } from '#pvbus';
-import { reasonWord } from '../domain-state.ts';
+import { type DomainConfig, type DomainInfo, reasonWord } from '#pvbus';
 import type { ToolstackCalls } from '../toolstack-client.ts';
 import { type DomainStep, describeStep, type ImageStep, type Step } from './plan.ts';
 

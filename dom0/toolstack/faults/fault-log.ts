@@ -19,8 +19,10 @@ export class FaultLog {
     const { plan, seed, fault } = node;
     this.#write({ what, plan, fault: fault.name, seed, text, ...told });
   }
-  reaction(domid: number | null, text: string): void {
-    this.#write({ what: 'reaction', plan: null, fault: null, seed: null, text, domid });
+  /** `cause`: the fault that it answers to. */
+  reaction(domid: number | null, text: string, cause?: RunningFault): void {
+    const { plan = null, seed = null, fault } = cause?.node ?? {};
+    this.#write({ what: 'reaction', plan, fault: fault?.name ?? null, seed, text, domid });
   }
   #write(event: Pick<FaultEvent, 'what' | 'plan' | 'fault' | 'seed' | 'text'> & Told): void {
     const at = Math.floor(this.#clock.wallMs());

@@ -20,11 +20,12 @@ import {
 } from '#pvbus';
 import type { DeviceSpec } from '../devices.ts';
 import { writeNodes } from '../domain-nodes.ts';
+import type { NamedDevice } from '../host-log.ts';
 import { Locks } from '../locks.ts';
 import { PRIVATE } from '../xenstore-paths.ts';
 import { FaultLog, type TellFault } from './fault-log.ts';
 import { Planting, type PlantingParts, type WriteNodes } from './planting.ts';
-import { type FaultNode, RunningFault } from './running-fault.ts';
+import { type Ended, type FaultNode, RunningFault } from './running-fault.ts';
 import type { Steps } from './steps.ts';
 import { XenstoreFaults } from './xenstore-faults.ts';
 
@@ -184,6 +185,17 @@ export class FaultPlans implements Steps {
   /** `write` makes these devices, and writes with their nodes those of the faults that are for them. */
   making(domid: number, devices: readonly DeviceSpec[], write: WriteNodes): Promise<void> {
     return this.#planting.making(domid, devices, write);
+  }
+
+  /** What has befallen that device last, of what is on. */
+  causeAt(device: NamedDevice): Promise<RunningFault | undefined> {
+    return this.#planting.causeAt(device);
+  }
+  /** Whose kill a process has ended by that was this domain's, each time once. */
+  causeOfEnd(end: Ended): RunningFault | undefined {
+    const cause = this.#running.find(running => running.kills(end));
+    if (cause !== undefined) cause.answered++;
+    return cause;
   }
 
   // ---- steps of the toolstack ----

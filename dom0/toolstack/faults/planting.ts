@@ -1,5 +1,6 @@
 // Faults at devices: written below the backends of those that they are for, and heard of there. The backend, wherever it
 // runs, does the rest.
+import { EventEmitter, once } from 'node:events';
 import {
   domid as asDomid,
   deviceTypeOf,
@@ -46,6 +47,8 @@ interface Device {
 export type WriteNodes = (nodes: readonly StoreNode[]) => Promise<void>;
 
 const TOKEN = 'faults:';
+/** What a fault has done is heard of within this time of what came of it. */
+const HEARD_MS = 1000;
 
 export class Planting {
   readonly #parts: PlantingParts;
@@ -54,6 +57,9 @@ export class Planting {
   #nextToken = 0;
   /** One after the other: what was heard of a device is told in its order. */
   #hearing: Promise<void> = Promise.resolve();
+  /** By backend: the fault that has befallen something there last. */
+  readonly #last = new Map<string, RunningFault>();
+  readonly #heardOf = new EventEmitter().setMaxListeners(0);
   /** Devices that are being made. */
   readonly #making = new Set<Promise<void>>();
 
@@ -124,6 +130,7 @@ export class Planting {
     for (const backend of backends) {
       await this.#hear(backend);
       fault.devices.delete(backend);
+      if (this.#last.get(backend) === fault) this.#last.delete(backend);
       for (const under of ['faults', 'injected', 'told', 'struck'])
         await this.#remove(`${backend}/${under}/${fault.name}`);
       if (this.#parts.running().some(({ devices }) => devices.has(backend))) continue;
@@ -149,6 +156,26 @@ export class Planting {
   /** Resolves when all that was known up to now is told. */
   async heard(): Promise<void> {
     await this.#hearing;
+  }
+
+  /** The fault that has befallen something there last; one that is planted there may be about to be heard of. */
+  async causeAt({
+    type,
+    domid,
+    devid,
+  }: {
+    type: string;
+    domid: number;
+    devid: number;
+  }): Promise<RunningFault | undefined> {
+    const end = `/backend/${type}/${domid}/${devid}`;
+    const planted = this.#parts.running().flatMap(({ devices }) => [...devices.keys()]);
+    const backend = planted.find(path => path.endsWith(end));
+    if (backend === undefined) return undefined;
+    if (!this.#last.has(backend))
+      await once(this.#heardOf, backend, { signal: AbortSignal.timeout(HEARD_MS) }).catch(() => {}); // of nothing
+    const cause = this.#last.get(backend);
+    return cause?.devices.has(backend) ? cause : undefined;
   }
 
   async #devicesOf(domid: number): Promise<Device[]> {
@@ -209,7 +236,8 @@ export class Planting {
         last = state;
         const [type, domid, devid] = backend.split('/').slice(-3);
         const what = state === undefined ? 'gone' : stateName(state);
-        this.#parts.log.reaction(Number(domid), `${type} ${devid} of dom${domid}: its backend is ${what}`);
+        const text = `${type} ${devid} of dom${domid}: its backend is ${what}`;
+        this.#parts.log.reaction(Number(domid), text, this.#last.get(backend));
         if (state === undefined) await this.#forget(backend);
       };
       this.#hearing = this.#hearing.then(look).catch(() => {}); // as above
@@ -218,6 +246,7 @@ export class Planting {
   /** The device is gone: a domain that is made anew has another. */
   async #forget(backend: string): Promise<void> {
     for (const { devices } of this.#parts.running()) devices.delete(backend);
+    this.#last.delete(backend);
     await this.#unwatch(backend);
   }
   async #unwatch(backend: string): Promise<void> {
@@ -246,6 +275,8 @@ export class Planting {
     if (count > 0) {
       fault.devices.set(backend, node.injected);
       fault.injected += count;
+      this.#last.set(backend, fault);
+      this.#heardOf.emit(backend);
       const occurrences = node.last.slice(-Math.min(count, MAX_OCCURRENCES));
       log.of(fault, 'injected', node.where, { occurrences, count, total: node.injected, domid: Number(domid) });
       await this.#write(backend, `${backend}/told/${fault.name}`, String(node.injected));

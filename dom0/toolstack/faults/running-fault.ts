@@ -1,10 +1,18 @@
 // A fault of a plan that is on, as the toolstack has it.
-import { type Fault, type Planted, plantedName, type Trigger, triggerOf } from '#pvbus';
+import { type Fault, isOfDevice, type Planted, plantedName, type Trigger, triggerOf } from '#pvbus';
 
 /** As it is written to xenstore: at the devices it is for, and where the toolstack finds it again. */
 export interface FaultNode extends Planted {
   /** Its place in its plan, which decides between two that would befall the same. */
   readonly order: number;
+}
+
+/** A process that another one serves in the place of. */
+export interface Ended {
+  readonly domid: number;
+  /** Of domain 0: 0 is dom0's own process, 1 is xenstored. */
+  readonly vcpu: number;
+  readonly name: string | undefined;
 }
 
 export class RunningFault {
@@ -19,6 +27,8 @@ export class RunningFault {
   /** Its condition holds, or it has none. */
   met: boolean;
   timer: NodeJS.Timeout | undefined;
+  /** How many of its kills are known to have ended a process. */
+  answered = 0;
   /** Of `exhaust`: its time is over. */
   isRelieved = false;
 
@@ -35,6 +45,21 @@ export class RunningFault {
   /** A process has nothing left for as long as this is there. */
   get isExhausted(): boolean {
     return this.fault.exhaust !== undefined && this.trigger.counts.injected > 0;
+  }
+  /** It has killed a process of that domain, and that has not been answered yet. */
+  kills({ domid, vcpu, name }: Ended): boolean {
+    const { fault, devices, trigger } = this;
+    if (fault.kill === undefined) return false;
+    const injected = isOfDevice(fault) || fault.part === 'xenstore' ? this.injected : trigger.counts.injected;
+    if (injected <= this.answered) return false;
+    if (isOfDevice(fault)) {
+      const own = `/local/domain/${domid}/backend/`;
+      return vcpu === 0 && [...devices].some(([backend, n]) => n > 0 && backend.startsWith(own));
+    }
+    if (fault.domain !== undefined && fault.part === 'process')
+      return fault.domain === domid || (name !== undefined && fault.domain === name);
+    const isXenstored = fault.part === 'xenstore' || fault.process === 'xenstored';
+    return domid === 0 && vcpu === (isXenstored ? 1 : 0);
   }
   /** The name of its nodes. */
   get name(): string {

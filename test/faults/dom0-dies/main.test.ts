@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { runPaths } from '#pvbus';
 import { emptyPvcalls } from '../../../tools/config/pvcalls-spec.ts';
+import { hostEvents } from '../../../tools/host-events.ts';
 import { ToolstackClient } from '../../../tools/toolstack-client.ts';
 import { dist, root } from '../../support/host-rig.ts';
 import { type Inventory, inventoryAtRest, takeInventory } from '../../support/inventory.ts';
@@ -179,7 +180,7 @@ describe("kill -9 of dom0's process", () => {
     // Who asked meanwhile heard at once why there was no answer.
     expect([...refusals]).toContain('dom0 of the host on DIR is being started again, try again in a moment');
     expect(await toolstack.call('config', { domid: domids[1]! })).toMatchObject({ name: 'g1', on_reboot: 'restart' });
-    const history = await toolstack.call('history', {});
+    const history = await hostEvents(toolstack);
     expect(history.flatMap(event => (event.event === 'domain' ? [event.what] : []))).toEqual(['created', 'created']);
     // What the host has done about it is in the events, once.
     const served = new RegExp(`^process ${dom0()} serves as dom0, \\d+ ms after the end of the one before`);
@@ -198,8 +199,7 @@ describe("kill -9 of dom0's process", () => {
     process.kill(shell, 'SIGKILL');
     toolstack.close();
     toolstack = (await another(host, old)).toolstack;
-    const ofG2 = async () =>
-      (await toolstack.call('history', {})).filter(event => 'name' in event && event.name === 'g2');
+    const ofG2 = async () => (await hostEvents(toolstack)).filter(event => 'name' in event && event.name === 'g2');
     await eventually('its end was acted upon', async () => (await ofG2()).length > 2);
     expect(await ofG2()).toMatchObject([{ what: 'created' }, { what: 'shutdown', reason: 3 }, { what: 'destroyed' }]);
     expect(await names()).toEqual(['Domain-0', 'g1']);

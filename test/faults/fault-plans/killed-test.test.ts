@@ -7,7 +7,7 @@ import { dist } from '../../support/host-view.ts';
 import { eventually, family, isAlive } from '../../support/processes.ts';
 
 const TEST = `
-import { Host, inject } from ${JSON.stringify(dist('library.js'))};
+import { Host, inject } from ${JSON.stringify(dist('library.mjs'))};
 const host = await Host.start({ memory: '64M' });
 const never = await inject(host, { part: 'disk', error: 'EIO' });
 process.on('message', () => process.exit(3));

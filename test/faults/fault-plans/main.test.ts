@@ -1,6 +1,6 @@
 // Each kind of fault on real processes: what the guest sees of it, what the one log says, and that the same plan over the
 // same work befalls the same occurrences again.
-import { closeSync, mkdtempSync, openSync, readSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, readSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import type { Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -73,6 +73,36 @@ afterAll(async () => {
 });
 
 const OF = { domain: 'one', device: 'xvda' } as const;
+
+describe('what the host does about it', () => {
+  it('is in the events, with the fault that it answers to: what a backend answered', async () => {
+    const fault = { ...OF, name: 'bad', part: 'disk', op: 'write', error: 'EIO' } as const;
+    await using injection = await inject(host, fault, { plan: 'answered', seed: 77 });
+    const reaction = expect.objectContaining({
+      ...{ what: 'reaction', plan: 'answered', fault: 'bad', seed: 77 },
+      text: expect.stringMatching(/^blkback: vbd 51712 of dom\d+: request op 1 failed: /),
+    });
+    await ask('write 0 1');
+    await injection.happened();
+    await eventually('it is told', async () => (await host.events()).some(event => reaction.asymmetricMatch(event)));
+  });
+
+  it('a disk that fails half of what it is asked hides nothing, and the file of the events has it all', async () => {
+    const before = (await host.events()).filter(event => event.event !== 'fault' || event.what !== 'injected');
+    await during({ ...OF, part: 'disk', op: 'write', probability: '50%', error: 'EIO' }, async () => {
+      for (let n = 0; n < 20; n++) await ask(`write 0 ${n}`);
+    });
+    expect((await host.events()).map(event => JSON.stringify(event))).toEqual(
+      expect.arrayContaining(before.map(event => JSON.stringify(event))),
+    );
+    const kept = readFileSync(join(host.runDir, 'log', 'events.jsonl'), 'utf8')
+      .trim()
+      .split('\n')
+      .map(line => JSON.parse(line));
+    const printed = (await host.events()).map(({ at }) => at);
+    expect(kept.map(({ time_ms }) => time_ms)).toEqual(printed);
+  });
+});
 
 describe('a disk', () => {
   it('fails the write that is chosen and no other', async () => {

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type DomainConfig, runPaths, TOOLSTACK_STEPS, type ToolstackOpName } from '#pvbus';
+import { hostEvents } from '../../../tools/host-events.ts';
 import { ToolstackClient } from '../../../tools/toolstack-client.ts';
 import { type Inventory, inventoryAtRest, takeInventory } from '../../support/inventory.ts';
 import { eventually, isShell } from '../../support/processes.ts';
@@ -91,7 +92,7 @@ describe(`fault 43: the toolstack is killed before a step (seed ${seed})`, () =>
     return noted;
   }
   async function countEvents(what: string, domid: number): Promise<number> {
-    const events = await toolstack.call('history', {});
+    const events = await hostEvents(toolstack);
     return events.filter(event => event.event === 'domain' && event.what === what && event.domid === domid).length;
   }
 

@@ -1,7 +1,7 @@
 // xl fault run
 
-import type { FaultEvent, ToolstackEvent } from '#pvbus';
-import { faultEventJson, faultEventLine } from '../../faults/fault-event.ts';
+import { type FaultEvent, faultEventJson, type ToolstackEvent } from '#pvbus';
+import { faultEventLine } from '../../faults/fault-event.ts';
 import type { RunCommand } from '../command.ts';
 import { printJson } from '../json-output.ts';
 import { commandLine } from '../options.ts';

@@ -1,0 +1,49 @@
+// The events in a file of the run directory's logs, which stays when the host has ended: a line each, as `xl events --json` has them.
+import { closeSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs';
+import { type HostEvent, hostEventJson, type Log } from '#pvbus';
+
+/** What is longer is moved aside as `.1`, in the place of what was there. */
+const MAX_BYTES = 4 << 20;
+
+export class EventFile {
+  readonly #path: string;
+  readonly #log: Log;
+  readonly #maxBytes: number;
+  #fd: number | undefined;
+  #length = 0;
+  #failing = false;
+
+  constructor(path: string, log: Log, maxBytes = MAX_BYTES) {
+    this.#path = path;
+    this.#log = log;
+    this.#maxBytes = maxBytes;
+  }
+
+  add(event: HostEvent): void {
+    const line = Buffer.from(`${JSON.stringify(hostEventJson(event))}\n`);
+    try {
+      if (this.#fd === undefined) this.#open();
+      if (this.#length > 0 && this.#length + line.length > this.#maxBytes) this.#rotate();
+      writeSync(this.#fd!, line);
+      this.#length += line.length;
+      this.#failing = false;
+    } catch (error) {
+      // A full disk keeps nothing else from going on.
+      if (!this.#failing) this.#log.warn(`events are not kept: ${error instanceof Error ? error.message : error}`);
+      this.#failing = true;
+    }
+  }
+  close(): void {
+    if (this.#fd !== undefined) closeSync(this.#fd);
+    this.#fd = undefined;
+  }
+  #open(): void {
+    this.#fd = openSync(this.#path, 'a', 0o600);
+    this.#length = fstatSync(this.#fd).size;
+  }
+  #rotate(): void {
+    this.close();
+    renameSync(this.#path, `${this.#path}.1`);
+    this.#open();
+  }
+}

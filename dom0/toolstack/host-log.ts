@@ -1,0 +1,128 @@
+// What the host's log says of trouble: warnings and errors of every process that writes there, heard as they come.
+import { closeSync, type FSWatcher, fstatSync, openSync, readSync, watch } from 'node:fs';
+import type { Log } from '#pvbus';
+
+/** A warning or an error. */
+export interface Said {
+  readonly who: string;
+  readonly what: string;
+}
+
+/** At one look. */
+const CHUNK = 1 << 16;
+/** Who is further behind than this goes on near the end. */
+const MAX_BEHIND = 1 << 20;
+/** Kinds of lines that are counted. */
+const MAX_KINDS = 1000;
+/** So many of a kind are heard of, then every doubling. */
+const HEARD = 32;
+
+/** `who: warning: what`, behind the time. untrusted: what it quotes of guests has no line ends, see streamLog. */
+const LINE = /^\S+ ([a-z0-9-]+(?: vcpu\d+)?): (?:warning|error): (.+)$/;
+
+export class HostLog {
+  readonly #path: string;
+  readonly #hear: (said: Said) => void;
+  readonly #kinds = new Map<string, number>();
+  /** Up to where it is read: the beginning of a line. */
+  at: number;
+  #fd: number | undefined;
+  #watcher: FSWatcher | undefined;
+  #partial = '';
+
+  /** `from`: what is before that is known, or was said before there was anybody to hear it. */
+  constructor(path: string, from: number | undefined, hear: (said: Said) => void) {
+    this.#path = path;
+    this.#hear = hear;
+    this.at = from ?? 0;
+    try {
+      this.#fd = openSync(path, 'r');
+      if (from === undefined) this.at = fstatSync(this.#fd).size;
+    } catch {
+      // A host without a log has nothing to be heard.
+    }
+  }
+
+  /** Look whenever something is written. Where Linux does not tell, at `look` alone. */
+  follow(log: Log): void {
+    if (this.#fd === undefined) return;
+    const blind = (error: Error): void =>
+      log.info(`${this.#path}: heard of only when it is asked for: ${error.message}`);
+    try {
+      this.#watcher = watch(this.#path, { persistent: false }, () => this.look());
+      this.#watcher.on('error', blind);
+    } catch (error) {
+      blind(error as Error); // inotify's limits
+    }
+  }
+  /** Hear what has come since the last time. */
+  look(): void {
+    if (this.#fd === undefined) return;
+    const { size } = fstatSync(this.#fd);
+    if (size < this.at || size - this.at > MAX_BEHIND) this.#skipTo(Math.max(0, size - CHUNK));
+    const bytes = Buffer.allocUnsafe(CHUNK);
+    for (;;) {
+      const n = readSync(this.#fd, bytes, 0, CHUNK, this.at + this.#ahead);
+      if (n === 0) return;
+      this.#take(bytes.toString('latin1', 0, n));
+    }
+  }
+  close(): void {
+    this.#watcher?.close();
+    if (this.#fd !== undefined) closeSync(this.#fd);
+    this.#fd = undefined;
+  }
+
+  /** Of a line that is not whole yet. */
+  get #ahead(): number {
+    return this.#partial.length;
+  }
+  #skipTo(at: number): void {
+    this.at = at;
+    this.#partial = '';
+  }
+  #take(text: string): void {
+    const lines = (this.#partial + text).split('\n');
+    this.#partial = lines.pop() ?? '';
+    for (const line of lines) {
+      this.at += line.length + 1;
+      this.#line(Buffer.from(line, 'latin1').toString());
+    }
+    // No line of ours is so long.
+    if (this.#partial.length > CHUNK) this.#skipTo(this.at + this.#partial.length);
+  }
+  #line(line: string): void {
+    const [, who, what] = LINE.exec(line) ?? [];
+    if (who === undefined || what === undefined) return;
+    const kind = `${who} ${domidIn(what)} ${what.replace(/\d+/g, '#').slice(0, 200)}`;
+    if (this.#kinds.size >= MAX_KINDS && !this.#kinds.has(kind)) this.#kinds.clear();
+    const n = (this.#kinds.get(kind) ?? 0) + 1;
+    this.#kinds.set(kind, n);
+    if (n <= HEARD) this.#hear({ who, what });
+    else if ((n & (n - 1)) === 0) this.#hear({ who, what: `${what} (said ${n} times)` });
+  }
+}
+
+/** The first that it names. */
+export function domidIn(text: string): number | null {
+  const found = /\bdom(\d{1,5})\b|\bvif(\d{1,5})\.\d|\/domain\/\d+\/backend\/[a-z0-9]+\/(\d{1,5})\//.exec(text);
+  const domid = found?.[1] ?? found?.[2] ?? found?.[3];
+  return domid === undefined || Number(domid) > 0x7fff ? null : Number(domid);
+}
+
+export interface NamedDevice {
+  readonly type: string;
+  readonly domid: number;
+  readonly devid: number;
+}
+/** The device it is about. */
+export function deviceIn(text: string): NamedDevice | undefined {
+  const label = /\b(vbd|vif|pvcalls|9pfs|console) (\d{1,9}) of dom(\d{1,5})\b/.exec(text);
+  if (label) return { type: label[1]!, devid: Number(label[2]), domid: Number(label[3]) };
+  const vif = /\bvif(\d{1,5})\.(\d{1,9})\b/.exec(text);
+  if (vif) return { type: 'vif', domid: Number(vif[1]), devid: Number(vif[2]) };
+  const path = /\/domain\/\d+\/backend\/([a-z0-9]+)\/(\d{1,5})\/(\d{1,9})\b/.exec(text);
+  if (path) return { type: path[1]!, domid: Number(path[2]), devid: Number(path[3]) };
+  const console_ = /\bconsole of dom(\d{1,5})\b/.exec(text);
+  return console_ ? { type: 'console', domid: Number(console_[1]), devid: 0 } : undefined;
+}

@@ -1,0 +1,73 @@
+// What the toolstack hears of the host's log.
+import { appendFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeEach, expect, it } from 'vitest';
+import { deviceIn, domidIn, HostLog, type Said } from '../../../../dom0/toolstack/host-log.ts';
+import { removeScratchFolders, ScratchFolder } from '../../../support/scratch-folder.ts';
+
+afterAll(removeScratchFolders);
+
+let path: string;
+let heard: Said[];
+let log: HostLog;
+beforeEach(() => {
+  path = join(new ScratchFolder().path, 'host.log');
+  writeFileSync(path, 'T dom0: error: of a host before this one\n');
+  heard = [];
+  log = new HostLog(path, undefined, said => heard.push(said));
+});
+const says = (text: string): void => {
+  appendFileSync(path, text);
+  log.look();
+};
+
+it('warnings and errors are heard, once each, whole, and whoever comes next goes on behind them', () => {
+  says('T dom0: up\nT xenstored: error: dom3: connection error 2\nT blkback: warn');
+  expect(heard).toEqual([{ who: 'xenstored', what: 'dom3: connection error 2' }]);
+  says('ing: ünder way\n');
+  expect(heard.slice(1)).toEqual([{ who: 'blkback', what: 'ünder way' }]);
+  says('T xen: error: a\n');
+  const next = new HostLog(path, log.at, said => heard.push(said));
+  appendFileSync(path, 'T dom0 vcpu0: error: b\n');
+  next.look();
+  expect(heard.slice(2)).toEqual([
+    { who: 'xen', what: 'a' },
+    { who: 'dom0 vcpu0', what: 'b' },
+  ]);
+  next.close();
+  log.close();
+});
+
+it('what is said again and again is heard of ever more seldom, and hides nothing else', () => {
+  for (let n = 1; n <= 4096; n++) says(`T blkback: error: vbd 51712 of dom1: request ${n} failed\n`);
+  expect(heard.length).toBe(32 + 7);
+  expect(heard.at(-1)!.what).toBe('vbd 51712 of dom1: request 4096 failed (said 4096 times)');
+  says('T blkback: error: vbd 51712 of dom2: request 1 failed\n');
+  expect(heard.at(-1)!.what).toBe('vbd 51712 of dom2: request 1 failed');
+  log.close();
+});
+
+it('whoever is far behind, and a line without end, are skipped', () => {
+  says(`T dom0: error: ${'x'.repeat(1 << 18)}\nT dom0: error: behind it\n`);
+  expect(heard).toEqual([{ who: 'dom0', what: 'behind it' }]);
+  says(`${'T dom0: all is well\n'.repeat(1 << 17)}T dom0: error: at the end\n`);
+  expect(heard.slice(1)).toEqual([{ who: 'dom0', what: 'at the end' }]);
+  log.close();
+});
+
+it('a host without a log says nothing', () => {
+  const none = new HostLog('/nonexistent/host.log', undefined, said => heard.push(said));
+  none.look();
+  none.close();
+  expect(heard).toEqual([]);
+});
+
+it('a line is about the domain and the device that it names', () => {
+  expect(domidIn('vbd 51712 of dom12: request op 1 failed')).toBe(12);
+  expect(domidIn('vif7.0: disabled')).toBe(7);
+  expect(domidIn('the journal is damaged')).toBeNull();
+  expect(deviceIn('vbd 51712 of dom12: x')).toEqual({ type: 'vbd', devid: 51712, domid: 12 });
+  expect(deviceIn('vif7.1: disabled')).toEqual({ type: 'vif', devid: 1, domid: 7 });
+  expect(deviceIn('console of dom3: x')).toEqual({ type: 'console', devid: 0, domid: 3 });
+  expect(deviceIn('dom3: watchdog expired')).toBeUndefined();
+});
