@@ -31,9 +31,9 @@ import { Hvc } from './drivers/hvc/device.ts';
 import { LOOK_NS } from './drivers/patience.ts';
 import { CacheFrames } from './fs/cache-frames.ts';
 import { compileExt4 } from './fs/ext4/core.ts';
-import { isExt4 } from './fs/ext4/ext4-super.ts';
 import { Ext4Volume } from './fs/ext4/volume.ts';
 import { FatVolume } from './fs/fat-volume.ts';
+import { findVolume } from './fs/find-volume.ts';
 import { ReadOnlyDevice, type SectorDevice } from './fs/sector-device.ts';
 import { GuestClock } from './guest-clock.ts';
 import type { Threads } from './guest-kernel.ts';
@@ -212,7 +212,13 @@ export class Kernel implements Blocking {
     const mounted = this.volumes.get(disk);
     if (mounted) return mounted;
     const device = readOnly ? new ReadOnlyDevice(disk) : disk;
-    const volume = isExt4(device) ? this.mountExt4(device) : FatVolume.mount(device, this.fatOptions);
+    const found = findVolume(device);
+    const volume =
+      found.type === 'ext4' ? this.mountExt4(found.device) : FatVolume.mount(found.device, this.fatOptions);
+    if (disk.readOnly && !readOnly) {
+      volume.whyReadOnly = 'its disk is';
+      this.log.info(`${volume.name}: read-only, since ${volume.whyReadOnly}`);
+    }
     this.volumes.set(disk, volume);
     return volume;
   }

@@ -12,7 +12,7 @@ export interface ProgramOptions {
   readonly name: string | undefined;
   readonly memory: string | undefined;
   readonly vcpus: string | undefined;
-  /** FILE[,FORMAT] */
+  /** FILE[,FORMAT][,ro] */
   readonly disks: readonly string[];
   /** Where they are mounted, in the order of the disks; the rest has names of its own. */
   readonly mounts: readonly string[];
@@ -68,8 +68,8 @@ export function programDomain(asked: ProgramOptions, options: ValidateOptions): 
   const config = readConfig(Buffer.from(`${lines.join('\n')}\n`), 'xl run', [], options);
   const env = { ...(asked.bare ? {} : surroundings(asked)), ...Object.fromEntries(asked.env.map(variable)) };
   const argv = isProgram ? [own, ...args] : args.length > 0 ? [...args] : ['sh'];
-  const ofDisks = disks.map(({ disk }, i): InitMount => {
-    return { disk, path: mountPoint(asked.mounts[i], i), type: null, readOnly: false };
+  const ofDisks = disks.map(({ disk, readOnly }, i): InitMount => {
+    return { disk, path: mountPoint(asked.mounts[i], i), type: null, readOnly };
   });
   const mounts = [...ofDisks, ...volumes.map(({ mount }) => mount)];
   return {
@@ -91,13 +91,18 @@ function surroundings({ terminal }: ProgramOptions): Record<string, string> {
   };
 }
 
-function diskOf(text: string, i: number): { spec: string; disk: string } {
-  const [, file, format] = /^(.*?)(?:,([a-z0-9]+))?$/s.exec(text) ?? [];
+function diskOf(text: string, i: number): { spec: string; disk: string; readOnly: boolean } {
+  const readOnly = text.endsWith(',ro');
+  const [, file, format] = /^(.*?)(?:,([a-z0-9]+))?$/s.exec(readOnly ? text.slice(0, -',ro'.length) : text) ?? [];
   if (!file) throw new ConfigError(`--disk ${text}: no file`);
   if (format !== undefined && !FORMATS.includes(format))
     throw new ConfigError(`--disk ${text}: the format is none of ${FORMATS.join(', ')}`);
   const disk = `xvd${String.fromCharCode(97 + i)}`;
-  return { spec: `format=${format ?? 'raw'},vdev=${disk},access=rw,target=${file}`, disk };
+  return {
+    spec: `format=${format ?? 'raw'},vdev=${disk},access=${readOnly ? 'r' : 'rw'},target=${file}`,
+    disk,
+    readOnly,
+  };
 }
 interface Volume {
   readonly folder: P9Config;

@@ -315,7 +315,7 @@ class Repair {
     return freed;
   }
   private putFreeCount(free: number): void {
-    const sector = this.geometry.firstSector + 1;
+    const sector = 1;
     const bytes = new Uint8Array(this.device.sectorSize);
     this.device.read(sector, bytes);
     const view = new DataView(bytes.buffer);

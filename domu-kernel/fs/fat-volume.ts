@@ -35,6 +35,7 @@ const ROOT: FatInfo = { name: '/', size: 0, isDirectory: true, isReadOnly: false
 export class FatVolume implements FileSystem {
   readonly name: string;
   readonly readOnly: boolean;
+  whyReadOnly: string | undefined;
   readonly geometry: FatGeometry;
   readonly root: FatDirectory;
   readonly core: FatCore;
@@ -92,31 +93,40 @@ export class FatVolume implements FileSystem {
     const geometry = checkVolume(device);
     const cache = new PageCache(device, options.cacheBytes, options.cacheFrames);
     const state = new MarkedDevice(cache, geometry);
-    if (state.isDirty && !FatVolume.repair(state, cache, geometry, options) && !device.readOnly) {
-      return FatVolume.mount(new ReadOnlyDevice(device), { ...options, log: () => {} });
+    const damage = state.isDirty ? FatVolume.repair(state, cache, geometry, options) : undefined;
+    if (damage !== undefined) {
+      const volume = FatVolume.mount(new ReadOnlyDevice(device), { ...options, log: () => {} });
+      volume.whyReadOnly = damage;
+      return volume;
     }
     const core = new FatCore(options.module, state, options.wallMs);
     core.mount();
     return new FatVolume(device, core, state, cache, geometry, options);
   }
-  /** True when it is in order. */
-  private static repair(state: MarkedDevice, cache: PageCache, geometry: FatGeometry, options: MountOptions): boolean {
+  /** Why it must not be written to, if that is so. */
+  private static repair(
+    state: MarkedDevice,
+    cache: PageCache,
+    geometry: FatGeometry,
+    options: MountOptions,
+  ): string | undefined {
     const say = (what: string): void =>
       options.log?.(`fat on ${state.name}: not unmounted when it was last used; ${what}`);
     if (state.readOnly) {
       say('read-only, so not repaired');
-      return false;
+      return undefined;
     }
     const { damage, done } = repairVolume(state, geometry);
     if (damage !== undefined) {
-      say(`read-only, since ${damage}: it needs fsck.vfat`);
-      return false;
+      const why = `${damage}: it needs fsck.vfat`;
+      say(`read-only, since ${why}`);
+      return why;
     }
     cache.flush();
     state.markClean();
     cache.flush();
     say(done.length > 0 ? `repaired: ${done.join(', ')}` : 'nothing to repair');
-    return true;
+    return undefined;
   }
 
   /** Make an empty volume over the whole device; what was there is lost. */

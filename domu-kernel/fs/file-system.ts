@@ -87,6 +87,8 @@ export interface FileSystem {
   /** For messages: 'fat on xvda', 'tmpfs'. */
   readonly name: string;
   readonly readOnly: boolean;
+  /** Why, where nobody had asked for it. */
+  readonly whyReadOnly?: string | undefined;
   /** Always in use. */
   readonly root: Vnode;
   /** Something besides the root is in use, or the root by others. */

@@ -4,8 +4,6 @@ import { XenError } from '#pvbus';
 import type { SectorDevice } from './sector-device.ts';
 
 export interface FatGeometry {
-  /** Where the volume starts on the device. */
-  readonly firstSector: number;
   readonly sectors: number;
   readonly sectorsPerCluster: number;
   readonly clusters: number;
@@ -35,28 +33,17 @@ function readSector(device: SectorDevice, n: number): DataView {
   return new DataView(bytes.buffer);
 }
 
-/** The volume FatFs will mount: the whole device, or the first primary partition that holds one. */
-function findVolume(device: SectorDevice): { firstSector: number; boot: DataView; room: number } {
-  const first = readSector(device, 0);
-  if (looksLikeBootSector(first)) return { firstSector: 0, boot: first, room: device.sectors };
-  if (first.getUint16(510, true) !== 0xaa55) throw refuse(device, 'neither a boot sector nor a partition table');
-  for (let entry = 0; entry < 4; entry++) {
-    const at = 446 + entry * 16;
-    const start = first.getUint32(at + 8, true);
-    const length = first.getUint32(at + 12, true);
-    if (first.getUint8(at + 4) === 0 || start === 0 || start >= device.sectors) continue;
-    const boot = readSector(device, start);
-    if (!looksLikeBootSector(boot)) continue;
-    if (length > device.sectors - start) throw refuse(device, `partition ${entry + 1} ends beyond the device`);
-    return { firstSector: start, boot, room: length };
-  }
-  throw refuse(device, 'no partition holds a FAT volume');
+/** It says that it is FAT. NTFS and exFAT have no allocation tables where that has them. */
+export function isFat(device: SectorDevice): boolean {
+  const boot = readSector(device, 0);
+  return looksLikeBootSector(boot) && boot.getUint16(11, true) !== 0 && boot.getUint8(16) !== 0;
 }
 
 /** Throws EINVAL, saying what is wrong, for a volume that does not fit the device or itself. */
 export function checkVolume(device: SectorDevice): FatGeometry {
   if (device.sectors < 1 || device.sectorSize < 512) throw refuse(device, 'the disk is empty');
-  const { firstSector, boot, room } = findVolume(device);
+  const boot = readSector(device, 0);
+  if (!looksLikeBootSector(boot)) throw refuse(device, 'no boot sector');
   const bytesPerSector = boot.getUint16(11, true);
   if (bytesPerSector !== device.sectorSize) {
     throw refuse(device, `its sectors are ${bytesPerSector} bytes, the device's ${device.sectorSize}`);
@@ -70,7 +57,7 @@ export function checkVolume(device: SectorDevice): FatGeometry {
   if (!isPowerOfTwo(sectorsPerCluster)) throw refuse(device, `${sectorsPerCluster} sectors in a cluster`);
   if (reserved === 0) throw refuse(device, 'no reserved sectors');
   if (fats !== 1 && fats !== 2) throw refuse(device, `${fats} allocation tables`);
-  if (sectors > room) throw refuse(device, `it claims ${sectors} sectors, the device has ${room}`);
+  if (sectors > device.sectors) throw refuse(device, `it claims ${sectors} sectors, the device has ${device.sectors}`);
   const rootSectors = Math.ceil((rootEntries * 32) / bytesPerSector);
   const overhead = reserved + fats * fatSectors + rootSectors;
   if (fatSectors === 0 || overhead >= sectors) throw refuse(device, `its tables leave no room for data`);
@@ -82,9 +69,9 @@ export function checkVolume(device: SectorDevice): FatGeometry {
   if (bits === 32) {
     if (root < 2 || root >= clusters + 2) throw refuse(device, `its root directory is at cluster ${root}`);
   } else if (rootEntries === 0) throw refuse(device, 'no root directory');
-  const tables = { start: firstSector + reserved, each: fatSectors, count: fats };
+  const tables = { start: reserved, each: fatSectors, count: fats };
   const rootStart = tables.start + fats * fatSectors;
   const rootDirectory = bits === 32 ? { cluster: root } : { start: rootStart, sectors: rootSectors };
   const dataStart = rootStart + rootSectors;
-  return { firstSector, sectors, sectorsPerCluster, clusters, bits, tables, rootDirectory, dataStart };
+  return { sectors, sectorsPerCluster, clusters, bits, tables, rootDirectory, dataStart };
 }

@@ -13,20 +13,18 @@ export class MarkedDevice implements SectorDevice {
   readonly sectors: number;
   readonly readOnly: boolean;
   private readonly device: SectorDevice;
-  private readonly sector: number;
   private readonly boot: Uint8Array;
   private readonly at: number;
 
-  constructor(device: SectorDevice, { firstSector, bits }: FatGeometry) {
+  constructor(device: SectorDevice, { bits }: FatGeometry) {
     this.device = device;
     this.name = device.name;
     this.sectorSize = device.sectorSize;
     this.sectors = device.sectors;
     this.readOnly = device.readOnly;
-    this.sector = firstSector;
     this.at = STATE[bits];
     this.boot = new Uint8Array(device.sectorSize);
-    device.read(firstSector, this.boot);
+    device.read(0, this.boot);
   }
 
   get isDirty(): boolean {
@@ -39,7 +37,7 @@ export class MarkedDevice implements SectorDevice {
   private mark(dirty: boolean, kind: WriteKind): void {
     const state = this.boot[this.at] ?? 0;
     this.boot[this.at] = dirty ? state | DIRTY : state & ~DIRTY;
-    this.device.write(this.sector, this.boot, kind);
+    this.device.write(0, this.boot, kind);
   }
 
   read(sector: number, into: Uint8Array): void {

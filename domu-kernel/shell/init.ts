@@ -8,6 +8,7 @@ import {
   parseInitConfig,
   XenError,
 } from '#pvbus';
+import type { FileSystem } from '../fs/file-system.ts';
 import { makeDirectory } from '../fs/path-operations.ts';
 import { NOT_FOUND } from '../process/exec.ts';
 import { exitNumber, type Process } from '../process/process.ts';
@@ -88,7 +89,11 @@ export class Init {
   }
   *#mounted(config: InitConfig, streams?: Stdio): Waiting<number> {
     try {
-      for (const mount of config.mounts ?? []) yield* this.#mount(mount);
+      for (const mount of config.mounts ?? []) {
+        const { name, whyReadOnly } = yield* this.#mount(mount);
+        if (whyReadOnly === undefined) continue;
+        yield* writeText(streams?.[2] ?? this.#system.terminal, `init: ${name}: read-only, since ${whyReadOnly}\n`);
+      }
     } catch (error) {
       if (!(error instanceof XenError)) throw error;
       yield* writeText(streams?.[2] ?? this.#system.terminal, `init: ${messageOf(error)}\n`);
@@ -121,7 +126,7 @@ export class Init {
       if (!(error instanceof XenError)) throw error;
     }
   }
-  *#mount({ disk, path, type, readOnly }: InitMount): Waiting<void> {
+  *#mount({ disk, path, type, readOnly }: InitMount): Waiting<FileSystem> {
     const { mounts, machine } = this.#system;
     const names = path.split('/').filter(Boolean);
     for (let n = 1; n <= names.length; n++) {
@@ -132,7 +137,11 @@ export class Init {
         if (!(error instanceof XenError) || error.code !== 'EEXIST') throw error;
       }
     }
-    yield* attempt(() => mounts.mount(path, machine.fileSystem(type ?? undefined, disk, readOnly ?? false)));
+    return yield* attempt(() => {
+      const fs = machine.fileSystem(type ?? undefined, disk, readOnly ?? false);
+      mounts.mount(path, fs);
+      return fs;
+    });
   }
 
   /** Starts it with the terminal or `streams`, and waits for it; whoever else becomes a child of this is only reaped. */

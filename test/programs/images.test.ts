@@ -1,9 +1,19 @@
 // Disk images as users have them, for `xl run --disk`.
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { installExt4 } from '../../tools/ext4/build.ts';
 import { LAYOUTS, madeExt4, whyNoExt4 } from '../support/ext4.ts';
@@ -46,6 +56,115 @@ function ext4(path: string): string {
   execFileSync('fallocate', ['--dig-holes', path]);
   return path;
 }
+
+/** The first sectors, as partx of util-linux reads them; in sectors. */
+type Table = (partitions: readonly { start: number; sectors: number }[], total: number) => Buffer;
+const mbr: Table = partitions => {
+  const table = Buffer.alloc(512);
+  for (const [i, { start, sectors }] of partitions.entries()) {
+    const at = 446 + i * 16;
+    table.writeUInt8(0x83, at + 4);
+    table.writeUInt32LE(start, at + 8);
+    table.writeUInt32LE(sectors, at + 12);
+  }
+  table.writeUInt16LE(0xaa55, 510);
+  return table;
+};
+const gpt: Table = (partitions, total) => {
+  const entries = Buffer.alloc(128 * 128);
+  for (const [i, { start, sectors }] of partitions.entries()) {
+    entries.write('af3dc60f838472478e793d69d8477de4', i * 128, 'hex'); // Linux's
+    entries.writeUInt8(i + 1, i * 128 + 16);
+    entries.writeBigUInt64LE(BigInt(start), i * 128 + 32);
+    entries.writeBigUInt64LE(BigInt(start + sectors - 1), i * 128 + 40);
+  }
+  const header = Buffer.alloc(512);
+  header.write('EFI PART');
+  header.writeUInt32LE(0x10000, 8);
+  header.writeUInt32LE(92, 12);
+  for (const [at, value] of [
+    [24, 1],
+    [32, total - 1],
+    [40, 34],
+    [48, total - 34],
+    [72, 2],
+  ] as const)
+    header.writeBigUInt64LE(BigInt(value), at);
+  header.writeUInt32LE(128, 80);
+  header.writeUInt32LE(128, 84);
+  header.writeUInt32LE(crc32(entries), 88);
+  header.writeUInt32LE(crc32(header.subarray(0, 92)), 16);
+  const protective = mbr([{ start: 1, sectors: total - 1 }], total);
+  protective.writeUInt8(0xee, 446 + 4);
+  return Buffer.concat([protective, header, entries]);
+};
+/** The last partition is `volume`'s. */
+function partitioned(path: string, table: Table, volume: string): string {
+  const partitions = [
+    { start: 2048, sectors: 4096 },
+    { start: 8192, sectors: 65536 },
+  ];
+  writeFileSync(path, table(partitions, (64 * MIB) / 512));
+  truncateSync(path, 64 * MIB);
+  execFileSync('dd', [`if=${volume}`, `of=${path}`, 'bs=512', 'seek=8192', 'conv=notrunc,sparse', 'status=none']);
+  const seen = execFileSync('partx', ['-g', '-r', '-o', 'START,SECTORS', path]);
+  expect(seen.toString()).toBe('2048 4096\n8192 65536\n');
+  return path;
+}
+
+describe.each([
+  ['FAT', fat, undefined],
+  ['ext4', ext4, whyNoExt4],
+] as const)('a disk image whose second partition has %s', (name, make, missing) => {
+  test.skipIf(missing).each([
+    ['an MBR', mbr],
+    ['a GPT', gpt],
+  ])(`by %s is mounted from there${missing ? ` (${missing})` : ''}`, async (_, table) => {
+    const image = partitioned(join(dir, 'parts.img'), table, make(join(dir, 'part.img')));
+    const done = await sh(image, 'echo kept > /mnt/file; mount');
+    expect(done).toMatchObject({
+      stdout: expect.stringContaining(`${name.toLowerCase()} on xvda2`),
+      stderr: '',
+      code: 0,
+    });
+    expect(await sh(image, 'cat /mnt/file')).toEqual({ stdout: 'kept\n', stderr: '', code: 0 });
+  });
+});
+
+describe('an image', () => {
+  test.skipIf(noQemu)(`in qcow2 that nobody said is qcow2 is named${noQemu ? ` (${noQemu})` : ''}`, async () => {
+    const image = join(dir, 'unsaid.qcow2');
+    execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', image, '64M']);
+    const says =
+      'init: xvda: no FAT or ext4 volume: it holds a qcow2 image, whose disk has to say so (xl run --disk FILE,qcow2)\n';
+    expect(await sh(image, 'true')).toEqual({ stdout: '', stderr: says, code: 125 });
+  });
+  test('with LVM in a partition is named too', async () => {
+    const volume = join(dir, 'pv');
+    writeFileSync(volume, `${'\0'.repeat(512)}LABELONE`);
+    const image = partitioned(join(dir, 'lvm.img'), mbr, volume);
+    const says = 'init: xvda: no FAT or ext4 volume in its partitions; xvda2: a physical volume of LVM\n';
+    expect(await sh(image, 'true')).toEqual({ stdout: '', stderr: says, code: 125 });
+  });
+  test('that is ,ro is read, and not written to', async () => {
+    const image = fat(join(dir, 'ro.img'));
+    expect(await sh(image, 'echo there > /mnt/file')).toMatchObject({ stderr: '', code: 0 });
+    const before = readFileSync(image);
+    chmodSync(image, 0o444);
+    const done = await sh(`${image},raw,ro`, 'cat /mnt/file; echo more > /mnt/other');
+    expect(done).toMatchObject({ stdout: 'there\n', stderr: expect.stringContaining('ead-only') });
+    expect(Buffer.compare(readFileSync(image), before)).toBe(0);
+  });
+  test.skipIf(whyNoExt4)(
+    `that would not be kept right is read only, and says why${whyNoExt4 ? ` (${whyNoExt4})` : ''}`,
+    async () => {
+      const image = join(dir, 'quota.img');
+      writeFileSync(image, madeExt4([...LAYOUTS.ext4, '-O', 'quota'], 32 * MIB));
+      const says = 'init: ext4 on xvda: read-only, since it has quota, which would not be kept right\n';
+      expect(await sh(image, 'ls /mnt')).toEqual({ stdout: 'lost+found\n', stderr: says, code: 0 });
+    },
+  );
+});
 
 describe.each([
   ['FAT', fat, undefined],

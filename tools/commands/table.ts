@@ -545,7 +545,7 @@ Exit code 1 when a domain needs --recreate.`,
 --name=NAME             Of the domain; else one is made up.
 -m MIB, --memory=MIB    Of the domain, 256 by default.
 --vcpus=N               1 by default.
--d FILE[,FORMAT], --disk=FILE[,FORMAT]
+-d FILE[,FORMAT][,ro], --disk=FILE[,FORMAT][,ro]
                         A disk image with a file system, mounted at /mnt (the next ones at /mnt2, /mnt3 ...).
 --mount=DIR             Where the disks are mounted instead, in their order.
 -v HOST:GUEST[:ro], --volume=HOST:GUEST[:ro]

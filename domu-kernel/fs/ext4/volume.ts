@@ -36,6 +36,7 @@ const HARMLESS = new Set(['ENOSPC', 'ENOENT', 'EFBIG', 'EMLINK', 'ENOTEMPTY', 'E
 
 export class Ext4Volume implements FileSystem {
   readonly name: string;
+  whyReadOnly: string | undefined;
   readonly root: Ext4Node;
   readonly core: Ext4Core;
   readonly blocks: BlockChanges;
@@ -102,7 +103,9 @@ export class Ext4Volume implements FileSystem {
     const { damage } = found;
     if (damage !== undefined && !device.readOnly) {
       options.log?.(`${name}: read-only, since ${damage}`);
-      return Ext4Volume.open(name, new ReadOnlyDevice(device), found, options);
+      const volume = Ext4Volume.open(name, new ReadOnlyDevice(device), found, options);
+      volume.whyReadOnly = damage;
+      return volume;
     }
     return Ext4Volume.open(name, device, found, options);
   }

@@ -1,0 +1,83 @@
+import { expect, it } from 'vitest';
+import { findVolume } from '../../../../domu-kernel/fs/find-volume.ts';
+import { whatIsOn } from '../../../../domu-kernel/fs/signatures.ts';
+import { XenError } from '../../../../pvbus/errors.ts';
+import { formattedDisk } from '../../../support/fatfs.ts';
+import { MemoryDisk } from '../../../support/memory-disk.ts';
+import { seededRandom } from '../../../support/random.ts';
+
+/** Empty but for this. */
+function holding(at: number, text: string): MemoryDisk {
+  const disk = new MemoryDisk(1 << 20);
+  disk.bytes.set(Buffer.from(text, 'latin1'), at < 0 ? disk.bytes.length + at : at);
+  return disk;
+}
+/** An MBR that says that all is GPT, and a header with one entry. */
+function gpt(entry: (view: DataView, header: DataView) => void): MemoryDisk {
+  const disk = holding(512, 'EFI PART');
+  const view = new DataView(disk.bytes.buffer);
+  view.setUint16(510, 0xaa55, true);
+  view.setUint8(446 + 4, 0xee);
+  const header = new DataView(disk.bytes.buffer, 512);
+  header.setUint32(72, 2, true);
+  header.setUint32(80, 128, true);
+  header.setUint32(84, 128, true);
+  const first = new DataView(disk.bytes.buffer, 1024);
+  first.setUint32(0, 1, true);
+  first.setUint32(32, 64, true);
+  first.setUint32(40, 127, true);
+  entry(first, header);
+  return disk;
+}
+
+it.each([
+  [0, 'QFI\xfb', /qcow2 image, whose disk has to say so \(xl run --disk FILE,qcow2\)/],
+  [-512, 'conectix', /vhd image/],
+  [0, 'KDMV', /vmdk image.*qemu-img convert/],
+  [0, 'vhdxfile', /vhdx image/],
+  [32769, 'CD001', /ISO 9660/],
+  [0, 'hsqs', /squashfs/],
+  [4086, 'SWAPSPACE2', /swap space/],
+  [512, 'LABELONE', /LVM/],
+  [0, 'LUKS\xba\xbe', /LUKS/],
+  [0, '\x1f\x8b', /what gzip has compressed/],
+] as const)('a disk without a volume that has at %i what it is, is called that', (at, text, says) => {
+  expect(() => findVolume(holding(at, text))).toThrow(says);
+});
+
+it('NTFS, whose boot sector looks like FAT, is called NTFS', () => {
+  const disk = holding(0, '\xeb\x52\x90NTFS    \0\x02\x08');
+  disk.bytes.set([0x55, 0xaa], 510);
+  expect(() => findVolume(disk)).toThrow('xvda: no FAT or ext4 volume: it holds NTFS');
+});
+
+it('a FAT volume is found whatever its files hold', () => {
+  const disk = formattedDisk(1 << 20);
+  disk.bytes.set(Buffer.from('CD001'), 32769);
+  expect(findVolume(disk)).toEqual({ type: 'fat', device: disk });
+});
+
+it.each<[string, (view: DataView, header: DataView) => void, RegExp]>([
+  ['ends before it begins', view => view.setUint32(40, 2, true), /neither a boot sector/],
+  ['begins where no disk is', view => view.setUint32(36, 0xffffffff, true), /neither a boot sector/],
+  ['ends beyond the disk', view => view.setUint32(40, 99_999, true), /partition 1 ends beyond the device/],
+  ['is one of four billion', (_, header) => header.setUint32(80, 0xffffffff, true), /no FAT or ext4 volume in its/],
+  ['is larger than the disk', (_, header) => header.setUint32(84, 0xffffffff, true), /neither a boot sector/],
+  ['is where the disk ends', (_, header) => header.setUint32(76, 1, true), /neither a boot sector/],
+])('a GPT whose entry %s is borne', (_, change, says) => {
+  expect(() => findVolume(gpt(change))).toThrow(says);
+});
+
+it('a disk of anything is a volume or not, and nothing else', () => {
+  const { random } = seededRandom();
+  for (let n = 0; n < 300; n++) {
+    const disk = gpt(() => {});
+    for (let i = 0; i < 20; i++) disk.bytes[Math.floor(random() * 2048)] = Math.floor(random() * 256);
+    try {
+      findVolume(disk);
+      whatIsOn(disk);
+    } catch (error) {
+      expect(error).toBeInstanceOf(XenError);
+    }
+  }
+});
