@@ -107,7 +107,7 @@ it('act 34: a disk backend that scribbles over the ring and over what it has ans
   await seenSoon('all of it was read', async () => (await report()).disks.xvde!.ok >= ok + 100);
   // Of act 40, and what was there with the answer or came later; not what was there before, and nothing of the ring.
   const bytes = (await report()).disks.xvde?.bytes ?? [];
-  await stage.seen(() => expect(bytes).toContain(2));
+  await stage.seen(() => expect(bytes.includes(2) || bytes.includes(3)).toBe(true));
   expect(bytes.filter(byte => ![0, 2, 3].includes(byte))).toEqual([]);
   await contained();
 });

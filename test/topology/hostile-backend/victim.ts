@@ -17,7 +17,6 @@ import type { Boot } from '../hostile-acts/performer.ts';
 const READERS = 2;
 const PAUSE_MS = 2;
 const FRAME = 100;
-const DOM0 = domid(0);
 /** Pages that are written to and given back: more than the devices of an act take. */
 const USED = 1024;
 
@@ -44,10 +43,6 @@ export function start({ controlFd, boot }: Boot): void {
       vcpu.block(deadline);
     },
   });
-  // What is shared from here on has been used.
-  const used = vcpu.grants.allocShared(DOM0, USED);
-  used.bytes.fill(0xaa);
-  used.release();
   const { xs, log, console } = kernel;
   const pause = (): Promise<void> => new Promise(resolve => void kernel.timers.after(PAUSE_MS, resolve));
 
@@ -128,6 +123,11 @@ export function start({ controlFd, boot }: Boot): void {
     vifs: netfront.interfaces().map(({ stats }) => stats),
   });
   const serve = async (): Promise<void> => {
+    // What is shared with the backend from here on has been used.
+    const backend = domid(Number(await xs.read(`/local/domain/${vcpu.domid}/device/vbd/51712/backend-id`)));
+    const used = vcpu.grants.allocShared(backend, USED);
+    used.bytes.fill(0xaa);
+    used.release();
     void blkfront.start();
     void netfront.start();
     await findDevices(xs, vcpu.domid, [pvcalls]);
