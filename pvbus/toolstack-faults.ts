@@ -60,6 +60,8 @@ const plan: Shape<FaultPlan> = planShape;
 export const FAULT_OPS = {
   /** The plan begins. EEXIST when one of its name has a fault of the same name. */
   addFaults: op({ plan }, nothing),
+  /** The same, and the plan ends with the connection of who asks. */
+  runFaults: op({ plan }, nothing),
   /** null: all. ENOENT when there is none of the name. */
   removeFaults: op({ plan: nullable(text(64)), fault: nullable(text(64)) }, nothing),
   faults: op({}, listOf(faultStatus, 64 * MAX_FAULTS)),

@@ -267,6 +267,10 @@ export class ToolstackServer {
       case 'addFaults':
         await toolstack.faults.add(request.args.plan);
         return null;
+      case 'runFaults':
+        await toolstack.faults.add(request.args.plan);
+        this.#endWith(connection, request.args.plan.name);
+        return null;
       case 'removeFaults':
         await toolstack.faults.remove(request.args.plan, request.args.fault);
         return null;
@@ -341,6 +345,17 @@ export class ToolstackServer {
         setImmediate(() => connection.socket.end(() => this.#shutdownHost()));
         return null;
     }
+  }
+
+  /** The plan ends when the tool is gone. */
+  #endWith({ gone, subscriptions }: Connection, plan: string): void {
+    const end = (): void => {
+      this.#toolstack.faults.remove(plan, null).catch(error => {
+        if (error.code !== 'ENOENT') this.#log.error(`toolstack: end of plan ${plan}: ${error.message}`);
+      });
+    };
+    if (gone.signal.aborted) end();
+    else subscriptions.push(end);
   }
 
   #tell(connection: Connection, event: ToolstackReply): void {

@@ -106,8 +106,9 @@ const FIELDS: Readonly<Record<keyof Fault, Reader>> = {
   op: value => value, // of its part: below
   sectors,
   gref: count(0),
+  port: count(1, 2 ** 17),
   path: storePath,
-  process: words(['dom0', 'xenstored', 'hypervisor', 'domain']),
+  process: words(['dom0', 'xenstored', 'hypervisor', 'domain', 'guest']),
   step: (value, problem) =>
     typeof value === 'number' || /^[0-9]+$/.test(String(value)) ? count(1, 1000)(value, problem) : name(value, problem),
   peer: domain,
@@ -200,8 +201,9 @@ function checkFault(given: unknown, at: readonly (string | number)[], nameless: 
   }
   if (fault.part === 'process' && fault.process === undefined)
     fault.process = given.domain === undefined ? wrong(at, 'process is missing') : 'domain';
+  checkVictim(fault, at, wrong);
   if (fault.process === 'domain' && given.domain === undefined) wrong(at, 'domain is missing: which one');
-  if (fault.process !== undefined && fault.process !== 'domain' && given.domain !== undefined)
+  if (timed && fault.process !== undefined && fault.process !== 'domain' && given.domain !== undefined)
     wrong([...at, 'domain'], `${fault.process} is a process of the host's`);
   if (fault.part === 'process') checkExhaust(fault, at, wrong);
   if (fault.part === 'grant' && op === 'copy' && fault.type === 'vbd')
@@ -215,6 +217,17 @@ function checkFault(given: unknown, at: readonly (string | number)[], nameless: 
   if (fault.kill !== undefined && fault.times === undefined && fault.nth === undefined && fault.every === undefined)
     fault.times = 1;
   return before.count > 0 ? undefined : (fault as unknown as Fault); // key by key by the table of its type
+}
+
+/** Whose process it is: the plan's own choice by time, the guest's at what a device does. */
+function checkVictim(fault: Record<string, unknown>, at: readonly (string | number)[], wrong: Report): void {
+  if (fault.process === undefined) return;
+  const ofDevice = fault.part !== 'process';
+  const mayBe = ofDevice ? ['guest'] : ['dom0', 'xenstored', 'hypervisor', 'domain'];
+  if (!mayBe.includes(fault.process as string))
+    wrong([...at, 'process'], `of ${fault.part}: expected ${mayBe.join(' or ')}`);
+  if (ofDevice && fault.kill === undefined && fault.stop === undefined)
+    wrong([...at, 'process'], 'what becomes of it? kill or stop is missing');
 }
 
 /** It lasts, and all of a host ends with its hypervisor. */

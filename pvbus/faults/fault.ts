@@ -29,9 +29,12 @@ export interface Fault {
   /** Of the disk, the first and the last. */
   readonly sectors?: readonly [number, number];
   readonly gref?: number;
+  /** Of an event channel, the guest's number of it. */
+  readonly port?: number;
   /** Nodes at and below it. */
   readonly path?: string;
-  readonly process?: 'dom0' | 'xenstored' | 'hypervisor' | 'domain';
+  /** `guest`: whose device it is, in place of the process that serves it. */
+  readonly process?: 'dom0' | 'xenstored' | 'hypervisor' | 'domain' | 'guest';
   /** Of what the toolstack does: the name or the number of the step. */
   readonly step?: string | number;
   /** Of `net`: only frames to or from this domain. */
@@ -118,7 +121,7 @@ export const PARTS = {
   /** The image under blkback, by requests of the frontend. */
   disk: {
     ops: ['read', 'write', 'flush', 'discard'],
-    selectors: [...DEVICE, 'sectors', 'atomic'],
+    selectors: [...DEVICE, 'sectors', 'atomic', 'process'],
     actions: [
       ...(['error', 'delay', 'stall', 'short', 'torn', 'corrupt', 'cache', 'lose', 'truncate'] as const),
       ...(['kill', 'stop'] as const),
@@ -128,21 +131,21 @@ export const PARTS = {
   /** A vif's port of its bridge, by frames; rx and tx are the guest's. */
   net: {
     ops: ['rx', 'tx'],
-    selectors: [...DEVICE, 'peer'],
+    selectors: [...DEVICE, 'peer', 'process'],
     actions: ['drop', 'delay', 'duplicate', 'reorder', 'corrupt', 'kill', 'stop'],
     errors: [],
   },
   /** Notifications between a backend and its frontend; send and receive are the backend's. */
   event: {
     ops: ['send', 'receive'],
-    selectors: [...DEVICE, 'type'],
-    actions: ['drop', 'delay', 'duplicate', 'kill', 'stop'],
+    selectors: [...DEVICE, 'type', 'port', 'process'],
+    actions: ['drop', 'delay', 'duplicate', 'reorder', 'kill', 'stop'],
     errors: [],
   },
   /** Grants that a backend maps, by calls; those that it copies from or to, each by itself. */
   grant: {
     ops: ['map', 'copy'],
-    selectors: [...DEVICE, 'type', 'gref'],
+    selectors: [...DEVICE, 'type', 'gref', 'process'],
     actions: ['error', 'kill', 'stop'],
     errors: GRANT_ERRORS,
   },
@@ -154,7 +157,12 @@ export const PARTS = {
     errors: SOCKET_ERRORS,
   },
   /** A domain's console, by bytes that consoled reads, the guest's output, or writes, at once. */
-  console: { ops: ['read', 'write'], selectors: ['domain'], actions: ['drop', 'delay', 'stall'], errors: [] },
+  console: {
+    ops: ['read', 'write'],
+    selectors: ['domain', 'process'],
+    actions: ['drop', 'delay', 'stall', 'kill', 'stop'],
+    errors: [],
+  },
   /** Requests to xenstored. */
   xenstore: {
     ops: ['read', 'write', 'rm', 'mkdir', 'directory', 'get-perms', 'set-perms', 'watch', 'start', 'commit'],
@@ -200,7 +208,9 @@ export function deviceTypeOf({ part, type, op }: Fault): 'vbd' | 'vif' | 'pvcall
 /** `disk write of web/xvda: error EIO`. */
 export function describeFault(fault: Fault): string {
   const { part, op, domain, device, process, path, step } = fault;
-  const where = [process ?? domain, device].filter(word => word !== undefined).join('/');
+  const where = [part === 'process' ? (process ?? domain) : domain, device]
+    .filter(word => word !== undefined)
+    .join('/');
   const words = [part, op, step, path, where === '' ? '' : `of ${where}`];
   const action = actionOf(fault);
   const value = fault[action];
@@ -208,6 +218,6 @@ export function describeFault(fault: Fault): string {
   const shown = action === 'cache' && typeof value === 'number' ? `${value * 100} %` : `${value}${unit}`;
   const what = value === true ? action : `${action} ${shown}`;
   const but = fault.left === undefined ? '' : `, ${fault.left} left`;
-  return `${words.filter(word => word !== undefined && word !== '').join(' ')}: ${what}${but}`;
+  return `${words.filter(word => word !== undefined && word !== '').join(' ')}: ${what}${but}${process === 'guest' ? ' of the guest' : ''}`;
 }
 const TIMES_MS: readonly string[] = ['delay', 'stop', 'shift'];

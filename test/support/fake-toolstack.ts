@@ -353,6 +353,7 @@ export class FakeToolstack {
         peer.subscriptions.push(id);
         return reply();
       case 'addFaults':
+      case 'runFaults':
         this.plans.push(args.plan);
         return reply();
       case 'removeFaults':

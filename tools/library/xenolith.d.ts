@@ -54,8 +54,9 @@ export interface Fault {
   /** One, or '8-15', or the first and the last. */
   readonly sectors?: number | string | readonly [number, number];
   readonly gref?: number;
+  readonly port?: number;
   readonly path?: string;
-  readonly process?: 'dom0' | 'xenstored' | 'hypervisor' | 'domain';
+  readonly process?: 'dom0' | 'xenstored' | 'hypervisor' | 'domain' | 'guest';
   readonly step?: string | number;
   readonly peer?: string | number;
 

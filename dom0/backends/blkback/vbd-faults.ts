@@ -18,6 +18,7 @@ export class VbdFaults {
   readonly #faults = new Map<string, DeviceFaults>();
   /** Of vbds that are connected. */
   readonly #disks = new Map<string, FaultyDisk | FaultyLaterDisk>();
+  readonly #notifiers = new Map<string, FaultyNotifier>();
 
   constructor(context: BackendContext) {
     this.#context = context;
@@ -50,7 +51,8 @@ export class VbdFaults {
     const { late } = this;
     const notifier = new FaultyNotifier(plain.notifier, { faults, late, clock });
     const other = { grants: new FaultyGrants(plain.grants, faults), notifier };
-    const onEvent = (heard: () => void): (() => void) => notifier.hears(heard);
+    this.#notifiers.set(key, notifier);
+    const onEvent: VbdParts['onEvent'] = (heard, port, remote) => notifier.hears(heard, port, remote);
     if ('submit' in image) {
       const disk = new FaultyLaterDisk(image, { faults, late, clock });
       this.#disks.set(key, disk);
@@ -67,6 +69,7 @@ export class VbdFaults {
     known?.flush();
     if (known !== undefined && planted.length > 0) {
       known.plant(planted);
+      this.#notifiers.get(key)?.letGo();
       this.#disks.get(key)?.reconsider();
       return true;
     }
@@ -87,10 +90,13 @@ export class VbdFaults {
   #end(key: string): void {
     this.#disks.get(key)?.end();
     this.#disks.delete(key);
+    this.#notifiers.get(key)?.letGo();
+    this.#notifiers.delete(key);
   }
   /** There is no vbd of `key` any more. */
   gone(key: string): void {
     this.#disks.get(key)?.gone();
     this.#disks.delete(key);
+    this.#notifiers.delete(key);
   }
 }

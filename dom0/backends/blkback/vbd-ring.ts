@@ -59,7 +59,7 @@ export interface SharedByRings {
   notifier: Notifier;
   newRequest: () => BlkbackRequest;
   /** What is done about an event of the frontend, `heard` when nothing else is to be. */
-  onEvent: (heard: () => void) => () => void;
+  onEvent: (heard: () => void, port: EvtchnPort, remote: number) => () => void;
   /** The vbd's turn is due. */
   readonly wake: () => void;
 }
@@ -70,6 +70,8 @@ export class VbdRing {
   readonly #shared: SharedByRings;
   readonly #pages: GrantMapping[];
   readonly #port: EvtchnPort;
+  /** The frontend's number of it. */
+  readonly #remote: number;
   readonly #ring: BackRing;
   /** A response is made here and copied: a slot of a ring of several pages may lie in two of them. */
   readonly #words = new Int32Array(blkif_response.size / 4);
@@ -88,6 +90,7 @@ export class VbdRing {
   constructor(shared: SharedByRings, grants: GrantMaps, { ringRefs, eventChannel }: VbdRingPlace) {
     const { vcpu, granter } = shared;
     this.#shared = shared;
+    this.#remote = eventChannel;
     this.#pages = grants.map(granter, ringRefs);
     try {
       this.#port = vcpu.events.bindInterdomain(granter, port(eventChannel));
@@ -103,10 +106,14 @@ export class VbdRing {
   }
   listen(): void {
     const { vcpu, onEvent, wake } = this.#shared;
-    const heard = onEvent(() => {
-      this.pending = true;
-      wake();
-    });
+    const heard = onEvent(
+      () => {
+        this.pending = true;
+        wake();
+      },
+      this.#port,
+      this.#remote,
+    );
     vcpu.events.on(this.#port, heard);
   }
   /** What is shared has been replaced: so from the next request on. */

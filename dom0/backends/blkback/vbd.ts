@@ -1,5 +1,5 @@
 // One vbd being served: its rings by turns, its image.
-import { type Clock, domid, type Log, type Vcpu, XenError } from '#pvbus';
+import { type Clock, domid, type EvtchnPort, type Log, type Vcpu, XenError } from '#pvbus';
 import type { GrantMaps } from '../../faults/faulty-grants.ts';
 import type { Notifier } from '../../faults/faulty-notifier.ts';
 import type { VbdConnection } from './connection.ts';
@@ -23,7 +23,7 @@ export interface VbdParts {
   readonly notifier: Notifier;
   readonly newRequest: (limits: DiskLimits) => BlkbackRequest;
   /** What is done about an event of the frontend, `heard` when nothing else is to be. */
-  readonly onEvent: (heard: () => void) => () => void;
+  readonly onEvent: (heard: () => void, port: EvtchnPort, remote: number) => () => void;
 }
 
 /** The plain ones. */

@@ -35,8 +35,10 @@ export class ConsoleFaults {
     }
     const hit = this.#faults.befalls('console', op);
     if (hit === undefined) return 'pass';
-    const { drop, delay } = hit.fault;
+    const { drop, delay, kill, stop } = hit.fault;
     if (drop) return 'drop';
+    if (kill !== undefined || stop !== undefined) this.#faults.strike(hit);
+    if (kill === 'after' || stop !== undefined) return 'pass';
     const untilNs = delay === undefined ? Number.POSITIVE_INFINITY : now + delay * 1e6;
     this.#held.set(op, { trigger: hit, untilNs });
     return 'hold';

@@ -53,7 +53,7 @@ export interface VifParts {
   readonly port: BridgePort;
   readonly notifier: Notifier;
   /** What is done about an event of the frontend, `heard` when nothing else is to be. */
-  readonly onEvent: (heard: () => void) => () => void;
+  readonly onEvent: (heard: () => void, port: EvtchnPort, remote: number) => () => void;
   readonly grants: GrantMaps;
 }
 
@@ -89,7 +89,7 @@ export class Vif implements BridgePort, Sender, Recipient {
   private uplink: Pick<Bridge, 'forward'>;
   private notifier: Notifier;
   private maps: GrantMaps;
-  private readonly heard = new Map<EvtchnPort, () => void>();
+  private readonly heard = new Map<EvtchnPort, { heard: () => void; remote: number }>();
   private readonly onBroken: (vif: Vif, reason: string) => void;
   private readonly onRefused: (vif: Vif, packet: TxPacket) => void;
 
@@ -211,7 +211,8 @@ export class Vif implements BridgePort, Sender, Recipient {
       queue.work = true;
     }
     this.controlWork = true;
-    for (const [channel, heard] of this.heard) this.shared.vcpu.events.on(channel, onEvent(heard));
+    for (const [channel, { heard, remote }] of this.heard)
+      this.shared.vcpu.events.on(channel, onEvent(heard, channel, remote));
   }
 
   /** Nothing of the frontend is mapped or bound afterwards. */
@@ -333,7 +334,7 @@ export class Vif implements BridgePort, Sender, Recipient {
     const local = events.bindInterdomain(this.domid, port(remote));
     this.undo.push(() => events.close(local));
     events.on(local, heard);
-    this.heard.set(local, heard);
+    this.heard.set(local, { heard, remote });
     return local;
   }
 

@@ -47,7 +47,7 @@ export class NetbackWorker implements BackendWorker {
   private readonly vifs: Vif[] = [];
   /** By `domid/handle`. */
   private readonly faults = new Map<string, DeviceFaults>();
-  private readonly links = new Map<Vif, FaultyLink>();
+  private readonly links = new Map<Vif, Pick<FaultyLink, 'letGo'>>();
   private readonly late = new LateWork();
   /** Once there is one. */
   private external: ExternalPorts | undefined;
@@ -246,9 +246,14 @@ export class NetbackWorker implements BackendWorker {
     const isOf = (header: Uint8Array, at: number, peer: string | number): boolean =>
       this.vifs.some(other => other.domid === peer && other.macIsAt(header, at));
     const link = new FaultyLink(plain, { faults, late, clock, isOf, isThere: () => this.vifs.includes(vif) });
-    this.links.set(vif, link);
+    this.links.set(vif, {
+      letGo: () => {
+        link.letGo();
+        notifier.letGo();
+      },
+    });
     const grants = new FaultyGrants(plain.grants, faults);
-    return { uplink: link, port: link, notifier, onEvent: heard => notifier.hears(heard), grants };
+    return { uplink: link, port: link, notifier, onEvent: (...heard) => notifier.hears(...heard), grants };
   }
 
   private capture(id: number, what: Captured, limit: number | null): void {

@@ -287,7 +287,7 @@ export class Planting {
     if (process.injection <= struck) return;
     // order: noted, then done: it may be this very process that ends, and the next one must not end for the same.
     await this.#write(backend, `${backend}/struck/${fault.name}`, String(process.injection));
-    await strike(Number(backendDomid), process);
+    await strike(Number(fault.fault.process === 'guest' ? domid : backendDomid), process);
   }
 
   async #remove(path: string): Promise<void> {

@@ -5,6 +5,7 @@ import type { Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runPaths, socketTransport, XenError, XenstoreClient } from '#pvbus';
 import type * as library from '../../../tools/library/xenolith.d.ts';
@@ -380,6 +381,32 @@ describe('processes and time', () => {
     expect(await ask('read 72 5')).toBe('same');
     await stopped.remove();
   });
+  it('a guest is killed at its very write, and its backend is not', async () => {
+    const own = { ramdisk, memory: 16, disk: [`${other},raw,xvda,w`] };
+    await host.domain('two').create(own);
+    const console2 = await host.domain('two').console();
+    await console2.waitFor('ready');
+    const kill = { part: 'disk', domain: 'two', op: 'write', nth: 2, kill: 'before', process: 'guest' } as const;
+    await using killed = await inject(host, kill);
+    const restarts = async () =>
+      (await host.events()).filter(one => one.event === 'fault' && /serves as/.test(one.text));
+    const before = (await restarts()).length;
+    for (const at of [0, 8]) console2.write(`write ${at} 7\n`);
+    await eventually('it has ended', async () => !(await host.domains()).some(({ name }) => name === 'two'));
+    await killed.happened();
+    const bytes = readFileSync(other);
+    expect([bytes[0], bytes[8 * 512]]).toEqual([7, 0]);
+    expect((await restarts()).length).toBe(before);
+    console2.close();
+  });
+  it('dom0 is killed at what a guest writes to its console, which is there', async () => {
+    await using killed = await inject(host, { part: 'console', domain: 'one', op: 'read', nth: 1, kill: 'before' });
+    console_.write('store loud\n');
+    await killed.happened();
+    console_.close();
+    console_ = await host.domain('one').console();
+    await console_.waitFor('> told loud <');
+  });
   it('xenstored is killed, comes back, and goes on with its faults where it was', async () => {
     const refused = await inject(host, { part: 'xenstore', domain: 'one', op: 'write', nth: 3, error: 'ENOSPC' });
     expect([await ask('store a'), await ask('store b')]).toEqual(['told a', 'told b']);
@@ -514,6 +541,19 @@ describe('the plan', () => {
     expect((await xl.xl('events')).stdout).toContain(
       'fault shell:fault-1 injected at 2 of vbd 51712 of dom1 (seed 9, 1 so far)',
     );
+  });
+  it('xl fault run that is killed takes its plan with it', async () => {
+    const file = join(dir, 'bound.yaml');
+    writeFileSync(file, '[{ part: disk, domain: one, op: discard, error: EIO }]');
+    const running = execa(dist('../bin/xl'), ['fault', 'run', file], {
+      env: { XENOLITH_RUN_DIR: host.runDir },
+      reject: false,
+    });
+    const plans = async () => JSON.parse((await xl.xl('fault', 'list', '--json')).stdout) as { plan: string }[];
+    await eventually('it is on', async () => (await plans()).some(({ plan }) => plan === 'bound'));
+    running.kill('SIGKILL');
+    await running;
+    await eventually('it is over', async () => !(await plans()).some(({ plan }) => plan === 'bound'));
   });
   it('runs for its duration, is reported, and is gone', async () => {
     const file = join(dir, 'plan.yaml');

@@ -29,7 +29,7 @@ export const run: RunCommand = async (args, context) => {
     if (event.event === 'fault' && isOurs(event)) print(event);
   });
   const interrupted = context.io.interrupted();
-  await client.call('addFaults', { plan });
+  await client.call('runFaults', { plan });
   await over(duration, interrupted);
   const report = (await client.call('faults', {})).filter(status => status.plan === plan.name);
   await client.call('removeFaults', { plan: plan.name, fault: null });

@@ -349,9 +349,13 @@ describe('notifications with a fault', () => {
   it('come late, in both directions', () => {
     const { faulty, late, clock, sent } = notifier({ part: 'event', delay: 20 });
     let heard = 0;
-    const hear = faulty.hears(() => {
-      heard++;
-    });
+    const hear = faulty.hears(
+      () => {
+        heard++;
+      },
+      port(4),
+      9,
+    );
     faulty.notify(port(4));
     hear();
     expect([sent.length, heard, late.length]).toEqual([0, 0, 2]);
@@ -359,6 +363,25 @@ describe('notifications with a fault', () => {
     expect(heard).toBe(0);
     late.step(clock.ns + 20e6);
     expect([sent.length, heard, late.length]).toEqual([1, 1, 0]);
+  });
+  it('are chosen by the port that the guest has, in both directions', () => {
+    const { faulty, sent } = notifier({ part: 'event', port: 9, drop: true });
+    const heard: number[] = [];
+    const [one, other] = [
+      [4, 9],
+      [5, 10],
+    ].map(([local, remote]) => faulty.hears(() => void heard.push(remote!), port(local!), remote!));
+    one!();
+    other!();
+    for (const local of [4, 5]) faulty.notify(port(local));
+    expect([heard, sent]).toEqual([[10], [5]]);
+  });
+  it('are overtaken by the next one, or come when the plan changes', () => {
+    const { faulty, sent } = notifier({ part: 'event', op: 'send', nth: [1, 4], reorder: true });
+    for (const local of [1, 2, 3, 4]) faulty.notify(port(local));
+    expect(sent).toEqual([2, 1, 3]);
+    faulty.letGo();
+    expect(sent).toEqual([2, 1, 3, 4]);
   });
   it('are held back 256 at a time, and not at all beyond that', () => {
     const { faulty, late, clock, sent } = notifier({ part: 'event', delay: 20 });

@@ -65,6 +65,18 @@ describe('a fault', () => {
     ['a process and nothing of which', { part: 'process', process: 'domain', kill: true }, '0: domain is missing'],
     ['an end of the hypervisor', { part: 'process', process: 'hypervisor', kill: true }, '0.process: the host ends'],
     ['something left of nothing', { part: 'process', process: 'dom0', kill: true, left: 1 }, '0.left: of what?'],
+    [
+      'a process of the host at a device',
+      { part: 'disk', process: 'dom0', kill: true },
+      '0.process: of disk: expected',
+    ],
+    ['the guest of nothing', { part: 'process', process: 'guest', kill: true }, '0.process: of process: expected dom0'],
+    [
+      'a guest that nothing becomes of',
+      { part: 'net', process: 'guest', drop: true },
+      '0.process: what becomes of it?',
+    ],
+    ['a port that is none', { part: 'event', port: 0, drop: true }, '0.port: expected a whole number from 1'],
     ['what lasts, twice', { part: 'process', process: 'dom0', exhaust: 'memory', times: 2 }, '0.times: it lasts'],
     ['no number left', { part: 'process', process: 'dom0', exhaust: 'memory', left: 'few' }, '0.left: expected a'],
     ['no time', { part: 'disk', delay: 'soon' }, '0.delay: expected a time'],
@@ -80,6 +92,9 @@ describe('a fault', () => {
   it('says in one line what it is', () => {
     expect(describeFault(good({ part: 'disk', domain: 'web', device: 'xvda', op: 'write', error: 'EIO' }))).toBe(
       'disk write of web/xvda: error EIO',
+    );
+    expect(describeFault(good({ part: 'disk', domain: 'web', kill: 'after', process: 'guest' }))).toBe(
+      'disk of web: kill after of the guest',
     );
     expect(describeFault(good({ part: 'process', process: 'xenstored', stop: '2s' }))).toBe(
       'process of xenstored: stop 2000 ms',

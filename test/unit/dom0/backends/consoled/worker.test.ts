@@ -180,6 +180,12 @@ describe('a console with a fault', () => {
     expect(r.worker.deadline()).toBeUndefined();
     expect(r.says('d')).toBe('abcd');
   });
+  it.each(['before', 'after'] as const)('asks for the end of a process, once: %s', kill => {
+    const r = faulty({ part: 'console', op: 'read', nth: 2, kill });
+    r.says('a');
+    expect(r.says('b')).toBe(kill === 'before' ? 'a' : 'ab');
+    expect(r.told).toMatchObject([{ occurrences: [2], process: { kill: true } }]);
+  });
   it('that stalls leaves all in the ring until the fault goes, or the domain', () => {
     const r = faulty({ part: 'console', op: 'read', nth: 1, stall: true });
     expect(r.says('a')).toBe('');
