@@ -27,10 +27,14 @@ export interface DevicesParts {
 const READY_MS = 30_000;
 /** And without an address that a DHCP server needs longer to give. */
 const LEASE_MS = 20_000;
+/** As long a server of an interface before it may take, when one has given an address. */
+const PRECEDENCE_MS = 1000;
 
 export class Devices {
   /** The interface that `ip=` configures, once its device is there. */
   net: NetInterface | undefined;
+  /** As in Linux, `ip=dhcp` without a device's name asks on each, and the first that is answered is the one. */
+  private asking: readonly NetInterface[] = [];
   /** Once somebody has asked for it. */
   private own: NetInterface | undefined;
   /** What the domain has started without, in words. */
@@ -86,23 +90,44 @@ export class Devices {
     if (waited) log.warn(`some backend has not connected within ${READY_MS / 1000} s; starting without it`);
     this.configureNet();
     if (!this.net) return;
-    const { net } = this;
     let tired = false;
-    const waiting = new Promise<void>(resolve => {
+    await new Promise<void>(resolve => {
       const timer = timers.after(LEASE_MS, () => {
         tired = true;
         resolve();
       });
-      void net.configured().then(() => {
+      void this.answered(timers).then(() => {
         timers.cancel(timer);
         resolve();
       });
     });
-    await waiting;
+    this.choose();
     if (!tired) return;
     const seconds = LEASE_MS / 1000;
     this.missing = `no DHCP server or router has answered within ${seconds} s; starting without an address, they are asked on`;
     log.warn(this.missing);
+  }
+
+  /** Resolves when an interface is configured, and those before it have had their time. */
+  private async answered(timers: Timers): Promise<void> {
+    const [first, ...others] = this.asking.map(net => net.configured());
+    await Promise.race([
+      first,
+      ...others.map(async other => {
+        await other;
+        await new Promise<void>(resolve => void timers.after(PRECEDENCE_MS, resolve));
+      }),
+    ]);
+  }
+  /** The first that is configured, or the first. */
+  private choose(): void {
+    this.net = this.asking.find(net => net.isConfigured) ?? this.net;
+    for (const other of this.asking) {
+      if (other === this.net) continue;
+      other.leave();
+      other.device.onFrame(() => {});
+    }
+    this.asking = this.net === undefined ? [] : [this.net];
   }
 
   private async foldersReady(): Promise<void> {
@@ -116,12 +141,17 @@ export class Devices {
     if (!given && !ip6) return;
     const config: IpConfig = { address: 0, netmask: 0, ...given, ...(ip6 === undefined ? {} : { ip6 }) };
     const devices = this.netfront.interfaces();
-    const device = config.device ? devices.find(d => d.name === config.device) : devices[0];
-    if (!device)
+    const { device: name, dhcp } = config;
+    const meant =
+      name === undefined ? devices.slice(0, dhcp ? devices.length : 1) : devices.filter(d => d.name === name);
+    if (meant.length === 0)
       throw new XenError('ENODEV', `ip=${ip ?? ''} ip6=${text ?? ''}: this domain has no such network device`);
     const { nameserver } = args;
     const named = typeof nameserver === 'string' ? parseNameservers(nameserver) : {};
-    this.net = new NetInterface({ device, config: { ...config, ...named }, clock, random, log });
+    this.asking = meant.map(
+      device => new NetInterface({ device, config: { ...config, ...named }, clock, random, log }),
+    );
+    this.net = this.asking[0];
   }
 
   /** For the processes of a guest without an interface among themselves. */
@@ -146,15 +176,18 @@ export class Devices {
     let progress = this.blkfront.step() === 'progress';
     if (this.netfront.step() === 'progress') progress = true;
     if (this.pvcalls.takeMoved()) progress = true;
-    if (this.net?.step() === 'progress') progress = true;
+    const { asking } = this;
+    for (let i = 0; i < asking.length; i++) if (asking[i]!.step() === 'progress') progress = true;
     if (this.own?.step() === 'progress') progress = true;
     return progress ? 'progress' : 'idle';
   }
   deadline(): number | undefined {
-    let first = this.net?.deadline();
-    const own = this.own?.deadline();
-    if (own !== undefined && (first === undefined || own < first)) first = own;
-    const { frontends } = this;
+    let first = this.own?.deadline();
+    const { asking, frontends } = this;
+    for (let i = 0; i < asking.length; i++) {
+      const deadline = asking[i]!.deadline();
+      if (deadline !== undefined && (first === undefined || deadline < first)) first = deadline;
+    }
     for (let i = 0; i < frontends.length; i++) {
       const deadline = frontends[i]!.deadline();
       if (deadline !== undefined && (first === undefined || deadline < first)) first = deadline;

@@ -144,7 +144,7 @@ export class NetInterface {
   async configured(): Promise<void> {
     while (!this.isConfigured) await new Promise<void>(resolve => this.ready.add(resolve));
   }
-  private get isConfigured(): boolean {
+  get isConfigured(): boolean {
     return (!this.asked || this.address !== 0) && (this.v6?.discovery.isSettled ?? true);
   }
   /** What a DHCP server gives. */

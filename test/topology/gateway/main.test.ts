@@ -219,6 +219,13 @@ describe('guests with a gateway', () => {
     expect(await ask('one', 'ping', { host: OWN })).toBe('answered');
     expect(await ask('one', 'ping', { host: '198.51.100.7' })).toBe('EHOSTUNREACH');
   });
+  it('may have another interface before, on a bridge where nobody gives addresses', async () => {
+    const vifs = 'vif = [ "bridge=silent", "mac=00:16:3e:77:00:04,bridge=inside" ]';
+    await create('three', GUEST, vifs, `cmdline = "ip=dhcp control=${ports.control}"`);
+    await there('three');
+    expect(await ask('three', 'address')).toMatch(/^10[.]77[.]0[.]10[0-3]$/);
+    expect(await xl(['destroy', 'three'], { dir: host.runDir, cwd: dir })).toMatchObject({ code: 0 });
+  });
   it('reach an address beyond the loopback that is allowed, and it hears from this machine', async ({ skip }) => {
     if (outside === undefined) return skip('this machine has no address but its loopback');
     const { address, port } = outside;
