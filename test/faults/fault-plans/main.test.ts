@@ -11,7 +11,7 @@ import { runPaths, socketTransport, XenError, XenstoreClient } from '#pvbus';
 import type * as library from '../../../tools/library/xenolith.d.ts';
 import { serveOn } from '../../support/host-peer.ts';
 import { dist, HostView } from '../../support/host-view.ts';
-import { eventually } from '../../support/processes.ts';
+import { eventually, family, processOfDomain } from '../../support/processes.ts';
 
 // As whoever installs it has it: the built one.
 const { baseline, expectInvariant, faultTrace, guestKernel, Host, inject, toolstackSteps }: typeof library =
@@ -200,6 +200,60 @@ describe('a disk', () => {
       await ask('read 64 0'),
     ]);
     expect(said).toEqual(['same', 'failed EIO']);
+  });
+});
+
+describe('a disk of another domain', () => {
+  let domid: number;
+  let console2: library.DomainConsole;
+  const OF2 = { domain: 'two', device: 'xvda' } as const;
+  const create = async (): Promise<void> => {
+    const two = host.domain('two');
+    await two.create({ ramdisk, memory: 16, disk: [`${other},raw,xvda,w`], on_crash: 'destroy' });
+    domid = await two.domid();
+    console2 = await two.console();
+    await console2.waitFor('ready');
+  };
+  const onOther = (): Uint8Array => readFileSync(other).subarray(160 * 512, 161 * 512);
+  let before: library.Baseline;
+  beforeAll(async () => {
+    before = await baseline(host);
+    await create();
+  });
+  afterAll(() => host.domain('two').destroy());
+
+  it('fault 25: that takes long holds up nobody else, and no more than a ring of requests', async () => {
+    const slow = await inject(host, { ...OF2, part: 'disk', op: 'write', from: 1, delay: '10m' });
+    const many = 100;
+    console2.write(`over 160 ${many}\n`);
+    await slow.happened();
+    for (let i = 1; i <= 20; i++)
+      expect([await ask(`write 80 ${i}`), await ask(`read 80 ${i}`)]).toEqual(['ok', 'same']);
+    expect(onOther()).toEqual(Buffer.alloc(512));
+    // One is looked at, and is the only one.
+    expect(await slow.status()).toMatchObject([{ seen: 1, injected: 1 }]);
+    await slow.remove();
+    expect(await console2.waitFor(/> .* </)).toContain('> ok <');
+    expect(onOther()).toEqual(Buffer.alloc(512, many));
+  });
+  it('fault 38: whose guest is killed with requests under way has done them or not, lets go, and has another domid next', async () => {
+    const killed = domid;
+    const held = await inject(host, { ...OF2, part: 'disk', op: 'write', nth: 3, stall: true });
+    console2.write('over 160 12\n');
+    await held.happened();
+    const all = family(host.pid);
+    process.kill(processOfDomain(killed, all), 'SIGKILL');
+    await held.remove();
+    await eventually('its domain is gone', async () => !(await host.domains()).some(one => one.domid === killed));
+    const [sector] = onOther();
+    expect(sector).toBeGreaterThanOrEqual(1);
+    expect(onOther()).toEqual(Buffer.alloc(512, sector));
+    console2.close();
+    await expectInvariant(host, 'I5', before);
+    await create();
+    expect(domid).not.toBe(killed);
+    console2.write('read 160 0\n');
+    expect(await console2.waitFor(/> .* </)).toContain(`other at 0: ${sector}`);
   });
 });
 
@@ -453,6 +507,18 @@ describe('processes and time', () => {
     await console_.waitFor('> told written <');
     expect(await ask('flush')).toBe('ok');
     expect(onImage(120)).toEqual(page(30));
+    await killed.remove();
+  });
+  it('fault 28: dom0 is killed when a write is done and not answered; it is done again, and what follows comes after it', async () => {
+    const killed = await inject(host, { ...OF, part: 'disk', op: 'write', nth: 12, kill: 'after' });
+    console_.write('over 136 30\n');
+    await killed.happened();
+    console_.close();
+    console_ = await host.domain('one').console();
+    console_.write('store again\n');
+    await console_.waitFor('> told again <');
+    expect(await ask('flush')).toBe('ok');
+    expect(onImage(136)).toEqual(page(30));
     await killed.remove();
   });
   it('all that serve it stop for a second, and go on', async () => {

@@ -55,9 +55,9 @@ const OF_THE_NETWORK = new Set([19, 20, 21, 22, 23, 24]);
 const bad = (...statuses: number[]) => ({ statuses, honest: 0 });
 
 const DEVICES: readonly Row[] = [
-  [1, 'a ring and one more', LOST, RING],
-  [2, '2^31 requests', LOST, RING],
-  [3, 'a producer that goes back', LOST, RING],
+  [1, 'fault 14: a ring and one more', LOST, RING],
+  [2, 'fault 14: 2^31 requests', LOST, RING],
+  [3, 'fault 14: a producer that goes back', LOST, RING],
   [4, 'indices that wrap, which is legal', { statuses: new Array(12).fill(0), wrapped: 7 }, undefined],
   [5, "the backend's index overwritten", { status: 0 }, undefined],
   [6, 'an event index far away', { status: 0, told: 0 }, undefined],

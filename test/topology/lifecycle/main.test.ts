@@ -157,7 +157,7 @@ describe('a domain', () => {
     expect((await host.list()).map(info => info.name).sort()).toEqual(['Domain-0', 'kept', name].sort());
   });
 
-  it('fault 38: whose process is killed has crashed; the other domains did not notice', async () => {
+  it('whose process is killed has crashed; the other domains did not notice', async () => {
     const other = await host.create(host.config('other', 'echo'));
     await host.up('other');
     const domid = await host.create(host.config('victim', 'idle', { on_crash: 'preserve' }));
