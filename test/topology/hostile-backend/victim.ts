@@ -17,8 +17,8 @@ import type { Boot } from '../hostile-acts/performer.ts';
 const READERS = 2;
 const PAUSE_MS = 2;
 const FRAME = 100;
-/** Pages that are written to and given back: more than the devices of an act take. */
-const USED = 1024;
+/** Pages that are written to and given back: more than all devices take. */
+const USED = 6144;
 
 const MAX_CALLS = 3;
 const codeOf = (error: unknown): string => (error instanceof XenError ? error.code : String(error));
