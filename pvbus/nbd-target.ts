@@ -16,6 +16,12 @@ const MAX_NAME_BYTES = 4096;
 /** Of sockaddr_un. */
 const MAX_SOCKET_PATH = 107;
 
+/** For messages. */
+export function describeNbd({ server, exportName }: NbdTarget): string {
+  const where = 'path' in server ? server.path : `${server.host}:${server.port}`;
+  return `the NBD server at ${where}${exportName === '' ? '' : `, export ${JSON.stringify(exportName)}`}`;
+}
+
 /** Whether `target` is one of these rather than a path. */
 export const isNbdTarget = (target: string): boolean => /^nbd(\+unix)?:/.test(target);
 

@@ -94,6 +94,7 @@ export class Init {
         if (whyReadOnly === undefined) continue;
         yield* writeText(streams?.[2] ?? this.#system.terminal, `init: ${name}: read-only, since ${whyReadOnly}\n`);
       }
+      if (config.cwd) yield* this.#isDirectory(config.cwd);
     } catch (error) {
       if (!(error instanceof XenError)) throw error;
       yield* writeText(streams?.[2] ?? this.#system.terminal, `init: ${messageOf(error)}\n`);
@@ -142,6 +143,16 @@ export class Init {
       mounts.mount(path, fs);
       return fs;
     });
+  }
+
+  /** Else the program would be said to be missing. */
+  *#isDirectory(path: string): Waiting<void> {
+    const type = yield* attempt(() => {
+      const found = this.#system.mounts.find(path);
+      found.release();
+      return found.type;
+    });
+    if (type !== 'directory') throw new XenError('ENOTDIR', `${path}: no directory`);
   }
 
   /** Starts it with the terminal or `streams`, and waits for it; whoever else becomes a child of this is only reaped. */

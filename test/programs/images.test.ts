@@ -18,6 +18,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { installExt4 } from '../../tools/ext4/build.ts';
 import { LAYOUTS, madeExt4, whyNoExt4 } from '../support/ext4.ts';
 import { HostRig } from '../support/host-rig.ts';
+import { dist } from '../support/host-view.ts';
 import { ext4Wasm } from '../support/programs/ext4.ts';
 import { PROGRAM_CACHE, xlRun } from '../support/programs/xl-run.ts';
 
@@ -188,5 +189,21 @@ describe.each([
     expect(await sh(`${image},qcow2`, 'rm /mnt/a /mnt/b')).toMatchObject({ stderr: '', code: 0 });
     expect(used(image)).toBeLessThan(full - 11 * MIB);
     execFileSync('qemu-img', ['check', image], { stdio: 'ignore' });
+  });
+});
+
+test('an NBD server that is not there is named', async () => {
+  const config = join(dir, 'nbd.cfg');
+  const disk = 'vdev=xvda,access=w,target=nbd:unix:/nonexistent/x.sock:exportname=web';
+  const lines = ['name="nbd"', 'memory=32', `kernel="${dist('domu-kernel.js')}"`, `ramdisk="${root}"`];
+  writeFileSync(config, [...lines, `disk=["${disk}"]`].join('\n'));
+  const { stderr, exitCode } = await host.xl('create', '-q', config);
+  expect(stderr).toContain('the NBD server at /nonexistent/x.sock, export "web": ENOENT');
+  expect(exitCode).not.toBe(0);
+});
+
+test('a working directory that is not there is named', async () => {
+  expect(await xlRun(host.runDir, ['-w', '/nonexistent', root, 'true'])).toEqual({
+    ...{ stdout: '', stderr: expect.stringMatching(/^init: .*\/nonexistent.*\n$/), code: 125 },
   });
 });

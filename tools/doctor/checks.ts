@@ -92,7 +92,7 @@ const PACKAGES = [
     lost: "Debian's own xenstore clients; `xl store' does what they do",
   },
   { name: 'xen-utils', program: 'xen', lost: "Debian's own xl and xenconsole, to compare with" },
-  { name: 'qemu-utils', program: 'qemu-img', lost: 'converting disk images of other formats to raw ones' },
+  { name: 'qemu-utils', program: 'qemu-nbd', lost: 'disk images in qcow2, vhd, qed and qcow' },
   { name: 'mtools', program: 'mtype', lost: 'looking into FAT images from the host' },
 ] as const;
 

@@ -3,6 +3,7 @@
 // stream calls back, `tick` is called at `deadline`.
 import {
   type Clock,
+  describeNbd,
   type Log,
   NBD_CMD_DISC,
   NBD_CMD_FLAG_FUA,
@@ -368,7 +369,9 @@ export class NbdSession {
     if (this.#export === undefined && (now >= this.#openUntilNs || code === 'ENOENT')) {
       this.#state = 'closed';
       this.#deadlineNs = undefined;
-      this.#options.onOpen(new XenError(code === 'ENOTCONN' ? 'ECONNREFUSED' : code, `${label}: ${why}`));
+      this.#options.onOpen(
+        new XenError(code === 'ENOTCONN' ? 'ECONNREFUSED' : code, `${label}: ${describeNbd(target)}: ${why}`),
+      );
       return;
     }
     if (this.#export !== undefined) {

@@ -77,7 +77,7 @@ describe('xl doctor', () => {
     ['max_map_count', withFile('/proc/sys/vm/max_map_count', '1000\n'), 'many domains'],
     ['memory', withFile('/sys/fs/cgroup/memory.max', '134217728\n'), 'small domains'],
     ['user_namespaces', { userNamespace: () => false }, 'without namespaces'],
-    ['qemu-utils', { program: (name: string) => name !== 'qemu-img' }, 'disk images'],
+    ['qemu-utils', { program: (name: string) => name !== 'qemu-nbd' }, 'disk images'],
   ] as [string, Partial<Machine>, string][])(
     '%s missing: says what is lost, and what to do',
     async (name, changes, lost) => {
