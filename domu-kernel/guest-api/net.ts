@@ -6,6 +6,7 @@ import { formatIpv4 } from '../net/address.ts';
 import type { NameLookup } from '../net/dns/resolver.ts';
 import type { NetInterface } from '../net/interface.ts';
 import { IpAddress } from '../net/ip-address.ts';
+import { KEEP_ALIVE, type KeepAlive } from '../net/tcp/control-block.ts';
 import { NetInterceptor } from './intercept.ts';
 import { NamedConnection } from './named-connection.ts';
 import { NetConnection, NetListener } from './tcp.ts';
@@ -35,18 +36,29 @@ export function netApi(kernel: Kernel): typeof import('xenolith').net {
       return up().ping(address, options);
     },
     udp: (port = 0) => udpSocket(up(), port),
-    async listen(port, { backlog } = {}) {
-      return new NetListener(up().tcp.listen(port, backlog === undefined ? {} : { backlog }));
+    async listen(port, { backlog, keepAlive } = {}) {
+      const listener = up().tcp.listen(port, backlog === undefined ? {} : { backlog });
+      return new NetListener(listener, keepAliveOf(keepAlive));
     },
-    async connect(host, port) {
+    async connect(host, port, { keepAlive } = {}) {
       const { clock, timers } = kernel;
-      return NetConnection.open(await new NamedConnection({ net: up(), clock, timers }, host, port).open());
+      const connection = await new NamedConnection({ net: up(), clock, timers }, host, port).open();
+      connection.setKeepAlive(keepAliveOf(keepAlive));
+      return NetConnection.open(connection);
     },
     intercept: () => new NetInterceptor(up()),
     async resolve(name) {
       return (await resolve(up(), name)).map(String);
     },
   };
+}
+
+function keepAliveOf(asked: boolean | Partial<KeepAlive> = false): KeepAlive | undefined {
+  if (asked === false) return undefined;
+  const times = { ...KEEP_ALIVE, ...(asked === true ? {} : asked) };
+  for (const [name, value] of Object.entries(times))
+    if (!(value >= 1)) throw new XenError('EINVAL', `keepAlive: ${name} ${value}`);
+  return times;
 }
 
 /** Of the families the interface has addresses of, IPv6 first (RFC 6724). Throws what the last one ended of when none is known. */

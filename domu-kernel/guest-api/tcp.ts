@@ -2,6 +2,7 @@
 import type { Connection, Listener } from 'xenolith';
 import { XenError } from '#pvbus';
 import type { TcpConnection } from '../net/tcp/connection.ts';
+import type { KeepAlive } from '../net/tcp/control-block.ts';
 import type { TcpListener } from '../net/tcp/listener.ts';
 import type { WaitQueue } from '../wait-queue.ts';
 
@@ -89,8 +90,11 @@ export class NetConnection implements Connection {
 export class NetListener implements Listener {
   private readonly listener: TcpListener;
 
-  constructor(listener: TcpListener) {
+  private readonly keepAlive: KeepAlive | undefined;
+
+  constructor(listener: TcpListener, keepAlive?: KeepAlive) {
     this.listener = listener;
+    this.keepAlive = keepAlive;
   }
   get port(): number {
     return this.listener.port;
@@ -99,6 +103,7 @@ export class NetListener implements Listener {
     for (;;) {
       if (this.listener.closed) throw new XenError('ECANCELED', `tcp: port ${this.port}: closed`);
       const next = this.listener.accept();
+      next?.setKeepAlive(this.keepAlive);
       if (next !== undefined) return new NetConnection(next);
       await changed(this.listener.changed);
     }

@@ -7,6 +7,7 @@ import { addressOf, TcpSocket } from '../net/tcp/stream-socket.ts';
 import { WaitQueue } from '../wait-queue.ts';
 import { ListeningTwice } from './listening-twice.ts';
 import type { AGAIN, Lookup, SocketAddress, SocketStack, StreamSocket } from './socket.ts';
+import { SocketOptions } from './socket-options.ts';
 
 /** What `host` means: RFC 7600's dummy address, which no packet ever has. */
 export const HOST_ADDRESS = new Uint8Array([192, 0, 0, 8]);
@@ -63,6 +64,8 @@ class RoutedSocket implements StreamSocket {
   private readonly family: 4 | 6;
   private bound: SocketAddress | undefined;
   private made: StreamSocket | undefined;
+  private options = new SocketOptions();
+  private to: SocketAddress | undefined;
   private readonly idle = new WaitQueue();
 
   constructor(parts: GuestSocketParts, family: 4 | 6) {
@@ -70,6 +73,7 @@ class RoutedSocket implements StreamSocket {
     this.family = family;
   }
   private make(one: StreamSocket): StreamSocket {
+    one.configure(this.options);
     if (this.bound) one.bind(this.bound);
     this.made = one;
     return one;
@@ -106,6 +110,14 @@ class RoutedSocket implements StreamSocket {
   get queue(): WaitQueue {
     return this.made?.queue ?? this.idle;
   }
+  configure(options: SocketOptions): void {
+    this.options = options;
+    this.made?.configure(options);
+  }
+  takeError(): XenError | undefined {
+    const error = this.made?.takeError();
+    return error && this.asOurs(error);
+  }
   bind(at: SocketAddress): void {
     if (this.made || this.bound) throw new XenError('EINVAL', 'the socket has a name already');
     this.bound = at;
@@ -114,19 +126,25 @@ class RoutedSocket implements StreamSocket {
     (this.made ?? this.make(this.listening())).listen(backlog);
   }
   connect(to: SocketAddress): 0 | typeof AGAIN {
+    this.to = to;
     try {
       return (this.made ?? this.make(this.connecting(to))).connect(to);
     } catch (error) {
-      throw this.failed(error, to);
+      throw this.failed(error);
     }
   }
   /** It may try again, and where it goes then is seen then. */
-  private failed(error: unknown, to: SocketAddress): unknown {
+  private failed(error: unknown): unknown {
     if (!(error instanceof XenError) || ['EISCONN', 'EOPNOTSUPP'].includes(error.code)) return error;
     this.made?.close();
     this.made = undefined;
-    if (error.code !== 'EACCES' || this.parts.net() || !addressOf(to.address).isLoopback) return error;
-    return new XenError('ECONNREFUSED', `port ${to.port}: nobody listens here, and the host gives none of it`, error);
+    return this.asOurs(error);
+  }
+  /** A port of the loopback that the host does not give is this guest's, where nobody listens on it. */
+  private asOurs(error: XenError): XenError {
+    const { to } = this;
+    if (error.code !== 'EACCES' || !to || this.parts.net() || !addressOf(to.address).isLoopback) return error;
+    return new XenError('ECONNREFUSED', `port ${to.port}: nobody listens here, and the host does not give it`, error);
   }
   accept(): StreamSocket | undefined {
     if (!this.made) throw new XenError('EINVAL', 'the socket does not listen');

@@ -2,6 +2,7 @@
 import { XenError } from '#pvbus';
 import { WaitQueue } from '../wait-queue.ts';
 import type { AGAIN, SocketAddress, StreamSocket } from './socket.ts';
+import type { SocketOptions } from './socket-options.ts';
 
 export class ListeningTwice implements StreamSocket {
   readonly queue = new WaitQueue();
@@ -14,6 +15,10 @@ export class ListeningTwice implements StreamSocket {
     this.own = own;
     this.host = host;
   }
+  configure(options: SocketOptions): void {
+    this.own.configure(options);
+  }
+  takeError(): undefined {}
   bind(at: SocketAddress): void {
     this.own.bind(at);
     this.host?.bind(at);

@@ -3,20 +3,27 @@ import { XenError } from '#pvbus';
 import type { OpenFile } from '../process/open-file.ts';
 import { Wait } from '../process/wait.ts';
 import type { WaitQueue } from '../wait-queue.ts';
+import { FILETYPE_SOCKET_STREAM } from './abi.ts';
+import { wasiErrno } from './errno.ts';
 import { AGAIN, type SocketAddress, type StreamSocket } from './socket.ts';
+import { OPTION, SocketOptions } from './socket-options.ts';
 
 export class OpenSocket implements OpenFile {
   readonly kind = 'socket';
   readonly socket: StreamSocket;
   readonly family: 4 | 6;
+  private readonly options: SocketOptions;
   private references = 1;
   private connected = false;
   private tries = 0;
+  private listens = false;
 
   /** Closes `socket` with its last reference. */
-  constructor(socket: StreamSocket, family: 4 | 6) {
+  constructor(socket: StreamSocket, family: 4 | 6, options = new SocketOptions()) {
     this.socket = socket;
     this.family = family;
+    this.options = options;
+    socket.configure(options);
   }
   /** A socket's queue is another one once it listens or connects. */
   private get wait(): Wait {
@@ -42,9 +49,25 @@ export class OpenSocket implements OpenFile {
     const n = this.socket.send(from);
     return n === AGAIN ? this.wait : n;
   }
+  setOption(option: number, value: number): void {
+    this.options.set(option, value);
+    this.socket.configure(this.options);
+  }
+  getOption(option: number): number {
+    if (option === OPTION.type) return FILETYPE_SOCKET_STREAM;
+    if (option === OPTION.accepts) return Number(this.listens);
+    if (option !== OPTION.error) return this.options.get(option);
+    const error = this.socket.takeError();
+    if (error) this.tries = 0;
+    return error ? wasiErrno(error.code) : 0;
+  }
+  listen(backlog: number): void {
+    this.socket.listen(backlog);
+    this.listens = true;
+  }
   accept(): OpenSocket | Wait {
     const accepted = this.socket.accept();
-    return accepted ? new OpenSocket(accepted, this.family) : this.wait;
+    return accepted ? new OpenSocket(accepted, this.family, this.options.copy()) : this.wait;
   }
   /** Also what to wait for before it is asked again, with the same address. */
   connect(to: SocketAddress): 0 | Wait {

@@ -1,5 +1,7 @@
 // What a program's sockets need of whoever makes connections: the guest's own TCP, or the host's by pvcalls.
+import type { XenError } from '#pvbus';
 import type { WaitQueue } from '../wait-queue.ts';
+import type { SocketOptions } from './socket-options.ts';
 
 /** An IPv4 or IPv6 address and a port; `address` has 4 or 16 bytes. */
 export interface SocketAddress {
@@ -16,6 +18,10 @@ export const AGAIN = -1;
  */
 export interface StreamSocket {
   readonly queue: WaitQueue;
+  /** What of `options` it can heed, which may be called again when they have changed. A socket of the host heeds none. */
+  configure(options: SocketOptions): void;
+  /** Why it failed to connect, or what its connection ended of. */
+  takeError(): XenError | undefined;
   bind(at: SocketAddress): void;
   listen(backlog: number): void;
   /** Begins to connect when called first. AGAIN until it is connected, then 0; the failure, once, when it failed. */

@@ -67,7 +67,7 @@ export const xenolithSockCalls = ({ sockets }: Pick<WasiKernel, 'sockets'>) => (
     return 0;
   },
   listen(process: Process, fd: number, backlog: number): number {
-    openSocketOf(process, fd).socket.listen(Math.min(MAX_BACKLOG, Math.max(1, backlog)));
+    openSocketOf(process, fd).listen(Math.min(MAX_BACKLOG, Math.max(1, backlog)));
     return 0;
   },
   /** EINPROGRESS, then EALREADY, for a socket with NONBLOCK; 0 when it is connected, EISCONN ever after. */
@@ -77,6 +77,16 @@ export const xenolithSockCalls = ({ sockets }: Pick<WasiKernel, 'sockets'>) => (
     const outcome = socket.connect(addressAt(process, address, socket.family));
     if (outcome === 0 || !nonblock) return outcome;
     throw new XenError(socket.hasBegun() ? 'EALREADY' : 'EINPROGRESS', 'the connection is not there yet');
+  },
+  setsockopt(process: Process, fd: number, option: number, value: number): number {
+    openSocketOf(process, fd).setOption(option, value);
+    return 0;
+  },
+  getsockopt(process: Process, fd: number, option: number, result: number): number {
+    const socket = openSocketOf(process, fd);
+    const resultAt = at(process, result, 4);
+    process.view.setInt32(resultAt, socket.getOption(option), true);
+    return 0;
   },
   getsockname(process: Process, fd: number, address: number): number {
     const { socket, family } = openSocketOf(process, fd);

@@ -20,6 +20,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -52,12 +53,35 @@ XENOLITH_SOCK_IMPORT("listen") int32_t xenolith_sock_listen(int32_t fd, int32_t 
 XENOLITH_SOCK_IMPORT("connect") int32_t xenolith_sock_connect(int32_t fd, const struct xenolith_sockaddr *addr);
 XENOLITH_SOCK_IMPORT("getsockname") int32_t xenolith_sock_getsockname(int32_t fd, struct xenolith_sockaddr *addr);
 XENOLITH_SOCK_IMPORT("getpeername") int32_t xenolith_sock_getpeername(int32_t fd, struct xenolith_sockaddr *addr);
+/*
+ * Options. ERROR is why it failed to connect, or what its connection ended of: once. TYPE and ACCEPTCONN can only be
+ * read. Connections that are accepted begin with those of the listener. Sockets of the host keep them, and heed none.
+ */
+#define XENOLITH_SOCK_TYPE 1
+#define XENOLITH_SOCK_ERROR 2
+#define XENOLITH_SOCK_REUSEADDR 3
+#define XENOLITH_SOCK_KEEPALIVE 4
+#define XENOLITH_SOCK_KEEPIDLE 5  /* seconds */
+#define XENOLITH_SOCK_KEEPINTVL 6 /* seconds */
+#define XENOLITH_SOCK_KEEPCNT 7
+#define XENOLITH_SOCK_NODELAY 8
+#define XENOLITH_SOCK_ACCEPTCONN 9
+/* ENOPROTOOPT: there is no such option; EINVAL: not such a value. */
+XENOLITH_SOCK_IMPORT("setsockopt") int32_t xenolith_sock_setsockopt(int32_t fd, int32_t option, int32_t value);
+XENOLITH_SOCK_IMPORT("getsockopt") int32_t xenolith_sock_getsockopt(int32_t fd, int32_t option, int32_t *value);
 /* The addresses of a host, at most `max`, their ports 0. ENOENT: there is no such host. Waits for the answer. */
 XENOLITH_SOCK_IMPORT("resolve")
 int32_t xenolith_sock_resolve(const char *name, size_t length, struct xenolith_sockaddr *addrs, size_t max,
                               size_t *count);
 
 /* ---- by POSIX's names ---- */
+
+#ifndef SO_REUSEADDR
+#define SO_REUSEADDR 2
+#define SO_ERROR 4
+#define SO_KEEPALIVE 9
+#define SO_ACCEPTCONN 30
+#endif
 
 static inline int xenolith_sock_result(int32_t error) {
     if (error == 0) return 0;
@@ -137,6 +161,46 @@ static inline int connect(int fd, const struct sockaddr *addr, socklen_t length)
     struct xenolith_sockaddr to;
     int32_t error = xenolith_sock_from_posix(addr, length, &to);
     return xenolith_sock_result(error ? error : xenolith_sock_connect(fd, &to));
+}
+
+/* 0: there is none of that name. */
+static inline int32_t xenolith_sock_option(int level, int name) {
+    if (level == SOL_SOCKET) {
+        switch (name) {
+        case SO_TYPE: return XENOLITH_SOCK_TYPE;
+        case SO_ERROR: return XENOLITH_SOCK_ERROR;
+        case SO_REUSEADDR: return XENOLITH_SOCK_REUSEADDR;
+        case SO_KEEPALIVE: return XENOLITH_SOCK_KEEPALIVE;
+        case SO_ACCEPTCONN: return XENOLITH_SOCK_ACCEPTCONN;
+        }
+    } else if (level == IPPROTO_TCP) {
+        switch (name) {
+        case TCP_KEEPIDLE: return XENOLITH_SOCK_KEEPIDLE;
+        case TCP_KEEPINTVL: return XENOLITH_SOCK_KEEPINTVL;
+        case TCP_KEEPCNT: return XENOLITH_SOCK_KEEPCNT;
+        case TCP_NODELAY: return XENOLITH_SOCK_NODELAY;
+        }
+    }
+    return 0;
+}
+
+static inline int setsockopt(int fd, int level, int name, const void *value, socklen_t length) {
+    int32_t number;
+    if (length < sizeof number) return xenolith_sock_result(EINVAL);
+    memcpy(&number, value, sizeof number);
+    return xenolith_sock_result(xenolith_sock_setsockopt(fd, xenolith_sock_option(level, name), number));
+}
+
+/* wasi-libc has one of its own, which knows SO_TYPE only. */
+#define getsockopt xenolith_sock_posix_getsockopt
+static inline int getsockopt(int fd, int level, int name, void *value, socklen_t *length) {
+    int32_t number;
+    int32_t error = xenolith_sock_getsockopt(fd, xenolith_sock_option(level, name), &number);
+    if (error == 0) {
+        if (*length > sizeof number) *length = sizeof number;
+        memcpy(value, &number, *length);
+    }
+    return xenolith_sock_result(error);
 }
 
 static inline int getsockname(int fd, struct sockaddr *addr, socklen_t *length) {

@@ -33,6 +33,8 @@ export class LoopbackSocket implements StreamSocket {
     this.stack = stack;
     stack.open++;
   }
+  configure(): void {}
+  takeError(): undefined {}
   bind(at: SocketAddress): void {
     if (this.at) throw new XenError('EINVAL', 'bound already');
     this.at = this.stack.take(at, this);

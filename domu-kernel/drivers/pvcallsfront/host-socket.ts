@@ -45,6 +45,14 @@ export class HostSocket implements StreamSocket {
     this.address = address;
   }
 
+  /** Its connection is one of the host's, which sends at once. */
+  configure(): void {}
+  takeError(): XenError | undefined {
+    const { failure } = this;
+    if (failure) this.connecting = false;
+    this.failure = undefined;
+    return failure;
+  }
   bind({ port }: SocketAddress): void {
     if (this.listening || this.connecting || this.connection) throw new XenError('EINVAL', 'the socket has a name');
     this.port = port;
@@ -196,10 +204,7 @@ export class HostSocket implements StreamSocket {
   }
   /** Once: a socket may try again. */
   private throwFailure(): void {
-    const { failure } = this;
-    if (!failure) return;
-    this.failure = undefined;
-    this.connecting = false;
-    throw failure;
+    const failure = this.takeError();
+    if (failure) throw failure;
   }
 }

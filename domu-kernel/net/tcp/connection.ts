@@ -182,6 +182,12 @@ export class TcpConnection extends ControlBlock {
     this.timers.setKeepAlive(keepAlive);
   }
 
+  /** What is less than a segment is not held back. */
+  setNoDelay(on: boolean): void {
+    this.noDelay = on;
+    if (on) this.host.due(this);
+  }
+
   // ---- time ----
 
   get deadlineNs(): number {

@@ -2,6 +2,7 @@
 import { XenError } from '#pvbus';
 import { WaitQueue } from '../../wait-queue.ts';
 import { AGAIN, type SocketAddress, type StreamSocket } from '../../wasi/socket.ts';
+import { SocketOptions } from '../../wasi/socket-options.ts';
 import { IpAddress } from '../ip-address.ts';
 import type { TcpConnection } from './connection.ts';
 import type { TcpListener } from './listener.ts';
@@ -13,6 +14,7 @@ export class TcpSocket implements StreamSocket {
   private bound: { address: IpAddress; port: number } | undefined;
   private listener: TcpListener | undefined;
   private connection: TcpConnection | undefined;
+  private options = new SocketOptions();
   private readonly idle = new WaitQueue();
   private told = false;
   private closed = false;
@@ -26,6 +28,25 @@ export class TcpSocket implements StreamSocket {
 
   get queue(): WaitQueue {
     return this.connection?.changed ?? this.listener?.changed ?? this.idle;
+  }
+  configure(options: SocketOptions): void {
+    this.options = options;
+    if (this.connection) this.heed(this.connection);
+  }
+  private heed(connection: TcpConnection): void {
+    const { keepAlive, times, noDelay } = this.options;
+    connection.setKeepAlive(keepAlive ? times : undefined);
+    connection.setNoDelay(noDelay);
+  }
+  takeError(): XenError | undefined {
+    const error = this.connection?.error;
+    if (error && !this.told) this.forget();
+    return error;
+  }
+  /** It did not come to be, which its user knows: the socket may try again. */
+  private forget(): void {
+    this.connection?.close();
+    this.connection = undefined;
   }
   bind(at: SocketAddress): void {
     if (this.bound || this.listener || this.connection)
@@ -44,15 +65,14 @@ export class TcpSocket implements StreamSocket {
       const { address, port = 0 } = this.bound ?? {};
       const local = address === undefined || address.isUnspecified ? {} : { local: address };
       this.connection = this.tcp.connect(addressOf(to.address), to.port, { ...local, localPort: port });
+      this.heed(this.connection);
       return AGAIN;
     }
     if (this.connection.isOpening) return AGAIN;
     if (this.told) throw new XenError('EISCONN', 'tcp: the socket is connected');
     const { error } = this.connection;
     if (error !== undefined) {
-      // Told once; the socket may try again.
-      this.connection.close();
-      this.connection = undefined;
+      this.forget();
       throw error;
     }
     this.told = true;

@@ -15,6 +15,13 @@ static void say(const char *what, const struct sockaddr_in *addr) {
     printf("%s %s:%d\n", what, inet_ntop(AF_INET, &addr->sin_addr, text, sizeof text), ntohs(addr->sin_port));
 }
 
+static int option(int fd, int level, int name) {
+    int value = -1;
+    socklen_t length = sizeof value;
+    return getsockopt(fd, level, name, &value, &length) == 0 ? value : -1;
+}
+static int set(int fd, int level, int name, int value) { return setsockopt(fd, level, name, &value, sizeof value); }
+
 int main(void) {
     char bytes[64];
     struct sockaddr_in own = at("0.0.0.0", 8080), to = at("10.0.0.1", 8080), addr;
@@ -62,6 +69,27 @@ int main(void) {
     fds[0] = (struct pollfd){client, POLLOUT, 0};
     DO(poll(fds, 1, 5000));
     DO(connect(client, (struct sockaddr *)&to, sizeof to));
+    DO(connect(client, (struct sockaddr *)&to, sizeof to));
+    fds[0].revents = 0;
+    DO(poll(fds, 1, 5000));
+    DO(option(client, SOL_SOCKET, SO_ERROR) == ECONNREFUSED);
+    DO(option(client, SOL_SOCKET, SO_ERROR));
+    DO(option(client, SOL_SOCKET, SO_TYPE) == SOCK_STREAM);
+    DO(option(client, SOL_SOCKET, SO_ACCEPTCONN));
+    DO(option(server, SOL_SOCKET, SO_ACCEPTCONN));
+    DO(set(client, SOL_SOCKET, SO_REUSEADDR, 1));
+    DO(option(client, SOL_SOCKET, SO_KEEPALIVE));
+    DO(set(client, SOL_SOCKET, SO_KEEPALIVE, 1));
+    DO(option(client, SOL_SOCKET, SO_KEEPALIVE));
+    DO(option(client, IPPROTO_TCP, TCP_KEEPIDLE));
+    DO(set(client, IPPROTO_TCP, TCP_KEEPIDLE, 60));
+    DO(option(client, IPPROTO_TCP, TCP_KEEPIDLE));
+    DO(set(client, IPPROTO_TCP, TCP_KEEPINTVL, 0));
+    DO(set(client, IPPROTO_TCP, TCP_NODELAY, 1));
+    DO(set(client, SOL_SOCKET, SO_TYPE, 1));
+    DO(set(client, SOL_SOCKET, 12345, 1));
+    DO(setsockopt(client, SOL_SOCKET, SO_KEEPALIVE, "", 1));
+    DO(option(STDOUT_FILENO, SOL_SOCKET, SO_TYPE));
     DO(fcntl(server, F_SETFL, O_NONBLOCK));
     DO(accept(server, any, &length));
     DO(bind(STDOUT_FILENO, (struct sockaddr *)&own, sizeof own));

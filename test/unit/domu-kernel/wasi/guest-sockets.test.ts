@@ -5,8 +5,11 @@ import { type AddressInfo, connect as connectTo, createServer, type Socket } fro
 import { afterAll, describe, expect, it } from 'vitest';
 import { loopbackInterface } from '../../../../domu-kernel/net/loopback.ts';
 import { Wait } from '../../../../domu-kernel/process/wait.ts';
+import { wasiErrno } from '../../../../domu-kernel/wasi/errno.ts';
 import { GuestSockets, HOST_ADDRESS } from '../../../../domu-kernel/wasi/guest-sockets.ts';
+import { OpenSocket } from '../../../../domu-kernel/wasi/open-socket.ts';
 import { AGAIN, type StreamSocket } from '../../../../domu-kernel/wasi/socket.ts';
+import { OPTION } from '../../../../domu-kernel/wasi/socket-options.ts';
 import { VirtualClock } from '../../../support/lossy-wire.ts';
 import { PvcallsRig } from '../../../support/pvcalls-rig.ts';
 import { seeded } from '../../../support/random.ts';
@@ -66,6 +69,40 @@ describe('over the own TCP of two guests', () => {
     expect(until(() => server.read(accepted))).toBe('');
     const none = socket(client);
     expect(until(() => client.sock('connect', none, address(client, 81, 10, 0, 0, 2)))).toBe('ECONNREFUSED');
+  });
+});
+
+describe('a connection whose peer has fallen silent', () => {
+  const silent = (keepAlive: boolean) => {
+    const pair = new TcpPair();
+    const socket = (net: 'a' | 'b') =>
+      new OpenSocket(new GuestSockets({ ...nobody, net: () => pair[net] }).stream(4), 4);
+    const [client, server] = [socket('a'), socket('b')];
+    for (const one of [client, server]) {
+      one.setOption(OPTION.keepAlive, Number(keepAlive));
+      one.setOption(OPTION.keepIdle, 10);
+      one.setOption(OPTION.keepInterval, 2);
+      one.setOption(OPTION.keepCount, 3);
+    }
+    server.socket.bind({ address: new Uint8Array(4), port: 80 });
+    server.listen(5);
+    const to = { address: Uint8Array.of(10, 0, 0, 2), port: 80 };
+    client.connect(to);
+    pair.pass(1);
+    client.connect(to);
+    const accepted = server.accept() as OpenSocket;
+    pair.wire.a.tap = () => false;
+    pair.wire.b.tap = () => false;
+    pair.pass(14);
+    const before = [client, accepted].map(one => one.getOption(OPTION.error));
+    pair.pass(4);
+    return { before, after: [client, accepted].map(one => one.getOption(OPTION.error)) };
+  };
+  it('ends after the times that its program has set, on either side', () => {
+    expect(silent(true)).toEqual({ before: [0, 0], after: [wasiErrno('ETIMEDOUT'), wasiErrno('ETIMEDOUT')] });
+  });
+  it('stays where nobody asked for that', () => {
+    expect(silent(false)).toEqual({ before: [0, 0], after: [0, 0] });
   });
 });
 

@@ -1,0 +1,57 @@
+// What a program may set of a socket. Sockets of connections that were accepted begin with the listener's.
+import { XenError } from '#pvbus';
+import { KEEP_ALIVE, type KeepAlive } from '../net/tcp/control-block.ts';
+
+/** As xenolith_sock.h numbers them. */
+export const OPTION = {
+  type: 1,
+  error: 2,
+  reuseAddress: 3,
+  keepAlive: 4,
+  keepIdle: 5,
+  keepInterval: 6,
+  keepCount: 7,
+  noDelay: 8,
+  accepts: 9,
+} as const;
+
+// As in Linux; seconds.
+const MOST_SECONDS = 32767;
+const MOST_PROBES = 127;
+
+export class SocketOptions {
+  /** Nothing keeps a port that nobody listens on, so that this says nothing new. */
+  reuseAddress = false;
+  keepAlive = false;
+  noDelay = false;
+  times: KeepAlive = KEEP_ALIVE;
+
+  copy(): SocketOptions {
+    return Object.assign(new SocketOptions(), this);
+  }
+  /** ENOPROTOOPT for what cannot be set, EINVAL for a value out of its bounds. */
+  set(option: number, value: number): void {
+    const { times } = this;
+    if (option === OPTION.reuseAddress) this.reuseAddress = value !== 0;
+    else if (option === OPTION.keepAlive) this.keepAlive = value !== 0;
+    else if (option === OPTION.noDelay) this.noDelay = value !== 0;
+    else if (option === OPTION.keepIdle) this.times = { ...times, idleMs: within(value, MOST_SECONDS) * 1000 };
+    else if (option === OPTION.keepInterval) this.times = { ...times, intervalMs: within(value, MOST_SECONDS) * 1000 };
+    else if (option === OPTION.keepCount) this.times = { ...times, probes: within(value, MOST_PROBES) };
+    else throw new XenError('ENOPROTOOPT', `option ${option} of a socket`);
+  }
+  get(option: number): number {
+    if (option === OPTION.reuseAddress) return Number(this.reuseAddress);
+    if (option === OPTION.keepAlive) return Number(this.keepAlive);
+    if (option === OPTION.noDelay) return Number(this.noDelay);
+    if (option === OPTION.keepIdle) return this.times.idleMs / 1000;
+    if (option === OPTION.keepInterval) return this.times.intervalMs / 1000;
+    if (option === OPTION.keepCount) return this.times.probes;
+    throw new XenError('ENOPROTOOPT', `option ${option} of a socket`);
+  }
+}
+
+function within(value: number, most: number): number {
+  if (value < 1 || value > most) throw new XenError('EINVAL', `${value} is not from 1 to ${most}`);
+  return value;
+}
