@@ -86,7 +86,15 @@ export function rootWithProgram(): Uint8Array {
   const plain = { mode: 0o755, mtime: 0, target: '' };
   const directory = (path: string): ArchiveEntry => ({ ...plain, path, type: 'directory', data: new Uint8Array(0) });
   const file = (path: string, data: Uint8Array): ArchiveEntry => ({ ...plain, path, type: 'file', data });
-  const init: InitConfig = { argv: ['/hello'], env: {}, cwd: null, mounts: null, directories: null, stdio: null };
+  const init: InitConfig = {
+    argv: ['/hello'],
+    env: {},
+    cwd: null,
+    mounts: null,
+    directories: null,
+    listen: null,
+    stdio: null,
+  };
   return cpioArchive([
     file(
       'hello',

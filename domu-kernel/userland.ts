@@ -3,6 +3,7 @@ import { type Clock, type FrameAllocator, type Log, XenError } from '#pvbus';
 import { DevFs } from './fs/dev-fs.ts';
 import type { FileSystem, Vnode } from './fs/file-system.ts';
 import type { MountTable } from './fs/mount-table.ts';
+import { DEFAULT_BACKLOG } from './net/tcp/listener.ts';
 import { type Routine, RoutineBody } from './process/body.ts';
 import { Exec } from './process/exec.ts';
 import type { OpenFile } from './process/open-file.ts';
@@ -19,7 +20,7 @@ import { FDFLAGS_APPEND } from './wasi/abi.ts';
 import { realtimeNs } from './wasi/clock.ts';
 import { Descriptor, FdTable } from './wasi/fd-table.ts';
 import type { WasiKernel } from './wasi/kernel.ts';
-import type { OpenSocket } from './wasi/open-socket.ts';
+import { OpenSocket } from './wasi/open-socket.ts';
 import { openVnode } from './wasi/open-vnode.ts';
 import { wasiImports } from './wasi/preview1.ts';
 
@@ -62,6 +63,8 @@ export interface SpawnOptions {
   readonly parent?: Process | undefined;
   readonly pgid?: number;
   readonly directories?: ProcessParts['directories'];
+  /** Sockets, its descriptors from 3 on. */
+  readonly listeners?: readonly OpenSocket[];
   readonly memoryLimit?: number;
   readonly ignored?: ReadonlySet<SignalName>;
   readonly onEnd?: (status: ExitStatus) => void;
@@ -77,6 +80,7 @@ export class Userland {
   readonly machine: Machine;
   readonly exec: Exec;
   readonly startedNs: number;
+  private readonly sockets: UserlandParts['sockets'];
 
   constructor(parts: UserlandParts) {
     const { clock, frames, mounts, log, machine, placement } = parts;
@@ -85,6 +89,7 @@ export class Userland {
     this.mounts = mounts;
     this.clock = clock;
     this.machine = machine;
+    this.sockets = parts.sockets;
     this.startedNs = clock.now();
     const wallNs = () => realtimeNs(clock);
     mounts.provide('dev', new DevFs({ random: into => parts.random(into), terminal: this.terminal, wallNs }));
@@ -136,21 +141,35 @@ export class Userland {
   // ---- processes ----
 
   /** Its descriptors are references of its own to `stdio`. Throws EAGAIN. */
-  spawn({ argv, env, cwd = '/', stdio, routine, ...options }: SpawnOptions): Process {
+  spawn({ argv, env, cwd = '/', stdio, listeners = [], routine, ...options }: SpawnOptions): Process {
     const fds = new FdTable();
     stdio.forEach((file, fd) => {
       if (!file) return;
       file.retain();
       fds.set(fd, new Descriptor(file));
     });
+    for (const socket of listeners) {
+      socket.retain();
+      fds.preopen('', socket);
+    }
     const body = (process: Process): RoutineBody =>
       new RoutineBody(routine ? routine(process) : this.exec.run(process));
     try {
-      return this.processes.spawn({ parent: undefined, ...options, argv, env: env ?? new Map(), cwd, fds, body });
+      const given = { argv, env: env ?? new Map<string, string>(), cwd, fds, listeners: listeners.length };
+      return this.processes.spawn({ parent: undefined, ...options, ...given, body });
     } catch (error) {
       fds.closeAll();
       throw error;
     }
+  }
+  /** At a port of every address that this domain has. */
+  listen(port: number): OpenSocket {
+    const { sockets } = this;
+    if (!sockets) throw new XenError('EAFNOSUPPORT', 'nobody makes sockets here');
+    const file = new OpenSocket(sockets.stream(4), 4);
+    file.socket.bind({ address: new Uint8Array(4), port });
+    file.listen(DEFAULT_BACKLOG);
+    return file;
   }
   /** As a shell says it. */
   *waitFor(parent: Process, child: Process): Waiting<number> {

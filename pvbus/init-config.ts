@@ -33,10 +33,12 @@ export const initConfig = record({
   cwd: nullable(text(4096)),
   mounts: nullable(listOf(initMount, 64)),
   /**
-   * Its descriptors from 3 on; then nothing of init's own is in its environment. null: / and its working directory, and
+   * Its descriptors from 3 on, or after those of `listen`; then nothing of init's own is in its environment. null: / and its working directory, and
    * PATH, HOME, TERM and PWD.
    */
   directories: nullable(listOf(givenDirectory, 64)),
+  /** Ports that are listened on before it runs: its descriptors from 3 on, those of its directories come after them. */
+  listen: nullable(listOf(integer(1, 65_535), 64)),
   /**
    * Descriptors 0, 1 and 2. `console`, or null: the terminal that the console is. Else streams by pvcalls: three ports of
    * 127.0.0.1, each connected to once. They carry the program's bytes as they are; the end of a stream is its half close.

@@ -48,6 +48,8 @@ export function programDomain(asked: ProgramOptions, options: ValidateOptions): 
   const isProgram = file.endsWith('.wasm');
   const own = basename(file, '.wasm');
   const name = asked.name ?? `run-${Buffer.from(options.random(6)).toString('hex')}`;
+  const published = asked.publish.map(publishedOf);
+  const given = published.filter(one => one.given).map(({ guest }) => Number(guest));
   const vcpus = number('vcpus', asked.vcpus ?? '1');
   const disks = asked.disks.map(diskOf);
   const volumes = asked.volumes.map((text, i) => volumeOf(text, i, options.cwd, asked.bare));
@@ -59,7 +61,7 @@ export function programDomain(asked: ProgramOptions, options: ValidateOptions): 
     `memory=${number('memory', asked.memory ?? MEMORY_MIB)}`,
     `vcpus=${vcpus}`,
     `disk=[${disks.map(({ spec }) => quoted(spec)).join(',')}]`,
-    ...(asked.publish.length > 0 ? [`pvcalls=[${quoted(asked.publish.map(listenOf).join(','))}]`] : []),
+    ...(published.length > 0 ? [`pvcalls=[${quoted(published.map(listenOf).join(','))}]`] : []),
     ...(asked.net === undefined ? [] : [`vif=[${quoted(`bridge=${bridgeOf(asked)}`)}]`, 'cmdline="ip=dhcp"']),
     'on_poweroff="destroy"',
     'on_reboot="destroy"',
@@ -76,6 +78,7 @@ export function programDomain(asked: ProgramOptions, options: ValidateOptions): 
     config: { ...config, p9: volumes.map(({ folder }) => folder) },
     program: {
       ...{ argv, env, cwd: asked.cwd ?? null, mounts, stdio: null },
+      listen: given.length > 0 ? given : null,
       directories: asked.bare ? volumes.map(({ given, mount }) => ({ name: given, path: mount.path })) : null,
     },
   };
@@ -134,10 +137,20 @@ function mountPoint(path: string | undefined, i: number): string {
   if (!path.startsWith('/')) throw new ConfigError(`--mount ${path}: no absolute path`);
   return path;
 }
-function listenOf(text: string): string {
-  if (!/^[0-9]+:[0-9]+$/.test(text)) throw new ConfigError(`--publish ${text}: not HOST:GUEST`);
-  return `listen=${text}`;
+interface Published {
+  readonly host: string;
+  readonly guest: string;
+  /** It is listened on before the program runs, which has a descriptor of it. */
+  readonly given: boolean;
 }
+function publishedOf(text: string): Published {
+  const [, host = '', guest = ''] = /^([0-9]+):([0-9]+|fd)$/.exec(text) ?? [];
+  const given = guest === 'fd';
+  if (guest === '') throw new ConfigError(`--publish ${text}: neither HOST:GUEST nor HOST:fd`);
+  if (given && Number(host) === 0) throw new ConfigError(`--publish ${text}: a port of the host has to be said`);
+  return { host, guest: given ? host : guest, given };
+}
+const listenOf = ({ host, guest }: Published): string => `listen=${host}:${guest}`;
 /** A program's sockets are those of its interface, where it has one: a port of the host would never hear of them. */
 function bridgeOf({ net = '', publish }: ProgramOptions): string {
   if (!/^[^\s,=]+$/.test(net)) throw new ConfigError(`--net ${net}: no bridge has this name`);

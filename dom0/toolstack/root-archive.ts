@@ -51,7 +51,15 @@ async function programEntries(path: string, file: Uint8Array, programs: Prepared
   const name = basename(path, '.wasm');
   const data = await programs.prepared(file);
   const program: ArchiveEntry = { ...plain(`bin/${name}`), type: 'file', mode: 0o755, data };
-  const init: InitConfig = { argv: [`/bin/${name}`], env: {}, cwd: null, mounts: null, directories: null, stdio: null };
+  const init: InitConfig = {
+    argv: [`/bin/${name}`],
+    env: {},
+    cwd: null,
+    mounts: null,
+    directories: null,
+    listen: null,
+    stdio: null,
+  };
   return [directory('bin'), directory('tmp'), program, ...initEntries(init)];
 }
 

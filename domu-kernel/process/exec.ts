@@ -106,7 +106,7 @@ export class Exec {
   #start(process: Process, program: Program): Body {
     const { mounts, frames, placement } = this.#parts;
     // A program has its directories there.
-    for (const [fd] of [...process.fds]) if (fd > 2) process.fds.close(fd);
+    for (const [fd] of [...process.fds]) if (fd > 2 + process.listeners) process.fds.close(fd);
     for (const [name, path] of process.directories) process.fds.preopen(name, openVnode(mounts.find(path)));
     const charge = new MemoryCharge(frames, process.memoryLimit);
     const runtime = new Runtime(process, program, this.#parts, charge);

@@ -44,6 +44,8 @@ export interface ProcessParts {
   readonly fds: FdTable;
   /** The directories that a program of it finds open, by name and path; else / and its working directory. */
   readonly directories?: readonly (readonly [name: string, path: string])[] | undefined;
+  /** Of its descriptors from 3 on, sockets that a program of it keeps; else none. */
+  readonly listeners?: number;
 }
 
 /** Of a process that another vCPU runs. */
@@ -70,6 +72,7 @@ export class Process {
   cwd: string;
   readonly fds: FdTable;
   directories: readonly (readonly [name: string, path: string])[];
+  listeners: number;
   readonly children = new Set<Process>();
   /** Wakes when a child has ended, stopped or gone on. */
   readonly childChanged = new WaitQueue();
@@ -116,6 +119,7 @@ export class Process {
     this.cwd = parts.cwd;
     this.fds = parts.fds;
     this.directories = parts.directories ?? programDirectories(parts.cwd);
+    this.listeners = parts.listeners ?? 0;
     this.startedNs = startedNs;
   }
 
@@ -125,6 +129,7 @@ export class Process {
     this.env = env;
     this.cwd = cwd;
     this.directories = programDirectories(cwd);
+    this.listeners = 0;
     this.catches = undefined;
     this.interpreted = false;
   }

@@ -159,11 +159,12 @@ export class Init {
   *#program(config: Pick<InitConfig, 'argv'> & Partial<InitConfig>, streams?: Stdio): Waiting<number> {
     const { processes, terminal } = this.#system;
     const self = this.#self;
-    const { argv, env = {}, directories } = config;
+    const { argv, env = {}, directories, listen } = config;
     const cwd = config.cwd ?? '/';
     const stdio = streams ?? ([terminal, terminal, terminal] as const);
+    const listeners = (listen ?? []).map(port => this.#system.listen(port));
     const child = this.#system.spawn({
-      ...{ argv, cwd, stdio, parent: self },
+      ...{ argv, cwd, stdio, listeners, parent: self },
       env: new Map([
         ...(directories ? [] : self.env),
         ...Object.entries(env),
@@ -171,6 +172,7 @@ export class Init {
       ]),
       directories: directories?.map(({ name, path }) => [name, path] as const),
     });
+    for (const socket of listeners) socket.release();
     terminal.foreground = child.pgid;
     for (;;) {
       for (const other of self.children) {

@@ -85,6 +85,8 @@ export const SDFLAGS_RD = 1 << 0;
 export const SDFLAGS_WR = 1 << 1;
 
 export const PREOPENTYPE_DIR = 0;
+/** Not in api.h: what a program was given that is no directory. wasi-libc, and all that is built on it, passes over it. */
+export const PREOPENTYPE_OTHER = 1;
 
 /** Also ciovec: `buf` is a pointer, 32 bits. */
 export const iovec = struct('iovec', 8, { buf: 'u32', buf_len: 'u32' });

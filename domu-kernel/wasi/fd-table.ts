@@ -15,7 +15,7 @@ export class Descriptor {
   inheriting: number;
   /** Fail with EAGAIN where others wait. */
   nonblock = false;
-  /** Of a directory that a program is given at its start: the path it goes by. */
+  /** Of a directory that a program is given at its start: the path it goes by; of a socket, nothing but that it was. */
   readonly preopen: string | undefined;
 
   /** Takes over a reference to `file`. Rights that mean nothing for it are left out. */
@@ -68,11 +68,11 @@ export class FdTable {
     this.entries[fd] = descriptor;
     old?.file.release();
   }
-  /** A directory of that name, with all rights, at the lowest number from 3. */
-  preopen(name: string, directory: OpenFile): number {
+  /** A directory of that name, or a socket, with all rights, at the lowest number from 3. */
+  preopen(name: string, file: OpenFile): number {
     while (this.entries.length < 3) this.entries.push(undefined);
     const fd = this.free(3);
-    this.set(fd, new Descriptor(directory, ALL_RIGHTS, ALL_RIGHTS, name));
+    this.set(fd, new Descriptor(file, ALL_RIGHTS, ALL_RIGHTS, name));
     return fd;
   }
   close(fd: number): void {

@@ -10,6 +10,7 @@ import {
   fdstat,
   type Layouts,
   PREOPENTYPE_DIR,
+  PREOPENTYPE_OTHER,
   prestat,
   RIGHTS_FD_ADVISE,
   RIGHTS_FD_ALLOCATE,
@@ -168,13 +169,15 @@ export const fdCalls = ({ clock }: Pick<WasiKernel, 'clock'>, { filestat }: Layo
   fd_prestat_get(process: Process, fd: number, result: number): number {
     const name = preopenOf(process, fd);
     const base = at(process, result, prestat.size);
+    const isDirectory = descriptorOf(process, fd).file.kind === 'directory';
     process.view.setUint32(base, 0, true);
-    process.view.setUint8(base + prestat.at.tag, PREOPENTYPE_DIR);
+    process.view.setUint8(base + prestat.at.tag, isDirectory ? PREOPENTYPE_DIR : PREOPENTYPE_OTHER);
     process.view.setUint32(base + prestat.at.u, name.length, true);
     return 0;
   },
   fd_prestat_dir_name(process: Process, fd: number, path: number, length: number): number {
     const name = preopenOf(process, fd);
+    directoryOf(descriptorOf(process, fd).file);
     if (length >>> 0 < name.length) throw new XenError('ENAMETOOLONG', `${length >>> 0} bytes for a name`);
     bytesAt(process, path, name.length).set(name);
     return 0;

@@ -2,9 +2,12 @@
 // leave on a disk is what the host's own programs find there.
 import { execFile, execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text as readText } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -23,6 +26,29 @@ const BUILD_MS = 240_000;
 const BUILT = { timeout: BUILD_MS };
 const echo = () => compileWasi(fileURLToPath(new URL('../support/programs/c/echo.c', import.meta.url)));
 const tcp = () => compileWasi(fileURLToPath(new URL('../support/programs/c/tcp.c', import.meta.url)));
+const given = () => compileWasi(fileURLToPath(new URL('../support/programs/c/given.c', import.meta.url)));
+
+/** Of the host. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+/** What is answered to `text`; undefined: nobody answers yet. */
+async function saidTo(port: number, text: string): Promise<string | undefined> {
+  const socket = connect(port, '127.0.0.1');
+  try {
+    socket.end(text);
+    return (await readText(socket)) || undefined;
+  } catch {
+    return undefined;
+  } finally {
+    socket.destroy();
+  }
+}
 
 let dir: string;
 let host: HostRig;
@@ -179,6 +205,23 @@ test('programs of a domain without an interface talk to one another by its loopb
   );
   const done = await run([`${tree}.tar`, 'sh', '-c', script.join('\n')]);
   expect(done).toEqual({ stdout: places.map(at => `to:${at}\n`).join(''), stderr: '', code: 0 });
+});
+
+test('a program that makes no sockets itself accepts on the descriptor it was given', BUILT, async context => {
+  const [server, looks] = [await orSkip(context, tcp), await orSkip(context, given)];
+  const port = await freePort();
+  const running = new XlRun(host.runDir, ['-p', `${port}:fd`, server, 'accept', '3']);
+  const answer = eventually('it answers', () => saidTo(port, 'hello'));
+  expect(await Promise.all([answer, running.ended])).toMatchObject(['hello', { code: 0, stderr: '' }]);
+  // Its directories come after that, and libc finds them.
+  const { stdout } = await run(['-p', `${port}:fd`, '-v', `${dir}:/srv`, looks, '/srv', '.']);
+  expect(stdout.split('\n').filter(line => !line.startsWith('env'))).toEqual([
+    '4 /',
+    '5 .',
+    '/srv: there',
+    '.: there',
+    '',
+  ]);
 });
 
 test('what there is no program for exits with 127, what is none with 126, as docker does', async () => {

@@ -23,6 +23,7 @@ test('a program alone: its own name first, a domain of 256 MiB, a name nobody el
     cwd: null,
     mounts: [],
     directories: null,
+    listen: null,
     stdio: null,
   });
 });
@@ -42,6 +43,17 @@ test('disks are mounted at /mnt, /mnt2 and so on, or where --mount says', () => 
     { disk: 'xvda', path: '/data', type: null, readOnly: false },
     { disk: 'xvdb', path: '/mnt2', type: null, readOnly: false },
   ]);
+});
+
+test('a port is one that the program may listen on, or one that it has a descriptor of', () => {
+  const { config, program } = made({ publish: ['8080:80', '8443:fd', '9000:fd'] });
+  expect(config.pvcalls[0]?.listen).toEqual([
+    { host: 8080, guest: 80 },
+    { host: 8443, guest: 8443 },
+    { host: 9000, guest: 9000 },
+  ]);
+  expect(program.listen).toEqual([8443, 9000]);
+  for (const text of ['8080', 'fd:80', '0:fd']) expect(() => made({ publish: [text] })).toThrow(`--publish ${text}`);
 });
 
 test('volumes are shared folders, mounted after the disks', () => {
@@ -114,7 +126,7 @@ test.each([
   [{ net: 'a,b' }, '--net a,b: no bridge has this name'],
   [{ net: '' }, '--net : no bridge has this name'],
   [{ net: 'br0', publish: ['80:80'] }, '--net and --publish'],
-  [{ publish: ['80'] }, '--publish 80: not HOST:GUEST'],
+  [{ publish: ['80'] }, '--publish 80: neither HOST:GUEST nor HOST:fd'],
   [{ file: 'a"b.wasm' }, 'no quotes'],
 ] as const)('%j is refused', (asked, why) => {
   expect(() => made(asked)).toThrow(why);

@@ -47,6 +47,7 @@ describe('a WASI program', () => {
       cwd: '/tmp',
       mounts: null,
       directories: null,
+      listen: null,
       stdio: null,
     };
     expect(initOf(await loader.load('ramdisk', file('hello.wasm', PROGRAM), init))).toEqual(init);
@@ -117,7 +118,7 @@ describe('an archive', () => {
   });
 
   test('a text is no root: what to run first cannot be said of it', async () => {
-    const init = { argv: ['x'], env: {}, cwd: null, mounts: null, directories: null, stdio: null };
+    const init = { argv: ['x'], env: {}, cwd: null, mounts: null, directories: null, listen: null, stdio: null };
     await expect(loader.load('ramdisk', file('text.cjs', '1'), init)).rejects.toThrow('is no root file system');
   });
 });
