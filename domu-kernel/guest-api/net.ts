@@ -37,13 +37,15 @@ export function netApi(kernel: Kernel): typeof import('xenolith').net {
     },
     udp: (port = 0) => udpSocket(up(), port),
     async listen(port, { backlog, keepAlive } = {}) {
+      const times = keepAliveOf(keepAlive);
       const listener = up().tcp.listen(port, backlog === undefined ? {} : { backlog });
-      return new NetListener(listener, keepAliveOf(keepAlive));
+      return new NetListener(listener, times);
     },
     async connect(host, port, { keepAlive } = {}) {
       const { clock, timers } = kernel;
+      const times = keepAliveOf(keepAlive);
       const connection = await new NamedConnection({ net: up(), clock, timers }, host, port).open();
-      connection.setKeepAlive(keepAliveOf(keepAlive));
+      connection.setKeepAlive(times);
       return NetConnection.open(connection);
     },
     intercept: () => new NetInterceptor(up()),

@@ -84,7 +84,8 @@ describe.skipIf(missing !== undefined)(`libc's calls${missing ? ` (skipped: ${mi
 
   it("of xenolith_sock.h do what POSIX's do, over the guest's own TCP", async () => {
     const source = fileURLToPath(new URL('programs/sockets.c', import.meta.url));
-    const program = await compileWasi(source, { flags: ['-O1'] });
+    const headers = fileURLToPath(new URL('../../domu-kernel/wasi', import.meta.url));
+    const program = await compileWasi(source, { flags: ['-O1', '-I', headers] });
     const pair = new TcpPair();
     const sockets = new GuestSockets({ net: () => pair.a, loopback: () => pair.a, host: () => undefined });
     const rig = new UserlandRig({ clock: pair.clock, sockets });

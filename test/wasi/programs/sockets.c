@@ -1,7 +1,7 @@
 /* Sockets by POSIX's names, as xenolith_sock.h gives them: to itself, and to another host. */
 #include "check.h"
-#include "../../../domu-kernel/wasi/xenolith_sock.h"
 #include <arpa/inet.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
 
@@ -21,6 +21,23 @@ static int option(int fd, int level, int name) {
     return getsockopt(fd, level, name, &value, &length) == 0 ? value : -1;
 }
 static int set(int fd, int level, int name, int value) { return setsockopt(fd, level, name, &value, sizeof value); }
+
+static void look_up(const char *host, const char *service, int flags) {
+    struct addrinfo hints = {.ai_flags = flags, .ai_socktype = SOCK_STREAM}, *list = NULL;
+    int error = getaddrinfo(host, service, &hints, &list);
+    printf("%s %s:", host ? host : "-", service ? service : "-");
+    if (error != 0) printf(" %s", gai_strerror(error));
+    for (struct addrinfo *one = list; one; one = one->ai_next) {
+        char text[64];
+        const struct sockaddr_in *in = (const struct sockaddr_in *)one->ai_addr;
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)one->ai_addr;
+        const void *bytes = one->ai_family == AF_INET ? (const void *)&in->sin_addr : (const void *)&in6->sin6_addr;
+        inet_ntop(one->ai_family, bytes, text, sizeof text);
+        printf(" %s/%d", text, ntohs(one->ai_family == AF_INET ? in->sin_port : in6->sin6_port));
+    }
+    freeaddrinfo(list);
+    puts("");
+}
 
 int main(void) {
     char bytes[64];
@@ -99,5 +116,13 @@ int main(void) {
     RAW(xenolith_sock_resolve("localhost", 9, found, 4, &count));
     printf("%zu: %d.%d.%d.%d\n", count, found[0].addr[0], found[0].addr[1], found[0].addr[2], found[0].addr[3]);
     RAW(xenolith_sock_resolve("none.invalid", 12, found, 4, &count));
+    look_up("localhost", "8080", 0);
+    look_up("10.0.0.2", NULL, AI_NUMERICHOST);
+    look_up("::1", "65535", 0);
+    look_up(NULL, "80", AI_PASSIVE);
+    look_up(NULL, "80", 0);
+    look_up("localhost", "80", AI_NUMERICHOST);
+    look_up("none.invalid", "80", 0);
+    look_up("localhost", "http", 0);
     return 0;
 }

@@ -18,6 +18,32 @@ describe('programs of two guests', () => {
         `vif = ["mac=00:16:3e:00:00:0${ip.at(-1)}"]\non_poweroff = "preserve"\nextra = "ip=${ip}:::255.255.255.0"\n`,
     );
 
+  it('hear that a peer is gone that has said nothing, where they asked for that', async () => {
+    const server = await create(
+      'gone',
+      '10.0.0.3',
+      `import { net } from 'xenolith';
+       export default async () => { const all = await net.listen(7); console.log('serving'); await all.accept(); await new Promise(() => {}); };`,
+    );
+    await server.says('serving');
+    const client = await create(
+      'asker',
+      '10.0.0.4',
+      `import { net } from 'xenolith';
+       export default async () => {
+       await net.connect('10.0.0.3', 7, { keepAlive: { probes: 0 } }).catch(error => console.log(error.code));
+       const connection = await net.connect('10.0.0.3', 7, { keepAlive: { idleMs: 100, intervalMs: 100, probes: 2 } });
+       console.log('connected');
+       await connection.read().catch(error => console.log('read:', error.code));
+       };`,
+    );
+    await client.says('EINVAL');
+    await client.says('connected');
+    await host.run(host.toolstack.destroy(server.domid));
+    await host.pass(1000);
+    await client.says('read: ETIMEDOUT');
+  });
+
   it('speak TCP and HTTP over their interfaces', async () => {
     const server = await create(
       'server',
