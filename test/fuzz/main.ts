@@ -1,5 +1,6 @@
 // `npm run fuzz`: the xenstore daemon against its model, and against bytes of every kind, for as long as is
-// wanted; before that files of xl.cfg against libxlutil, where Debian's libxen-dev is. Prints the seed it begins with; a failure is printed as a conversation, and kept in a file.
+// wanted; before that files of xl.cfg against libxlutil, where Debian's libxen-dev is. Prints the seed it begins with, and at the end a table of the
+// cases of each family; a failure is printed as a conversation, and kept in a file.
 //
 //   npm run fuzz -- --runs 1e7        so many requests; else XENOLITH_FUZZ_RUNS, else a million
 //   npm run fuzz -- --configs 1e5     so many files of xl.cfg; else ten thousand
@@ -43,6 +44,9 @@ const { values } = parseArgs({
   },
 });
 
+/** Cases by family, of those that ran to their end. */
+const counted = new Map<string, number>();
+
 /** Sequences that are drawn from one seed. */
 const BATCH = 250;
 
@@ -74,6 +78,7 @@ async function fuzz(first: number, wanted: number): Promise<string | undefined> 
     reported = requests + bytes;
     console.log(`fuzz: ${reported} requests in ${seconds(began)}, seed ${seed} was the last`);
   }
+  counted.set('xenstored', requests + bytes);
   const most = Math.round(process.resourceUsage().maxRSS / 1024);
   console.log(
     `fuzz: nothing found in ${requests} requests compared with the model and ${bytes} on attacked wires, ${seconds(began)}, ${most} MiB at most`,
@@ -98,6 +103,7 @@ async function fuzzConfigs(first: number, wanted: number): Promise<string | unde
   } finally {
     lib.remove();
   }
+  counted.set('config', wanted);
   console.log(`fuzz: libxlutil and we read ${wanted} files of xl.cfg alike, ${seconds(began)}`);
   return undefined;
 }
@@ -110,6 +116,7 @@ async function fuzzFrontends(first: number, wanted: number): Promise<string | un
     const failure = await exploreFrontends(seed, Math.min(each, wanted - done));
     if (failure !== undefined) return `frontends, seed ${seed}: ${failure}`;
   }
+  counted.set('frontends', wanted);
   console.log(`fuzz: ${wanted} cases of hostile backends, every frontend stands, ${seconds(began)}`);
   return undefined;
 }
@@ -143,6 +150,10 @@ async function fuzzFamily(name: string, first: number, wanted: number): Promise<
     if (failure !== undefined) return `${name}, seed ${seed}: ${failure}`;
     await setImmediate();
   }
+  counted.set(
+    name,
+    [...spent.values()].reduce((sum, { cases }) => sum + cases, 0),
+  );
   for (const [part, { cases, ms }] of spent)
     console.log(`fuzz: ${name}: ${part}: ${cases} cases, ${Math.round((cases * 1000) / ms)} a second`);
   return undefined;
@@ -181,4 +192,6 @@ if (values.replay !== undefined) {
     console.error(`\nfuzz: again with \`npm run fuzz -- --replay ${file}\``);
     process.exitCode = 1;
   }
+  console.log('| family | cases |\n|---|---|');
+  for (const [family, n] of counted) console.log(`| \`${family}\` | ${n} |`);
 }
