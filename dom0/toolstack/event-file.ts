@@ -17,6 +17,11 @@ export class EventFile {
     this.#path = path;
     this.#log = log;
     this.#maxBytes = maxBytes;
+    try {
+      this.#open(); // at once: what a host has open does not change with what happens
+    } catch {
+      // Said when there is something to keep.
+    }
   }
 
   add(event: HostEvent): void {
