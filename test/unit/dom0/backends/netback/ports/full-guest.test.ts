@@ -99,7 +99,7 @@ describe('what comes by a port for a guest that has no room', () => {
     expect(got).toEqual(Array.from({ length: 1000 }, (_, i) => i));
     expect(rig.statsOf(deaf)!.stats).toMatchObject({ rxFrames: RING, rxDropped: 1000 - RING });
   });
-  it('holds it up for 20 ms at most, however much that guest took before', async () => {
+  it('act 24: holds it up for 20 ms at most, however much that guest took before', async () => {
     const [deaf, other] = [await rig.guest(), await rig.guest()];
     const got = numbers(other);
     connect();
