@@ -15,6 +15,7 @@ import {
 } from '#pvbus';
 import type { Domain } from './domain.ts';
 import { DOM0_VCPUS, ProcessTable } from './domain-process.ts';
+import type { Confinement } from './hypercalls/xenolith-op.ts';
 import { DEFERRED, Hypervisor } from './hypervisor.ts';
 import { filesAreExact } from './memory-audit.ts';
 import { idleNs, linuxCpus } from './pcpus.ts';
@@ -29,8 +30,7 @@ export interface CoreThreadData {
   readonly mediated: boolean;
   /** Bytes that domains can have together. */
   readonly mem: number | undefined;
-  /** XENOLITH_LAYER_*: what confines domains' processes. */
-  readonly confinement: number;
+  readonly confinement: Confinement;
 }
 /** dom0's memory in pages: grant mappings are elsewhere, so this is what its own drivers may share. */
 const DOM0_PAGES = 4096;

@@ -40,7 +40,7 @@ import { SetTimerOp } from './hypercalls/set-timer-op.ts';
 import { Sysctl } from './hypercalls/sysctl.ts';
 import { VcpuOp } from './hypercalls/vcpu-op.ts';
 import { type BuildInfo, XenVersion } from './hypercalls/xen-version.ts';
-import { XenolithOp } from './hypercalls/xenolith-op.ts';
+import { type Confinement, XenolithOp } from './hypercalls/xenolith-op.ts';
 import { HostMemory } from './memory.ts';
 import { MemoryAudit } from './memory-audit.ts';
 import { makePolicy } from './policies/make-policy.ts';
@@ -60,6 +60,7 @@ import { Watchdogs } from './watchdogs.ts';
 export { DEFERRED, type Result } from './deferred.ts';
 
 const DEFAULT_MAX_DOMAINS = 1024;
+const UNCONFINED: Confinement = { layers: 0, engineBytes: 0 };
 /** dom0 maps for everybody: as many handles as all its guests could grant. */
 const DOM0_MAPTRACK_FRAMES = 65_536;
 
@@ -71,8 +72,8 @@ export interface HypervisorOptions {
   readonly hostPages?: number;
   /** Files hold what was touched and no more; see memory-audit.ts. */
   readonly filesAreExact?: boolean;
-  /** XENOLITH_LAYER_*: what confines domains' processes. By default nothing does. */
-  readonly confinement?: number;
+  /** By default nothing confines domains' processes. */
+  readonly confinement?: Confinement;
   readonly maxDomains?: number;
   /** Every send traps: for tracing, comparing, and hosts without futex_waitv. */
   readonly mediated?: boolean;
@@ -243,7 +244,7 @@ export class Hypervisor {
         schedulerOp,
         say,
       }),
-      xenolith: new XenolithOp(domains, pools, this.succession, trace.buffers, options.confinement ?? 0),
+      xenolith: new XenolithOp(domains, pools, this.succession, trace.buffers, options.confinement ?? UNCONFINED),
       continuations,
       refusals,
     });

@@ -105,7 +105,7 @@ const shells = new ShellLauncher(layers, {
   exited,
   failed: error => end(70, `the launching thread failed: ${error.stack ?? error.message}`),
 });
-const confinement = layers.bits;
+const confinement = { layers: layers.bits, engineBytes: layers.engineBytes };
 const data: CoreThreadData = { mailbox: mailbox.seed, log: logFd, mediated: values.mediated, mem, confinement };
 // order: before the core thread starts, which chooses when its garbage is collected.
 setFlagsFromString('--expose-gc');

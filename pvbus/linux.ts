@@ -79,6 +79,7 @@ const F_ADD_SEALS = 1033;
 const F_SEAL_SEAL = 1;
 const F_SEAL_SHRINK = 2;
 const F_SEAL_GROW = 4;
+const PROT_NONE = 0;
 const PROT_READ_WRITE = 3;
 const MAP_SHARED = 1;
 const MAP_FIXED = 0x10;
@@ -164,6 +165,9 @@ export function mapSharedOver(address: number, fd: number, bytes: number, offset
 /** Memory of this process alone, zero. */
 export const mapPrivate = (bytes: number): number =>
   check('mmap', f.mmap(0, bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS | MAP_NORESERVE, -1, 0));
+/** Addresses without memory: until something is mapped over them, nobody can touch them, and Linux counts nothing. */
+export const mapNothing = (bytes: number): number =>
+  check('mmap', f.mmap(0, bytes, PROT_NONE, MAP_PRIVATE_ANONYMOUS | MAP_NORESERVE, -1, 0));
 /** Put private zero memory over a mapping, so that views of it stay valid and its memory is let go. */
 export function mapPrivateOver(address: number, bytes: number): void {
   const flags = MAP_PRIVATE_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;

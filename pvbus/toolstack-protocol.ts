@@ -123,6 +123,8 @@ export const hostInfo = record({
   cc_compile_domain: text(),
   cc_compile_date: text(),
   build_id: text(),
+  /** Ours: MiB that the processes of domUs may have beyond their domains' memory. */
+  process_memory: quantity,
   /** Ours: what confines the process of every domU (LAYERS). */
   confinement: listOf(text(64), 32),
 });

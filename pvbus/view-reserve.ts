@@ -1,7 +1,7 @@
 // Views made before there is anything to look at. Making one is what the engine counts as memory, and collects
 // garbage for (ADR 5): a process that will have to map a domain at a moment that matters makes a large view at
 // another, and then only lays the domain's memory over a part of it.
-import { mapPrivate, unmap, viewOf } from './linux.ts';
+import { mapNothing, unmap, viewOf } from './linux.ts';
 
 interface Reserve {
   readonly address: number;
@@ -22,7 +22,7 @@ const addressSpace = new FinalizationRegistry<{ address: number; bytes: number }
 
 /** Make a view of `bytes`. What is left of the reserve before is given up; what was taken of it stays. */
 export function reserveViews(bytes: number): void {
-  const address = mapPrivate(bytes);
+  const address = mapNothing(bytes);
   const buffer = viewOf(address, bytes);
   addressSpace.register(buffer, { address, bytes });
   reserve = { address, buffer, used: 0 };

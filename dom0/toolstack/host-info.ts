@@ -52,6 +52,7 @@ export function hostInfo(xc: Xc): HostInfo {
     cc_compile_domain: version.compile_domain,
     cc_compile_date: version.compile_date,
     build_id: '',
+    process_memory: xc.processMemory(),
     confinement: layersOf(xc.confinement()),
   };
 }

@@ -58,6 +58,7 @@ import {
   XENOLITHOP_exhaust,
   XENOLITHOP_map_foreign,
   XENOLITHOP_pool_populate,
+  XENOLITHOP_process_memory,
   XENOLITHOP_service,
   XENOLITHOP_strike,
   XENPF_INTERFACE_VERSION,
@@ -202,6 +203,12 @@ export class Xc {
     const layers = this.vcpu.hypercall(__HYPERVISOR_xenolith_op, XENOLITHOP_confinement);
     this.calls.check(layers, 'ask what confines domains');
     return layers;
+  }
+  /** MiB that the processes of domUs may have beyond their domains' memory. */
+  processMemory(): number {
+    const mib = this.vcpu.hypercall(__HYPERVISOR_xenolith_op, XENOLITHOP_process_memory);
+    this.calls.check(mib, 'ask what memory the processes of domains may have');
+    return mib;
   }
   /** Kill the process of a vCPU, or stop it for so long. */
   strike(domid: Domid, vcpu: number, stopMs: number): void {

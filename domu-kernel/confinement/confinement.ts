@@ -2,6 +2,7 @@
 // Nothing of a domain runs before both. The layers are those that its host has: one that cannot be had ends the process.
 import { closeSync, openSync } from 'node:fs';
 import {
+  bytesBeyondMemory,
   hasNoNewPrivileges,
   isFiltered,
   type Limit,
@@ -18,9 +19,6 @@ import { runningPolicy, waitingPolicy } from './policy.ts';
 
 /** Of a process that never has a domain as well. A core would hold the domain's secrets; 1: not even through a pipe. */
 const LIMITS: Partial<Record<Limit, number>> = { core: 1, fsize: 0, memlock: 0, msgqueue: 0, nofile: 4096 };
-/** On top of what V8 begins with, and of the domain's memory: programs' JavaScript, address space kept ready, a vCPU's. */
-const MORE_BYTES = 512 * 2 ** 20;
-const THREAD_BYTES = 64 * 2 ** 20;
 
 export interface DomainSize {
   /** Frames of its memory. */
@@ -57,9 +55,8 @@ export class Confinement {
   /** The rest, for a domain of this size. */
   beforeItRuns({ maxPages, maxVcpus }: DomainSize): void {
     if (this.#has(XENOLITH_LAYER_limits)) {
-      // Each thread has a V8 of its own.
-      const engines = this.#engineBytes * maxVcpus + THREAD_BYTES * (maxVcpus - 1);
-      setLimit('data', engines + MORE_BYTES + maxPages * PAGE_SIZE);
+      // The memories of WASI programs are private to the process: frames of the domain stand for them.
+      setLimit('data', bytesBeyondMemory(this.#engineBytes, maxVcpus) + maxPages * PAGE_SIZE);
       setLimit('nproc', 0);
     }
     this.#last?.();

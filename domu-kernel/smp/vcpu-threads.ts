@@ -2,10 +2,12 @@
 // domain that is confined can start none.
 import { join } from 'node:path';
 import { MessageChannel, Worker } from 'node:worker_threads';
-import { type ControlMessage, receiveSiblings } from '#pvbus';
+import { type ControlMessage, receiveSiblings, VCPU_CODE_MIB } from '#pvbus';
 import { type Mail, portMail } from './mail.ts';
 import type { VcpuThreadData } from './vcpu-thread.ts';
 
+/** V8 of Node 24 would lay half a GiB ready for each. */
+const resourceLimits = { codeRangeSizeMb: VCPU_CODE_MIB };
 /** Many times what a loaded machine needs. */
 const START_MS = 30_000;
 
@@ -23,7 +25,7 @@ export class VcpuThreads {
       this.mails.set(id, portMail(port1));
       const workerData: VcpuThreadData = { controlFd: socket, ready: this.ready, mail };
       // order: they come up while the domain is still being built. They need no turn of this thread's event loop.
-      new Worker(join(folder, 'domain-vcpu.cjs'), { workerData, env: {}, transferList: [mail] });
+      new Worker(join(folder, 'domain-vcpu.cjs'), { workerData, env: {}, resourceLimits, transferList: [mail] });
     }
     this.count = sockets.size;
   }

@@ -1,5 +1,6 @@
 // xenolith_op(cmd, argument): what Xen leaves to the architecture. See pvbus/abi/xenolith.ts.
 import {
+  bytesBeyondMemory,
   DOMID_SELF,
   DOMID_XEN,
   KIND_FOREIGN,
@@ -21,6 +22,7 @@ import {
   XENOLITHOP_map_foreign,
   XENOLITHOP_pool_populate,
   XENOLITHOP_pool_release,
+  XENOLITHOP_process_memory,
   XENOLITHOP_replacement,
   XENOLITHOP_service,
   XENOLITHOP_strike,
@@ -45,15 +47,28 @@ import { mayCall } from '../privilege.ts';
 import type { Succession } from '../succession.ts';
 import type { TraceBuffers } from '../trace-buffers.ts';
 
+/** What the processes of domUs are confined by. */
+export interface Confinement {
+  /** XENOLITH_LAYER_* */
+  readonly layers: number;
+  /** What V8 begins with, as Linux counts data. */
+  readonly engineBytes: number;
+}
+
 export class XenolithOp {
   private readonly domains: DomainTable;
   private readonly pools: Pools;
   private readonly succession: Succession;
   private readonly trace: TraceBuffers;
-  private readonly confinement: number;
+  private readonly confinement: Confinement;
 
-  /** `confinement`: XENOLITH_LAYER_* */
-  constructor(domains: DomainTable, pools: Pools, succession: Succession, trace: TraceBuffers, confinement: number) {
+  constructor(
+    domains: DomainTable,
+    pools: Pools,
+    succession: Succession,
+    trace: TraceBuffers,
+    confinement: Confinement,
+  ) {
     this.domains = domains;
     this.pools = pools;
     this.succession = succession;
@@ -74,7 +89,9 @@ export class XenolithOp {
       case XENOLITHOP_service:
         return this.service(caller.domain, arg);
       case XENOLITHOP_confinement:
-        return mayCall('confinement', caller.domain, caller.domain) ? this.confinement : -XEN_EPERM;
+        return mayCall('confinement', caller.domain, caller.domain) ? this.confinement.layers : -XEN_EPERM;
+      case XENOLITHOP_process_memory:
+        return mayCall('confinement', caller.domain, caller.domain) ? this.processMemory() : -XEN_EPERM;
       case XENOLITHOP_strike:
         return this.strike(caller.domain, arg);
       case XENOLITHOP_exhaust:
@@ -88,6 +105,14 @@ export class XenolithOp {
       default:
         return -XEN_ENOSYS;
     }
+  }
+
+  private processMemory(): number {
+    let bytes = 0;
+    for (const domain of this.domains.list())
+      if (domain.domid !== 0 && domain.service === 0 && domain.hasMemory)
+        bytes += bytesBeyondMemory(this.confinement.engineBytes, domain.layout.maxVcpus);
+    return Math.ceil(bytes / 2 ** 20);
   }
 
   private pool(caller: Domain, arg: number, populate: boolean): number {

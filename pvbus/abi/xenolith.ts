@@ -37,6 +37,8 @@ export const XENOLITHOP_successor_waits = 6;
 export const XENOLITHOP_service = 7;
 /** No arg. Returns XENOLITH_LAYER_*: what confines the process of every domU of this host. For control domains. */
 export const XENOLITHOP_confinement = 8;
+/** No arg. Returns MiB: what the processes of all domUs together may have beyond their domains' memory. For control domains. */
+export const XENOLITHOP_process_memory = 9;
 
 /** No program it runs gains privileges. */
 export const XENOLITH_LAYER_no_new_privs = 1;

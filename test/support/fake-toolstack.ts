@@ -56,6 +56,7 @@ export const HOST_INFO: HostInfo = {
   ...{ outstanding_claims: 0, free_cpus: 0, xen_major: 4, xen_minor: 17, xen_extra: '.x', xen_caps: 'xen-3.0-x86_64' },
   ...{ xen_scheduler: 'credit2', xen_pagesize: 4096, virt_start: 0xffff_8000, xen_changeset: '', xen_commandline: '' },
   ...{ cc_compiler: 'node', cc_compile_by: 'me', cc_compile_domain: '', cc_compile_date: 'today', build_id: 'abc' },
+  process_memory: 360,
   confinement: ['no_new_privs', 'limits'],
 };
 

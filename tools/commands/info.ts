@@ -63,6 +63,7 @@ function infoLines(info: HostInfo): (readonly [key: string, value: string])[] {
     ['cc_compile_domain', info.cc_compile_domain],
     ['cc_compile_date', info.cc_compile_date],
     ['build_id', info.build_id],
+    ['process_memory', `${info.process_memory}`],
     ['confinement', info.confinement.join(' ') || 'none'],
     ['xend_config_format', '4'],
   ];

@@ -1,7 +1,7 @@
 // A guest that has got hold of Node's own modules and of koffi, and tries to get out: files, sockets, programs, processes,
 // memory that is not its own, more memory and descriptors than it may have. It gets nothing anywhere, a domain beside it
 // does not notice; before there was confinement it got everything that the host's user has.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
@@ -41,6 +41,15 @@ const visit = path => new Promise(resolve => {
 `;
 const LAYERS = ['no_new_privs', 'limits', 'landlock', 'namespaces', 'seccomp'];
 
+const MEMORY_MIB = 16;
+const VCPUS = 2;
+/** What Linux counts as data of a Node that has just started. */
+function engineMib(): number {
+  const program = "process.stdout.write(require('fs').readFileSync('/proc/self/status', 'latin1'))";
+  const { stdout } = spawnSync(process.execPath, ['-e', program], { encoding: 'utf8' });
+  return Number(/^VmData:\s+([0-9]+) kB$/m.exec(stdout)?.[1]) / 1024;
+}
+
 /** One without a kernel of its own. */
 const DRIVER = { kernel: '""', driver_domain: '1', vcpus: '3' };
 
@@ -52,9 +61,11 @@ describe.each(users)('on a host of %s', (_who, options) => {
   let layers: string[];
   let pid: number;
   let said: Map<string, string>;
+  /** MiB that xl info counts for the one that wants out. */
+  let beyond: number;
 
   function cfg(name: string, keys: Record<string, string> = {}): string {
-    const all = { name: `"${name}"`, kernel: `"${dist('domu-kernel.js')}"`, memory: '16', ...keys };
+    const all = { name: `"${name}"`, kernel: `"${dist('domu-kernel.js')}"`, memory: String(MEMORY_MIB), ...keys };
     const file = join(dir, `${name}.cfg`);
     writeFileSync(
       file,
@@ -93,10 +104,14 @@ describe.each(users)('on a host of %s', (_who, options) => {
     const other = await processOf(1);
     const port = (server.address() as { port: number }).port;
     const escapee = cfg('escapee', {
-      ...{ ramdisk: program('escapee.ts'), vcpus: '2', on_crash: '"preserve"' },
+      ...{ ramdisk: program('escapee.ts'), vcpus: String(VCPUS), on_crash: '"preserve"' },
       cmdline: `"folder=${host.runDir} other=${other} port=${port}"`,
     });
+    const processMemory = async (): Promise<number> =>
+      JSON.parse((await host.xl('info', '--json')).stdout).process_memory;
+    const before = await processMemory();
     expect(await host.xl('create', '-q', escapee)).toEqual({ exitCode: 0, stdout: '', stderr: '' });
+    beyond = (await processMemory()) - before;
     await eventually('it has tried everything', () => {
       if (host.log().includes('(dom2) has crashed')) throw new Error('it has crashed before it had tried everything');
       return host.consoleLog('escapee').includes('tried everything');
@@ -126,6 +141,13 @@ describe.each(users)('on a host of %s', (_who, options) => {
     expect(calls.filter(([, outcome]) => !/^denied errno (1|38)$/.test(outcome))).toEqual([]);
     expect(connections).toBe(0);
     expect(existsSync(join(host.runDir, 'escaped'))).toBe(false);
+  });
+  it('it gets no more memory than its own and what xl info counts beyond', async () => {
+    const got = Number(/^denied at ([0-9]+) MiB, errno 12$/.exec(said.get('memory') ?? '')?.[1]);
+    expect(got).toBeGreaterThan(0);
+    expect(got).toBeLessThanOrEqual(MEMORY_MIB + beyond);
+    // What a Node begins with is counted when the host has loaded its own: a little more than this one's.
+    expect(beyond).toBeLessThanOrEqual(engineMib() + 64 + VCPUS * 128);
   });
   it('each of its threads is confined as xl info says, and it shares no namespace with the host', context => {
     if (layers.length < 5) context.skip(); // said by xl info and the log

@@ -46,6 +46,7 @@ import {
   XENOLITHOP_exhaust,
   XENOLITHOP_handover,
   XENOLITHOP_inherited,
+  XENOLITHOP_process_memory,
   XENOLITHOP_replacement,
   XENOLITHOP_service,
   XENOLITHOP_strike,
@@ -440,10 +441,20 @@ describe('the hypercalls', () => {
 describe('what only a control domain may ask of processes', () => {
   it('is what confines them: the same answer for the whole host', () => {
     const layers = XENOLITH_LAYER_seccomp | XENOLITH_LAYER_limits;
-    const confined = new CoreRig({ confinement: layers });
+    const confined = new CoreRig({ confinement: { layers, engineBytes: 50 * 2 ** 20 } });
     expect(confined.dom0.trap(__HYPERVISOR_xenolith_op, XENOLITHOP_confinement)).toBe(layers);
     expect(confined.guest().trap(__HYPERVISOR_xenolith_op, XENOLITHOP_confinement)).toBe(-XEN_EPERM);
     expect(rig.dom0.trap(__HYPERVISOR_xenolith_op, XENOLITHOP_confinement)).toBe(0);
+  });
+  it("is what memory they may have beyond their domains'", () => {
+    const host = new CoreRig({ confinement: { layers: 0, engineBytes: 50 * 2 ** 20 } });
+    const processMemory = (): unknown => host.dom0.trap(__HYPERVISOR_xenolith_op, XENOLITHOP_process_memory);
+    expect(processMemory()).toBe(0);
+    const guest = host.guest();
+    expect(processMemory()).toBe(50 + 128);
+    host.guest();
+    expect(processMemory()).toBe(2 * (50 + 128));
+    expect(guest.trap(__HYPERVISOR_xenolith_op, XENOLITHOP_process_memory)).toBe(-XEN_EPERM);
   });
   it('is that one be struck, of a vCPU that there is', () => {
     const strike = (from: Guest, fields: { domid: number; vcpu?: number; stop_ms?: number }): unknown =>

@@ -1,9 +1,20 @@
+import { readFileSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Arena, PAGE_SIZE, reservedViewsLeft, reserveViews } from '#pvbus';
 
 afterEach(() => reserveViews(PAGE_SIZE));
 
+/** Private memory that may be written to, in MiB: what RLIMIT_DATA limits. */
+const dataMib = (): number =>
+  Number(/^VmData:\s+([0-9]+) kB$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1]) / 1024;
+
 describe('memory mapped into views made in advance', () => {
+  it('is none of this process until something is mapped there', () => {
+    const before = dataMib();
+    reserveViews(1024 * 256 * PAGE_SIZE);
+    expect(dataMib() - before).toBeLessThan(256);
+  });
+
   it('is the memory of its file, next to that of others, page by page', () => {
     reserveViews(8 * PAGE_SIZE);
     const one = Arena.create('one', 2 * PAGE_SIZE);
