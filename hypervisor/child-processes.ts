@@ -3,7 +3,8 @@
 import { fileURLToPath } from 'node:url';
 import { execa, type Options, type ResultPromise } from 'execa';
 import { runPaths } from '#pvbus';
-import { type Tools, withoutNetwork } from './confinement/launch-command.ts';
+import { withoutCapabilities } from './confinement/host-capabilities.ts';
+import { type Command, type Tools, withoutNetwork } from './confinement/launch-command.ts';
 import type { Program, ToMain } from './process-messages.ts';
 
 interface Host {
@@ -48,7 +49,7 @@ export class ChildProcesses {
     const isHeir = start === 'heir';
     const file = fileURLToPath(new URL(isHeir ? './heir.js' : `./${program}`, import.meta.url));
     const ofDom0 = program !== 'driver-domain.js';
-    const { runDir, tools } = this.host;
+    const { runDir } = this.host;
     const args = isHeir ? [program.replace('.js', ''), '--heir'] : [];
     args.push('--parent', String(process.pid));
     if (ofDom0) args.push('--run-dir', runDir);
@@ -67,7 +68,7 @@ export class ChildProcesses {
       forceKillAfterDelay: false,
     };
     const node = { file: process.execPath, args: [...NODE_FLAGS, ...COMPILED, file, ...args] };
-    const command = ofDom0 || tools === undefined ? node : withoutNetwork(tools, node);
+    const command = this.commandOf(program, node);
     let child: ResultPromise;
     try {
       child = execa(command.file, command.args, options);
@@ -87,6 +88,11 @@ export class ChildProcesses {
       const failure = child.pid === undefined ? `its process cannot be started: ${result.code}` : undefined;
       this.callbacks.exited(id, result.exitCode, result.signal, failure);
     });
+  }
+  private commandOf(program: Program, node: Command): Command {
+    const { runDir, tools } = this.host;
+    if (program === 'xenstored.js') return withoutCapabilities(node, runDir);
+    return program === 'driver-domain.js' && tools !== undefined ? withoutNetwork(tools, node) : node;
   }
   /** SIGKILL. */
   kill(id: number): void {

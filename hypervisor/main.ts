@@ -12,6 +12,7 @@ import {
   closeOnExec,
   dieWithParent,
   exitProcess,
+  keepCapabilities,
   Mailbox,
   makeRunDir,
   openProcess,
@@ -25,6 +26,7 @@ import {
   XENOLITH_LAYER_seccomp,
 } from '#pvbus';
 import { ChildProcesses, isLostChild } from './child-processes.ts';
+import { HOST_CAPABILITIES } from './confinement/host-capabilities.ts';
 import { hostPolicy } from './confinement/host-policy.ts';
 import { takeLayers } from './confinement/layers.ts';
 import { ShellLauncher } from './confinement/shell-launcher.ts';
@@ -60,6 +62,7 @@ const log = streamLog({ write: text => writeSync(logFd, text) }, 'host', systemC
 closeOnExec(3);
 setLimit('core', NO_CORE);
 const layers = takeLayers();
+keepCapabilities(HOST_CAPABILITIES);
 for (const [layer, why] of layers.missing) log.warn(`domains are not confined by ${layer}: ${why}`);
 
 if ((layers.bits & XENOLITH_LAYER_seccomp) !== 0) prepareFilter(hostPolicy)();

@@ -29,6 +29,7 @@ export * from './boot.ts';
 export * from './brands.ts';
 export * from './bridge-port.ts';
 export * from './byte-ring.ts';
+export * from './capabilities.ts';
 export * from './cleanup.ts';
 export * from './clock.ts';
 export * from './confinement.ts';

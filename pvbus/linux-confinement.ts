@@ -6,6 +6,7 @@ const long = 'int64_t';
 const f = {
   prctl: libc.func(`int prctl(int option, ${long} a, ${long} b, ${long} c, ${long} d)`),
   prlimit: libc.func('int prlimit(int pid, int resource, intptr_t limit, intptr_t old)'),
+  capset: libc.func('int capset(intptr_t header, intptr_t data)'),
   open: libc.func('int open(const char *path, int flags)'),
   // As many arguments as any call here has; glibc makes one that Linux does not know -1 with an errno.
   call: libc.func(`${long} syscall(${long} nr, ${long} a, ${long} b, ${long} c, ${long} d)`),
@@ -20,8 +21,10 @@ const CLOSE_RANGE_CLOEXEC = 4;
 const LAST_FD = 0xffff_ffff;
 
 const PR_GET_SECCOMP = 21;
+const PR_CAPBSET_DROP = 24;
 const PR_SET_NO_NEW_PRIVS = 38;
 const PR_GET_NO_NEW_PRIVS = 39;
+const LINUX_CAPABILITY_VERSION_3 = 0x2008_0522;
 const SECCOMP_MODE_FILTER = 2;
 const SECCOMP_SET_MODE_FILTER = 1;
 const SECCOMP_GET_ACTION_AVAIL = 2;
@@ -57,6 +60,23 @@ function scratchPage(): { readonly address: number; readonly view: DataView } {
 export const setNoNewPrivileges = (): void =>
   void check('prctl(PR_SET_NO_NEW_PRIVS)', f.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 export const hasNoNewPrivileges = (): boolean => f.prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) === 1;
+
+/** No program that this thread starts has this capability, whoever's it is. */
+export const dropFromBounds = (number: number): void =>
+  void check('prctl(PR_CAPBSET_DROP)', f.prctl(PR_CAPBSET_DROP, number, 0, 0, 0));
+/** This thread has these, of those that it has; none is inherited by a program of another user. */
+export function setCapabilities(bits: bigint): void {
+  const { address, view } = scratchPage();
+  view.setUint32(0, LINUX_CAPABILITY_VERSION_3, true);
+  view.setUint32(4, 0, true); // this thread
+  const data = 8;
+  for (const [half, word] of [Number(bits & 0xffff_ffffn), Number(bits >> 32n)].entries()) {
+    view.setUint32(data + 12 * half, word, true); // effective
+    view.setUint32(data + 12 * half + 4, word, true); // permitted
+    view.setUint32(data + 12 * half + 8, 0, true); // inheritable
+  }
+  check('capset', f.capset(address, address + data));
+}
 
 // ---- descriptors and limits ----
 

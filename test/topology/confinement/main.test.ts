@@ -17,7 +17,8 @@ import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { runPaths } from '#pvbus';
+import { CAPABILITIES, mayDropCapabilities, runPaths } from '#pvbus';
+import { HOST_CAPABILITIES } from '../../../hypervisor/confinement/host-capabilities.ts';
 import { dist, type HostOptions, HostRig, root } from '../../support/host-rig.ts';
 import { NOBODY, whyNotAsNobody } from '../../support/nobody.ts';
 import { commandLine, eventually, isShell, processOfDomain } from '../../support/processes.ts';
@@ -200,6 +201,26 @@ describe.each(users)('on a host of %s', (_who, options) => {
       if (layers.includes('seccomp')) expect(status).toMatch(/^Seccomp:\t2$/m);
     }
     expect(looked).toBeGreaterThanOrEqual(3); // hypervisor, xenstored, dom0
+  });
+  it('xenstored has no capability, and the others have none that nobody of a host needs', () => {
+    const capabilities = (file: string, which: string): bigint => {
+      const status = readFileSync(file, 'latin1');
+      return BigInt(`0x${new RegExp(`^${which}:\\t(.*)$`, 'm').exec(status)![1]}`);
+    };
+    const kept = HOST_CAPABILITIES.reduce((bits, name) => bits | (1n << BigInt(CAPABILITIES[name])), 0n);
+    const programs = host.processes().filter(one => !isShell(one));
+    const ofProgram = (name: string): number => programs.find(one => commandLine(one).includes(`/${name}.js`))!;
+    for (const which of [
+      'CapEff',
+      'CapPrm',
+      ...(mayDropCapabilities() && options.user === undefined ? ['CapBnd'] : []),
+    ]) {
+      for (const tid of readdirSync(`/proc/${ofProgram('xenstored')}/task`))
+        expect(capabilities(`/proc/${ofProgram('xenstored')}/task/${tid}/status`, which)).toBe(0n);
+      for (const tid of readdirSync(`/proc/${ofProgram('dom0')}/task`))
+        expect(capabilities(`/proc/${ofProgram('dom0')}/task/${tid}/status`, which) & ~kept).toBe(0n);
+      expect(capabilities(`/proc/${host.hypervisorPid}/status`, which) & ~kept).toBe(0n);
+    }
   });
   it('the log of the host names the layers that xl info does not, and no other', () => {
     const absent = [...host.log().matchAll(/domains are not confined by (\w+): ./g)].map(([, layer]) => layer);
