@@ -17,7 +17,7 @@ const why =
   spawnSync(QEMU, ['-version']).status === 0 ? undefined : `there is no ${QEMU}: apt-get install qemu-system-x86`;
 
 describe.skipIf(why !== undefined)(`a machine of QEMU${why ? ` (skipped: ${why})` : ''}`, () => {
-  const dir = mkdtempSync(join(tmpdir(), 'xenolith-qemu-'));
+  let dir: string;
   let host: HostRig;
   let machine: ChildProcessWithoutNullStreams;
   let screen = '';
@@ -50,6 +50,7 @@ describe.skipIf(why !== undefined)(`a machine of QEMU${why ? ` (skipped: ${why})
   }
 
   beforeAll(async () => {
+    dir = mkdtempSync(join(tmpdir(), 'xenolith-qemu-'));
     host = await HostRig.start();
     await create(
       'gateway',
