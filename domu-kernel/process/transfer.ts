@@ -50,12 +50,16 @@ export function* readBytes(file: OpenFile, into: Uint8Array): Waiting<number> {
 }
 /** To the end. EFBIG when that is more than `most` bytes. */
 export function* readAll(file: OpenFile, most: number): Waiting<string> {
-  const parts: Uint8Array[] = [];
+  // One buffer: what is read in small parts costs no more than what they hold.
+  let bytes = new Uint8Array(65536);
   for (let length = 0; ; ) {
-    const part = new Uint8Array(65536);
-    const n = yield* readBytes(file, part);
-    if (n === 0) return decoder.decode(Buffer.concat(parts));
-    parts.push(part.subarray(0, n));
+    if (length === bytes.length) {
+      const larger = new Uint8Array(2 * length);
+      larger.set(bytes);
+      bytes = larger;
+    }
+    const n = yield* readBytes(file, bytes.subarray(length));
+    if (n === 0) return decoder.decode(bytes.subarray(0, length));
     length += n;
     if (length > most) throw new XenError('EFBIG', `more than ${most} bytes`);
   }

@@ -50,7 +50,8 @@ export abstract class Interpreter extends Launcher implements Surroundings {
 
   /** `exits`: nothing comes after it, so that a program of it may take the shell's place. */
   *list(list: List, exits = false): Waiting<number> {
-    if (++this.#depth > MAX_DEPTH) throw new ShellError(`more than ${MAX_DEPTH} commands in one another`);
+    if (this.#depth === MAX_DEPTH) throw new ShellError(`more than ${MAX_DEPTH} commands in one another`);
+    this.#depth++;
     try {
       for (const [i, item] of list.entries()) {
         if (item.background) yield* this.#inBackground(item);

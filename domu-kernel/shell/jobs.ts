@@ -19,6 +19,8 @@ const WORDS: Partial<Record<SignalName, string>> = {
   SIGALRM: 'Alarm clock',
   SIGTERM: 'Terminated',
 };
+/** Whose statuses `wait` may still be asked for: of more than these those that began first are forgotten. */
+const MAX_DONE = 256;
 /** A line's column of the command. */
 const COLUMN = 33;
 
@@ -80,6 +82,8 @@ export class Jobs {
   /** Into the list, if it is not there; it is the one that was stopped or went to the background last. */
   add(job: Job): void {
     if (!this.#jobs.includes(job)) {
+      const done = this.#order.filter(other => other.update(this.#table) === 'done');
+      for (const old of done.slice(MAX_DONE)) this.remove(old);
       job.id = 1;
       while (this.#jobs.some(other => other.id === job.id)) job.id++;
       this.#jobs.push(job);

@@ -134,6 +134,8 @@ export class Shell extends Interpreter {
     const shell = new Shell(this.system, self, this);
     shell.learnFrom(this);
     shell.loops = this.loops;
+    // In a function it still is; what is local there ends with it.
+    if (this.locals.length > 0) shell.locals.push(new Map());
     return shell;
   }
 

@@ -32,7 +32,8 @@ export class Traps {
   /** Whether that is to run something. */
   hears(signal: SignalName): boolean {
     const hears = Boolean(this.actions.get(signal)) && !this.#lasting.has(signal);
-    if (hears) this.#heard.push(signal);
+    // As often as it comes before that is looked at, it has come once.
+    if (hears && !this.#heard.includes(signal)) this.#heard.push(signal);
     return hears;
   }
   /** The first that has come, and has not been acted upon. */

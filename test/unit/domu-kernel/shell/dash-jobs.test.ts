@@ -33,6 +33,7 @@ const SCRIPTS: Readonly<Record<string, readonly string[]>> = {
     "trap 'echo term; exit 7' TERM; kill $$; echo never",
     "trap 'false; exit' TERM; true; kill $$; echo never",
     'sh -c \'trap "echo int; trap - INT; kill -INT \\$\\$" INT; kill -INT $$; echo never\'; echo $?',
+    "trap 'echo usr' USR1; sh -c 'kill -USR1 '$$'; kill -USR1 '$$; echo end",
     "trap 'x=set' USR1; x=$(kill -USR1 $$; echo out); echo $x",
     "trap 'echo usr' USR1; x=$(kill -USR1 $$; echo out); echo $x",
     "trap 'echo chld' CHLD; true & wait; echo x; sh -c :; echo y",

@@ -68,6 +68,25 @@ describe('a script', () => {
     expect(rig.sh('df -x').status).toBe(1);
   });
 
+  it('takes the output of a command for what it is, in however many parts it comes', () => {
+    const before = process.memoryUsage().arrayBuffers;
+    expect(
+      out('x=$(i=0; while [ $i -lt 1000 ]; do echo $i; i=$((i + 1)); done); echo "$x" | wc -c; echo $x | wc -w'),
+    ).toBe('3890\n1000\n');
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(16 << 20);
+  });
+  it('forgets the first of many jobs that nobody waits for, and keeps the last', () => {
+    expect(
+      out(`(exit 3) & first=$!; i=0; while [ $i -lt 300 ]; do (exit 4) & i=$((i + 1)); done; last=$!
+        sleep 0; true & true & wait $last; echo $?; wait $first; echo $?`),
+    ).toBe('4\n127\n');
+  });
+  it('goes on as before when commands were too deep in one another', () => {
+    const { out } = rig.sh(`f() { if [ $1 -gt 0 ]; then f $(($1 - 1)); else echo in; fi; }
+      i=0; while [ $i -lt 60 ]; do command eval 'f 1000'; i=$((i + 1)); done 2> /dev/null; f 90`);
+    expect(out).toBe('in\n');
+  });
+
   it('changes nothing of itself in subshells, pipelines and the background', () => {
     expect(
       out('A=1; cd /; (A=2; mkdir -p /d; cd /d; echo $A $PWD); echo $A $PWD; A=3 | cat; echo $A; A=4 & wait; echo $A'),

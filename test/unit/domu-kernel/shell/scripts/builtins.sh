@@ -14,6 +14,7 @@ o -x; o -b; o -a -z -b; o -ab; set -- -a -b 1 z; while getopts ab: opt; do echo 
 #: local
 x=g; y=g; f() { local x y=l; echo "[$x][$y]"; x=f; g; echo $x; }; g() { echo "g sees $x $y"; x=changed; }; f; echo $x $y
 f() { local x; unset x; echo "[${x-unset}]"; }; f; echo $x; f() { local a=1 b=2; echo $a$b; local a=3; echo $a; }; f; echo "[$a$b]"; f() { local IFS=:; set -- a:b; echo $1; v=a:b; echo $v; }; f; v=a:b; echo $v; f() { local x="$@"; echo "$x"; }; f a 'b  c'; (local x; echo never); echo $?
+f() { echo a b | while read l; do local z=$l; echo $z; done; echo [$z]; }; f; f() { (local x=1; echo $x; g); g; }; g() { echo "g $x"; }; f; f() { echo $(local y=2; echo $y) $y; }; f
 f() { local e=1; export e; sh -c 'echo [$e]'; }; f; sh -c 'echo [$e]'; f() { local z=$1; [ $z -gt 0 ] && f $((z-1)); echo $z; }; f 2
 #: functions and redirections
 f() { echo out; echo err >&2; } 2>&1; f | cat; g() { cat; } < in; echo content > in; g; h() { echo $1; } > "$1out"; set -- p; h x; cat xout pout 2>/dev/null; k() { echo one; } > o1; k > o2; cat o1; cat o2 | wc -c
