@@ -96,12 +96,13 @@ export class Devices {
         tired = true;
         resolve();
       });
+      // However late: until then all are asked.
       void this.answered(timers).then(() => {
+        this.choose();
         timers.cancel(timer);
         resolve();
       });
     });
-    this.choose();
     if (!tired) return;
     const seconds = LEASE_MS / 1000;
     this.missing = `no DHCP server or router has answered within ${seconds} s; starting without an address, they are asked on`;
@@ -142,8 +143,10 @@ export class Devices {
     const config: IpConfig = { address: 0, netmask: 0, ...given, ...(ip6 === undefined ? {} : { ip6 }) };
     const devices = this.netfront.interfaces();
     const { device: name, dhcp } = config;
+    // An address that is given is claimed on one alone.
+    const all = dhcp && ip6?.address === undefined;
     const meant =
-      name === undefined ? devices.slice(0, dhcp ? devices.length : 1) : devices.filter(d => d.name === name);
+      name === undefined ? devices.slice(0, all ? devices.length : 1) : devices.filter(d => d.name === name);
     if (meant.length === 0)
       throw new XenError('ENODEV', `ip=${ip ?? ''} ip6=${text ?? ''}: this domain has no such network device`);
     const { nameserver } = args;

@@ -9,6 +9,7 @@ export class ListeningTwice implements StreamSocket {
   private readonly own: StreamSocket;
   /** Undefined: the host gives this guest no such port. */
   private host: StreamSocket | undefined;
+  private listening = false;
   private closed = false;
 
   constructor(own: StreamSocket, host: StreamSocket) {
@@ -26,6 +27,8 @@ export class ListeningTwice implements StreamSocket {
   listen(backlog: number): void {
     this.own.listen(backlog);
     this.host?.listen(backlog);
+    if (this.listening) return;
+    this.listening = true;
     this.wokenBy(this.own);
     if (this.host) this.wokenBy(this.host);
   }

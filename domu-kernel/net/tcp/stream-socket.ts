@@ -17,6 +17,7 @@ export class TcpSocket implements StreamSocket {
   private options = new SocketOptions();
   private readonly idle = new WaitQueue();
   private told = false;
+  private errorTold = false;
   private closed = false;
 
   constructor(tcp: Tcp, family: 4 | 6, connection?: TcpConnection) {
@@ -40,7 +41,9 @@ export class TcpSocket implements StreamSocket {
   }
   takeError(): XenError | undefined {
     const error = this.connection?.error;
-    if (error && !this.told) this.forget();
+    if (!error || this.errorTold) return undefined;
+    if (this.told) this.errorTold = true;
+    else this.forget();
     return error;
   }
   /** It did not come to be, which its user knows: the socket may try again. */

@@ -18,6 +18,8 @@ export class Timers {
   private heardNs: number;
   private keepAlive: KeepAlive | undefined;
   private keepProbes = 0;
+  /** The last of them. */
+  private probedNs = 0;
   private readonly connection: TcpConnection;
 
   constructor(connection: TcpConnection) {
@@ -33,7 +35,9 @@ export class Timers {
     const c = this.connection;
     const { keepAlive } = this;
     if (keepAlive === undefined || c.isOpening || c.state === 'CLOSED' || c.state === 'TIME-WAIT') return NEVER;
-    return this.heardNs + (keepAlive.idleMs + this.keepProbes * keepAlive.intervalMs) * 1e6;
+    if (this.keepProbes === 0) return this.heardNs + keepAlive.idleMs * 1e6;
+    // From when it was sent: a domain that was paused longer than all of them take has yet to ask.
+    return this.probedNs + keepAlive.intervalMs * 1e6;
   }
 
   /** Its deadline has come. */
@@ -50,7 +54,7 @@ export class Timers {
       c.ackNow = true;
       c.host.due(c);
     }
-    if (this.keepAliveAtNs <= now) this.probeSilence();
+    if (this.keepAliveAtNs <= now) this.probeSilence(now);
   }
 
   private timedOut(): void {
@@ -83,7 +87,7 @@ export class Timers {
     this.persistAtNs = now + c.rto.ns;
     c.output.probe();
   }
-  private probeSilence(): void {
+  private probeSilence(now: number): void {
     const c = this.connection;
     const { probes } = this.keepAlive!;
     if (this.keepProbes >= probes) {
@@ -91,6 +95,7 @@ export class Timers {
       return;
     }
     this.keepProbes++;
+    this.probedNs = now;
     c.output.probe();
   }
 

@@ -73,7 +73,7 @@ describe('over the own TCP of two guests', () => {
 });
 
 describe('a connection whose peer has fallen silent', () => {
-  const silent = (keepAlive: boolean) => {
+  const connection = (keepAlive: boolean) => {
     const pair = new TcpPair();
     const socket = (net: 'a' | 'b') =>
       new OpenSocket(new GuestSockets({ ...nobody, net: () => pair[net] }).stream(4), 4);
@@ -90,7 +90,10 @@ describe('a connection whose peer has fallen silent', () => {
     client.connect(to);
     pair.pass(1);
     client.connect(to);
-    const accepted = server.accept() as OpenSocket;
+    return { pair, client, accepted: server.accept() as OpenSocket };
+  };
+  const silent = (keepAlive: boolean) => {
+    const { pair, client, accepted } = connection(keepAlive);
     pair.wire.a.tap = () => false;
     pair.wire.b.tap = () => false;
     pair.pass(14);
@@ -103,6 +106,19 @@ describe('a connection whose peer has fallen silent', () => {
   });
   it('stays where nobody asked for that', () => {
     expect(silent(false)).toEqual({ before: [0, 0], after: [0, 0] });
+  });
+  it('is told to its program once', () => {
+    const { pair, client } = connection(true);
+    pair.wire.b.tap = () => false;
+    pair.pass(18);
+    expect([1, 2].map(() => client.getOption(OPTION.error))).toEqual([wasiErrno('ETIMEDOUT'), 0]);
+    expect(() => client.socket.recv(new Uint8Array(1), false)).toThrow('silent');
+  });
+  it('is asked first, however long this domain was paused', () => {
+    const { pair, client, accepted } = connection(true);
+    pair.clock.ns += 60e9;
+    pair.pass(5);
+    expect([client, accepted].map(one => one.getOption(OPTION.error))).toEqual([0, 0]);
   });
 });
 
