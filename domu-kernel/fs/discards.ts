@@ -69,7 +69,7 @@ export class Discards {
     let done = 0;
     for (; done < this.runs.length && left > 0 && !this.refused; done++) {
       const run = this.runs[done]!; // below its length
-      for (let unit = Math.max(run.first, reached); unit < run.end; unit++) {
+      for (let unit = Math.max(run.first, reached); unit < run.end && !this.refused; unit++) {
         if (!isFree(unit)) continue;
         const from = this.begin(unit, reached, isFree);
         reached = this.end(unit, run.end, isFree);

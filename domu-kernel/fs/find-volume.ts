@@ -19,17 +19,19 @@ export function findVolume(disk: SectorDevice): FoundVolume {
   if (whole) return whole;
   const none = `${disk.name}: no FAT or ext4 volume`;
   const seen = whatIsOn(disk);
-  const partitions = seen === undefined ? partitionsOf(disk) : [];
+  const partitions = !seen || seen.outlives ? partitionsOf(disk) : [];
+  let any = false;
   const others: string[] = [];
   for (const partition of partitions) {
+    any = true;
     const found = volumeOn(partition);
     if (found) return found;
     const other = whatIsOn(partition);
-    if (other !== undefined) others.push(`${partition.name}: ${other}`);
+    if (other) others.push(`${partition.name}: ${other.what}`);
   }
-  if (partitions.length > 0)
+  if (any)
     throw new XenError('EINVAL', `${none} in its partitions${others.length > 0 ? `; ${others.join('; ')}` : ''}`);
-  throw new XenError('EINVAL', `${none}: it holds ${seen ?? 'neither a boot sector nor a partition table'}`);
+  throw new XenError('EINVAL', `${none}: it holds ${seen?.what ?? 'neither a boot sector nor a partition table'}`);
 }
 function volumeOn(device: SectorDevice): FoundVolume | undefined {
   if (isExt4(device)) return { type: 'ext4', device };

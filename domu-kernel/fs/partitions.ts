@@ -58,29 +58,29 @@ export class Partition implements SectorDevice {
   }
 }
 
-/** None where there is no table. Those of an extended partition are not looked for. */
-export function partitionsOf(device: SectorDevice): Partition[] {
+/** None where there is no table; EINVAL at one that does not fit, when those before it were looked at. Those of an extended partition are not looked for. */
+export function* partitionsOf(device: SectorDevice): Generator<Partition> {
   const first = readSectors(device, 0, 1);
-  if (first.getUint16(MBR.mark, true) !== 0xaa55) return [];
+  if (first.getUint16(MBR.mark, true) !== 0xaa55) return;
   const extents: Extent[] = [];
   for (let i = 0; i < 4; i++) {
     const at = MBR.entries + i * MBR.each;
     const type = first.getUint8(at + MBR.type);
-    if (type === IS_GPT) return made(device, gptExtents(device));
+    if (type === IS_GPT) return yield* made(device, gptExtents(device));
     const start = first.getUint32(at + MBR.start, true);
     const sectors = first.getUint32(at + MBR.length, true);
     if (type !== 0) extents.push({ number: i + 1, start, sectors });
   }
-  return made(device, extents);
+  yield* made(device, extents);
 }
-function made(device: SectorDevice, extents: readonly Extent[]): Partition[] {
-  return extents.flatMap(extent => {
+function* made(device: SectorDevice, extents: readonly Extent[]): Generator<Partition> {
+  for (const extent of extents) {
     const { number, start, sectors } = extent;
-    if (start < 1 || sectors < 1 || start >= device.sectors) return [];
+    if (start < 1 || sectors < 1 || start >= device.sectors) continue;
     if (sectors > device.sectors - start)
       throw new XenError('EINVAL', `${device.name}: partition ${number} ends beyond the device`);
-    return [new Partition(device, extent)];
-  });
+    yield new Partition(device, extent);
+  }
 }
 function gptExtents(device: SectorDevice): Extent[] {
   if (device.sectors < 3) return [];

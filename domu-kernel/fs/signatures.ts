@@ -6,6 +6,8 @@ interface Signature {
   readonly at: number;
   readonly text: string;
   readonly what: string;
+  /** It stays where a partition table is made later: one that is there counts. */
+  readonly outlives?: true;
 }
 const asFormat = (what: string, format: string): string =>
   `${what}, whose disk has to say so (xl run --disk FILE,${format})`;
@@ -25,18 +27,18 @@ const SIGNATURES: readonly Signature[] = [
   { at: 0, text: '\xfd7zXZ\0', what: toUnpack('xz') },
   { at: 0, text: '\x28\xb5\x2f\xfd', what: toUnpack('zstd') },
   { at: 0, text: 'LUKS\xba\xbe', what: 'LUKS' },
-  { at: 512, text: 'LABELONE', what: 'a physical volume of LVM' },
-  { at: 4086, text: 'SWAPSPACE2', what: 'swap space' },
+  { at: 512, text: 'LABELONE', what: 'a physical volume of LVM', outlives: true },
+  { at: 4086, text: 'SWAPSPACE2', what: 'swap space', outlives: true },
   { at: 0, text: 'hsqs', what: 'squashfs' },
   { at: 0, text: 'XFSB', what: 'xfs' },
   { at: 3, text: 'NTFS    ', what: 'NTFS' },
   { at: 3, text: 'EXFAT   ', what: 'exFAT' },
   { at: 32769, text: 'CD001', what: 'ISO 9660' },
-  { at: 65600, text: '_BHRfS_M', what: 'btrfs' },
+  { at: 65600, text: '_BHRfS_M', what: 'btrfs', outlives: true },
 ];
 
 /** undefined: nothing that is known here. */
-export function whatIsOn(device: SectorDevice): string | undefined {
+export function whatIsOn(device: SectorDevice): Signature | undefined {
   const { sectors, sectorSize } = device;
   const end = sectors * sectorSize;
   return SIGNATURES.find(({ at, text }) => {
@@ -47,5 +49,5 @@ export function whatIsOn(device: SectorDevice): string | undefined {
     device.read(first, bytes);
     const start = from - first * sectorSize;
     return Buffer.from(bytes.subarray(start, start + text.length)).toString('latin1') === text;
-  })?.what;
+  });
 }

@@ -60,10 +60,13 @@ describe('what became free', () => {
     expect(told.length).toBeGreaterThan(8);
     expect(discards.any).toBe(false);
   });
-  it('is said once to a disk that refuses, and costs nobody anything', () => {
+  it.each([
+    ['as one piece', new Set<number>()],
+    ['in many pieces', new Set(Array.from({ length: UNITS / 8 }, (_, i) => 8 * i))],
+  ])('%s is said once to a disk that refuses, and costs nobody anything', (_, used) => {
     const disk = new MemoryDisk(4 << 20);
     const lines: string[] = [];
-    const discards = Discards.of(disk, space(new Set()), line => lines.push(line))!;
+    const discards = Discards.of(disk, space(used), line => lines.push(line))!;
     disk.fault = () => {
       throw new XenError('EOPNOTSUPP', 'discard xvda: the disk says so');
     };

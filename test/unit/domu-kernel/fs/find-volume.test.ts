@@ -57,6 +57,39 @@ it('a FAT volume is found whatever its files hold', () => {
   expect(findVolume(disk)).toEqual({ type: 'fat', device: disk });
 });
 
+/** An MBR whose first partition is a FAT volume. */
+function mbr(...others: [start: number, sectors: number][]): MemoryDisk {
+  const disk = new MemoryDisk(2 << 20);
+  disk.bytes.set(formattedDisk(1 << 20).bytes, 1 << 20);
+  const view = new DataView(disk.bytes.buffer);
+  view.setUint16(510, 0xaa55, true);
+  for (const [i, [start, sectors]] of [[2048, 2048] as const, ...others].entries()) {
+    view.setUint8(446 + 16 * i + 4, 0x0c);
+    view.setUint32(446 + 16 * i + 8, start, true);
+    view.setUint32(446 + 16 * i + 12, sectors, true);
+  }
+  return disk;
+}
+it('a partition is found before one that ends beyond the disk', () => {
+  expect(findVolume(mbr([3000, 99_999]))).toMatchObject({ type: 'fat', device: { name: 'xvda1' } });
+});
+it('a partition is found on a disk that was btrfs, swap space or of LVM before it had a table', () => {
+  for (const [at, text] of [
+    [512, 'LABELONE'],
+    [4086, 'SWAPSPACE2'],
+    [65600, '_BHRfS_M'],
+  ] as const) {
+    const disk = mbr();
+    disk.bytes.set(Buffer.from(text), at);
+    expect(findVolume(disk)).toMatchObject({ type: 'fat', device: { name: 'xvda1' } });
+  }
+});
+it('an ISO image, which may have a table too, is called that', () => {
+  const disk = mbr();
+  disk.bytes.set(Buffer.from('CD001'), 32769);
+  expect(() => findVolume(disk)).toThrow('it holds ISO 9660');
+});
+
 it.each<[string, (view: DataView, header: DataView) => void, RegExp]>([
   ['ends before it begins', view => view.setUint32(40, 2, true), /neither a boot sector/],
   ['begins where no disk is', view => view.setUint32(36, 0xffffffff, true), /neither a boot sector/],
