@@ -68,9 +68,9 @@ export class ChildProcesses {
       forceKillAfterDelay: false,
     };
     const node = { file: process.execPath, args: [...NODE_FLAGS, ...COMPILED, file, ...args] };
-    const command = this.commandOf(program, node);
     let child: ResultPromise;
     try {
+      const command = this.commandOf(program, node);
       child = execa(command.file, command.args, options);
     } catch (error) {
       // execa does not expect a child without streams, which is what Node makes of EMFILE (see isLostChild).

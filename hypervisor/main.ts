@@ -144,7 +144,11 @@ function end(status: number, why: string): void {
   Promise.all([children.killAll(), shells.killAll()]).then(() => {
     removeSockets(dir);
     closeSync(logFd);
-    if (values.temporary) rmSync(dir, { recursive: true, force: true });
+    try {
+      if (values.temporary) rmSync(dir, { recursive: true, force: true, maxRetries: 3 });
+    } catch {
+      // Somebody who is no child of ours still writes there: it stays.
+    }
     // Not process.exit: the core thread sleeps in a system call, where Node would wait for it for ever.
     exitProcess(status);
   });

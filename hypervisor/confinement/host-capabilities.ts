@@ -1,6 +1,6 @@
 // What the processes of a host keep of root's capabilities. SECURITY.md says what each is for.
 import { statSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { type Capability, mayDropCapabilities } from '#pvbus';
 import { type Command, findTool } from './launch-command.ts';
 
@@ -17,7 +17,7 @@ export const HOST_CAPABILITIES: readonly Capability[] = [
  */
 export function withoutCapabilities(command: Command, dir: string): Command {
   const setpriv = findTool('setpriv');
-  if (setpriv === undefined || !mayDropCapabilities() || !isInReach(dir)) return command;
+  if (setpriv === undefined || !mayDropCapabilities() || !isInReach(resolve(dir))) return command;
   return { file: setpriv, args: ['--bounding-set=-all', '--inh-caps=-all', '--', command.file, ...command.args] };
 }
 
