@@ -1,6 +1,6 @@
 // The events in a file of the run directory's logs, which stays when the host has ended: a line each, as `xl events --json` has them.
-import { closeSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs';
-import { type HostEvent, hostEventJson, type Log } from '#pvbus';
+import { closeSync, fstatSync, ftruncateSync, openSync, renameSync, writeSync } from 'node:fs';
+import { type HostEvent, hostEventJson, type Log, XenError } from '#pvbus';
 
 /** What is longer is moved aside as `.1`, in the place of what was there. */
 const MAX_BYTES = 4 << 20;
@@ -29,8 +29,7 @@ export class EventFile {
     try {
       if (this.#fd === undefined) this.#open();
       if (this.#length > 0 && this.#length + line.length > this.#maxBytes) this.#rotate();
-      writeSync(this.#fd!, line);
-      this.#length += line.length;
+      this.#append(line);
       this.#failing = false;
     } catch (error) {
       // A full disk keeps nothing else from going on.
@@ -41,6 +40,15 @@ export class EventFile {
   close(): void {
     if (this.#fd !== undefined) closeSync(this.#fd);
     this.#fd = undefined;
+  }
+  /** All of it or nothing: of what is longer than the disk has room for, Linux writes the beginning. */
+  #append(line: Buffer): void {
+    const n = writeSync(this.#fd!, line);
+    this.#length += n;
+    if (n === line.length) return;
+    this.#length = fstatSync(this.#fd!).size - n;
+    ftruncateSync(this.#fd!, this.#length);
+    throw new XenError('ENOSPC', 'there is no room for a whole line');
   }
   #open(): void {
     this.#fd = openSync(this.#path, 'a', 0o600);

@@ -18,7 +18,7 @@ const MAX_KINDS = 1000;
 const HEARD = 32;
 
 /** `who: warning: what`, behind the time. untrusted: what it quotes of guests has no line ends, see streamLog. */
-const LINE = /^\S+ ([a-z0-9-]+(?: vcpu\d+)?): (?:warning|error): (.+)$/;
+const LINE = /^\S+ ([a-z0-9-]+(?: [a-z0-9-]+)?): (?:warning|error): (.+)$/;
 
 export class HostLog {
   readonly #path: string;
@@ -61,9 +61,11 @@ export class HostLog {
     const { size } = fstatSync(this.#fd);
     if (size < this.at || size - this.at > MAX_BEHIND) this.#skipTo(Math.max(0, size - CHUNK));
     const bytes = Buffer.allocUnsafe(CHUNK);
-    for (;;) {
-      const n = readSync(this.#fd, bytes, 0, CHUNK, this.at + this.#ahead);
+    // Up to there: what is written meanwhile has its own turn.
+    for (let left = size - this.at - this.#ahead; left > 0; ) {
+      const n = readSync(this.#fd, bytes, 0, Math.min(CHUNK, left), this.at + this.#ahead);
       if (n === 0) return;
+      left -= n;
       this.#take(bytes.toString('latin1', 0, n));
     }
   }

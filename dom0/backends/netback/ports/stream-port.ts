@@ -61,6 +61,8 @@ export class StreamPort extends ExternalPort {
       this.flush(nowNs);
       if (this.#peer !== fd) return;
     }
+    // The last frame of a turn may be the one that holds it up.
+    if (this.isHeldUp) this.await(fd, false, this.#full);
     if ((events & ~EPOLLOUT) === 0 || this.eager || this.isHeldUp) return;
     const { address, bytes } = this.#in.room;
     const n = receiveBytes(fd, address, bytes);

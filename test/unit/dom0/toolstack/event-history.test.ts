@@ -1,5 +1,6 @@
 // What is remembered of what happened, in the toolstack and in its file.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
 import { EVENT_HISTORY, type FaultEvent, type HostEvent } from '#pvbus';
@@ -64,3 +65,25 @@ it('a file that cannot be written is said once', () => {
   for (let n = 0; n < 3; n++) file.add(fault('reaction', 'x'));
   expect(log.lines.length).toBe(1);
 });
+
+it('of a line that has no room nothing is there, and the next one is whole', () => {
+  const path = join(new ScratchFolder().path, 'events.jsonl');
+  const log = new ListLog();
+  const file = new EventFile(path, log);
+  file.add(fault('reaction', 'first'));
+  limitFiles(String(statSync(path).size + 10));
+  try {
+    file.add(fault('reaction', 'lost'));
+  } finally {
+    limitFiles('unlimited');
+  }
+  file.add(fault('reaction', 'next'));
+  file.close();
+  const lines = readFileSync(path, 'utf8').trim().split('\n');
+  expect(lines.map(line => JSON.parse(line).text)).toEqual(['first', 'next']);
+  expect(log.lines.length).toBe(1);
+});
+/** What a file of this process may have, as a disk that is full. */
+function limitFiles(bytes: string): void {
+  execFileSync('prlimit', ['--pid', String(process.pid), `--fsize=${bytes}:`]);
+}

@@ -30,9 +30,12 @@ it('warnings and errors are heard, once each, whole, and whoever comes next goes
   const next = new HostLog(path, log.at, said => heard.push(said));
   appendFileSync(path, 'T dom0 vcpu0: error: b\n');
   next.look();
+  log.at = next.at;
+  says('T dom3 slow-blkback: warning: c\n');
   expect(heard.slice(2)).toEqual([
     { who: 'xen', what: 'a' },
     { who: 'dom0 vcpu0', what: 'b' },
+    { who: 'dom3 slow-blkback', what: 'c' },
   ]);
   next.close();
   log.close();
@@ -52,6 +55,19 @@ it('whoever is far behind, and a line without end, are skipped', () => {
   expect(heard).toEqual([{ who: 'dom0', what: 'behind it' }]);
   says(`${'T dom0: all is well\n'.repeat(1 << 17)}T dom0: error: at the end\n`);
   expect(heard.slice(1)).toEqual([{ who: 'dom0', what: 'at the end' }]);
+  log.close();
+});
+
+it('what is written while it is read is heard of at the next look', () => {
+  let lines = 0;
+  const eager = new HostLog(path, 0, () => {
+    if (++lines < 100) appendFileSync(path, `T dom3: error: ${'x'.repeat(lines)}\n`);
+  });
+  eager.look();
+  expect(lines).toBe(1);
+  eager.look();
+  expect(lines).toBe(2);
+  eager.close();
   log.close();
 });
 

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { TURN_FRAMES } from '../../../../../../dom0/backends/netback/ports/external-port.ts';
 import { type NetGuest, NetRig } from '../../../../../support/net-rig.ts';
 import { framed, StreamPeer } from '../../../../../support/stream-peer.ts';
 
@@ -136,6 +137,18 @@ describe('what comes by a port for a guest that has no room', () => {
     await rig.until(() => rig.statsOf({ domid: deaf.domid }) === undefined);
     run();
     expect(got).toEqual(Array.from({ length: 500 }, (_, i) => i));
+  });
+  it('lets its thread sleep meanwhile, at whichever frame of a turn it is held up', async () => {
+    const guest = await rig.guest();
+    connect();
+    for (let before = 0; before < TURN_FRAMES; before++) {
+      for (const count of [before, 2 * RING]) {
+        send(...Array.from({ length: count }, (_, i) => frameTo(guest, i)));
+        run(guest); // falls silent
+      }
+      expect(rig.worker.deadline()).toBeDefined();
+      run();
+    }
   });
   it('ends with its peer, and the next one is served', async () => {
     const guest = await rig.guest();
