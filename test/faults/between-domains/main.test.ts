@@ -64,7 +64,7 @@ afterAll(async () => {
   for (const domain of [one, two, three]) domain?.close();
   toolstack?.close();
   await host?.stop();
-  for (const dir of [folder, build]) rmSync(dir, { recursive: true, force: true });
+  for (const dir of [folder, build]) if (dir !== undefined) rmSync(dir, { recursive: true, force: true });
 });
 
 it('fault 4: a domain that cuts its memory into pieces is refused long before Linux is, and may mend it', async () => {

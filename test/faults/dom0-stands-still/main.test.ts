@@ -24,7 +24,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await host?.stop();
-  rmSync(dir, { recursive: true, force: true });
+  if (dir !== undefined) rmSync(dir, { recursive: true, force: true });
 });
 
 it('fault 34: an event loop of dom0 that stands still is named in the log, and everything goes on', async () => {

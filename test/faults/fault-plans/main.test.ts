@@ -414,7 +414,9 @@ describe('xenstore', () => {
   );
   it('stands still at a request, and everything waits', async () => {
     await using stopped = await inject(host, { part: 'xenstore', op: 'write', domain: 'one', nth: 1, stop: 300 });
+    const from = performance.now();
     expect(await ask('store s')).toBe('told s');
+    expect(performance.now() - from).toBeGreaterThan(290);
     await stopped.happened();
   });
 });

@@ -75,10 +75,12 @@ const isReady = (pid: number): boolean => readFileSync(`/proc/${pid}/syscall`, '
 
 beforeAll(async () => {
   build = changedBuild('heirs', {
-    'event-pump-thread.js': text =>
-      text
+    'event-pump-thread.js': text => {
+      for (const part of ['var LOOK_MS = 1e3;', 'the event loop has stood still']) expect(text).toContain(part);
+      return text
         .replace('var LOOK_MS = 1e3;', `var LOOK_MS = ${LOOK_MS};`)
-        .replaceAll('the event loop', `the event loop of process \${process.pid}`),
+        .replaceAll('the event loop', `the event loop of process \${process.pid}`);
+    },
   });
   host = await LifecycleHost.start({ dist: join(build, 'dist') });
   host.ending(); // its connection is dom0's, and goes with it
@@ -92,7 +94,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await host?.stop();
-  for (const made of [dir, build]) rmSync(made, { recursive: true, force: true });
+  for (const made of [dir, build]) if (made !== undefined) rmSync(made, { recursive: true, force: true });
 });
 
 it('goes on in the place of the one that ends, and another one comes to wait', () =>
