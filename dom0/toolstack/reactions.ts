@@ -34,7 +34,7 @@ const DOM0_PROGRAMS: Readonly<Record<number, string>> = { 0: 'dom0', 1: 'xenstor
 const RECONNECTED: ReadonlySet<string> = new Set(['vbd', 'vif']);
 /** Nothing is told of a device that is not connected by then. */
 const CONNECTED_MS = 60_000;
-/** A driver domain may say so much; one that goes mad is not to push out what else has happened. */
+/** A driver domain may say so much, wherever it says it; one that goes mad is not to push out what else has happened. */
 const MAX_SAID = 100;
 const NEXT = 'next';
 /** How far the host's log is told. */
@@ -43,6 +43,12 @@ const TOKEN = 'reactions';
 const MS = 1e6;
 /** As `reportFatal` logs it. */
 const GIVEN_UP = /^\/local\/domain\/\d+\/backend\//;
+
+/** Who serves devices, and how often it was heard of. */
+interface Watched {
+  readonly domid: number;
+  said: number;
+}
 
 const ms = (ns: number): string => `${Math.round(ns / MS)} ms`;
 
@@ -56,7 +62,7 @@ export class Reactions {
   /** Lines of it, one after the other. */
   #telling: Promise<void> = Promise.resolve();
   /** Whose devices' errors are heard of. */
-  readonly #watched = new Map<number, { said: number }>();
+  readonly #watched = new Map<number, Watched>();
 
   constructor(parts: ReactionsParts) {
     this.#parts = parts;
@@ -151,7 +157,7 @@ export class Reactions {
   async #watchErrors(backendDomid: number): Promise<void> {
     const { xs, told, faults } = this.#parts;
     if (this.#watched.has(backendDomid)) return;
-    const watched = { said: 0 };
+    const watched = { domid: backendDomid, said: 0 };
     this.#watched.set(backendDomid, watched);
     await xs.watch(errors(backendDomid), TOKEN, path => {
       const [, type, domid, devid] = /\/backend\/([a-z0-9]+)\/(\d+)\/(\d+)\/error$/.exec(path) ?? [];
@@ -160,20 +166,28 @@ export class Reactions {
       this.#tried(path, async () => {
         // untrusted: a driver domain's own words.
         const why = await readKey(xs, path);
-        if (why === undefined || (backendDomid !== 0 && ++watched.said > MAX_SAID)) return;
+        if (why === undefined || this.#isTooMuch(watched)) return;
         const cause = await faults.causeAt({ type: type!, domid: frontend, devid: Number(devid) });
         told.reaction(frontend, `${type} ${devid} of dom${frontend}: its backend says ${why}`, cause);
       });
     });
+  }
+  /** Of a driver domain, in xenstore and the log together. */
+  #isTooMuch(watched: Watched): boolean {
+    return watched.domid !== 0 && ++watched.said > MAX_SAID;
   }
   /** A warning or an error of the log. What a backend says as it gives a device up is heard of in xenstore. */
   #said({ who, what }: Said): void {
     const { ledger, told, faults, log } = this.#parts;
     const { at } = this.#hostLog;
     if (GIVEN_UP.test(what)) return;
+    const watched = this.#watched.get(Number(/^dom(\d+)/.exec(who)?.[1] ?? 0));
+    if (watched !== undefined && this.#isTooMuch(watched)) return;
+    const device = deviceIn(what);
+    // Now, not in its turn: lines wait side by side for what their faults have done.
+    const found = device && faults.causeAt(device);
     const tell = async (): Promise<void> => {
-      const device = deviceIn(what);
-      const cause = device && (await faults.causeAt(device));
+      const cause = await found;
       ledger.together(() => {
         this.#numbers.note(LOG, at);
         told.reaction(domidIn(what), `${who}: ${what}`, cause);
