@@ -271,4 +271,14 @@ describe('guests with a gateway', () => {
     await eventually('another one is there', () => guests.has('one') && guests.get('one') !== last);
     expect(await ask('one', 'address')).toBe(before[0]);
   });
+  it('are asked for on each interface still when a start waits no longer', async () => {
+    expect(await xl(['destroy', 'gateway'], { dir: host.runDir, cwd: dir })).toMatchObject({ code: 0 });
+    const vifs = 'vif = [ "bridge=silent", "mac=00:16:3e:77:00:04,bridge=inside" ]';
+    await create('four', GUEST, vifs, `cmdline = "ip=dhcp control=${ports.control}"`);
+    await eventually('it has started without an address', () => host.consoleLog('four').includes('they are asked on'));
+    expect(guests.has('four')).toBe(false);
+    await gateway();
+    await there('four');
+    expect(await ask('four', 'address')).toMatch(/^10[.]77[.]0[.]10[0-3]$/);
+  });
 });
