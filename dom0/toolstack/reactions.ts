@@ -108,8 +108,9 @@ export class Reactions {
       const found = replacements.from(this.#numbers.get(NEXT) ?? 1);
       if (found === undefined) return;
       const name = this.#parts.records.get(found.domid)?.config.name;
-      const cause = this.#parts.faults.causeOfEnd({ domid: found.domid, vcpu: found.vcpu, name });
+      let cause: RunningFault | undefined;
       ledger.together(() => {
+        cause = this.#parts.faults.causeOfEnd({ domid: found.domid, vcpu: found.vcpu, name });
         this.#numbers.note(NEXT, found.number + 1);
         told.reaction(found.domid, this.#describe(found), cause);
       });

@@ -150,6 +150,7 @@ export class Toolstack {
     const tell = (event: HostEvent): void => this.#tellAll(event);
     const faults = new FaultPlans({
       ...{ xs, clock, log, strikes: strikesOf(xc, clock), tell, settled },
+      answered: ledger.table('answered kills'),
       domids: () => xc.domainInfoList().flatMap(({ domid }) => (domid === DOM0 ? [] : [domid])),
       domidOf: name => this.domid(name),
     });

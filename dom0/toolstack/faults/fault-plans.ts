@@ -1,6 +1,7 @@
 // The plans of faults that are on. They are kept in xenstore, which outlives the process that this is part of: who comes
 // after it goes on with them, at the occurrences where it was.
 import {
+  domid as asDomid,
   type Clock,
   childrenOf,
   describeFault,
@@ -18,9 +19,11 @@ import {
   XenError,
   type XenstoreClient,
 } from '#pvbus';
+import { pathsOf } from '../add-device.ts';
 import type { DeviceSpec } from '../devices.ts';
 import { writeNodes } from '../domain-nodes.ts';
 import type { NamedDevice } from '../host-log.ts';
+import type { Table } from '../ledger.ts';
 import { Locks } from '../locks.ts';
 import { PRIVATE } from '../xenstore-paths.ts';
 import { FaultLog, type TellFault } from './fault-log.ts';
@@ -53,6 +56,8 @@ export interface FaultPlansOptions {
   readonly domids: () => readonly number[];
   readonly domidOf: (name: string) => Promise<number>;
   readonly tell: TellFault;
+  /** By fault and where it was: how many of its kills are known to have ended a process, this one's before among them. */
+  readonly answered: Pick<Table<number>, 'entries' | 'get' | 'note' | 'delete'>;
   /** Resolves when these have acted on every change of xenstore up to now. */
   readonly settled: PlantingParts['settled'];
 }
@@ -184,6 +189,9 @@ export class FaultPlans implements Steps {
 
   /** `write` makes these devices, and writes with their nodes those of the faults that are for them. */
   making(domid: number, devices: readonly DeviceSpec[], write: WriteNodes): Promise<void> {
+    // What had these paths before has its own count.
+    const backends = devices.map(device => pathsOf(asDomid(domid), device).backend);
+    this.#forgetKills(key => backends.some(backend => key.endsWith(` ${backend}`)));
     return this.#planting.making(domid, devices, write);
   }
 
@@ -193,9 +201,15 @@ export class FaultPlans implements Steps {
   }
   /** Whose kill a process has ended by that was this domain's, each time once. */
   causeOfEnd(end: Ended): RunningFault | undefined {
-    const cause = this.#running.find(running => running.kills(end));
-    if (cause !== undefined) cause.answered++;
-    return cause;
+    const { answered } = this.#options;
+    for (const running of this.#running) {
+      const known = (where: string): number => answered.get(`${running.name} ${where}`) ?? 0;
+      const where = running.killedAt(end, known);
+      if (where === undefined) continue;
+      answered.note(`${running.name} ${where}`, known(where) + 1);
+      return running;
+    }
+    return undefined;
   }
 
   // ---- steps of the toolstack ----
@@ -257,12 +271,17 @@ export class FaultPlans implements Steps {
     const gone = this.#running.filter(other => other !== running);
     this.#running = gone;
     await this.#rm(`${ROOT}/${plan}/${running.fault.name}`);
+    this.#forgetKills(key => key.startsWith(`${running.name} `));
     if (!gone.some(({ node }) => node.plan === plan)) {
       clearTimeout(this.#ends.get(plan));
       this.#ends.delete(plan);
       await this.#rm(gone.length === 0 ? OURS : `${ROOT}/${plan}`);
     }
     this.#log.of(running, 'ended', describeFault(running.fault));
+  }
+  #forgetKills(which: (key: string) => boolean): void {
+    const { answered } = this.#options;
+    for (const [key] of answered.entries()) if (which(String(key))) answered.delete(key);
   }
   async #rm(path: string): Promise<void> {
     await this.#options.xs.rm(path).catch(error => {

@@ -27,8 +27,6 @@ export class RunningFault {
   /** Its condition holds, or it has none. */
   met: boolean;
   timer: NodeJS.Timeout | undefined;
-  /** How many of its kills are known to have ended a process. */
-  answered = 0;
   /** Of `exhaust`: its time is over. */
   isRelieved = false;
 
@@ -46,20 +44,25 @@ export class RunningFault {
   get isExhausted(): boolean {
     return this.fault.exhaust !== undefined && this.trigger.counts.injected > 0;
   }
-  /** It has killed a process of that domain, and that has not been answered yet. */
-  kills({ domid, vcpu, name }: Ended): boolean {
+  /**
+   * Where it has killed a process of that domain: at a device, by its backend, or ''. `answered`: how many of its kills there
+   * are known to have ended one already.
+   */
+  killedAt({ domid, vcpu, name }: Ended, answered: (where: string) => number): string | undefined {
     const { fault, devices, trigger } = this;
-    if (fault.kill === undefined) return false;
-    const injected = isOfDevice(fault) || fault.part === 'xenstore' ? this.injected : trigger.counts.injected;
-    if (injected <= this.answered) return false;
+    if (fault.kill === undefined) return undefined;
+    const isNamed = fault.domain !== undefined && (fault.domain === domid || fault.domain === name);
     if (isOfDevice(fault)) {
       const own = `/local/domain/${domid}/backend/`;
-      return vcpu === 0 && [...devices].some(([backend, n]) => n > 0 && backend.startsWith(own));
+      const isKilled = (backend: string): boolean =>
+        fault.process === 'guest' ? isNamed : vcpu === 0 && backend.startsWith(own);
+      return [...devices].find(([backend, n]) => n > answered(backend) && isKilled(backend))?.[0];
     }
-    if (fault.domain !== undefined && fault.part === 'process')
-      return fault.domain === domid || (name !== undefined && fault.domain === name);
     const isXenstored = fault.part === 'xenstore' || fault.process === 'xenstored';
-    return domid === 0 && vcpu === (isXenstored ? 1 : 0);
+    const isKilled =
+      fault.domain !== undefined && fault.part === 'process' ? isNamed : domid === 0 && vcpu === (isXenstored ? 1 : 0);
+    const injected = fault.part === 'xenstore' ? this.injected : trigger.counts.injected;
+    return isKilled && injected > answered('') ? '' : undefined;
   }
   /** The name of its nodes. */
   get name(): string {

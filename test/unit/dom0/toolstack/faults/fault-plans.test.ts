@@ -9,6 +9,9 @@ import { checkPlan, domid, type FaultPlan, XenstoreClient } from '#pvbus';
 import { addDevices, pathsOf } from '../../../../../dom0/toolstack/add-device.ts';
 import { vbd } from '../../../../../dom0/toolstack/devices.ts';
 import { FaultPlans } from '../../../../../dom0/toolstack/faults/fault-plans.ts';
+import type { Ended } from '../../../../../dom0/toolstack/faults/running-fault.ts';
+import { Ledger } from '../../../../../dom0/toolstack/ledger.ts';
+import { MemoryDisk } from '../../../../support/memory-journal.ts';
 import { ListLog, rigTransport, XenstoreRig } from '../../../../support/xenstore-rig.ts';
 import { disk } from '../domain-config.ts';
 
@@ -68,22 +71,29 @@ const DISK = { name: 'f', part: 'disk', error: 'EIO' };
 let xs: HeldClient;
 let other: XenstoreClient;
 let plans: FaultPlans;
+/** As in a process of dom0 that comes after another one. */
+let begin: () => FaultPlans;
 /** What events say, and what was done to processes. */
 let told: string[];
 let domidOf: (name: string) => Promise<number>;
 beforeEach(() => {
   const rig = new XenstoreRig();
-  xs = new HeldClient(rigTransport(rig));
   other = new XenstoreClient(rigTransport(rig));
   told = [];
   domidOf = async () => DOM;
   const nothing = (): void => {};
-  plans = new FaultPlans({
-    ...{ xs, clock: rig.clock, log: rig.log, domids: () => [DOM], domidOf: name => domidOf(name) },
-    strikes: { domain: nothing, xenstored: nothing, exhaust: nothing, shiftClock: nothing, self: nothing },
-    tell: ({ what, fault }) => told.push(`${fault} ${what}`),
-    settled: async () => {},
-  });
+  const ledger = Ledger.begin(new MemoryDisk(), new ListLog());
+  begin = () => {
+    xs = new HeldClient(rigTransport(rig));
+    return new FaultPlans({
+      ...{ xs, clock: rig.clock, log: rig.log, domids: () => [DOM], domidOf: name => domidOf(name) },
+      strikes: { domain: nothing, xenstored: nothing, exhaust: nothing, shiftClock: nothing, self: nothing },
+      tell: ({ what, fault }) => told.push(`${fault} ${what}`),
+      settled: async () => {},
+      answered: ledger.table('answered kills'),
+    });
+  };
+  plans = begin();
 });
 afterEach(() => plans.stop());
 
@@ -218,5 +228,47 @@ describe('a device that is made', () => {
     } finally {
       rmSync(dir, { recursive: true });
     }
+  });
+});
+
+describe('a kill at a device', () => {
+  const DOM0 = { domid: 0, vcpu: 0, name: undefined };
+  const cause = (end: Ended): string | undefined => plans.causeOfEnd(end)?.name;
+  /** As the backend tells of it. */
+  async function happens(times: number): Promise<void> {
+    const node = { seen: times, injected: times, last: [times], where: 'a write' };
+    await other.write(`${backend}/injected/p@f`, JSON.stringify(node));
+    await still();
+  }
+  async function comesBack(): Promise<void> {
+    plans.stop();
+    xs.close();
+    plans = begin();
+    await plans.start();
+  }
+
+  it('has ended one process of dom0 for each time, also for those that come after', async () => {
+    await plug();
+    await plans.add(plan({ name: 'f', part: 'disk', kill: 'before' }));
+    await happens(1);
+    await comesBack();
+    expect(cause(DOM0)).toBe('p@f');
+    await comesBack();
+    expect(cause(DOM0)).toBeUndefined(); // somebody else's
+    await happens(2);
+    expect([cause(DOM0), cause(DOM0)]).toEqual(['p@f', undefined]);
+    await plans.remove('p', null);
+    await plans.add(plan({ name: 'f', part: 'disk', kill: 'before' }));
+    await happens(1);
+    expect(cause(DOM0)).toBe('p@f');
+  });
+  it("has ended the guest's process where that is what it kills, and no other", async () => {
+    await other.write('/local/domain/5/name', 'web');
+    await plug();
+    await plans.add(plan({ name: 'f', part: 'disk', domain: 'web', kill: 'before', process: 'guest' }));
+    await happens(1);
+    expect(cause(DOM0)).toBeUndefined();
+    const restarted = { domid: 6, vcpu: 0, name: 'web' };
+    expect([cause(restarted), cause(restarted)]).toEqual(['p@f', undefined]);
   });
 });
