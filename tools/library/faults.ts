@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { basename, extname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { checkPlan, type DomainInfo, type Fault, type FaultStatus, type HostEvent, XenError } from '#pvbus';
 import { readPlan } from '../faults/read-plan.ts';
 import type { LastingClient } from './lasting-client.ts';
@@ -19,6 +20,8 @@ export interface HappenedOptions {
 /** How often the toolstack is asked whether something has happened. */
 const LOOK_MS = 20;
 const WITHIN_MS = 60_000;
+/** It has so long to answer, though the time may be over. */
+const LAST_LOOK_MS = 1000;
 
 /** What is asked of a host here. */
 export interface WatchedHost {
@@ -60,7 +63,7 @@ export class Injection implements AsyncDisposable {
     let known: FaultStatus[] = [];
     for (;;) {
       // A host whose dom0 is away is asked again.
-      const status = await this.status().catch((error): FaultStatus[] => {
+      const status = await this.#statusBy(deadline).catch((error): FaultStatus[] => {
         if (error instanceof XenError && ['EPIPE', 'ECONNRESET'].includes(error.code)) return [];
         throw error;
       });
@@ -68,7 +71,20 @@ export class Injection implements AsyncDisposable {
       if (asked.length > 0) known = asked;
       if (asked.length > 0 && asked.every(({ injected }) => injected >= times)) return;
       if (performance.now() >= deadline) throw new XenError('ETIMEDOUT', this.#missed(known, times, within));
-      await new Promise(resolve => setTimeout(resolve, LOOK_MS));
+      await sleep(LOOK_MS);
+    }
+  }
+  /** None from a dom0 that stands still until then, and for a look's time in any case. */
+  async #statusBy(deadline: number): Promise<FaultStatus[]> {
+    const over = new AbortController();
+    const late = sleep<FaultStatus[]>(Math.max(LAST_LOOK_MS, deadline - performance.now()), [], {
+      signal: over.signal,
+    });
+    try {
+      return await Promise.race([this.status(), late]);
+    } finally {
+      late.catch(() => {}); // nobody waits any more
+      over.abort();
     }
   }
   #missed(known: readonly FaultStatus[], times: number, within: number): string {

@@ -11,7 +11,7 @@ import { runPaths, socketTransport, XenError, XenstoreClient } from '#pvbus';
 import type * as library from '../../../tools/library/xenolith.d.ts';
 import { serveOn } from '../../support/host-peer.ts';
 import { dist, HostView } from '../../support/host-view.ts';
-import { eventually, family, processOfDomain } from '../../support/processes.ts';
+import { commandLine, eventually, family, processOfDomain } from '../../support/processes.ts';
 
 // As whoever installs it has it: the built one.
 const { baseline, expectInvariant, faultTrace, guestKernel, Host, inject, toolstackSteps }: typeof library =
@@ -127,6 +127,16 @@ describe('a disk', () => {
     await expect(injection.happened(1, 'other')).rejects.toThrow('there is no fault late:other');
     await injection.remove();
     await expect(injection.happened(1, undefined, { within: 0 })).rejects.toThrow('plan late is not on');
+  });
+  it('is waited for no longer than is said, also while dom0 stands still', async () => {
+    await using injection = await inject(host, { ...OF, part: 'disk', op: 'write', nth: 100, error: 'EIO' });
+    const dom0 = family(host.pid).find(pid => commandLine(pid).includes('/dom0.js '))!;
+    process.kill(dom0, 'SIGSTOP');
+    try {
+      await expect(injection.happened(1, undefined, { within: 50 })).rejects.toMatchObject({ code: 'ETIMEDOUT' });
+    } finally {
+      process.kill(dom0, 'SIGCONT');
+    }
   });
   it('fault 22: is read and written whole though system calls are short or interrupted', async () => {
     const odd: library.Fault[] = [
