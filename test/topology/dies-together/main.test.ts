@@ -11,12 +11,13 @@ beforeEach(async () => {
 });
 afterEach(() => office?.remove());
 
-/** The one Node below npm that runs `script`. */
-function find(script: string): number {
+/** The one Node below npm that runs `script`. A process that it is starting looks like itself, for a moment. */
+function find(script: string): Promise<number> {
   const runs = new RegExp(`^\\S*node (\\S+ )*?\\S*\\b${script}( |$)`);
-  const found = office.processes().filter(pid => runs.test(commandLine(pid)));
-  expect(found, `processes that run ${script}`).toHaveLength(1);
-  return found[0]!;
+  return eventually(`one process runs ${script}`, () => {
+    const [found, ...others] = office.processes().filter(pid => runs.test(commandLine(pid)));
+    return others.length === 0 && found;
+  });
 }
 const sockets = (): string[] => office.host.files().filter(name => name.endsWith('.sock'));
 
@@ -39,7 +40,7 @@ describe('kill -9', () => {
       return found.filter(isShell).length === 5 && found;
     });
     expect(sockets().length).toBeGreaterThan(2);
-    process.kill(victim(), 'SIGKILL');
+    process.kill(await victim(), 'SIGKILL');
     await nothingIsLeft(all);
   });
 });
@@ -70,14 +71,14 @@ describe('xl up', () => {
 
   it('says that the host was killed, and fails', async () => {
     await office.start({ npm: false });
-    process.kill(find('hypervisor.js'), 'SIGKILL');
+    process.kill(await find('hypervisor.js'), 'SIGKILL');
     expect(await office.exitCode()).toBe(1);
     expect(office.output).toMatch(/the host ended by itself: SIGKILL/);
   });
 
   it('goes on when dom0 is killed, and ends in order', async () => {
     await office.start({ npm: false });
-    const old = find('dom0.js');
+    const old = await find('dom0.js');
     process.kill(old, 'SIGKILL');
     await eventually('it is gone', () => !isAlive(old));
     await eventually('another one serves', () =>
