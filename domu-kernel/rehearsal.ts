@@ -16,7 +16,6 @@ import {
   dupFd,
   EVTCHNSTAT_interdomain,
   INIT_CONFIG_PATH,
-  type InitConfig,
   KIND_BOOT,
   KIND_DOORBELL,
   KIND_FORGET,
@@ -27,6 +26,7 @@ import {
   type Page,
   POOL_SIZE,
   PortEntry,
+  plainInit,
   port_entry,
   receiveControl,
   sendControl,
@@ -86,15 +86,7 @@ export function rootWithProgram(): Uint8Array {
   const plain = { mode: 0o755, mtime: 0, target: '' };
   const directory = (path: string): ArchiveEntry => ({ ...plain, path, type: 'directory', data: new Uint8Array(0) });
   const file = (path: string, data: Uint8Array): ArchiveEntry => ({ ...plain, path, type: 'file', data });
-  const init: InitConfig = {
-    argv: ['/hello'],
-    env: {},
-    cwd: null,
-    mounts: null,
-    directories: null,
-    listen: null,
-    stdio: null,
-  };
+  const init = plainInit(['/hello']);
   return cpioArchive([
     file(
       'hello',

@@ -47,6 +47,17 @@ export const initConfig = record({
 });
 export type InitConfig = Shaped<typeof initConfig>;
 
+/** A program of which nothing is said but its arguments. */
+export const plainInit = (argv: string[]): InitConfig => ({
+  argv,
+  env: {},
+  cwd: null,
+  mounts: null,
+  directories: null,
+  listen: null,
+  stdio: null,
+});
+
 /** untrusted: what the file says. Throws EINVAL naming the field. */
 export function parseInitConfig(json: string): InitConfig {
   let value: unknown;

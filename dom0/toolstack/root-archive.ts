@@ -10,6 +10,7 @@ import {
   INIT_CONFIG_PATH,
   type InitConfig,
   isArchive,
+  plainInit,
   XenError,
 } from '#pvbus';
 import type { PreparedPrograms } from './prepared-programs.ts';
@@ -51,15 +52,7 @@ async function programEntries(path: string, file: Uint8Array, programs: Prepared
   const name = basename(path, '.wasm');
   const data = await programs.prepared(file);
   const program: ArchiveEntry = { ...plain(`bin/${name}`), type: 'file', mode: 0o755, data };
-  const init: InitConfig = {
-    argv: [`/bin/${name}`],
-    env: {},
-    cwd: null,
-    mounts: null,
-    directories: null,
-    listen: null,
-    stdio: null,
-  };
+  const init = plainInit([`/bin/${name}`]);
   return [directory('bin'), directory('tmp'), program, ...initEntries(init)];
 }
 
