@@ -33,7 +33,7 @@ import { CacheFrames } from './fs/cache-frames.ts';
 import { compileExt4 } from './fs/ext4/core.ts';
 import { Ext4Volume } from './fs/ext4/volume.ts';
 import { FatVolume } from './fs/fat-volume.ts';
-import { findVolume } from './fs/find-volume.ts';
+import { type FoundVolume, mountFirst } from './fs/find-volume.ts';
 import { ReadOnlyDevice, type SectorDevice } from './fs/sector-device.ts';
 import { GuestClock } from './guest-clock.ts';
 import type { Threads } from './guest-kernel.ts';
@@ -212,9 +212,9 @@ export class Kernel implements Blocking {
     const mounted = this.volumes.get(disk);
     if (mounted) return mounted;
     const device = readOnly ? new ReadOnlyDevice(disk) : disk;
-    const found = findVolume(device);
-    const volume =
-      found.type === 'ext4' ? this.mountExt4(found.device) : FatVolume.mount(found.device, this.fatOptions);
+    const mountFound = ({ type, device }: FoundVolume): Volume =>
+      type === 'ext4' ? this.mountExt4(device) : FatVolume.mount(device, this.fatOptions);
+    const volume = mountFirst(device, mountFound, line => this.log.warn(line));
     if (disk.readOnly && !readOnly) {
       volume.whyReadOnly = 'its disk is';
       this.log.info(`${volume.name}: read-only, since ${volume.whyReadOnly}`);

@@ -1,35 +1,49 @@
 // Which of the file systems is on a disk, and where on it.
 import { XenError } from '#pvbus';
 import { isExt4 } from './ext4/ext4-super.ts';
-import { partitionsOf } from './partitions.ts';
+import { Partition, partitionsOf } from './partitions.ts';
 import type { SectorDevice } from './sector-device.ts';
 import { whatIsOn } from './signatures.ts';
 import { isFat } from './volume-check.ts';
 
 export interface FoundVolume {
   readonly type: 'fat' | 'ext4';
-  /** The disk, or the first partition that has one. */
+  /** The disk, or a partition. */
   readonly device: SectorDevice;
 }
 
-/** Throws EINVAL, saying what is there, for a disk without one. */
-export function findVolume(disk: SectorDevice): FoundVolume {
+/**
+ * What `mount` makes of the disk's volume, or of the first in its partitions that it takes; `log` hears what is wrong with
+ * those before it. Throws EINVAL, saying what is there, for a disk without one, and what `mount` throws where it takes none.
+ */
+export function mountFirst<V>(disk: SectorDevice, mount: (found: FoundVolume) => V, log: (line: string) => void): V {
   if (disk.sectors < 1 || disk.sectorSize < 512) throw new XenError('EINVAL', `${disk.name}: the disk is empty`);
   const whole = volumeOn(disk);
-  if (whole) return whole;
+  if (whole) return mount(whole);
   const none = `${disk.name}: no FAT or ext4 volume`;
   const seen = whatIsOn(disk);
-  const partitions = !seen || seen.outlives ? partitionsOf(disk) : [];
-  let any = false;
+  const extents = !seen || seen.outlives ? partitionsOf(disk) : [];
+  const damaged: XenError[] = [];
   const others: string[] = [];
-  for (const partition of partitions) {
-    any = true;
-    const found = volumeOn(partition);
-    if (found) return found;
-    const other = whatIsOn(partition);
-    if (other) others.push(`${partition.name}: ${other.what}`);
+  for (const extent of extents) {
+    try {
+      const partition = new Partition(disk, extent);
+      const found = volumeOn(partition);
+      if (found) {
+        const volume = mount(found);
+        for (const { message } of damaged) log(`${message}: ${found.device.name} is used`);
+        return volume;
+      }
+      const other = whatIsOn(partition);
+      if (other) others.push(`${partition.name}: ${other.what}`);
+    } catch (error) {
+      if (!(error instanceof XenError)) throw error;
+      damaged.push(error);
+    }
   }
-  if (any)
+  const [first] = damaged;
+  if (first) throw new XenError(first.code, [...damaged.map(({ message }) => message), ...others].join('; '), first);
+  if (extents.length > 0)
     throw new XenError('EINVAL', `${none} in its partitions${others.length > 0 ? `; ${others.join('; ')}` : ''}`);
   throw new XenError('EINVAL', `${none}: it holds ${seen?.what ?? 'neither a boot sector nor a partition table'}`);
 }

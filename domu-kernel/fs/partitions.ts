@@ -9,7 +9,7 @@ const GPT_MARK = 'EFI PART';
 const MAX_GPT_ENTRIES = 128;
 const MAX_GPT_ENTRY = 4096;
 
-interface Extent {
+export interface Extent {
   /** As Linux counts them: xvda1. */
   readonly number: number;
   readonly start: number;
@@ -25,9 +25,11 @@ export class Partition implements SectorDevice {
   /** Where multiples of what a discard takes are not the disk's, none is taken. */
   readonly discardGranularity: number;
 
+  /** Throws EINVAL when it is not on the device. */
   constructor(device: SectorDevice, { number, start, sectors }: Extent) {
     this.device = device;
     this.name = `${device.name}${number}`;
+    if (sectors > device.sectors - start) throw new XenError('EINVAL', `${this.name} ends beyond the device`);
     this.start = start;
     this.sectors = sectors;
     const { discardGranularity = 0, sectorSize } = device;
@@ -58,29 +60,21 @@ export class Partition implements SectorDevice {
   }
 }
 
-/** None where there is no table; EINVAL at one that does not fit, when those before it were looked at. Those of an extended partition are not looked for. */
-export function* partitionsOf(device: SectorDevice): Generator<Partition> {
+/** None where there is no table, and none of an extended partition. They may end beyond the device. */
+export function partitionsOf(device: SectorDevice): Extent[] {
   const first = readSectors(device, 0, 1);
-  if (first.getUint16(MBR.mark, true) !== 0xaa55) return;
+  if (first.getUint16(MBR.mark, true) !== 0xaa55) return [];
+  const begins = ({ start, sectors }: Extent): boolean => start >= 1 && sectors >= 1 && start < device.sectors;
   const extents: Extent[] = [];
   for (let i = 0; i < 4; i++) {
     const at = MBR.entries + i * MBR.each;
     const type = first.getUint8(at + MBR.type);
-    if (type === IS_GPT) return yield* made(device, gptExtents(device));
+    if (type === IS_GPT) return gptExtents(device).filter(begins);
     const start = first.getUint32(at + MBR.start, true);
     const sectors = first.getUint32(at + MBR.length, true);
     if (type !== 0) extents.push({ number: i + 1, start, sectors });
   }
-  yield* made(device, extents);
-}
-function* made(device: SectorDevice, extents: readonly Extent[]): Generator<Partition> {
-  for (const extent of extents) {
-    const { number, start, sectors } = extent;
-    if (start < 1 || sectors < 1 || start >= device.sectors) continue;
-    if (sectors > device.sectors - start)
-      throw new XenError('EINVAL', `${device.name}: partition ${number} ends beyond the device`);
-    yield new Partition(device, extent);
-  }
+  return extents.filter(begins);
 }
 function gptExtents(device: SectorDevice): Extent[] {
   if (device.sectors < 3) return [];

@@ -1,10 +1,18 @@
 import { expect, it } from 'vitest';
-import { findVolume } from '../../../../domu-kernel/fs/find-volume.ts';
+import { FatVolume } from '../../../../domu-kernel/fs/fat-volume.ts';
+import { type FoundVolume, mountFirst } from '../../../../domu-kernel/fs/find-volume.ts';
 import { whatIsOn } from '../../../../domu-kernel/fs/signatures.ts';
 import { XenError } from '../../../../pvbus/errors.ts';
-import { formattedDisk } from '../../../support/fatfs.ts';
+import { formattedDisk, mountOptions } from '../../../support/fatfs.ts';
 import { MemoryDisk } from '../../../support/memory-disk.ts';
 import { seededRandom } from '../../../support/random.ts';
+
+const findVolume = (disk: MemoryDisk): FoundVolume =>
+  mountFirst(
+    disk,
+    found => found,
+    () => {},
+  );
 
 /** Empty but for this. */
 function holding(at: number, text: string): MemoryDisk {
@@ -73,6 +81,43 @@ function mbr(...others: [start: number, sectors: number][]): MemoryDisk {
 it('a partition is found before one that ends beyond the disk', () => {
   expect(findVolume(mbr([3000, 99_999]))).toMatchObject({ type: 'fat', device: { name: 'xvda1' } });
 });
+
+it.each<[string, (view: DataView) => void, string]>([
+  ['has nonsense in its boot sector', view => view.setUint8(BAD + 13, 3), 'xvda2: not a usable FAT volume: 3 sectors'],
+  [
+    'has a file system without a driver',
+    view => view.setUint16(BAD + 1024 + 0x38, 0xef53, true),
+    'xvda2: no driver here',
+  ],
+  ['ends beyond the disk', view => view.setUint32(446 + 16 + 12, 99_999, true), 'xvda2 ends beyond the device'],
+])('a volume is mounted although a partition before it %s, which a line says', (_, damage, says) => {
+  const disk = new MemoryDisk(4 << 20);
+  const volume = formattedDisk(1 << 20).bytes;
+  disk.bytes.set(volume, GOOD);
+  disk.bytes.set(volume, BAD);
+  const view = new DataView(disk.bytes.buffer);
+  view.setUint16(510, 0xaa55, true);
+  for (const [i, start] of [1024, BAD / 512, GOOD / 512].entries()) {
+    view.setUint8(446 + 16 * i + 4, 0x0c);
+    view.setUint32(446 + 16 * i + 8, start, true);
+    view.setUint32(446 + 16 * i + 12, i === 0 ? 8 : 2048, true);
+  }
+  damage(view);
+  const lines: string[] = [];
+  const mounted = mountFirst(disk, mountFat, line => lines.push(line));
+  expect(mounted.name).toBe('fat on xvda3');
+  expect(lines).toEqual([expect.stringMatching(`^${says}.*: xvda3 is used$`)]);
+  // What is wrong is said as well where there is no other.
+  view.setUint8(446 + 32 + 4, 0);
+  expect(() => mountFirst(disk, mountFat, () => {})).toThrow(says);
+});
+const BAD = 1 << 20;
+const GOOD = 2 << 20;
+function mountFat({ type, device }: FoundVolume): FatVolume {
+  if (type === 'ext4') throw new XenError('ENOSYS', `${device.name}: no driver here`);
+  return FatVolume.mount(device, mountOptions);
+}
+
 it('a partition is found on a disk that was btrfs, swap space or of LVM before it had a table', () => {
   for (const [at, text] of [
     [512, 'LABELONE'],
@@ -93,7 +138,7 @@ it('an ISO image, which may have a table too, is called that', () => {
 it.each<[string, (view: DataView, header: DataView) => void, RegExp]>([
   ['ends before it begins', view => view.setUint32(40, 2, true), /neither a boot sector/],
   ['begins where no disk is', view => view.setUint32(36, 0xffffffff, true), /neither a boot sector/],
-  ['ends beyond the disk', view => view.setUint32(40, 99_999, true), /partition 1 ends beyond the device/],
+  ['ends beyond the disk', view => view.setUint32(40, 99_999, true), /xvda1 ends beyond the device/],
   ['is one of four billion', (_, header) => header.setUint32(80, 0xffffffff, true), /no FAT or ext4 volume in its/],
   ['is larger than the disk', (_, header) => header.setUint32(84, 0xffffffff, true), /neither a boot sector/],
   ['is where the disk ends', (_, header) => header.setUint32(76, 1, true), /neither a boot sector/],
