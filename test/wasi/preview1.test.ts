@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { prepareProgram, systemClock } from '#pvbus';
 import { exitNumber } from '../../domu-kernel/process/process.ts';
+import { ext4Kinds } from '../support/ext4-kinds.ts';
 import { kinds } from '../support/file-systems.ts';
 import { UserlandRig } from '../support/userland-rig.ts';
 import { compileWasi, whyNoWasi } from '../support/wasi-cc.ts';
@@ -58,7 +59,8 @@ beforeAll(async () => {
 }, 60_000);
 
 describe.skipIf(missing !== undefined)(`preview1${missing ? ` (skipped: ${missing})` : ''}`, () => {
-  it.each(kinds.filter(({ name }) => /^(tmpfs|9p|FAT32)$/.test(name)))('on $name', ({ make, symlinks }) => {
+  const tried = [...kinds, ...ext4Kinds].filter(({ name }) => /^(tmpfs|9p|FAT32|ext4)$/.test(name));
+  it.each(tried)('on $name', ({ make, symlinks }) => {
     const rig = new UserlandRig({ clock: systemClock });
     const root = rig.mounts.find('/');
     root.create('w', 'directory').release();
