@@ -1,5 +1,4 @@
-// Programs nobody here wrote, each in a domain of its own by `xl run`: they compute, read and write files, and what they
-// leave on a disk is what the host's own programs find there.
+// Programs in domains of their own by `xl run`: their arguments, streams, sockets, descriptors and ends.
 import { execFile, execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -14,10 +13,6 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { HostRig } from '../support/host-rig.ts';
 import { dist } from '../support/host-view.ts';
 import { eventually } from '../support/processes.ts';
-import { lua } from '../support/programs/lua.ts';
-import { python } from '../support/programs/python.ts';
-import { quickjs } from '../support/programs/quickjs.ts';
-import { sqlite } from '../support/programs/sqlite.ts';
 import { orSkip } from '../support/programs/unavailable.ts';
 import { PROGRAM_CACHE, XlRun, xlRun } from '../support/programs/xl-run.ts';
 import { compileWasi } from '../support/wasi-cc.ts';
@@ -54,8 +49,6 @@ let dir: string;
 let host: HostRig;
 beforeAll(async () => {
   process.env.XDG_CACHE_HOME = PROGRAM_CACHE;
-  // Where they have to be fetched and built, that goes on beside the first tests; who needs one then waits for it.
-  for (const build of [quickjs, lua]) build().catch(() => {});
   dir = mkdtempSync(join(tmpdir(), 'xenolith-programs-in-'));
   host = await HostRig.start();
 });
@@ -64,87 +57,6 @@ afterAll(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 const run = (args: readonly string[], stdin = '') => xlRun(host.runDir, args, stdin);
-/** A disk with an empty FAT file system. */
-function fatImage(name: string, mib: number): string {
-  const image = join(dir, name);
-  writeFileSync(image, '');
-  truncateSync(image, mib << 20);
-  execFileSync('mkfs.vfat', [image], { stdio: 'ignore' });
-  return image;
-}
-/** The host's own check of it, then a file of it. */
-function fileOf(image: string, name: string): string {
-  execFileSync('fsck.vfat', ['-n', image], { stdio: 'ignore' });
-  execFileSync('mcopy', ['-n', '-i', image, `::${name}`, dir]);
-  return join(dir, name);
-}
-
-test(
-  'SQLite puts 100,000 rows into a database on a FAT disk, which the host finds sound and whole',
-  BUILT,
-  async context => {
-    const program = await orSkip(context, sqlite);
-    const image = fatImage('sqlite.img', 32);
-    const sql = [
-      'create table t(a integer primary key, b text);',
-      'with recursive n(x) as (select 1 union all select x + 1 from n where x < 100000)',
-      'insert into t select x, hex(randomblob(8)) from n; create index i on t(b);',
-      'pragma integrity_check; select count(*), min(length(b)) from t;',
-    ];
-    const done = await run(['--disk', image, program, '/mnt/rows.db', sql.join(' ')]);
-    expect(done).toEqual({ stdout: 'ok\n100000|16\n', stderr: '', code: 0 });
-    const found = execFileSync('sqlite3', [fileOf(image, 'rows.db'), 'pragma integrity_check; select sum(a) from t']);
-    expect(found.toString()).toBe('ok\n5000050000\n');
-  },
-);
-
-test('CPython reads and writes files with its library, and exits with its code', BUILT, async () => {
-  const image = fatImage('python.img', 8);
-  const script = [
-    'import json, os, sys, hashlib',
-    "json.dump({'rows': list(range(1000))}, open('/mnt/rows.json', 'w'))",
-    "rows = json.load(open('/mnt/rows.json'))['rows']",
-    "os.makedirs('/mnt/a/b'); open('/mnt/a/b/c.txt', 'w').write('deep')",
-    'print(sum(rows), sorted(os.listdir("/mnt")), sys.stdin.read(), hashlib.sha256(b"x").hexdigest()[:8])',
-    'print("to stderr", file=sys.stderr)',
-    'sys.exit(5)',
-  ];
-  const done = await run(['-m', '512', '--disk', image, await python(), '-c', script.join('\n')], 'typed');
-  expect(done).toEqual({ stdout: "499500 ['a', 'rows.json'] typed 2d711642\n", stderr: 'to stderr\n', code: 5 });
-  expect(JSON.parse(execFileSync('cat', [fileOf(image, 'rows.json')]).toString()).rows).toHaveLength(1000);
-});
-
-test('QuickJS waits for timers, catches the end of its stack, reads and writes files', BUILT, async context => {
-  const program = await orSkip(context, quickjs);
-  const image = fatImage('quickjs.img', 8);
-  const script = [
-    "const f = std.open('/mnt/q.json', 'w'); f.puts(JSON.stringify({ a: [1, /x+/.exec('axx')[0]] })); f.close();",
-    "print(std.loadFile('/mnt/q.json'));",
-    'const deep = () => deep(); try { deep(); } catch (error) { print(error.message); }',
-    "os.setTimeout(() => { print('later'); std.exit(3); }, 10);",
-  ];
-  const done = await run(['--disk', image, program, '--std', '--stack-size', '32k', '-e', script.join('\n')]);
-  expect(done).toEqual({ stdout: '{"a":[1,"xx"]}\nstack overflow\nlater\n', stderr: '', code: 3 });
-  expect(execFileSync('cat', [fileOf(image, 'q.json')]).toString()).toBe('{"a":[1,"xx"]}');
-});
-
-test('Lua throws and catches, switches coroutines, and runs a script that it finds on a disk', BUILT, async context => {
-  const program = await orSkip(context, lua);
-  const image = fatImage('lua.img', 8);
-  const script = join(dir, 'script.lua');
-  writeFileSync(
-    script,
-    `local ok, why = pcall(error, "thrown")
-     local numbers = coroutine.wrap(function() for i = 1, 3 do coroutine.yield(i) end end)
-     local f = assert(io.open("/mnt/lua.txt", "w")); f:write(why, "\\n"); f:close()
-     for line in io.lines("/mnt/lua.txt") do print(line, numbers(), numbers(), numbers()) end
-     os.rename("/mnt/lua.txt", "/mnt/renamed.txt"); os.exit(9)`,
-  );
-  execFileSync('mcopy', ['-i', image, script, '::']);
-  const done = await run(['--disk', image, program, '/mnt/script.lua']);
-  expect(done).toEqual({ stdout: 'thrown\t1\t2\t3\n', stderr: '', code: 9 });
-  expect(execFileSync('cat', [fileOf(image, 'renamed.txt')]).toString()).toBe('thrown\n');
-});
 
 test("arguments, environment and streams are the program's own, byte for byte", BUILT, async context => {
   const program = await orSkip(context, echo);
