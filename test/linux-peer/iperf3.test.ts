@@ -19,6 +19,34 @@ const GUEST = '10.95.0.2';
 const MIB = 1 << 20;
 const why = whyNoTap() ?? (spawnSync('iperf3', ['-v']).status === 0 ? undefined : 'there is no iperf3');
 
+/**
+ * A client that takes what is sent, and says nothing between the end of its test and the end of its stream: it waits for the rest of a
+ * block that may never come. Prints how many bytes it has had.
+ */
+const TAKES = `
+import json, socket, sys
+def connect():
+    s = socket.create_connection((sys.argv[1], 5201), 60)
+    s.sendall(b'a' * 36 + bytes(1))
+    return s
+def hear(*states):
+    for state in states:
+        assert control.recv(1)[0] == state
+control = connect()
+hear(9)
+asked = json.dumps(dict(tcp=True, parallel=1, reverse=True, len=int(sys.argv[2]))).encode()
+control.sendall(len(asked).to_bytes(4, 'big') + asked)
+hear(10)
+stream = connect()
+hear(1, 2)
+taken = len(stream.recv(1000))
+control.sendall(bytes([4]))
+hear(13)
+while part := stream.recv(1 << 20):
+    taken += len(part)
+print(taken)
+`;
+
 /** What iperf3 -J prints, as far as it is looked at. */
 interface Report {
   readonly error?: string;
@@ -88,6 +116,13 @@ describe.skipIf(why !== undefined)(`iperf3 of Linux, and a guest${why ? ` (skipp
       expect(error).toBeUndefined();
       expect(end.sum_received.bytes).toBeGreaterThan(0);
     }
+  });
+  it('ends a stream by itself when its time is over, behind a whole block', async () => {
+    const LEN = 100_000;
+    const [command, ...args] = inside('python3', '-c', TAKES, GUEST, String(LEN));
+    const taken = Number((await run(command!, args)).stdout);
+    expect(taken).toBeGreaterThan(0);
+    expect(taken % LEN).toBe(0);
   });
   it('sends and takes at once', async () => {
     const { error, end } = await iperf3('--bidir', '-n', '2M');
