@@ -78,7 +78,7 @@ export class Icmp {
       if (unicast) this.answer(bytes, view, header);
     } else if (type === ECHO_REPLY) this.reply(bytes, view, header);
     else if (type === UNREACHABLE || type === TIME_EXCEEDED || type === PARAMETER_PROBLEM) {
-      this.error(type, view.getUint8(at + 1), view, at + HEADER, length - HEADER);
+      this.error(type, view.getUint8(at + 1), view, at + HEADER, length - HEADER, header.destination);
     }
   }
 
@@ -134,9 +134,10 @@ export class Icmp {
     else this.stats.bad++;
   }
 
-  private error(type: number, code: number, view: DataView, at: number, length: number): void {
+  /** `own`: the address of ours that it came to, which the packet it is about came from; so others cannot speak of the loopback's. */
+  private error(type: number, code: number, view: DataView, at: number, length: number, own: number): void {
     const header = this.quoted;
-    if (!readQuotedIpv4(view, at, length, header) || header.source !== this.ip.address) {
+    if (!readQuotedIpv4(view, at, length, header) || header.source !== own) {
       this.stats.bad++;
       return;
     }

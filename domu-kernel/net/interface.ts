@@ -283,7 +283,7 @@ export class NetInterface {
           this.tcp.input(rx.bytes, rx.view, at, length, source, destination, good),
         lost: (code, protocol, view, at, local, remote, mtu) => {
           if (protocol === PROTOCOL_TCP) return this.tcp.undeliverable(code, view, at, local, remote, mtu);
-          return protocol === PROTOCOL_UDP && this.udp.undeliverable(code, view, at, remote);
+          return protocol === PROTOCOL_UDP && this.udp.undeliverable(code, view, at, local, remote);
         },
       },
       loop: length => this.loop(length),
@@ -318,6 +318,7 @@ export class NetInterface {
         if (!v4.reaches(remote.d)) return undefined;
         return isLoopback(remote.d) ? remote : v4.own;
       },
+      isBroadcast: remote => remote.isV4 && v4.isBroadcast(remote.d),
       send: (source, remote, length, blank, segment) => {
         const flags = withSegment(blank ? FRAME_CHECKSUM_BLANK : 0, segment);
         if (remote.isV4) return v4.send(protocol, remote.d, length, flags, source.d);

@@ -165,8 +165,11 @@ export class Ipv4Host implements IpOutput {
     // RFC 3021: a 31-bit prefix has no broadcast address.
     return this.netmask < 0xfffffffe && this.isOnLink(address) && (address | this.netmask) >>> 0 === IPV4_BROADCAST;
   }
+  isBroadcast(destination: number): boolean {
+    return destination === IPV4_BROADCAST || this.isSubnetBroadcast(destination);
+  }
   private isGroup(destination: number): boolean {
-    return destination === IPV4_BROADCAST || this.isSubnetBroadcast(destination) || isMulticast(destination);
+    return this.isBroadcast(destination) || isMulticast(destination);
   }
   private nextHop(destination: number): number | undefined {
     return this.isOnLink(destination) ? destination : this.gateway;
@@ -200,7 +203,7 @@ export class Ipv4Host implements IpOutput {
       stats.martians++;
       return;
     }
-    const broadcast = destination === IPV4_BROADCAST || this.isSubnetBroadcast(destination);
+    const broadcast = this.isBroadcast(destination);
     if (!broadcast && !this.isLocal(destination) && !this.isOffer(header)) {
       if (this.foreignTcp !== undefined && this.isFromNeighbourToOthers(header)) this.foreign(this.foreignTcp, good);
       else stats.notForUs++;

@@ -18,6 +18,8 @@ export interface TransportLink {
   leavesChecksum(remote: IpAddress): boolean;
   /** The address packets to `remote` come from, unspecified while there is none; undefined without a route. */
   sourceFor(remote: IpAddress): IpAddress | undefined;
+  /** It is all hosts of a link, of IPv4. */
+  isBroadcast(remote: IpAddress): boolean;
   /**
    * Send `length` bytes of `tx` from `headerAt`. `blank`: the checksum is the pseudo header's. `segment`, when not
    * 0: the payload is to be cut into segments of so many bytes.

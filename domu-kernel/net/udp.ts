@@ -1,4 +1,5 @@
-// UDP (RFC 768): ports, and sockets with a bounded queue.
+// UDP (RFC 768): ports, who a datagram is for, and sockets with a bounded queue for guests in TypeScript. What programs have
+// is udp-datagram-socket.ts.
 import { type Clock, XenError } from '#pvbus';
 import { addBytes, finish, verifies } from './checksum.ts';
 import { IpAddress } from './ip-address.ts';
@@ -11,6 +12,29 @@ const EPHEMERAL_PORTS = 0x10000 - FIRST_EPHEMERAL;
 /** What waits in a socket for receive(): more is dropped and counted. */
 export const UDP_QUEUE_DATAGRAMS = 256;
 export const UDP_QUEUE_BYTES = 256 * 1024;
+
+/** What waits in the sockets of programs, all together: more is dropped. */
+export const UDP_MEMORY = 8 << 20;
+const ANY = new IpAddress();
+
+/** Who has a port: one address of ours, or all of them; from everybody, or from one peer. */
+export interface UdpEnd {
+  readonly port: number;
+  /** 4: of IPv4 alone. */
+  readonly family: 4 | 6;
+  /** Unspecified: any of ours. */
+  readonly address: IpAddress;
+  /** The only one it hears. */
+  readonly peer: { readonly address: IpAddress; readonly port: number } | undefined;
+  /** The port may be others' too who say so. */
+  readonly reuseAddress: boolean;
+  /** `from` is the caller's. */
+  deliver(data: Uint8Array, from: IpAddress, port: number): void;
+  /** A datagram of this one did not arrive. */
+  fail(code: string, to: IpAddress, port: number): void;
+  expire(): boolean;
+  deadline(): number | undefined;
+}
 
 export interface UdpPeer {
   readonly address: string;
@@ -31,7 +55,10 @@ export class Udp {
   readonly stats = { received: 0, sent: 0, bad: 0, noPort: 0, dropped: 0 };
   readonly clock: Clock;
   private readonly link: TransportLink;
-  private readonly sockets = new Map<number, UdpSocket>();
+  /** Bytes that wait in the sockets of programs. */
+  queued = 0;
+  /** Of a port, the last that took it first. */
+  private readonly ends = new Map<number, UdpEnd[]>();
   private nextEphemeral: number;
 
   constructor(link: TransportLink, clock: Clock, random: () => number) {
@@ -43,12 +70,35 @@ export class Udp {
   /** A socket on `port`; 0 or nothing: on any free one. Throws EADDRINUSE, EINVAL. */
   bind(port = 0): UdpSocket {
     if (!Number.isInteger(port) || port < 0 || port > 0xffff) throw new XenError('EINVAL', `udp: ${port} is no port`);
-    if (this.sockets.has(port)) throw new XenError('EADDRINUSE', `udp: port ${port} is in use`);
-    const socket = new UdpSocket(this, port === 0 ? this.ephemeralPort() : port, () =>
-      this.sockets.delete(socket.port),
-    );
-    this.sockets.set(socket.port, socket);
+    const socket = new UdpSocket(this, port === 0 ? this.freePort() : port);
+    this.take(socket);
     return socket;
+  }
+  /** Its port is its own from now on. Throws EADDRINUSE. */
+  take(end: UdpEnd): void {
+    const others = this.ends.get(end.port) ?? [];
+    if (others.some(other => clash(end, other))) throw new XenError('EADDRINUSE', `udp: port ${end.port} is in use`);
+    this.ends.set(end.port, [end, ...others]);
+  }
+  give(end: UdpEnd): void {
+    const others = this.ends.get(end.port)?.filter(other => other !== end) ?? [];
+    if (others.length > 0) this.ends.set(end.port, others);
+    else this.ends.delete(end.port);
+  }
+  isOwn(address: IpAddress): boolean {
+    return this.link.sourceFor(address)?.equals(address) ?? false;
+  }
+  isBroadcast(address: IpAddress): boolean {
+    return this.link.isBroadcast(address);
+  }
+  /** The address that packets to it come from. Throws ENETUNREACH. */
+  sourceFor(remote: IpAddress): IpAddress {
+    const source = this.link.sourceFor(remote);
+    if (source === undefined) throw new XenError('ENETUNREACH', `udp: no route to ${remote}`);
+    return source;
+  }
+  whenWritable(ready: () => void): void {
+    this.link.whenWritable(ready);
   }
 
   /** One datagram in the private receive buffer, its addresses the caller's. False: nobody has its port. */
@@ -69,39 +119,52 @@ export class Udp {
       const sum = source.sum + destination.sum + PROTOCOL_UDP + length;
       if (view.getUint16(at + 6) === 0 || !verifies(view, at, length, sum)) return this.bad();
     }
-    const socket = this.sockets.get(view.getUint16(at + 2));
-    if (!socket) {
+    const ends = this.ends.get(view.getUint16(at + 2));
+    const port = view.getUint16(at);
+    const end = ends && best(ends, destination, source, port);
+    if (!end) {
       this.stats.noPort++;
       return false;
     }
     this.stats.received++;
-    socket.deliver(bytes.slice(at + HEADER, at + length), source.toString(), view.getUint16(at));
+    end.deliver(bytes.slice(at + HEADER, at + length), source, port);
+    if (ends.length > 1 && (destination.isMulticast || this.link.isBroadcast(destination))) {
+      for (const other of ends) {
+        if (other === end || rank(other, destination, source, port) === 0) continue;
+        other.deliver(bytes.slice(at + HEADER, at + length), source, port);
+      }
+    }
     return true;
   }
 
   /** A datagram of ours could not be delivered: its socket hears of it. False: there is none. */
-  undeliverable(code: string, view: DataView, at: number, remote: IpAddress): boolean {
-    const socket = this.sockets.get(view.getUint16(at));
-    socket?.fail(code, remote.toString(), view.getUint16(at + 2));
-    return socket !== undefined;
+  undeliverable(code: string, view: DataView, at: number, local: IpAddress, remote: IpAddress): boolean {
+    const ends = this.ends.get(view.getUint16(at));
+    const port = view.getUint16(at + 2);
+    const end = ends && best(ends, local, remote, port);
+    end?.fail(code, remote, port);
+    return end !== undefined;
   }
 
   step(): 'progress' | 'idle' {
     let result: 'progress' | 'idle' = 'idle';
-    for (const socket of this.sockets.values()) if (socket.expire()) result = 'progress';
+    for (const ends of this.ends.values()) for (const end of ends) if (end.expire()) result = 'progress';
     return result;
   }
 
   deadline(): number | undefined {
     let earliest: number | undefined;
-    for (const socket of this.sockets.values()) {
-      const own = socket.deadline();
-      if (own !== undefined && (earliest === undefined || own < earliest)) earliest = own;
+    for (const ends of this.ends.values()) {
+      for (const end of ends) {
+        const own = end.deadline();
+        if (own !== undefined && (earliest === undefined || own < earliest)) earliest = own;
+      }
     }
     return earliest;
   }
 
-  send(from: number, data: Uint8Array, remote: IpAddress, port: number): boolean {
+  /** `local`: the address it comes from, where that is not to be chosen. */
+  send(from: number, data: Uint8Array, remote: IpAddress, port: number, local = ANY): boolean {
     const { link } = this;
     const { tx } = link;
     const length = HEADER + data.length;
@@ -110,8 +173,9 @@ export class Udp {
       const most = room - HEADER;
       throw new XenError('EMSGSIZE', `udp: ${data.length} bytes in one datagram; at most ${most} fit`);
     }
-    const source = link.sourceFor(remote);
-    if (source === undefined) throw new XenError('ENETUNREACH', `udp: no route to ${remote}`);
+    const usual = this.sourceFor(remote);
+    if (local.isLoopback && !usual.equals(remote)) throw new XenError('EINVAL', `udp: from ${local} to ${remote}`);
+    const source = local.isUnspecified ? usual : local;
     const at = link.headerAt(remote);
     tx.view.setUint16(at, from);
     tx.view.setUint16(at + 2, port);
@@ -136,22 +200,52 @@ export class Udp {
     return true;
   }
 
-  private ephemeralPort(): number {
+  /** Nobody has it, at any address. */
+  freePort(): number {
     for (let i = 0; i < EPHEMERAL_PORTS; i++) {
       const port = FIRST_EPHEMERAL + this.nextEphemeral;
       this.nextEphemeral = (this.nextEphemeral + 1) % EPHEMERAL_PORTS;
-      if (!this.sockets.has(port)) return port;
+      if (!this.ends.has(port)) return port;
     }
     throw new XenError('EADDRINUSE', 'udp: every ephemeral port is in use');
   }
 }
 
-export class UdpSocket {
+/** Both want the same datagrams. An IPv6 socket of any address has those of IPv4 too. */
+function clash(one: UdpEnd, other: UdpEnd): boolean {
+  if (one.reuseAddress && other.reuseAddress) return false;
+  const [a, b] = [one.address, other.address];
+  if (a.isUnspecified) return b.isUnspecified || one.family === 6 || b.isV4;
+  return b.isUnspecified ? other.family === 6 || a.isV4 : a.equals(b);
+}
+/** 0: not at all; else the closer, the more. */
+function rank({ family, address, peer }: UdpEnd, to: IpAddress, from: IpAddress, port: number): number {
+  const any = address.isUnspecified;
+  if (any ? family === 4 && !to.isV4 : !address.equals(to)) return 0;
+  if (peer && !(peer.port === port && peer.address.equals(from))) return 0;
+  return 1 + (family === 4 ? 1 : 0) + (any ? 0 : 2) + (peer ? 4 : 0);
+}
+function best(ends: readonly UdpEnd[], to: IpAddress, from: IpAddress, port: number): UdpEnd | undefined {
+  let found: UdpEnd | undefined;
+  let most = 0;
+  for (const end of ends) {
+    const own = rank(end, to, from, port);
+    if (own <= most) continue;
+    most = own;
+    found = end;
+  }
+  return found;
+}
+
+export class UdpSocket implements UdpEnd {
   readonly port: number;
+  readonly family = 6;
+  readonly address = ANY;
+  readonly peer = undefined;
+  readonly reuseAddress = false;
   /** Datagrams dropped because nobody took them. */
   dropped = 0;
   private readonly udp: Udp;
-  private readonly forget: () => void;
   private handler: MessageHandler | undefined;
   private errorHandler: ((error: XenError) => void) | undefined;
   private readonly queue: Datagram[] = [];
@@ -159,10 +253,9 @@ export class UdpSocket {
   private readonly receivers: Receiver[] = [];
   private open = true;
 
-  constructor(udp: Udp, port: number, forget: () => void) {
+  constructor(udp: Udp, port: number) {
     this.udp = udp;
     this.port = port;
-    this.forget = forget;
   }
 
   /**
@@ -209,13 +302,13 @@ export class UdpSocket {
   close(): void {
     if (!this.open) return;
     this.open = false;
-    this.forget();
+    this.udp.give(this);
     this.queue.length = 0;
     for (const receiver of this.receivers.splice(0)) receiver.reject(this.closed());
   }
 
-  deliver(data: Uint8Array, address: string, port: number): void {
-    const from = { address, port };
+  deliver(data: Uint8Array, source: IpAddress, port: number): void {
+    const from = { address: source.toString(), port };
     const receiver = this.handler ? undefined : this.receivers.shift();
     if (this.handler) this.handler(data, from);
     else if (receiver) receiver.resolve({ data, ...from });
@@ -228,8 +321,8 @@ export class UdpSocket {
     }
   }
 
-  fail(code: string, address: string, port: number): void {
-    this.errorHandler?.(new XenError(code, `udp: ${address} port ${port} did not take a datagram`));
+  fail(code: string, to: IpAddress, port: number): void {
+    this.errorHandler?.(undelivered(code, to, port));
   }
 
   expire(): boolean {
@@ -252,3 +345,6 @@ export class UdpSocket {
     return new XenError('ECANCELED', `udp: the socket of port ${this.port} is closed`);
   }
 }
+
+export const undelivered = (code: string, to: IpAddress, port: number): XenError =>
+  new XenError(code, `udp: ${to} port ${port} did not take a datagram`);

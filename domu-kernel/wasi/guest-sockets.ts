@@ -1,12 +1,14 @@
-// The sockets of a guest's programs: the guest's own TCP, and the host's where the domain was given them by pvcalls.
+// The sockets of a guest's programs: the guest's own TCP and UDP, and connections of the host's where the domain was given them by pvcalls.
 import { XenError } from '#pvbus';
 import { type HostDoor, HostSocket } from '../drivers/pvcallsfront/host-socket.ts';
 import type { NetInterface } from '../net/interface.ts';
 import { IpAddress } from '../net/ip-address.ts';
-import { addressOf, TcpSocket } from '../net/tcp/stream-socket.ts';
+import { addressOf } from '../net/socket-address.ts';
+import { TcpSocket } from '../net/tcp/stream-socket.ts';
+import { UdpDatagramSocket } from '../net/udp-datagram-socket.ts';
 import { WaitQueue } from '../wait-queue.ts';
 import { ListeningTwice } from './listening-twice.ts';
-import type { AGAIN, Lookup, SocketAddress, SocketStack, StreamSocket } from './socket.ts';
+import type { AGAIN, DatagramSocket, Lookup, SocketAddress, SocketStack, StreamSocket } from './socket.ts';
 import { SocketOptions } from './socket-options.ts';
 
 /** What `host` means: RFC 7600's dummy address, which no packet ever has. */
@@ -22,7 +24,7 @@ export interface GuestSocketParts {
   /** Asks a name server, where the interface has one. */
   lookup?(name: string): Lookup;
 }
-export type TransportStack = Pick<NetInterface, 'tcp'>;
+export type TransportStack = Pick<NetInterface, 'tcp' | 'udp'>;
 
 export class GuestSockets implements SocketStack {
   private readonly parts: GuestSocketParts;
@@ -31,6 +33,10 @@ export class GuestSockets implements SocketStack {
   }
   stream(family: 4 | 6): StreamSocket {
     return new RoutedSocket(this.parts, family);
+  }
+  /** Xen's pvcalls has streams only: nobody carries datagrams to the host. */
+  datagram(family: 4 | 6): DatagramSocket {
+    return new UdpDatagramSocket((this.parts.net() ?? this.parts.loopback()).udp, family);
   }
   resolve(name: string): Lookup {
     const known = this.known(name);

@@ -13,15 +13,22 @@ export const OPTION = {
   keepCount: 7,
   noDelay: 8,
   accepts: 9,
+  broadcast: 10,
+  receiveBuffer: 11,
 } as const;
 
 // As in Linux; seconds.
 const MOST_SECONDS = 32767;
 const MOST_PROBES = 127;
+const LEAST_BUFFER = 2304;
+const MOST_BUFFER = 212_992;
 
 export class SocketOptions {
-  /** Nothing keeps a port that nobody listens on, so that this says nothing new. */
+  /** Of datagrams: a port may be several sockets'. Of streams nothing keeps a port that nobody listens on. */
   reuseAddress = false;
+  broadcast = false;
+  /** Of datagrams: what they may take until they are received. */
+  receiveBuffer = MOST_BUFFER;
   keepAlive = false;
   noDelay = false;
   times: KeepAlive = KEEP_ALIVE;
@@ -38,6 +45,10 @@ export class SocketOptions {
     else if (option === OPTION.keepIdle) this.times = { ...times, idleMs: within(value, MOST_SECONDS) * 1000 };
     else if (option === OPTION.keepInterval) this.times = { ...times, intervalMs: within(value, MOST_SECONDS) * 1000 };
     else if (option === OPTION.keepCount) this.times = { ...times, probes: within(value, MOST_PROBES) };
+    else if (option === OPTION.broadcast) this.broadcast = value !== 0;
+    // As in Linux: twice what was asked, since what keeps them takes its share.
+    else if (option === OPTION.receiveBuffer)
+      this.receiveBuffer = Math.max(LEAST_BUFFER, 2 * Math.min(value >>> 0, MOST_BUFFER));
     else throw new XenError('ENOPROTOOPT', `option ${option} of a socket`);
   }
   get(option: number): number {
@@ -47,6 +58,8 @@ export class SocketOptions {
     if (option === OPTION.keepIdle) return this.times.idleMs / 1000;
     if (option === OPTION.keepInterval) return this.times.intervalMs / 1000;
     if (option === OPTION.keepCount) return this.times.probes;
+    if (option === OPTION.broadcast) return Number(this.broadcast);
+    if (option === OPTION.receiveBuffer) return this.receiveBuffer;
     throw new XenError('ENOPROTOOPT', `option ${option} of a socket`);
   }
 }

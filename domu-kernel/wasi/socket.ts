@@ -1,4 +1,4 @@
-// What a program's sockets need of whoever makes connections: the guest's own TCP, or the host's by pvcalls.
+// What a program's sockets need of whoever makes connections: the guest's own TCP, or the host's by pvcalls; and of UDP.
 import type { XenError } from '#pvbus';
 import type { WaitQueue } from '../wait-queue.ts';
 import type { SocketOptions } from './socket-options.ts';
@@ -45,6 +45,35 @@ export interface StreamSocket {
   close(): void;
 }
 
+/** A datagram that came. */
+export interface Received {
+  readonly data: Uint8Array;
+  readonly from: SocketAddress;
+}
+
+/** A datagram socket that never blocks. Failures are XenErrors, AGAIN as above. */
+export interface DatagramSocket {
+  readonly queue: WaitQueue;
+  configure(options: SocketOptions): void;
+  /** What was said of a datagram to the one peer: ECONNREFUSED. */
+  takeError(): XenError | undefined;
+  bind(at: SocketAddress): void;
+  /** Its one peer from now on; undefined: it has none any more. */
+  connect(to: SocketAddress | undefined): void;
+  /** The next one; undefined: it is shut down. `peek`: it stays. */
+  receive(peek: boolean): Received | undefined | typeof AGAIN;
+  /** All of it or nothing; to its one peer where nobody is said. */
+  send(data: Uint8Array, to?: SocketAddress): 0 | typeof AGAIN;
+  shutdown(read: boolean, write: boolean): void;
+  local(): SocketAddress | undefined;
+  remote(): SocketAddress | undefined;
+  /** Bytes of the next one, 1 for an empty one, an end or an error. */
+  readable(): number;
+  writable(): number;
+  hungUp(): boolean;
+  close(): void;
+}
+
 /** A name that is being looked up. */
 export interface Lookup {
   readonly queue: WaitQueue;
@@ -55,5 +84,7 @@ export interface Lookup {
 export interface SocketStack {
   /** A TCP socket for addresses of 4 or 16 bytes; throws EAFNOSUPPORT where there is none of that family. */
   stream(family: 4 | 6): StreamSocket;
+  /** A UDP socket, the same way. */
+  datagram(family: 4 | 6): DatagramSocket;
   resolve(name: string): Lookup;
 }

@@ -137,6 +137,9 @@ export class LoopbackSockets implements SocketStack {
     if (family === 6) throw new XenError('EAFNOSUPPORT', 'no IPv6');
     return new LoopbackSocket(this);
   }
+  datagram(): never {
+    throw new XenError('EPROTONOSUPPORT', 'streams only');
+  }
   resolve(name: string): Lookup {
     const { names } = this;
     let asked = false;

@@ -81,7 +81,6 @@ export class Ipv6Host {
       {
         tx,
         sourceFor: destination => this.sourceFor(destination),
-        isOwn: address => this.discovery.addresses.has(address),
         send: (protocol, source, destination, length) => this.send(protocol, source, destination, length),
         discovery: (type, header) => this.discovery.input(type, rx.bytes, rx.view, header),
         listener: (type, header) => this.discovery.listener.input(type, rx.view, header),

@@ -38,7 +38,6 @@ const QUOTED = 8;
 export interface Icmp6Link {
   readonly tx: { readonly bytes: Uint8Array; readonly view: DataView };
   sourceFor(destination: IpAddress): IpAddress | undefined;
-  isOwn(address: IpAddress): boolean;
   send(protocol: number, source: IpAddress, destination: IpAddress, length: number): SendResult;
   /** A message of neighbour discovery, its checksum right. */
   discovery(type: number, header: Ipv6Header): void;
@@ -98,7 +97,7 @@ export class Icmp6 {
       const [id, seq] = [view.getUint16(at + 4), view.getUint16(at + 6)];
       if (this.pings.answered(id, seq, source, bytes, at + HEADER, length - HEADER)) this.stats.replies++;
       else this.stats.bad++;
-    } else if (type <= PARAMETER_PROBLEM && type >= UNREACHABLE) this.error(type, view, at, length);
+    } else if (type <= PARAMETER_PROBLEM && type >= UNREACHABLE) this.error(type, view, at, length, destination);
   }
 
   portUnreachable(bytes: Uint8Array, header: Ipv6Header): void {
@@ -137,10 +136,11 @@ export class Icmp6 {
     this.write(ECHO_REPLY, 0, view.getUint32(at + 4), length, destination, source);
   }
 
-  private error(type: number, view: DataView, at: number, length: number): void {
+  /** `own`: the address of ours that it came to. */
+  private error(type: number, view: DataView, at: number, length: number, own: IpAddress): void {
     const { quoted, link } = this;
     // untrusted: it has to be about a packet of ours that is on its way.
-    if (!readQuotedIpv6(view, at + HEADER, length - HEADER, quoted) || !link.isOwn(quoted.source)) {
+    if (!readQuotedIpv6(view, at + HEADER, length - HEADER, quoted) || !own.equals(quoted.source)) {
       this.stats.bad++;
       return;
     }

@@ -4,6 +4,7 @@ import { WaitQueue } from '../../wait-queue.ts';
 import { AGAIN, type SocketAddress, type StreamSocket } from '../../wasi/socket.ts';
 import { SocketOptions } from '../../wasi/socket-options.ts';
 import { IpAddress } from '../ip-address.ts';
+import { addressOf, socketBytes } from '../socket-address.ts';
 import type { TcpConnection } from './connection.ts';
 import type { TcpListener } from './listener.ts';
 import type { Tcp } from './tcp.ts';
@@ -137,18 +138,6 @@ export class TcpSocket implements StreamSocket {
     return connection;
   }
   private bytesOf(address: IpAddress): Uint8Array {
-    const bytes = new Uint8Array(16);
-    address.write(new DataView(bytes.buffer), 0);
-    if (this.family === 6) return bytes;
-    return bytes.slice(12); // unspecified is all zeros in either
+    return socketBytes(address, this.family);
   }
-}
-
-/** Of 4 or 16 bytes. */
-export function addressOf(bytes: Uint8Array): IpAddress {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  if (bytes.length === 16) return new IpAddress().read(view, 0);
-  if (bytes.length !== 4) throw new XenError('EINVAL', `tcp: an address of ${bytes.length} bytes`);
-  const address = view.getUint32(0);
-  return address === 0 ? new IpAddress() : IpAddress.v4(address);
 }
