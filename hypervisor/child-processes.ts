@@ -2,7 +2,8 @@
 // process: a child is killed when the thread that spawned it ends.
 import { fileURLToPath } from 'node:url';
 import { execa, type Options, type ResultPromise } from 'execa';
-import { runPaths } from '#pvbus';
+import { runPaths, systemClock } from '#pvbus';
+import { BoundedLines } from './confinement/bounded-lines.ts';
 import { withoutCapabilities } from './confinement/host-capabilities.ts';
 import { type Command, type Tools, withoutNetwork } from './confinement/launch-command.ts';
 import type { Program, ToMain } from './process-messages.ts';
@@ -19,6 +20,8 @@ interface Callbacks {
   exited(id: number, code: number | undefined, signal: string | undefined, failure: string | undefined): void;
   /** A child has printed that it serves. */
   serves(id: number, program: Program): void;
+  /** A line that a driver domain has printed: in its name alone it comes to the log. */
+  said(id: number, line: string): void;
 }
 
 /** What a program prints when it serves. */
@@ -30,6 +33,10 @@ const SERVES: ReadonlySet<string> = new Set(['ready', 'listening']);
 export const NODE_FLAGS: readonly string[] = ['--v8-pool-size=1', '--no-warnings', '--min-semi-space-size=4'];
 /** These programs are compiled already (`bin/setup.mjs`). */
 const COMPILED = ['--require', fileURLToPath(new URL('./code-load.cjs', import.meta.url))];
+
+/** What a driver domain prints: whoever prints more loses it, and waits for its next line. */
+const ALLOWANCE = { clock: systemClock, mostBytes: 256 << 10, bytesPerSecond: 1 << 10 };
+const TOO_MUCH_MS = 1000;
 
 /** Is it the 'error' of a child that `spawn` of ChildProcesses has never got hold of? Of that it has told. */
 export const isLostChild = (error: Error & { code?: string; syscall?: string }): boolean =>
@@ -58,7 +65,9 @@ export class ChildProcesses {
     if (start === 'take-over') args.push('--take-over', runPaths(runDir).takeOverSocket);
     const options: Options = {
       // execa takes any descriptor; its types stop at 9.
-      stdio: ['ignore', 'pipe', this.host.logFd, ...sockets] as unknown as NonNullable<Options['stdio']>,
+      stdio: ['ignore', 'pipe', ofDom0 ? this.host.logFd : 'pipe', ...sockets] as unknown as NonNullable<
+        Options['stdio']
+      >,
       // The process of any other domain sees nothing of the host's environment. What of it are certificates, Node reads
       // at each start, for as long as all else takes it; none of these programs asks anybody for one.
       env: { ...(ofDom0 && process.env), NODE_EXTRA_CA_CERTS: undefined, XENOLITH_VCPUS: vcpus },
@@ -83,11 +92,21 @@ export class ChildProcesses {
     child.stdout?.on('data', chunk => {
       for (const line of String(chunk).split('\n')) if (SERVES.has(line)) this.callbacks.serves(id, program);
     });
+    if (!ofDom0) this.hear(child, line => this.callbacks.said(id, line));
     child.then(result => {
       this.running.delete(id);
       const failure = child.pid === undefined ? `its process cannot be started: ${result.code}` : undefined;
       this.callbacks.exited(id, result.exitCode, result.signal, failure);
     });
+  }
+  private hear({ stderr }: ResultPromise, said: (line: string) => void): void {
+    const lines = new BoundedLines(said, ALLOWANCE);
+    stderr?.on('data', (chunk: Buffer) => {
+      if (lines.take(chunk)) return;
+      stderr.pause();
+      setTimeout(() => stderr.resume(), TOO_MUCH_MS);
+    });
+    stderr?.on('end', () => lines.end());
   }
   private commandOf(program: Program, node: Command): Command {
     const { runDir, tools } = this.host;

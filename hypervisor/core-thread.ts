@@ -4,6 +4,7 @@ import { workerData } from 'node:worker_threads';
 import {
   allowCpus,
   exitProcess,
+  type Log,
   MailboxReader,
   type MailboxSeed,
   monotonicRawNow,
@@ -38,7 +39,8 @@ const DOM0_PAGES = 4096;
 const VIEWED_BYTES = 2 ** 30;
 
 const { mailbox: seed, log: logFd, mediated, mem, confinement } = workerData as CoreThreadData;
-const log = streamLog({ write: text => writeSync(logFd, text) }, 'xen', systemClock);
+const logOf = (who: string): Log => streamLog({ write: text => writeSync(logFd, text) }, who, systemClock);
+const log = logOf('xen');
 
 /** The engine collects garbage for views that are made; it is to do so now, not while a domain is being made. */
 function viewAhead(): void {
@@ -50,7 +52,7 @@ function viewAhead(): void {
 function run(): never {
   const loop = new TrapLoop();
   const mailbox = new MailboxReader(seed, loop.words);
-  const processes = new ProcessTable(message => mailbox.reply(message), log, systemClock);
+  const processes = new ProcessTable(message => mailbox.reply(message), log, systemClock, logOf);
   const hypervisor = new Hypervisor({
     clock: systemClock,
     rawClock: monotonicRawNow,

@@ -9,6 +9,7 @@ import {
   XENOLITH_EXHAUST_over,
   XENOLITH_SERVICE_driver_domain,
 } from '#pvbus';
+import { namedLine } from './confinement/named-line.ts';
 import { crashRecord } from './crash-record.ts';
 import type { Domain, DomainProcesses, Vcpu } from './domain.ts';
 import { Exhaustion } from './exhaustion.ts';
@@ -48,6 +49,7 @@ export class ProcessTable implements DomainProcesses {
   /** Called when a process has taken another's place, and serves. */
   onReplaced: () => void = () => {};
   private readonly log: Log;
+  private readonly logOf: (who: string) => Log;
   private readonly processes: HostProcesses;
   private readonly shell: NextShell;
   private readonly successors: Successors;
@@ -57,10 +59,18 @@ export class ProcessTable implements DomainProcesses {
   /** Of domains whose process has ended: what their vCPUs had used when it was last looked at. */
   private readonly spent = new WeakMap<Domain, Map<number, number>>();
 
-  constructor(post: (message: ToMain) => void, log: Log, clock: Clock, signal = signalProcess) {
+  /** `logOf`: the same log, for what somebody else says. */
+  constructor(
+    post: (message: ToMain) => void,
+    log: Log,
+    clock: Clock,
+    logOf: (who: string) => Log,
+    signal = signalProcess,
+  ) {
     const shortage = tellShortage(log);
     const processes = new HostProcesses(post, signal);
     this.log = log;
+    this.logOf = logOf;
     this.shortage = shortage;
     this.processes = processes;
     this.shell = new NextShell(processes, log, clock, shortage);
@@ -201,8 +211,11 @@ export class ProcessTable implements DomainProcesses {
     }
   }
   /** untrusted: of a process that may have become a domain's; its length, and how many there are, have been bounded. */
-  private said({ domain, pid }: HostProcess, line: string): void {
-    this.log.warn(`${domain ? `the process of dom${domain.domid}` : 'a shell'}, ${pid}, prints: ${line}`);
+  private said({ domain, pid, program }: HostProcess, line: string): void {
+    if (program === 'driver-domain.js') {
+      const { who, text } = namedLine(domain ? `dom${domain.domid}` : 'driver-domain', line);
+      this.logOf(who).info(text);
+    } else this.log.warn(`${domain ? `the process of dom${domain.domid}` : 'a shell'}, ${pid}, prints: ${line}`);
   }
   private ended(process: HostProcess, exited: Extract<ToCore, { op: 'exited' }>): void {
     const { domain } = process;

@@ -83,9 +83,13 @@ const children = new ChildProcesses(
       ready = true;
       process.stdout.write('ready\n');
     },
+    said,
   },
 );
 
+function said(id: number, line: string): void {
+  mailbox.post({ op: 'said', id, line });
+}
 // What ends with the host is nothing to act upon.
 function exited(
   id: number,
@@ -104,7 +108,7 @@ const mailbox = new Mailbox(message => hear(message as ToMain));
 const shells = new ShellLauncher(layers, {
   spawned: (id, pid, pidfd) => mailbox.post({ op: 'spawned', id, pid, pidfd }),
   fit: id => mailbox.post({ op: 'fit', id }),
-  said: (id, line) => mailbox.post({ op: 'said', id, line }),
+  said,
   exited,
   failed: error => end(70, `the launching thread failed: ${error.stack ?? error.message}`),
 });

@@ -21,7 +21,7 @@ export type ToCore =
   | { readonly op: 'served'; readonly id: number }
   /** The self-test of a shell went well. */
   | { readonly op: 'fit'; readonly id: number }
-  /** A line that a shell has printed, or the domain it has become. */
+  /** A line that a shell has printed, or the domain it has become; or a driver domain. */
   | { readonly op: 'said'; readonly id: number; readonly line: string }
   | {
       readonly op: 'exited';

@@ -1,35 +1,67 @@
 // What a domain's process prints by itself: it is to be found in the log, and not to fill it.
+import { StringDecoder } from 'node:string_decoder';
+import type { Clock } from '#pvbus';
 
 /** So much is passed on of one process, and of one line. */
 const MOST_BYTES = 64 << 10;
 const MOST_OF_LINE = 1000;
+/** What is no character to be seen where it stands: controls, what turns the direction of text, line ends of Unicode. */
+const UNPRINTABLE = /[\p{C}\p{Zl}\p{Zp}]/gu;
+
+/** Of a process that lives as long as its host, and has something to say all the time. */
+export interface Allowance {
+  readonly clock: Clock;
+  readonly mostBytes: number;
+  readonly bytesPerSecond: number;
+}
 
 export class BoundedLines {
   readonly #line: (text: string) => void;
-  #left = MOST_BYTES;
+  readonly #decoder = new StringDecoder();
+  readonly #allowance: Allowance | undefined;
+  #left: number;
+  /** Up to when `#left` has grown (monotonic ns). */
+  #grownAt: number;
+  #dropped = 0;
   #partial = '';
 
-  /** `line` hears each line, made printable. */
-  constructor(line: (text: string) => void) {
+  /** `line` hears each line, made printable. Without an allowance there are so many bytes, and no more come. */
+  constructor(line: (text: string) => void, allowance?: Allowance) {
     this.#line = line;
+    this.#allowance = allowance;
+    this.#left = allowance?.mostBytes ?? MOST_BYTES;
+    this.#grownAt = allowance?.clock.now() ?? 0;
   }
-  /** untrusted: bytes of the process. False when no more of them are wanted. */
+  /** untrusted: bytes of the process. False when no more of them are wanted: now, or ever. */
   take(chunk: Buffer): boolean {
-    const bytes = chunk.subarray(0, this.#left);
+    this.#grow();
+    if (this.#dropped > 0 && this.#left > 0) {
+      this.#line(`(it prints too much: ${this.#dropped} bytes are dropped)`);
+      this.#dropped = 0;
+    }
+    const bytes = chunk.subarray(0, Math.floor(this.#left));
     this.#left -= bytes.length;
-    const lines = (this.#partial + bytes.toString('latin1')).split('\n');
+    const lines = (this.#partial + this.#decoder.write(bytes)).split('\n');
     this.#partial = (lines.pop() ?? '').slice(0, MOST_OF_LINE);
     for (const line of lines) this.#say(line);
-    if (this.#left > 0) return true;
+    if (this.#left >= 1) return true;
     this.end();
-    this.#line(`(it has printed ${MOST_BYTES} bytes; the rest is dropped)`);
+    this.#dropped += chunk.length - bytes.length;
+    if (!this.#allowance) this.#line(`(it has printed ${MOST_BYTES} bytes; the rest is dropped)`);
     return false;
   }
   end(): void {
     if (this.#partial !== '') this.#say(this.#partial);
     this.#partial = '';
   }
+  #grow(): void {
+    if (!this.#allowance) return;
+    const { clock, mostBytes, bytesPerSecond } = this.#allowance;
+    const now = clock.now();
+    this.#left = Math.min(mostBytes, this.#left + ((now - this.#grownAt) / 1e9) * bytesPerSecond);
+    this.#grownAt = now;
+  }
   #say(line: string): void {
-    this.#line(line.slice(0, MOST_OF_LINE).replace(/[^\x20-\x7e]/g, '?'));
+    this.#line(line.slice(0, MOST_OF_LINE).replace(UNPRINTABLE, '?'));
   }
 }

@@ -12,12 +12,13 @@ import {
   readlinkSync,
   rmSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CAPABILITIES, mayDropCapabilities, runPaths } from '#pvbus';
+import { CAPABILITIES, closeFd, koffi, mayDropCapabilities, openProcess, runPaths } from '#pvbus';
 import { HOST_CAPABILITIES } from '../../../hypervisor/confinement/host-capabilities.ts';
 import { dist, type HostOptions, HostRig, root } from '../../support/host-rig.ts';
 import { NOBODY, whyNotAsNobody } from '../../support/nobody.ts';
@@ -49,6 +50,20 @@ function engineMib(): number {
   const program = "process.stdout.write(require('fs').readFileSync('/proc/self/status', 'latin1'))";
   const { stdout } = spawnSync(process.execPath, ['-e', program], { encoding: 'utf8' });
   return Number(/^VmData:\s+([0-9]+) kB$/m.exec(stdout)?.[1]) / 1024;
+}
+
+const STDERR = 2;
+const SYS_pidfd_getfd = 438;
+/** By the very descriptor of that process; false where this user may not have it. */
+function writeAs(pid: number, fd: number, text: string): boolean {
+  const pidfd = openProcess(pid);
+  const call = koffi.load('libc.so.6').func('int64_t syscall(int64_t, int64_t, int64_t, int64_t)');
+  const own = Number(call(SYS_pidfd_getfd, pidfd, fd, 0));
+  closeFd(pidfd);
+  if (own < 0) return false;
+  writeSync(own, text);
+  closeFd(own);
+  return true;
 }
 
 /** One without a kernel of its own. */
@@ -243,6 +258,13 @@ describe.each(users)('on a host of %s', (_who, options) => {
       expect(readFileSync(`/proc/${driver}/status`, 'latin1')).toMatch(/^CapEff:\t0{16}$/m);
     }
     expect(readFileSync(`/proc/${driver}/environ`, 'latin1')).toMatch(/^XENOLITH_VCPUS=[^\0]*\0$/);
+    await eventually('it serves', () => /Z dom\d+: serves$/m.test(host.log()));
+    const name = /Z (dom\d+): serves$/m.exec(host.log())![1]!;
+    // Whatever it prints, it is said to have said it.
+    const forged = `${new Date().toISOString()} xen: warning: forged`;
+    if (writeAs(driver, STDERR, `${forged}\n`))
+      await eventually('the log has it', () => host.log().includes(` ${name}: ${forged}\n`));
+    expect(host.log()).not.toMatch(/^\S+ xen: warning: forged$/m);
     expect(await host.xl('destroy', 'storage')).toMatchObject({ exitCode: 0 });
   });
   it('a domain that demands every layer runs where they are, and else is refused in one line', async () => {

@@ -12,7 +12,7 @@ it('xenstored of a host whose run directory is gone has not come to be, and the 
   const exited = new Promise<number>(resolve => {
     const children = new ChildProcesses(
       { runDir, logFd: 2, tools: undefined },
-      { spawned: () => {}, exited: resolve, serves: () => {} },
+      { spawned: () => {}, exited: resolve, serves: () => {}, said: () => {} },
     );
     // Where its user has no capability to lose, it ends by itself.
     children.spawn({

@@ -74,7 +74,7 @@ beforeEach(() => {
   };
   const clock = new StoppedClock();
   const signal = (pidfd: number, signal: number) => signalled.push({ id: ids.get(pidfd)!, signal });
-  table = new ProcessTable(spawn, log, clock, signal);
+  table = new ProcessTable(spawn, log, clock, () => log, signal);
   rig = new CoreRig({ processes: table, dom0Vcpus: DOM0_VCPUS, clock });
   table.onVacated = vcpu => rig.hypervisor.vacated(vcpu);
   table.onTaken = vcpu => rig.hypervisor.taken(vcpu);

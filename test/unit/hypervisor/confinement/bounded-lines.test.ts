@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { BoundedLines } from '../../../../hypervisor/confinement/bounded-lines.ts';
+import { namedLine } from '../../../../hypervisor/confinement/named-line.ts';
 
 function rig(): { lines: BoundedLines; heard: string[] } {
   const heard: string[] = [];
@@ -35,4 +36,37 @@ describe('what a process prints', () => {
     while (lines.take(Buffer.alloc(4096, 'z'))) taken += 4096;
     expect(taken).toBeLessThan(65_536);
   });
+  it('is text, also where a piece ends in the middle of a character', () => {
+    const { lines, heard } = rig();
+    for (const byte of Buffer.from('gär\u202eträg\u2028x\n')) lines.take(Buffer.of(byte));
+    expect(heard).toEqual(['gär?träg?x']);
+  });
+  it('of one that lives on is bounded by time, and what is lost is counted', () => {
+    const heard: string[] = [];
+    let now = 0;
+    const clock = { now: () => now, wallMs: () => 0 };
+    const lines = new BoundedLines(text => heard.push(text), { clock, mostBytes: 20, bytesPerSecond: 10 });
+    expect(lines.take(Buffer.from('first\n'))).toBe(true);
+    expect(lines.take(Buffer.from('second, which is too long\n'))).toBe(false);
+    expect(lines.take(Buffer.from('third\n'))).toBe(false);
+    now = 3e9;
+    expect(lines.take(Buffer.from('fourth\n'))).toBe(true);
+    expect(heard).toEqual(['first', 'second, which ', '(it prints too much: 18 bytes are dropped)', 'fourth']);
+  });
+});
+
+it.each([
+  ['what it says of itself stays', '2026-01-01T00:00:00.000Z dom3: warning: x', 'dom3', 'warning: x'],
+  [
+    'and which thread of its says so',
+    '2026-01-01T00:00:00.000Z dom3 blkback: warning: x',
+    'dom3 blkback',
+    'warning: x',
+  ],
+  ['the name of another is text', '2026-01-01T00:00:00.000Z xen: warning: x', 'dom3', undefined],
+  ['of another domain as well', '2026-01-01T00:00:00.000Z dom31: warning: x', 'dom3', undefined],
+  ['what begins like its own', '2026-01-01T00:00:00.000Z dom3 x y: warning: x', 'dom3', undefined],
+  ['and what is no line of a log', 'Error: it has ended', 'dom3', undefined],
+])('a line in the log is of who has printed it: %s', (_what, line, who, text = line) => {
+  expect(namedLine('dom3', line)).toEqual({ who, text });
 });
