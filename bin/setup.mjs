@@ -92,7 +92,7 @@ async function build() {
   try {
     mkdirSync(at(draft));
     await bundleInto(draft, bundle);
-    // What `npm run ext4` has built is not made of these sources.
+    // What `xl build-ext4` has built is not made of these sources.
     if (existsSync(at('dist/ext4.wasm'))) copyFileSync(at('dist/ext4.wasm'), at(`${draft}/ext4.wasm`));
     writeFileSync(at(`${draft}/.built`), wanted);
     replaceDist(draft);

@@ -67,7 +67,7 @@ export function kernelImage({ fd, b }: ControlMessage, entry: number, room?: Buf
   return text;
 }
 
-/** What `npm run ext4` leaves beside the shell. */
+/** What `xl build-ext4` leaves beside the shell. */
 export function installedExt4(path: string): Uint8Array | undefined {
   try {
     return readFileSync(path);

@@ -228,7 +228,7 @@ export class Kernel implements Blocking {
   }
   private mountExt4(device: SectorDevice): Ext4Volume {
     if (!this.ext4) {
-      const how = "'npm run ext4' on the host builds it (docs/disks.md)";
+      const how = "'xl build-ext4' on the host builds it (docs/disks.md)";
       throw new XenError(
         'ENOSYS',
         `${device.name} has an ext4 file system, and there is no driver for it here: ${how}`,

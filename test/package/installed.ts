@@ -50,8 +50,8 @@ export class Installed {
   path(name: string): string {
     return join(this.folder, name);
   }
-  write(name: string, text: string): void {
-    writeFileSync(this.path(name), text);
+  write(name: string, content: string | Uint8Array): void {
+    writeFileSync(this.path(name), content);
     this.#giveAway(this.path(name));
   }
   env(more: Record<string, string> = {}): Record<string, string> {

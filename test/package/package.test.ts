@@ -1,10 +1,15 @@
 // What `npm pack` makes, as whoever installs it has it: by an unprivileged user, and under what Docker denies.
 import { copyFileSync, existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { E2FSPROGS } from '../../tools/ext4/build.ts';
+import { debugfs, e2fsck, LAYOUTS, madeExt4, whyNoExt4 } from '../support/ext4.ts';
 import { root } from '../support/host-view.ts';
 import { eventually } from '../support/processes.ts';
-import { Installed } from './installed.ts';
+import { debianSource } from '../support/programs/debian-source.ts';
+import { compileWasi } from '../support/wasi-cc.ts';
+import { Installed, type Run } from './installed.ts';
 
 const at = new Installed();
 afterAll(() => at.remove());
@@ -103,6 +108,34 @@ describe.skipIf(at.unreachable !== undefined)(
       await office(['python3', filter, 'npx', 'xl']);
       await office(['python3', filter, '--podman', 'npx', 'xl']);
     });
+
+    it.skipIf(whyNoExt4)(
+      `builds what a guest says it lacks for its ext4 disk${whyNoExt4 ? ` (${whyNoExt4})` : ''}`,
+      async () => {
+        copyFileSync(await compileWasi(join(root, 'test/support/programs/c/folder.c')), at.path('app/folder.wasm'));
+        at.write('app/data.img', madeExt4(LAYOUTS.ext4, 16 << 20));
+        const write = (): Promise<Run> =>
+          at.run('npx', 'xl', 'run', '--disk', 'data.img', 'folder.wasm', 'write', '/mnt/made', 'kept');
+        const without = await write();
+        expect(without.exitCode).toBe(125);
+        const [, verb = ''] = /no driver for it here: 'xl (\S+)' on the host builds it/.exec(without.stderr) ?? [];
+        const source = ['--source', await debianSource(E2FSPROGS)];
+        if (process.getuid?.() === 0) {
+          // Whose package it is not.
+          const { stderr, exitCode } = await at.run('npx', 'xl', verb, ...source);
+          const dist = at.path('app/node_modules/xenolith/dist');
+          expect([stderr, exitCode]).toEqual([
+            `xl ${verb}: ${dist}: EACCES: it is for whoever installed the package to do`,
+            1,
+          ]);
+        }
+        const built = await execa('npx', ['xl', verb, ...source], { cwd: at.path('app') });
+        expect(built.stdout).toContain(at.path('app/node_modules/xenolith/dist/ext4.wasm: '));
+        expect(await write()).toEqual({ stdout: '', stderr: '', exitCode: 0 });
+        const image = new Uint8Array(readFileSync(at.path('app/data.img')));
+        expect([e2fsck(image), debugfs(image, 'cat /made')]).toEqual(['', expect.stringMatching(/\nkept/)]);
+      },
+    );
 
     it('serves a xenstore by itself', async () => {
       const socket = at.path('home/xenstored.sock');

@@ -576,6 +576,18 @@ What \`xl run' and a ramdisk do by themselves, and keep; for images that are mad
     load: () => import('./prepare.ts'),
   },
   {
+    name: 'build-ext4',
+    modifies: true,
+    usage: '[options]',
+    description: 'Build the driver that guests mount ext4 disks with',
+    options: `-h                      Print this help.
+--source=DIRECTORY      e2fsprogs, unpacked; else it is fetched from Debian's mirror.
+Needs Debian's clang, lld, wasi-libc and libclang-rt-dev-wasm32, and no host. What it makes is put beside the other files of
+this package; hosts that start from then on have it.`,
+    examples: 'xl build-ext4\nxl build-ext4 --source=e2fsprogs-1.47.0',
+    load: () => import('./build-ext4.ts'),
+  },
+  {
     name: 'down',
     modifies: true,
     usage: '[options] <TopologyFile>',

@@ -74,6 +74,7 @@ export async function runChecks(machine: Machine, runDirectory: string): Promise
       typeof calls.landlock === 'number'
         ? ok(`ABI ${calls.landlock}`)
         : warn(calls.landlock, without('landlock'), 'a kernel with lsm=landlock in its command line'),
+    ext4: machine.ext4() ? ok('its driver is built') : warn('no driver', 'disks with ext4', 'xl build-ext4'),
   };
   for (const { name, program, lost } of PACKAGES) {
     outcomes[name] = machine.program(program) ? ok(program) : warn(`no ${program}`, lost, `apt-get install ${name}`);

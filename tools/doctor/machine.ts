@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { accessSync, closeSync, constants, existsSync, openSync, readFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { INSTALLED } from '../ext4/build.ts';
 
 /** How a system call went: there (0 or more), or the name of its error. */
 export type CallResult = number | string;
@@ -22,6 +23,8 @@ export interface Machine {
   /** May this user make files at `path`, or make the directories that are missing? */
   writable(path: string): boolean;
   program(name: string): boolean;
+  /** Its driver lies where domains find it. */
+  ext4(): boolean;
   /** Why an npm package that is needed cannot be loaded; null when it can. */
   packageError(name: string): Promise<string | null>;
   call(name: 'futex_waitv' | 'pidfd_open' | 'memfd_seals' | 'landlock'): Promise<CallResult>;
@@ -75,6 +78,7 @@ export function thisMachine(env: NodeJS.ProcessEnv, kernel: string): Machine {
     },
     program: name =>
       `${env.PATH ?? ''}:/usr/sbin:/sbin:/usr/bin`.split(delimiter).some(folder => existsSync(join(folder, name))),
+    ext4: () => existsSync(INSTALLED),
     packageError: async name => {
       try {
         await import(name);

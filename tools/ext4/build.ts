@@ -1,9 +1,19 @@
 // libext2fs of e2fsprogs for WebAssembly, with the C of domu-kernel/fs/ext4: Debian's clang, lld and wasi-libc, and
 // e2fsprogs' sources where they lie. Nothing of theirs is kept in this project.
 import { execFile, spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { SourcePackage } from './debian-source.ts';
@@ -16,9 +26,10 @@ export const E2FSPROGS: SourcePackage = {
   suite: 'bookworm',
   sha256: '6667afde56eef0c6af26684974400e4d2288ea49e9441bf5e6229195d51a3578',
 };
-export const OUR_C = fileURLToPath(new URL('../../domu-kernel/fs/ext4', import.meta.url));
+const ROOT = new URL(import.meta.url.endsWith('.ts') ? '../../' : '../', import.meta.url);
+export const OUR_C = fileURLToPath(new URL('domu-kernel/fs/ext4', ROOT));
 /** Where the shells of domains find it. */
-export const INSTALLED = fileURLToPath(new URL('../../dist/ext4.wasm', import.meta.url));
+export const INSTALLED = fileURLToPath(new URL('dist/ext4.wasm', ROOT));
 const SYSROOT = '/usr/include/wasm32-wasi';
 const LIBRARIES = '/usr/lib/wasm32-wasi';
 const STACK = 1 << 20;
@@ -41,8 +52,19 @@ export function whyNoCompiler(): string | undefined {
   return status === 0 ? undefined : 'no clang here (apt-get install clang lld)';
 }
 
+/** Why this user cannot put it there, if so. */
+export function whyNotInstallable(): string | undefined {
+  try {
+    accessSync(dirname(INSTALLED), constants.W_OK | constants.X_OK);
+    return undefined;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return `${dirname(INSTALLED)}: ${code}: it is for whoever installed the package to do`;
+  }
+}
+
 /** `source`: e2fsprogs, unpacked. `work`: a directory of ours, made and left. */
-export async function buildExt4(source: string, work: string, out: string): Promise<void> {
+export async function buildExt4(source: string, work: string, out: string, signal?: AbortSignal): Promise<void> {
   const lib = join(source, 'lib');
   writeHeaders(join(lib, 'ext2fs'), work);
   const flags = [
@@ -58,14 +80,16 @@ export async function buildExt4(source: string, work: string, out: string): Prom
   ].map((unit, i) => ({ ...unit, to: join(work, `${i}.o`) }));
   const left = [...units];
   const compile = async (): Promise<void> => {
-    for (let unit = left.pop(); unit; unit = left.pop()) await clang([...unit.flags, '-c', unit.from, '-o', unit.to]);
+    for (let unit = left.pop(); unit; unit = left.pop())
+      await clang([...unit.flags, '-c', unit.from, '-o', unit.to], signal);
   };
   await Promise.all(Array.from({ length: availableParallelism() }, compile));
-  await clang([
+  const linking = [
     ...['--target=wasm32-wasi', '-nostartfiles', `-L${LIBRARIES}`],
     ...['--no-entry', '--gc-sections', '--strip-all', `--max-memory=${MAX_MEMORY}`].map(flag => `-Wl,${flag}`),
     ...[`-Wl,-z,stack-size=${STACK}`, '-o', out, ...units.map(({ to }) => to)],
-  ]);
+  ];
+  await clang(linking, signal);
 }
 
 /** Whole or not at all. The same one stays: hosts that run may read the file that was there when they began, no other. */
@@ -90,8 +114,8 @@ function writeHeaders(ext2fs: string, work: string): void {
   put('messages.h', errors.map(([, name, text]) => `{${name}, "${text}"},\n`).join(''));
 }
 
-async function clang(args: readonly string[]): Promise<void> {
-  await run('clang', args).catch(error => {
+async function clang(args: readonly string[], signal: AbortSignal | undefined): Promise<void> {
+  await run('clang', args, { signal }).catch(error => {
     throw new Error(`clang ${args.join(' ')}\n${(error as { stderr?: string }).stderr ?? error}`);
   });
 }

@@ -22,7 +22,11 @@ export interface SourcePackage {
 export class NoDebianSources extends Error {}
 
 /** Unpack them into the directory `out`, which is made. The error of a failed download says what apt said. */
-export async function fetchDebianSource({ name, version, suite, sha256 }: SourcePackage, out: string): Promise<void> {
+export async function fetchDebianSource(
+  { name, version, suite, sha256 }: SourcePackage,
+  out: string,
+  signal?: AbortSignal,
+): Promise<void> {
   if (!existsSync(KEYRING)) throw new NoDebianSources('no Debian sources here: no debian-archive-keyring');
   const apt = `${out}-apt`;
   mkdirSync(join(apt, 'lists', 'partial'), { recursive: true });
@@ -34,10 +38,10 @@ export async function fetchDebianSource({ name, version, suite, sha256 }: Source
       ...['-o', `Dir::State::lists=${apt}/lists`, '-o', `Dir::Cache=${apt}`],
       ...['-o', 'APT::Sandbox::User=root'], // its user cannot write here
     ];
-    await run('apt-get', [...options, 'update']).catch(error => {
+    await run('apt-get', [...options, 'update'], { signal }).catch(error => {
       throw new NoDebianSources(`no Debian sources here: ${error.stderr ?? error.message}`);
     });
-    await run('apt-get', [...options, 'source', '--download-only', name], { cwd: apt });
+    await run('apt-get', [...options, 'source', '--download-only', name], { cwd: apt, signal });
     const archive = readdirSync(apt).find(
       file => file.startsWith(`${name}_${version}.orig.tar.`) && !file.endsWith('.asc'),
     );
@@ -45,7 +49,7 @@ export async function fetchDebianSource({ name, version, suite, sha256 }: Source
     const bytes = readFileSync(join(apt, archive));
     if (sha256 !== undefined && createHash('sha256').update(bytes).digest('hex') !== sha256)
       throw new Error(`${archive} is not the one that this was written for`);
-    await run('tar', ['-xf', join(apt, archive), '-C', out, '--strip-components=1']);
+    await run('tar', ['-xf', join(apt, archive), '-C', out, '--strip-components=1'], { signal });
   } finally {
     rmSync(apt, { recursive: true, force: true });
   }

@@ -109,7 +109,10 @@ export class Ext4Core {
     this.budgetPerCall = 4 * volume.blocks + 65536;
     this.x = new WebAssemblyEngine.Instance(module, this.imports(disk)).exports as unknown as Ext4Library; // its version is checked
     if (typeof this.x.version !== 'function' || this.x.version() !== VERSION) {
-      throw new XenError('ENOSYS', `${volume.name}: the ext4 build is another version's: make it again (npm run ext4)`);
+      throw new XenError(
+        'ENOSYS',
+        `${volume.name}: the ext4 build is another version's: make it again (xl build-ext4)`,
+      );
     }
     const room = (bytes: number): number => this.x.allocate_memory(bytes);
     this.scratch = { name: room(NAME_ROOM), as: room(NAME_ROOM), target: room(TARGET_ROOM) };

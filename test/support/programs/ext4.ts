@@ -1,4 +1,4 @@
-// The ext4 driver, as `npm run ext4` builds it.
+// The ext4 driver, as `xl build-ext4` builds it.
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildExt4, E2FSPROGS, OUR_C, whyNoCompiler } from '../../../tools/ext4/build.ts';

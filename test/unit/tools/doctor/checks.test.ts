@@ -24,6 +24,7 @@ const good: Machine = {
   openError: () => null,
   writable: () => true,
   program: () => true,
+  ext4: () => true,
   packageError: async () => null,
   call: async name => (name === 'landlock' ? 3 : 0),
   userNamespace: () => true,
@@ -77,6 +78,7 @@ describe('xl doctor', () => {
     ['max_map_count', withFile('/proc/sys/vm/max_map_count', '1000\n'), 'many domains'],
     ['memory', withFile('/sys/fs/cgroup/memory.max', '134217728\n'), 'small domains'],
     ['user_namespaces', { userNamespace: () => false }, 'without namespaces'],
+    ['ext4', { ext4: () => false }, 'ext4'],
     ['qemu-utils', { program: (name: string) => name !== 'qemu-nbd' }, 'disk images'],
   ] as [string, Partial<Machine>, string][])(
     '%s missing: says what is lost, and what to do',
