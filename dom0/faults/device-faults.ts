@@ -34,6 +34,7 @@ export class DeviceFaults {
   readonly #tell: (injected: Injected) => void;
   #entries: Entry[] = [];
   #tellSeenAt: number | undefined;
+  #dying: Trigger | undefined;
 
   constructor(where: string, clock: Clock, tell: (injected: Injected) => void) {
     this.where = where;
@@ -43,6 +44,7 @@ export class DeviceFaults {
 
   /** These are there from now on. One that was there before goes on with what it has counted. */
   plant(planted: readonly Planted[]): void {
+    for (const entry of this.#entries) if (isUntold(entry)) this.#flush(entry);
     const before = new Map(this.#entries.map(entry => [plantedName(entry.planted), entry]));
     this.#entries = planted.map(one => {
       const known = before.get(plantedName(one));
@@ -50,6 +52,14 @@ export class DeviceFaults {
       const trigger = same ? known!.trigger : triggerOf(one);
       return { planted: one, trigger, occurrences: [], told: trigger.counts.seen };
     });
+  }
+
+  /**
+   * What has a kill under way, as long as that is planted. What comes from then on is left to whoever serves next, and
+   * is no occurrence here.
+   */
+  get dying(): Trigger | undefined {
+    return this.#dying !== undefined && this.isPlanted(this.#dying) ? this.#dying : undefined;
   }
 
   isPlanted(trigger: Trigger): boolean {
@@ -61,6 +71,7 @@ export class DeviceFaults {
    * counted it. `matches`: a fault for which it is one.
    */
   befalls(part: PartName, op: string, matches: (fault: Fault) => boolean = always): Trigger | undefined {
+    if (this.dying !== undefined) return undefined;
     const now = this.#clock.now();
     let chosen: Trigger | undefined;
     for (const entry of this.#entries) {
@@ -77,11 +88,15 @@ export class DeviceFaults {
     return chosen;
   }
 
-  /** The process that serves the device is to end, or to be stopped for a while; told at once. */
+  /** The process that serves the device is to end, or to be stopped for a while; told at once, with all that was counted. */
   strike(trigger: Trigger): void {
     const entry = this.#entries.find(one => one.trigger === trigger);
-    const stop = trigger.fault.stop;
-    if (entry) this.#flush(entry, actionOf(trigger.fault) === 'kill' ? { kill: true } : { stop: stop ?? 0 });
+    if (entry === undefined) return;
+    const { stop } = trigger.fault;
+    const kills = actionOf(trigger.fault) === 'kill';
+    if (kills) this.#dying = trigger;
+    for (const other of this.#entries) if (other !== entry && isUntold(other)) this.#flush(other);
+    this.#flush(entry, kills ? { kill: true } : { stop: stop ?? 0 });
   }
 
   /** Tell what has happened since the last time. */

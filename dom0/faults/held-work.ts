@@ -14,10 +14,11 @@ const MAX_HELD = 1024;
 export class HeldWork {
   #held: Held[] = [];
 
-  /** What `trigger` says befalls `run`: a delay, or a stall. */
+  /** What `trigger` says befalls `run`: a delay, a stop of the process, or a stall. */
   add(trigger: Trigger, nowNs: number, run: () => void): void {
-    const { delay } = trigger.fault;
-    const untilNs = delay === undefined ? undefined : nowNs + delay * 1e6;
+    const { delay, stop } = trigger.fault;
+    const ms = delay ?? stop;
+    const untilNs = ms === undefined ? undefined : nowNs + ms * 1e6;
     if (this.#held.length >= MAX_HELD) run();
     else this.#held.push({ trigger, untilNs, run });
   }

@@ -210,6 +210,7 @@ function checkFault(given: unknown, at: readonly (string | number)[], nameless: 
     wrong([...at, 'type'], 'the backend of a vbd copies nothing');
   if (fault.part === 'pvcalls' && fault.short !== undefined && ['connect', 'listen', 'accept'].includes(op as string))
     wrong([...at, 'short'], `${op} moves no bytes; send and receive do`);
+  if (fault.part === '9pfs') checkFolderFault(fault, at, wrong);
   if (fault.op !== undefined && part.actions.includes('torn')) checkDiskOp(fault, at, wrong);
   if (fault.atomic !== undefined && typeof fault.cache !== 'number')
     wrong([...at, 'atomic'], 'of what is kept in part: cache=50%');
@@ -252,6 +253,14 @@ function checkDiskOp(fault: Record<string, unknown>, at: readonly (string | numb
   for (const [action, ops] of Object.entries(only))
     if (fault[action] !== undefined && !ops.includes(fault.op as string))
       wrong([...at, action], `a ${fault.op} cannot be so; ${ops.join(' and ')} can`);
+}
+
+function checkFolderFault(fault: Record<string, unknown>, at: readonly (string | number)[], wrong: Report): void {
+  const { op, short, path } = fault;
+  if (short !== undefined && op !== undefined && op !== 'read' && op !== 'write')
+    wrong([...at, 'short'], `${op} moves no bytes; read and write do`);
+  if (path !== undefined && !(path as string).startsWith('/'))
+    wrong([...at, 'path'], "expected a path in the folder, from '/' on");
 }
 
 const PLAN_KEYS = ['name', 'seed', 'duration', 'faults'];

@@ -10,6 +10,11 @@ const SOCKET_ERRORS = [
   ...(['ECONNREFUSED', 'ETIMEDOUT', 'ENETUNREACH', 'EHOSTUNREACH', 'ECONNRESET'] as const),
   ...(['ECONNABORTED', 'EADDRINUSE'] as const),
 ] as const;
+/** What the server of a shared folder may answer. */
+const FOLDER_ERRORS = [
+  ...(['EIO', 'ENOSPC', 'EDQUOT', 'ENOMEM', 'EMFILE', 'EROFS', 'EACCES', 'ENOENT', 'ESTALE'] as const),
+  ...(['EINTR', 'EAGAIN', 'ETIMEDOUT'] as const),
+] as const;
 /** What xenstored may answer. */
 const XENSTORE_ERRORS = ['EAGAIN', 'EIO', 'ENOSPC', 'ENOMEM', 'EBUSY', 'EACCES', 'EINVAL', 'ENOENT'] as const;
 
@@ -31,7 +36,7 @@ export interface Fault {
   readonly gref?: number;
   /** Of an event channel, the guest's number of it. */
   readonly port?: number;
-  /** Nodes at and below it. */
+  /** Nodes at and below it; of a shared folder, what is at and below it. */
   readonly path?: string;
   /** `guest`: whose device it is, in place of the process that serves it. */
   readonly process?: 'dom0' | 'xenstored' | 'hypervisor' | 'domain' | 'guest';
@@ -152,9 +157,19 @@ export const PARTS = {
   /** Sockets of the host, by commands of the frontend; send and receive, which are the guest's, by bytes moved at once. */
   pvcalls: {
     ops: ['connect', 'listen', 'accept', 'send', 'receive'],
-    selectors: DEVICE,
-    actions: ['error', 'delay', 'stall', 'short'],
+    selectors: [...DEVICE, 'process'],
+    actions: ['error', 'delay', 'stall', 'short', 'kill', 'stop'],
     errors: SOCKET_ERRORS,
+  },
+  /** A shared folder, by its client's messages: 9P's names of them, without their T. */
+  '9pfs': {
+    ops: [
+      ...(['attach', 'walk', 'clunk', 'lopen', 'lcreate', 'read', 'write', 'fsync', 'readdir', 'getattr'] as const),
+      ...(['setattr', 'mkdir', 'symlink', 'link', 'readlink', 'renameat', 'unlinkat', 'statfs'] as const),
+    ],
+    selectors: [...DEVICE, 'path', 'process'],
+    actions: ['error', 'drop', 'delay', 'stall', 'short', 'kill', 'stop'],
+    errors: FOLDER_ERRORS,
   },
   /** A domain's console, by bytes that consoled reads, the guest's output, or writes, at once. */
   console: {
@@ -190,7 +205,9 @@ export const PARTS = {
 export type PartName = keyof typeof PARTS;
 
 /** Parts whose faults are carried out beside a device's rings. */
-const DEVICE_PARTS = ['disk', 'net', 'event', 'grant', 'pvcalls', 'console'] as const satisfies readonly PartName[];
+const DEVICE_PARTS = [
+  ...(['disk', 'net', 'event', 'grant', 'pvcalls', '9pfs', 'console'] as const satisfies readonly PartName[]),
+] as const;
 /** Parts where nothing is counted: their faults happen by time alone. */
 const TIMED_PARTS = ['clock', 'process'] as const satisfies readonly PartName[];
 
@@ -198,8 +215,8 @@ export const actionOf = (fault: Fault): ActionName => ACTIONS.find(action => fau
 export const isTimed = ({ part }: Fault): boolean => (TIMED_PARTS as readonly string[]).includes(part);
 export const isOfDevice = ({ part }: Fault): boolean => (DEVICE_PARTS as readonly string[]).includes(part);
 /** The class of device a fault of a device is for; undefined: vbd and vif. */
-export function deviceTypeOf({ part, type, op }: Fault): 'vbd' | 'vif' | 'pvcalls' | 'console' | undefined {
-  if (part === 'pvcalls' || part === 'console') return part;
+export function deviceTypeOf({ part, type, op }: Fault): 'vbd' | 'vif' | 'pvcalls' | '9pfs' | 'console' | undefined {
+  if (part === 'pvcalls' || part === '9pfs' || part === 'console') return part;
   if (part === 'grant' && op === 'copy') return 'vif';
   if (part === 'event' || part === 'grant') return type;
   return part === 'net' ? 'vif' : 'vbd';

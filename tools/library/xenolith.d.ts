@@ -38,6 +38,7 @@ export interface Fault {
     | 'event'
     | 'grant'
     | 'pvcalls'
+    | '9pfs'
     | 'console'
     | 'xenstore'
     | 'clock'

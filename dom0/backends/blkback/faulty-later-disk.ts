@@ -38,13 +38,14 @@ export class FaultyLaterDisk implements LaterImage {
     const { faults, late, clock } = this.#parts;
     const { operation, sector, sectors } = deferred.request;
     // There is no cache of ours that could be lost: the server's is the server's.
-    const hit = diskFault(faults, operation, sector, sectors, fault => !fault.cache && !fault.lose);
+    const { dying } = faults;
+    const hit = dying ?? diskFault(faults, operation, sector, sectors, fault => !fault.cache && !fault.lose);
     if (hit === undefined) {
       this.#plain.submit(deferred);
       return;
     }
     const { error, truncate, delay, stall, stop, kill, name } = hit.fault;
-    if (stop !== undefined || kill === 'before') faults.strike(hit);
+    if (dying === undefined && (stop !== undefined || kill === 'before')) faults.strike(hit);
     // EINTR and EAGAIN are of a system call, and here is none that would be made again.
     if (error !== undefined && error !== 'EINTR' && error !== 'EAGAIN') {
       deferred.settle(BLKIF_RSP_ERROR, `injected: ${error} (fault ${name})`);
@@ -62,7 +63,7 @@ export class FaultyLaterDisk implements LaterImage {
     };
     this.#held.add(held);
     const ms = delay ?? stop;
-    if (stall || kill === 'before') return;
+    if (stall || kill === 'before' || dying !== undefined) return;
     if (ms === undefined) held.submit();
     else late.add(clock.now() + ms * 1e6, held.submit);
   }

@@ -66,13 +66,13 @@ export class VbdFaults {
   /** These befall the device of `key`, and none of others. False when its parts are to be others now. */
   plant(key: string, label: string, planted: readonly Planted[]): boolean {
     const known = this.#faults.get(key);
-    known?.flush();
     if (known !== undefined && planted.length > 0) {
       known.plant(planted);
       this.#notifiers.get(key)?.letGo();
       this.#disks.get(key)?.reconsider();
       return true;
     }
+    known?.plant([]);
     this.#faults.delete(key);
     this.#end(key);
     if (planted.length > 0) {

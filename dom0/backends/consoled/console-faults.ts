@@ -21,7 +21,6 @@ export class ConsoleFaults {
     this.#faults = new DeviceFaults(label, clock, tell);
   }
   plant(planted: readonly Planted[]): void {
-    this.#faults.flush();
     this.#faults.plant(planted);
   }
   /** There are bytes to be moved: are they, now? What is held is asked for again, and is no other occurrence. */
@@ -33,6 +32,7 @@ export class ConsoleFaults {
       this.#held.delete(op);
       return 'pass';
     }
+    if (this.#faults.dying !== undefined) return 'hold';
     const hit = this.#faults.befalls('console', op);
     if (hit === undefined) return 'pass';
     const { drop, delay, kill, stop } = hit.fault;

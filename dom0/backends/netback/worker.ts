@@ -208,7 +208,6 @@ export class NetbackWorker implements BackendWorker {
   private plant(domid: number, handle: number, label: string, planted: readonly Planted[]): void {
     const key = `${domid}/${handle}`;
     const known = this.faults.get(key);
-    known?.flush();
     const vif = this.find(domid, handle);
     if (vif) {
       this.links.get(vif)?.letGo();
@@ -218,6 +217,7 @@ export class NetbackWorker implements BackendWorker {
       known.plant(planted);
       return;
     }
+    known?.plant([]);
     this.faults.delete(key);
     if (planted.length > 0) {
       const faults = new DeviceFaults(label, this.clock, injected =>

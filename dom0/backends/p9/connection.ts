@@ -22,6 +22,12 @@ export interface ConnectionOptions {
   readonly onFatal: (error: XenError) => void;
 }
 
+/** Who answers a client's messages: its server, or what takes that one's place. */
+export interface Answers {
+  /** Valid until the next, and empty where there is to be none. undefined: not yet; asked again, it is the same message. */
+  answer(request: Uint8Array): Uint8Array | undefined;
+}
+
 /** A stream of messages, each whole before it is answered. */
 class MessageRing {
   readonly ring: MappedDataRing;
@@ -30,6 +36,8 @@ class MessageRing {
   readonly #message: Uint8Array;
   #got = 0;
   #size = 0;
+  /** Not answered yet. */
+  #waiting: Uint8Array | undefined;
   /** Of the answer, what there was no room for yet. */
   #rest: Uint8Array | undefined;
 
@@ -40,17 +48,19 @@ class MessageRing {
     this.#message = new Uint8Array(this.ring.reader.size);
   }
   /** True when something was done. Throws EPROTO. */
-  turn(server: P9Server): boolean {
+  turn(server: Answers): boolean {
     let done = false;
     for (let n = 0; n < TURN_MESSAGES; n++) {
       if (!this.#flush()) break;
-      const message = this.#take();
-      if (message === undefined) {
+      const message = this.#waiting ?? this.#take();
+      const answer = message && server.answer(message);
+      this.#waiting = answer === undefined ? message : undefined;
+      if (answer === undefined) {
         this.work = false;
         break;
       }
       done = true;
-      this.#rest = server.answer(message);
+      this.#rest = answer;
       // Another ring's answer takes this one's place.
       if (!this.#flush()) this.#rest = this.#rest.slice();
     }
@@ -94,6 +104,7 @@ class MessageRing {
 export class P9Connection {
   readonly #options: ConnectionOptions;
   readonly #server: P9Server;
+  #answers: Answers;
   readonly #rings: MessageRing[] = [];
   #open = true;
 
@@ -111,12 +122,23 @@ export class P9Connection {
       Math.min(...this.#rings.map(({ ring }) => ring.reader.size)),
       options.readOnly,
     );
+    this.#answers = this.#server;
+  }
+
+  /** `stands` takes the server's place from now on, until another one does. */
+  use(stands: (server: P9Server) => Answers): void {
+    this.#answers = stands(this.#server);
+    this.look();
+  }
+  /** Have every ring looked at, although nobody has notified. */
+  look(): void {
+    for (const ring of this.#rings) ring.work = true;
   }
 
   step(): 'progress' | 'idle' {
     let progress = false;
     try {
-      for (const ring of this.#rings) if (this.#open && ring.work && ring.turn(this.#server)) progress = true;
+      for (const ring of this.#rings) if (this.#open && ring.work && ring.turn(this.#answers)) progress = true;
     } catch (error) {
       if (!(error instanceof XenError)) throw error;
       this.close();

@@ -1,7 +1,7 @@
 // A guest's shared folder: negotiation in dom0's main thread; its messages are the worker's.
 // Xen: docs/misc/9pfs.markdown; io/9pfs.h.
 import { stat } from 'node:fs/promises';
-import { type Log, parseDecimal, XenError, type XenstoreClient } from '#pvbus';
+import { type Log, type Planted, parseDecimal, XenError, type XenstoreClient } from '#pvbus';
 import { Backend, type BackendDevice, type BackendInstance, type Keys } from '../backend-device.ts';
 import type { BackendThread } from '../backend-thread.ts';
 import { MAX_DATARING_ORDER } from '../mapped-data-ring.ts';
@@ -24,8 +24,10 @@ export function p9Backend({ xs, log, startThread }: P9BackendParts): Backend {
     if (thread !== undefined) return thread;
     thread = startThread();
     thread.onEvent(message => {
-      const { device, code, message: why } = message as P9Event; // from our own worker
-      devices.get(device)?.fail(new XenError(code, why));
+      const event = message as P9Event; // from our own worker
+      const device = devices.get(event.device);
+      if (event.event === 'injected') device?.injected(event.injected);
+      else device?.fail(new XenError(event.code, event.message));
     });
     return thread;
   };
@@ -89,6 +91,10 @@ class P9Instance implements BackendInstance {
 
   async disconnect(): Promise<void> {
     await this.#thread().call({ op: 'disconnect', device: this.#device.path } satisfies P9Call);
+  }
+  async setFaults(planted: readonly Planted[]): Promise<void> {
+    const { path, label } = this.#device;
+    await this.#thread().call({ op: 'faults', device: path, label, planted } satisfies P9Call);
   }
   async remove(): Promise<void> {
     this.#devices.delete(this.#device.path);

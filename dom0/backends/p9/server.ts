@@ -1,5 +1,5 @@
 // One client of a shared folder: its fids, and an answer to each of its messages. 9P2000.L, as Linux' client and ours speak it.
-import { closeSync, constants, fdatasyncSync, fsyncSync, readSync, statfsSync, writeSync } from 'node:fs';
+import { closeSync, constants, fdatasyncSync, fsyncSync, readSync, realpathSync, statfsSync, writeSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import {
   P9,
@@ -114,6 +114,14 @@ export class P9Server {
     [P9.Tunlinkat, () => this.#unlink()],
     [P9.Tstatfs, () => this.#statfs()],
   ]);
+
+  /** Where in the folder what a fid stands for is now, as far as that can be known: `/`, `/notes/today`. */
+  pathOf(fid: number): string | undefined {
+    const path = this.#fids.get(fid)?.file.hostPath;
+    const folder = realpathSync(this.#path);
+    if (path === folder) return '/';
+    return path?.startsWith(`${folder}/`) ? path.slice(folder.length) : undefined;
+  }
 
   // ---- the connection ----
 

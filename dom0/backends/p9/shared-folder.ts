@@ -63,6 +63,11 @@ export class SharedFile {
   close(): void {
     closeSync(this.fd);
   }
+  /** Where on the host it is now; undefined when it is not known by that name any more. */
+  get hostPath(): string | undefined {
+    const path = readlinkSync(byDescriptor(this.fd));
+    return path.endsWith(' (deleted)') ? undefined : path;
+  }
   private at(name: string): string {
     return `${byDescriptor(this.fd)}/${checked(name)}`;
   }

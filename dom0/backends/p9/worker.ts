@@ -1,7 +1,8 @@
 // Every connected shared folder, in a thread of its own: what the host's file system does takes as long as it takes.
-import { domid, type Vcpu, type XenError } from '#pvbus';
+import { type Clock, domid, earlier, type Injected, type Planted, type Vcpu, type XenError } from '#pvbus';
 import type { BackendContext, BackendWorker } from '../backend-thread.ts';
 import { P9Connection, type RingKeys } from './connection.ts';
+import { FolderFaults } from './folder-faults.ts';
 
 /** `device` names one device: its backend path. */
 export type P9Call =
@@ -14,27 +15,30 @@ export type P9Call =
       readOnly: boolean;
       rings: readonly RingKeys[];
     }
-  | { op: 'disconnect'; device: string };
+  | { op: 'disconnect'; device: string }
+  /** These faults befall the device from now on, connected or not; none of others. */
+  | { op: 'faults'; device: string; label: string; planted: readonly Planted[] };
 
-export interface P9Event {
-  readonly event: 'failed';
-  readonly device: string;
-  readonly code: string;
-  readonly message: string;
-}
+export type P9Event =
+  | { readonly event: 'failed'; readonly device: string; readonly code: string; readonly message: string }
+  | { readonly event: 'injected'; readonly device: string; readonly injected: Injected };
 
 export class P9Worker implements BackendWorker {
   readonly #vcpu: Vcpu;
+  readonly #clock: Clock;
   readonly #tell: (event: P9Event) => void;
   readonly #connections = new Map<string, P9Connection>();
+  readonly #faults = new Map<string, FolderFaults>();
 
-  constructor({ vcpu, tell }: BackendContext) {
+  constructor({ vcpu, clock, tell }: BackendContext) {
     this.#vcpu = vcpu;
+    this.#clock = clock;
     this.#tell = tell;
   }
 
   handle(message: unknown): unknown {
     const call = message as P9Call; // from dom0's own main thread
+    if (call.op === 'faults') return this.#plant(call);
     this.#connections.get(call.device)?.close();
     this.#connections.delete(call.device);
     if (call.op === 'connect') this.#connect(call);
@@ -43,8 +47,35 @@ export class P9Worker implements BackendWorker {
 
   step(): 'progress' | 'idle' {
     let result: 'progress' | 'idle' = 'idle';
+    if (this.#faults.size > 0)
+      for (const [device, faults] of this.#faults) if (faults.isDue) this.#connections.get(device)?.look();
     for (const connection of this.#connections.values()) if (connection.step() === 'progress') result = 'progress';
+    if (this.#faults.size > 0) for (const faults of this.#faults.values()) faults.flush();
     return result;
+  }
+  /** What a fault holds back goes on then. */
+  deadline(): number | undefined {
+    let first: number | undefined;
+    if (this.#faults.size > 0) for (const { deadline } of this.#faults.values()) first = earlier(first, deadline);
+    return first;
+  }
+
+  #plant({ device, label, planted }: Extract<P9Call, { op: 'faults' }>): null {
+    const tell = (injected: Injected): void => this.#tell({ event: 'injected', device, injected });
+    const known = this.#faults.get(device);
+    const faults = known ?? new FolderFaults(label, this.#clock, tell);
+    faults.plant(planted);
+    if (planted.length > 0) this.#faults.set(device, faults);
+    else this.#faults.delete(device);
+    const connection = this.#connections.get(device);
+    if (known !== undefined && planted.length > 0) connection?.look();
+    else if (connection !== undefined) this.#befall(device, connection);
+    return null;
+  }
+  /** What is planted at the device stands before its server, or nothing does. */
+  #befall(device: string, connection: P9Connection): void {
+    const faults = this.#faults.get(device);
+    connection.use(server => faults?.before(server) ?? server);
   }
 
   #connect({ device, label, frontend, path, readOnly, rings }: Extract<P9Call, { op: 'connect' }>): void {
@@ -60,6 +91,7 @@ export class P9Worker implements BackendWorker {
         this.#tell({ event: 'failed', device, code: error.code, message: error.message });
       },
     });
+    if (this.#faults.has(device)) this.#befall(device, connection);
     this.#connections.set(device, connection);
   }
 }

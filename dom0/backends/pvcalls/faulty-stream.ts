@@ -41,14 +41,19 @@ export class FaultyStream implements ByteStream {
     const hit = isDue || this.#plain.available === 0 ? undefined : this.#faults.befalls('receive');
     if (isDue && this.#plain.available > 0) this.#in = 'free';
     if (hit === undefined) return this.#plain.read(max);
-    const { error, short } = hit.fault;
+    const { trigger, ends } = hit;
+    const { error, short } = trigger.fault;
     if (error !== undefined) return this.#fail(error);
+    if (ends) {
+      this.#faults.strike(trigger);
+      return this.#plain.read(max);
+    }
     if (short !== undefined) {
       this.#faults.soon(this.#again);
       return this.#plain.read(Math.min(max, short));
     }
     this.#in = 'held';
-    this.#faults.hold(hit, () => {
+    this.#faults.hold(trigger, () => {
       this.#in = 'due';
       this.#again();
     });
@@ -65,11 +70,15 @@ export class FaultyStream implements ByteStream {
       this.#plain.write(bytes);
       return;
     }
-    const { error, short } = hit.fault;
+    const { trigger, ends } = hit;
+    const { error, short } = trigger.fault;
     if (error !== undefined) this.#fail(error);
-    else if (short === undefined) {
+    else if (ends) {
+      this.#plain.write(bytes);
+      this.#faults.strike(trigger);
+    } else if (short === undefined) {
       this.#out = [bytes];
-      this.#faults.hold(hit, () => this.#goOn(one => this.#plain.write(one)));
+      this.#faults.hold(trigger, () => this.#goOn(one => this.#plain.write(one)));
     } else if (short < bytes.length) {
       this.#plain.write(bytes.subarray(0, short));
       this.#out = [bytes.subarray(short)];

@@ -14,6 +14,7 @@ import {
   PVCALLS_SOCKET,
   port,
   socketErrno,
+  type Trigger,
   type Vcpu,
   XenError,
   XenPvcallsResponse,
@@ -83,6 +84,8 @@ export class FrontendConnection {
   private staged = false;
   private stepping = false;
   private faults: SocketFaults | undefined;
+  /** Commands at whose answers the process is to end. */
+  private readonly last = new Map<PvcallsCommand, Trigger>();
 
   /** Throws a XenError when the ring or the port is not the frontend's to give. */
   constructor(options: FrontendOptions) {
@@ -154,10 +157,13 @@ export class FrontendConnection {
     const { faults } = this;
     const hit = op === undefined ? undefined : faults?.befalls(op);
     if (hit === undefined) this.carryOut(command);
-    else if (hit.fault.error !== undefined) this.respond(command, hit.fault.error);
-    else {
+    else if (hit.trigger.fault.error !== undefined) this.respond(command, hit.trigger.fault.error);
+    else if (hit.ends) {
+      this.last.set(command, hit.trigger);
+      this.carryOut(command);
+    } else {
       const again = this.request.keep();
-      faults!.hold(hit, () => {
+      faults!.hold(hit.trigger, () => {
         if (!this.open) return;
         again();
         this.carryOut(command);
@@ -364,6 +370,7 @@ export class FrontendConnection {
   /** `error`: an errno name. */
   private respond(command: PvcallsCommand, error?: string): void {
     if (!this.open) return;
+    if (this.last.size > 0 && this.isLast(command, error)) return;
     if (error !== undefined) this.o.stats.errors++;
     const { response, ring } = this;
     response.base = ring.responseOffset();
@@ -378,6 +385,14 @@ export class FrontendConnection {
     this.staged = true;
     // In a step, one publication and at most one notification for all answers.
     if (!this.stepping) this.push();
+  }
+  /** It is done, and is answered when the fault that the process is to end for has gone without that. */
+  private isLast(command: PvcallsCommand, error: string | undefined): boolean {
+    const trigger = this.last.get(command);
+    this.last.delete(command);
+    if (trigger === undefined || !this.faults?.strike(trigger)) return false;
+    this.faults.hold(trigger, () => this.respond(command, error));
+    return true;
   }
   private push(): void {
     if (!this.staged || !this.open) return;

@@ -6,6 +6,13 @@ import { HeldWork } from '../../faults/held-work.ts';
 export type CommandOp = 'connect' | 'listen' | 'accept';
 export type StreamOp = 'send' | 'receive';
 
+/** What befalls an occurrence: it fails as its fault says, has few bytes, or is held as long as that says. */
+export interface Hit {
+  readonly trigger: Trigger;
+  /** When it is done, `strike` is next. */
+  readonly ends: boolean;
+}
+
 export interface SocketFaultsParts {
   readonly clock: Clock;
   readonly tell: (injected: Injected) => void;
@@ -27,16 +34,26 @@ export class SocketFaults {
 
   /** These are there from now on. What others have held back goes on. */
   plant(planted: readonly Planted[]): void {
-    this.#faults.flush();
     this.#faults.plant(planted);
     this.#held.letGo(trigger => !this.#faults.isPlanted(trigger));
   }
-  /** One more occurrence: the fault that befalls it. */
-  befalls(op: CommandOp | StreamOp): Trigger | undefined {
+  /** One more occurrence: the fault that befalls it. What comes while a kill is under way waits for that, and is none. */
+  befalls(op: CommandOp | StreamOp): Hit | undefined {
+    const { dying } = this.#faults;
+    if (dying !== undefined) return { trigger: dying, ends: false };
     const isStream = op === 'send' || op === 'receive';
     const hit = this.#faults.befalls('pvcalls', op, ({ short }) => short === undefined || isStream);
-    if (hit !== undefined) this.#parts.wake();
-    return hit;
+    if (hit === undefined) return undefined;
+    this.#parts.wake();
+    const { kill, stop } = hit.fault;
+    if (kill === 'before' || stop !== undefined) this.strike(hit);
+    return { trigger: hit, ends: kill === 'after' };
+  }
+  /** The process is to end, or to be stopped. False: its fault has gone meanwhile. */
+  strike(trigger: Trigger): boolean {
+    this.#faults.strike(trigger);
+    this.#parts.wake();
+    return this.#faults.isPlanted(trigger);
   }
   /** For as long as `trigger` says. */
   hold(trigger: Trigger, run: () => void): void {

@@ -1,6 +1,17 @@
 // Each kind of fault on real processes: what the guest sees of it, what the one log says, and that the same plan over the
 // same work befalls the same occurrences again.
-import { closeSync, mkdtempSync, openSync, readFileSync, readSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import type { Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -29,6 +40,8 @@ let xl: HostView;
 let console_: library.DomainConsole;
 /** Says what it hears. */
 let echo: { port: number; server: Server };
+/** Connections that it has had. */
+let heard = 0;
 
 /** What the guest says of a line. */
 async function ask(line: string): Promise<string> {
@@ -59,7 +72,11 @@ beforeAll(async () => {
     writeFileSync(path, '');
     truncateSync(path, 1 << 20);
   }
-  echo = await serveOn(socket => socket.pipe(socket));
+  echo = await serveOn(socket => {
+    heard++;
+    socket.pipe(socket).on('error', () => {});
+    socket.on('error', () => {}); // a host whose process dies
+  });
   host = await Host.start({ memory: '256M' });
   xl = new HostView(host.runDir);
   const pvcalls = [`connect=${echo.port}`];
@@ -329,6 +346,113 @@ describe('sockets of the host', () => {
     await stalled.remove();
     expect(await answer).toBe('echoed later');
   });
+  it.each([
+    ['before', 0],
+    ['after', 1],
+  ] as const)('take dom0 with them %s a connect; the next one is made by its successor', async (kill, made) => {
+    const before = heard;
+    await using killed = await inject(host, { part: 'pvcalls', domain: 'one', op: 'connect', nth: 2, kill });
+    expect(await ask(`echo ${echo.port} a`)).toBe('echoed a');
+    console_.write(`echo ${echo.port} lost\n`);
+    await killed.happened();
+    console_.close();
+    console_ = await host.domain('one').console();
+    console_.write(`store ${kill}\n`);
+    // What it has said before comes first.
+    expect(await console_.waitFor(`> told ${kill} <`)).toMatch(/ lost\r?\n[\s\S]*> failed E[A-Z]+ </);
+    expect(heard - before).toBe(1 + made);
+    expect(await ask(`echo ${echo.port} b`)).toBe('echoed b');
+    await eventually('all is told', async () => (await killed.status())[0]!.seen === 3);
+    expect(await killed.status()).toMatchObject([{ seen: 3, injected: 1 }]);
+  });
+});
+
+describe('a shared folder', () => {
+  const shared = join(dir, 'shared');
+  const onHost = (name: string): string => readFileSync(join(shared, name), 'utf8');
+  const OF9 = { part: '9pfs', domain: 'folder' } as const;
+  let console9: library.DomainConsole;
+  /** The shell's status of a line. */
+  const sh = async (line: string): Promise<number> => {
+    console9.write(`${line}\n`);
+    return Number(/> (\d+) </.exec(await console9.waitFor(/> \d+ </))![1]);
+  };
+  beforeAll(async () => {
+    const root = join(dir, 'root');
+    for (const folder of ['etc', 'folder']) mkdirSync(join(root, folder), { recursive: true });
+    mkdirSync(join(shared, 'deep'), { recursive: true });
+    const rc = 'mount -t 9p work /folder\necho ready\nwhile read -r line; do eval "$line"; echo "> $? <"; done\n';
+    writeFileSync(join(root, 'etc/rc'), rc);
+    await execa('tar', ['-cf', join(dir, 'root.tar'), '-C', root, '.']);
+    const p9 = [`tag=work,path=${shared},security_model=none`];
+    await host.domain('folder').create({ ramdisk: join(dir, 'root.tar'), memory: 32, p9 });
+    console9 = await host.domain('folder').console();
+    await console9.waitFor('ready');
+  });
+  afterAll(async () => {
+    console9.close();
+    await host.domain('folder').destroy();
+  });
+
+  it('fails the message that is chosen, by what it is and by its path', async () => {
+    await using failing = await inject(host, [
+      { ...OF9, name: 'write', op: 'write', nth: 2, error: 'ENOSPC' },
+      { ...OF9, name: 'deep', path: '/deep', op: 'lcreate', error: 'EDQUOT' },
+    ]);
+    expect(await sh('echo 1 > /folder/a')).toBe(0);
+    expect(await sh('echo 2 > /folder/b')).not.toBe(0);
+    expect(await sh('echo 3 > /folder/c')).toBe(0);
+    expect(await sh('echo 4 > /folder/deep/d')).not.toBe(0);
+    expect(['a', 'b', 'c'].map(onHost)).toEqual(['1\n', '', '3\n']);
+    expect(existsSync(join(shared, 'deep/d'))).toBe(false);
+    await failing.happened();
+    const domid = await host.domain('folder').domid();
+    const trace = (await faultTrace(host)).filter(line => line.includes('9pfs'));
+    expect(trace).toEqual([`deep 1 9pfs 0 of dom${domid}`, `write 2 9pfs 0 of dom${domid}`]);
+  });
+  it('moves little at a time, late, and is read and written whole', async () => {
+    const faults: library.Fault[] = [
+      { ...OF9, name: 'short', op: 'write', short: 3 },
+      { ...OF9, name: 'late', op: 'read', nth: 1, delay: 20 },
+    ];
+    const text = 'all of this';
+    await during(faults, async () => {
+      expect(await sh(`echo ${text} > /folder/whole`)).toBe(0);
+      expect(await sh('cp /folder/whole /folder/copy')).toBe(0);
+    });
+    expect(['whole', 'copy'].map(onHost)).toEqual([`${text}\n`, `${text}\n`]);
+  });
+  it('stalls until the fault goes', async () => {
+    const stalled = await inject(host, { ...OF9, op: 'mkdir', nth: 1, stall: true });
+    const made = sh('mkdir /folder/stalled');
+    await stalled.happened();
+    expect(existsSync(join(shared, 'stalled'))).toBe(false);
+    await stalled.remove();
+    expect(await made).toBe(0);
+    expect(existsSync(join(shared, 'stalled'))).toBe(true);
+  });
+  it.each([
+    ['before', false],
+    ['after', true],
+  ] as const)(
+    'is killed %s a mkdir, whose caller is told that nobody knows; then it is served again',
+    async (kill, is) => {
+      await using killed = await inject(host, { ...OF9, op: 'mkdir', nth: 2, kill });
+      expect(await sh(`mkdir /folder/first-${kill}`)).toBe(0);
+      console9.write(`mkdir /folder/second-${kill}\n`);
+      await killed.happened();
+      console9.close();
+      console9 = await host.domain('folder').console();
+      await console9.waitFor(new RegExp(`second-${kill}[\s\S]*> 1 <`));
+      expect(existsSync(join(shared, `second-${kill}`))).toBe(is);
+      expect(await sh(`mkdir /folder/third-${kill}`)).toBe(0);
+      await eventually('all is told', async () => (await killed.status())[0]!.seen === 3);
+      expect(await killed.status()).toMatchObject([{ seen: 3, injected: 1 }]);
+      await expectInvariant(host, 'I9', {});
+      console_.close();
+      console_ = await host.domain('one').console();
+    },
+  );
 });
 
 describe('a console', () => {

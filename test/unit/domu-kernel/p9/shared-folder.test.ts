@@ -125,7 +125,10 @@ describe('a shared folder in a guest', () => {
   it('a call that is under way when the backend ends fails, and none after it', () => {
     const fs = rig.mount();
     const file = fs.root.create('f', 'file');
-    rig.connection!.step = () => {
+    const { worker } = rig;
+    const step = worker.step.bind(worker);
+    worker.step = () => {
+      worker.step = step;
       rig.disconnect();
       return 'progress';
     };

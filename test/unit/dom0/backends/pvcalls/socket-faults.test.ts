@@ -186,3 +186,65 @@ it('a device that is gone is none of the faults’ any more, whatever they held 
   expect(peers.length).toBe(1);
   expect(rig.mapped).toBe(0);
 });
+
+it('is killed before a connect, which is not made, or after it, and the guest hears nothing of either', async () => {
+  for (const [kill, made] of [
+    ['before', 0],
+    ['after', 1],
+  ] as const) {
+    peers.length = 0;
+    plant(
+      { ...of('connect'), name: kill, nth: 1, kill },
+      { ...of('accept'), name: `other-${kill}`, error: 'ECONNABORTED' },
+    );
+    const connecting = front.connect(port);
+    expect(await isOver(connecting)).toBe(false);
+    await rig.until(() => peers.length === made);
+    await rig.until(() => injected().at(-1)?.process !== undefined);
+    const told = injected().at(-1);
+    expect(told).toMatchObject({ fault: kill, process: { kill: true }, counts: { seen: 1 } });
+    // What comes now is none of its occurrences, and waits for whoever serves next.
+    const next = front.connect(port);
+    expect(await isOver(next)).toBe(false);
+    expect([peers.length, injected().at(-1)]).toEqual([made, told]);
+    plant();
+    await rig.run(Promise.all([connecting, next]));
+    await rig.until(() => peers.length === 2);
+  }
+});
+
+it('is killed after bytes were moved, or before, and what follows them waits', async () => {
+  for (const [kill, sent] of [
+    ['before', ''],
+    ['after', 'one'],
+  ] as const) {
+    const { connection, peer } = await connected();
+    let got = '';
+    peer.on('data', chunk => {
+      got += chunk;
+    });
+    plant({ ...of('send'), name: kill, nth: 1, kill });
+    await rig.run(connection.write('one'));
+    await rig.until(() => injected().at(-1)?.fault === kill && got === sent);
+    expect(injected().at(-1)).toMatchObject({ process: { kill: true }, counts: { seen: 1 } });
+    connection.write('two').catch(() => {});
+    peer.write('back');
+    const read = connection.read();
+    expect(await isOver(read)).toBe(false);
+    expect(got).toBe(sent);
+    plant();
+    expect(Buffer.from((await rig.run(read))!).toString()).toBe('back');
+    await rig.until(() => got === 'onetwo');
+  }
+});
+
+it('is stopped at what is received, which comes when it goes on', async () => {
+  const { connection, peer } = await connected();
+  plant({ ...of('receive'), nth: 1, stop: 100 });
+  peer.write('x');
+  const read = connection.read();
+  expect(await isOver(read)).toBe(false);
+  expect(injected()).toMatchObject([{ occurrences: [1], process: { stop: 100 } }]);
+  later(100);
+  expect(Buffer.from((await rig.run(read))!).toString()).toBe('x');
+});
