@@ -13,7 +13,6 @@ import { SideBySide } from './side-by-side.ts';
 
 const CONVERSATIONS = Number(process.env.XENOLITH_CONVERSATIONS ?? 40);
 const LENGTH = 60;
-/** The same ones every time unless it is asked for others, so that a failure is about what was changed. */
 const SEED = seedOfThisRun();
 
 const profiles: Readonly<Record<Which, Profile>> = {

@@ -22,7 +22,7 @@ describe.each([
   ['packets and answers', NET, 150],
   ['tcp', TCP, 100],
   ['calls of WASI programs', WASI, 200],
-] as const)('arbitrary %s', (_, family, cases) => {
+] as const)(`arbitrary %s (XENOLITH_SEED=${seed})`, (_, family, cases) => {
   it.each(Object.entries(family))('do no harm: %s', async (part, { share }) => {
     // The dear ones, which have a small share, get fewer here as well.
     const some = Math.ceil(cases * Math.min(1, share / 5));

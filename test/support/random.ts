@@ -1,4 +1,5 @@
 // Random numbers that a run can be repeated with: XENOLITH_SEED names a run.
+import { randomInt } from 'node:crypto';
 
 /** In [0, 1), from a seed (mulberry32). */
 export function seeded(seed: number): () => number {
@@ -12,10 +13,12 @@ export function seeded(seed: number): () => number {
   };
 }
 
-/** XENOLITH_SEED: a number, `random` for a new one, or 1 when it is not set. */
+/** XENOLITH_SEED, or a new one, which the processes that this one starts have too. */
 export function seedOfThisRun(): number {
-  const given = process.env.XENOLITH_SEED ?? '1';
-  return given === 'random' ? Math.floor(Math.random() * 2 ** 31) : Number(given);
+  process.env.XENOLITH_SEED ??= String(randomInt(2 ** 31));
+  const seed = Number(process.env.XENOLITH_SEED);
+  if (!Number.isSafeInteger(seed)) throw new Error(`XENOLITH_SEED is ${process.env.XENOLITH_SEED}, expected a number`);
+  return seed;
 }
 
 /** Random numbers from the seed of this run, which a test is to name when it fails. */

@@ -6,7 +6,7 @@ import { exploreFrontend, FRONTEND_PARTS } from './explore.ts';
 
 afterAll(removeScratchFolders);
 
-it.each(FRONTEND_PARTS)('no backend makes its frontend fall over: %s', async part => {
-  const seed = seedOfThisRun();
+const seed = seedOfThisRun();
+it.each(FRONTEND_PARTS)(`no backend makes its frontend fall over: %s (XENOLITH_SEED=${seed})`, async part => {
   expect(await exploreFrontend(part, seed, part === 'keys of a disk' ? 20 : 150)).toBeUndefined();
 });
