@@ -315,8 +315,16 @@ export class BackendDevice {
     try {
       await this.#reconcile();
     } catch (error) {
-      if (error instanceof Unplugged) return this.poke();
+      // Of a step whose keys went while it read them the error says what is missing, and not why.
+      if (error instanceof Unplugged || (await this.#isGone())) return this.poke();
       await this.#giveUp(asXenError(error));
+    }
+  }
+  async #isGone(): Promise<boolean> {
+    try {
+      return this.#seen && (await this.key('state')) === undefined;
+    } catch {
+      return false; // xenstored is gone
     }
   }
 

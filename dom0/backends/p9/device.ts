@@ -55,7 +55,8 @@ class P9Instance implements BackendInstance {
     });
     if (!folder.isDirectory()) throw new XenError('ENOTDIR', `${device.label}: ${this.#path} is no directory`);
     const security = await device.key('security_model');
-    if (security !== 'none') throw new XenError('EINVAL', `${device.label}: security_model ${security} is not served`);
+    if (security !== 'none')
+      throw new XenError('EINVAL', `${device.label}: security_model ${JSON.stringify(security ?? null)} is not served`);
     this.#readOnly = (await device.key('read-only')) === '1';
     this.#devices.set(device.path, device);
     return { versions: '1', 'max-rings': MAX_RINGS, 'max-ring-page-order': MAX_DATARING_ORDER };

@@ -158,10 +158,8 @@ class Vbd implements FrontendInstance {
     ]);
     const n = sectorsOf(sectors);
     if (n === undefined) {
-      throw new XenError(
-        'EINVAL',
-        `${device.label}: the backend claims ${JSON.stringify(sectors?.slice(0, 40))} sectors`,
-      );
+      const said = sectors === undefined ? undefined : `claims ${JSON.stringify(sectors.slice(0, 40))} sectors`;
+      throw new XenError('EINVAL', `${device.label}: the backend ${said ?? 'does not say how many sectors it has'}`);
     }
     if (sectorSize !== SECTOR_SIZE) {
       // Xen: a backend may only use another size with frontends that announced 'feature-large-sector-size'.

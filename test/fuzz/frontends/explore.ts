@@ -7,13 +7,16 @@ import { backendKeys } from './keys.ts';
 
 /** Each with how many cases it gets of a hundred: the dear ones get fewer. */
 const PROPERTIES = {
-  'ring of a disk': { property: blkRing, share: 25 },
-  'rings of an interface': { property: netRings, share: 20 },
-  console: { property: consolePage, share: 15 },
-  'commands of sockets': { property: commandRing, share: 15 },
-  'stream of a socket': { property: dataStream, share: 15 },
+  'ring of a disk': { property: blkRing, share: 20 },
+  'rings of an interface': { property: netRings, share: 18 },
+  console: { property: consolePage, share: 13 },
+  'commands of sockets': { property: commandRing, share: 12 },
+  'stream of a socket': { property: dataStream, share: 12 },
   'answers of a shared folder': { property: folderAnswers, share: 5 },
-  'keys of a disk': { property: backendKeys, share: 5 },
+  'keys of a disk': { property: backendKeys('vbd'), share: 5 },
+  'keys of an interface': { property: backendKeys('vif'), share: 5 },
+  'keys of sockets': { property: backendKeys('pvcalls'), share: 5 },
+  'keys of a shared folder': { property: backendKeys('9pfs'), share: 5 },
 } as const;
 
 export type FrontendPart = keyof typeof PROPERTIES;

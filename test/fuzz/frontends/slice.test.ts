@@ -8,5 +8,5 @@ afterAll(removeScratchFolders);
 
 const seed = seedOfThisRun();
 it.each(FRONTEND_PARTS)(`no backend makes its frontend fall over: %s (XENOLITH_SEED=${seed})`, async part => {
-  expect(await exploreFrontend(part, seed, part === 'keys of a disk' ? 20 : 150)).toBeUndefined();
+  expect(await exploreFrontend(part, seed, part.startsWith('keys') ? 40 : 150)).toBeUndefined();
 });

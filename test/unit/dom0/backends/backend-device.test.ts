@@ -178,6 +178,19 @@ describe('the life of a backend device', () => {
     await backend.settled();
     expect(things.get('1/0')?.acts).toEqual(['probe']);
   });
+  it('removed while it probes is no failure, whatever it has not found', async () => {
+    things.set = function (key, thing) {
+      thing.meanwhile = () => tools.remove(nodes);
+      thing.failProbe = new XenError('ENODEV', 'it has no image');
+      return Map.prototype.set.call(this, key, thing) as typeof things;
+    };
+    const nodes = await tools.plug('thing', 1, 0);
+    await settle(() => backend.find(1, 0) === undefined && things.size === 1);
+    await backend.settled();
+    expect(things.get('1/0')?.acts).toEqual(['probe', 'remove']);
+    expect(log.lines.filter(line => line.startsWith('error'))).toEqual([]);
+  });
+
   it('unplugged while it connects lets go and closes', async () => {
     const nodes = await tools.plug('thing', 1, 0);
     await becomes(nodes, S.InitWait);

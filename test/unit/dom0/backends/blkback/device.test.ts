@@ -484,8 +484,9 @@ describe('a vbd', () => {
     other.disk.flush();
   });
 
-  const claims: [string, Record<string, string>, RegExp][] = [
+  const claims: [string, Record<string, string | undefined>, RegExp][] = [
     ['no sectors', { sectors: '0' }, /claims "0" sectors/],
+    ['nothing of its sectors', { sectors: undefined }, /51712: the backend does not say how many sectors it has$/],
     ['2^63 sectors', { sectors: '9223372036854775808' }, /sectors/],
     ['sectors of 3 bytes', { 'sector-size': '3' }, /sectors of 3 bytes/],
     ['a size that is no number', { sectors: 'many' }, /claims "many" sectors/],
@@ -499,7 +500,7 @@ describe('a vbd', () => {
     await becomes(nodes.frontend, S.Initialised);
     await tools.xs.transaction(async tx => {
       for (const [key, value] of Object.entries({ sectors: '2048', 'sector-size': '512', ...keys, state: '4' })) {
-        await tools.xs.write(`${nodes.backend}/${key}`, value, tx);
+        if (value !== undefined) await tools.xs.write(`${nodes.backend}/${key}`, value, tx);
       }
     });
     await becomes(nodes.frontend, S.Closed);
