@@ -35,8 +35,8 @@ export interface BackendInstance {
   connect(): Promise<Keys>;
   /** Stop serving: afterwards nothing of the frontend is mapped or bound. Also after a connect that failed. */
   disconnect(): Promise<void>;
-  /** What it stands for may be another one now, larger or slower: what to publish of that, if anything. */
-  reconsider?(): Promise<Keys | undefined>;
+  /** What it stands for may be another one now, larger or slower: what to publish of that, if anything. `asked`: by its node `resize`. */
+  reconsider?(asked: boolean): Promise<Keys | undefined>;
   /** The device is gone for good: let go of what probe opened. */
   remove?(): Promise<void>;
   /** These faults befall it from now on, connected or not, and no others. */
@@ -124,7 +124,7 @@ export class Backend {
     }
     const device = this.#devices.get(`${frontend}/${devid}`) ?? this.#add(frontend, devid);
     if (key === 'faults') device?.faultsChanged();
-    else if (key === 'resize') device?.reconsider();
+    else if (key === 'resize') device?.reconsider(true);
     else if (key === undefined || key === 'state' || key === 'online' || key === 'frontend') device?.poke();
   }
 
@@ -203,6 +203,7 @@ export class BackendDevice {
   #faultsInDoubt = true;
   #hasFaults = false;
   #inDoubt = false;
+  #asked = false;
   #stopped = false;
 
   constructor(
@@ -280,8 +281,9 @@ export class BackendDevice {
     this.poke();
   }
   /** Ours: whoever has made its image larger says so by writing the node `resize`; or its worker has found it slow. */
-  reconsider(): void {
+  reconsider(asked = false): void {
     this.#inDoubt = true;
+    this.#asked ||= asked;
     this.poke();
   }
   /** The worker has injected some. */
@@ -365,8 +367,10 @@ export class BackendDevice {
     }
     await this.#follow(frontend, online !== '0', Number(own) === XenbusState.Closing);
     if (this.#inDoubt && this.#state === XenbusState.Connected) {
+      const asked = this.#asked;
       this.#inDoubt = false;
-      const keys = await this.#instance.reconsider?.();
+      this.#asked = false;
+      const keys = await this.#instance.reconsider?.(asked);
       // Xen: the frontend watches the state, so that is written again.
       if (keys !== undefined) await this.#switch(XenbusState.Connected, keys);
     }

@@ -21,6 +21,7 @@ interface Connection {
   readonly events: StreamEvents;
   phase: 'connecting' | 'flags' | 'options' | 'requests';
   structured: boolean;
+  sizeBytes: number;
   inbox: Buffer;
   readonly requests: Request[];
   readonly outbox: Buffer[];
@@ -33,12 +34,14 @@ const NBD = { READ: 0, WRITE: 1, DISC: 2, FLUSH: 3, TRIM: 4 } as const;
 
 export class PlayNbdServer {
   /** What is on the medium, and what a reader sees. */
-  readonly medium: Uint8Array;
+  medium: Uint8Array;
   bytes: Uint8Array;
   flags: number;
   up = true;
   crashes = 0;
   flushes = 0;
+  /** Requests of every kind. */
+  performed = 0;
   /** Flushes are not answered: the medium is slow. */
   holdsFlushes = false;
   readonly #options: PlayOptions;
@@ -54,7 +57,7 @@ export class PlayNbdServer {
 
   readonly connect: Connect = (_, events) => {
     const connection: Connection = {
-      ...{ events, phase: 'connecting', structured: false, inbox: Buffer.alloc(0) },
+      ...{ events, phase: 'connecting', structured: false, sizeBytes: 0, inbox: Buffer.alloc(0) },
       ...{ requests: [], outbox: [], over: false, crashed: false },
     };
     if (this.#connection !== undefined) this.#connection.over = true;
@@ -78,6 +81,17 @@ export class PlayNbdServer {
     this.up = false;
     if (this.#connection !== undefined) this.#connection.crashed = true;
     this.bytes = this.medium.slice();
+  }
+
+  /** To those who connect from now on. */
+  grow(bytes: number): void {
+    const larger = (old: Uint8Array): Uint8Array => {
+      const all = new Uint8Array(bytes);
+      all.set(old);
+      return all;
+    };
+    this.medium = larger(this.medium);
+    this.bytes = larger(this.bytes);
   }
 
   get requests(): number {
@@ -151,7 +165,7 @@ export class PlayNbdServer {
         const dataLength = type === NBD.WRITE ? length : 0;
         if (inbox.length < 28 + dataLength) return;
         const at = Number(inbox.readBigUInt64BE(16));
-        if (at + length > this.bytes.length) throw new Error(`the client asks for ${length} bytes at ${at}`);
+        if (at + length > c.sizeBytes) throw new Error(`the client asks for ${length} bytes at ${at}`);
         c.requests.push({
           ...{ type, flags: inbox.readUInt16BE(4), cookie: inbox.readBigUInt64BE(8), at, length },
           data: inbox.subarray(28, 28 + dataLength),
@@ -175,7 +189,8 @@ export class PlayNbdServer {
       return;
     }
     const size = Buffer.alloc(12);
-    size.writeBigUInt64BE(BigInt(this.bytes.length), 2);
+    c.sizeBytes = this.bytes.length;
+    size.writeBigUInt64BE(BigInt(c.sizeBytes), 2);
     size.writeUInt16BE(this.flags, 10);
     reply(3, size);
     const blocks = Buffer.alloc(14);
@@ -190,6 +205,7 @@ export class PlayNbdServer {
 
   #perform(c: Connection, request: Request, pick: (below: number) => number): void {
     const { type, flags, at, length, data, cookie } = request;
+    this.performed++;
     switch (type) {
       case NBD.READ:
         if (c.structured) {

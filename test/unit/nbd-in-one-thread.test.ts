@@ -251,6 +251,87 @@ describe('a disk over NBD', () => {
     expect(rig.failures).toMatchObject([{ away: true }, { away: false }]);
   });
 
+  it.each([1, 2, 3])(
+    'becomes larger with requests under way, none of which is left with a server, seed %i',
+    async seed => {
+      const { rig, guest, server, pick } = await begin(100 + seed);
+      const { disk } = guest;
+      const until = async (condition: () => boolean): Promise<void> => {
+        for (let n = 0; !condition(); n++) {
+          if (n > 20_000) throw new Error('it does not come');
+          if (pick(2) === 0) guest.step();
+          else rig.step();
+          rig.core.clock.advance(1e6);
+          await Promise.resolve();
+        }
+      };
+      let done = 0;
+      const write = (n: number): void => {
+        void disk.submitWrite(n * 8, new Uint8Array(4096).fill(n)).then(() => done++);
+      };
+      const key = guest.key!;
+      for (let n = 1; n <= 30; n++) write(n);
+      guest.worker.push();
+      await until(() => server.performed > pick(20));
+      let held = false;
+      void (rig.nbd.handle({ op: 'hold', key }) as Promise<void>).then(() => {
+        held = true;
+      });
+      for (let n = 31; n <= 60; n++) write(n);
+      await until(() => held);
+      expect(server.requests).toBe(0);
+      const before = server.performed;
+      for (let n = 0; n < 200; n++) rig.step();
+      expect(server.performed).toBe(before);
+      server.grow(2 * SIZE);
+      rig.nbd.handle({ op: 'renew', key });
+      await until(() => done === 60);
+      expect(rig.failures).toEqual([{ op: 'grown', key, sizeBytes: 2 * SIZE }]);
+      disk.resize((2 * SIZE) / 512);
+      for (let n = 0; n < 4; n++) disk.write((2 * SIZE) / 512 - 8, new Uint8Array(4096).fill(74 + n));
+      disk.flush();
+      for (let n = 1; n <= 60; n++) expect(server.medium[n * 4096]).toBe(n);
+      expect(server.medium[2 * SIZE - 1]).toBe(77);
+      expect(rig.log.lines).toEqual([]);
+      // Nobody has said that it is larger again.
+      server.grow(3 * SIZE);
+      server.crash();
+      server.up = true;
+      await until(() => rig.failures.some(({ op }) => op === 'failed'));
+    },
+  );
+
+  it('is held when its server dies meanwhile, and goes on with the next', async () => {
+    const { rig, guest, server } = await begin(16);
+    const key = guest.key!;
+    let written = false;
+    void guest.disk.submitWrite(0, new Uint8Array(512).fill(9)).then(() => {
+      written = true;
+    });
+    guest.step();
+    rig.vcpu.events.poll();
+    rig.nbd.step();
+    let held = false;
+    void (rig.nbd.handle({ op: 'hold', key }) as Promise<void>).then(() => {
+      held = true;
+    });
+    server.crash();
+    for (let n = 0; n < 100 && !held; n++) {
+      rig.step();
+      await Promise.resolve();
+    }
+    expect(held).toBe(true);
+    server.up = true;
+    rig.nbd.handle({ op: 'renew', key });
+    for (let n = 0; n < 5000 && !written; n++) {
+      guest.step();
+      rig.step();
+      rig.core.clock.advance(1e6);
+      await Promise.resolve();
+    }
+    expect([written, server.bytes[0]]).toEqual([true, 9]);
+  });
+
   it('is given up when the server comes back with another disk', async () => {
     for (const change of ['size', 'read-only', 'no FUA', 'no trim'] as const) {
       const { rig, guest, server } = await begin(12);

@@ -4,6 +4,7 @@ import {
   type Domid,
   isNbdTarget,
   type Log,
+  messageOf,
   type Planted,
   VDISK_CDROM,
   VDISK_READONLY,
@@ -36,6 +37,8 @@ interface OpenImage {
   /** Whose rings it is behind. */
   readonly thread: BlkbackThread;
   readonly close: () => Promise<void> | void;
+  /** Of what an NBD server has. */
+  readonly grow?: NbdImage['grow'];
 }
 
 interface VbdDeviceParts {
@@ -64,6 +67,9 @@ class VbdDevice implements BackendInstance {
   /** Its server cannot be reached; and what the frontend has been told. */
   #isAway = false;
   #saidAway = false;
+  /** Its server has a larger disk than its frontend knows of. */
+  #hasGrown = false;
+  #growing: Promise<void> = Promise.resolve();
   #openedAs: readonly unknown[] = [];
   #info = 0;
 
@@ -173,12 +179,36 @@ class VbdDevice implements BackendInstance {
     this.#device.reconsider();
   }
 
-  async reconsider(): Promise<Keys | undefined> {
+  /** Its server has a larger disk now. */
+  wasGrown(sizeBytes: number): void {
+    this.#grownTo(sizeBytes);
+    this.#hasGrown = true;
+    this.#device.reconsider();
+  }
+  #grownTo(sizeBytes: number): void {
+    if (this.#image !== undefined) this.#image = { ...this.#image, sizeBytes };
+    if (this.#connection !== undefined) this.#connection = { ...this.#connection, sizeBytes };
+  }
+
+  async reconsider(asked: boolean): Promise<Keys | undefined> {
     const image = this.#image;
     if (image === undefined) return undefined;
-    if (image.fd < 0) return this.#isAway === this.#saidAway ? undefined : this.#sayAway();
+    if (image.fd < 0) return this.#reconsiderServed(image, asked);
     if (this.#isSlow) await this.#move(image);
     return this.#resize(this.#image ?? image);
+  }
+
+  async #reconsiderServed({ sizeBytes, grow }: OpenImage, asked: boolean): Promise<Keys | undefined> {
+    const size = asked ? await this.#device.key('resize') : undefined;
+    if (size !== undefined && grow !== undefined) {
+      // Not waited for: it takes as long as its server does, in which the device may go.
+      this.#growing = this.#growing
+        .then(() => grow(size))
+        .catch(error => this.#log.error(`${this.#device.label}: resize: ${messageOf(error)}`));
+    }
+    if (!this.#hasGrown && this.#isAway === this.#saidAway) return undefined;
+    this.#hasGrown = false;
+    return { ...this.#sayAway(), sectors: Math.floor(sizeBytes / SECTOR_SIZE) };
   }
 
   /** To the thread of those that are slow: the ring is gone on with where the other thread has left it. */
@@ -208,8 +238,7 @@ class VbdDevice implements BackendInstance {
     const sizeBytes = this.#files.sizeOf(image.fd);
     // Smaller: what is missing fails when it is asked for, as before.
     if (sizeBytes <= image.sizeBytes) return undefined;
-    this.#image = { ...image, sizeBytes };
-    if (this.#connection !== undefined) this.#connection = { ...this.#connection, sizeBytes };
+    this.#grownTo(sizeBytes);
     await this.#call({ op: 'resize', key: this.#device.path, sizeBytes });
     return { sectors: Math.floor(sizeBytes / SECTOR_SIZE) };
   }
@@ -266,6 +295,7 @@ class VbdDevice implements BackendInstance {
       return {
         ...{ path: file?.path ?? params, fd: -1, sizeBytes: found.sizeBytes, readOnly, flush: found.flush },
         ...{ granularity: Math.max(SECTOR_SIZE, found.minBlock), discard: discard && found.trim, thread: nbd.thread },
+        grow: image.grow,
         close: async () => {
           await close();
           release();
@@ -382,6 +412,7 @@ export function createBlkback(options: {
     const device = backend.devices().find(d => d.path === news.key);
     if (news.op === 'injected') device?.injected(news.injected);
     else if (news.op === 'slow') instances.get(news.key)?.wasSlow();
+    else if (news.op === 'grown') instances.get(news.key)?.wasGrown(news.sizeBytes);
     else if (news.op === 'away') instances.get(news.key)?.wasAway(news.away);
     else {
       instances.get(news.key)?.lost();

@@ -44,6 +44,8 @@ export class Vbd {
   slowUntilNs = 0;
   readonly #shared: SharedByRings;
   readonly #rings: VbdRing[] = [];
+  /** Of all its requests, also of those that are used again when it has become larger. */
+  readonly #limits: { sectors: number } & DiskLimits;
   /** Whose turn is first. */
   #first = 0;
   readonly #budget: Budget = { requests: 0, bytes: 0 };
@@ -54,6 +56,7 @@ export class Vbd {
     const granter = domid(frontendDomid);
     const { stats } = this;
     this.connection = connection;
+    this.#limits = { sectors: 0, readOnly: connection.readOnly, discard: connection.discard };
     const pages = new RequestPages(parts.grants, granter, label, stats, persistent);
     const wake = (): void => {
       this.pending = true;
@@ -72,8 +75,8 @@ export class Vbd {
     }
   }
   #replaceable({ image, newRequest, notifier, onEvent }: VbdParts) {
-    const { readOnly, discard } = this.connection;
-    const limits = { sectors: Math.floor(image.sizeBytes / SECTOR_SIZE), readOnly, discard };
+    const limits = this.#limits;
+    limits.sectors = Math.floor(image.sizeBytes / SECTOR_SIZE);
     return { notifier, onEvent, newRequest: () => newRequest(limits) };
   }
 

@@ -30,6 +30,7 @@ export type BlkbackEvent =
   | { readonly op: 'slow'; readonly key: string }
   /** The server of its disk cannot be reached, or can again. */
   | { readonly op: 'away'; readonly key: string; readonly away: boolean }
+  | { readonly op: 'grown'; readonly key: string; readonly sizeBytes: number }
   | { readonly op: 'injected'; readonly key: string; readonly injected: Injected };
 
 /** A turn that takes so long has waited for a file. Page cache has its worth in 0.1 ms, and in 45 on a machine under load 29: ADR 12. */

@@ -13,6 +13,8 @@ const OPEN_MS = 10_000;
 
 export interface NbdImage {
   readonly found: NbdExport;
+  /** Its server is asked anew how large it is; an image in a format of QEMU's is made as large as `size` says before. */
+  grow(size: string): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -55,7 +57,7 @@ export class NbdImages {
 
   async openTarget(key: string, label: string, target: string): Promise<NbdImage> {
     const found = await this.#open(key, label, parseNbdTarget(target));
-    return { found, close: () => this.#close(key) };
+    return { found, grow: () => this.#withoutServer(key, async () => {}), close: () => this.#close(key) };
   }
 
   async openFormat(
@@ -76,6 +78,11 @@ export class NbdImages {
       server.serves();
       return {
         found,
+        grow: async size => {
+          if (readOnly) throw new XenError('EROFS', 'it is read-only');
+          const bytes = sizeOf(size);
+          await this.#withoutServer(key, () => server.grow(bytes));
+        },
         close: async () => {
           await this.#close(key);
           await server.stop();
@@ -88,6 +95,17 @@ export class NbdImages {
     }
   }
 
+  /** What is asked of the disk meanwhile waits. */
+  async #withoutServer(key: string, act: () => Promise<void>): Promise<void> {
+    const thread = this.thread;
+    await thread.call({ op: 'hold', key } satisfies NbdMessage);
+    try {
+      await act();
+    } finally {
+      await thread.call({ op: 'renew', key } satisfies NbdMessage);
+    }
+  }
+
   async #open(key: string, label: string, target: NbdTarget): Promise<NbdExport> {
     const message: NbdMessage = { op: 'open', key, label, target, openMs: OPEN_MS };
     return (await this.thread.call(message)) as NbdExport; // our own thread's
@@ -95,6 +113,15 @@ export class NbdImages {
   async #close(key: string): Promise<void> {
     await this.thread.call({ op: 'close', key } satisfies NbdMessage);
   }
+}
+
+/** Bytes, as `qemu-img resize` takes them. Throws EINVAL. */
+function sizeOf(text: string): number {
+  const match = /^([0-9]{1,15})([kMGT]?)$/.exec(text);
+  const bytes = match === null ? Number.NaN : Number(match[1]) * 1024 ** ' kMGT'.indexOf(match[2] || ' ');
+  if (!Number.isSafeInteger(bytes))
+    throw new XenError('EINVAL', `${JSON.stringify(text)} is no size; expected one like 2G`);
+  return bytes;
 }
 
 /** Throws where a frontend's sectors cannot be asked for. */

@@ -80,8 +80,11 @@ function realPath(path: string): string | undefined {
     return undefined;
   }
 }
-function imageInfo(program: string, path: string, driver: string): Promise<ImageInfo> {
-  const args = ['info', '--output=json', '--force-share', '-f', driver, path];
+async function imageInfo(program: string, path: string, driver: string): Promise<ImageInfo> {
+  return JSON.parse(await run(program, ['info', '--output=json', '--force-share', '-f', driver, path])) as ImageInfo;
+}
+/** What it says on stdout. Throws EINVAL with what it says of an error. */
+function run(program: string, args: readonly string[]): Promise<string> {
   return new Promise((resolve, reject) => {
     const options = { timeout: INFO_MS, maxBuffer: MAX_INFO, killSignal: 'SIGKILL', env: {} } as const;
     execFile(program, args, options, (error, stdout, stderr) => {
@@ -92,7 +95,7 @@ function imageInfo(program: string, path: string, driver: string): Promise<Image
             .split('\n')[0]
             ?.replace(/^qemu-img: /, '') || error.message;
         reject(new XenError('EINVAL', said));
-      } else resolve(JSON.parse(stdout) as ImageInfo);
+      } else resolve(stdout);
     });
   });
 }
@@ -117,6 +120,8 @@ export class QemuNbd {
   #waitMs = FIRST_WAIT_MS;
   #startedAt = 0;
   #stopping = false;
+  /** Settles when its image is as large as it was told to be. */
+  #growing: Promise<void> | undefined;
   #served = false;
   #giveUp: (error: XenError) => void = () => {};
   readonly #madeAt = Date.now();
@@ -178,7 +183,7 @@ export class QemuNbd {
   }
   #over(why: string): void {
     this.#child = undefined;
-    if (this.#stopping) return;
+    if (this.#stopping || this.#growing !== undefined) return;
     const { label, log } = this.#options;
     const now = Date.now();
     if (!this.#served && !(LOCKED.test(why) && now - this.#madeAt < LOCKED_MS)) {
@@ -195,14 +200,36 @@ export class QemuNbd {
   /** It has written everything, or was killed, when this resolves. */
   async stop(): Promise<void> {
     this.#stopping = true;
+    await this.#growing?.catch(() => {}); // who asked for it hears
+    await this.#end();
+    rmSync(this.#options.socket, { force: true });
+  }
+  async #end(): Promise<void> {
     clearTimeout(this.#timer);
     const child = this.#child;
-    if (child !== undefined) {
-      child.kill('SIGTERM');
-      const timer = setTimeout(() => child.kill('SIGKILL'), END_MS);
-      await this.#ended;
-      clearTimeout(timer);
+    if (child === undefined) return;
+    child.kill('SIGTERM');
+    const timer = setTimeout(() => child.kill('SIGKILL'), END_MS);
+    await this.#ended;
+    clearTimeout(timer);
+  }
+
+  /** While none serves it, since an image that is served is locked, it is made larger; whether or not that goes, one serves it again. */
+  async grow(bytes: number): Promise<void> {
+    this.#growing = this.#grow(bytes);
+    try {
+      await this.#growing;
+    } finally {
+      this.#growing = undefined;
+      if (!this.#stopping) this.#start();
     }
-    rmSync(this.#options.socket, { force: true });
+  }
+  async #grow(bytes: number): Promise<void> {
+    const { format, path } = this.#options;
+    const program = findProgram('qemu-img', format);
+    const driver = DRIVERS[format];
+    // It has all that was written when its process has ended.
+    await this.#end();
+    await run(program, ['resize', '-q', '-f', driver, '--', path, String(bytes)]);
   }
 }

@@ -58,6 +58,8 @@ export interface SessionOptions {
   readonly onAway: (away: boolean) => void;
   /** It is not full any more. */
   readonly onRoom: () => void;
+  /** Its disk has become larger. */
+  readonly onGrown: (sizeBytes: number) => void;
   /** It can never go on: the server has another disk now. */
   readonly onBroken: (error: XenError) => void;
 }
@@ -74,7 +76,7 @@ const FLUSH_AFTER_BYTES = 32 << 20;
 /** Servers lost in a row are logged so often, then at every power of two. */
 const LOGGED_LOSSES = 4;
 
-type State = 'connecting' | 'negotiating' | 'restoring' | 'serving' | 'waiting' | 'closed';
+type State = 'connecting' | 'negotiating' | 'restoring' | 'serving' | 'draining' | 'held' | 'waiting' | 'closed';
 
 export class NbdSession {
   readonly #options: SessionOptions;
@@ -92,6 +94,12 @@ export class NbdSession {
   #flushing = false;
   /** What was acknowledged could not be written again: it is not on the disk, and a flush must say so. */
   #lostWrites = false;
+  /** It is to have no connection, until `renew`. */
+  #whenHeld: (() => void) | undefined;
+  /** What waits for that, and is not with the server. */
+  #unsent = 0;
+  /** The next server may have a larger disk. */
+  #mayGrow = false;
   /** It is to be closed. */
   #whenFlushed: (() => void) | undefined;
   /** When the state is left for another one if nothing happens. */
@@ -115,7 +123,7 @@ export class NbdSession {
   }
 
   get serving(): boolean {
-    return this.#state === 'serving';
+    return this.#state === 'serving' || this.#state === 'draining';
   }
   get inFlight(): number {
     return this.#inFlight.size;
@@ -145,6 +153,7 @@ export class NbdSession {
     command.order = this.#made++;
     this.#inFlight.add(command);
     if (this.#state === 'serving') this.#transmit(command);
+    else if (this.#state === 'draining') this.#unsent++;
   }
   cork(): void {
     this.#stream?.cork();
@@ -189,13 +198,14 @@ export class NbdSession {
 
   #answered(command: Command, error: number): void {
     const wrote = command.type === NBD_CMD_WRITE || command.type === NBD_CMD_TRIM;
-    if (wrote && error === 0 && this.#state === 'serving') this.#remember(command);
+    if (wrote && error === 0 && this.#state !== 'restoring') this.#remember(command);
     let answer = error;
     if (command.type === NBD_CMD_FLUSH && error === 0) {
       this.#unflushed.drop(command.covers);
       if (this.#lostWrites) answer = 5;
     }
     this.#settle(command, answer);
+    if (this.#state === 'draining') this.#drain();
   }
   #settle(command: Command, error: number): void {
     const { sink } = command;
@@ -236,7 +246,7 @@ export class NbdSession {
     return Math.min(this.#failAtNs, this.#deadlineNs ?? this.#failAtNs);
   }
   get #isAway(): boolean {
-    return this.#state !== 'serving' && this.#state !== 'restoring';
+    return this.#state !== 'serving' && this.#state !== 'restoring' && this.#state !== 'draining';
   }
   /** Called at `deadline`, or any time. */
   tick(): void {
@@ -246,6 +256,40 @@ export class NbdSession {
     if (this.#whenFlushed !== undefined) this.#whenFlushed();
     else if (this.#state === 'waiting') this.#connect();
     else if (this.#state !== 'serving') this.#lost('it does not answer');
+  }
+
+  /** No request is with the server, and nothing is connected to it, when `done` is called; what is asked waits for `renew`. */
+  hold(done: () => void): void {
+    this.#whenHeld = done;
+    if (this.#state === 'serving') {
+      this.#state = 'draining';
+      this.#unsent = 0;
+      this.#drain();
+    } else if (this.#state !== 'restoring') this.#held();
+  }
+  /** order: what was sent is answered before there is another connection, where it would be asked a second time. */
+  #drain(): void {
+    if (this.#inFlight.size > this.#unsent) return;
+    this.#sayGoodbye();
+    this.#held();
+  }
+  #held(): void {
+    const done = this.#whenHeld;
+    this.#whenHeld = undefined;
+    this.#drop();
+    if (this.#state !== 'closed') {
+      this.#state = 'held';
+      this.#deadlineNs = undefined;
+      this.#beginPatience();
+    }
+    done?.();
+  }
+  /** Go on, with a disk that may be larger. */
+  renew(): void {
+    this.#mayGrow = true;
+    if (this.#state !== 'held') return;
+    this.#connect();
+    this.#options.wake();
   }
 
   #connect(): void {
@@ -260,7 +304,7 @@ export class NbdSession {
         act();
       } catch (error) {
         if (!(error instanceof XenError)) throw error;
-        this.#lost(error.message, error.code);
+        if (this.#stream === stream) this.#lost(error.message, error.code);
       }
       if (this.#deadlineNs !== deadline) this.#options.wake();
     };
@@ -277,8 +321,8 @@ export class NbdSession {
   }
 
   #data(bytes: Uint8Array, length: number): void {
-    if (this.#state === 'serving' || this.#state === 'restoring') {
-      this.#parser!.feed(bytes, length);
+    if (this.#parser !== undefined) {
+      this.#parser.feed(bytes, length);
       return;
     }
     const found = this.#negotiation?.feed(bytes.subarray(0, length));
@@ -288,7 +332,9 @@ export class NbdSession {
   #letIn(found: NbdExport): void {
     const { label, log, onOpen, onBroken } = this.#options;
     const before = this.#export;
-    const other = before === undefined ? undefined : difference(before, found);
+    const grown = before !== undefined && this.#mayGrow && found.sizeBytes > before.sizeBytes;
+    const expected = grown ? { ...before, sizeBytes: found.sizeBytes } : before;
+    const other = expected === undefined ? undefined : difference(expected, found);
     if (other !== undefined) {
       const error = new XenError('ENXIO', `${label}: the server came back with another disk: ${other}`);
       this.close();
@@ -296,6 +342,7 @@ export class NbdSession {
       return;
     }
     this.#export = found;
+    this.#mayGrow = false;
     this.#negotiation = undefined;
     this.#parser = new ReplyParser(this.#replies, found.structuredReplies);
     this.stats.connections++;
@@ -305,6 +352,7 @@ export class NbdSession {
       onOpen(found);
       return;
     }
+    if (grown) this.#options.onGrown(found.sizeBytes);
     if (this.#losses > 0) {
       log.info(`${label}: the server is back`);
       this.#options.onAway(false);
@@ -349,12 +397,13 @@ export class NbdSession {
     this.#stream!.cork();
     for (const command of again) this.#transmit(command);
     this.#stream!.uncork();
+    if (this.#whenHeld !== undefined) this.hold(this.#whenHeld);
   }
 
   #lost(why: string, code = 'ENOTCONN'): void {
     const { clock, label, log, target } = this.#options;
     const now = clock.now();
-    const wasServing = this.#state === 'serving' || this.#state === 'restoring';
+    const wasThere = !this.#isAway;
     this.#drop();
     if (this.#whenFlushed !== undefined) {
       this.#whenFlushed();
@@ -380,13 +429,21 @@ export class NbdSession {
       const worth = why !== this.#lastWhy || n <= LOGGED_LOSSES || (n & (n - 1)) === 0;
       if (worth) log.warn(`${label}: the server is lost: ${why}`);
       this.#lastWhy = why;
-      if (wasServing && this.#failAtNs === Number.POSITIVE_INFINITY) this.#failAtNs = now + target.patienceMs * MS;
+      if (wasThere) this.#beginPatience();
+    }
+    if (this.#whenHeld !== undefined) {
+      this.#held();
+      return;
     }
     this.#state = 'waiting';
     this.#deadlineNs = now + this.#waitMs * MS;
     this.#waitMs = Math.min(this.#waitMs * 2, LONGEST_WAIT_MS);
   }
 
+  #beginPatience(): void {
+    const { clock, target } = this.#options;
+    if (this.#failAtNs === Number.POSITIVE_INFINITY) this.#failAtNs = clock.now() + target.patienceMs * MS;
+  }
   /** No server has come in time: what waits for one is answered with an error. */
   #failAll(): void {
     for (const command of [...this.#inFlight]) {
@@ -414,7 +471,7 @@ export class NbdSession {
       command.sink = undefined;
       this.#free.push(command);
     }
-    if (any && this.#state !== 'waiting' && this.#state !== 'closed') this.#lost('its requests were given up');
+    if (any && this.#stream !== undefined) this.#lost('its requests were given up');
   }
 
   /** What was acknowledged is on the server's medium, or there is no server, when `done` is called. */
@@ -436,19 +493,20 @@ export class NbdSession {
 
   /** Tell the server good-bye. Requests in flight are answered by nobody. */
   close(): void {
-    if (this.#state === 'serving' && this.#stream !== undefined) {
-      const bye = new Uint8Array(NBD_REQUEST_BYTES);
-      const request = { type: NBD_CMD_DISC, flags: 0, cookieHi: 0, cookieLo: 0, at: 0, length: 0 };
-      writeRequest(new DataView(bye.buffer), 0, request);
-      this.#stream.write(bye);
-    }
-    this.#drop();
+    if (this.#state === 'serving') this.#sayGoodbye();
     this.#state = 'closed';
     this.#deadlineNs = undefined;
+    this.#held();
+  }
+  #sayGoodbye(): void {
+    const bye = new Uint8Array(NBD_REQUEST_BYTES);
+    const request = { type: NBD_CMD_DISC, flags: 0, cookieHi: 0, cookieLo: 0, at: 0, length: 0 };
+    writeRequest(new DataView(bye.buffer), 0, request);
+    this.#stream?.write(bye);
   }
 }
 
-/** What is not as it was. A disk that grew is another one too: its guest has not been told. */
+/** What is not as it was. A disk that grew unexpectedly is another one too: nobody has told its guest. */
 function difference(before: NbdExport, now: NbdExport): string | undefined {
   if (before.sizeBytes !== now.sizeBytes) return `${now.sizeBytes} bytes, it had ${before.sizeBytes}`;
   if (before.readOnly !== now.readOnly) return now.readOnly ? 'it is read-only now' : 'it was read-only';

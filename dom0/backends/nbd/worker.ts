@@ -22,7 +22,10 @@ export type NbdMessage =
       readonly target: NbdTarget;
       readonly openMs: number;
     }
-  | { readonly op: 'close'; readonly key: string };
+  | { readonly op: 'close'; readonly key: string }
+  /** Answered when the server is let go of, until `renew`, after which its disk may be larger: nothing asked meanwhile is lost. */
+  | { readonly op: 'hold'; readonly key: string }
+  | { readonly op: 'renew'; readonly key: string };
 
 /** Requests under way when a frontend goes are waited for so long. */
 const LEAVE_NS = 2e9;
@@ -56,12 +59,16 @@ export class NbdWorker implements BackendWorker {
         return this.#open(m.key, m.label, m.target, m.openMs);
       case 'close':
         return this.#close(m.key);
+      case 'hold':
+        return new Promise<void>(resolve => this.#sessionOf(m.key).hold(resolve));
+      case 'renew':
+        return this.#sessionOf(m.key).renew();
       case 'connect':
         return this.#connect(m.connection);
       case 'disconnect':
         return this.#disconnect(m.key);
       case 'resize':
-        return undefined; // a server's disk has the size that it had when it was opened
+        return undefined; // a server says itself how large its disk is
       case 'faults':
         return this.#plant(m.key, m.label, m.planted);
       case 'stats':
@@ -128,11 +135,23 @@ export class NbdWorker implements BackendWorker {
           this.#devices.get(key)?.vbd?.look();
           wake();
         },
+        onGrown: sizeBytes => this.#grown(key, sizeBytes),
         onBroken: ({ code, message }) => this.#tell({ op: 'failed', key, code, message }),
       });
       this.#devices.set(key, { key, session, vbd: undefined, leaving: undefined });
       wake();
     });
+  }
+
+  #sessionOf(key: string): NbdSession {
+    const device = this.#devices.get(key);
+    if (device === undefined) throw new XenError('ENODEV', 'its disk is not open');
+    return device.session;
+  }
+  #grown(key: string, sizeBytes: number): void {
+    const device = this.#devices.get(key)!; // its session says so
+    device.vbd?.use(this.#parts(device));
+    this.#tell({ op: 'grown', key, sizeBytes });
   }
 
   #close(key: string): Promise<void> | undefined {
@@ -153,10 +172,11 @@ export class NbdWorker implements BackendWorker {
     if (device === undefined) throw new XenError('ENODEV', `${connection.label}: its disk is not open`);
     this.#part(device);
     const { vcpu, log, clock, wake } = this.#context;
-    device.vbd = new Vbd(vcpu, log, clock, connection, this.#parts(device, connection));
+    device.vbd = new Vbd(vcpu, log, clock, connection, this.#parts(device));
     wake();
   }
-  #parts({ session }: Device, { key, sizeBytes }: VbdConnection): VbdParts {
+  #parts({ key, session }: Device): VbdParts {
+    const { sizeBytes } = session.export!; // a vbd is connected when it is known
     return this.#faults.partsOf(key, new NbdDisk(session, sizeBytes - (sizeBytes % SECTOR_SIZE), this.#context.wake));
   }
 
@@ -164,7 +184,7 @@ export class NbdWorker implements BackendWorker {
     const device = this.#devices.get(key);
     const vbd = device?.vbd;
     const same = this.#faults.plant(key, label, planted);
-    if (device !== undefined && vbd !== undefined && !same) vbd.use(this.#parts(device, vbd.connection));
+    if (device !== undefined && vbd !== undefined && !same) vbd.use(this.#parts(device));
     this.#context.wake();
   }
 

@@ -14,6 +14,12 @@ function use(disk: Disk): string {
   return `${disk.name} ${Buffer.compare(sector, back) === 0 ? 'works' : 'differs'}, ${disk.sectors} sectors`;
 }
 
+/** Its new end holds what is written there. */
+function useMore(disk: Disk): string {
+  disk.write(disk.sectors - 1, new TextEncoder().encode(`the end of ${disk.name}`.padEnd(disk.sectorSize)));
+  return use(disk);
+}
+
 async function check(disk: Disk): Promise<void> {
   const blocks = Math.floor(disk.sectors / BLOCK);
   const size = BLOCK * disk.sectorSize;
@@ -47,13 +53,20 @@ async function check(disk: Disk): Promise<void> {
 
 export default async function main(): Promise<void> {
   let known: string[] = [];
+  const sizes = new Map<string, number>();
   console.log(`${system.name} is up as dom${system.domid}`);
   for (;;) {
     const now = disks.list().map(disk => disk.name);
     for (const name of now) {
-      if (known.includes(name)) continue;
-      console.log(`came: ${use(disks.get(name))}`);
-      if (name === 'xvdc') check(disks.get(name)).catch(error => console.log(`xvdc: ${error.message}`));
+      const disk = disks.get(name);
+      const before = sizes.get(name);
+      sizes.set(name, disk.sectors);
+      if (known.includes(name)) {
+        if (before !== disk.sectors) console.log(`grew: ${useMore(disk)}`);
+        continue;
+      }
+      console.log(`came: ${use(disk)}`);
+      if (name === 'xvdc') check(disk).catch(error => console.log(`xvdc: ${error.message}`));
     }
     for (const name of known) if (!now.includes(name)) console.log(`went: ${name}`);
     known = now;

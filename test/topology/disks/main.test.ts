@@ -87,6 +87,34 @@ describe.skipIf(noQemu !== '')(`an image of QEMU's ${noQemu}`, () => {
     },
   );
 
+  it('is made larger while its guest writes to it', async () => {
+    qemuImg('create', '-q', '-f', 'qcow2', 'grows.qcow2', '4M');
+    expect(await on('block-attach', 'web', 'grows.qcow2,qcow2,xvdc,rw')).toEqual(fine);
+    await says('came: xvdc works, 8192 sectors');
+    const [pid] = qemuNbds();
+    const node = async () => `/local/domain/0/backend/vbd/${(await on('domid', 'web')).stdout.trim()}/51744/resize`;
+    for (const [wrong, why] of [
+      ['much', /51744 of dom\d+: resize: "much" is no size/],
+      ['1M', /51744 of dom\d+: resize: .*--shrink/],
+    ] as const) {
+      expect(await on('store', 'write', await node(), wrong)).toEqual(fine);
+      await eventually('it is refused', () => why.test(host.rig.log()));
+    }
+    expect(await on('store', 'write', await node(), '16M')).toEqual(fine);
+    await says('grew: xvdc works, 32768 sectors');
+    const rounds = (): number => heard('times all rounds');
+    const before = rounds();
+    await eventually('the guest goes on', () => rounds() > before);
+    expect(qemuNbds()).not.toContain(pid);
+    await on('destroy', 'web');
+    await eventually('its qemu-nbd has ended', () => qemuNbds().length === 0);
+    qemuImg('check', '-q', '-f', 'qcow2', 'grows.qcow2');
+    const read = ['-r', '-f', 'qcow2', '-c', `read -v ${16 * MIB - 512} 16`, join(dir, 'grows.qcow2')];
+    expect(execFileSync('qemu-io', read, { encoding: 'utf8' })).toContain('the.end.of.xvdc');
+    await host.create(host.config('web', '', { ramdisk: GUEST }));
+    await host.up('web');
+  });
+
   it('is served on by another qemu-nbd when its own is killed, and nothing of it is lost', async () => {
     qemuImg('create', '-q', '-f', 'qcow2', 'killed.qcow2', '4M');
     expect(await on('block-attach', 'web', 'killed.qcow2,qcow2,xvdc,rw')).toEqual(fine);
@@ -176,6 +204,26 @@ describe.skipIf(noNbdkit !== '')(`what an NBD server has ${noNbdkit}`, () => {
       expect(await on('block-detach', 'web', 'xvdb')).toEqual(fine);
       await says('went: xvdb', before[1]! + 1);
     }
+  });
+
+  it('is larger for its guest when the server has made it so and that is said', async () => {
+    const socket = join(dir, 'growing');
+    const path = join(dir, 'growing.img');
+    writeFileSync(path, '');
+    truncateSync(path, MIB);
+    nbdkit(socket, 'file', path);
+    await eventually('nbdkit listens', () => existsSync(socket));
+    const before = heard('came: xvdb works, 2048 sectors');
+    expect(await on('block-attach', 'web', `vdev=xvdb,access=rw,target=nbd:unix:${socket}`)).toEqual(fine);
+    await says('came: xvdb works, 2048 sectors', before + 1);
+    truncateSync(path, 3 * MIB);
+    const domid = (await on('domid', 'web')).stdout.trim();
+    expect(await on('store', 'write', `/local/domain/0/backend/vbd/${domid}/51728/resize`, '1')).toEqual(fine);
+    await says('grew: xvdb works, 6144 sectors');
+    expect(readFileSync(path, 'latin1').slice(-512).trimEnd()).toBe('the end of xvdb');
+    const went = heard('went: xvdb');
+    expect(await on('block-detach', 'web', 'xvdb')).toEqual(fine);
+    await says('went: xvdb', went + 1);
   });
 
   it('that is for reading only is no disk for writing, and what is no server none at all', async () => {
