@@ -17,6 +17,7 @@ import {
 } from './abi.ts';
 import { realtimeNs } from './clock.ts';
 import { u64 } from './memory.ts';
+import { OpenDatagrams } from './open-socket.ts';
 import { OpenDiskFile, OpenVnode } from './open-vnode.ts';
 
 export const FILETYPE_OF: Readonly<Record<FileType, number>> = {
@@ -34,8 +35,10 @@ const FILETYPE_OF_OPEN: Readonly<Record<OpenFile['kind'], number>> = {
   device: FILETYPE_CHARACTER_DEVICE,
   socket: FILETYPE_SOCKET_STREAM,
 };
-export const filetypeOf = (file: OpenFile): number =>
-  file instanceof OpenDiskFile ? FILETYPE_OF[file.vnode.type] : FILETYPE_OF_OPEN[file.kind];
+export function filetypeOf(file: OpenFile): number {
+  if (file instanceof OpenDatagrams) return file.filetype;
+  return file instanceof OpenDiskFile ? FILETYPE_OF[file.vnode.type] : FILETYPE_OF_OPEN[file.kind];
+}
 
 const devices = new WeakMap<FileSystem, number>();
 let lastDevice = 0;

@@ -1,32 +1,35 @@
-// A socket as a descriptor refers to it.
+// Sockets as a descriptor refers to them.
 import { XenError } from '#pvbus';
 import type { OpenFile } from '../process/open-file.ts';
 import { Wait } from '../process/wait.ts';
 import type { WaitQueue } from '../wait-queue.ts';
-import { FILETYPE_SOCKET_STREAM } from './abi.ts';
+import { FILETYPE_SOCKET_DGRAM, FILETYPE_SOCKET_STREAM } from './abi.ts';
 import { wasiErrno } from './errno.ts';
-import { AGAIN, type SocketAddress, type StreamSocket } from './socket.ts';
+import { AGAIN, type DatagramSocket, type Received, type SocketAddress, type StreamSocket } from './socket.ts';
 import { OPTION, SocketOptions } from './socket-options.ts';
 
-export class OpenSocket implements OpenFile {
+/** What streams and datagrams have in common. */
+abstract class SocketFile<S extends StreamSocket | DatagramSocket> implements OpenFile {
   readonly kind = 'socket';
-  readonly socket: StreamSocket;
+  readonly socket: S;
   readonly family: 4 | 6;
-  private readonly options: SocketOptions;
+  /** FILETYPE_SOCKET_*: SO_TYPE too. */
+  abstract readonly filetype: number;
+  protected readonly options: SocketOptions;
+  protected listens = false;
   private references = 1;
-  private connected = false;
-  private tries = 0;
-  private listens = false;
 
   /** Closes `socket` with its last reference. */
-  constructor(socket: StreamSocket, family: 4 | 6, options = new SocketOptions()) {
+  constructor(socket: S, family: 4 | 6, options: SocketOptions) {
     this.socket = socket;
     this.family = family;
     this.options = options;
     socket.configure(options);
   }
+  abstract read(into: Uint8Array): number | Wait;
+  abstract write(from: Uint8Array): number | Wait;
   /** A socket's queue is another one once it listens or connects. */
-  private get wait(): Wait {
+  protected get wait(): Wait {
     return new Wait([this.socket.queue]);
   }
   get queue(): WaitQueue {
@@ -37,6 +40,36 @@ export class OpenSocket implements OpenFile {
   }
   release(): void {
     if (--this.references === 0) this.socket.close();
+  }
+  setOption(option: number, value: number): void {
+    this.options.set(option, value);
+    this.socket.configure(this.options);
+  }
+  getOption(option: number): number {
+    if (option === OPTION.type) return this.filetype;
+    if (option === OPTION.accepts) return Number(this.listens);
+    if (option !== OPTION.error) return this.options.get(option);
+    const error = this.socket.takeError();
+    return error ? wasiErrno(error.code) : 0;
+  }
+  readable(): number {
+    return this.socket.readable();
+  }
+  writable(): number {
+    return this.socket.writable();
+  }
+  hungUp(): boolean {
+    return this.socket.hungUp();
+  }
+}
+
+export class OpenSocket extends SocketFile<StreamSocket> {
+  readonly filetype = FILETYPE_SOCKET_STREAM;
+  private connected = false;
+  private tries = 0;
+
+  constructor(socket: StreamSocket, family: 4 | 6, options = new SocketOptions()) {
+    super(socket, family, options);
   }
   read(into: Uint8Array): number | Wait {
     return this.recv(into, false);
@@ -49,17 +82,10 @@ export class OpenSocket implements OpenFile {
     const n = this.socket.send(from);
     return n === AGAIN ? this.wait : n;
   }
-  setOption(option: number, value: number): void {
-    this.options.set(option, value);
-    this.socket.configure(this.options);
-  }
-  getOption(option: number): number {
-    if (option === OPTION.type) return FILETYPE_SOCKET_STREAM;
-    if (option === OPTION.accepts) return Number(this.listens);
-    if (option !== OPTION.error) return this.options.get(option);
-    const error = this.socket.takeError();
-    if (error) this.tries = 0;
-    return error ? wasiErrno(error.code) : 0;
+  override getOption(option: number): number {
+    const value = super.getOption(option);
+    if (option === OPTION.error && value !== 0) this.tries = 0;
+    return value;
   }
   listen(backlog: number): void {
     this.socket.listen(backlog);
@@ -88,20 +114,44 @@ export class OpenSocket implements OpenFile {
   hasBegun(): boolean {
     return this.tries > 1;
   }
-  readable(): number {
-    return this.socket.readable();
+}
+
+export class OpenDatagrams extends SocketFile<DatagramSocket> {
+  readonly filetype = FILETYPE_SOCKET_DGRAM;
+
+  constructor(socket: DatagramSocket, family: 4 | 6) {
+    super(socket, family, new SocketOptions());
   }
-  writable(): number {
-    return this.socket.writable();
+  /** The next one; undefined: there will be none. */
+  receive(peek: boolean): Received | undefined | Wait {
+    const next = this.socket.receive(peek);
+    return next === AGAIN ? this.wait : next;
   }
-  hungUp(): boolean {
-    return this.socket.hungUp();
+  send(data: Uint8Array, to?: SocketAddress): 0 | Wait {
+    return this.socket.send(data, to) === AGAIN ? this.wait : 0;
+  }
+  /** As much of the next one as there is room for: the rest of it is lost. */
+  read(into: Uint8Array): number | Wait {
+    const next = this.receive(false);
+    if (next instanceof Wait || next === undefined) return next ?? 0;
+    const part = next.data.subarray(0, into.length);
+    into.set(part);
+    return part.length;
+  }
+  write(from: Uint8Array): number | Wait {
+    return this.send(from) || from.length;
   }
 }
 
 /** The socket a descriptor refers to; ENOTSOCK. EBADF for a directory: a program may take the number of one it was given for free. */
-export function socketOf(file: OpenFile): OpenSocket {
-  if (file instanceof OpenSocket) return file;
+export function socketOf(file: OpenFile): OpenSocket | OpenDatagrams {
+  if (file instanceof OpenSocket || file instanceof OpenDatagrams) return file;
   if (file.kind === 'directory') throw new XenError('EBADF', 'a directory is no socket');
   throw new XenError('ENOTSOCK', `a ${file.kind} is no socket`);
+}
+/** One that listens, connects and accepts; EOPNOTSUPP. */
+export function streamOf(file: OpenFile): OpenSocket {
+  const socket = socketOf(file);
+  if (socket instanceof OpenSocket) return socket;
+  throw new XenError('EOPNOTSUPP', 'a socket of datagrams does not listen');
 }

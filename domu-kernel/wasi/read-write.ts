@@ -5,10 +5,12 @@ import type { OpenFile } from '../process/open-file.ts';
 import type { Process } from '../process/process.ts';
 import { Wait } from '../process/wait.ts';
 import { RIGHTS_FD_READ, RIGHTS_FD_SEEK, RIGHTS_FD_WRITE } from './abi.ts';
+import { receiveDatagram, sendDatagram } from './datagrams.ts';
 import { descriptorOf, diskFileOf, offsetOf } from './fd.ts';
 import type { Descriptor } from './fd-table.ts';
 import type { Outcome } from './kernel.ts';
 import { at, Buffers } from './memory.ts';
+import { OpenDatagrams } from './open-socket.ts';
 import { OpenDiskFile } from './open-vnode.ts';
 
 type Transfer = (bytes: Uint8Array, done: number) => number | Wait;
@@ -26,14 +28,8 @@ function isLater(error: unknown, done: number): boolean {
   return done > 0 && error instanceof XenError;
 }
 
-/** Fills the buffers as far as it goes without waiting, but for their first byte. Stores how many bytes there were. */
-export function readInto(
-  process: Process,
-  nonblock: boolean,
-  buffers: Buffers,
-  resultAt: number,
-  read: Transfer,
-): Outcome {
+/** Fills the buffers as far as it goes without waiting, but for their first byte: how many bytes there were. */
+export function readInto(nonblock: boolean, buffers: Buffers, read: Transfer): number | Wait {
   let done = 0;
   for (let i = 0; i < buffers.count; i++) {
     const into = buffers.at(i);
@@ -53,8 +49,7 @@ export function readInto(
     done += n;
     if (n < into.length) break;
   }
-  process.view.setUint32(resultAt, done, true);
-  return 0;
+  return done;
 }
 
 /** Writes all of the buffers, however long that takes; `nonblock`: what is possible now. */
@@ -114,6 +109,12 @@ function streamOf(process: Process, fd: number, right: number): Descriptor {
   if ((descriptor.rights & right) === 0) throw new XenError('EBADF', `descriptor ${fd} is not open for that`);
   return descriptor;
 }
+/** What a call has done, where it is done. */
+export function stored(process: Process, resultAt: number, outcome: number | Wait): Outcome {
+  if (outcome instanceof Wait) return outcome;
+  process.view.setUint32(resultAt, outcome, true);
+  return 0;
+}
 const synced = (file: OpenFile): (() => void) | undefined =>
   file instanceof OpenDiskFile && file.flags !== 0 ? () => file.syncAsFlagged() : undefined;
 
@@ -121,12 +122,23 @@ export const readWriteCalls = {
   fd_read(process: Process, fd: number, iovs: number, count: number, result: number): Outcome {
     const { file, nonblock } = streamOf(process, fd, RIGHTS_FD_READ);
     const buffers = new Buffers(process, iovs, count);
-    return readInto(process, nonblock, buffers, at(process, result, 4), into => file.read(into));
+    const resultAt = at(process, result, 4);
+    // No room: as in Linux, whatever waits stays.
+    if (file instanceof OpenDatagrams && buffers.total > 0) {
+      const received = receiveDatagram(file, nonblock, buffers, false);
+      return stored(process, resultAt, received instanceof Wait ? received : received.bytes);
+    }
+    return stored(
+      process,
+      resultAt,
+      readInto(nonblock, buffers, into => file.read(into)),
+    );
   },
   fd_write(process: Process, fd: number, iovs: number, count: number, result: number): Outcome {
     const { file, nonblock } = streamOf(process, fd, RIGHTS_FD_WRITE);
     const buffers = new Buffers(process, iovs, count);
     const resultAt = at(process, result, 4);
+    if (file instanceof OpenDatagrams) return stored(process, resultAt, sendDatagram(file, nonblock, buffers));
     return writeFrom(process, nonblock, buffers, resultAt, from => file.write(from), synced(file));
   },
   fd_pread(process: Process, fd: number, iovs: number, count: number, offset: bigint, result: number): Outcome {
@@ -135,7 +147,12 @@ export const readWriteCalls = {
     descriptorOf(process, fd).need(RIGHTS_FD_SEEK);
     const from = offsetOf(offset);
     const buffers = new Buffers(process, iovs, count);
-    return readInto(process, nonblock, buffers, at(process, result, 4), (into, done) => vnode.read(from + done, into));
+    const resultAt = at(process, result, 4);
+    return stored(
+      process,
+      resultAt,
+      readInto(nonblock, buffers, (into, done) => vnode.read(from + done, into)),
+    );
   },
   /** POSIX, unlike Linux: APPEND does not move it. */
   fd_pwrite(process: Process, fd: number, iovs: number, count: number, offset: bigint, result: number): Outcome {

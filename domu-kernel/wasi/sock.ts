@@ -10,15 +10,18 @@ import {
   RIGHTS_FD_WRITE,
   RIGHTS_SOCK_ACCEPT,
   RIGHTS_SOCK_SHUTDOWN,
+  ROFLAGS_RECV_DATA_TRUNCATED,
   SDFLAGS_RD,
   SDFLAGS_WR,
 } from './abi.ts';
+import { type ReceivedInto, receiveDatagram, sendDatagram } from './datagrams.ts';
 import { descriptorOf } from './fd.ts';
 import { Descriptor } from './fd-table.ts';
 import type { Outcome } from './kernel.ts';
 import { at, Buffers } from './memory.ts';
-import { type OpenSocket, socketOf } from './open-socket.ts';
-import { readInto, writeFrom } from './read-write.ts';
+import { OpenDatagrams, type OpenSocket, socketOf, streamOf } from './open-socket.ts';
+import { readInto, stored, writeFrom } from './read-write.ts';
+import type { SocketAddress } from './socket.ts';
 
 /** Of a peek, bytes at most. */
 const MAX_PEEK = 65536;
@@ -68,10 +71,43 @@ function receiveAll(process: Process, nonblock: boolean, buffers: Buffers, socke
   return received.bytes;
 }
 
+/** Of any socket; `length` is more than `bytes` where a datagram was cut off. */
+export function receive(
+  process: Process,
+  socket: OpenSocket | OpenDatagrams,
+  nonblock: boolean,
+  buffers: Buffers,
+  riFlags: number,
+): ReceivedInto | Wait {
+  const peeks = (riFlags & RIFLAGS_RECV_PEEK) !== 0;
+  if (socket instanceof OpenDatagrams) return receiveDatagram(socket, nonblock, buffers, peeks);
+  const n = peeks
+    ? peek(socket, buffers)
+    : riFlags & RIFLAGS_RECV_WAITALL
+      ? receiveAll(process, nonblock, buffers, socket)
+      : readInto(nonblock, buffers, into => socket.recv(into, false));
+  if (!(n instanceof Wait)) return { bytes: n, length: n, from: undefined };
+  if (nonblock) throw new XenError('EAGAIN', 'nothing is there yet');
+  return n;
+}
+
+/** To `to`, where that is said of a datagram. */
+export function send(
+  process: Process,
+  socket: OpenSocket | OpenDatagrams,
+  nonblock: boolean,
+  buffers: Buffers,
+  resultAt: number,
+  to?: SocketAddress,
+): Outcome {
+  if (socket instanceof OpenDatagrams) return stored(process, resultAt, sendDatagram(socket, nonblock, buffers, to));
+  return writeFrom(process, nonblock, buffers, resultAt, from => socket.write(from));
+}
+
 export const sockCalls = {
   sock_accept(process: Process, fd: number, flags: number, result: number): Outcome {
     const descriptor = descriptorOf(process, fd);
-    const socket = socketOf(descriptor.file);
+    const socket = streamOf(descriptor.file);
     descriptor.need(RIGHTS_SOCK_ACCEPT);
     if (flags & ~FDFLAGS_NONBLOCK) throw new XenError('EINVAL', `flags ${flags} of an accepted socket`);
     const resultAt = at(process, result, 4);
@@ -103,24 +139,18 @@ export const sockCalls = {
     const buffers = new Buffers(process, iovs, count);
     const resultAt = at(process, result, 4);
     const flagsAt = at(process, roFlags, 2);
-    // A stream is never cut off.
-    process.view.setUint16(flagsAt, 0, true);
-    if (riFlags === 0) return readInto(process, nonblock, buffers, resultAt, into => socket.recv(into, false));
-    const n = riFlags & RIFLAGS_RECV_PEEK ? peek(socket, buffers) : receiveAll(process, nonblock, buffers, socket);
-    if (n instanceof Wait) {
-      if (nonblock) throw new XenError('EAGAIN', 'nothing is there yet');
-      return n;
-    }
-    process.view.setUint32(resultAt, n, true);
-    return 0;
+    const received = receive(process, socket, nonblock, buffers, riFlags);
+    if (received instanceof Wait) return received;
+    const { bytes, length } = received;
+    process.view.setUint16(flagsAt, length > bytes ? ROFLAGS_RECV_DATA_TRUNCATED : 0, true);
+    return stored(process, resultAt, bytes);
   },
   sock_send(process: Process, fd: number, iovs: number, count: number, siFlags: number, result: number): Outcome {
     const { file, nonblock } = descriptorOf(process, fd);
     const socket = socketOf(file);
     descriptorOf(process, fd).need(RIGHTS_FD_WRITE);
     if (siFlags !== 0) throw new XenError('EINVAL', `send flags ${siFlags}`);
-    const buffers = new Buffers(process, iovs, count);
-    return writeFrom(process, nonblock, buffers, at(process, result, 4), from => socket.write(from));
+    return send(process, socket, nonblock, new Buffers(process, iovs, count), at(process, result, 4));
   },
   sock_shutdown(process: Process, fd: number, how: number): number {
     const descriptor = descriptorOf(process, fd);

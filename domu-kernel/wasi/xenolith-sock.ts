@@ -1,14 +1,22 @@
-// The import module xenolith_sock: what preview1 lacks to make connections. xenolith_sock.h is its C side.
+// The import module xenolith_sock: what preview1 lacks to make connections, and to send datagrams. xenolith_sock.h is its C side.
 import { struct, XenError } from '#pvbus';
 import type { Process } from '../process/process.ts';
 import { Wait } from '../process/wait.ts';
+import {
+  RIFLAGS_RECV_PEEK,
+  RIFLAGS_RECV_WAITALL,
+  RIGHTS_FD_READ,
+  RIGHTS_FD_WRITE,
+  ROFLAGS_RECV_DATA_TRUNCATED,
+} from './abi.ts';
 import { descriptorOf } from './fd.ts';
 import { Descriptor } from './fd-table.ts';
 import type { Outcome, WasiKernel } from './kernel.ts';
-import { at, textAt } from './memory.ts';
-import { OpenSocket, socketOf } from './open-socket.ts';
+import { at, Buffers, textAt } from './memory.ts';
+import { OpenDatagrams, OpenSocket, socketOf, streamOf } from './open-socket.ts';
 import { ALL_RIGHTS } from './rights.ts';
-import type { Lookup, SocketAddress } from './socket.ts';
+import { receive, send } from './sock.ts';
+import type { Lookup, SocketAddress, SocketStack } from './socket.ts';
 
 /** struct xenolith_sockaddr: family is 4 or 6; the port is in the machine's order, the address in the network's. */
 export const xenolith_sockaddr = struct('xenolith_sockaddr', 20, {
@@ -16,6 +24,11 @@ export const xenolith_sockaddr = struct('xenolith_sockaddr', 20, {
   port: 'u16',
   addr: { of: 'u8', count: 16 },
 });
+const FAMILY_OF: Readonly<Record<number, 4 | 6>> = { 4: 4, 16: 6 };
+const NOBODY: SocketAddress = { address: new Uint8Array(0), port: 0 };
+/** Flags of sendto and recvfrom that preview1 has not; the others are its own. */
+const TRUNCATES = 0x20;
+const DONTWAIT = 0x40;
 const MAX_NAME = 255;
 const MAX_BACKLOG = 4096;
 
@@ -32,15 +45,29 @@ function addressAt(process: Process, pointer: number, family: 4 | 6): SocketAddr
     port: view.getUint16(base + xenolith_sockaddr.at.port, true),
   };
 }
+function isNobody(process: Process, pointer: number): boolean {
+  const base = at(process, pointer, xenolith_sockaddr.size);
+  return process.view.getUint16(base + xenolith_sockaddr.at.family, true) === 0;
+}
 function storeAddress(process: Process, base: number, { address, port }: SocketAddress): void {
   const { view } = process;
   const from = base + xenolith_sockaddr.at.addr;
   process.bytes.fill(0, from, from + 16);
   process.bytes.set(address, from);
-  view.setUint16(base + xenolith_sockaddr.at.family, address.length === 4 ? 4 : 6, true);
+  view.setUint16(base + xenolith_sockaddr.at.family, FAMILY_OF[address.length] ?? 0, true);
   view.setUint16(base + xenolith_sockaddr.at.port, port, true);
 }
-const openSocketOf = (process: Process, fd: number): OpenSocket => socketOf(descriptorOf(process, fd).file);
+const openSocketOf = (process: Process, fd: number): OpenSocket | OpenDatagrams =>
+  socketOf(descriptorOf(process, fd).file);
+/** Of a stack that there is; EAFNOSUPPORT for anything but 4 and 6. */
+function made<T>(sockets: SocketStack | undefined, family: number, make: (stack: SocketStack, family: 4 | 6) => T): T {
+  if (sockets && (family === 4 || family === 6)) return make(sockets, family);
+  throw new XenError('EAFNOSUPPORT', `sockets of family ${family}`);
+}
+function opened(process: Process, resultAt: number, file: OpenSocket | OpenDatagrams): 0 {
+  process.view.setUint32(resultAt, process.fds.add(new Descriptor(file, ALL_RIGHTS, ALL_RIGHTS)), true);
+  return 0;
+}
 
 /** A name that a call looks up, until the addresses are there. */
 class Resolving {
@@ -54,11 +81,68 @@ export const xenolithSockCalls = ({ sockets }: Pick<WasiKernel, 'sockets'>) => (
   /** A TCP socket; family 4 or 6. */
   socket(process: Process, family: number, result: number): number {
     const resultAt = at(process, result, 4);
-    const { fds } = process;
-    fds.checkRoom();
-    if (!sockets || (family !== 4 && family !== 6)) throw new XenError('EAFNOSUPPORT', `sockets of family ${family}`);
-    const file = new OpenSocket(sockets.stream(family), family);
-    process.view.setUint32(resultAt, fds.add(new Descriptor(file, ALL_RIGHTS, ALL_RIGHTS)), true);
+    process.fds.checkRoom();
+    return opened(
+      process,
+      resultAt,
+      made(sockets, family, (stack, known) => new OpenSocket(stack.stream(known), known)),
+    );
+  },
+  /** A UDP socket. */
+  socket_dgram(process: Process, family: number, result: number): number {
+    const resultAt = at(process, result, 4);
+    process.fds.checkRoom();
+    return opened(
+      process,
+      resultAt,
+      made(sockets, family, (stack, known) => new OpenDatagrams(stack.datagram(known), known)),
+    );
+  },
+  /** To `address`, 0 where the socket has a peer; which a stream has. */
+  sendto(
+    process: Process,
+    fd: number,
+    iovs: number,
+    count: number,
+    flags: number,
+    address: number,
+    result: number,
+  ): Outcome {
+    const descriptor = descriptorOf(process, fd);
+    const socket = socketOf(descriptor.file);
+    descriptor.need(RIGHTS_FD_WRITE);
+    if (flags & ~DONTWAIT) throw new XenError('EINVAL', `send flags ${flags}`);
+    const to = address === 0 ? undefined : addressAt(process, address, socket.family);
+    const nonblock = descriptor.nonblock || (flags & DONTWAIT) !== 0;
+    return send(process, socket, nonblock, new Buffers(process, iovs, count), at(process, result, 4), to);
+  },
+  /** `address`: 0, or where it is to be said who has sent it, its family 0 for a stream. `roFlags`: 1 where it was cut off. */
+  recvfrom(
+    process: Process,
+    fd: number,
+    iovs: number,
+    count: number,
+    flags: number,
+    address: number,
+    result: number,
+    roFlags: number,
+  ): Outcome {
+    const descriptor = descriptorOf(process, fd);
+    const socket = socketOf(descriptor.file);
+    descriptor.need(RIGHTS_FD_READ);
+    const riFlags = flags & ~(DONTWAIT | TRUNCATES);
+    if (riFlags & ~(RIFLAGS_RECV_PEEK | RIFLAGS_RECV_WAITALL)) throw new XenError('EINVAL', `recv flags ${flags}`);
+    const buffers = new Buffers(process, iovs, count);
+    const fromAt = address === 0 ? undefined : at(process, address, xenolith_sockaddr.size);
+    const resultAt = at(process, result, 4);
+    const flagsAt = at(process, roFlags, 4);
+    const nonblock = descriptor.nonblock || (flags & DONTWAIT) !== 0;
+    const received = receive(process, socket, nonblock, buffers, riFlags);
+    if (received instanceof Wait) return received;
+    const { bytes, length, from } = received;
+    if (fromAt !== undefined) storeAddress(process, fromAt, from ?? NOBODY);
+    process.view.setUint32(flagsAt, length > bytes ? ROFLAGS_RECV_DATA_TRUNCATED : 0, true);
+    process.view.setUint32(resultAt, flags & TRUNCATES ? length : bytes, true);
     return 0;
   },
   bind(process: Process, fd: number, address: number): number {
@@ -67,13 +151,20 @@ export const xenolithSockCalls = ({ sockets }: Pick<WasiKernel, 'sockets'>) => (
     return 0;
   },
   listen(process: Process, fd: number, backlog: number): number {
-    openSocketOf(process, fd).listen(Math.min(MAX_BACKLOG, Math.max(1, backlog)));
+    streamOf(descriptorOf(process, fd).file).listen(Math.min(MAX_BACKLOG, Math.max(1, backlog)));
     return 0;
   },
-  /** EINPROGRESS, then EALREADY, for a socket with NONBLOCK; 0 when it is connected, EISCONN ever after. */
+  /**
+   * EINPROGRESS, then EALREADY, for a socket with NONBLOCK; 0 when it is connected, EISCONN ever after. Of datagrams it is
+   * the one peer, and with an address of family 0 there is none any more.
+   */
   connect(process: Process, fd: number, address: number): Outcome {
     const { nonblock, file } = descriptorOf(process, fd);
     const socket = socketOf(file);
+    if (socket instanceof OpenDatagrams) {
+      socket.socket.connect(isNobody(process, address) ? undefined : addressAt(process, address, socket.family));
+      return 0;
+    }
     const outcome = socket.connect(addressAt(process, address, socket.family));
     if (outcome === 0 || !nonblock) return outcome;
     throw new XenError(socket.hasBegun() ? 'EALREADY' : 'EINPROGRESS', 'the connection is not there yet');

@@ -3,7 +3,7 @@
  *
  * The first half is the import module xenolith_sock as it is. Each call returns an errno of WASI, 0 for success, and
  * leaves its result where a pointer says. Descriptors are those of every other call: read, write, poll, close,
- * fcntl(O_NONBLOCK), accept, recv, send and shutdown of wasi-libc work on them.
+ * fcntl(O_NONBLOCK) and shutdown of wasi-libc work on them.
  *
  * The second half gives the same by POSIX's names, for struct sockaddr_in and sockaddr_in6 of wasi-libc:
  *
@@ -13,11 +13,12 @@
  *   inet_pton(AF_INET, "10.0.0.2", &to.sin_addr);
  *   if (connect(fd, (struct sockaddr *)&to, sizeof to) != 0) perror("connect");
  *
- * There are stream sockets (TCP) only. See docs/wasi.md.
+ * There are streams (TCP) and datagrams (UDP). See docs/wasi.md.
  */
 #ifndef XENOLITH_SOCK_H
 #define XENOLITH_SOCK_H
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -43,16 +44,33 @@ struct xenolith_sockaddr {
 
 /* A TCP socket that is neither bound nor connected. */
 XENOLITH_SOCK_IMPORT("socket") int32_t xenolith_sock_socket(int32_t family, int32_t *fd);
+/* A UDP socket. */
+XENOLITH_SOCK_IMPORT("socket_dgram") int32_t xenolith_sock_socket_dgram(int32_t family, int32_t *fd);
 /* Port 0: one that is free. EADDRINUSE, EADDRNOTAVAIL. */
 XENOLITH_SOCK_IMPORT("bind") int32_t xenolith_sock_bind(int32_t fd, const struct xenolith_sockaddr *addr);
 XENOLITH_SOCK_IMPORT("listen") int32_t xenolith_sock_listen(int32_t fd, int32_t backlog);
 /*
  * Waits until it is connected. With O_NONBLOCK: EINPROGRESS, then poll for writing, then call it again: 0 when it is
- * connected, EALREADY when it is not yet, else why it failed.
+ * connected, EALREADY when it is not yet, else why it failed. Of datagrams it is the one peer from now on; of family 0:
+ * there is none any more.
  */
 XENOLITH_SOCK_IMPORT("connect") int32_t xenolith_sock_connect(int32_t fd, const struct xenolith_sockaddr *addr);
 XENOLITH_SOCK_IMPORT("getsockname") int32_t xenolith_sock_getsockname(int32_t fd, struct xenolith_sockaddr *addr);
 XENOLITH_SOCK_IMPORT("getpeername") int32_t xenolith_sock_getpeername(int32_t fd, struct xenolith_sockaddr *addr);
+/*
+ * One datagram, or what read and write do of a stream. `addr`: to whom, and from whom; NULL: its one peer; nobody asks. What
+ * recvfrom says of a stream has family 0. With TRUNC `size` is the datagram's also where it was cut off, which `out` says.
+ */
+#define XENOLITH_SOCK_PEEK 1
+#define XENOLITH_SOCK_WAITALL 2
+#define XENOLITH_SOCK_TRUNC 0x20
+#define XENOLITH_SOCK_DONTWAIT 0x40
+XENOLITH_SOCK_IMPORT("sendto")
+int32_t xenolith_sock_sendto(int32_t fd, const struct iovec *iovs, size_t count, int32_t flags,
+                             const struct xenolith_sockaddr *addr, size_t *size);
+XENOLITH_SOCK_IMPORT("recvfrom")
+int32_t xenolith_sock_recvfrom(int32_t fd, const struct iovec *iovs, size_t count, int32_t flags,
+                               struct xenolith_sockaddr *addr, size_t *size, int32_t *out);
 /*
  * Options. ERROR is why it failed to connect, or what its connection ended of: once. TYPE and ACCEPTCONN can only be
  * read. Connections that are accepted begin with those of the listener. Sockets of the host keep them, and heed none.
@@ -66,6 +84,8 @@ XENOLITH_SOCK_IMPORT("getpeername") int32_t xenolith_sock_getpeername(int32_t fd
 #define XENOLITH_SOCK_KEEPCNT 7
 #define XENOLITH_SOCK_NODELAY 8
 #define XENOLITH_SOCK_ACCEPTCONN 9
+#define XENOLITH_SOCK_BROADCAST 10
+#define XENOLITH_SOCK_RCVBUF 11 /* bytes; of datagrams, and twice what was set */
 /* ENOPROTOOPT: there is no such option; EINVAL: not such a value. */
 XENOLITH_SOCK_IMPORT("setsockopt") int32_t xenolith_sock_setsockopt(int32_t fd, int32_t option, int32_t value);
 XENOLITH_SOCK_IMPORT("getsockopt") int32_t xenolith_sock_getsockopt(int32_t fd, int32_t option, int32_t *value);
@@ -81,6 +101,19 @@ int32_t xenolith_sock_resolve(const char *name, size_t length, struct xenolith_s
 #define SO_ERROR 4
 #define SO_KEEPALIVE 9
 #define SO_ACCEPTCONN 30
+#endif
+#ifndef SO_BROADCAST
+#define SO_BROADCAST 6
+#define SO_RCVBUF 8
+#endif
+/* wasi-libc's name for MSG_TRUNC is of nothing. */
+#undef MSG_TRUNC
+#define MSG_TRUNC XENOLITH_SOCK_TRUNC
+#ifndef MSG_DONTWAIT
+#define MSG_DONTWAIT XENOLITH_SOCK_DONTWAIT
+#endif
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0x4000 /* there is no such signal here */
 #endif
 
 static inline int xenolith_sock_result(int32_t error) {
@@ -138,10 +171,10 @@ static inline int socket(int domain, int type, int protocol) {
     int32_t fd = -1;
     int kind = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (domain != AF_INET && domain != AF_INET6) return xenolith_sock_result(EAFNOSUPPORT);
-    if (kind != SOCK_STREAM || (protocol != 0 && protocol != IPPROTO_TCP)) return xenolith_sock_result(EPROTONOSUPPORT);
-    if (xenolith_sock_result(
-            xenolith_sock_socket(domain == AF_INET ? XENOLITH_SOCK_IPV4 : XENOLITH_SOCK_IPV6, &fd)) != 0)
-        return -1;
+    int32_t family = domain == AF_INET ? XENOLITH_SOCK_IPV4 : XENOLITH_SOCK_IPV6, error = EPROTONOSUPPORT;
+    if (kind == SOCK_STREAM && (protocol == 0 || protocol == IPPROTO_TCP)) error = xenolith_sock_socket(family, &fd);
+    if (kind == SOCK_DGRAM && (protocol == 0 || protocol == IPPROTO_UDP)) error = xenolith_sock_socket_dgram(family, &fd);
+    if (error != 0) return xenolith_sock_result(error);
     if (type & SOCK_NONBLOCK) {
         __wasi_errno_t error = __wasi_fd_fdstat_set_flags(fd, __WASI_FDFLAGS_NONBLOCK);
         if (error != 0) return xenolith_sock_result(error);
@@ -160,7 +193,68 @@ static inline int listen(int fd, int backlog) { return xenolith_sock_result(xeno
 static inline int connect(int fd, const struct sockaddr *addr, socklen_t length) {
     struct xenolith_sockaddr to;
     int32_t error = xenolith_sock_from_posix(addr, length, &to);
+    if (error != 0 && length >= sizeof addr->sa_family && addr->sa_family == AF_UNSPEC) error = 0; /* nobody */
     return xenolith_sock_result(error ? error : xenolith_sock_connect(fd, &to));
+}
+
+static inline ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
+    struct xenolith_sockaddr to;
+    size_t size;
+    int32_t error = 0;
+    if (message->msg_name != NULL)
+        error = xenolith_sock_from_posix((const struct sockaddr *)message->msg_name, message->msg_namelen, &to);
+    if (error == 0)
+        error = xenolith_sock_sendto(fd, message->msg_iov, message->msg_iovlen, flags & ~MSG_NOSIGNAL,
+                                     message->msg_name ? &to : NULL, &size);
+    return error ? xenolith_sock_result(error) : (ssize_t)size;
+}
+
+static inline ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
+    struct xenolith_sockaddr from;
+    size_t size;
+    int32_t out = 0;
+    int32_t error = xenolith_sock_recvfrom(fd, message->msg_iov, message->msg_iovlen, flags, &from, &size, &out);
+    if (error != 0) return xenolith_sock_result(error);
+    message->msg_flags = out ? MSG_TRUNC : 0;
+    message->msg_controllen = 0;
+    if (message->msg_name == NULL || from.family == 0) message->msg_namelen = 0;
+    else xenolith_sock_to_posix(&from, (struct sockaddr *)message->msg_name, &message->msg_namelen);
+    return (ssize_t)size;
+}
+
+static inline ssize_t sendto(int fd, const void *bytes, size_t length, int flags, const struct sockaddr *addr,
+                             socklen_t size) {
+    struct iovec one = {(void *)bytes, length};
+    struct msghdr message;
+    memset(&message, 0, sizeof message);
+    message.msg_name = (void *)addr;
+    message.msg_namelen = size;
+    message.msg_iov = &one;
+    message.msg_iovlen = 1;
+    return sendmsg(fd, &message, flags);
+}
+
+static inline ssize_t recvfrom(int fd, void *bytes, size_t length, int flags, struct sockaddr *addr, socklen_t *size) {
+    struct iovec one = {bytes, length};
+    struct msghdr message;
+    memset(&message, 0, sizeof message);
+    message.msg_name = addr;
+    message.msg_namelen = addr && size ? *size : 0;
+    message.msg_iov = &one;
+    message.msg_iovlen = 1;
+    ssize_t n = recvmsg(fd, &message, flags);
+    if (n >= 0 && addr && size) *size = message.msg_namelen;
+    return n;
+}
+
+/* wasi-libc's own know fewer flags, and its accept says nothing of who it is. */
+#define send xenolith_sock_posix_send
+static inline ssize_t send(int fd, const void *bytes, size_t length, int flags) {
+    return sendto(fd, bytes, length, flags, NULL, 0);
+}
+#define recv xenolith_sock_posix_recv
+static inline ssize_t recv(int fd, void *bytes, size_t length, int flags) {
+    return recvfrom(fd, bytes, length, flags, NULL, NULL);
 }
 
 /* 0: there is none of that name. */
@@ -172,6 +266,8 @@ static inline int32_t xenolith_sock_option(int level, int name) {
         case SO_REUSEADDR: return XENOLITH_SOCK_REUSEADDR;
         case SO_KEEPALIVE: return XENOLITH_SOCK_KEEPALIVE;
         case SO_ACCEPTCONN: return XENOLITH_SOCK_ACCEPTCONN;
+        case SO_BROADCAST: return XENOLITH_SOCK_BROADCAST;
+        case SO_RCVBUF: return XENOLITH_SOCK_RCVBUF;
         }
     } else if (level == IPPROTO_TCP) {
         switch (name) {
@@ -215,6 +311,27 @@ static inline int getpeername(int fd, struct sockaddr *addr, socklen_t *length) 
     int32_t error = xenolith_sock_getpeername(fd, &peer);
     if (error == 0) xenolith_sock_to_posix(&peer, addr, length);
     return xenolith_sock_result(error);
+}
+
+#define accept4 xenolith_sock_posix_accept4
+static inline int accept4(int fd, struct sockaddr *addr, socklen_t *length, int flags) {
+    __wasi_fd_t made = -1;
+    __wasi_errno_t error = __wasi_sock_accept(fd, flags & SOCK_NONBLOCK ? __WASI_FDFLAGS_NONBLOCK : 0, &made);
+    if (error != 0) return xenolith_sock_result(error);
+    if (addr != NULL && length != NULL && getpeername(made, addr, length) != 0) *length = 0; /* it is gone already */
+    return made;
+}
+#define accept xenolith_sock_posix_accept
+static inline int accept(int fd, struct sockaddr *addr, socklen_t *length) { return accept4(fd, addr, length, 0); }
+
+/* Those of <arpa/inet.h> that wasi-libc has not. */
+static inline in_addr_t inet_addr(const char *text) {
+    struct in_addr addr;
+    return inet_aton(text, &addr) ? addr.s_addr : (in_addr_t)-1;
+}
+static inline char *inet_ntoa(struct in_addr addr) {
+    static char text[INET_ADDRSTRLEN];
+    return (char *)inet_ntop(AF_INET, &addr, text, sizeof text);
 }
 
 #ifdef __cplusplus

@@ -1,5 +1,8 @@
-// A SocketStack of one machine that talks to itself, for tests of what lies above: streams, backlogs, ports. No network.
+// A SocketStack of one machine that talks to itself, for tests of what lies above: streams, backlogs, ports, without a network;
+// datagrams over the loopback, there at once.
 import { XenError } from '#pvbus';
+import { loopbackInterface } from '../../domu-kernel/net/loopback.ts';
+import { UdpDatagramSocket } from '../../domu-kernel/net/udp-datagram-socket.ts';
 import { WaitQueue } from '../../domu-kernel/wait-queue.ts';
 import {
   AGAIN,
@@ -125,7 +128,26 @@ export class LoopbackSocket implements StreamSocket {
   }
 }
 
+class LoopbackDatagrams extends UdpDatagramSocket {
+  private readonly stack: LoopbackSockets;
+  constructor(stack: LoopbackSockets, family: 4 | 6) {
+    super(stack.lo.udp, family);
+    this.stack = stack;
+    stack.open++;
+  }
+  override send(data: Uint8Array, to?: SocketAddress): 0 | typeof AGAIN {
+    const sent = super.send(data, to);
+    while (this.stack.lo.step() === 'progress') {}
+    return sent;
+  }
+  override close(): void {
+    super.close();
+    this.stack.open--;
+  }
+}
+
 export class LoopbackSockets implements SocketStack {
+  readonly lo = loopbackInterface({ clock: { now: () => 0, wallMs: () => 0 }, random: () => 0.5 });
   /** Sockets that nobody has closed. */
   open = 0;
   /** Names, and those that answer only after `answer`. */
@@ -137,8 +159,8 @@ export class LoopbackSockets implements SocketStack {
     if (family === 6) throw new XenError('EAFNOSUPPORT', 'no IPv6');
     return new LoopbackSocket(this);
   }
-  datagram(): never {
-    throw new XenError('EPROTONOSUPPORT', 'streams only');
+  datagram(family: 4 | 6): LoopbackDatagrams {
+    return new LoopbackDatagrams(this, family);
   }
   resolve(name: string): Lookup {
     const { names } = this;

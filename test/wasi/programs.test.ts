@@ -1,22 +1,30 @@
 // C programs that make every call from libc's side, on Node's WASI host and as processes of a guest: each line they
 // print is an act and what came of it, and is the same on both but for the ones named here.
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
 import { systemClock } from '#pvbus';
+import { loopbackInterface } from '../../domu-kernel/net/loopback.ts';
 import { nullFile } from '../../domu-kernel/process/null-file.ts';
 import { exitNumber } from '../../domu-kernel/process/process.ts';
 import { GuestSockets } from '../../domu-kernel/wasi/guest-sockets.ts';
+import { VirtualClock } from '../support/lossy-wire.ts';
 import { runOnNode } from '../support/programs/run-on-node.ts';
 import { TcpPair } from '../support/tcp-pair.ts';
 import { UserlandRig } from '../support/userland-rig.ts';
 import { compileWasi, whyNoWasi } from '../support/wasi-cc.ts';
 
 const missing = whyNoWasi();
+const headers = fileURLToPath(new URL('../../domu-kernel/wasi', import.meta.url));
 const scratch = mkdtempSync(join(tmpdir(), 'xenolith-wasi-'));
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+
+function hasLoopback6(): boolean {
+  return (networkInterfaces().lo ?? []).some(({ address }) => address === '::1');
+}
 
 interface Run {
   readonly lines: string[];
@@ -82,9 +90,35 @@ describe.skipIf(missing !== undefined)(`libc's calls${missing ? ` (skipped: ${mi
     expect(ours.lines).toEqual(expected);
   });
 
+  const whyNot = spawnSync('gcc', ['--version']).error ? 'no gcc' : hasLoopback6() ? '' : "no ::1 among the host's";
+  it.skipIf(whyNot !== '')(
+    `of datagrams.c do on the loopback what they do on Linux${whyNot && ` (skipped: ${whyNot})`}`,
+    async () => {
+      const source = fileURLToPath(new URL('programs/datagrams.c', import.meta.url));
+      const native = join(scratch, 'datagrams');
+      const compiled = spawnSync('gcc', ['-O1', '-w', '-o', native, source], { encoding: 'utf8' });
+      expect(compiled.stderr).toBe('');
+      const linux = spawnSync(native, { encoding: 'utf8' });
+      const program = await compileWasi(source, { flags: ['-O1', '-I', headers] });
+      const clock = new VirtualClock();
+      const lo = loopbackInterface({ clock, random: Math.random });
+      const sockets = new GuestSockets({ net: () => undefined, loopback: () => lo, host: () => undefined });
+      const rig = new UserlandRig({ clock, sockets });
+      const { lines, code } = inGuest(program, rig, until => {
+        for (let turns = 0; !until(); turns++) {
+          if (turns > 1e6) throw new Error('it waits for ever');
+          const moved = [rig.userland.step(), lo.step()].includes('progress');
+          if (!moved) clock.ns = Math.max(clock.ns, rig.userland.processes.deadline() ?? clock.ns);
+        }
+      });
+      expect(code).toBe(0);
+      expect(lines).toEqual(linux.stdout.split('\n'));
+      expect(lo.udp.queued).toBe(0);
+    },
+  );
+
   it("of xenolith_sock.h do what POSIX's do, over the guest's own TCP", async () => {
     const source = fileURLToPath(new URL('programs/sockets.c', import.meta.url));
-    const headers = fileURLToPath(new URL('../../domu-kernel/wasi', import.meta.url));
     const program = await compileWasi(source, { flags: ['-O1', '-I', headers] });
     const pair = new TcpPair();
     const sockets = new GuestSockets({ net: () => pair.a, loopback: () => pair.a, host: () => undefined });

@@ -7,7 +7,7 @@ import { ProcessExit } from '../../../domu-kernel/process/process.ts';
 import { Wait } from '../../../domu-kernel/process/wait.ts';
 import { OFLAGS_CREAT } from '../../../domu-kernel/wasi/abi.ts';
 import { wasiErrnoName } from '../../../domu-kernel/wasi/errno.ts';
-import { OpenSocket } from '../../../domu-kernel/wasi/open-socket.ts';
+import { OpenDatagrams, OpenSocket } from '../../../domu-kernel/wasi/open-socket.ts';
 import { LoopbackSockets } from '../../support/loopback-sockets.ts';
 import fc from '../../support/properties.ts';
 import { WasiRig } from '../../support/wasi-rig.ts';
@@ -93,6 +93,11 @@ const SOCK_SIGNATURES: Readonly<Record<string, string>> = {
   connect: 'ka',
   getsockname: 'ka',
   getpeername: 'ka',
+  socket_dgram: 'sr',
+  sendto: 'kisar',
+  recvfrom: 'kisarr',
+  setsockopt: 'kss',
+  getsockopt: 'ksr',
   resolve: 'pbnr',
 };
 
@@ -120,7 +125,7 @@ const fd = fc.oneof(
   { arbitrary: fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }), weight: 1 },
 );
 const directory = fc.oneof({ arbitrary: fc.constantFrom(3, 4, 5), weight: 20 }, { arbitrary: fd, weight: 2 });
-const socket = fc.oneof({ arbitrary: fc.constantFrom(7, 8, 9, 10), weight: 10 }, { arbitrary: fd, weight: 2 });
+const socket = fc.oneof({ arbitrary: fc.constantFrom(7, 8, 9, 10, 11), weight: 10 }, { arbitrary: fd, weight: 2 });
 const path = fc.oneof(
   { arbitrary: fc.nat(NAMES.length - 1).map(i => [PATHS + 16 * i, NAMES[i]!.length]), weight: 20 },
   { arbitrary: fc.tuple(anywhere, count), weight: 1 },
@@ -177,7 +182,7 @@ function prepared(): { rig: WasiRig; pipe: Pipe; sockets: LoopbackSockets } {
   rig.open('dir', { rights: 2 ** 30 - 1 - 64 });
   rig.open('dir/sub', { rights: 2 ** 30 - 1 - 64 });
   rig.file('dir/x', undefined, { oflags: OFLAGS_CREAT, fdflags: 17 });
-  // 7 listens on port 80; 8 and 9 are connected; 10 is new.
+  // 7 listens on port 80; 8 and 9 are connected; 10 is new; 11 is of datagrams, at port 80.
   const [listener, client, fresh] = [sockets.stream(4), sockets.stream(4), sockets.stream(4)];
   const at80 = { address: new Uint8Array(4), port: 80 };
   listener.bind(at80);
@@ -185,6 +190,9 @@ function prepared(): { rig: WasiRig; pipe: Pipe; sockets: LoopbackSockets } {
   client.connect(at80);
   client.connect(at80);
   for (const socket of [listener, client, listener.accept()!, fresh]) rig.give(new OpenSocket(socket, 4));
+  const datagrams = sockets.datagram(4);
+  datagrams.bind(at80);
+  rig.give(new OpenDatagrams(datagrams, 4));
   rig.process.bytes.fill(0);
   for (const [i, name] of NAMES.entries()) rig.process.bytes.set(Buffer.from(name), PATHS + 16 * i);
   for (let i = 0; i < 16; i++) {

@@ -45,7 +45,7 @@ int main(void) {
     struct sockaddr *any = (struct sockaddr *)&addr;
     socklen_t length = sizeof addr;
     DO(socket(AF_UNIX, SOCK_STREAM, 0));
-    DO(socket(AF_INET, SOCK_DGRAM, 0));
+    DO(socket(AF_INET, 99, 0));
     int server = socket(AF_INET, SOCK_STREAM, 0);
     DO(bind(server, (struct sockaddr *)&own, sizeof own));
     DO(bind(server, (struct sockaddr *)&own, 3));
@@ -124,5 +124,23 @@ int main(void) {
     look_up("localhost", "80", AI_NUMERICHOST);
     look_up("none.invalid", "80", 0);
     look_up("localhost", "http", 0);
+    look_up("localhost", "http", AI_NUMERICSERV);
+    look_up("localhost", "ntp", 0); /* of no stream */
+    look_up("localhost", "none", 0);
+    struct servent *service = getservbyname("domain", "udp");
+    printf("%s %s %d\n", service->s_name, service->s_proto, ntohs(service->s_port));
+    service = getservbyport(htons(80), "tcp");
+    printf("%s %s %d\n", service->s_name, service->s_proto, ntohs(service->s_port));
+    DO(getservbyname("http", "udp") == NULL);
+    struct hostent *host = gethostbyname("localhost");
+    printf("%s %s, no more: %d\n", host->h_name, inet_ntoa(*(struct in_addr *)host->h_addr), !host->h_addr_list[1]);
+    DO(gethostbyname("none.invalid") == NULL);
+    printf("%s\n", hstrerror(h_errno));
+    char name[8], number[8];
+    DO(getnameinfo((struct sockaddr *)&to, sizeof to, name, sizeof name, number, sizeof number, 0) == EAI_OVERFLOW);
+    DO(getnameinfo((struct sockaddr *)&to, sizeof to, bytes, sizeof bytes, number, sizeof number, NI_NUMERICSERV));
+    printf("%s %s\n", bytes, number);
+    DO(inet_addr("10.0.0.2") == to.sin_addr.s_addr);
+    DO(inet_addr("10.0.0.256") == (in_addr_t)-1);
     return 0;
 }

@@ -216,3 +216,77 @@ describe('sock_*', () => {
     expect(sockets.open).toBe(0);
   });
 });
+
+describe('datagrams', () => {
+  const datagrams = (port = 0): number => {
+    const at = rig.alloc(4);
+    expect(rig.sock('socket_dgram', 4, at)).toBe('SUCCESS');
+    const fd = rig.u32(at);
+    if (port !== 0) expect(rig.sock('bind', fd, address(port))).toBe('SUCCESS');
+    return fd;
+  };
+  const sendTo = (fd: number, data: string, to: number, flags = 0) => {
+    const n = rig.alloc(4);
+    const outcome = rig.sock('sendto', fd, ...rig.iovs(rig.bytes(data)), flags, to, n);
+    return outcome === 'SUCCESS' ? rig.u32(n) : outcome;
+  };
+  const here = (port: number) => address(port, 4, 127, 0, 0, 1);
+
+  it('are received by any call, one by one, cut off where there is no room, which is said', () => {
+    const server = datagrams(53);
+    const client = datagrams(1000);
+    for (const text of ['one', 'two', 'three', 'four']) expect(sendTo(client, text, here(53))).toBe(text.length);
+    expect(rig.read(server)).toBe('one');
+    expect(recv(server, 0, 1, 100)).toBe('two');
+    const [at, from, n, out] = [rig.alloc(8), rig.alloc(20), rig.alloc(4), rig.alloc(4)];
+    expect(rig.sock('recvfrom', server, ...rig.iovs([at, 2]), 0x20, from, n, out)).toBe('SUCCESS');
+    expect([rig.text(at, 2), rig.u32(n), rig.u32(out)]).toEqual(['th', 5, 1]);
+    expect([...rig.process.bytes.subarray(from, from + 8)]).toEqual([4, 0, 1000 & 255, 1000 >> 8, 127, 0, 0, 1]);
+    const [size, roFlags] = [rig.alloc(4), rig.alloc(2)];
+    expect(rig.call('sock_recv', server, ...rig.iovs([at, 1]), 0, size, roFlags)).toBe('SUCCESS');
+    expect(rig.view.getUint16(roFlags, true)).toBe(abi.ROFLAGS_RECV_DATA_TRUNCATED);
+    expect(rig.read(server)).toBeInstanceOf(Wait);
+  });
+
+  it('stay where a pointer leads out of the memory, and are not sent from there', () => {
+    const [server, client] = [datagrams(53), datagrams()];
+    sendTo(client, 'here', here(53));
+    const [at, n, out] = [rig.alloc(8), rig.alloc(4), rig.alloc(4)];
+    for (const pointers of [
+      [OUTSIDE, n, out],
+      [0, OUTSIDE, out],
+      [0, n, OUTSIDE],
+    ] as const) {
+      expect(rig.sock('recvfrom', server, ...rig.iovs([at, 8]), 0, ...pointers)).toBe('EFAULT');
+    }
+    expect(rig.sock('sendto', client, ...rig.iovs([OUTSIDE, 8]), 0, here(53), n)).toBe('EFAULT');
+    expect(sendTo(client, 'x', OUTSIDE)).toBe('EFAULT');
+    expect(rig.read(server)).toBe('here');
+    expect(rig.read(server)).toBeInstanceOf(Wait);
+  });
+
+  it('are of sockets that know their type, no listeners, and closed with their process', () => {
+    const fd = datagrams(53);
+    const at = rig.alloc(24);
+    expect(rig.call('fd_fdstat_get', fd, at)).toBe('SUCCESS');
+    expect(rig.view.getUint8(at)).toBe(abi.FILETYPE_SOCKET_DGRAM);
+    expect(rig.sock('listen', fd, 1)).toBe('ENOTSUP');
+    expect(accept(fd)).toBe('ENOTSUP');
+    expect(sendTo(fd, 'x', here(9), 1)).toBe('EINVAL');
+    expect(sendTo(fd, 'x', address(9, 6))).toBe('EAFNOSUPPORT');
+    expect(sendTo(fd, 'x', 0)).toBe('EDESTADDRREQ');
+    rig.fds.closeAll();
+    expect(sockets.open).toBe(0);
+    datagrams(53);
+  });
+
+  it('over a stream are what send and recv are, and say nothing of who it is', () => {
+    const { server, client } = pair();
+    expect(sendTo(client, 'hello', 0)).toBe(5);
+    const [at, from, n, out] = [rig.alloc(8), address(9), rig.alloc(4), rig.alloc(4)];
+    expect(rig.sock('recvfrom', server, ...rig.iovs([at, 8]), 1, from, n, out)).toBe('SUCCESS');
+    expect([rig.text(at, rig.u32(n)), rig.view.getUint16(from, true)]).toEqual(['hello', 0]);
+    expect(recv(server)).toBe('hello');
+    expect(rig.sock('recvfrom', server, ...rig.iovs([at, 8]), 0x40, from, n, out)).toBe('EAGAIN');
+  });
+});
