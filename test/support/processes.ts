@@ -50,6 +50,12 @@ export function processOfDomain(domid: number, among: readonly number[]): number
   if (pid === undefined) throw new Error(`none of ${among} is the process of dom${domid}`);
   return pid;
 }
+/** What its threads have used of processors, those that have ended left out. */
+export function cpuTimeNs(pid: number): number {
+  const tasks = readdirSync(`/proc/${pid}/task`);
+  const files = tasks.map(task => readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'latin1'));
+  return files.reduce((ns, text) => ns + Number(text.split(' ')[0]), 0);
+}
 /** To each that is still there. */
 export function signalAll(pids: Iterable<number>, signal: NodeJS.Signals): void {
   for (const pid of pids) {

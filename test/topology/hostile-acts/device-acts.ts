@@ -393,6 +393,30 @@ export function deviceActs(mallory: Mallory): Acts {
       return { statuses: [...statuses].sort(), honest };
     },
 
+    /** Of each disk: what it says that it has, its first bytes, and what comes of reading those, its last sector and the one behind. */
+    71: async (_, ...devids) => {
+      const disks: unknown[] = [];
+      for (const devid of devids) {
+        const one = new RawDisk(mallory, Number(devid));
+        await one.connect();
+        const backend = await mallory.xs.read(`${one.handshake.frontend}/backend`);
+        const sectors = await mallory.xs.read(`${backend}/sectors`);
+        const statuses: number[] = [];
+        const read = async (sector: bigint): Promise<void> => {
+          const [sector_lo, sector_hi] = [Number(sector & 0xffffffffn), Number(sector >> 32n)];
+          const segments = [{ gref: one.front.refs[1]!, last_sect: 0 }];
+          statuses.push(await one.request({ sector_lo, sector_hi, segments }));
+        };
+        await read(0n);
+        const begins = Buffer.from(one.front.page(1).bytes.subarray(0, 8)).toString('latin1');
+        await read(BigInt(sectors) - 1n);
+        await read(BigInt(sectors));
+        await one.leave();
+        disks.push({ sectors, begins, statuses });
+      }
+      return { disks };
+    },
+
     // ---- the same loads without the hostility: what the benchmark holds the acts against ----
 
     'honest disk': async () => {

@@ -27,14 +27,18 @@ import {
   evtchn_send,
   evtchn_status,
   GNTMAP_host_map,
+  GNTTABOP_copy,
   GNTTABOP_map_grant_ref,
   GNTTABOP_unmap_grant_ref,
   gntstName,
+  gnttab_copy,
+  gnttab_copy_ptr,
   gnttab_map_grant_ref,
   gnttab_unmap_grant_ref,
   gref,
   koffi,
   MEMOP_EXTENT_SHIFT,
+  PAGE_SIZE,
   SCHEDOP_poll,
   SCHEDOP_yield,
   type Struct,
@@ -54,6 +58,7 @@ import {
   xenolith_pool_populate,
 } from '#pvbus';
 import { sendDescriptors } from './descriptors.ts';
+import { HandTrap } from './hand-trap.ts';
 import type { Acts } from './performer.ts';
 
 const errno = (rc: number): string => (rc < 0 ? errnoName(-rc) : 'ok');
@@ -85,6 +90,13 @@ const libc = () => koffi.load('libc.so.6');
 const DESCRIPTORS = 256;
 /** More than a socket's queue holds. */
 const SENDS = 10_000;
+/** A reset of so many has its slices. */
+const MANY_PORTS = 3000;
+const MOST_TRIES = 200;
+/** Copies of one call, and how often that is made. */
+const [COPIES, CALLS] = [500, 200];
+/** So far beyond its page would such a copy write. */
+const BEYOND = 64;
 const DOMIDS = [0x7ff0, 0x7ff1, 0x7ff2, 0x7ff3, 0x7ff4, 65535, 4242];
 
 export const hypercallActs: Acts = {
@@ -103,7 +115,10 @@ export const hypercallActs: Acts = {
     for (const port of ports) evtchn(vcpu, EVTCHNOP_close, evtchn_close, { port });
     return { alloc: errno(rc), virq: errno(virq), all: ports.length > 4000 };
   },
-  /** Offers ports to another domain, which binds them all the while, and resets. Its console is gone with them. */
+  /**
+   * Offers ports to another domain, which binds them all the while, and resets, by one vCPU and by two at once. Its console is gone
+   * with them.
+   */
   43: ({ vcpu, kernel, lastWords }, peer) => {
     const resets: string[] = [];
     for (let round = 0; round < 50; round++) {
@@ -112,7 +127,26 @@ export const hypercallActs: Acts = {
       vcpu.block(kernel.clock.now() + 1e6); // by no timer: its port is gone as well
       resets.push(errno(evtchn(vcpu, EVTCHNOP_reset, evtchn_reset, { dom: DOMID_SELF })));
     }
-    return lastWords({ resets: tally(resets) });
+    const [first, second] = [new HandTrap(vcpu), new HandTrap(vcpu, 1)];
+    /** What comes of a reset, and of what the other vCPU asks in the middle of it. */
+    const beside = (cmd: number, s: Struct, fields: Record<string, number>): [string, string] => {
+      for (let i = 0; i < MANY_PORTS; i++)
+        evtchn(vcpu, EVTCHNOP_alloc_unbound, evtchn_alloc_unbound, { dom: DOMID_SELF, remote_dom: Number(peer) });
+      vcpu.scratch.reset();
+      const reset = put(vcpu, evtchn_reset, { dom: DOMID_SELF });
+      const other = put(vcpu, s, fields);
+      first.post(__HYPERVISOR_event_channel_op, EVTCHNOP_reset, reset);
+      second.post(__HYPERVISOR_event_channel_op, cmd, other);
+      return [errno(first.during(() => {})), errno(second.during(() => {}))];
+    };
+    const busy = new Set<string>();
+    const late = new Set<string>();
+    // The hypervisor may have been done with the one before it saw the other: again, then.
+    for (let tries = 0; !busy.has('EBUSY') && tries < MOST_TRIES; tries++)
+      busy.add(beside(EVTCHNOP_reset, evtchn_reset, { dom: DOMID_SELF })[1]);
+    for (let tries = 0; !late.has('EAGAIN') && tries < MOST_TRIES; tries++)
+      late.add(beside(EVTCHNOP_alloc_unbound, evtchn_alloc_unbound, { dom: DOMID_SELF, remote_dom: Number(peer) })[0]);
+    return lastWords({ resets: tally(resets), second: busy.has('EBUSY'), late: late.has('EAGAIN') });
   },
   /** Binds whatever another domain offers, over and over, until that is gone; what is left of it then. */
   bind: async ({ vcpu, until }, other) => {
@@ -190,6 +224,50 @@ export const hypercallActs: Acts = {
     ];
     for (let i = 0; i < 40; i++) vcpu.grants.copy(ops);
     return { statuses: vcpu.grants.copy(ops).map(gntstName) };
+  },
+  /** The destination of copies is in its page and reaches beyond it, by turns, while they are made. */
+  50: async ({ vcpu, until }) => {
+    const { memory, scratch, frames, grants } = vcpu;
+    const { size, at } = gnttab_copy;
+    const [from, to] = [frames.alloc(1), frames.alloc(2)];
+    memory.page(from).bytes.fill(1);
+    const [page, behind] = [memory.page(to).bytes, memory.page(to + 1).bytes];
+    behind.fill(0);
+    const offset = at.dest + gnttab_copy_ptr.at.offset;
+    const trap = new HandTrap(vcpu);
+    const statuses = new Set<string>();
+    let calls = 0;
+    await until('each is found, by turns', () => {
+      const base = scratch.reset().alloc(size * COPIES);
+      const { view } = scratch;
+      for (let i = 0; i < COPIES; i++) {
+        const arg = base + i * size;
+        for (const [side, gfn] of [
+          [at.source, from],
+          [at.dest, to],
+        ] as const) {
+          view.setBigUint64(arg + side, BigInt(gfn), true);
+          view.setUint16(arg + side + gnttab_copy_ptr.at.domid, DOMID_SELF, true);
+        }
+        view.setUint16(arg + at.len, PAGE_SIZE, true);
+      }
+      trap.post(__HYPERVISOR_grant_table_op, GNTTABOP_copy, base, COPIES);
+      let turn = 0;
+      trap.during(() => {
+        turn ^= BEYOND;
+        for (let arg = base + offset; arg < base + COPIES * size; arg += size) view.setUint16(arg, turn, true);
+      });
+      for (let i = 0; i < COPIES; i++) statuses.add(gntstName(view.getInt16(base + i * size + at.status, true)));
+      return ++calls >= CALLS && statuses.size > 1;
+    });
+    const [honest] = grants.copy([
+      { source: { gfn: from, offset: 0 }, dest: { gfn: to, offset: 0 }, length: PAGE_SIZE },
+    ]);
+    const beyond = behind.filter(byte => byte !== 0).length;
+    const whole = page.every(byte => byte === 1);
+    frames.free(from, 1);
+    frames.free(to, 2);
+    return { statuses: [...statuses].sort(), beyond, whole, honest: gntstName(honest!) };
   },
   51: ({ vcpu }) => {
     const { scratch } = vcpu;

@@ -30,11 +30,11 @@ export function createInnocent(host: HostRig, folder: string): Promise<BenchDoma
   const config = [`kernel = "${folder}/innocent.js"`, `disk = ["${disk},raw,xvda,w"]`, VIFS];
   return BenchDomain.create(host, folder, 'innocent', config.join('\n'));
 }
-/** With a disk to write, one to read and two interfaces. */
-export function createOffender(host: HostRig, folder: string, name: string): Promise<BenchDomain> {
+/** With a disk to write, one to read and two interfaces; `more` is of its config. */
+export function createOffender(host: HostRig, folder: string, name: string, more = ''): Promise<BenchDomain> {
   const own = image(join(folder, `${name}.img`), MIB);
   const readOnly = image(join(folder, `${name}-ro.img`), MIB);
   const disks = `disk = ["${own},raw,xvda,w", "${readOnly},raw,xvdb,r"]`;
-  const config = [`kernel = "${folder}/mallory.js"`, 'on_crash = "destroy"', disks, VIFS];
+  const config = [`kernel = "${folder}/mallory.js"`, 'on_crash = "destroy"', disks, VIFS, more];
   return BenchDomain.create(host, folder, name, config.join('\n'));
 }

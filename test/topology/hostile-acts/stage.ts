@@ -84,8 +84,8 @@ export class Stage {
     }
   }
 
-  async offender(name: string): Promise<BenchDomain> {
-    const mallory = await createOffender(this.host, this.folder, name);
+  async offender(name: string, more = ''): Promise<BenchDomain> {
+    const mallory = await createOffender(this.host, this.folder, name, more);
     await this.told(mallory);
     return mallory;
   }

@@ -1,11 +1,11 @@
 // Two domains on one pCPU, of which one computes and never looks at anything else. Both get on, the one that does not
 // yield by being stopped and continued; and of both nothing is left.
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { dist, HostRig } from '../../support/host-rig.ts';
-import { eventually, isAlive, processOfDomain } from '../../support/processes.ts';
+import { cpuTimeNs, eventually, isAlive, processOfDomain } from '../../support/processes.ts';
 
 const HOSTILE = `
 console.log('at work');
@@ -49,11 +49,6 @@ async function create(name: string, program: string): Promise<number> {
   return processOfDomain(Number((await host.xl('domid', name)).stdout), host.processes());
 }
 const stateOf = (pid: number): string => /\) (\S)/.exec(readFileSync(`/proc/${pid}/stat`, 'latin1'))![1]!;
-function cpuNs(pid: number): number {
-  const tasks = readdirSync(`/proc/${pid}/task`);
-  const files = tasks.map(task => readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'latin1'));
-  return files.reduce((ns, text) => ns + Number(text.split(' ')[0]), 0);
-}
 const progress = (): { done: number; stolen: number } => {
   const last = /(?:done (\d+) stolen (\d+)\s+)+$/.exec(host.consoleLog('good').replaceAll('\r', ''));
   return { done: Number(last?.[1] ?? -1), stolen: Number(last?.[2] ?? 0) };
@@ -64,12 +59,12 @@ it('fault 42: both get on; who does not yield is stopped and continued, and the 
   const good = await create('good', GOOD);
   await eventually('both run', () => progress().done > 0 && host.consoleLog('hostile').includes('at work'));
   let rounds = 0;
-  for (let was = cpuNs(hostile); rounds < 10; ) {
+  for (let was = cpuTimeNs(hostile); rounds < 10; ) {
     const before = progress().done;
     await eventually('the hostile one is stopped', () => stateOf(hostile) === 'T');
-    await eventually('it goes on', () => stateOf(hostile) !== 'T' && cpuNs(hostile) > was);
+    await eventually('it goes on', () => stateOf(hostile) !== 'T' && cpuTimeNs(hostile) > was);
     await eventually('the other one does, too', () => progress().done > before);
-    was = cpuNs(hostile);
+    was = cpuTimeNs(hostile);
     rounds++;
   }
   // What the hostile one has used the other one has waited for.
