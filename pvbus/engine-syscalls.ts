@@ -33,6 +33,11 @@ export const ENGINE_STARTS_THREADS = /* @__PURE__ */ syscallNames(`
 export const ENGINE_FCNTL = [1, 2, 3, 4, 1030, 1034] as const;
 /** FIONBIO, FIOCLEX, FIONREAD. */
 export const ENGINE_IOCTL = [0x5421, 0x5451, 0x541b] as const;
-/** PR_SET_PDEATHSIG, PR_SET_NAME, PR_GET_NAME, PR_GET_SECCOMP, PR_GET_NO_NEW_PRIVS, PR_SET_VMA. */
-export const ENGINE_PRCTL = [1, 15, 16, 21, 39, 0x53564d41] as const;
+/** PR_SET_NAME, PR_GET_NAME, PR_GET_SECCOMP, PR_GET_NO_NEW_PRIVS, PR_SET_VMA. Not PR_SET_PDEATHSIG: it could be taken back. */
+export const ENGINE_PRCTL = [15, 16, 21, 39, 0x53564d41] as const;
+/**
+ * What V8, libuv and C libraries say of memory: MADV_NORMAL to MADV_DONTNEED, FREE, DONTFORK, DOFORK, HUGEPAGE to DODUMP,
+ * WIPEONFORK, KEEPONFORK, POPULATE_READ, POPULATE_WRITE, GUARD_INSTALL, GUARD_REMOVE.
+ */
+export const ENGINE_MADVISE = [0, 1, 2, 3, 4, 8, 10, 11, 14, 15, 16, 17, 18, 19, 22, 23, 102, 103] as const;
 export const CLONE_THREAD = 0x10000;

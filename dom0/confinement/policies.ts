@@ -19,9 +19,15 @@ const TCGETS = 0x5401;
 /** Of the memory that a live update hands over. */
 const F_ADD_SEALS = 1033;
 
+const O_CREAT_OR_TRUNC = 0o1100;
+const O_TMPFILE = 0o20000000;
+
 const FILES = syscallNames(`
-  open openat creat readlinkat faccessat faccessat2 statfs fstatfs pwrite64 preadv pwritev ftruncate fallocate
-  capget uname fsync fdatasync sync_file_range flock rename renameat renameat2 unlink unlinkat fchmod umask dup dup2 dup3
+  readlinkat faccessat faccessat2 statfs fstatfs pwrite64 preadv pwritev fallocate
+  capget uname fsync fdatasync sync_file_range dup dup2 dup3
+`);
+const NEW_FILES = syscallNames(`
+  open openat creat ftruncate flock rename renameat renameat2 unlink unlinkat fchmod umask
 `);
 /** What libuv asks of a socket that is there: of what it prints to. */
 const SOCKETS = syscallNames('shutdown getsockopt setsockopt getsockname getpeername');
@@ -51,6 +57,7 @@ const programOf = (pid: number): Policy['rules'] => ({
 export const xenstoredPolicy = (pid: number): Policy => ({
   rules: {
     ...programOf(pid),
+    ...eachSyscall(NEW_FILES, 'allow'),
     ...eachSyscall(UNIX_SOCKETS, 'allow'),
     memfd_create: 'allow',
     socket: { arg: 0, oneOf: [AF_UNIX], otherwise: XEN_EPERM },
@@ -59,9 +66,13 @@ export const xenstoredPolicy = (pid: number): Policy => ({
   inLog: true,
 });
 
-/** The images of its disks. Whom it serves it hears of from the hypervisor. */
+/** The images of its disks, which are there. Whom it serves it hears of from the hypervisor. */
 export const driverDomainPolicy = (pid: number): Policy => ({
-  rules: programOf(pid),
+  rules: {
+    ...programOf(pid),
+    open: { arg: 1, without: O_CREAT_OR_TRUNC | O_TMPFILE, otherwise: XEN_EPERM },
+    openat: { arg: 2, without: O_CREAT_OR_TRUNC | O_TMPFILE, otherwise: XEN_EPERM },
+  },
   otherwise: XEN_EPERM,
   inLog: true,
 });

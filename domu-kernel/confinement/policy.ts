@@ -4,6 +4,7 @@ import {
   CLONE_THREAD,
   ENGINE_FCNTL,
   ENGINE_IOCTL,
+  ENGINE_MADVISE,
   ENGINE_PRCTL,
   ENGINE_RUNS,
   ENGINE_STARTS_THREADS,
@@ -50,6 +51,8 @@ export function waitingPolicy(pid: number): Policy {
       clone3: XEN_ENOSYS,
       fcntl: { arg: 1, oneOf: ENGINE_FCNTL, otherwise: XEN_EPERM },
       ioctl: { arg: 1, oneOf: ENGINE_IOCTL, otherwise: XEN_EPERM },
+      // By MADV_REMOVE it would make holes in memory that it shares.
+      madvise: { arg: 2, oneOf: ENGINE_MADVISE, otherwise: XEN_EPERM },
       prctl: { arg: 0, oneOf: ENGINE_PRCTL, otherwise: XEN_EPERM },
       // abort(3), of this process alone.
       tgkill: { arg: 0, oneOf: [pid], otherwise: XEN_EPERM },
