@@ -93,6 +93,8 @@ const SOCK_SEQPACKET = 5;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
+const IPPROTO_TCP = 6;
+const TCP_INFO = 11;
 const SO_SNDBUF = 7;
 const SO_PEERCRED = 17;
 const SCM_RIGHTS = 1;
@@ -363,6 +365,22 @@ export function peerCredentials(fd: number): { pid: number; uid: number; gid: nu
 /** So much may be sent that nobody has received; Linux gives less than that when it has been told to (net.core.wmem_max). */
 export function setSendBuffer(fd: number, bytes: number): void {
   check('setsockopt(SO_SNDBUF)', f.setsockopt(fd, SOL_SOCKET, SO_SNDBUF, new Int32Array([bytes]), 4));
+}
+
+/** Linux: struct tcp_info of linux/tcp.h, as far as it is looked at. */
+const TCP_INFO_BYTES = 60;
+const tcpi = { retransmits: 2, probes: 3, last_ack_recv: 56 } as const;
+const tcpInfo = new Int32Array(TCP_INFO_BYTES / 4);
+const tcpInfoView = new DataView(tcpInfo.buffer);
+/**
+ * How long the host at the other end of a TCP connection has left unanswered what it was sent again and again; 0 when it
+ * owes nothing. It answers for a program that is stopped or slow: only a host that is gone does not.
+ */
+export function hostSilentMs(fd: number): number {
+  check('getsockopt(TCP_INFO)', f.getsockopt(fd, IPPROTO_TCP, TCP_INFO, tcpInfo, [TCP_INFO_BYTES]));
+  // A probe of a window that is shut is on its way for a moment; the second is sent when the first had no answer.
+  const owes = tcpInfoView.getUint8(tcpi.retransmits) > 0 || tcpInfoView.getUint8(tcpi.probes) > 1;
+  return owes ? tcpInfoView.getUint32(tcpi.last_ack_recv, true) : 0;
 }
 
 // ---- stream sockets: nothing here waits ----

@@ -69,6 +69,9 @@ export class PlayNbdServer {
       },
       cork: () => {},
       uncork: () => {},
+      end: () => {
+        connection.over = true;
+      },
       destroy: () => {
         connection.over = true;
       },

@@ -29,7 +29,9 @@ export interface NbdStream {
   /** What is written between these two goes out together. */
   cork(): void;
   uncork(): void;
-  /** Afterwards it touches no memory and calls nobody. */
+  /** The last bytes, when nothing else is on its way; it calls nobody afterwards. */
+  end(bytes: Uint8Array): void;
+  /** Afterwards it touches no memory and calls nobody, and what the server has not received it does not receive. */
   destroy(): void;
 }
 export interface StreamEvents {
@@ -502,7 +504,8 @@ export class NbdSession {
     const bye = new Uint8Array(NBD_REQUEST_BYTES);
     const request = { type: NBD_CMD_DISC, flags: 0, cookieHi: 0, cookieLo: 0, at: 0, length: 0 };
     writeRequest(new DataView(bye.buffer), 0, request);
-    this.#stream?.write(bye);
+    this.#stream?.end(bye);
+    this.#stream = undefined;
   }
 }
 
