@@ -35,6 +35,7 @@ import { Ext4Volume } from './fs/ext4/volume.ts';
 import { FatVolume } from './fs/fat-volume.ts';
 import { type FoundVolume, mountFirst } from './fs/find-volume.ts';
 import { ReadOnlyDevice, type SectorDevice } from './fs/sector-device.ts';
+import type { Volume } from './fs/volume.ts';
 import { GuestClock } from './guest-clock.ts';
 import type { Threads } from './guest-kernel.ts';
 import { FrameCharge, freeFrames, reclaimModule } from './memory-frames.ts';
@@ -91,7 +92,6 @@ function unguessable(): number {
 
 export type ShutdownHook = () => unknown;
 /** What is on a disk. */
-export type Volume = FatVolume | Ext4Volume;
 
 export class Kernel implements Blocking {
   readonly vcpu: Vcpu;

@@ -10,58 +10,37 @@ import type { FatInfo } from './fat-info.ts';
 import type { FatNode } from './fat-node.ts';
 import { HIDDEN, repairVolume } from './fat-repair.ts';
 import { FatTable, FREE } from './fat-table.ts';
-import type { FileSystem } from './file-system.ts';
 import { FreedClusters } from './freed-clusters.ts';
-import { OneCall } from './one-call.ts';
 import { PageCache } from './page-cache.ts';
 import { ReadOnlyDevice, type SectorDevice } from './sector-device.ts';
+import { failureOf, Volume } from './volume.ts';
 import { checkVolume, type FatGeometry } from './volume-check.ts';
 import type { VolumeOptions } from './volume-options.ts';
 import { MarkedDevice } from './volume-state.ts';
-import { Hearer, WriteErrors } from './write-errors.ts';
-import { WrittenFiles } from './written-files.ts';
 
-export interface MountOptions extends VolumeOptions<FatVolume> {
+export interface MountOptions extends VolumeOptions {
   /** What time it is, for the dates of files. */
   readonly wallMs: () => number;
 }
 
-/** Directories whose names are kept although nobody uses them. */
-const KEPT_DIRECTORIES = 16;
-/** Discards at a time, while a guest has other things to do. */
-const DISCARD_BATCH = 64;
 const ROOT: FatInfo = { name: '/', size: 0, isDirectory: true, isReadOnly: false, modified: new Date(0) };
 
-export class FatVolume implements FileSystem {
-  readonly name: string;
+export class FatVolume extends Volume<FatNode> {
   readonly readOnly: boolean;
-  whyReadOnly: string | undefined;
   readonly geometry: FatGeometry;
   readonly root: FatDirectory;
   readonly core: FatCore;
   readonly wallMs: () => number;
   private readonly cache: PageCache;
   private readonly state: MarkedDevice;
-  private readonly onDirty: ((volume: FatVolume) => void) | undefined;
-  /** Something is dirty, and was said to be. */
-  private announced = false;
   /** A file has something that the cache has not got yet. */
   private touched = false;
-  private readonly nodes = new Map<number, FatNode>();
-  private readonly kept = new Set<FatDirectory>();
-  private uses = 0;
   private nextHidden = 1;
   readonly freed: FreedClusters;
-  private readonly discards: Discards | undefined;
   /** Files in use that have no name. */
   private hidden = 0;
   /** Clusters are free since the last flush. */
   private wasFreed = false;
-  private readonly calls = new OneCall(() => this.announce());
-  readonly written = new WrittenFiles();
-  /** What failed when nobody was there to be told. */
-  readonly writeErrors = new WriteErrors();
-  private readonly hearer = new Hearer(this.writeErrors);
 
   private constructor(
     device: SectorDevice,
@@ -71,18 +50,16 @@ export class FatVolume implements FileSystem {
     geometry: FatGeometry,
     options: MountOptions,
   ) {
+    super(`fat on ${core.device.name}`, Discards.of(device, clustersOf(state, geometry), options.log), options);
     this.core = core;
-    this.discards = Discards.of(device, clustersOf(state, geometry), options.log);
     this.freed = new FreedClusters(core, geometry, this.discards);
     this.state = state;
     this.cache = cache;
     this.geometry = geometry;
     this.wallMs = options.wallMs;
-    this.onDirty = options.onDirty;
-    this.name = `fat on ${core.device.name}`;
     this.readOnly = core.device.readOnly;
     this.root = new FatDirectory(this, undefined, ROOT).hold();
-    this.uses = 0;
+    this.used(-1);
   }
 
   /**
@@ -136,39 +113,23 @@ export class FatVolume implements FileSystem {
 
   // ---- the file system ----
 
-  get inUse(): boolean {
-    return this.uses > 0;
-  }
-  /** Everything written so far is on the medium when this returns, or an earlier failure is thrown. */
-  sync(): void {
-    const what = `sync ${this.name}`;
-    this.hearer.sync(() => this.enter(what, () => this.syncWhole(what)));
-  }
-  /** As sync; and the volume says that it is in order, until it changes. */
-  settle(): void {
-    this.hearer.sync(() => this.settleNow());
-  }
-  private settleNow(discards?: number): void {
-    const what = `settle ${this.name}`;
-    this.enter(what, () => {
-      this.syncWhole(what);
-      if (this.canBeClean) {
-        this.state.markClean();
-        this.cache.flush();
-      }
-      if (this.discards?.any) this.discards.send(discards);
-    });
-  }
-  private syncWhole(what: string): void {
+  protected syncWhole(what: string): void {
     this.syncAll(what);
     if (this.wasFreed) this.cache.flush();
     this.wasFreed = false;
+  }
+  protected markInOrder(): void {
+    if (!this.canBeClean) return;
+    this.state.markClean();
+    this.cache.flush();
+  }
+  protected get isDirty(): boolean {
+    return this.touched || this.cache.isDirty || this.freed.any || this.canBeClean || (this.discards?.any ?? false);
   }
   /** Files that have no name any more would be taken for ones that nobody wants. */
   private get canBeClean(): boolean {
     return this.state.isDirty && !this.readOnly && this.hidden === 0;
   }
-  /** Bytes. */
   space(): { free: number; total: number } {
     const what = `free space of ${this.name}`;
     return this.enter(what, () => {
@@ -186,47 +147,6 @@ export class FatVolume implements FileSystem {
       return core.getString(core.info, 24);
     });
   }
-  close(): void {
-    if (!this.readOnly) this.settle();
-  }
-
-  // ---- one call at a time ----
-
-  /** FatFs and what is kept of it here belong to one call until that ends, also while it waits for the disk. */
-  enter<T>(what: string, act: () => T): T {
-    return this.calls.enter(what, act);
-  }
-  /** Now, or when the call under way has ended. Nobody is told of a failure but the next sync. */
-  enterLater(what: string, act: () => void): void {
-    const careful = (): void => {
-      try {
-        act();
-      } catch (error) {
-        this.writeErrors.add(error instanceof XenError ? error : new XenError('EIO', `${what}: ${error}`));
-      }
-    };
-    this.calls.enterLater(what, careful);
-  }
-
-  private announce(): void {
-    if (this.announced || !this.onDirty) return;
-    if (!this.touched && !this.cache.isDirty && !this.freed.any && !this.canBeClean && !this.discards?.any) return;
-    this.announced = true;
-    this.onDirty(this);
-  }
-  /** As settle, and who is told of a failure is the next sync, of each file. */
-  writeBack(): void {
-    this.announced = false;
-    if (this.calls.isBusy) {
-      this.announce();
-      return;
-    }
-    try {
-      this.settleNow(DISCARD_BATCH);
-    } catch (error) {
-      this.writeErrors.add(error instanceof XenError ? error : new XenError('EIO', `sync ${this.name}: ${error}`));
-    }
-  }
 
   // ---- for the nodes; the volume is entered ----
 
@@ -241,9 +161,6 @@ export class FatVolume implements FileSystem {
     return this.cache.inOrder(act);
   }
 
-  used(more: number): void {
-    this.uses += more;
-  }
   /** Of a name in a directory, when nothing else has it. */
   inoOf(parent: number, name: string): number {
     let low = 0x811c9dc5 ^ parent;
@@ -261,10 +178,6 @@ export class FatVolume implements FileSystem {
   }
   came(node: FatNode): void {
     this.nodes.set(node.ino, node);
-  }
-  gone(node: FatNode): void {
-    this.nodes.delete(node.ino);
-    if (node instanceof FatDirectory) this.kept.delete(node);
   }
   isHidden(directory: FatDirectory, name: string): boolean {
     return directory === this.root && name.startsWith(HIDDEN);
@@ -287,18 +200,6 @@ export class FatVolume implements FileSystem {
     if (result === FR_NO_FILE || result === FR_NO_PATH) return false;
     throw core.error(what, result);
   }
-  /** Until others have been in use since. */
-  keep(directory: FatDirectory): void {
-    const { kept } = this;
-    kept.delete(directory);
-    kept.add(directory);
-    if (kept.size <= KEPT_DIRECTORIES) return;
-    for (const oldest of kept) {
-      kept.delete(oldest);
-      oldest.drop();
-      return;
-    }
-  }
   move(what: string, from: string, to: string): void {
     const { core } = this;
     const rename = (): number =>
@@ -314,15 +215,13 @@ export class FatVolume implements FileSystem {
     this.syncAll('reclaim space');
     return true;
   }
-  /** With `only`, no more than what that file's data needs, where that is less. */
   syncAll(what: string, only?: FatFile): void {
     try {
       for (const node of this.nodes.values()) node.flush(what);
       this.core.settle();
       this.cache.flush(only?.entryIsDurable ?? false);
     } catch (error) {
-      const failure = error instanceof XenError ? error : new XenError('EIO', `${what}: ${error}`);
-      this.written.failed(failure);
+      this.written.failed(failureOf(what, error));
       throw error;
     }
     if (only?.entryIsDurable) return;

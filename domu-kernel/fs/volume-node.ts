@@ -1,19 +1,8 @@
 // What is in use of a volume on a disk, whichever file system that has: how often, and who is told of writes that failed.
 import { XenError } from '#pvbus';
-import type { FileSystem, FileType } from './file-system.ts';
+import type { FileType } from './file-system.ts';
+import type { Volume } from './volume.ts';
 import type { WriteErrors } from './write-errors.ts';
-import type { WrittenFiles } from './written-files.ts';
-
-/** What a node asks of its volume. */
-interface Volume extends FileSystem {
-  readonly written: WrittenFiles;
-  readonly writeErrors: WriteErrors;
-  used(more: 1 | -1): void;
-  enter<T>(what: string, act: () => T): T;
-  enterLater(what: string, act: () => void): void;
-  syncAll(what: string, only?: unknown): void;
-  checkWritable(what: string): void;
-}
 
 export abstract class VolumeNode<V extends Volume> {
   readonly fs: V;

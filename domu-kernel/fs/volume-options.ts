@@ -1,8 +1,9 @@
 // What a file system on a disk is mounted with, whichever it is.
 import type { WasmModule } from '../process/web-assembly.ts';
 import type { CacheFrames } from './cache-frames.ts';
+import type { Volume } from './volume.ts';
 
-export interface VolumeOptions<Volume> {
+export interface VolumeOptions {
   /** Its code, compiled. */
   readonly module: WasmModule;
   /** What may be kept of the disk. */

@@ -1,7 +1,8 @@
 // `files` and `disks`: volumes and disks of the kernel under the names of the module.
 import type { Disk, OpenMode, Volume, WriteOptions } from 'xenolith';
 import { XenError } from '#pvbus';
-import type { Kernel, Volume as KernelVolume } from '../kernel.ts';
+import type { Volume as KernelVolume } from '../fs/volume.ts';
+import type { Kernel } from '../kernel.ts';
 import { VolumeFiles } from './volume-files.ts';
 
 const encoder = new TextEncoder();

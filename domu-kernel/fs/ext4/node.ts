@@ -280,6 +280,9 @@ export class Ext4Node extends VolumeNode<Ext4Volume> implements Vnode {
       this.fs.gone(this);
     }
   }
+  drop(): void {
+    if (!this.inUse) this.fs.gone(this);
+  }
   /** A name of it is gone. */
   private dropIfLast(what: string, ino: number): void {
     const node = this.fs.known(ino);

@@ -1,20 +1,17 @@
 // An ext4 volume (ext2 and ext3 as well) as a file system of vnodes.
 import { XenError } from '#pvbus';
 import { Discards } from '../discards.ts';
-import { type FileSystem, FileSystemBusy } from '../file-system.ts';
-import { OneCall } from '../one-call.ts';
 import { PageCache } from '../page-cache.ts';
 import { ReadOnlyDevice, type SectorDevice } from '../sector-device.ts';
+import { failureOf, Volume } from '../volume.ts';
 import type { VolumeOptions } from '../volume-options.ts';
-import { Hearer, WriteErrors } from '../write-errors.ts';
-import { WrittenFiles } from '../written-files.ts';
 import { BlockChanges } from './changes.ts';
 import { Ext4Core, type Ext4Library, HOLE } from './core.ts';
 import { readSuper } from './ext4-super.ts';
 import { Journal } from './journal.ts';
 import { Ext4Node } from './node.ts';
 
-export interface Ext4Options extends VolumeOptions<Ext4Volume> {
+export interface Ext4Options extends VolumeOptions {
   readonly wallNs: () => bigint;
 }
 
@@ -25,30 +22,18 @@ const SUPER_AT = 1024;
 const SUPER_BYTES = 1024;
 /** Free blocks that files do not get: inode.c's KEPT_BLOCKS. */
 const KEPT_BLOCKS = 16;
-/** Directories whose names are kept although nobody uses them. */
-const KEPT_DIRECTORIES = 16;
-/** Discards at a time, while a guest has other things to do. */
-const DISCARD_BATCH = 64;
 /** Bytes of one commit that are collected, where the journal has room for them. */
 const MAX_CHANGES = 4 << 20;
 /** What a call may say and leave the volume as it was. */
 const HARMLESS = new Set(['ENOSPC', 'ENOENT', 'EFBIG', 'EMLINK', 'ENOTEMPTY', 'ENAMETOOLONG']);
 
-export class Ext4Volume implements FileSystem {
-  readonly name: string;
-  whyReadOnly: string | undefined;
+export class Ext4Volume extends Volume<Ext4Node> {
   readonly root: Ext4Node;
   readonly core: Ext4Core;
   readonly blocks: BlockChanges;
   readonly wallNs: () => bigint;
   private readonly cache: PageCache;
   private readonly journal: Journal | undefined;
-  private readonly calls: OneCall;
-  private readonly onDirty: ((volume: Ext4Volume) => void) | undefined;
-  private readonly nodes = new Map<number, Ext4Node>();
-  private readonly kept = new Set<Ext4Node>();
-  private uses = 0;
-  private announced = false;
   private readonly writable: boolean;
   /** Why nothing may be written any more. */
   private broken: XenError | undefined;
@@ -56,11 +41,6 @@ export class Ext4Volume implements FileSystem {
   private marked = false;
   /** Something of the driver's own has changed since the last commit. */
   private changed = false;
-  readonly written = new WrittenFiles();
-  /** What failed when nobody was there to be told. */
-  readonly writeErrors = new WriteErrors();
-  private readonly hearer = new Hearer(this.writeErrors);
-  private readonly discards: Discards | undefined;
   private readonly maxChanges: number;
   private readonly labelled: string;
 
@@ -73,26 +53,23 @@ export class Ext4Volume implements FileSystem {
     journal: Journal | undefined,
     label: string,
   ) {
+    const units = {
+      ...{ origin: 0, sectors: blocks.blockSize / device.sectorSize, first: 1, end: core.x.blocks() },
+      look: () => (block: number) => core.x.is_free(block) === 1,
+    };
+    const discards = Discards.of(device, units, options.log);
+    super(`ext4 on ${device.name}`, discards, options);
+    blocks.onFreed = discards && ((block, count) => discards.add(block, count));
     this.labelled = label;
-    this.name = `ext4 on ${device.name}`;
     this.writable = !device.readOnly;
     this.cache = cache;
     this.core = core;
     this.blocks = blocks;
     this.journal = journal;
     this.wallNs = options.wallNs;
-    this.onDirty = options.onDirty;
-    const units = {
-      ...{ origin: 0, sectors: blocks.blockSize / device.sectorSize, first: 1, end: core.x.blocks() },
-      look: () => (block: number) => core.x.is_free(block) === 1,
-    };
-    const discards = Discards.of(device, units, options.log);
-    this.discards = discards;
-    blocks.onFreed = discards && ((block, count) => discards.add(block, count));
     this.maxChanges = Math.min(MAX_CHANGES / blocks.blockSize, (journal?.capacity ?? Number.MAX_SAFE_INTEGER) / 2);
-    this.calls = new OneCall(() => this.callEnded());
     this.root = this.nodeOf(ROOT_INODE, 'directory').hold();
-    this.uses = 0;
+    this.used(-1);
   }
 
   /** Throws EINVAL for what is no volume, or one that is not mounted; a damaged one is read-only. */
@@ -159,30 +136,16 @@ export class Ext4Volume implements FileSystem {
   get readOnly(): boolean {
     return !this.writable || this.broken !== undefined;
   }
-  get inUse(): boolean {
-    return this.uses > 0;
+  protected syncWhole(what: string): void {
+    this.syncAll(what);
   }
-  sync(): void {
-    const what = `sync ${this.name}`;
-    this.hearer.sync(() => this.enter(what, () => this.syncAll(what)));
+  protected markInOrder(): void {
+    if (this.journal) this.journal.settle();
+    else if (this.marked) {
+      this.mark(false);
+      this.cache.flush();
+    }
   }
-  /** As sync; and the volume says that it is in order, until it changes. */
-  settle(): void {
-    this.hearer.sync(() => this.settleNow());
-  }
-  private settleNow(discards?: number): void {
-    const what = `settle ${this.name}`;
-    this.enter(what, () => {
-      this.syncAll(what);
-      if (this.journal) this.journal.settle();
-      else if (this.marked) {
-        this.mark(false);
-        this.cache.flush();
-      }
-      if (this.discards?.any) this.discards.send(discards);
-    });
-  }
-  /** Bytes. */
   space(): { free: number; total: number } {
     const { x } = this.core;
     const { blockSize } = this.blocks;
@@ -194,36 +157,13 @@ export class Ext4Volume implements FileSystem {
   label(): string {
     return this.labelled;
   }
-  close(): void {
-    if (!this.readOnly) this.settle();
-  }
-
-  // ---- one call at a time ----
-
-  enter<T>(what: string, act: () => T): T {
-    return this.calls.enter(what, act);
-  }
-  /** Now, or when the call under way has ended. Nobody is told of a failure but the next sync. */
-  enterLater(what: string, act: () => void): void {
-    this.calls.enterLater(what, () => this.carefully(what, act));
-  }
-  private carefully(what: string, act: () => void): void {
-    try {
-      act();
-    } catch (error) {
-      this.writeErrors.add(error instanceof XenError ? error : new XenError('EIO', `${what}: ${error}`));
-    }
-  }
-  private callEnded(): void {
-    // order: between calls, when the volume is whole.
+  protected override callEnded(): void {
     if (this.blocks.blocks.size > this.maxChanges && !this.readOnly) {
-      this.calls.enterLater('commit', () => this.carefully(`commit of ${this.name}`, () => this.commit('commit')));
+      this.enterLater(`commit of ${this.name}`, () => this.commit('commit'));
     }
-    if (this.announced || !this.onDirty || !this.isDirty) return;
-    this.announced = true;
-    this.onDirty(this);
+    super.callEnded();
   }
-  private get isDirty(): boolean {
+  protected get isDirty(): boolean {
     if (this.readOnly) return false;
     return (
       this.changed ||
@@ -232,21 +172,6 @@ export class Ext4Volume implements FileSystem {
       this.journal?.isEmpty === false ||
       this.discards?.any === true
     );
-  }
-  /** As settle, and who is told of a failure is the next sync, of each file. */
-  writeBack(): void {
-    this.announced = false;
-    if (this.readOnly) return;
-    try {
-      this.settleNow(DISCARD_BATCH);
-    } catch (error) {
-      if (error instanceof FileSystemBusy) {
-        this.announced = true;
-        this.onDirty?.(this);
-        return;
-      }
-      this.writeErrors.add(error instanceof XenError ? error : new XenError('EIO', `sync ${this.name}: ${error}`));
-    }
   }
 
   // ---- for the nodes; the volume is entered ----
@@ -292,25 +217,6 @@ export class Ext4Volume implements FileSystem {
     }
     return false;
   }
-  used(more: number): void {
-    this.uses += more;
-  }
-  gone(node: Ext4Node): void {
-    this.nodes.delete(node.ino);
-    this.kept.delete(node);
-  }
-  /** Until others have been in use since. */
-  keep(directory: Ext4Node): void {
-    const { kept } = this;
-    kept.delete(directory);
-    kept.add(directory);
-    if (kept.size <= KEPT_DIRECTORIES) return;
-    for (const oldest of kept) {
-      kept.delete(oldest);
-      if (!oldest.inUse) this.nodes.delete(oldest.ino);
-      return;
-    }
-  }
   /** Nobody has a name for it, and nobody uses it. */
   free(what: string, ino: number): void {
     this.written.forget(ino);
@@ -339,8 +245,7 @@ export class Ext4Volume implements FileSystem {
       for (const node of this.nodes.values()) if (node !== only) node.flushTimes(what);
       this.commit(what);
     } catch (error) {
-      const failure = error instanceof XenError ? error : new XenError('EIO', `${what}: ${error}`);
-      this.written.failed(failure);
+      this.written.failed(failureOf(what, error));
       throw error;
     }
     this.written.settled();

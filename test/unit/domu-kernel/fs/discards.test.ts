@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Discards, type SpaceUnits } from '../../../../domu-kernel/fs/discards.ts';
 import { FatVolume } from '../../../../domu-kernel/fs/fat-volume.ts';
+import type { Volume } from '../../../../domu-kernel/fs/volume.ts';
 import { XenError } from '../../../../pvbus/errors.ts';
 import { emptyExt4, LAYOUTS, type Layout, mountedExt4, whyNoExt4 } from '../../../support/ext4.ts';
 import { emptyFat, filesOn, mounted, mountOptions } from '../../../support/fatfs.ts';
@@ -119,7 +120,7 @@ describe('a volume that was written and emptied', () => {
   });
   it('of FAT says so again until all of it is told', () => {
     const disk = emptyFat(32);
-    const due: FatVolume[] = [];
+    const due: Volume[] = [];
     const volume = FatVolume.mount(disk, { ...mountOptions, onDirty: which => due.push(which) });
     const files = filesOn(volume);
     // Every other one stays, further apart than what is taken together.

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { FatVolume } from '../../../../domu-kernel/fs/fat-volume.ts';
 import { FileSystemBusy, type Vnode } from '../../../../domu-kernel/fs/file-system.ts';
+import type { Volume } from '../../../../domu-kernel/fs/volume.ts';
 import { OpenDiskFile } from '../../../../domu-kernel/wasi/open-vnode.ts';
 import { XenError } from '../../../../pvbus/errors.ts';
 import { emptyFat, filesOn, mounted, mountOptions } from '../../../support/fatfs.ts';
@@ -136,7 +137,7 @@ describe('a FAT volume', () => {
 
   it('tries a write that failed after its call again, and has it on the medium with the sync that says so', () => {
     const disk = emptyFat(12);
-    const announced: FatVolume[] = [];
+    const announced: Volume[] = [];
     const volume = FatVolume.mount(disk, { ...mountOptions, onDirty: v => announced.push(v) });
     const idle = new OpenDiskFile(volume.root.create('idle', 'file'));
     const file = new OpenDiskFile(volume.root.create('f', 'file'));
