@@ -5,6 +5,8 @@ import { fileRecord, RECORD_BYTES } from './file-record.ts';
 
 /** Logs of so many earlier runs are kept. */
 const KEPT = 3;
+/** Of one run: where nobody finds the time to kill it, its volume is not to be full. */
+const MOST_RECORDS = 4096;
 
 export default async function main(): Promise<void> {
   const run = Number(system.args.run);
@@ -14,7 +16,7 @@ export default async function main(): Promise<void> {
   files.mkdir('logs', { recursive: true });
   files.mkdir('scratch/of all sorts', { recursive: true });
   const log = files.open(`logs/records of run ${run}.log`, 'w');
-  for (let n = 0; ; ) {
+  for (let n = 0; n < MOST_RECORDS; ) {
     const batch = new Uint8Array((1 + (n % 23)) * RECORD_BYTES);
     for (let at = 0; at < batch.length; at += RECORD_BYTES) batch.set(fileRecord(run, n++), at);
     log.write(batch);
@@ -23,6 +25,7 @@ export default async function main(): Promise<void> {
     scratch(n);
     await clock.sleep(0);
   }
+  await new Promise(() => {});
 }
 
 function scratch(n: number): void {
