@@ -1,5 +1,5 @@
-// `npm run bench [-- WORD…]`: one table, each row beside its yardstick measured in the same run, the runs of
-// the two interleaved and both pinned alike. With words, only the groups they name.
+// `npm run bench [-- GROUP…]`: prints docs/benchmarks.md, or the sections of some groups. Each row is beside its yardstick
+// measured in the same run, the runs of the two interleaved and both pinned alike.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,6 +21,7 @@ import { traceTable } from './rows-trace.ts';
 import { virtTable } from './rows-virt.ts';
 import { xenstoredTable } from './rows-xenstored.ts';
 import { xlRows } from './rows-xl.ts';
+import { type Group, heading, page, SECTIONS } from './sections.ts';
 import { type Row, table } from './table.ts';
 import { PingPong } from './yardsticks.ts';
 
@@ -32,8 +33,8 @@ export interface BenchHost {
   readonly pingPong: PingPong;
 }
 
-/** Rows for the one table, or a table of the group's own. */
-const GROUPS: Record<string, (host: BenchHost) => Promise<Row[] | string>> = {
+/** Rows, or a table of the group's own. */
+const GROUPS: Record<Group, (host: BenchHost) => Promise<Row[] | string>> = {
   events: eventRows,
   disk: diskRows,
   files: fileRows,
@@ -52,10 +53,11 @@ const GROUPS: Record<string, (host: BenchHost) => Promise<Row[] | string>> = {
   xl: xlRows,
 };
 
+const all = Object.keys(SECTIONS) as Group[];
 const wanted = process.argv.slice(2);
 for (const name of wanted) {
   if (name in GROUPS) continue;
-  console.error(`bench: no group ${name}; there are ${Object.keys(GROUPS).join(', ')}`);
+  console.error(`bench: no group ${name}; there are ${all.join(', ')}`);
   process.exit(2);
 }
 
@@ -64,23 +66,18 @@ const rig = await HostRig.start();
 const pingPong = await PingPong.start();
 try {
   await buildKernels(folder);
-  const rows: Row[] = [];
-  const tables: string[] = [];
-  for (const [name, group] of Object.entries(GROUPS)) {
-    if (wanted.length > 0 && !wanted.includes(name)) continue;
+  if (wanted.length === 0) console.log(page());
+  for (const group of all) {
+    if (wanted.length > 0 && !wanted.includes(group)) continue;
+    console.error(`bench: ${group}`);
     // The machine's weather: what the control says now, before each group.
+    const load = loadavg()[0]!;
     const spin = await pingPong.roundTrip('spinning', 200_000, 0, 1);
     const across = await pingPong.roundTrip('asleep', 5000, 0, 1);
-    console.log(
-      `${name}: load ${loadavg()[0]!.toFixed(1)}, bare spin round trip ${spin.toFixed(2)} µs, ` +
-        `bare futex round trip across cores ${across.toFixed(1)} µs`,
-    );
-    const found = await group({ rig, folder, pingPong });
-    if (typeof found === 'string') tables.push(found);
-    else rows.push(...found);
+    const found = await GROUPS[group]({ rig, folder, pingPong });
+    const weather = `Load ${load.toFixed(1)}; spinning ${spin.toFixed(2)} µs, asleep ${across.toFixed(1)} µs.`;
+    console.log(`\n${heading(group)}\n\n${weather}\n\n${typeof found === 'string' ? found : table(found)}`);
   }
-  if (rows.length > 0) tables.unshift(table(rows));
-  for (const text of tables) console.log(`\n${text}`);
 } finally {
   await pingPong.stop();
   await rig.stop();

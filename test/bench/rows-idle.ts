@@ -46,7 +46,7 @@ export async function idleRows({ rig, folder }: BenchHost): Promise<Row[]> {
   await new Promise(resolve => setTimeout(resolve, WATCHED_MS));
   const percent = ((cpuMs(all) - from) / (performance.now() - start)) * 100;
   for (let i = 0; i < DOMAINS; i++) await rig.xl('destroy', `idle${i}`);
-  console.log(`idle: a bare idle Node has ${bareMemory[0]!.toFixed(1)} MiB of its own`);
+  console.error(`bench: a bare idle Node has ${bareMemory[0]!.toFixed(1)} MiB of its own`);
   return [
     {
       name: 'private memory per idle domU',

@@ -157,7 +157,7 @@ export async function traceTable({ rig, folder }: BenchHost): Promise<string> {
     ({ name, records, lost, untold }) =>
       `${name}: ${figure(records)} records, ${figure(lost)} lost, ${figure(untold)} not told`,
   );
-  return [table, ...counts].join('\n');
+  return `${table}\n\n${counts.join('; ')}.`;
 }
 
 const cpuTime = (pids: readonly number[]): number => pids.reduce((sum, pid) => sum + processCpuTime(pid)!, 0);

@@ -122,7 +122,7 @@ export async function virtTable({ rig, folder, pingPong }: BenchHost): Promise<s
   ].flat();
   const rows = Object.values(lines).map(one => cells(one, mhz));
   const table = [head, head.map(() => '---'), ...rows].map(row => `| ${row.join(' | ')} |`).join('\n');
-  return `${table}\n${figure(lost)} trace records lost`;
+  return `${table}\n\n${figure(lost)} records of the trace were lost.`;
 }
 
 const line = (name: string, how: string, published: readonly number[] | undefined): Line => ({

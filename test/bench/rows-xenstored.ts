@@ -181,7 +181,7 @@ async function withSubjects<T>(folder: string, body: (bench: Bench) => Promise<T
 export async function xenstoredTable({ folder }: Pick<BenchHost, 'folder'>): Promise<string> {
   for (const which of ['c', 'ocaml'] as const) {
     const reason = whyNot(which);
-    if (reason !== undefined) console.log(`xenstored: not beside the ${which} daemon: ${reason}`);
+    if (reason !== undefined) console.error(`bench: xenstored: not beside the ${which} daemon: ${reason}`);
   }
   const lines = await withSubjects(folder, async bench => {
     await bench.measure('prepare', { connections: CONNECTIONS }, bench.real, 1);

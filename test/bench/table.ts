@@ -1,4 +1,4 @@
-// The one table a run ends with.
+// Tables of figures.
 
 export interface Row {
   readonly name: string;
@@ -26,7 +26,7 @@ export const figure = (n: number): string =>
         ? n.toFixed(0)
         : n.toFixed(2);
 
-/** Markdown, so that it can be pasted into a commit. */
+/** Of a group. */
 export function table(rows: readonly Row[]): string {
   const lines = rows.map(row => {
     const ratio = median(row.ours) / median(row.bare);
