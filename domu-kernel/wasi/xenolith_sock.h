@@ -291,7 +291,9 @@ static inline int setsockopt(int fd, int level, int name, const void *value, soc
 #define getsockopt xenolith_sock_posix_getsockopt
 static inline int getsockopt(int fd, int level, int name, void *value, socklen_t *length) {
     int32_t number;
-    int32_t error = xenolith_sock_getsockopt(fd, xenolith_sock_option(level, name), &number);
+    int none = level == IPPROTO_IP && name == IP_OPTIONS; /* packets here have no options */
+    int32_t error = xenolith_sock_getsockopt(fd, none ? XENOLITH_SOCK_TYPE : xenolith_sock_option(level, name), &number);
+    if (none) *length = 0;
     if (error == 0) {
         if (*length > sizeof number) *length = sizeof number;
         memcpy(value, &number, *length);

@@ -13,6 +13,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { HostRig } from '../support/host-rig.ts';
 import { dist } from '../support/host-view.ts';
 import { eventually } from '../support/processes.ts';
+import { netcat } from '../support/programs/netcat.ts';
 import { orSkip } from '../support/programs/unavailable.ts';
 import { PROGRAM_CACHE, XlRun, xlRun } from '../support/programs/xl-run.ts';
 import { compileWasi } from '../support/wasi-cc.ts';
@@ -134,6 +135,33 @@ test('a program that makes no sockets itself accepts on the descriptor it was gi
     '.: there',
     '',
   ]);
+});
+
+test("netcat, as Debian has its source, answers Linux's curl on a port of the host", BUILT, async context => {
+  const program = await orSkip(context, netcat);
+  const port = await freePort();
+  const running = new XlRun(
+    host.runDir,
+    ['-p', `${port}:${port}`, program, '-v', '-n', '-l', '-p', String(port)],
+    'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello',
+  );
+  const curl = () => promisify(execFile)('curl', ['-sS', '--no-keepalive', '-A', 'x', `http://127.0.0.1:${port}/path`]);
+  const answer = eventually('it answers', () =>
+    curl().then(
+      ({ stdout }) => stdout,
+      () => undefined,
+    ),
+  );
+  const [said, { stdout, stderr, code }] = await Promise.all([answer, running.ended]);
+  expect([said, stdout.toString()]).toEqual([
+    'hello',
+    `GET /path HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nUser-Agent: x\r\nAccept: */*\r\n\r\n`,
+  ]);
+  const host4 = '192[.]0[.]0[.]8';
+  expect(stderr).toMatch(
+    new RegExp(`^listening on \\[any\\] ${port} [.]{3}\nconnect to \\[${host4}\\] from .* \\[${host4}\\] 0\n$`),
+  );
+  expect(code).toBe(0);
 });
 
 test('what there is no program for exits with 127, what is none with 126, as docker does', async () => {

@@ -13,12 +13,12 @@ import { exitNumber } from '../../domu-kernel/process/process.ts';
 import { GuestSockets } from '../../domu-kernel/wasi/guest-sockets.ts';
 import { VirtualClock } from '../support/lossy-wire.ts';
 import { runOnNode } from '../support/programs/run-on-node.ts';
+import { WASI_HEADERS } from '../support/programs/wasi-headers.ts';
 import { TcpPair } from '../support/tcp-pair.ts';
 import { UserlandRig } from '../support/userland-rig.ts';
 import { compileWasi, whyNoWasi } from '../support/wasi-cc.ts';
 
 const missing = whyNoWasi();
-const headers = fileURLToPath(new URL('../../domu-kernel/wasi', import.meta.url));
 const scratch = mkdtempSync(join(tmpdir(), 'xenolith-wasi-'));
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
@@ -99,7 +99,7 @@ describe.skipIf(missing !== undefined)(`libc's calls${missing ? ` (skipped: ${mi
       const compiled = spawnSync('gcc', ['-O1', '-w', '-o', native, source], { encoding: 'utf8' });
       expect(compiled.stderr).toBe('');
       const linux = spawnSync(native, { encoding: 'utf8' });
-      const program = await compileWasi(source, { flags: ['-O1', '-I', headers] });
+      const program = await compileWasi(source, { flags: ['-O1', '-I', WASI_HEADERS] });
       const clock = new VirtualClock();
       const lo = loopbackInterface({ clock, random: Math.random });
       const sockets = new GuestSockets({ net: () => undefined, loopback: () => lo, host: () => undefined });
@@ -119,7 +119,7 @@ describe.skipIf(missing !== undefined)(`libc's calls${missing ? ` (skipped: ${mi
 
   it("of xenolith_sock.h do what POSIX's do, over the guest's own TCP", async () => {
     const source = fileURLToPath(new URL('programs/sockets.c', import.meta.url));
-    const program = await compileWasi(source, { flags: ['-O1', '-I', headers] });
+    const program = await compileWasi(source, { flags: ['-O1', '-I', WASI_HEADERS] });
     const pair = new TcpPair();
     const sockets = new GuestSockets({ net: () => pair.a, loopback: () => pair.a, host: () => undefined });
     const rig = new UserlandRig({ clock: pair.clock, sockets });

@@ -12,7 +12,9 @@ import { formattedDisk } from '../../support/fatfs.ts';
 import { noise } from '../../support/host-peer.ts';
 import { HostRig } from '../../support/host-rig.ts';
 import { eventually } from '../../support/processes.ts';
-import { xlRun } from '../../support/programs/xl-run.ts';
+import { netcat } from '../../support/programs/netcat.ts';
+import { orSkip } from '../../support/programs/unavailable.ts';
+import { XlRun, xlRun } from '../../support/programs/xl-run.ts';
 import { compileWasi, whyNoWasi } from '../../support/wasi-cc.ts';
 import { xl } from '../../support/xl.ts';
 import { KERNEL } from '../lifecycle/host.ts';
@@ -253,6 +255,26 @@ describe('guests with a gateway', () => {
       2,
       'init: no DHCP server or router has answered within 20 s; starting without an address, they are asked on',
     ]);
+  });
+  it('may be netcat, as Debian has its source: over TCP by a name, and over UDP', {
+    timeout: 240_000,
+  }, async context => {
+    const program = await orSkip(context, netcat);
+    const page = await xlRun(
+      host.runDir,
+      ['--net=inside', program, '-v', 'www.example', String(ports.http)],
+      'GET /0 HTTP/1.0\r\n\r\n',
+    );
+    expect([page.code, page.stdout.split('\r\n')[0]]).toEqual([0, 'HTTP/1.1 200 OK']);
+    expect(page.stderr).toContain(`www.example [${OWN}] ${ports.http} (?) open\n`);
+    // RFC 1035: what is the address of www.example?
+    const question = Buffer.from('\x6e\x63\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\0\0\x01\0\x01', 'latin1');
+    const asking = new XlRun(host.runDir, ['--net=inside', program, '-u', '-n', OWN, '53'], question);
+    await eventually('the answer is there', () => asking.stdout.length > question.length);
+    asking.kill('SIGTERM');
+    const { stdout, stderr, code } = await asking.ended;
+    expect([stdout[0], stdout[1], ...stdout.subarray(-4)]).toEqual([0x6e, 0x63, ...OWN.split('.').map(Number)]);
+    expect([stderr, code]).toEqual(['', 143]);
   });
   it('go on with another gateway when theirs was destroyed, and keep their addresses', async () => {
     const before = await Promise.all(['one', 'two'].map(name => ask(name, 'address')));
