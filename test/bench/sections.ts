@@ -104,8 +104,9 @@ export const heading = (group: Group): string => `## ${SECTIONS[group].title}\n\
 /** What comes before the sections. */
 export const page = (): string => `# Benchmarks
 
-What \`npm run -s bench > docs/benchmarks.md\` has found on a machine that does nothing else: ${machine()}. \`npm run -s bench -- GROUP\`
-prints the section of a group (\`${Object.keys(SECTIONS).join('`, `')}\`) alone, to be put in its place.
+What \`npm run -s bench > docs/benchmarks.md\` has found on a machine that does nothing else: ${machine()}.
+\`npm run -s bench -- GROUP\` prints the section of a group alone, to be put in its place:
+\`${Object.keys(SECTIONS).join('`, `')}\`.
 
 Each row has a yardstick that was measured in the same run, by turns and on the same processors: compare with that, not with another
 day's figures. Of both there is the median of several runs; \`ratio\` is ours over the yardstick's, and \`goal\` what is to be kept of it.
