@@ -142,6 +142,7 @@ async function bundleInto(outdir, bundle) {
         hypervisor: 'hypervisor/main.ts',
         'hypervisor-core': 'hypervisor/core-thread.ts',
         'hypervisor-launcher': 'hypervisor/confinement/launcher-thread.ts',
+        'hypervisor-store-launcher': 'hypervisor/confinement/store-thread.ts',
         'shell-test': 'hypervisor/confinement/shell-test.ts',
         'prepare-program': 'dom0/toolstack/prepare-program.ts',
         ...AWAITED,

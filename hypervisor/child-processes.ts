@@ -1,10 +1,9 @@
-// Spawns the host's processes and reaps them. Runs in the main thread, which lives as long as the
+// Spawns dom0's process and those of driver domains, and reaps them. Runs in the main thread, which lives as long as the
 // process: a child is killed when the thread that spawned it ends.
 import { fileURLToPath } from 'node:url';
 import { execa, type Options, type ResultPromise } from 'execa';
 import { runPaths, systemClock } from '#pvbus';
 import { BoundedLines } from './confinement/bounded-lines.ts';
-import { withoutCapabilities } from './confinement/host-capabilities.ts';
 import { type Command, type Tools, withoutNetwork } from './confinement/launch-command.ts';
 import type { Program, ToMain } from './process-messages.ts';
 
@@ -25,7 +24,7 @@ interface Callbacks {
 }
 
 /** What a program prints when it serves. */
-const SERVES: ReadonlySet<string> = new Set(['ready', 'listening']);
+const SERVES = 'ready';
 /**
  * Small heaps grow when needed; one helper thread is enough. In dom0 a domain that is made leaves 2 MiB of garbage: with
  * V8's least room, what lives is copied at each.
@@ -42,6 +41,22 @@ const TOO_MUCH_MS = 1000;
 export const isLostChild = (error: Error & { code?: string; syscall?: string }): boolean =>
   (error.code === 'EMFILE' || error.code === 'ENFILE') && error.syscall?.startsWith('spawn ') === true;
 
+/** One of the host's programs, as it is started. */
+export function nodeCommand(
+  { program, start, failures }: Pick<Extract<ToMain, { op: 'spawn' }>, 'program' | 'start' | 'failures'>,
+  runDir: string,
+): Command {
+  const isHeir = start === 'heir';
+  const file = fileURLToPath(new URL(isHeir ? './heir.js' : `./${program}`, import.meta.url));
+  const args = isHeir ? [program.replace('.js', ''), '--heir'] : [];
+  args.push('--parent', String(process.pid));
+  if (program !== 'driver-domain.js') args.push('--run-dir', runDir);
+  if (start === 'successor' || isHeir) args.push('--successor');
+  if (failures > 0 && program === 'driver-domain.js') args.push('--failures', String(failures));
+  if (start === 'take-over') args.push('--take-over', runPaths(runDir).takeOverSocket);
+  return { file: process.execPath, args: [...NODE_FLAGS, ...COMPILED, file, ...args] };
+}
+
 export class ChildProcesses {
   private readonly host: Host;
   private readonly callbacks: Callbacks;
@@ -52,17 +67,9 @@ export class ChildProcesses {
     this.callbacks = callbacks;
   }
   /** Start a program with `sockets` as its descriptors 3, 4, … */
-  spawn({ id, program, sockets, vcpus, start, failures }: Extract<ToMain, { op: 'spawn' }>): void {
-    const isHeir = start === 'heir';
-    const file = fileURLToPath(new URL(isHeir ? './heir.js' : `./${program}`, import.meta.url));
+  spawn(message: Extract<ToMain, { op: 'spawn' }>): void {
+    const { id, program, sockets, vcpus } = message;
     const ofDom0 = program !== 'driver-domain.js';
-    const { runDir } = this.host;
-    const args = isHeir ? [program.replace('.js', ''), '--heir'] : [];
-    args.push('--parent', String(process.pid));
-    if (ofDom0) args.push('--run-dir', runDir);
-    if (start === 'successor' || isHeir) args.push('--successor');
-    if (failures > 0 && program === 'driver-domain.js') args.push('--failures', String(failures));
-    if (start === 'take-over') args.push('--take-over', runPaths(runDir).takeOverSocket);
     const options: Options = {
       // execa takes any descriptor; its types stop at 9.
       stdio: ['ignore', 'pipe', ofDom0 ? this.host.logFd : 'pipe', ...sockets] as unknown as NonNullable<
@@ -76,10 +83,11 @@ export class ChildProcesses {
       reject: false,
       forceKillAfterDelay: false,
     };
-    const node = { file: process.execPath, args: [...NODE_FLAGS, ...COMPILED, file, ...args] };
+    const { runDir, tools } = this.host;
+    const node = nodeCommand(message, runDir);
+    const command = ofDom0 || tools === undefined ? node : withoutNetwork(tools, node);
     let child: ResultPromise;
     try {
-      const command = this.commandOf(program, node);
       child = execa(command.file, command.args, options);
     } catch (error) {
       // execa does not expect a child without streams, which is what Node makes of EMFILE (see isLostChild).
@@ -90,7 +98,7 @@ export class ChildProcesses {
     this.running.set(id, child);
     if (child.pid !== undefined) this.callbacks.spawned(id, child.pid);
     child.stdout?.on('data', chunk => {
-      for (const line of String(chunk).split('\n')) if (SERVES.has(line)) this.callbacks.serves(id, program);
+      for (const line of String(chunk).split('\n')) if (line === SERVES) this.callbacks.serves(id, program);
     });
     if (!ofDom0) this.hear(child, line => this.callbacks.said(id, line));
     child.then(result => {
@@ -107,11 +115,6 @@ export class ChildProcesses {
       setTimeout(() => stderr.resume(), TOO_MUCH_MS);
     });
     stderr?.on('end', () => lines.end());
-  }
-  private commandOf(program: Program, node: Command): Command {
-    const { runDir, tools } = this.host;
-    if (program === 'xenstored.js') return withoutCapabilities(node, runDir);
-    return program === 'driver-domain.js' && tools !== undefined ? withoutNetwork(tools, node) : node;
   }
   /** SIGKILL. */
   kill(id: number): void {

@@ -25,11 +25,12 @@ import {
   threadFile,
   XENOLITH_LAYER_seccomp,
 } from '#pvbus';
-import { ChildProcesses, isLostChild } from './child-processes.ts';
+import { ChildProcesses, isLostChild, nodeCommand } from './child-processes.ts';
 import { HOST_CAPABILITIES } from './confinement/host-capabilities.ts';
 import { hostPolicy } from './confinement/host-policy.ts';
 import { takeLayers } from './confinement/layers.ts';
 import { ShellLauncher } from './confinement/shell-launcher.ts';
+import { StoreLauncher } from './confinement/store-launcher.ts';
 import type { CoreThreadData } from './core-thread.ts';
 import type { ToMain } from './process-messages.ts';
 import { parseSize } from './size.ts';
@@ -67,6 +68,15 @@ for (const [layer, why] of layers.missing) log.warn(`domains are not confined by
 
 if ((layers.bits & XENOLITH_LAYER_seccomp) !== 0) prepareFilter(hostPolicy)();
 
+const stores = new StoreLauncher(
+  { layers: layers.bits, runDir: dir, logFd },
+  {
+    spawned: (id, pid, pidfd) => mailbox.post({ op: 'spawned', id, pid, pidfd }),
+    exited,
+    serves: id => mailbox.post({ op: 'served', id }),
+    failed: error => end(70, `the thread that starts xenstored failed: ${error.stack ?? error.message}`),
+  },
+);
 const children = new ChildProcesses(
   { runDir: dir, logFd, tools: layers.tools },
   {
@@ -125,9 +135,13 @@ core.on('error', error => end(70, `the core thread failed: ${error.stack ?? erro
 function hear(message: ToMain): void {
   if (message.op === 'spawn') {
     // Whoever ends now is not replaced.
-    const { id, program, sockets } = message;
+    const { id, program, sockets, vcpus } = message;
     if (program === 'domain-shell.cjs' && !ending) {
       shells.spawn(id, sockets[0]!);
+      return;
+    }
+    if (program === 'xenstored.js' && !ending) {
+      stores.spawn(id, nodeCommand(message, dir), vcpus, sockets);
       return;
     }
     if (!ending) children.spawn(message);
@@ -145,7 +159,7 @@ function end(status: number, why: string): void {
   ending = true;
   log.info(`host ends: ${why}`);
   if (status !== 0) process.stderr.write(`xenolith host: ${why}\n`);
-  Promise.all([children.killAll(), shells.killAll()]).then(() => {
+  Promise.all([children.killAll(), stores.killAll(), shells.killAll()]).then(() => {
     removeSockets(dir);
     closeSync(logFd);
     try {

@@ -152,6 +152,8 @@ const LANDLOCK_RULE_PATH_BENEATH = 1;
 const LANDLOCK_ACCESS_FS_EXECUTE = 1;
 const LANDLOCK_ACCESS_FS_READ_FILE = 4;
 const LANDLOCK_ACCESS_FS_READ_DIR = 8;
+/** Read, write, list, make, rename and remove regular files and sockets, and shorten them; no programs, links or devices. */
+const OWN_FOLDER = 0b0100_0011_0010_1110;
 /** How many LANDLOCK_ACCESS_FS_* there are from each version of the interface on. */
 const FS_RIGHTS = [0, 13, 14, 15, 15, 16] as const;
 /** Version 4: TCP, bind and connect. Version 6: abstract sockets, signals. */
@@ -169,10 +171,10 @@ export interface ReadableFile {
   readonly isDirectory: boolean;
 }
 /**
- * From here on this thread, and whatever it starts, can read what is under `readable` and run programs there, and has no
- * other right to any file; no TCP, no abstract socket and no process of others, as far as Linux has that. Needs no_new_privs.
+ * From here on this thread, and whatever it starts, can read what is under `readable` and run programs there, can do with
+ * regular files and sockets under `own` what it likes, and has no other right to any file; no TCP, no abstract socket and no process of others, as far as Linux has that. Needs no_new_privs.
  */
-export function restrictFiles(readable: readonly ReadableFile[]): void {
+export function restrictFiles(readable: readonly ReadableFile[], own?: string): void {
   const version = landlockVersion();
   if (typeof version === 'string') throw new Error(version);
   const { address, view } = scratchPage();
@@ -183,17 +185,19 @@ export function restrictFiles(readable: readonly ReadableFile[]): void {
   const size = version >= SCOPE_SINCE ? 24 : version >= NET_SINCE ? 16 : 8;
   const ruleset = check('landlock_create_ruleset', call(SYS_landlock_create_ruleset, address, size, 0));
   try {
-    for (const one of readable) addRule(ruleset, one);
+    const read = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE;
+    for (const { path, isDirectory } of readable)
+      addRule(ruleset, path, isDirectory ? read | LANDLOCK_ACCESS_FS_READ_DIR : read);
+    if (own !== undefined) addRule(ruleset, own, OWN_FOLDER & rights);
     check('landlock_restrict_self', call(SYS_landlock_restrict_self, ruleset, 0));
   } finally {
     closeFd(ruleset);
   }
 }
-function addRule(ruleset: number, { path, isDirectory }: ReadableFile): void {
+function addRule(ruleset: number, path: string, rights: number): void {
   const { address, view } = scratchPage();
   const file = check(`open ${path}`, f.open(path, O_PATH_CLOEXEC));
-  const read = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE;
-  view.setBigUint64(0, BigInt(isDirectory ? read | LANDLOCK_ACCESS_FS_READ_DIR : read), true);
+  view.setBigUint64(0, BigInt(rights), true);
   view.setInt32(8, file, true);
   const added = call(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, address, 0);
   closeFd(file);

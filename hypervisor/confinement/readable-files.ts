@@ -1,5 +1,5 @@
-// What a domain's process has to read before it has a domain: its programs, the libraries they are made of, a few files
-// of the system. All of it is public; nothing of the host's user is there.
+// What a domain's process has to read before it has a domain, and xenstored: its programs, the libraries they are made of, a
+// few files of the system. All of it is public; nothing of the host's user is there.
 import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -13,15 +13,15 @@ const OF_THE_SYSTEM = [
 const OF_OURS = ['domain-shell.cjs', 'domain-vcpu.cjs', 'domu-kernel.js', 'ext4.wasm'];
 
 /** `dist`: the folder of our built files. `tools`: programs that start it. */
-export function readableFiles(dist: string, tools: readonly string[]): ReadableFile[] {
-  const paths = [
-    ...[process.execPath, ...tools],
-    ...libraryFolders(),
-    ...koffiFolders(),
-    ...OF_OURS.map(name => join(dist, name)),
-    ...above(dist).map(folder => join(folder, 'package.json')),
-    ...OF_THE_SYSTEM,
-  ];
+export const readableFiles = (dist: string, tools: readonly string[]): ReadableFile[] =>
+  filesOfPrograms(
+    [...OF_OURS.map(name => join(dist, name)), ...above(dist).map(folder => join(folder, 'package.json'))],
+    tools,
+  );
+
+/** Of Node and of `ours`: what is beside them is not. */
+export function filesOfPrograms(ours: readonly string[], tools: readonly string[]): ReadableFile[] {
+  const paths = [process.execPath, ...tools, ...libraryFolders(), ...koffiFolders(), ...ours, ...OF_THE_SYSTEM];
   return [...new Set(paths.flatMap(realPath))].map(path => ({ path, isDirectory: statSync(path).isDirectory() }));
 }
 

@@ -21,6 +21,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CAPABILITIES, closeFd, koffi, mayDropCapabilities, openProcess, runPaths } from '#pvbus';
 import { HOST_CAPABILITIES } from '../../../hypervisor/confinement/host-capabilities.ts';
 import { dist, type HostOptions, HostRig, root } from '../../support/host-rig.ts';
+import { withXenstore } from '../../support/inventory.ts';
 import { NOBODY, whyNotAsNobody } from '../../support/nobody.ts';
 import { commandLine, eventually, isShell, processOfDomain } from '../../support/processes.ts';
 
@@ -241,6 +242,18 @@ describe.each(users)('on a host of %s', (_who, options) => {
         expect(capabilities(`/proc/${ofProgram('dom0')}/task/${tid}/status`, which) & ~kept).toBe(0n);
       expect(capabilities(`/proc/${host.hypervisorPid}/status`, which) & ~kept).toBe(0n);
     }
+  });
+  it('xenstored has no file but those of its run directory', async context => {
+    if (!layers.includes('landlock')) context.skip();
+    const log = join(dir, 'xenstored.log');
+    const own = join(host.runDir, 'log', 'xenstored.log');
+    const control = (path: string): Promise<string> =>
+      withXenstore(host, xs => xs.control('logfile', path)).catch(error => (error as { code: string }).code);
+    expect(await control(log)).toBe('EINVAL');
+    expect(existsSync(log)).toBe(false);
+    expect(await control(own)).toBe('OK');
+    expect(existsSync(own)).toBe(true);
+    expect(await control('/proc/self/mem')).toBe('EINVAL');
   });
   it('the log of the host names the layers that xl info does not, and no other', () => {
     const absent = [...host.log().matchAll(/domains are not confined by (\w+): ./g)].map(([, layer]) => layer);

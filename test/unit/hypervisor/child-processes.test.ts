@@ -1,31 +1,31 @@
 // Processes of the host that cannot be started as they should be.
+import { mkdirSync, rmSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
-import { ChildProcesses } from '../../../hypervisor/child-processes.ts';
+import { nodeCommand } from '../../../hypervisor/child-processes.ts';
 import { withoutCapabilities } from '../../../hypervisor/confinement/host-capabilities.ts';
+import { StoreLauncher } from '../../../hypervisor/confinement/store-launcher.ts';
 import { removeScratchFolders, ScratchFolder } from '../../support/scratch-folder.ts';
 
 afterAll(removeScratchFolders);
 
 it('xenstored of a host whose run directory is gone has not come to be, and the host goes on', async () => {
   const runDir = join(new ScratchFolder().path, 'gone');
+  mkdirSync(runDir);
+  let exits: (id: number) => void = () => {};
   const exited = new Promise<number>(resolve => {
-    const children = new ChildProcesses(
-      { runDir, logFd: 2, tools: undefined },
-      { spawned: () => {}, exited: resolve, serves: () => {}, said: () => {} },
-    );
-    // Where its user has no capability to lose, it ends by itself.
-    children.spawn({
-      op: 'spawn',
-      id: 7,
-      program: 'xenstored.js',
-      sockets: [],
-      vcpus: '',
-      start: 'first',
-      failures: 0,
-    });
+    exits = resolve;
   });
+  const nothing = (): void => {};
+  const stores = new StoreLauncher(
+    { layers: 0, runDir, logFd: 2 },
+    { spawned: nothing, exited: exits, serves: nothing, failed: nothing },
+  );
+  rmSync(runDir, { recursive: true });
+  // Where its user has no capability to lose, it ends by itself.
+  stores.spawn(7, nodeCommand({ program: 'xenstored.js', start: 'first', failures: 0 }, runDir), '', []);
   expect(await exited).toBe(7);
+  await stores.killAll();
 });
 
 it('what a run directory is called by has no part in what its xenstored may do', () => {

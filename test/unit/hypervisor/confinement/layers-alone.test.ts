@@ -1,7 +1,7 @@
 // What each layer of confinement stops by itself: a domain has all of them, and of a call that two would refuse the outermost
 // says so. SECURITY.md says what each is for.
 import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -96,6 +96,47 @@ it.skipIf(typeof version === 'string')('landlock alone: no file but its own, no 
   if ((version as number) >= 6)
     expect([acts.get('signal'), acts.get('connect to an abstract socket')]).toEqual(['EPERM', 'EPERM']);
 });
+
+/** Does what xenstored does in its folder, and what it does not; elsewhere as well. The words: its folder, another one. */
+const PROGRAM_WITH_A_FOLDER = `
+const fs = require('fs'), net = require('net');
+const [own, other] = process.argv.slice(1);
+const attempt = (act, body) => { try { body(); console.log(act + ': done'); } catch (e) { console.log(act + ': ' + e.code); } };
+for (const [where, folder] of [['own', own], ['other', other]]) {
+  attempt(where + ' write', () => fs.writeFileSync(folder + '/new', 'x'));
+  attempt(where + ' rename', () => fs.renameSync(folder + '/new', folder + '/journal'));
+  attempt(where + ' read', () => fs.readFileSync(folder + '/journal'));
+  attempt(where + ' shorten', () => fs.truncateSync(folder + '/journal', 0));
+  attempt(where + ' list', () => fs.readdirSync(folder));
+  attempt(where + ' remove', () => fs.rmSync(folder + '/journal'));
+  attempt(where + ' link', () => fs.symlinkSync('/etc/passwd', folder + '/link'));
+  attempt(where + ' run', () => { const { error } = require('child_process').spawnSync(folder + '/program'); if (error) throw error; });
+}
+attempt('move out', () => { fs.writeFileSync(own + '/new', ''); fs.renameSync(own + '/new', other + '/moved'); });
+net.createServer().on('error', e => console.log('own socket: ' + e.code))
+  .listen(own + '/socket', function () { console.log('own socket: done'); this.close(); });
+`;
+it.skipIf(typeof version === 'string')(
+  'landlock with a folder: files and sockets of its own, nothing else',
+  async () => {
+    const [own, other] = ['own', 'other'].map(name => join(dir, name));
+    for (const folder of [own!, other!]) {
+      mkdirSync(folder);
+      writeFileSync(join(folder, 'program'), '#!/bin/sh\n', { mode: 0o755 });
+    }
+    writeFileSync(join(other!, 'journal'), 'x');
+    const acts = await underALayer('own-folder', own!, PROGRAM_WITH_A_FOLDER, other!);
+    const done = ['write', 'rename', 'read', 'shorten', 'list', 'remove'].map(act => [`own ${act}`, 'done']);
+    const denied = ['write', 'read', 'shorten', 'list', 'remove', 'link', 'run'].map(act => [`other ${act}`, 'EACCES']);
+    if ((version as number) < 3) denied.splice(2, 1); // nobody is kept from that
+    expect(Object.fromEntries(acts)).toMatchObject({
+      ...Object.fromEntries([...done, ...denied]),
+      ...{ 'own socket': 'done', 'own link': 'EACCES', 'own run': 'EACCES' },
+    });
+    expect(acts.get('move out')).toMatch(/^(EACCES|EXDEV)$/);
+    expect(readdirSync(other!).sort()).toEqual(['journal', 'program']);
+  },
+);
 
 const tools = probeNamespaces();
 it.skipIf(typeof tools === 'string')('namespaces alone: no network, nobody else, no user, no capability', async () => {

@@ -10,11 +10,21 @@ import {
   XEN_EPERM,
 } from '#pvbus';
 import { hostPolicy } from '../../../../hypervisor/confinement/host-policy.ts';
-import { readableFiles } from '../../../../hypervisor/confinement/readable-files.ts';
+import { filesOfPrograms, readableFiles } from '../../../../hypervisor/confinement/readable-files.ts';
 import { SYSCALLS_X64 } from '../../../../pvbus/syscalls-x64.ts';
 
 const [, , layer, ...args] = process.argv;
 setNoNewPrivileges();
+
+/** As the thread that starts xenstored. */
+function ownFolder(own: string, program: string, ...words: string[]): void {
+  restrictFiles(filesOfPrograms([], []), own);
+  const { stdout, stderr } = spawnSync(process.execPath, ['-e', program, '--', own, ...words], {
+    encoding: 'utf8',
+    env: {},
+  });
+  process.stdout.write(stdout + stderr);
+}
 
 /** The thread that starts a domain's process gives its rights up; that one has never had them. */
 function landlock(dist: string, program: string, ...words: string[]): void {
@@ -43,5 +53,6 @@ function host(program32: string): void {
 }
 
 if (layer === 'landlock') landlock(...(args as [string, string]));
+else if (layer === 'own-folder') ownFolder(...(args as [string, string]));
 else host(args[0]!);
 exitProcess(0); // tsx has threads that would want to end in order
