@@ -1,7 +1,17 @@
 // Programs nobody here wrote, each in a domain of its own by `xl run` on a disk of each kind: what they leave there the host's
 // own tools find in order, and is what the host's own programs read.
-import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -112,6 +122,38 @@ describe.each([FAT, EXT4])('on a $kind disk', disk => {
     const found = execFileSync('sqlite3', [fileOf(image, 'rows.db'), 'pragma integrity_check; select sum(a) from t']);
     expect(found.toString()).toBe('ok\n5000050000\n');
   });
+
+  const noServer = missing ?? (existsSync('/usr/bin/nbdkit') ? undefined : 'no nbdkit here');
+  test.skipIf(noServer)(
+    `that an NBD server has whose blocks have 4096 bytes SQLite has a whole database too${noServer ? ` (${noServer})` : ''}`,
+    BUILT,
+    async context => {
+      const program = await orSkip(context, sqlite);
+      const image = made('blocks', 8);
+      const socket = join(dir, `${kind}.sock`);
+      const policy = ['--filter=blocksize-policy', 'blocksize-minimum=4096', 'blocksize-error-policy=error'];
+      const server = spawn('nbdkit', ['-f', '--exit-with-parent', '-U', socket, 'file', image, ...policy], {
+        stdio: 'ignore',
+      });
+      try {
+        await eventually('nbdkit listens', () => existsSync(socket));
+        const rows = 'with recursive n(x) as (select 1 union all select x + 1 from n where x < 500)';
+        const sql = [
+          'create table t(a integer primary key, b text);',
+          ...Array.from({ length: 5 }, () => `${rows} insert into t(b) select hex(randomblob(8)) from n;`),
+          'delete from t where a % 2 = 0; create index i on t(b); pragma integrity_check; select count(*) from t;',
+        ];
+        const done = await run(['--disk', `nbd:unix:${socket}`, program, '/mnt/rows.db', sql.join(' ')]);
+        expect(done).toEqual({ stdout: 'ok\n1250\n', stderr: '', code: 0 });
+      } finally {
+        const ended = once(server, 'exit');
+        server.kill('SIGTERM');
+        await ended;
+      }
+      const found = execFileSync('sqlite3', [fileOf(image, 'rows.db'), 'pragma integrity_check; select sum(a) from t']);
+      expect(found.toString()).toBe('ok\n1562500\n');
+    },
+  );
 
   test.skipIf(missing)(
     named('CPython reads and writes files with its library, and exits with its code'),

@@ -6,6 +6,7 @@ export interface PlayOptions {
   readonly structured?: boolean;
   readonly flush?: boolean;
   readonly fua?: boolean;
+  readonly minBlock?: number;
   readonly maxBlock?: number;
 }
 
@@ -168,6 +169,9 @@ export class PlayNbdServer {
         const dataLength = type === NBD.WRITE ? length : 0;
         if (inbox.length < 28 + dataLength) return;
         const at = Number(inbox.readBigUInt64BE(16));
+        const { minBlock = 1 } = this.#options;
+        if (at % minBlock !== 0 || length % minBlock !== 0)
+          throw new Error(`the client asks for ${length} bytes at ${at}, which are no whole blocks`);
         if (at + length > c.sizeBytes) throw new Error(`the client asks for ${length} bytes at ${at}`);
         c.requests.push({
           ...{ type, flags: inbox.readUInt16BE(4), cookie: inbox.readBigUInt64BE(8), at, length },
@@ -198,7 +202,7 @@ export class PlayNbdServer {
     reply(3, size);
     const blocks = Buffer.alloc(14);
     blocks.writeUInt16BE(3);
-    blocks.writeUInt32BE(1, 2);
+    blocks.writeUInt32BE(this.#options.minBlock ?? 1, 2);
     blocks.writeUInt32BE(4096, 6);
     blocks.writeUInt32BE(this.#options.maxBlock ?? 32 << 20, 10);
     reply(3, blocks);

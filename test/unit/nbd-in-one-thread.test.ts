@@ -57,6 +57,7 @@ async function play(
 ): Promise<Game> {
   const { pick, model, server, rig, guest } = await begin(seed, options);
   const { disk } = guest;
+  const { minBlock: block = 512 } = options;
   const running = new Set<Running>();
   const failures: unknown[] = [];
   let started = 0;
@@ -80,7 +81,7 @@ async function play(
         track({ from: 0, to: 0 }, disk.submitFlush());
         return;
       case 1:
-        model.fill(0, from * 512, from * 512 + bytes);
+        model.fill(0, Math.ceil((from * 512) / block) * block, Math.floor((from * 512 + bytes) / block) * block);
         track(range, disk.submitDiscard(from, count));
         return;
       case 2:
@@ -143,6 +144,8 @@ describe('a disk over NBD', () => {
     ['a server that takes 64 KiB at most', { maxBlock: 65536 }],
     ['a server that takes as much as a request can name', { maxBlock: 0xffffffff }],
     ['grants that are mapped for each request', { persistent: false, structured: true }],
+    ['a server whose blocks have 4096 bytes', { minBlock: 4096 }],
+    ['a server whose blocks have 64 KiB, and which takes one at a time', { minBlock: 65536, maxBlock: 65536 }],
     ['no indirect requests', { maxSegments: 0 }],
     ['three rings', { ringShape: { queues: 3, order: 0 } }],
   ])('is what was written, with %s', async (_, options) => {
@@ -162,6 +165,12 @@ describe('a disk over NBD', () => {
       await flushed(game);
     },
   );
+
+  it.each([1, 2, 3, 4])('loses nothing of blocks that are written in parts either, seed %i', async seed => {
+    const game = await play(seed, 400, 25, { minBlock: 4096, fua: seed % 2 === 0, ringShape: { queues: 2, order: 0 } });
+    expect(game.server.crashes).toBeGreaterThan(5);
+    await flushed(game);
+  });
 
   it('has requests wait for a server, and fails them when that takes longer than configured', async () => {
     const { rig, guest, server } = await begin(11);

@@ -32,6 +32,8 @@ interface OpenImage {
   readonly sizeBytes: number;
   readonly readOnly: boolean;
   readonly granularity: number;
+  /** Of the medium: parts of it cost more. */
+  readonly blockSize: number;
   readonly discard: boolean;
   readonly flush: boolean;
   /** Whose rings it is behind. */
@@ -161,7 +163,7 @@ class VbdDevice implements BackendInstance {
     return {
       sectors: Math.floor(image.sizeBytes / SECTOR_SIZE),
       'sector-size': SECTOR_SIZE,
-      'physical-sector-size': SECTOR_SIZE,
+      'physical-sector-size': image.blockSize,
       info: this.#info,
       ...(this.#isAway === this.#saidAway ? {} : this.#sayAway()),
     };
@@ -292,9 +294,10 @@ class VbdDevice implements BackendInstance {
       checkBlocks(label, found, SECTOR_SIZE);
       if (found.readOnly && !readOnly) throw new XenError('EROFS', `${label}: the server has it for reading only`);
       const { close } = image;
+      const blockSize = Math.max(SECTOR_SIZE, found.minBlock);
       return {
         ...{ path: file?.path ?? params, fd: -1, sizeBytes: found.sizeBytes, readOnly, flush: found.flush },
-        ...{ granularity: Math.max(SECTOR_SIZE, found.minBlock), discard: discard && found.trim, thread: nbd.thread },
+        ...{ blockSize, granularity: blockSize, discard: discard && found.trim, thread: nbd.thread },
         grow: image.grow,
         close: async () => {
           await close();
@@ -337,7 +340,9 @@ class VbdDevice implements BackendInstance {
         files.close(fd);
       };
       const thread = this.#thread;
-      return { path, fd, sizeBytes, readOnly, granularity, discard: granularity > 0, flush: true, thread, close };
+      const discard = granularity > 0;
+      const blockSize = SECTOR_SIZE;
+      return { path, fd, sizeBytes, readOnly, granularity, blockSize, discard, flush: true, thread, close };
     } catch (error) {
       files.close(fd);
       throw error;

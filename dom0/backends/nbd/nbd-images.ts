@@ -125,12 +125,7 @@ function sizeOf(text: string): number {
 }
 
 /** Throws where a frontend's sectors cannot be asked for. */
-export function checkBlocks(label: string, { minBlock, maxBlock, sizeBytes }: NbdExport, sectorSize: number): void {
-  if (minBlock > sectorSize)
-    throw new XenError(
-      'EINVAL',
-      `${label}: the server has blocks of ${minBlock} bytes, frontends ask for ${sectorSize}`,
-    );
+export function checkBlocks(label: string, { maxBlock, sizeBytes }: NbdExport, sectorSize: number): void {
   if (maxBlock < sectorSize) throw new XenError('EINVAL', `${label}: the server takes ${maxBlock} bytes at most`);
   if (sizeBytes < sectorSize) throw new XenError('EINVAL', `${label}: its disk has no whole sector`);
 }

@@ -179,9 +179,10 @@ export class Negotiation {
   #letIn(): NbdExport {
     if (this.#export === undefined) throw new XenError('EPROTO', 'it does not tell the size of its export');
     const { sizeBytes, flags } = this.#export;
+    const { minBlock } = this.#blocks;
     const has = (flag: number): boolean => (flags & flag) !== 0;
     return {
-      sizeBytes,
+      sizeBytes: sizeBytes - (sizeBytes % minBlock), // of the last block a part cannot be asked for
       readOnly: has(NBD_FLAG_READ_ONLY),
       flush: has(NBD_FLAG_SEND_FLUSH),
       fua: has(NBD_FLAG_SEND_FUA),

@@ -16,6 +16,7 @@ import {
   type NbdTarget,
   XenError,
 } from '#pvbus';
+import { BlockTurns } from './block-turns.ts';
 import { Command, type CommandSink } from './command.ts';
 import { type NbdExport, Negotiation } from './negotiation.ts';
 import { writeRequest } from './protocol.ts';
@@ -115,6 +116,8 @@ export class NbdSession {
   readonly #headers = new Uint8Array(NBD_REQUEST_BYTES * 1024);
   readonly #headerView = new DataView(this.#headers.buffer);
   #headerAt = 0;
+  /** Of its requests, where the server's blocks are larger than sectors. */
+  readonly turns = new BlockTurns();
   readonly stats = { connections: 0, repeated: 0, restored: 0 };
 
   constructor(options: SessionOptions) {
@@ -343,7 +346,8 @@ export class NbdSession {
       onBroken(error);
       return;
     }
-    this.#export = found;
+    // Requests that are under way reckon with the blocks that there were.
+    this.#export = before === undefined ? found : { ...found, minBlock: before.minBlock };
     this.#mayGrow = false;
     this.#negotiation = undefined;
     this.#parser = new ReplyParser(this.#replies, found.structuredReplies);
@@ -465,6 +469,7 @@ export class NbdSession {
 
   /** Whoever waits for these forgets them: their memory is not used when this returns. */
   abandon(): void {
+    this.turns.clear();
     let any = false;
     for (const command of this.#inFlight) {
       if (command.sink === this.#restored || command.sink === this.#ownFlush) continue;
