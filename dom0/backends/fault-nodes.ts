@@ -87,12 +87,12 @@ export class FaultNodes {
   }
   async #write(): Promise<void> {
     try {
-      for (const name of this.#stale) {
-        this.#stale.delete(name);
+      while (this.#stale.size > 0) {
+        const names = [...this.#stale];
+        this.#stale.clear();
+        // Together: who hears that the process is to end may end it at once, with whatever is not written by then.
         await this.#xs.transaction(async tx => {
-          // A device that was unplugged meanwhile must not come back as this node alone.
-          if ((await readKey(this.#xs, `${this.#path}/faults/${name}`, tx)) === undefined) return;
-          await this.#xs.write(`${this.#path}/injected/${name}`, JSON.stringify(this.#told.get(name)), tx);
+          for (const name of names) await this.#writeOne(name, tx);
         });
       }
     } catch (error) {
@@ -100,5 +100,10 @@ export class FaultNodes {
     } finally {
       this.#writing = undefined;
     }
+  }
+  async #writeOne(name: string, tx: number): Promise<void> {
+    // A device that was unplugged meanwhile must not come back as this node alone.
+    if ((await readKey(this.#xs, `${this.#path}/faults/${name}`, tx)) === undefined) return;
+    await this.#xs.write(`${this.#path}/injected/${name}`, JSON.stringify(this.#told.get(name)), tx);
   }
 }

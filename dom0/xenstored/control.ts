@@ -31,7 +31,7 @@ const invalid = (why: string): XenError => new XenError('EINVAL', why);
 
 const commands: Readonly<Record<string, Command>> = {
   check: { usage: '', run: check },
-  fault: { usage: 'add <json>|remove <name>|show <name>', run: fault },
+  fault: { usage: 'add <json>|remove <name>|show <name>|keep', run: fault },
   log: { usage: '[on|off|+<switch>|-<switch>]', run: log },
   'live-update': { usage: '[-c <cmdline>] [-F] [-t <timeout>] <file>', run: liveUpdate },
   logfile: { usage: '<file>', run: logfile },
@@ -76,11 +76,16 @@ function fault({ server }: Context, args: readonly string[]): Reply {
     server.faults.wasCounted(about, counted);
     return 'OK';
   }
+  if (what === 'keep') {
+    expect(args, 1);
+    server.keepFaultCounts();
+    return 'OK';
+  }
   expect(args, 2);
   if (what === 'show') return server.recorded(() => JSON.stringify(server.faults.injected(about)));
   if (what === 'add') server.faults.add(about);
   else if (what === 'remove') server.faults.remove(about);
-  else throw invalid('fault add JSON, fault remove NAME, or fault show NAME');
+  else throw invalid('fault add JSON, fault remove NAME, fault show NAME, or fault keep');
   server.faultsChanged();
   return 'OK';
 }

@@ -159,15 +159,20 @@ export class RequestFaults {
   #strikeSoon(entry: Entry): void {
     if (this.#parts.strikeSoon()) this.#strike = entry;
   }
-  /** What is to be done now, and how far its fault has come by it: that is not to be counted twice. */
-  takeStrike(): { how: { kill: true } | { stop: number }; name: string; counted: string } | undefined {
-    const entry = this.#strike;
+  /** What is to be done now. */
+  takeStrike(): { kill: true } | { stop: number } | undefined {
+    const stop = this.#strike?.planted.fault.stop;
+    const asked = this.#strike !== undefined;
     this.#strike = undefined;
-    if (entry === undefined) return undefined;
-    const { planted, trigger, last, where, domid } = entry;
-    const { stop } = planted.fault;
-    const counted = JSON.stringify({ counts: trigger.counts, last, where, domid } satisfies Counted);
-    return { how: stop === undefined ? { kill: true } : { stop }, name: plantedName(planted), counted };
+    if (!asked) return undefined;
+    return stop === undefined ? { kill: true } : { stop };
+  }
+  /** By name, how far each fault has come, for `wasCounted`: sockets' requests are not repeated, and none is counted twice. */
+  counted(): [name: string, text: string][] {
+    return [...this.#entries].map(([name, { trigger, last, where, domid }]) => [
+      name,
+      JSON.stringify({ counts: trigger.counts, last, where, domid } satisfies Counted),
+    ]);
   }
   /** On record by a daemon before this one. */
   wasCounted(name: string, text: string): void {

@@ -217,13 +217,19 @@ export class Server {
   // order: on record that it was, then done: the daemon that follows must not end for the same.
   #strike(): void {
     this.#strikes = false;
-    const strike = this.faults.takeStrike();
-    if (strike === undefined) return;
-    const { how, name, counted } = strike;
-    this.#recorder.request(XS_CONTROL, Buffer.from(`fault\0counted\0${name}\0${counted}\0`));
+    const how = this.faults.takeStrike();
+    if (how === undefined) return;
+    this.keepFaultCounts();
     this.#recorder.flush();
     if ('kill' in how) this.#parts.strikes?.kill();
     else this.#parts.strikes?.stop(how.stop);
+  }
+
+  /** On record, for a daemon that goes on where this one ends. */
+  keepFaultCounts(): void {
+    if (this.#replaying) return;
+    for (const [name, text] of this.faults.counted())
+      this.#recorder.request(XS_CONTROL, Buffer.from(`fault\0counted\0${name}\0${text}\0`));
   }
 
   /** `step()` is to be called soon. */

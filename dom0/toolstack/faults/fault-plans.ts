@@ -107,16 +107,20 @@ export class FaultPlans implements Steps {
   }
   async #goOn(): Promise<void> {
     const { xs } = this.#options;
+    const found: RunningFault[] = [];
     for (const plan of await childrenOf(xs, ROOT)) {
       const { duration, startedNs } = JSON.parse((await readKey(xs, `${ROOT}/${plan}`)) ?? '{}') as PlanNode;
       for (const name of await childrenOf(xs, `${ROOT}/${plan}`)) {
         const text = (await readKey(xs, `${ROOT}/${plan}/${name}`)) ?? '';
-        const fault = new RunningFault({ ...readPlanted(text), order: (JSON.parse(text) as FaultNode).order });
-        this.#running.push(fault);
-        this.#log.of(fault, 'began', `again, after a restart of dom0: ${describeFault(fault.fault)}`);
-        await this.#begin(fault);
+        found.push(new RunningFault({ ...readPlanted(text), order: (JSON.parse(text) as FaultNode).order }));
       }
       if (duration !== null && duration !== undefined) this.#endAt(plan, startedNs + duration * 1e6);
+    }
+    // order: as they were added, which decides between two that would befall the same.
+    for (const fault of found.sort((a, b) => a.node.order - b.node.order)) {
+      this.#running.push(fault);
+      this.#log.of(fault, 'began', `again, after a restart of dom0: ${describeFault(fault.fault)}`);
+      await this.#begin(fault);
     }
   }
   /** Nothing happens any more. */
@@ -348,9 +352,13 @@ export class FaultPlans implements Steps {
       else if (exhaust !== undefined) {
         strikes.exhaust(targetOf(running, domid), exhaust, left ?? 0);
         this.#relieveLater(running);
-      } else if (domid !== null) strikes.domain(domid, how);
-      else if (process === 'xenstored') strikes.xenstored(how);
-      else strikes.domain(0, how);
+      } else if (process === 'xenstored') {
+        await this.#xenstore.keep();
+        strikes.xenstored(how);
+      } else {
+        if ('kill' in how) await this.#planting.tellAll(domid ?? 0);
+        strikes.domain(domid ?? 0, how);
+      }
     } catch (error) {
       this.#log.of(running, 'missed', error instanceof Error ? error.message : String(error), { domid });
     }

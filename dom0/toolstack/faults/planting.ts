@@ -1,6 +1,7 @@
 // Faults at devices: written below the backends of those that they are for, and heard of there. The backend, wherever it
 // runs, does the rest.
 import { EventEmitter, once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   domid as asDomid,
   deviceTypeOf,
@@ -49,6 +50,8 @@ export type WriteNodes = (nodes: readonly StoreNode[]) => Promise<void>;
 const TOKEN = 'faults:';
 /** What a fault has done is heard of within this time of what came of it. */
 const HEARD_MS = 1000;
+/** A backend that is about to be killed may take so long to say what it has counted. */
+const TOLD_MS = 1000;
 
 export class Planting {
   readonly #parts: PlantingParts;
@@ -122,7 +125,6 @@ export class Planting {
   /** From wherever it is planted. What it has done is told first. */
   async uproot(fault: RunningFault): Promise<void> {
     await this.#made();
-    // Written again, it has the backend tell what it has not told yet.
     for (const backend of fault.devices.keys()) await this.#again(`${backend}/faults/${fault.name}`);
     await this.#settled(fault);
     await this.heard();
@@ -138,6 +140,7 @@ export class Planting {
     }
     if (backends.length > 0) await this.#parts.settled(backends.map(backend => ({ backend })));
   }
+  /** Written again, a fault has the backend tell what it has not told yet. */
   async #again(path: string): Promise<void> {
     const { xs } = this.#parts;
     await xs.transaction(async tx => {
@@ -209,6 +212,7 @@ export class Planting {
     if (!fault.devices.has(backend)) {
       fault.devices.set(backend, told);
       fault.injected += told;
+      fault.seen = Math.max(fault.seen, (await this.#injectedAt(backend, fault))?.seen ?? 0);
     }
     const { peer } = fault.fault;
     let { node } = fault;
@@ -265,8 +269,7 @@ export class Planting {
   }
   async #hearOf(fault: RunningFault, backend: string): Promise<void> {
     const { xs, log, strike } = this.#parts;
-    const text = await readKey(xs, `${backend}/injected/${fault.name}`);
-    const node = text === undefined ? undefined : injectedNode(text);
+    const node = await this.#injectedAt(backend, fault);
     if (node === undefined) return;
     const known = fault.devices.get(backend) ?? 0;
     const [, backendDomid, , , domid] = backend.slice('/local/'.length).split('/');
@@ -285,9 +288,27 @@ export class Planting {
     if (process === undefined) return;
     const struck = Number((await readKey(xs, `${backend}/struck/${fault.name}`)) ?? 0);
     if (process.injection <= struck) return;
+    const isGuest = fault.fault.process === 'guest';
+    if ('kill' in process && !isGuest) await this.tellAll(Number(backendDomid));
     // order: noted, then done: it may be this very process that ends, and the next one must not end for the same.
     await this.#write(backend, `${backend}/struck/${fault.name}`, String(process.injection));
-    await strike(Number(fault.fault.process === 'guest' ? domid : backendDomid), process);
+    await strike(Number(isGuest ? domid : backendDomid), process);
+  }
+  async #injectedAt(backend: string, { name }: RunningFault): Promise<InjectedNode | undefined> {
+    const text = await readKey(this.#parts.xs, `${backend}/injected/${name}`);
+    return text === undefined ? undefined : injectedNode(text);
+  }
+  /** The process that serves the devices of a domain is about to end: what it has counted is written down, for the next one. */
+  async tellAll(backendDomid: number): Promise<void> {
+    const own = `/local/domain/${backendDomid}/backend/`;
+    for (const { name, devices } of this.#parts.running())
+      for (const backend of devices.keys()) if (backend.startsWith(own)) await this.#again(`${backend}/faults/${name}`);
+    const backends = this.#parts.running().flatMap(({ devices }) => [...devices.keys()]);
+    const meant = [...new Set(backends)].filter(backend => backend.startsWith(own));
+    if (meant.length === 0) return;
+    const told = this.#parts.settled(meant.map(backend => ({ backend })));
+    told.catch(() => {}); // nobody waits any more
+    await Promise.race([told, sleep(TOLD_MS, undefined, { ref: false })]);
   }
 
   async #remove(path: string): Promise<void> {

@@ -40,6 +40,11 @@ export class XenstoreFaults {
     this.#timer = undefined;
   }
 
+  /** xenstored is about to end: who comes after it counts on from here. */
+  async keep(): Promise<void> {
+    if (this.#planted.size > 0) await this.#parts.xs.control('fault', 'keep');
+  }
+
   /** Tell what has happened since the last time. */
   look(): Promise<void> {
     if (this.#planted.size === 0) return Promise.resolve();

@@ -521,6 +521,10 @@ describe('xenstore', () => {
     const connect = async () => new XenstoreClient(await socketTransport(runPaths(host.runDir).xenstoredSocket));
     const client = await connect();
     await using killed = await inject(host, { part: 'xenstore', op: 'commit', domain: 0, nth: 2, kill });
+    const never: library.Fault = { part: 'xenstore', op: 'read', domain: 0, path, nth: 100, error: 'EIO' };
+    await using reads = await inject(host, never);
+    await client.read(path);
+    await client.read(path);
     const commit = (value: string): Promise<void> => client.transaction(tx => client.write(path, value, tx));
     await commit('first');
     await expect(commit('second')).rejects.toThrow(XenError);
@@ -533,6 +537,7 @@ describe('xenstore', () => {
     for (const value of ['third', 'fourth']) await again.transaction(tx => again.write(path, value, tx));
     again.close();
     expect(await killed.status()).toMatchObject([{ injected: 1, seen: 4 }]);
+    expect(await reads.status()).toMatchObject([{ injected: 0, seen: 3 }]);
     await expectInvariant(host, 'I7', {});
   });
   it.each(['before', 'after'] as const)(
@@ -656,6 +661,45 @@ describe('processes and time', () => {
     expect(await ask('flush')).toBe('ok');
     expect(onImage(136)).toEqual(page(30));
     await killed.remove();
+  });
+  it('a kill loses no count, of its device or another one that the same process serves: the plan replays exactly', async () => {
+    await host.domain('two').create({ ramdisk, memory: 16, disk: [`${other},raw,xvda,w`] });
+    let console2 = await host.domain('two').console();
+    await console2.waitFor('ready');
+    const two = async (): Promise<string> => {
+      console2.write('write 0 1\n');
+      return /> (.*) </.exec(await console2.waitFor(/> .* </))![1]!;
+    };
+    const faults: library.Fault[] = [
+      { ...OF, name: 'kill', part: 'disk', op: 'write', nth: 4, kill: 'after' },
+      { ...OF, name: 'same', part: 'disk', op: 'write', nth: 7, error: 'EIO' },
+      { domain: 'two', name: 'other', part: 'disk', op: 'write', nth: 3, error: 'EIO' },
+    ];
+    const run = async (plan: string): Promise<unknown> => {
+      await using injection = await inject(host, faults, { plan });
+      const said: string[] = [];
+      for (let n = 0; n < 3; n++) said.push(await ask(`write 144 ${n}`));
+      said.push(await two(), await two());
+      console_.write('write 144 3\n');
+      await injection.happened(1, 'kill');
+      for (const old of [console_, console2]) old.close();
+      [console_, console2] = [await host.domain('one').console(), await host.domain('two').console()];
+      for (const again of [console_, console2]) {
+        again.write(`store ${plan}\n`);
+        await again.waitFor(`> told ${plan} <`);
+      }
+      // The fourth was done twice.
+      for (let n = 4; n < 7; n++) said.push(await ask(`write 144 ${n}`));
+      said.push(await two());
+      await injection.happened();
+      const seen = async () => (await injection.status()).map(one => one.seen);
+      await eventually('all is told', async () => String(await seen()) === '8,8,3').catch(() => {});
+      return { said, seen: await seen() };
+    };
+    const wanted = { said: [...Array(6).fill('ok'), 'failed EIO', 'ok', 'failed EIO'], seen: [8, 8, 3] };
+    expect([await run('run-1'), await run('run-2')]).toEqual([wanted, wanted]);
+    console2.close();
+    await host.domain('two').destroy();
   });
   it('all that serve it stop for a second, and go on', async () => {
     await host.domain('served').create({ driver_domain: true, kernel: '', memory: 64 });

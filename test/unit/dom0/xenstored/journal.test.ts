@@ -6,6 +6,7 @@ import {
   type Page,
   XENSTORE_RECONNECT,
   XenstoreFrameReader,
+  XS_CONTROL,
   XS_DIRECTORY,
   XS_ERROR,
   XS_INTRODUCE,
@@ -111,6 +112,29 @@ describe('the successor of a daemon that ended between two turns', () => {
     expect(two.take().map(frame => frame.payload.toString())).toEqual(['b']);
     ask(two, XS_WRITE, '/local/domain/2/a\0c');
     expect(one.take().map(frame => frame.payload.toString())).toContain('/local/domain/2/a\0tok\0');
+  });
+
+  it('counts on in its faults: of rings always, of sockets from what was kept', () => {
+    const { rig, domains } = office();
+    const [one] = domains as [DomainClient];
+    const fault = { name: 'f', part: 'xenstore', op: 'read', nth: 100, error: 'EIO' };
+    const planted = JSON.stringify({ plan: 'p', seed: 1, startedNs: 0, fault });
+    let dom0 = rig.dom0();
+    const seen = (): number => JSON.parse(ask(dom0, XS_CONTROL, 'fault\0show\0p@f\0')).seen;
+    const restart = (): void => {
+      rig.restart();
+      rig.run();
+      dom0 = rig.dom0();
+    };
+    ask(dom0, XS_CONTROL, `fault\0add\0${planted}\0`);
+    for (const client of [dom0, one, dom0, one, dom0]) ask(client, XS_READ, '/local\0');
+    expect(seen()).toBe(5);
+    expect(ask(dom0, XS_CONTROL, 'fault\0keep\0')).toBe('OK');
+    restart();
+    expect(seen()).toBe(5);
+    for (const client of [dom0, one]) ask(client, XS_READ, '/local\0');
+    restart();
+    expect(seen()).toBe(6);
   });
 
   it('fault 17: has 128 watches of each of 50 domains, which fire without anybody connecting anew', () => {

@@ -75,11 +75,14 @@ let plans: FaultPlans;
 let begin: () => FaultPlans;
 /** What events say, and what was done to processes. */
 let told: string[];
+/** As events are told, so is what is done of it. */
+let noted: string[];
 let domidOf: (name: string) => Promise<number>;
 beforeEach(() => {
   const rig = new XenstoreRig();
   other = new XenstoreClient(rigTransport(rig));
   told = [];
+  noted = [];
   domidOf = async () => DOM;
   const nothing = (): void => {};
   const ledger = Ledger.begin(new MemoryDisk(), new ListLog());
@@ -87,9 +90,15 @@ beforeEach(() => {
     xs = new HeldClient(rigTransport(rig));
     return new FaultPlans({
       ...{ xs, clock: rig.clock, log: rig.log, domids: () => [DOM], domidOf: name => domidOf(name) },
-      strikes: { domain: nothing, xenstored: nothing, exhaust: nothing, shiftClock: nothing, self: nothing },
+      strikes: {
+        domain: domid => noted.push(`dom${domid} struck`),
+        xenstored: nothing,
+        exhaust: nothing,
+        shiftClock: nothing,
+        self: nothing,
+      },
       tell: ({ what, fault }) => told.push(`${fault} ${what}`),
-      settled: async () => {},
+      settled: async backends => void noted.push(`${backends.length} told`),
       answered: ledger.table('answered kills'),
     });
   };
@@ -261,6 +270,41 @@ describe('a kill at a device', () => {
     await plans.add(plan({ name: 'f', part: 'disk', kill: 'before' }));
     await happens(1);
     expect(cause(DOM0)).toBe('p@f');
+  });
+  it('is carried out when every backend of that process has told what it has counted', async () => {
+    const second = pathsOf(DOM, vbd(disk({ vdev: 'xvdb', devid: 51728 }), domid(0))).backend;
+    await plug();
+    await plug(vbd(disk({ vdev: 'xvdb', devid: 51728 }), domid(0)));
+    await plans.add(
+      plan({ ...DISK, device: 'xvdb', nth: 100 }, { name: 'g', part: 'disk', device: 'xvda', kill: 'after' }),
+    );
+    noted.length = 0;
+    await other.watch(`${second}/faults/p@f`, 'test', () => noted.push('asked'));
+    await still();
+    noted.length = 0;
+    const node = { seen: 1, injected: 1, last: [1], where: 'a write', process: { kill: true, injection: 1 } };
+    await other.write(`${backend}/injected/p@g`, JSON.stringify(node));
+    await still();
+    expect(noted).toEqual(['asked', '2 told', 'dom0 struck']);
+  });
+  it('leaves who comes after it with the faults in their order', async () => {
+    await plans.add(plan({ ...DISK, name: 'z' }, { ...DISK, name: 'a' }));
+    await comesBack();
+    expect((await plans.list()).map(({ fault }) => fault)).toEqual(['z', 'a']);
+  });
+  it('leaves who comes after it with what each fault of the device has seen, also of several', async () => {
+    await plug();
+    await plans.add(plan({ ...DISK, nth: 100 }, { ...DISK, name: 'g', nth: 100 }));
+    for (const [name, seen] of [
+      ['f', 4],
+      ['g', 7],
+    ] as const)
+      await other.write(`${backend}/injected/p@${name}`, JSON.stringify({ seen, injected: 0, last: [], where: '' }));
+    await still();
+    const seen = async () => (await plans.list()).map(one => one.seen);
+    expect(await seen()).toEqual([4, 7]);
+    await comesBack();
+    expect(await seen()).toEqual([4, 7]);
   });
   it("has ended the guest's process where that is what it kills, and no other", async () => {
     await other.write('/local/domain/5/name', 'web');
