@@ -13,6 +13,8 @@ import {
   XenError,
 } from '#pvbus';
 
+import { type DeviceEvents, plainEvents } from '../faults/faulty-notifier.ts';
+
 /** What we publish as max-dataring-page-order: 16 pages, 32 KiB each way. */
 export const MAX_DATARING_ORDER = 4;
 
@@ -24,11 +26,18 @@ export class MappedDataRing {
   private readonly vcpu: Vcpu;
   private readonly mappings: GrantMapping[];
   private readonly port: EvtchnPort;
+  /** The frontend's number of it. */
+  private readonly remote: number;
+  private readonly onEvent: () => void;
+  private events: DeviceEvents;
   private open = true;
 
   /** Throws a XenError when a gref or the port is not what it should be; nothing stays mapped then. */
   constructor(vcpu: Vcpu, frontend: Domid, ref: number, evtchn: number, onEvent: () => void) {
     this.vcpu = vcpu;
+    this.remote = evtchn;
+    this.onEvent = onEvent;
+    this.events = plainEvents(vcpu.events);
     this.mappings = vcpu.grants.map(frontend, [ref]);
     try {
       const intf = this.mappings[0]!.page;
@@ -50,8 +59,15 @@ export class MappedDataRing {
       throw error;
     }
   }
+  /** These are its channel from now on. What those before them have kept back may be there. */
+  use(events: DeviceEvents): void {
+    if (!this.open) return;
+    this.events = events;
+    this.vcpu.events.on(this.port, events.hears(this.onEvent, this.port, this.remote));
+    this.onEvent();
+  }
   notify(): void {
-    if (this.open) this.vcpu.events.notify(this.port);
+    if (this.open) this.events.notify(this.port);
   }
   /** Nothing of the frontend is mapped or bound afterwards. */
   close(): void {

@@ -5,6 +5,7 @@ import {
   type Clock,
   type Fault,
   type InjectedRequests,
+  isOfXenstored,
   type Planted,
   plantedName,
   readPlanted,
@@ -79,10 +80,15 @@ type Counted = Pick<Entry, 'last' | 'where' | 'domid'> & Pick<Trigger, 'counts'>
 const isOfAnswer = ({ error, kill, stop }: Fault): boolean =>
   error !== undefined || kill === 'after' || stop !== undefined;
 
-interface Asked {
-  readonly client: Connection;
+/** What was befallen. */
+interface Who {
   readonly op: string;
   readonly path: string;
+  readonly name: string;
+  readonly domid: number;
+}
+interface Asked extends Who {
+  readonly client: Connection;
 }
 
 export class RequestFaults {
@@ -106,7 +112,7 @@ export class RequestFaults {
     const name = plantedName(planted);
     if (this.#entries.has(name)) return;
     if (this.#entries.size >= MAX_FAULTS) throw new XenError('ENOSPC', `${MAX_FAULTS} faults already`);
-    if (planted.fault.part !== 'xenstore') throw new XenError('EINVAL', `a fault of ${planted.fault.part}`);
+    if (!isOfXenstored(planted.fault)) throw new XenError('EINVAL', `a fault of ${planted.fault.part}`);
     this.#entries.set(name, { planted, trigger: triggerOf(planted), last: [], where: '', domid: 0 });
   }
   remove(name: string): void {
@@ -228,13 +234,15 @@ export class RequestFaults {
   #matching({ client, op, path }: Asked, isOne: (fault: Fault) => boolean): Entry[] {
     const { domid } = client.actor;
     return [...this.#entries.values()].filter(({ planted: { fault } }) => {
-      if (!isOne(fault) || (fault.op !== undefined && fault.op !== op)) return false;
+      if (fault.part !== 'xenstore' || !isOne(fault) || (fault.op !== undefined && fault.op !== op)) return false;
       if (fault.path !== undefined && path !== fault.path && !path.startsWith(`${fault.path}/`)) return false;
-      const { domain } = fault;
-      return domain === undefined || domain === domid || domain === this.#parts.nameOf(domid);
+      return this.#isOf(fault, domid);
     });
   }
-  #decide(entries: readonly Entry[], asked: Asked): Entry | undefined {
+  #isOf({ domain }: Fault, domid: number): boolean {
+    return domain === undefined || domain === domid || domain === this.#parts.nameOf(domid);
+  }
+  #decide(entries: readonly Entry[], asked: Who): Entry | undefined {
     let chosen: Entry | undefined;
     for (const entry of entries) {
       const { trigger } = entry;
@@ -247,14 +255,26 @@ export class RequestFaults {
     if (chosen !== undefined) this.#note(chosen, asked);
     return chosen;
   }
-  #note(entry: Entry, { client, op, path }: Asked): void {
+  #note(entry: Entry, { name, domid, op, path }: Who): void {
     const { counts } = entry.trigger;
     counts.injected++;
     entry.last = [...entry.last, counts.seen].slice(-MAX_LAST);
     // untrusted: the path is as the client wrote it.
     const about = path.slice(0, MAX_PATH).replace(/[^\x20-\x7e]/g, '?');
-    entry.where = `${op}${about === '' ? '' : ` ${about}`} by ${client.name}`;
-    entry.domid = client.actor.domid;
+    entry.where = `${op}${about === '' ? '' : ` ${about}`} ${op === 'send' ? 'to' : op === 'receive' ? 'from' : 'by'} ${name}`;
+    entry.domid = domid;
+  }
+
+  // ---- events of domains' channels ----
+
+  /** One more: the fault that befalls it. `matches`: one for which it is. */
+  befallsEvent(domid: number, op: string, matches: (fault: Fault) => boolean): Trigger | undefined {
+    const entries = [...this.#entries.values()].filter(
+      ({ planted: { fault } }) =>
+        fault.part === 'event' && (fault.op ?? op) === op && this.#isOf(fault, domid) && matches(fault),
+    );
+    const hit = this.#decide(entries, { op, path: '', name: `dom${domid}`, domid });
+    return hit?.trigger;
   }
 
   // ---- for a daemon that goes on where another has ended ----
@@ -276,8 +296,10 @@ export class RequestFaults {
 function askedOf(client: Connection, type: number, payload: Uint8Array): Asked | undefined {
   const op = type === XS_TRANSACTION_END && payload[0] === COMMIT ? 'commit' : OPS[type];
   if (op === undefined) return undefined;
-  if (op === 'commit' || op === 'start') return { client, op, path: '' };
+  const { name } = client;
+  const { domid } = client.actor;
+  if (op === 'commit' || op === 'start') return { client, name, domid, op, path: '' };
   const end = payload.indexOf(0);
   const path = Buffer.from(payload.subarray(0, end < 0 ? payload.length : end)).toString('latin1');
-  return { client, op, path: /^[/@]/.test(path) ? path : `${homeOf(client.actor.domid)}/${path}` };
+  return { client, name, domid, op, path: /^[/@]/.test(path) ? path : `${homeOf(domid)}/${path}` };
 }

@@ -130,7 +130,7 @@ export class IntroducedDomains {
       onOutput: wake,
     });
     const forget = (): void => server.watches.removeAll(connection);
-    const notify = (): void => {
+    const tell = (): void => {
       try {
         this.#door.notify(local);
       } catch (error) {
@@ -138,6 +138,8 @@ export class IntroducedDomains {
         server.trace(`dom${domid}: ${error instanceof Error ? error.message : error}`);
       }
     };
+    // What is repeated has been told.
+    const notify = (): void => (server.replaying ? tell() : server.passEvent('send', domid, tell));
     const ring = new DomainRing(mapped, this.features(domid), {
       connection,
       notify,
@@ -148,8 +150,12 @@ export class IntroducedDomains {
     const domain: Domain = { domid, gfn, port: local, connection, ring, wake, shutdown: false };
     this.#introduced.set(domid, domain);
     server.add(connection);
-    this.#door.onEvent(local, wake);
+    this.#listen(domain);
     return domain;
+  }
+
+  #listen({ domid, port, wake }: Domain): void {
+    this.#door.onEvent(port, () => this.#server.passEvent('receive', domid, wake));
   }
 
   #mapped(domid: Domid, gfn: Gfn): StorePage {
@@ -368,7 +374,7 @@ export class IntroducedDomains {
         this.#released.add(domain.domid);
         continue;
       }
-      this.#door.onEvent(domain.port, domain.wake);
+      this.#listen(domain);
       domain.ring.adopt(page);
       domain.wake();
     }

@@ -4,6 +4,7 @@ import {
   type Clock,
   type Domid,
   type Log,
+  parseDecimal,
   XS_CONTROL,
   XS_INTRODUCE,
   XS_MKDIR,
@@ -20,6 +21,7 @@ import { Connection, type ConnectionParts, type ConnectionState } from './connec
 import { Contention } from './contention.ts';
 import type { ControlFiles } from './control-files.ts';
 import type { DomainDoor } from './domains.ts';
+import { EventFaults, type PassEvent } from './event-faults.ts';
 import { type Answering, type RequestFaultState, RequestFaults } from './faults.ts';
 import { type DomainsState, IntroducedDomains } from './introduced-domains.ts';
 import type { LiveUpdate } from './live-update.ts';
@@ -48,6 +50,8 @@ const CHANGES_NODES = new Set([XS_MKDIR, XS_RM, XS_SET_PERMS, XS_WRITE]);
 
 /** What TRANSACTION_END begins with when it is not to be forgotten: T. */
 const COMMIT = 0x54;
+
+const HAPPEN: PassEvent = (_op, _domid, event) => event();
 
 export interface ServerParts {
   /** Not yet, for a server that is to go on where another one ends. */
@@ -110,6 +114,9 @@ export class Server {
   mayTake: ConnectionParts['mayTake'] = (...next) => mayTake(this, ...next);
   readonly #plain = { answer: this.answer, mayTake: this.mayTake };
   readonly faults: RequestFaults;
+  readonly #eventFaults: EventFaults;
+  /** How events between the daemon and its domains come to pass: plainly, or with faults before them. */
+  passEvent: PassEvent = HAPPEN;
   /** Of a daemon that can start another one. */
   liveUpdate: LiveUpdate | undefined;
   readonly #parts: ServerParts;
@@ -149,6 +156,7 @@ export class Server {
       recorded: body => this.#door.recorded(body),
     });
     const { clock, log, onWork } = parts;
+    this.#eventFaults = new EventFaults({ clock, faults: this.faults, portOf: domid => this.#portOf(domid) });
     this.domains = new IntroducedDomains(this, { clock, log, onWork, recorder: this.#recorder, door: this.#door });
     if (parts.door) this.domains.open(parts.door);
   }
@@ -198,6 +206,8 @@ export class Server {
     const { answer, mayTake } = this.#plain;
     const { faults } = this;
     this.answer = faults.isEmpty ? answer : (...message) => faults.answer(...message);
+    this.#eventFaults.letGo();
+    this.passEvent = faults.isEmpty ? HAPPEN : this.#eventFaults.pass;
     this.mayTake = faults.isEmpty ? mayTake : (...next) => faults.mayTake(...next) && mayTake(...next);
   }
   /** What a replay must answer alike although it does not follow from the requests alone. */
@@ -205,7 +215,14 @@ export class Server {
     return this.#door.recorded(body);
   }
   #nameOf(domid: number): string | undefined {
-    const value = find(this.store.tree, `/local/domain/${domid}/name`)?.value;
+    return this.#valueAt(`/local/domain/${domid}/name`);
+  }
+  /** Xen: as the toolstack has it for the guest. */
+  #portOf(domid: number): number | undefined {
+    return parseDecimal(this.#valueAt(`/local/domain/${domid}/store/port`));
+  }
+  #valueAt(path: string): string | undefined {
+    const value = find(this.store.tree, path)?.value;
     return value === undefined ? undefined : Buffer.from(value).toString();
   }
 
@@ -268,12 +285,13 @@ export class Server {
     const journal = this.#recorder.step();
     this.contention.step();
     this.faults.step();
+    this.#eventFaults.step();
     return rings === 'progress' || journal === 'progress' ? 'progress' : 'idle';
   }
 
   /** When `step` is to be called although nothing has happened. */
   get deadline(): number {
-    return Math.min(this.contention.deadline, this.faults.deadline);
+    return Math.min(this.contention.deadline, this.faults.deadline, this.#eventFaults.deadline);
   }
   /** True when `step` would find something to look at. */
   get hasWork(): boolean {

@@ -1,6 +1,15 @@
 // Faults and plans as somebody has written them -> as they are used. Everything wrong is named by its key.
 import { XenError } from '../errors.ts';
-import { ACTIONS, type Fault, type FaultPlan, isTimed, PARTS, type Part, type PartName } from './fault.ts';
+import {
+  ACTIONS,
+  CHANNEL_TYPES,
+  type Fault,
+  type FaultPlan,
+  isTimed,
+  PARTS,
+  type Part,
+  type PartName,
+} from './fault.ts';
 
 /** Where in what was given, and what is wrong there. */
 export interface PlanProblem {
@@ -102,7 +111,7 @@ const FIELDS: Readonly<Record<keyof Fault, Reader>> = {
   part: words(Object.keys(PARTS)),
   domain,
   device,
-  type: words(['vbd', 'vif']),
+  type: words(CHANNEL_TYPES),
   op: value => value, // of its part: below
   sectors,
   gref: count(0),
@@ -210,6 +219,9 @@ function checkFault(given: unknown, at: readonly (string | number)[], nameless: 
     wrong([...at, 'type'], 'the backend of a vbd copies nothing');
   if (fault.part === 'pvcalls' && fault.short !== undefined && ['connect', 'listen', 'accept'].includes(op as string))
     wrong([...at, 'short'], `${op} moves no bytes; send and receive do`);
+  if (fault.part === 'grant' && fault.type !== undefined && fault.type !== 'vbd' && fault.type !== 'vif')
+    wrong([...at, 'type'], 'expected vbd or vif');
+  if (fault.part === 'event' && fault.type === 'xenstore') checkXenstoreEvent(fault, at, wrong);
   if (fault.part === '9pfs') checkFolderFault(fault, at, wrong);
   if (fault.op !== undefined && part.actions.includes('torn')) checkDiskOp(fault, at, wrong);
   if (fault.atomic !== undefined && typeof fault.cache !== 'number')
@@ -255,6 +267,12 @@ function checkDiskOp(fault: Record<string, unknown>, at: readonly (string | numb
       wrong([...at, action], `a ${fault.op} cannot be so; ${ops.join(' and ')} can`);
 }
 
+function checkXenstoreEvent(fault: Record<string, unknown>, at: readonly (string | number)[], wrong: Report): void {
+  if (fault.device !== undefined)
+    wrong([...at, 'device'], 'xenstored has no devices; domain and port choose a channel');
+  for (const key of ['kill', 'stop'])
+    if (fault[key] !== undefined) wrong([...at, key], 'of xenstored that is of part xenstore, at a request');
+}
 function checkFolderFault(fault: Record<string, unknown>, at: readonly (string | number)[], wrong: Report): void {
   const { op, short, path } = fault;
   if (short !== undefined && op !== undefined && op !== 'read' && op !== 'write')

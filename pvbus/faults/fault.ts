@@ -18,6 +18,10 @@ const FOLDER_ERRORS = [
 /** What xenstored may answer. */
 const XENSTORE_ERRORS = ['EAGAIN', 'EIO', 'ENOSPC', 'ENOMEM', 'EBUSY', 'EACCES', 'EINVAL', 'ENOENT'] as const;
 
+/** Whose event channels faults can stand before; of `grant` it is a vbd or a vif. */
+export const CHANNEL_TYPES = ['vbd', 'vif', 'pvcalls', '9pfs', 'console', 'xenstore'] as const;
+type ChannelType = (typeof CHANNEL_TYPES)[number];
+
 export interface Fault {
   /** Its own in its plan. */
   readonly name: string;
@@ -29,7 +33,7 @@ export interface Fault {
   /** A disk's vdev, or the number of a vbd or vif. */
   readonly device?: string | number;
   /** Of `event` and `grant`: the class of device. */
-  readonly type?: 'vbd' | 'vif';
+  readonly type?: ChannelType;
   readonly op?: string;
   /** Of the disk, the first and the last. */
   readonly sectors?: readonly [number, number];
@@ -140,7 +144,7 @@ export const PARTS = {
     actions: ['drop', 'delay', 'duplicate', 'reorder', 'corrupt', 'kill', 'stop'],
     errors: [],
   },
-  /** Notifications between a backend and its frontend; send and receive are the backend's. */
+  /** Notifications between a backend, consoled or xenstored and a guest; send and receive are not the guest's. */
   event: {
     ops: ['send', 'receive'],
     selectors: [...DEVICE, 'type', 'port', 'process'],
@@ -213,13 +217,20 @@ const TIMED_PARTS = ['clock', 'process'] as const satisfies readonly PartName[];
 
 export const actionOf = (fault: Fault): ActionName => ACTIONS.find(action => fault[action] !== undefined)!; // checked
 export const isTimed = ({ part }: Fault): boolean => (TIMED_PARTS as readonly string[]).includes(part);
-export const isOfDevice = ({ part }: Fault): boolean => (DEVICE_PARTS as readonly string[]).includes(part);
-/** The class of device a fault of a device is for; undefined: vbd and vif. */
-export function deviceTypeOf({ part, type, op }: Fault): 'vbd' | 'vif' | 'pvcalls' | '9pfs' | 'console' | undefined {
-  if (part === 'pvcalls' || part === '9pfs' || part === 'console') return part;
-  if (part === 'grant' && op === 'copy') return 'vif';
-  if (part === 'event' || part === 'grant') return type;
-  return part === 'net' ? 'vif' : 'vbd';
+/** Carried out by xenstored. */
+export const isOfXenstored = ({ part, type }: Fault): boolean =>
+  part === 'xenstore' || (part === 'event' && type === 'xenstore');
+export const isOfDevice = (fault: Fault): boolean =>
+  (DEVICE_PARTS as readonly string[]).includes(fault.part) && !isOfXenstored(fault);
+/** The classes of device a fault of a device is for. */
+export function deviceTypesOf({ part, type, op, port }: Fault): readonly string[] {
+  if (part === 'pvcalls' || part === '9pfs' || part === 'console') return [part];
+  if (part === 'grant' && op === 'copy') return ['vif'];
+  if (part === 'net') return ['vif'];
+  if (part === 'disk') return ['vbd'];
+  if (type !== undefined) return [type];
+  // A number says which channel of the guest's it is.
+  return port === undefined ? ['vbd', 'vif'] : CHANNEL_TYPES;
 }
 
 /** `disk write of web/xvda: error EIO`. */

@@ -25,6 +25,8 @@ export class SharedFolderRig {
   readonly worker: P9Worker;
   /** What faults have done. */
   readonly injected: Injected[] = [];
+  /** The guest's number of its channel. */
+  port = 0;
   /** What the backend makes of the connections that come. */
   readOnly = false;
 
@@ -41,6 +43,7 @@ export class SharedFolderRig {
   }
   connect(): void {
     const { ref, port } = this.client.makeRing(this.guest, domid(0), ORDER);
+    this.port = port;
     this.worker.handle({
       op: 'connect',
       device: DEVICE,

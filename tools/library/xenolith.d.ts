@@ -50,7 +50,8 @@ export interface Fault {
   readonly domain?: string | number;
   /** 'xvda', 'vif0', or a number. */
   readonly device?: string | number;
-  readonly type?: 'vbd' | 'vif';
+  /** Of `grant` one of the first two. */
+  readonly type?: 'vbd' | 'vif' | 'pvcalls' | '9pfs' | 'console' | 'xenstore';
   readonly op?: string;
   /** One, or '8-15', or the first and the last. */
   readonly sectors?: number | string | readonly [number, number];

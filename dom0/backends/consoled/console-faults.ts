@@ -1,6 +1,8 @@
 // The faults of one console: of what its guest writes, and of what is typed.
-import type { Clock, Injected, Planted, Trigger } from '#pvbus';
+import { type Clock, earlier, type Injected, type Planted, type Trigger } from '#pvbus';
 import { DeviceFaults } from '../../faults/device-faults.ts';
+import { FaultyNotifier, type Notifier } from '../../faults/faulty-notifier.ts';
+import { LateWork } from '../../faults/late-work.ts';
 
 /** `read` is the guest's output, which consoled reads; `write` its input. */
 type ConsoleOp = 'read' | 'write';
@@ -15,13 +17,19 @@ export class ConsoleFaults {
   readonly #faults: DeviceFaults;
   readonly #held = new Map<ConsoleOp, Held>();
 
+  readonly #late = new LateWork();
+  /** Its event channel. */
+  readonly events: FaultyNotifier;
+
   /** `label`: how events name the console. */
-  constructor(label: string, clock: Clock, tell: (injected: Injected) => void) {
+  constructor(label: string, clock: Clock, plain: Notifier, tell: (injected: Injected) => void) {
     this.#clock = clock;
     this.#faults = new DeviceFaults(label, clock, tell);
+    this.events = new FaultyNotifier(plain, { faults: this.#faults, late: this.#late, clock });
   }
   plant(planted: readonly Planted[]): void {
     this.#faults.plant(planted);
+    this.events.letGo();
   }
   /** There are bytes to be moved: are they, now? What is held is asked for again, and is no other occurrence. */
   fate(op: ConsoleOp): 'pass' | 'drop' | 'hold' {
@@ -43,13 +51,14 @@ export class ConsoleFaults {
     this.#held.set(op, { trigger: hit, untilNs });
     return 'hold';
   }
-  /** Tell what has happened. */
-  flush(): void {
+  /** Let late events happen, and tell what has. */
+  step(): void {
+    this.#late.step(this.#clock.now());
     this.#faults.flush();
   }
   /** When what is held goes on by itself, or there is something to tell. */
   get deadline(): number | undefined {
-    const { deadline = Number.POSITIVE_INFINITY } = this.#faults;
+    const deadline = earlier(this.#faults.deadline, this.#late.deadline) ?? Number.POSITIVE_INFINITY;
     const first = Math.min(deadline, ...[...this.#held.values()].map(({ untilNs }) => untilNs));
     return Number.isFinite(first) ? first : undefined;
   }

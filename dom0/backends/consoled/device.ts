@@ -9,6 +9,7 @@ import {
   type EvtchnPort,
   GNTTAB_RESERVED_CONSOLE,
   type GrantMapping,
+  type Injected,
   type Log,
   type Planted,
   parseDecimal,
@@ -18,6 +19,7 @@ import {
   XenError,
   type XenstoreClient,
 } from '#pvbus';
+import { type DeviceEvents, plainEvents } from '../../faults/faulty-notifier.ts';
 import { FaultNodes } from '../fault-nodes.ts';
 import { ConsoleClients } from './console-clients.ts';
 import { ConsoleFaults } from './console-faults.ts';
@@ -47,6 +49,9 @@ class ConsoleDevice {
   readonly #label: string;
   readonly #mapping: GrantMapping;
   readonly #port: EvtchnPort;
+  /** The guest's number of it. */
+  readonly #remote: EvtchnPort;
+  #events: DeviceEvents;
   readonly #clients: ConsoleClients;
   readonly #terminal: ConsoleTerminal | undefined;
   readonly #logFile: LogFile;
@@ -62,6 +67,9 @@ class ConsoleDevice {
     this.stats = parts.stats;
     this.#mapping = parts.mapping;
     this.#port = parts.port;
+    this.#remote = parts.remote;
+    this.#events = plainEvents(options.vcpu.events);
+    this.#listen();
     this.#clients = parts.clients;
     this.path = backendPathOf(domid);
     this.#faultNodes = parts.nodes;
@@ -73,7 +81,7 @@ class ConsoleDevice {
       clock: options.clock,
       stats: parts.stats,
       output: bytes => this.#output(bytes),
-      notify: () => options.vcpu.events.notify(parts.port),
+      notify: () => this.#events.notify(parts.port),
       inputWanted: () => {
         parts.clients.resume();
         parts.terminal?.resume();
@@ -81,13 +89,17 @@ class ConsoleDevice {
     });
   }
 
+  #listen(): void {
+    const { vcpu, wake } = this.#options;
+    vcpu.events.on(this.#port, this.#events.hears(wake, this.#port, this.#remote));
+  }
   step(): 'progress' | 'idle' {
     const result = this.worker.step();
     const { log } = this.#options;
     if (this.worker.broken) log.error(`${this.#label}: its ring indices are impossible, no longer served`);
     if (this.stats.throttled > 0 && !this.#throttled) log.warn(`${this.#label}: writes faster than it may, and waits`);
     this.#throttled = this.stats.throttled > 0;
-    this.worker.faults?.flush();
+    this.worker.faults?.step();
     return result;
   }
   /** What befalls it is in xenstore. Resolves when that is so, and what has come of it is written there. */
@@ -96,13 +108,16 @@ class ConsoleDevice {
     await this.#faultNodes.written();
   }
   plant(planted: readonly Planted[]): void {
-    const { clock, wake } = this.#options;
+    const { clock, wake, vcpu } = this.#options;
     const { worker } = this;
     if (planted.length === 0 && worker.faults === undefined) return;
     const label = `console 0 of dom${this.domid}`;
-    const faults = worker.faults ?? new ConsoleFaults(label, clock, injected => this.#faultNodes.told(injected));
+    const tell = (injected: Injected): void => this.#faultNodes.told(injected);
+    const faults = worker.faults ?? new ConsoleFaults(label, clock, vcpu.events, tell);
     faults.plant(planted);
     worker.faults = planted.length === 0 ? undefined : faults;
+    this.#events = worker.faults?.events ?? plainEvents(vcpu.events);
+    this.#listen();
     wake();
   }
   async close(): Promise<void> {
@@ -140,6 +155,7 @@ interface Parts {
   readonly stats: ConsoleStats;
   readonly mapping: GrantMapping;
   readonly port: EvtchnPort;
+  readonly remote: EvtchnPort;
   readonly clients: ConsoleClients;
   readonly terminal: ConsoleTerminal | undefined;
   readonly nodes: FaultNodes;
@@ -186,13 +202,12 @@ export class Consoled {
       [mapping] = vcpu.grants.map(domid, [GNTTAB_RESERVED_CONSOLE]);
       const port = vcpu.events.bindInterdomain(domid, remote);
       const terminal = this.#openTerminal(type);
-      const parts = { stats, mapping: mapping!, port, clients, terminal, nodes };
+      const parts = { stats, mapping: mapping!, port, remote, clients, terminal, nodes };
       const device = new ConsoleDevice(this.#options, domid, name, parts);
       device.plant(planted);
       this.#devices.set(domid, device);
       this.#opening.delete(domid);
       clients.resume(); // what was typed before there was a ring
-      vcpu.events.on(port, () => this.#options.wake());
       if (terminal !== undefined) this.#announce(domid, terminal.path);
     } catch (error) {
       this.#opening.delete(domid);

@@ -1,5 +1,6 @@
 // One connected frontend of a shared folder: its rings, each a stream of messages, and the server that answers them.
 import { type Domid, P9_HEADER, type Vcpu, XenError } from '#pvbus';
+import type { DeviceEvents } from '../../faults/faulty-notifier.ts';
 import { MappedDataRing } from '../mapped-data-ring.ts';
 import { P9Server } from './server.ts';
 
@@ -125,9 +126,10 @@ export class P9Connection {
     this.#answers = this.#server;
   }
 
-  /** `stands` takes the server's place from now on, until another one does. */
-  use(stands: (server: P9Server) => Answers): void {
+  /** `stands` takes the server's place from now on, and `events` the channels', until others do. */
+  use(stands: (server: P9Server) => Answers, events: DeviceEvents): void {
     this.#answers = stands(this.#server);
+    for (const { ring } of this.#rings) ring.use(events);
     this.look();
   }
   /** Have every ring looked at, although nobody has notified. */

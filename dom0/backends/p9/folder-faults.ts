@@ -3,6 +3,7 @@
 import { constants as os } from 'node:os';
 import {
   type Clock,
+  earlier,
   type Fault,
   type Injected,
   P9,
@@ -13,6 +14,8 @@ import {
   type Trigger,
 } from '#pvbus';
 import { DeviceFaults } from '../../faults/device-faults.ts';
+import { FaultyNotifier, type Notifier } from '../../faults/faulty-notifier.ts';
+import { LateWork } from '../../faults/late-work.ts';
 import type { Answers } from './connection.ts';
 import { below, pathsOf } from './message-paths.ts';
 import type { P9Server } from './server.ts';
@@ -37,23 +40,30 @@ export class FolderFaults {
   readonly #clock: Clock;
   readonly #faults: DeviceFaults;
   readonly #held = new Map<Uint8Array, Held>();
+  readonly #late = new LateWork();
+  /** Its event channels. */
+  readonly events: FaultyNotifier;
 
   /** `label`: how events name the folder. */
-  constructor(label: string, clock: Clock, tell: (injected: Injected) => void) {
+  constructor(label: string, clock: Clock, plain: Notifier, tell: (injected: Injected) => void) {
     this.#clock = clock;
     this.#faults = new DeviceFaults(label, clock, tell);
+    this.events = new FaultyNotifier(plain, { faults: this.#faults, late: this.#late, clock });
   }
   plant(planted: readonly Planted[]): void {
     this.#faults.plant(planted);
+    this.events.letGo();
   }
-  /** Tell what has happened. */
-  flush(): void {
+  /** Let late events happen, and tell what has. True when there was one. */
+  step(): boolean {
+    const late = this.#late.step(this.#clock.now());
     this.#faults.flush();
+    return late;
   }
   /** When what is held goes on by itself, or there is something to tell. */
   get deadline(): number | undefined {
-    const first = Math.min(this.#faults.deadline ?? Number.POSITIVE_INFINITY, this.#dueNs);
-    return Number.isFinite(first) ? first : undefined;
+    const first = earlier(this.#faults.deadline, this.#late.deadline);
+    return Number.isFinite(this.#dueNs) ? earlier(first, this.#dueNs) : first;
   }
   /** Something that was held may go on now. */
   get isDue(): boolean {

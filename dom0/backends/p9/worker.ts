@@ -1,5 +1,6 @@
 // Every connected shared folder, in a thread of its own: what the host's file system does takes as long as it takes.
 import { type Clock, domid, earlier, type Injected, type Planted, type Vcpu, type XenError } from '#pvbus';
+import { plainEvents } from '../../faults/faulty-notifier.ts';
 import type { BackendContext, BackendWorker } from '../backend-thread.ts';
 import { P9Connection, type RingKeys } from './connection.ts';
 import { FolderFaults } from './folder-faults.ts';
@@ -50,7 +51,7 @@ export class P9Worker implements BackendWorker {
     if (this.#faults.size > 0)
       for (const [device, faults] of this.#faults) if (faults.isDue) this.#connections.get(device)?.look();
     for (const connection of this.#connections.values()) if (connection.step() === 'progress') result = 'progress';
-    if (this.#faults.size > 0) for (const faults of this.#faults.values()) faults.flush();
+    if (this.#faults.size > 0) for (const faults of this.#faults.values()) if (faults.step()) result = 'progress';
     return result;
   }
   /** What a fault holds back goes on then. */
@@ -63,7 +64,7 @@ export class P9Worker implements BackendWorker {
   #plant({ device, label, planted }: Extract<P9Call, { op: 'faults' }>): null {
     const tell = (injected: Injected): void => this.#tell({ event: 'injected', device, injected });
     const known = this.#faults.get(device);
-    const faults = known ?? new FolderFaults(label, this.#clock, tell);
+    const faults = known ?? new FolderFaults(label, this.#clock, this.#vcpu.events, tell);
     faults.plant(planted);
     if (planted.length > 0) this.#faults.set(device, faults);
     else this.#faults.delete(device);
@@ -75,7 +76,7 @@ export class P9Worker implements BackendWorker {
   /** What is planted at the device stands before its server, or nothing does. */
   #befall(device: string, connection: P9Connection): void {
     const faults = this.#faults.get(device);
-    connection.use(server => faults?.before(server) ?? server);
+    connection.use(server => faults?.before(server) ?? server, faults?.events ?? plainEvents(this.#vcpu.events));
   }
 
   #connect({ device, label, frontend, path, readOnly, rings }: Extract<P9Call, { op: 'connect' }>): void {

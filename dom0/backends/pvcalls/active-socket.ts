@@ -13,7 +13,7 @@ export class ActiveSocket {
   readonly plain: ByteStream;
   /** That, or what takes its place. */
   stream: ByteStream;
-  private readonly ring: MappedDataRing;
+  readonly ring: MappedDataRing;
   private readonly stats: PvcallsStats;
   private readonly onBadRing: (why: string) => void;
   private inEnded = false;

@@ -21,6 +21,7 @@ import {
   xen_pvcalls_response,
   xen_pvcalls_sring_entry,
 } from '#pvbus';
+import { type DeviceEvents, plainEvents } from '../../faults/faulty-notifier.ts';
 import { MappedDataRing } from '../mapped-data-ring.ts';
 import { ActiveSocket } from './active-socket.ts';
 import { FaultyStream } from './faulty-stream.ts';
@@ -81,9 +82,12 @@ export class FrontendConnection {
   private readonly sockets = new Map<string, SocketState>();
   private readonly refusals = new Set<string>();
   private open = true;
+  /** There may be commands. */
+  private work = true;
   private staged = false;
   private stepping = false;
   private faults: SocketFaults | undefined;
+  private events: DeviceEvents;
   /** Commands at whose answers the process is to end. */
   private readonly last = new Map<PvcallsCommand, Trigger>();
 
@@ -101,15 +105,31 @@ export class FrontendConnection {
       vcpu.grants.unmap([this.mapping]);
       throw error;
     }
-    vcpu.events.on(this.port, () => void this.step());
+    this.events = plainEvents(vcpu.events);
+    this.hear();
+  }
+  private hear(): void {
+    const { vcpu, evtchn } = this.o;
+    vcpu.events.on(
+      this.port,
+      this.events.hears(() => this.look(), this.port, evtchn),
+    );
+    this.work = true;
+  }
+  private look(): void {
+    this.work = true;
+    this.step();
   }
 
   /** Take every command there is; streams move by themselves when either side has something. */
   step(): 'progress' | 'idle' {
-    if (!this.open) return 'idle';
+    if (!this.open || !this.work) return 'idle';
     let n = this.ring.unconsumedRequests();
     if (n === 0) n = this.ring.finalCheckForRequests();
-    if (n === 0) return 'idle';
+    if (n === 0) {
+      this.work = false;
+      return 'idle';
+    }
     if (n < 0) {
       this.fatal('impossible indices in its command ring');
       return 'progress';
@@ -136,6 +156,8 @@ export class FrontendConnection {
   befall(faults: SocketFaults | undefined): void {
     if (this.faults === faults) return;
     this.faults = faults;
+    this.events = faults?.events ?? plainEvents(this.o.vcpu.events);
+    this.hear();
     for (const socket of this.sockets.values())
       if (socket.kind === 'active' || socket.kind === 'connecting') this.arrange(socket.active);
   }
@@ -143,6 +165,7 @@ export class FrontendConnection {
     const { plain } = active;
     const again = (): void => void active.pump();
     active.stream = this.faults === undefined ? plain : new FaultyStream(plain, this.faults, again);
+    active.ring.use(this.events);
   }
 
   private fatal(why: string): void {
@@ -397,6 +420,6 @@ export class FrontendConnection {
   private push(): void {
     if (!this.staged || !this.open) return;
     this.staged = false;
-    if (this.ring.pushResponses()) this.o.vcpu.events.notify(this.port);
+    if (this.ring.pushResponses()) this.events.notify(this.port);
   }
 }

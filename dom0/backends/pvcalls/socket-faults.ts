@@ -1,7 +1,9 @@
 // The faults of one pvcalls device: of its commands, and of the bytes of its connections.
-import type { Clock, Injected, Planted, Trigger } from '#pvbus';
+import { type Clock, earlier, type Injected, type Planted, type Trigger } from '#pvbus';
 import { DeviceFaults } from '../../faults/device-faults.ts';
+import { FaultyNotifier, type Notifier } from '../../faults/faulty-notifier.ts';
 import { HeldWork } from '../../faults/held-work.ts';
+import { LateWork } from '../../faults/late-work.ts';
 
 export type CommandOp = 'connect' | 'listen' | 'accept';
 export type StreamOp = 'send' | 'receive';
@@ -16,6 +18,8 @@ export interface Hit {
 export interface SocketFaultsParts {
   readonly clock: Clock;
   readonly tell: (injected: Injected) => void;
+  /** Its event channels, without faults. */
+  readonly notifier: Notifier;
   /** Have `step` run soon. */
   readonly wake: () => void;
 }
@@ -24,17 +28,31 @@ export class SocketFaults {
   readonly #parts: SocketFaultsParts;
   readonly #faults: DeviceFaults;
   readonly #held = new HeldWork();
+  readonly #late = new LateWork();
   #soon: (() => void)[] = [];
+  /** Its event channels. */
+  readonly events: FaultyNotifier;
 
   /** `label`: how events name the device. */
   constructor(label: string, parts: SocketFaultsParts) {
     this.#parts = parts;
     this.#faults = new DeviceFaults(label, parts.clock, parts.tell);
+    const { clock, notifier, wake } = parts;
+    const faults: Pick<DeviceFaults, 'befalls' | 'strike'> = {
+      befalls: (...asked) => {
+        const hit = this.#faults.befalls(...asked);
+        if (hit !== undefined) wake(); // for what is told, or late
+        return hit;
+      },
+      strike: trigger => void this.strike(trigger),
+    };
+    this.events = new FaultyNotifier(notifier, { faults, late: this.#late, clock });
   }
 
   /** These are there from now on. What others have held back goes on. */
   plant(planted: readonly Planted[]): void {
     this.#faults.plant(planted);
+    this.events.letGo();
     this.#held.letGo(trigger => !this.#faults.isPlanted(trigger));
   }
   /** One more occurrence: the fault that befalls it. What comes while a kill is under way waits for that, and is none. */
@@ -70,12 +88,12 @@ export class SocketFaults {
     const soon = this.#soon;
     this.#soon = [];
     for (const run of soon) run();
-    const progress = this.#held.step(this.#parts.clock.now()) || soon.length > 0;
+    const now = this.#parts.clock.now();
+    const [held, late] = [this.#held.step(now), this.#late.step(now)];
     this.#faults.flush();
-    return progress ? 'progress' : 'idle';
+    return held || late || soon.length > 0 ? 'progress' : 'idle';
   }
   get deadline(): number | undefined {
-    const times = [this.#held.deadline, this.#faults.deadline].filter(at => at !== undefined);
-    return times.length === 0 ? undefined : Math.min(...times);
+    return earlier(this.#late.deadline, earlier(this.#held.deadline, this.#faults.deadline));
   }
 }

@@ -75,7 +75,7 @@ export class PvcallsWorker implements BackendWorker {
     const { clock, wake } = this;
     const known = this.faults.get(device);
     const tell = (injected: Injected): void => this.tell({ event: 'injected', device, injected });
-    const faults = known ?? new SocketFaults(label, { clock, wake, tell });
+    const faults = known ?? new SocketFaults(label, { clock, notifier: this.vcpu.events, wake, tell });
     faults.plant(planted);
     if (planted.length > 0) this.faults.set(device, faults);
     else this.faults.delete(device);

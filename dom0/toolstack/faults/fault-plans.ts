@@ -9,6 +9,7 @@ import {
   type FaultPlan,
   type FaultStatus,
   isOfDevice,
+  isOfXenstored,
   isTimed,
   type Log,
   readKey,
@@ -177,7 +178,7 @@ export class FaultPlans implements Steps {
     await this.#xenstore.look();
     return this.#running.map(running => {
       const { node, fault, devices, met, trigger } = running;
-      const own = !isOfDevice(fault) && fault.part !== 'xenstore';
+      const own = !isOfDevice(fault) && !isOfXenstored(fault);
       const { seen, injected } = own ? trigger.counts : running;
       // Each device counts for itself.
       const counts = isOfDevice(fault) ? [...devices.values()] : [injected];
@@ -256,7 +257,7 @@ export class FaultPlans implements Steps {
   async #arm(running: RunningFault): Promise<void> {
     const { fault } = running;
     if (isOfDevice(fault)) await this.#planting.plant(running);
-    else if (fault.part === 'xenstore') await this.#xenstore.plant(running);
+    else if (isOfXenstored(fault)) await this.#xenstore.plant(running);
     else if (isTimed(fault)) this.#schedule(running);
     if (running.isExhausted) this.#relieveLater(running); // since before a restart of dom0
   }
@@ -264,7 +265,7 @@ export class FaultPlans implements Steps {
     clearTimeout(running.timer);
     if (running.isExhausted) await this.#relieve(running);
     if (isOfDevice(running.fault)) await this.#planting.uproot(running);
-    else if (running.fault.part === 'xenstore') await this.#xenstore.uproot(running);
+    else if (isOfXenstored(running.fault)) await this.#xenstore.uproot(running);
   }
   async #end(running: RunningFault): Promise<void> {
     const { xs } = this.#options;

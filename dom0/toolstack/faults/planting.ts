@@ -4,7 +4,7 @@ import { EventEmitter, once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   domid as asDomid,
-  deviceTypeOf,
+  deviceTypesOf,
   type Fault,
   isOfDevice,
   MAX_OCCURRENCES,
@@ -198,8 +198,7 @@ export class Planting {
   }
 
   async #isFor(fault: Fault, { domid, name, type, devid, vdev }: Device): Promise<boolean> {
-    const class_ = deviceTypeOf(fault);
-    if (class_ === undefined ? type !== 'vbd' && type !== 'vif' : type !== class_) return false;
+    if (!deviceTypesOf(fault).includes(type)) return false;
     if (fault.domain !== undefined && fault.domain !== domid && fault.domain !== name) return false;
     const { device } = fault;
     if (device === undefined || device === devid) return true;

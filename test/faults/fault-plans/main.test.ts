@@ -298,6 +298,31 @@ describe('events and grants', () => {
     });
     expect(new Set(said)).toEqual(new Set(['ok', 'same']));
   });
+  it('of the console, of xenstore and of sockets come late, each channel by the number that the guest has of it', async () => {
+    const domid = await host.domain('one').domid();
+    const of = `/local/domain/${domid}`;
+    const ports = ['console/port', 'store/port', 'device/pvcalls/0/port'];
+    const [console, store, pvcalls] = await Promise.all(
+      ports.map(async path => Number(await host.xenstore.read(`${of}/${path}`))),
+    );
+    const late = { part: 'event', domain: 'one', delay: 20 } as const;
+    await using injection = await inject(host, [
+      { ...late, name: 'console', port: console!, op: 'receive', nth: 1 },
+      { ...late, name: 'store', type: 'xenstore', port: store!, nth: [1, 2] },
+      { ...late, name: 'pvcalls', port: pvcalls!, op: 'receive', nth: [1, 2] },
+      { ...late, name: 'none', type: 'console', port: store! },
+    ]);
+    expect(await ask('store late')).toBe('told late');
+    expect(await ask(`echo ${echo.port} late`)).toBe('echoed late');
+    for (const name of ['console', 'store', 'pvcalls']) await injection.happened(1, name);
+    const where = (await faultTrace(host)).filter(line => /^(console|store|pvcalls) 1 /.test(line));
+    expect(where).toEqual([
+      `console 1 console 0 of dom${domid}`,
+      `pvcalls 1 pvcalls 0 of dom${domid}`,
+      expect.stringMatching(new RegExp(`^store 1 (send to|receive from) dom${domid}$`)),
+    ]);
+    expect((await injection.status()).find(({ fault }) => fault === 'none')).toMatchObject({ seen: 0 });
+  });
   it('fault 10: a grant that cannot be mapped fails its request, and the next one is served', async () => {
     // A disk that is new maps what it is lent.
     await host.domain('two').create({ ramdisk, memory: 16, disk: [`${other},raw,xvda,w`], paused: true });

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import {
+  domid,
   XS_CONTROL,
   XS_ERROR,
   XS_READ,
@@ -125,6 +126,31 @@ describe('fault', () => {
     expect(shown.where).toMatch(/^read \/local\/domain\/3\/a\?\[2J\?"+ by dom3$/);
     expect(JSON.parse(control('fault', 'show', 'p@writes'))).toMatchObject({ seen: 0, injected: 0 });
     expect(control('fault', 'show', 'p@none')).toBe('!ENOENT');
+  });
+  test("of a domain's channel has xenstored not hear of it, or tell it late, by the domain or by the channel's number", () => {
+    const shown = (name: string): object => JSON.parse(control('fault', 'show', name));
+    ask(dom0, XS_WRITE, '/local/domain/3/store/port\x0017');
+    const event = { part: 'event', type: 'xenstore' };
+    expect(add({ ...event, name: 'deaf', op: 'receive', port: 17, nth: 1, drop: true })).toBe('OK');
+    expect(add({ ...event, name: 'other', domain: 3, port: 18, drop: true })).toBe('OK');
+    dom3.send(XS_READ, 'name\0');
+    rig.run();
+    expect(dom3.take()).toEqual([]);
+    expect(shown('p@deaf')).toMatchObject({ seen: 1, injected: 1, domid: 3, where: 'receive from dom3' });
+    ask(dom3, XS_READ, 'name\0'); // whose event has xenstored look at both
+    expect([shown('p@deaf'), shown('p@other')]).toMatchObject([{ injected: 1 }, { seen: 0 }]);
+    expect(control('fault', 'remove', 'p@deaf')).toBe('OK');
+    expect(add({ ...event, name: 'late', op: 'send', domain: 3, delay: 50 })).toBe('OK');
+    rig.passesTime = false;
+    const notified = (): number => rig.door.domains.get(domid(3))!.notified;
+    const sent = notified();
+    const from = rig.clock.now();
+    dom3.send(XS_READ, 'name\0');
+    expect(notified()).toBe(sent);
+    expect(rig.server.deadline).toBe(from + 50e6);
+    rig.clock.advance(50e6);
+    rig.run();
+    expect(notified()).toBeGreaterThan(sent);
   });
 });
 

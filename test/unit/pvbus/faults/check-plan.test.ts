@@ -52,6 +52,13 @@ describe('a fault', () => {
     ['copies of a disk', { part: 'grant', op: 'copy', type: 'vbd', error: 'eagain' }, '0.type: the backend of a vbd'],
     ['a short connect', { part: 'pvcalls', op: 'connect', short: 1 }, '0.short: connect moves no bytes'],
     ['an error of no socket', { part: 'pvcalls', op: 'send', error: 'ENOSPC' }, '0.error: expected ECONNREFUSED or'],
+    ['a grant of a console', { part: 'grant', type: 'console', error: 'eagain' }, '0.type: expected vbd or vif'],
+    [
+      'a kill at an event of xenstored',
+      { part: 'event', type: 'xenstore', kill: true },
+      '0.kill: of xenstored that is',
+    ],
+    ['a device of xenstored', { part: 'event', type: 'xenstore', device: 0, drop: true }, '0.device: xenstored has no'],
     ['a short mkdir', { part: '9pfs', op: 'mkdir', short: 1 }, '0.short: mkdir moves no bytes'],
     ['a path in no folder', { part: '9pfs', path: '@x', drop: true }, '0.path: expected a path in the folder'],
     ['an op that 9P does not have', { part: '9pfs', op: 'open', drop: true }, '0.op: expected attach or walk'],

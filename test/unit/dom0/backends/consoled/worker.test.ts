@@ -1,5 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { checkPlan, consoleRing, type Injected, privatePage, XENCONS_OUT_SIZE, xencons_interface } from '#pvbus';
+import {
+  checkPlan,
+  consoleRing,
+  type EvtchnPort,
+  type Injected,
+  port,
+  privatePage,
+  XENCONS_OUT_SIZE,
+  xencons_interface,
+} from '#pvbus';
 import { ConsoleFaults } from '../../../../../dom0/backends/consoled/console-faults.ts';
 import { ConsoleStats } from '../../../../../dom0/backends/consoled/stats.ts';
 import { ConsoleWorker } from '../../../../../dom0/backends/consoled/worker.ts';
@@ -138,7 +147,9 @@ describe('a console with a fault', () => {
   function faulty(...faults: object[]) {
     const r = rig();
     const told: Injected[] = [];
-    const device = new ConsoleFaults('console 0 of dom1', r.clock, injected => void told.push(injected));
+    const sent: number[] = [];
+    const plain = { notify: (to: EvtchnPort): void => void sent.push(to) };
+    const device = new ConsoleFaults('console 0 of dom1', r.clock, plain, injected => void told.push(injected));
     const plant = (...list: object[]): void => {
       const checked = checkPlan(list, 'p');
       if ('problems' in checked) throw new Error(JSON.stringify(checked.problems));
@@ -156,7 +167,7 @@ describe('a console with a fault', () => {
       const into = new Uint8Array(64);
       return Buffer.from(into.subarray(0, r.guest.reader.read(into))).toString();
     };
-    return Object.assign(r, { told, device, plant, says, typed });
+    return Object.assign(r, { told, sent, device, plant, says, typed });
   }
 
   it('loses what its guest writes, and nothing else', () => {
@@ -166,7 +177,7 @@ describe('a console with a fault', () => {
     expect(r.guest.writer.writable()).toBe(XENCONS_OUT_SIZE);
     r.worker.type(text('in'));
     expect(r.typed()).toBe('in');
-    r.device.flush();
+    r.device.step();
     expect(r.told).toMatchObject([{ occurrences: [2], counts: { seen: 3 }, where: 'console 0 of dom1' }]);
   });
   it('reads late, with what has come meanwhile, and says when', () => {
@@ -176,7 +187,7 @@ describe('a console with a fault', () => {
     expect(r.worker.deadline()).toBe(r.clock.now() + 30e6);
     r.clock.advance(30e6);
     expect(r.says('c')).toBe('abc');
-    r.device.flush();
+    r.device.step();
     expect(r.worker.deadline()).toBeUndefined();
     expect(r.says('d')).toBe('abcd');
   });
@@ -211,7 +222,32 @@ describe('a console with a fault', () => {
     expect(r.typed()).toBe('late');
     r.worker.type(new Uint8Array(2000));
     for (let i = 0; i < 3; i++) r.worker.step();
-    r.device.flush();
+    r.device.step();
     expect(r.told.flatMap(({ occurrences }) => occurrences)).toEqual([1, 2]);
+  });
+  it('hears and tells of its channel late, or not at all', () => {
+    const r = faulty(
+      { part: 'event', type: 'console', op: 'send', port: 7, nth: 1, drop: true },
+      { name: 'late', part: 'event', port: 7, op: 'receive', nth: 2, delay: 20 },
+      { name: 'another', part: 'event', port: 8, drop: true },
+    );
+    let heard = 0;
+    const hear = r.device.events.hears(() => heard++, port(3), 7);
+    for (let n = 0; n < 2; n++) r.device.events.notify(port(3));
+    for (let n = 0; n < 2; n++) hear();
+    expect([r.sent, heard]).toEqual([[3], 1]);
+    expect(r.worker.deadline()).toBe(r.clock.now() + 20e6);
+    r.clock.advance(20e6);
+    r.device.step();
+    expect(heard).toBe(2);
+    expect(r.told.map(({ fault, occurrences }) => [fault, ...occurrences])).toEqual([
+      ['fault-1', 1],
+      ['late', 2],
+    ]);
+  });
+  it('whose process is about to be killed leaves what comes to the next one', () => {
+    const r = faulty({ part: 'console', op: 'read', nth: 1, kill: 'after' });
+    expect([r.says('a'), r.says('b')]).toEqual(['a', 'a']);
+    expect(r.told).toMatchObject([{ counts: { seen: 1 }, process: { kill: true } }]);
   });
 });

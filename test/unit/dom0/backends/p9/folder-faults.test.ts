@@ -18,6 +18,7 @@ afterEach(() => {
   rig.end();
 });
 
+const eventsOf = (...faults: object[]): Planted[] => planted(...faults.map(fault => ({ part: 'event', ...fault })));
 function planted(...faults: object[]): Planted[] {
   const checked = checkPlan(
     faults.map(fault => ({ part: '9pfs', ...fault })),
@@ -168,4 +169,25 @@ it('is not there without a plan, and a message of each kind can be chosen', () =
   plant();
   expect(said(() => fs.root.create('d', 'directory').release())).toBeUndefined();
   expect(said(() => fs.root.unlink('f'))).toBeUndefined();
+});
+
+it('its channel, by the guest’s number of it, loses what it hears or tells it late', () => {
+  const file = made('f', 'old');
+  file.write(0, bytes('old'));
+  rig.plant(
+    eventsOf({ port: rig.port, op: 'receive', nth: 1, drop: true }, { name: 'other', port: rig.port + 1, drop: true }),
+  );
+  rig.worker.step(); // as it does when its channels are others
+  expect(said(() => file.write(0, bytes('new')))).toBe('nobody answers');
+  expect(onHost('f')).toBe('old');
+  expect(occurrences()).toEqual([1]);
+  rig.plant([]); // it looks by itself then
+  rig.worker.step();
+  expect(onHost('f')).toBe('new');
+  rig.disconnect();
+  rig.connect();
+  rig.plant(eventsOf({ type: '9pfs', op: 'send', nth: 1, delay: 30 }));
+  expect(said(() => fs.root.lookup('f')?.release())).toBeUndefined(); // it looks at the ring itself
+  expect(rig.worker.deadline()).toBe(rig.core.clock.now() + 30e6);
+  file.release();
 });

@@ -248,3 +248,17 @@ it('is stopped at what is received, which comes when it goes on', async () => {
   later(100);
   expect(Buffer.from((await rig.run(read))!).toString()).toBe('x');
 });
+
+it('its channels lose what is heard, that of its commands and those of its connections, until the plan ends', async () => {
+  const { connection, peer } = await connected();
+  plant({ part: 'event', type: 'pvcalls', op: 'receive', drop: true });
+  const connecting = front.connect(port);
+  expect(await isOver(connecting)).toBe(false);
+  connection.write('unheard').catch(() => {});
+  await rig.turns();
+  expect(peer.bytesRead).toBe(0);
+  expect(occurrences().length).toBeGreaterThanOrEqual(2);
+  plant(); // it looks by itself then
+  await rig.run(connecting);
+  await rig.until(() => peer.read() !== null);
+});
