@@ -468,7 +468,7 @@ describe('a shared folder', () => {
       await killed.happened();
       console9.close();
       console9 = await host.domain('folder').console();
-      await console9.waitFor(new RegExp(`second-${kill}[sS]*> 1 <`));
+      await console9.waitFor(new RegExp(String.raw`second-${kill}[\s\S]*> 1 <`));
       expect(existsSync(join(shared, `second-${kill}`))).toBe(is);
       expect(await sh(`mkdir /folder/third-${kill}`)).toBe(0);
       await eventually('all is told', async () => (await killed.status())[0]!.seen === 3);
