@@ -1,7 +1,7 @@
 // A xenstored of its own, without a host: the built daemon as a process.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { socketTransport, whyNoSeccomp, XenstoreClient } from '#pvbus';
@@ -9,6 +9,7 @@ import { dist } from './host-view.ts';
 import { commandLine, isAlive, signalAll } from './processes.ts';
 
 const CONFINE = new URL('confine-xenstored.ts', import.meta.url).href;
+const HOLD = new URL('hold-successor.mjs', import.meta.url).href;
 
 export class XenstoredProcess {
   readonly folder = mkdtempSync(join(tmpdir(), 'xenstored-'));
@@ -18,9 +19,12 @@ export class XenstoredProcess {
   log = '';
   #child: ChildProcess | undefined;
 
-  /** Resolves when clients can connect. `confined`: with the filter that it has under a hypervisor; there is no live update then. */
-  async start({ journal = true, confined = false } = {}): Promise<void> {
-    const before = confined ? ['--import', 'tsx', '--import', CONFINE] : [];
+  /**
+   * Resolves when clients can connect. `confined`: with the filter that it has under a hypervisor; there is no live update then.
+   * `holds`: one that is to take over does not begin before `letGo`.
+   */
+  async start({ journal = true, confined = false, holds = false } = {}): Promise<void> {
+    const before = confined ? ['--import', 'tsx', '--import', CONFINE] : holds ? ['--import', HOLD] : [];
     const own = ['--socket', this.socket, ...(journal ? ['--journal', this.journal] : [])];
     const all = [...before, dist('xenstored.js'), ...own];
     const child = spawn(process.execPath, all, { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -39,6 +43,9 @@ export class XenstoredProcess {
       !/^Seccomp:\t2$/m.test(readFileSync(`/proc/${child.pid}/status`, 'utf8'))
     )
       throw new Error(`xenstored has no filter: ${this.log}`);
+  }
+  letGo(): void {
+    writeFileSync(`${this.socket}-next.go`, '');
   }
   async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     const child = this.#child;

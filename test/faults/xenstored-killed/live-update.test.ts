@@ -15,6 +15,14 @@ beforeEach(async () => {
 afterEach(() => daemon.remove());
 
 const update = (xs: XenstoreClient): Promise<string> => xs.control('live-update', '-s');
+/** A daemon waits a minute for its successor, goes on without it, and says so: on a machine that is busy enough, that comes too late. */
+const TOO_LATE = /^live update: the other daemon (is not ready|does not answer)$/;
+async function updated(xs: XenstoreClient): Promise<void> {
+  let said: string;
+  do said = await update(xs);
+  while (TOO_LATE.test(said));
+  expect(said).toBe('OK');
+}
 
 describe('a live update', () => {
   it.each([{ kept: true }, { kept: false }])(
@@ -48,7 +56,7 @@ describe('a live update', () => {
       for (let i = 0; i < UPDATES; i++) {
         const before = daemon.processes();
         await pause(50);
-        expect(await update(admin)).toBe('OK');
+        await updated(admin);
         const after = await eventually('one daemon is left', () => {
           const left = daemon.processes();
           return left.length === 1 && left;
@@ -61,41 +69,42 @@ describe('a live update', () => {
     },
   );
 
-  it('is called off when the successor dies first, and the daemon goes on', async () => {
-    await daemon.start({ journal: true });
-    const admin = await daemon.connect();
-    const other = await daemon.connect();
-    const asked = update(admin);
+  /** One is under way, and its successor has not even loaded its code: that waits to be let go, however busy the machine is. */
+  async function underWay() {
+    await daemon.start({ journal: true, holds: true });
+    const [admin, other] = [await daemon.connect(), await daemon.connect()];
     const [old] = daemon.processes();
+    const asked = update(admin);
+    asked.catch(() => {}); // looked at later
     const successor = await eventually('a successor', () => daemon.processes().find(pid => pid !== old));
-    // It has not even loaded its code.
+    return { admin, other, old, asked, successor };
+  }
+
+  it('is called off when the successor dies first, and the daemon goes on', async () => {
+    const { admin, other, old, asked, successor } = await underWay();
     process.kill(successor, 'SIGKILL');
     await other.write('/a', '1');
     expect(await asked).toBe('live update: the other daemon has ended');
     expect(daemon.processes()).toEqual([old]);
     expect(await other.read('/a')).toBe('1');
-    expect(await update(admin)).toBe('OK');
+    daemon.letGo();
+    await updated(admin);
   });
 
   it('can be called off', async () => {
-    await daemon.start({ journal: true });
-    const admin = await daemon.connect();
-    const other = await daemon.connect();
-    const [old] = daemon.processes();
-    const asked = update(admin);
+    const { other, old, asked } = await underWay();
     await other.control('live-update', '-a');
     expect(await asked).toBe('live update: it was called off');
+    daemon.letGo();
     // The one that was started finds nobody.
     await eventually('one daemon is left', () => daemon.processes().length === 1);
     expect(daemon.processes()).toEqual([old]);
   });
 
   it('fault 18: refuses a second one meanwhile', async () => {
-    await daemon.start({ journal: true });
-    const admin = await daemon.connect();
-    const other = await daemon.connect();
-    const first = update(admin);
+    const { other, asked } = await underWay();
     await expect(update(other)).rejects.toMatchObject({ code: 'EBUSY' });
-    expect(await first).toBe('OK');
+    daemon.letGo();
+    expect(await asked).toBe('OK');
   });
 });
