@@ -61,7 +61,7 @@ export class FaultyLink implements BridgePort, Pick<Bridge, 'forward'> {
 
   #pass(op: 'rx' | 'tx', frame: Frame, send: Send): void {
     const { faults, isOf } = this.#parts;
-    if (faults.dying !== undefined) return; // lost with the process
+    if (faults.dying?.fault.part === 'net') return; // lost with the process
     // The other end: where it comes from, or where it goes.
     const at = op === 'rx' ? 6 : 0;
     const matches = ({ peer }: Fault): boolean => peer === undefined || isOf(frame.header, at, peer);

@@ -476,6 +476,9 @@ describe('a shared folder', () => {
       await expectInvariant(host, 'I9', {});
       console_.close();
       console_ = await host.domain('one').console();
+      // What it has said before comes first.
+      console_.write(`store folder-${kill}\n`);
+      await console_.waitFor(`> told folder-${kill} <`);
     },
   );
 });
