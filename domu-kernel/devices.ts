@@ -1,23 +1,21 @@
 // The devices this domain was given: disks, network interfaces, sockets of the host.
-import { type Clock, type Log, type Vcpu, XenError, type XenstoreClient } from '#pvbus';
+import { type Clock, earlier, type Log, messageOf, type Vcpu, type XenstoreClient } from '#pvbus';
 import type { BlockDevice, Blocking } from './block-device.ts';
-import type { Arguments } from './cmdline.ts';
 import { Blkfront } from './drivers/blkfront/device.ts';
 import { Frontend, findDevices } from './drivers/frontend-device.ts';
-import { Netfront } from './drivers/netfront/device.ts';
+import { Netfront, type Vif } from './drivers/netfront/device.ts';
 import { P9Device } from './drivers/p9front/device.ts';
 import { PvcallsDevice } from './drivers/pvcallsfront/device.ts';
-import { NetInterface } from './net/interface.ts';
-import { type IpConfig, parseIpParameter, parseNameservers } from './net/ip-config.ts';
-import { parseIp6Parameter } from './net/ip6/config.ts';
-import { loopbackInterface } from './net/loopback.ts';
+import { InterfaceConfigs } from './net/interface-configs.ts';
+import type { IpConfig } from './net/ip-config.ts';
+import { Network } from './net/network.ts';
 import type { Timers } from './timers.ts';
 
 export interface DevicesParts {
   readonly xs: XenstoreClient;
   readonly log: Log;
   readonly vcpu: Vcpu;
-  readonly args: Arguments;
+  readonly cmdline: string;
   readonly clock: Clock;
   readonly random: () => number;
   readonly blocking: Blocking;
@@ -27,16 +25,14 @@ export interface DevicesParts {
 const READY_MS = 30_000;
 /** And without an address that a DHCP server needs longer to give. */
 const LEASE_MS = 20_000;
-/** As long a server of an interface before it may take, when one has given an address. */
-const PRECEDENCE_MS = 1000;
+/** And, when one interface has its address, those of the others. */
+const MORE_MS = 1000;
 
 export class Devices {
-  /** The interface that `ip=` configures, once its device is there. */
-  net: NetInterface | undefined;
-  /** As in Linux, `ip=dhcp` without a device's name asks on each, and the first that is answered is the one. */
-  private asking: readonly NetInterface[] = [];
-  /** Once somebody has asked for it. */
-  private own: NetInterface | undefined;
+  private made: Network | undefined;
+  private configs: InterfaceConfigs | undefined;
+  /** Interfaces that have been connected. */
+  private readonly usable = new Set<Vif>();
   /** What the domain has started without, in words. */
   missing: string | undefined;
   private readonly parts: DevicesParts;
@@ -50,7 +46,14 @@ export class Devices {
     const { xs, log, vcpu, clock, blocking } = parts;
     this.parts = parts;
     this.blkfront = new Blkfront({ xs, log, clock, vcpu, blocking });
-    this.netfront = new Netfront({ xs, log, clock, vcpu });
+    this.netfront = new Netfront({
+      xs,
+      log,
+      clock,
+      vcpu,
+      onInterface: device => this.plugged(device),
+      onRemoved: device => this.unplugged(device),
+    });
     this.pvcalls = new Frontend({
       xs,
       log,
@@ -75,92 +78,69 @@ export class Devices {
     const { xs, vcpu, log } = this.parts;
     await findDevices(xs, vcpu.domid, this.frontends);
     const all = Promise.all([this.blkfront.ready(), this.netfront.ready(), this.foldersReady()]);
-    let waited = false;
-    const late = new Promise<void>(resolve => {
-      const timer = timers.after(READY_MS, () => {
-        waited = true;
-        resolve();
-      });
-      all.then(
-        () => timers.cancel(timer),
-        () => timers.cancel(timer),
-      );
-    });
-    await Promise.race([all, late]);
-    if (waited) log.warn(`some backend has not connected within ${READY_MS / 1000} s; starting without it`);
+    if (!(await within(timers, READY_MS, all)))
+      log.warn(`some backend has not connected within ${READY_MS / 1000} s; starting without it`);
     this.configureNet();
-    if (!this.net) return;
-    let tired = false;
-    await new Promise<void>(resolve => {
-      const timer = timers.after(LEASE_MS, () => {
-        tired = true;
-        resolve();
-      });
-      // However late: until then all are asked.
-      void this.answered(timers).then(() => {
-        this.choose();
-        timers.cancel(timer);
-        resolve();
-      });
-    });
-    if (!tired) return;
-    const seconds = LEASE_MS / 1000;
-    this.missing = `no DHCP server or router has answered within ${seconds} s; starting without an address, they are asked on`;
-    log.warn(this.missing);
+    await this.addressed(timers);
   }
 
-  /** Resolves when an interface is configured, and those before it have had their time. */
-  private async answered(timers: Timers): Promise<void> {
-    const [first, ...others] = this.asking.map(net => net.configured());
-    await Promise.race([
-      first,
-      ...others.map(async other => {
-        await other;
-        await new Promise<void>(resolve => void timers.after(PRECEDENCE_MS, resolve));
-      }),
-    ]);
-  }
-  /** The first that is configured, or the first. */
-  private choose(): void {
-    this.net = this.asking.find(net => net.isConfigured) ?? this.net;
-    for (const other of this.asking) {
-      if (other === this.net) continue;
-      other.leave();
-      other.device.onFrame(() => {});
+  /** Resolves when each interface is configured; when one is, the others have a second, and all of them have 20. */
+  private async addressed(timers: Timers): Promise<void> {
+    const { log } = this.parts;
+    const { interfaces } = this.network;
+    if (interfaces.length === 0) return;
+    const each = interfaces.map(own => own.configured());
+    await within(timers, LEASE_MS, Promise.race(each));
+    await within(timers, MORE_MS, Promise.all(each));
+    const late = interfaces.filter(own => !own.isConfigured);
+    if (late.length === 0) return;
+    const seconds = LEASE_MS / 1000;
+    const silent = 'no DHCP server or router has answered';
+    if (late.length < interfaces.length)
+      log.warn(`${late.map(({ name }) => name).join(', ')}: ${silent}; starting without, they are asked on`);
+    else {
+      this.missing = `${silent} within ${seconds} s; starting without an address, they are asked on`;
+      log.warn(this.missing);
     }
-    this.asking = this.net === undefined ? [] : [this.net];
   }
 
   private async foldersReady(): Promise<void> {
     await Promise.allSettled(this.p9.devices().map(device => device.ready()));
   }
   private configureNet(): void {
-    const { args, clock, random, log } = this.parts;
-    const { ip, ip6: text } = args;
-    const given: IpConfig | undefined = typeof ip === 'string' ? parseIpParameter(ip) : undefined;
-    const ip6 = typeof text === 'string' ? parseIp6Parameter(text) : undefined;
-    if (!given && !ip6) return;
-    const config: IpConfig = { address: 0, netmask: 0, ...given, ...(ip6 === undefined ? {} : { ip6 }) };
+    this.configs = new InterfaceConfigs(this.parts.cmdline);
     const devices = this.netfront.interfaces();
-    const { device: name, dhcp } = config;
-    // An address that is given is claimed on one alone.
-    const all = dhcp && ip6?.address === undefined;
-    const meant =
-      name === undefined ? devices.slice(0, all ? devices.length : 1) : devices.filter(d => d.name === name);
-    if (meant.length === 0)
-      throw new XenError('ENODEV', `ip=${ip ?? ''} ip6=${text ?? ''}: this domain has no such network device`);
-    const { nameserver } = args;
-    const named = typeof nameserver === 'string' ? parseNameservers(nameserver) : {};
-    this.asking = meant.map(
-      device => new NetInterface({ device, config: { ...config, ...named }, clock, random, log }),
-    );
-    this.net = this.asking[0];
+    this.configs.require(devices.map(({ name }) => name));
+    for (const device of devices) if (this.usable.has(device)) this.plugged(device);
+  }
+  /** It is connected: at the start, or later. */
+  private plugged(device: Vif): void {
+    this.usable.add(device);
+    // order: those of the start by their numbers, whichever is connected first.
+    if (this.configs === undefined) return;
+    let config: IpConfig | undefined;
+    try {
+      config = this.configs.of(device);
+    } catch (error) {
+      this.parts.log.warn(`${device.name}: ${messageOf(error)}; it is not used`);
+    }
+    if (config) this.network.add(device, config);
+  }
+  private unplugged(device: Vif): void {
+    this.usable.delete(device);
+    const own = this.made?.interfaces.find(each => each.device === device);
+    if (own) this.network.remove(own);
   }
 
-  /** For the processes of a guest without an interface among themselves. */
-  loopback(): NetInterface {
-    this.own ??= loopbackInterface(this.parts);
-    return this.own;
+  /** With the loopback alone in a domain without an interface, once somebody asks for it. */
+  get network(): Network {
+    const { clock, random, log } = this.parts;
+    this.made ??= new Network({ clock, random, log, nameservers: this.configs?.nameservers });
+    return this.made;
+  }
+  /** The same where there is an interface with an address, or one that is asked for. */
+  get net(): Network | undefined {
+    return this.made !== undefined && this.made.interfaces.length > 0 ? this.made : undefined;
   }
   disks(): BlockDevice[] {
     return this.blkfront.disks();
@@ -179,22 +159,13 @@ export class Devices {
     let progress = this.blkfront.step() === 'progress';
     if (this.netfront.step() === 'progress') progress = true;
     if (this.pvcalls.takeMoved()) progress = true;
-    const { asking } = this;
-    for (let i = 0; i < asking.length; i++) if (asking[i]!.step() === 'progress') progress = true;
-    if (this.own?.step() === 'progress') progress = true;
+    if (this.made?.step() === 'progress') progress = true;
     return progress ? 'progress' : 'idle';
   }
   deadline(): number | undefined {
-    let first = this.own?.deadline();
-    const { asking, frontends } = this;
-    for (let i = 0; i < asking.length; i++) {
-      const deadline = asking[i]!.deadline();
-      if (deadline !== undefined && (first === undefined || deadline < first)) first = deadline;
-    }
-    for (let i = 0; i < frontends.length; i++) {
-      const deadline = frontends[i]!.deadline();
-      if (deadline !== undefined && (first === undefined || deadline < first)) first = deadline;
-    }
+    let first = this.made?.deadline();
+    const { frontends } = this;
+    for (let i = 0; i < frontends.length; i++) first = earlier(first, frontends[i]!.deadline());
     return first;
   }
   /** Something of a backend's is waited for. */
@@ -206,5 +177,18 @@ export class Devices {
   /** Time has passed. */
   tick(now: number): void {
     for (const frontend of this.frontends) frontend.tick(now);
+  }
+}
+
+/** False: it has taken longer. */
+async function within(timers: Timers, ms: number, done: Promise<unknown>): Promise<boolean> {
+  let timer: ReturnType<Timers['after']> | undefined;
+  const late = new Promise<false>(resolve => {
+    timer = timers.after(ms, () => resolve(false));
+  });
+  try {
+    return await Promise.race([done.then(() => true), late]);
+  } finally {
+    if (timer !== undefined) timers.cancel(timer);
   }
 }

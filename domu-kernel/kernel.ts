@@ -154,9 +154,10 @@ export class Kernel implements Blocking {
     vcpu.events.on(store.port, () => {}); // only to be woken: step looks at the ring itself
     this.xs = new XenstoreClient(this.store, this.log);
     this.home = `/local/domain/${vcpu.domid}`;
-    const { xs, log, args, home, timers } = this;
+    const { xs, log, home, timers } = this;
+    const { cmdline } = this.info;
     this.balloon = new Balloon({ vcpu, xs, home, log, timers, nrPages: this.info.nr_pages });
-    this.devices = new Devices({ xs, log, vcpu, args, clock: this.clock, random, blocking: this });
+    this.devices = new Devices({ xs, log, vcpu, cmdline, clock: this.clock, random, blocking: this });
   }
 
   /** The part that waits for xenstore and the backends. Resolves when a program can run. */

@@ -75,7 +75,7 @@ export function makeUserland(kernel: Kernel, root?: FileSystem): Userland {
     random: into => void crypto.getRandomValues(into),
     sockets: new GuestSockets({
       net: () => kernel.devices.net,
-      loopback: () => kernel.devices.loopback(),
+      loopback: () => kernel.devices.network,
       host: () => kernel.devices.host(),
       lookup: name => processLookup(kernel.devices.net?.dns, name, kernel.devices.net?.families.at(-1)),
     }),

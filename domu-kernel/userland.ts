@@ -166,8 +166,9 @@ export class Userland {
   listen(port: number): OpenSocket {
     const { sockets } = this;
     if (!sockets) throw new XenError('EAFNOSUPPORT', 'nobody makes sockets here');
-    const file = new OpenSocket(sockets.stream(4), 4);
-    file.socket.bind({ address: new Uint8Array(4), port });
+    const { widest } = sockets;
+    const file = new OpenSocket(sockets.stream(widest), widest);
+    file.socket.bind({ address: new Uint8Array(widest === 6 ? 16 : 4), port });
     file.listen(DEFAULT_BACKLOG);
     return file;
   }

@@ -2,7 +2,7 @@
 import type { InterceptedConnection, Interceptor } from 'xenolith';
 import { XenError } from '#pvbus';
 import { HOST_UNREACHABLE, NET_UNREACHABLE, PROHIBITED } from '../net/icmp.ts';
-import type { NetInterface } from '../net/interface.ts';
+import type { Network } from '../net/network.ts';
 import type { InterceptedSyn, TcpInterceptor } from '../net/tcp/interceptor.ts';
 import { changed, NetConnection } from './tcp.ts';
 
@@ -11,10 +11,10 @@ const KEEP_ALIVE = { idleMs: 60_000, intervalMs: 10_000, probes: 6 };
 const ICMP_CODES = { EHOSTUNREACH: HOST_UNREACHABLE, ENETUNREACH: NET_UNREACHABLE, EACCES: PROHIBITED };
 
 export class NetInterceptor implements Interceptor {
-  private readonly net: NetInterface;
+  private readonly net: Network;
   private readonly interceptor: TcpInterceptor;
 
-  constructor(net: NetInterface) {
+  constructor(net: Network) {
     this.net = net;
     this.interceptor = net.intercept();
   }
@@ -41,7 +41,7 @@ export class NetInterceptor implements Interceptor {
   }
 }
 
-function intercepted(net: NetInterface, syn: InterceptedSyn): InterceptedConnection {
+function intercepted(net: Network, syn: InterceptedSyn): InterceptedConnection {
   const to = { address: String(syn.local), port: syn.localPort };
   return {
     from: { address: String(syn.remote), port: syn.remotePort },

@@ -2,8 +2,8 @@
 // waiting for one that is silent.
 import { type Clock, XenError } from '#pvbus';
 import type { NameLookup } from '../net/dns/resolver.ts';
-import type { NetInterface } from '../net/interface.ts';
 import { IpAddress } from '../net/ip-address.ts';
+import type { Network } from '../net/network.ts';
 import type { TcpConnection } from '../net/tcp/connection.ts';
 import type { Timers } from '../timers.ts';
 import type { WaitQueue } from '../wait-queue.ts';
@@ -20,13 +20,13 @@ interface Family {
 }
 
 export interface NamedConnectionParts {
-  readonly net: NetInterface;
+  readonly net: Network;
   readonly clock: Clock;
   readonly timers: Timers;
 }
 
 export class NamedConnection {
-  private readonly net: NetInterface;
+  private readonly net: Network;
   private readonly clock: Clock;
   private readonly timers: Timers;
   private readonly port: number;

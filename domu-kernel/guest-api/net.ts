@@ -1,11 +1,11 @@
-// `net`: the interface that ip= configures.
+// `net`: the interfaces that have addresses.
 import type { Datagram, UdpSocket } from 'xenolith';
 import { XenError } from '#pvbus';
 import type { Kernel } from '../kernel.ts';
-import { formatIpv4 } from '../net/address.ts';
+import { formatIpv4, formatMac } from '../net/address.ts';
 import type { NameLookup } from '../net/dns/resolver.ts';
-import type { NetInterface } from '../net/interface.ts';
 import { IpAddress } from '../net/ip-address.ts';
+import type { Network } from '../net/network.ts';
 import { KEEP_ALIVE, type KeepAlive } from '../net/tcp/control-block.ts';
 import { NetInterceptor } from './intercept.ts';
 import { NamedConnection } from './named-connection.ts';
@@ -14,31 +14,44 @@ import { NetConnection, NetListener } from './tcp.ts';
 const encoder = new TextEncoder();
 
 export function netApi(kernel: Kernel): typeof import('xenolith').net {
-  const up = (): NetInterface => {
+  const up = (): Network => {
     if (kernel.devices.net) return kernel.devices.net;
     throw new XenError('ENODEV', 'this domain has no network interface: give it a vif and ip=ADDRESS::GATEWAY:NETMASK');
   };
+  const interfaces = () =>
+    (kernel.devices.net?.interfaces ?? []).map(({ name, device, mtu, addresses }) => ({
+      name,
+      mac: formatMac(device.mac),
+      mtu,
+      addresses: addresses.map(String),
+    }));
   return {
     get address() {
-      return kernel.devices.net?.address ? formatIpv4(kernel.devices.net.address) : undefined;
+      const address = kernel.devices.net?.address;
+      return address ? formatIpv4(address) : undefined;
     },
     get addresses() {
       return kernel.devices.net?.addresses.map(String) ?? [];
     },
     get mac() {
-      const mac = kernel.devices.net?.device.mac;
-      return mac && [...mac].map(byte => byte.toString(16).padStart(2, '0')).join(':');
+      return interfaces()[0]?.mac;
     },
     get mtu() {
-      return kernel.devices.net?.mtu;
+      return interfaces()[0]?.mtu;
+    },
+    get interfaces() {
+      return interfaces();
     },
     async ping(address, options) {
       return up().ping(address, options);
     },
     udp: (port = 0) => udpSocket(up(), port),
-    async listen(port, { backlog, keepAlive } = {}) {
+    async listen(port, { address, backlog, keepAlive } = {}) {
       const times = keepAliveOf(keepAlive);
-      const listener = up().tcp.listen(port, backlog === undefined ? {} : { backlog });
+      const listener = up().tcp.listen(port, {
+        ...(address === undefined ? {} : { address: IpAddress.from(address) }),
+        ...(backlog === undefined ? {} : { backlog }),
+      });
       return new NetListener(listener, times);
     },
     async connect(host, port, { keepAlive } = {}) {
@@ -64,7 +77,7 @@ function keepAliveOf(asked: boolean | Partial<KeepAlive> = false): KeepAlive | u
 }
 
 /** Of the families the interface has addresses of, IPv6 first (RFC 6724). Throws what the last one ended of when none is known. */
-async function resolve(net: NetInterface, name: string): Promise<readonly IpAddress[]> {
+async function resolve(net: Network, name: string): Promise<readonly IpAddress[]> {
   const literal = IpAddress.parse(name);
   if (literal !== undefined) return [literal];
   const lookups = net.families.map(family => net.dns.lookup(name, family));
@@ -90,7 +103,7 @@ async function answered(lookup: NameLookup): Promise<readonly IpAddress[]> {
   }
 }
 
-function udpSocket(net: NetInterface, port: number): UdpSocket {
+function udpSocket(net: Network, port: number): UdpSocket {
   const socket = net.udp.bind(port);
   let open = true;
   return {

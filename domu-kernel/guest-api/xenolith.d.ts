@@ -141,12 +141,27 @@ declare module 'xenolith' {
   export type KeepAlive =
     | boolean
     | { readonly idleMs?: number; readonly intervalMs?: number; readonly probes?: number };
-  /** The interface that `ip=` and `ip6=` on the command line configure. ENODEV where there is none. */
-  export const net: {
-    /** Of IPv4; undefined where there is none. */
-    readonly address: string | undefined;
+  export interface Interface {
+    /** eth0 is vif 0. */
+    readonly name: string;
+    readonly mac: string;
+    readonly mtu: number;
     /** Of both families, that packets may come from. */
     readonly addresses: readonly string[];
+  }
+  /**
+   * The interfaces that `ip=` and `ip6=` on the command line configure, or `ip` of their vifs. ENODEV where there is none.
+   * Packets leave by the one with the longest prefix; of several that would do, by the one that has their sender's address,
+   * else the first.
+   */
+  export const net: {
+    /** By their numbers; those that were attached since, too. */
+    readonly interfaces: readonly Interface[];
+    /** The first of IPv4; undefined where there is none. */
+    readonly address: string | undefined;
+    /** Of all interfaces. */
+    readonly addresses: readonly string[];
+    /** Of the first interface. */
     readonly mac: string | undefined;
     readonly mtu: number | undefined;
     /** ETIMEDOUT, EHOSTUNREACH, ENETUNREACH. */
@@ -156,8 +171,11 @@ declare module 'xenolith' {
     ): Promise<{ readonly rttMs: number; readonly seq: number }>;
     /** Port 0, or none: one that is free. */
     udp(port?: number): UdpSocket;
-    /** Wait for TCP connections. Port 0: one that is free. EADDRINUSE. */
-    listen(port: number, options?: { readonly backlog?: number; readonly keepAlive?: KeepAlive }): Promise<Listener>;
+    /** Wait for TCP connections, to `address` or to all there are. Port 0: one that is free. EADDRINUSE, EADDRNOTAVAIL. */
+    listen(
+      port: number,
+      options?: { readonly address?: string; readonly backlog?: number; readonly keepAlive?: KeepAlive },
+    ): Promise<Listener>;
     /**
      * For the gateway of others: connections that neighbours open through this domain to addresses beyond its network, and
      * to its own where nobody listens. What else they send there is answered as unreachable. One at a time: EADDRINUSE.

@@ -5,7 +5,7 @@ import { Complaints } from './complaints.ts';
 import { IpAddress } from './ip-address.ts';
 import type { IpOutput, SendResult } from './ip-output.ts';
 import { IPV4_HLEN, Ipv4Header, LARGEST_IPV4, PROTOCOL_ICMP, readQuotedIpv4 } from './ipv4.ts';
-import { fillEcho, type PingReply, Pings } from './pings.ts';
+import { fillEcho, type PingReply, type Pings } from './pings.ts';
 
 const ECHO_REPLY = 0;
 const UNREACHABLE = 3;
@@ -45,9 +45,9 @@ export class Icmp {
   private readonly quoted = new Ipv4Header();
   private readonly complaints: Complaints;
 
-  constructor(ip: IpOutput, clock: Clock, random: () => number, events: IcmpEvents) {
+  constructor(ip: IpOutput, pings: Pings, clock: Clock, events: IcmpEvents) {
     this.ip = ip;
-    this.pings = new Pings(clock, random);
+    this.pings = pings;
     this.events = events;
     this.complaints = new Complaints(clock);
   }
@@ -60,7 +60,7 @@ export class Icmp {
     return this.pings.ping(IpAddress.v4(destination), timeoutMs, size, seq => {
       const { bytes, payloadAt } = this.ip.tx;
       fillEcho(bytes, payloadAt + HEADER, size);
-      return this.write(ECHO, 0, this.pings.id * 0x10000 + seq, HEADER + size, destination);
+      return this.write(ECHO, 0, this.pings.id * 0x10000 + seq, HEADER + size, 0, destination);
     });
   }
 
@@ -100,7 +100,8 @@ export class Icmp {
     const quoted = header.headerLength + Math.min(QUOTED, header.payloadLength);
     this.ip.tx.bytes.set(bytes.subarray(header.at, header.at + quoted), this.ip.tx.payloadAt + HEADER);
     this.stats.errorsOut++;
-    this.write(type, code, 0, HEADER + quoted, header.source);
+    const source = this.ip.isOurs(header.destination) ? header.destination : 0;
+    this.write(type, code, 0, HEADER + quoted, source, header.source);
   }
 
   /** A packet of ours, its header at `header`, could not be delivered: the ping it was fails now. False: it was none. */
@@ -111,19 +112,12 @@ export class Icmp {
     return this.pings.undeliverable(view.getUint16(at + 4), view.getUint16(at + 6), destination, code, reason);
   }
 
-  step(): 'progress' | 'idle' {
-    return this.pings.step();
-  }
-  deadline(): number | undefined {
-    return this.pings.deadline();
-  }
-
   private answer(bytes: Uint8Array, view: DataView, header: Ipv4Header): void {
     const at = header.payloadAt;
     const length = header.payloadLength;
     this.stats.echoes++;
     this.ip.tx.bytes.set(bytes.subarray(at + HEADER, at + length), this.ip.tx.payloadAt + HEADER);
-    this.write(ECHO_REPLY, 0, view.getUint32(at + 4), length, header.source);
+    this.write(ECHO_REPLY, 0, view.getUint32(at + 4), length, header.destination, header.source);
   }
 
   private reply(bytes: Uint8Array, view: DataView, header: Ipv4Header): void {
@@ -151,15 +145,22 @@ export class Icmp {
     if (ours && name === 'EMSGSIZE') this.events.tooBig(header.destination, mtu);
   }
 
-  /** Header and checksum around a payload that is in place already. */
-  private write(type: number, code: number, rest: number, length: number, destination: number): SendResult {
+  /** Header and checksum around a payload that is in place already. `source`: see IpOutput.send. */
+  private write(
+    type: number,
+    code: number,
+    rest: number,
+    length: number,
+    source: number,
+    destination: number,
+  ): SendResult {
     const { view, payloadAt } = this.ip.tx;
     view.setUint8(payloadAt, type);
     view.setUint8(payloadAt + 1, code);
     view.setUint16(payloadAt + 2, 0);
     view.setUint32(payloadAt + 4, rest);
     view.setUint16(payloadAt + 2, finish(addBytes(view, payloadAt, length)));
-    return this.ip.send(PROTOCOL_ICMP, destination, length);
+    return this.ip.send(PROTOCOL_ICMP, source, destination, length);
   }
 }
 

@@ -1,9 +1,9 @@
 // The kernel parameter `ip=`, as Linux reads it (Documentation/admin-guide/nfs/nfsroot.rst):
 // ip=<client>:<server>:<gateway>:<netmask>:<hostname>:<device>:<autoconf>:<dns0>:<dns1>
 import { XenError } from '#pvbus';
-import { isLoopback, isMulticast, isNetmask, parseIpv4 } from './address.ts';
+import { formatIpv4, isLoopback, isMulticast, isNetmask, parseIpv4 } from './address.ts';
 import { IpAddress } from './ip-address.ts';
-import type { Ip6Config } from './ip6/config.ts';
+import { type Ip6Config, parseIp6Parameter } from './ip6/config.ts';
 
 export interface IpConfig {
   /** 0: none, or one of a DHCP server. */
@@ -11,7 +11,7 @@ export interface IpConfig {
   readonly netmask: number;
   readonly gateway?: number;
   readonly hostname?: string;
-  /** The device's name; the first one when not given. */
+  /** The device's name; not given: every one with DHCP, else the first. */
   readonly device?: string;
   /** Address, netmask, gateway and name servers come from a DHCP server. */
   readonly dhcp?: true;
@@ -39,6 +39,36 @@ export function parseIpParameter(text: string): IpConfig | undefined {
   if (!NO_AUTOCONF.includes(autoconf)) throw invalid(`no autoconfiguration is called '${autoconf}'`);
   if (client === '') return undefined;
 
+  return { ...hostAddress(client, mask, gw), ...named, ...nameservers };
+}
+
+/**
+ * `ip` of a vif, as mini-os reads it, ADDRESS NETMASK GATEWAY, or ADDRESS/LENGTH GATEWAY, of which the first is enough;
+ * or dhcp; and beside it ADDRESS/LENGTH of IPv6. Throws EINVAL.
+ */
+export function parseVifAddresses(text: string): IpConfig | undefined {
+  const words = text.split(' ').filter(word => word !== '');
+  const sixes = words.filter(word => word.includes(':'));
+  const [first = '', ...rest] = words.filter(word => !word.includes(':'));
+  if (sixes.length > 1) throw invalid(`'${text}' has more than one address of IPv6`);
+  const ip6 = sixes[0] === undefined ? undefined : parseIp6Parameter(sixes[0]);
+  const six = ip6 === undefined ? {} : { ip6 };
+  if (first === '') return ip6 && { address: 0, netmask: 0, ip6 };
+  if (first === 'dhcp') return { address: 0, netmask: 0, dhcp: true, ...six };
+  const [address = '', length] = first.split('/');
+  const mask = length === undefined ? rest.shift() : lengthMask(length);
+  const [gateway, ...more] = rest;
+  if (more.length > 0) throw invalid(`'${text}' is not ADDRESS NETMASK GATEWAY`);
+  return { ...hostAddress(address, mask, gateway), ...six };
+}
+function lengthMask(length: string): string {
+  const bits = /^\d{1,2}$/.test(length) ? Number(length) : 0;
+  if (bits < 1 || bits > 32) throw invalid(`'${length}' is no length of a prefix`);
+  return formatIpv4((0xffffffff << (32 - bits)) >>> 0);
+}
+
+/** An address of a host, with its class' netmask where there is none. Throws EINVAL. */
+function hostAddress(client: string, mask = '', gw = ''): Pick<IpConfig, 'address' | 'netmask' | 'gateway'> {
   const address = parseIpv4(client);
   if (address === undefined || address === 0 || isMulticast(address) || isLoopback(address) || address >>> 28 === 15) {
     throw invalid(`'${client}' is no address of a host`);
@@ -55,13 +85,7 @@ export function parseIpParameter(text: string): IpConfig | undefined {
     if (gateway === undefined) throw invalid(`'${gw}' is no address of a gateway`);
     if (((gateway ^ address) & netmask) !== 0) throw invalid(`the gateway ${gw} is not on the link of ${client}`);
   }
-  return {
-    address,
-    netmask,
-    ...(gateway === undefined ? {} : { gateway }),
-    ...named,
-    ...nameservers,
-  };
+  return { address, netmask, ...(gateway === undefined ? {} : { gateway }) };
 }
 
 /** Of `nameserver=`, and of the last fields of `ip=`: addresses with commas between them. */

@@ -1,12 +1,11 @@
-// IPv4 on one interface (RFC 791, RFC 1122): one address, one gateway.
-import type { Clock, Log } from '#pvbus';
+// IPv4 of a guest (RFC 791, RFC 1122): what comes to any of its addresses, by whichever interface, and ICMP.
+import type { Clock } from '#pvbus';
 import { IPV4_BROADCAST, isLoopback, isMulticast } from './address.ts';
-import { Arp } from './arp.ts';
-import { BROADCAST_MAC, ETH_HLEN, ETHERTYPE_IPV4, isBroadcastMac, isGroupMac, writeEthernet } from './ethernet.ts';
+import { ETH_HLEN, isBroadcastMac, isGroupMac } from './ethernet.ts';
 import type { HeldFrame } from './held-frames.ts';
-import { Icmp, MIN_PATH_MTU, PORT_UNREACHABLE, PROHIBITED, PROTOCOL_UNREACHABLE } from './icmp.ts';
+import { Icmp, PORT_UNREACHABLE, PROHIBITED, PROTOCOL_UNREACHABLE } from './icmp.ts';
 import { IpAddress } from './ip-address.ts';
-import type { IpOutput, SendResult } from './ip-output.ts';
+import type { SendResult } from './ip-output.ts';
 import {
   DEFAULT_TTL,
   IPV4_HLEN,
@@ -18,178 +17,75 @@ import {
   readIpv4,
   readQuotedIpv4,
   writeIpv4,
-  writeIpv4Part,
   writeReassembled,
 } from './ipv4.ts';
+import type { Ipv4Link } from './ipv4-link.ts';
 import type { PacketPort, Transports } from './packet-port.ts';
-import { PathMtus } from './path-mtus.ts';
+import type { PathMtus } from './path-mtus.ts';
+import type { Pings } from './pings.ts';
 import { Reassembly } from './reassembly.ts';
 import type { ConnectionName } from './tcp/control-block.ts';
 import { TCP_HLEN } from './tcp/segment.ts';
 
-// Offsets in a header.
-const PROTOCOL = 9;
-const DESTINATION = 16;
-
 /** As Linux; RFC 1122, 3.3.2, would have 60 s and more, in which ids come around again (RFC 4963). */
 export const REASSEMBLY_NS = 30e9;
+const DHCP_CLIENT = 68;
 
-export interface Ipv4Address {
-  /** 0: none. */
-  readonly address: number;
-  readonly netmask: number;
-  readonly gateway?: number | undefined;
+export interface Ipv4HostParts {
+  readonly port: PacketPort;
+  readonly paths: PathMtus;
+  readonly pings: Pings;
+  readonly clock: Clock;
+  readonly random: () => number;
+  /** Whether packets to it stay in this guest. */
+  isOurs(address: number): boolean;
+  /** Of the interface that the routes say, from `source`, or the address of that one: 0. */
+  send(protocol: number, source: number, destination: number, length: number): SendResult;
 }
 
-export class Ipv4Host implements IpOutput {
-  address = 0;
-  netmask = 0;
-  gateway: number | undefined;
-  readonly own = new IpAddress().setV4(0);
-  readonly arp: Arp;
+export class Ipv4Host {
   readonly icmp: Icmp;
-  readonly paths: PathMtus;
   readonly reassembly: Reassembly;
-  readonly tx: IpOutput['tx'];
   /** Who takes segments for others, of neighbours whose gateway this is; of other packets they hear that none get through. */
   foreignTcp: Transports['tcp'] | undefined;
+  private readonly parts: Ipv4HostParts;
   private readonly port: PacketPort;
   private readonly header = new Ipv4Header();
-  private readonly multicastMac = new Uint8Array([0x01, 0x00, 0x5e, 0, 0, 0]);
-  /** Packets of DHCP's answers may come to an address that is not ours yet. */
-  private readonly asksForAddress: boolean;
   // Of the packet in hand.
   private readonly source = new IpAddress();
   private readonly destination = new IpAddress();
-  private readonly to = new IpAddress();
-  /** A part of a datagram that is being sent. */
-  private readonly part: { readonly bytes: Uint8Array; readonly view: DataView };
-  private nextId: number;
+  private id: number;
 
-  constructor(port: PacketPort, clock: Clock, random: () => number, asksForAddress: boolean, log?: Log) {
+  constructor(parts: Ipv4HostParts) {
+    const { port, paths, pings, clock, random } = parts;
+    this.parts = parts;
     this.port = port;
-    this.asksForAddress = asksForAddress;
-    this.nextId = Math.floor(random() * 0x10000);
-    this.tx = { ...port.tx, payloadAt: ETH_HLEN + IPV4_HLEN };
-    this.icmp = new Icmp(this, clock, random, {
-      lost: (code, header, view, mtu) => this.lost(code, header, view, mtu),
-      tooBig: (destination, mtu) => this.paths.heard(IpAddress.v4(destination), mtu),
-    });
-    this.paths = new PathMtus(clock);
-    this.reassembly = new Reassembly(clock, REASSEMBLY_NS, first => this.incomplete(first));
-    const { device } = port;
-    const bytes = new Uint8Array(ETH_HLEN + device.mtu);
-    this.part = { bytes, view: new DataView(bytes.buffer) };
-    this.arp = new Arp(
+    this.id = Math.floor(random() * 0x10000);
+    this.icmp = new Icmp(
       {
-        mac: device.mac,
-        address: () => this.address,
-        isOnLink: address => this.isOnLink(address),
-        transmit: (frame, length, flags) => this.transmit(frame, length, flags),
-        unreachable: (_address, held) => this.neighbourUnreachable(held),
+        tx: { ...port.tx, payloadAt: ETH_HLEN + IPV4_HLEN },
+        isOurs: address => parts.isOurs(address),
+        send: (protocol, source, destination, length) => parts.send(protocol, source, destination, length),
       },
+      pings,
       clock,
-      log,
+      {
+        lost: (code, header, view, mtu) => this.lost(code, header, view, mtu),
+        tooBig: (destination, mtu) => paths.heard(IpAddress.v4(destination), mtu),
+      },
     );
+    this.reassembly = new Reassembly(clock, REASSEMBLY_NS, first => this.incomplete(first));
   }
 
-  configure({ address, netmask, gateway }: Ipv4Address): void {
-    this.address = address;
-    this.netmask = netmask;
-    this.gateway = gateway;
-    this.own.setV4(address);
+  nextId(): number {
+    const { id } = this;
+    this.id = (id + 1) & 0xffff;
+    return id;
   }
 
-  /** Of a packet that is not to be cut, its header counted. */
-  pathMtu(destination: IpAddress): number {
-    return this.paths.to(destination, this.port.device.mtu);
-  }
-
-  // ---- what is sent ----
-
-  isLocal(destination: number): boolean {
-    return destination === this.address || isLoopback(destination);
-  }
-  sourceFor(destination: number): number {
-    return isLoopback(destination) ? destination : this.address;
-  }
-  /** There is a way to it. */
-  reaches(destination: number): boolean {
-    return this.isLocal(destination) || this.isGroup(destination) || this.nextHop(destination) !== undefined;
-  }
-
-  send(protocol: number, destination: number, length: number, flags = 0, from?: number): SendResult {
-    const { bytes, view } = this.tx;
-    const id = this.nextId;
-    this.nextId = (id + 1) & 0xffff;
-    const source = from ?? this.sourceFor(destination);
-    writeIpv4(view, ETH_HLEN, length, id, DEFAULT_TTL, protocol, source, destination);
-    const total = ETH_HLEN + IPV4_HLEN + length;
-    if (this.isLocal(destination)) return this.port.loop(total);
-    const group = this.groupMac(destination);
-    const hop = group === undefined ? this.nextHop(destination) : destination;
-    if (hop === undefined) return 'no-route';
-    const { device } = this.port;
-    const mac = group ?? this.arp.lookup(hop);
-    writeEthernet(bytes, mac ?? BROADCAST_MAC, device.mac, ETHERTYPE_IPV4);
-    if (mac === undefined) {
-      this.arp.hold(hop, bytes, total, flags);
-      return 'held';
-    }
-    return this.transmit(bytes, total, flags) ? 'sent' : 'full';
-  }
-  /** What is longer than its path carries is cut, but for TCP's, which would rather hear of it. */
-  private transmit(frame: Uint8Array, length: number, flags: number): boolean {
-    const { device } = this.port;
-    const fits = length <= ETH_HLEN + device.mtu && (this.paths.size === 0 || length <= ETH_HLEN + MIN_PATH_MTU);
-    if (fits || flags !== 0 || frame[ETH_HLEN + PROTOCOL] === PROTOCOL_TCP) return device.send(frame, length, flags);
-    const { bytes, view } = this.part;
-    bytes.set(frame.subarray(0, ETH_HLEN + IPV4_HLEN));
-    const most = this.pathMtu(this.to.setV4(view.getUint32(ETH_HLEN + DESTINATION)));
-    if (length <= ETH_HLEN + most) return device.send(frame, length, flags);
-    const room = (most - IPV4_HLEN) & ~7;
-    const payload = frame.subarray(ETH_HLEN + IPV4_HLEN, length);
-    for (let offset = 0; offset < payload.length; offset += room) {
-      const piece = payload.subarray(offset, offset + room);
-      bytes.set(piece, ETH_HLEN + IPV4_HLEN);
-      writeIpv4Part(view, ETH_HLEN, piece.length, offset, offset + room < payload.length);
-      if (!device.send(bytes, ETH_HLEN + IPV4_HLEN + piece.length, 0)) return false;
-    }
-    return true;
-  }
-
-  private isOnLink(address: number): boolean {
-    return ((address ^ this.address) & this.netmask) === 0;
-  }
-  private isSubnetBroadcast(address: number): boolean {
-    // RFC 3021: a 31-bit prefix has no broadcast address.
-    return this.netmask < 0xfffffffe && this.isOnLink(address) && (address | this.netmask) >>> 0 === IPV4_BROADCAST;
-  }
-  isBroadcast(destination: number): boolean {
-    return destination === IPV4_BROADCAST || this.isSubnetBroadcast(destination);
-  }
-  private isGroup(destination: number): boolean {
-    return this.isBroadcast(destination) || isMulticast(destination);
-  }
-  private nextHop(destination: number): number | undefined {
-    return this.isOnLink(destination) ? destination : this.gateway;
-  }
-  /** The MAC address of a broadcast or multicast destination (RFC 1112, 6.4). */
-  private groupMac(destination: number): Uint8Array | undefined {
-    if (!this.isGroup(destination)) return undefined;
-    if (!isMulticast(destination)) return BROADCAST_MAC;
-    const mac = this.multicastMac;
-    mac[3] = (destination >>> 16) & 0x7f;
-    mac[4] = (destination >>> 8) & 0xff;
-    mac[5] = destination & 0xff;
-    return mac;
-  }
-
-  // ---- what comes ----
-
-  /** The packet of `length` bytes in the receive buffer, its Ethernet header counted. */
-  input(length: number, good: boolean, local: boolean): void {
-    const { header } = this;
+  /** The packet of `length` bytes in the receive buffer, its Ethernet header counted. `local`: nobody else has sent it. */
+  input(link: Ipv4Link, length: number, good: boolean, local: boolean): void {
+    const { header, parts } = this;
     const { rx, stats, transports } = this.port;
     const fault = readIpv4(rx.view, ETH_HLEN, length - ETH_HLEN, header);
     if (fault !== undefined) {
@@ -198,14 +94,15 @@ export class Ipv4Host implements IpOutput {
     }
 
     const { source, destination } = header;
-    const sourceIsHost = !isMulticast(source) && source !== IPV4_BROADCAST && !this.isSubnetBroadcast(source);
-    if (!sourceIsHost || (!local && (this.isLocal(source) || isLoopback(destination)))) {
+    const sourceIsHost = !isMulticast(source) && source !== IPV4_BROADCAST && !link.isSubnetBroadcast(source);
+    if (!sourceIsHost || (!local && (parts.isOurs(source) || isLoopback(destination)))) {
       stats.martians++;
       return;
     }
-    const broadcast = this.isBroadcast(destination);
-    if (!broadcast && !this.isLocal(destination) && !this.isOffer(header)) {
-      if (this.foreignTcp !== undefined && this.isFromNeighbourToOthers(header)) this.foreign(this.foreignTcp, good);
+    const broadcast = link.isBroadcast(destination);
+    // As Linux: an address is the guest's, not the interface's.
+    if (!broadcast && destination !== link.address && !parts.isOurs(destination) && !this.isOffer(link)) {
+      if (this.foreignTcp !== undefined && this.isFromNeighbourToOthers(link)) this.foreign(this.foreignTcp, good);
       else stats.notForUs++;
       return;
     }
@@ -222,7 +119,10 @@ export class Ipv4Host implements IpOutput {
     else if (header.protocol === PROTOCOL_UDP) {
       this.source.setV4(source);
       this.destination.setV4(destination);
-      const taken = transports.udp(payloadAt, payloadLength, this.source, this.destination, good && whole);
+      const checked = good && whole;
+      const taken = this.isForClient(link)
+        ? link.lease!.input(rx.bytes, rx.view, payloadAt, payloadLength, this.source, this.destination, checked)
+        : transports.udp(payloadAt, payloadLength, this.source, this.destination, checked);
       if (!taken && unicast) this.icmp.unreachable(rx.bytes, header, PORT_UNREACHABLE);
     } else if (header.protocol === PROTOCOL_TCP) {
       // RFC 9293, 3.9.2.3: nothing but a packet from one host to another is part of a connection.
@@ -265,13 +165,14 @@ export class Ipv4Host implements IpOutput {
   private incomplete(first: Uint8Array): void {
     const header = new Ipv4Header();
     if (readIpv4(new DataView(first.buffer), 0, first.length, header) !== undefined) return;
-    if (!this.isGroup(header.destination) && header.source !== 0) this.icmp.incomplete(first, header);
+    if (this.parts.isOurs(header.destination) && header.source !== 0) this.icmp.incomplete(first, header);
   }
 
-  private isFromNeighbourToOthers({ source, destination }: Ipv4Header): boolean {
-    if (isGroupMac(this.port.rx.bytes) || this.address === 0) return false;
+  private isFromNeighbourToOthers(link: Ipv4Link): boolean {
+    const { source, destination } = this.header;
+    if (isGroupMac(this.port.rx.bytes) || link.address === 0) return false;
     const toHost = destination >>> 24 !== 0 && destination >>> 29 !== 7; // 0.0.0.0/8 and 224.0.0.0/3 have none
-    return toHost && !this.isOnLink(destination) && source !== 0 && this.isOnLink(source);
+    return toHost && !link.isOnLink(destination) && source !== 0 && link.isOnLink(source);
   }
   private foreign(tcp: Transports['tcp'], good: boolean): void {
     const { header } = this;
@@ -300,17 +201,20 @@ export class Ipv4Host implements IpOutput {
     if (readQuotedIpv4(view, 0, bytes.length, header)) this.icmp.unreachable(bytes, header, code);
   }
 
+  /** An answer of a DHCP server. */
+  private isForClient(link: Ipv4Link): boolean {
+    const { payloadAt, payloadLength } = this.header;
+    return link.lease !== undefined && payloadLength >= 8 && this.port.rx.view.getUint16(payloadAt + 2) === DHCP_CLIENT;
+  }
   /** Some servers answer who has no address yet at the address they offer. */
-  private isOffer(header: Ipv4Header): boolean {
-    if (!this.asksForAddress || this.address !== 0 || header.isFragment) return false;
-    return (
-      header.protocol === PROTOCOL_UDP &&
-      header.payloadLength >= 8 &&
-      this.port.rx.view.getUint16(header.payloadAt + 2) === 68
-    );
+  private isOffer(link: Ipv4Link): boolean {
+    const { header } = this;
+    if (link.address !== 0 || header.isFragment || header.protocol !== PROTOCOL_UDP) return false;
+    return this.isForClient(link);
   }
 
-  private neighbourUnreachable(held: readonly HeldFrame[]): void {
+  /** Nobody on the link answers for the next hop of these. */
+  neighbourUnreachable(held: readonly HeldFrame[]): void {
     const header = new Ipv4Header();
     for (const { frame } of held) {
       const view = new DataView(frame.buffer);

@@ -1,7 +1,10 @@
-// What either family of IP needs of the interface it is on.
-import type { NetDevice } from '../net-device.ts';
+// What IP and the interfaces it is on share: the packet in hand, the one being built, and what is counted of them.
 import type { IpAddress } from './ip-address.ts';
-import type { SendResult } from './ip-output.ts';
+
+export interface PacketBuffer {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+}
 
 /** Received packets by what became of them; every frame is counted once. */
 export interface PacketStats {
@@ -12,7 +15,6 @@ export interface PacketStats {
   fragments: number;
   martians: number;
   noProtocol: number;
-  loopbackDropped: number;
 }
 
 /** UDP and TCP. Addresses are the caller's, and change after the call. */
@@ -36,12 +38,9 @@ export interface Transports {
 }
 
 export interface PacketPort {
-  readonly device: NetDevice;
   /** The one packet being built, and the one in hand, each behind an Ethernet header. */
-  readonly tx: { readonly bytes: Uint8Array; readonly view: DataView };
-  readonly rx: { readonly bytes: Uint8Array; readonly view: DataView };
+  readonly tx: PacketBuffer;
+  readonly rx: PacketBuffer;
   readonly stats: PacketStats;
   readonly transports: Transports;
-  /** The first `length` bytes of `tx` are for ourselves. */
-  loop(length: number): SendResult;
 }

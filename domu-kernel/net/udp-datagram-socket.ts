@@ -124,7 +124,7 @@ export class UdpDatagramSocket implements DatagramSocket, UdpEnd {
     const source = this.sourceTo(peer.address);
     while (!this.udp.send(this.port, data, peer.address, peer.port, source)) {
       this.full = true;
-      this.udp.whenWritable(() => {
+      this.udp.whenWritable(source, peer.address, () => {
         this.full = false;
         this.queue.wakeAll();
       });

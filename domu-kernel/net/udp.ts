@@ -86,7 +86,7 @@ export class Udp {
     else this.ends.delete(end.port);
   }
   isOwn(address: IpAddress): boolean {
-    return this.link.sourceFor(address)?.equals(address) ?? false;
+    return this.link.isOurs(address);
   }
   isBroadcast(address: IpAddress): boolean {
     return this.link.isBroadcast(address);
@@ -97,8 +97,11 @@ export class Udp {
     if (source === undefined) throw new XenError('ENETUNREACH', `udp: no route to ${remote}`);
     return source;
   }
-  whenWritable(ready: () => void): void {
-    this.link.whenWritable(ready);
+  /** `ready` is called once, when there is room where packets between these leave, or no such place. */
+  whenWritable(local: IpAddress, remote: IpAddress, ready: () => void): void {
+    const outlet = this.link.outlet(local, remote);
+    if (outlet === undefined) ready();
+    else outlet.whenWritable(ready);
   }
 
   /** One datagram in the private receive buffer, its addresses the caller's. False: nobody has its port. */
@@ -184,7 +187,7 @@ export class Udp {
     tx.bytes.set(data, at + HEADER);
     const sum = source.sum + remote.sum + PROTOCOL_UDP + length;
     // One that is sent in parts has it in the first.
-    const blank = length <= link.room(remote) && link.leavesChecksum(remote);
+    const blank = length <= link.room(source, remote) && link.leavesChecksum(source, remote);
     // Blank: the field holds the folded sum of the pseudo header, as network cards and Linux have it.
     const checksum = blank ? ~finish(sum) & 0xffff : finish(addBytes(tx.view, at, length, sum));
     tx.view.setUint16(at + 6, checksum === 0 ? 0xffff : checksum);

@@ -1,8 +1,8 @@
 // The sockets of a guest's programs: the guest's own TCP and UDP, and connections of the host's where the domain was given them by pvcalls.
 import { XenError } from '#pvbus';
 import { type HostDoor, HostSocket } from '../drivers/pvcallsfront/host-socket.ts';
-import type { NetInterface } from '../net/interface.ts';
 import { IpAddress } from '../net/ip-address.ts';
+import type { Network } from '../net/network.ts';
 import { addressOf } from '../net/socket-address.ts';
 import { TcpSocket } from '../net/tcp/stream-socket.ts';
 import { UdpDatagramSocket } from '../net/udp-datagram-socket.ts';
@@ -24,7 +24,7 @@ export interface GuestSocketParts {
   /** Asks a name server, where the interface has one. */
   lookup?(name: string): Lookup;
 }
-export type TransportStack = Pick<NetInterface, 'tcp' | 'udp'>;
+export type TransportStack = Pick<Network, 'tcp' | 'udp'>;
 
 export class GuestSockets implements SocketStack {
   private readonly parts: GuestSocketParts;
@@ -37,6 +37,10 @@ export class GuestSockets implements SocketStack {
   /** Xen's pvcalls has streams only: nobody carries datagrams to the host. */
   datagram(family: 4 | 6): DatagramSocket {
     return new UdpDatagramSocket((this.parts.net() ?? this.parts.loopback()).udp, family);
+  }
+  /** One of IPv6 has the connections of IPv4 too, but for the host's. */
+  get widest(): 4 | 6 {
+    return this.parts.net() ? 6 : 4;
   }
   resolve(name: string): Lookup {
     const known = this.known(name);

@@ -86,5 +86,7 @@ export interface SocketStack {
   stream(family: 4 | 6): StreamSocket;
   /** A UDP socket, the same way. */
   datagram(family: 4 | 6): DatagramSocket;
+  /** The family whose sockets listen at most addresses. */
+  readonly widest: 4 | 6;
   resolve(name: string): Lookup;
 }

@@ -69,7 +69,7 @@ describe.skipIf(why !== undefined)(`a switch that snoops${why ? ` (skipped: ${wh
     { version: 1, joined: 131, left: 132 },
   ])('that speaks version $version hears of our groups, and when we leave one', async ({ version, joined, left }) => {
     if (!tap.hasIp6) return;
-    const { listener, addresses } = tap.net.v6!.discovery;
+    const { listener, addresses } = tap.net.ip6.discovery;
     ip('-n', tap.namespace, 'link', 'set', 'br0', 'type', 'bridge', 'mcast_mld_version', String(version));
     // What it knew of this port it knows no more: it has to ask.
     plugOut();

@@ -3,10 +3,10 @@
 import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { NetInterface } from '../../domu-kernel/net/interface.ts';
 import { FRAME_CHECKSUM_BLANK, segmentOf } from '../../domu-kernel/net-device.ts';
 import { NetRig, seeded } from '../support/net-rig.ts';
 import { eventually } from '../support/processes.ts';
+import type { Stack } from '../support/stack.ts';
 import { whyNoTap } from '../support/tap.ts';
 import { LinuxPeer, type TwoStacks, transfers } from './transfers.ts';
 
@@ -26,7 +26,7 @@ class Network implements TwoStacks {
   readonly namespace = `xl-port-${process.pid}`;
   readonly tap = `xp${process.pid}`;
   readonly rig: NetRig;
-  readonly net: NetInterface;
+  readonly net: Stack;
   /** What the guest has received. */
   readonly received = { whole: 0, blank: 0 };
   /** Guests do nothing; no time passes. */

@@ -5,9 +5,9 @@ import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { NetConnection, NetListener } from '../../domu-kernel/guest-api/tcp.ts';
-import type { NetInterface } from '../../domu-kernel/net/interface.ts';
 import { IpAddress } from '../../domu-kernel/net/ip-address.ts';
 import { eventually } from '../support/processes.ts';
+import type { Stack } from '../support/stack.ts';
 import type { TapLink } from '../support/tap.ts';
 import { fillStream } from '../support/tcp-stream.ts';
 
@@ -16,7 +16,7 @@ const PORT = 9001;
 
 /** Linux's stack in a namespace, and ours. */
 export interface TwoStacks {
-  readonly net: NetInterface;
+  readonly net: Stack;
   readonly linux: string;
   readonly ours: string;
   /** The command line that runs a program where Linux's is. */
@@ -30,7 +30,7 @@ export async function ip6Address(tap: TapLink): Promise<string | undefined> {
   // Linux's own address of the link has to be unique first, so it may take more than one.
   return eventually('an address of the prefix', async () => {
     await promisify(execFile)(command, args).catch(() => undefined);
-    const { address } = tap.net.v6!;
+    const { address } = tap.net.ip6;
     return address !== undefined && !address.isLinkLocal ? String(address) : undefined;
   });
 }

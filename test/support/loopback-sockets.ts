@@ -1,7 +1,7 @@
 // A SocketStack of one machine that talks to itself, for tests of what lies above: streams, backlogs, ports, without a network;
 // datagrams over the loopback, there at once.
 import { XenError } from '#pvbus';
-import { loopbackInterface } from '../../domu-kernel/net/loopback.ts';
+import { Network } from '../../domu-kernel/net/network.ts';
 import { UdpDatagramSocket } from '../../domu-kernel/net/udp-datagram-socket.ts';
 import { WaitQueue } from '../../domu-kernel/wait-queue.ts';
 import {
@@ -147,13 +147,15 @@ class LoopbackDatagrams extends UdpDatagramSocket {
 }
 
 export class LoopbackSockets implements SocketStack {
-  readonly lo = loopbackInterface({ clock: { now: () => 0, wallMs: () => 0 }, random: () => 0.5 });
+  readonly lo = new Network({ clock: { now: () => 0, wallMs: () => 0 }, random: () => 0.5 });
   /** Sockets that nobody has closed. */
   open = 0;
   /** Names, and those that answer only after `answer`. */
   readonly names = new Map<string, readonly Uint8Array[]>([['localhost', [new Uint8Array([127, 0, 0, 1])]]]);
   private readonly ports = new Map<number, LoopbackSocket>();
   private nextPort = 40_000;
+
+  readonly widest = 4;
 
   stream(family: 4 | 6): LoopbackSocket {
     if (family === 6) throw new XenError('EAFNOSUPPORT', 'no IPv6');

@@ -6,9 +6,9 @@ import { createNetback } from '../../dom0/backends/netback/device.ts';
 import type { NetbackMessage, NetbackReport } from '../../dom0/backends/netback/messages.ts';
 import { type NetbackSurroundings, NetbackWorker } from '../../dom0/backends/netback/worker.ts';
 import { Netfront, type Vif } from '../../domu-kernel/drivers/netfront/device.ts';
-import { NetInterface } from '../../domu-kernel/net/interface.ts';
 import { parseIpParameter } from '../../domu-kernel/net/ip-config.ts';
 import { CoreRig, type Guest } from './core-rig.ts';
+import { Stack } from './stack.ts';
 import { type DeviceNodes, PaperToolstack, settle } from './xenbus-device.ts';
 import { ListLog, XenstoreRig } from './xenstore-rig.ts';
 
@@ -35,7 +35,7 @@ export class NetGuest implements Stepper {
   readonly log = new ListLog();
   readonly nodes: DeviceNodes;
   readonly netfront: Netfront;
-  net: NetInterface | undefined;
+  net: Stack | undefined;
   private readonly rig: NetRig;
 
   constructor(rig: NetRig, guest: Guest, nodes: DeviceNodes) {
@@ -53,10 +53,10 @@ export class NetGuest implements Stepper {
     return this.netfront.interfaces()[0]!;
   }
   /** Give the interface an address, as `ip=` would. */
-  configure(ip: string): NetInterface {
+  configure(ip: string): Stack {
     const config = parseIpParameter(`${ip}:::255.255.255.0`)!;
     const { clock } = this.rig.core;
-    this.net = new NetInterface({ device: this.vif, config, clock, random: seeded(this.domid), log: this.log });
+    this.net = new Stack({ device: this.vif, config, clock, random: seeded(this.domid), log: this.log });
     return this.net;
   }
   step(): 'progress' | 'idle' {

@@ -3,10 +3,10 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
 import { attachTap, systemClock } from '#pvbus';
-import { NetInterface } from '../../domu-kernel/net/interface.ts';
 import { parseIpParameter } from '../../domu-kernel/net/ip-config.ts';
 import type { FrameHandler, NetDevice } from '../../domu-kernel/net-device.ts';
 import type { WireFaults } from './lossy-wire.ts';
+import { Stack } from './stack.ts';
 
 const LINUX = '10.98.0.1';
 const OURS = '10.98.0.2';
@@ -45,7 +45,7 @@ export class TapLink implements NetDevice {
   readonly interface: string;
   /** Linux here has IPv6. */
   readonly hasIp6: boolean;
-  readonly net: NetInterface;
+  readonly net: Stack;
   faults = NO_FAULTS;
   readonly stats = { lost: 0, doubled: 0, late: 0 };
   private readonly fd: number;
@@ -55,7 +55,7 @@ export class TapLink implements NetDevice {
   private closed = false;
   private idle = 0;
 
-  constructor(random: () => number, configure?: (device: NetDevice) => NetInterface) {
+  constructor(random: () => number, configure?: (device: NetDevice) => Stack) {
     this.random = random;
     this.namespace = `xl-tcp-${process.pid}`;
     const tap = `xt${process.pid}`;
@@ -71,7 +71,7 @@ export class TapLink implements NetDevice {
     this.hasIp6 =
       spawnSync('ip', ['-n', this.namespace, 'addr', 'add', `${LINUX6}/64`, 'dev', tap, 'nodad']).status === 0;
     const config = { ...parseIpParameter(`${OURS}:::255.255.255.0`)!, ip6: { prefixLength: 64 } };
-    this.net = configure?.(this) ?? new NetInterface({ device: this, config, clock: systemClock, random });
+    this.net = configure?.(this) ?? new Stack({ device: this, config, clock: systemClock, random });
     void this.run();
   }
   /** The command line that runs a program there. */

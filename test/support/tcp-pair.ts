@@ -1,6 +1,5 @@
 // Two of our own stacks with a wire between them, on a virtual clock, in one thread.
 
-import { NetInterface } from '../../domu-kernel/net/interface.ts';
 import { IpAddress } from '../../domu-kernel/net/ip-address.ts';
 import { parseIpParameter } from '../../domu-kernel/net/ip-config.ts';
 import { parseIp6Parameter } from '../../domu-kernel/net/ip6/config.ts';
@@ -9,6 +8,7 @@ import type { TcpListener } from '../../domu-kernel/net/tcp/listener.ts';
 import type { TcpLimits } from '../../domu-kernel/net/tcp/tcp.ts';
 import { LossyWire, PERFECT, type VirtualClock, type WireFaults } from './lossy-wire.ts';
 import { seeded } from './random.ts';
+import { Stack } from './stack.ts';
 import { fillStream } from './tcp-stream.ts';
 
 export interface PairOptions {
@@ -25,8 +25,8 @@ export interface PairOptions {
 export class TcpPair {
   readonly wire: LossyWire;
   readonly clock: VirtualClock;
-  readonly a: NetInterface;
-  readonly b: NetInterface;
+  readonly a: Stack;
+  readonly b: Stack;
   readonly random: () => number;
   /** Run after every turn of both stacks: the programs on them. */
   readonly programs: (() => boolean)[] = [];
@@ -43,15 +43,15 @@ export class TcpPair {
     this.random = seeded(seed);
     this.wire = new LossyWire(this.random, faults, { mtu, offload, room });
     this.clock = this.wire.clock;
-    const host = (device: LossyWire['a'], ip: string): NetInterface => {
+    const host = (device: LossyWire['a'], ip: string): Stack => {
       const number = ip.split('.')[3]!;
       const six = ip6 ? { ip6: parseIp6Parameter(`fd00::${number}/64`)! } : {};
       const config = { ...parseIpParameter(`${ip}:::255.255.255.0`)!, ...six };
-      return new NetInterface({ device, config, clock: this.clock, random: this.random, tcp: limits });
+      return new Stack({ device, config, clock: this.clock, random: this.random, tcp: limits });
     };
     this.a = host(this.wire.a, '10.0.0.1');
     this.b = host(this.wire.b, '10.0.0.2');
-    if (ip6) this.run(() => this.a.v6?.discovery.isSettled === true && this.b.v6?.discovery.isSettled === true);
+    if (ip6) this.run(() => this.a.eth0.isConfigured && this.b.eth0.isConfigured);
   }
 
   /** Until nothing moves at this moment. */
@@ -90,7 +90,7 @@ export class TcpPair {
   }
 
   connect(port: number): TcpConnection {
-    return this.a.tcp.connect(this.b.v6?.address ?? IpAddress.v4(this.b.address), port);
+    return this.a.tcp.connect(this.b.eth0.v6?.address ?? IpAddress.v4(this.b.address), port);
   }
   /** A connection from a to b, both ends. */
   connected(listener: TcpListener): [TcpConnection, TcpConnection] {

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
 import { systemClock } from '#pvbus';
-import { loopbackInterface } from '../../domu-kernel/net/loopback.ts';
+import { Network } from '../../domu-kernel/net/network.ts';
 import { nullFile } from '../../domu-kernel/process/null-file.ts';
 import { exitNumber } from '../../domu-kernel/process/process.ts';
 import { GuestSockets } from '../../domu-kernel/wasi/guest-sockets.ts';
@@ -101,7 +101,7 @@ describe.skipIf(missing !== undefined)(`libc's calls${missing ? ` (skipped: ${mi
       const linux = spawnSync(native, { encoding: 'utf8' });
       const program = await compileWasi(source, { flags: ['-O1', '-I', WASI_HEADERS] });
       const clock = new VirtualClock();
-      const lo = loopbackInterface({ clock, random: Math.random });
+      const lo = new Network({ clock, random: Math.random });
       const sockets = new GuestSockets({ net: () => undefined, loopback: () => lo, host: () => undefined });
       const rig = new UserlandRig({ clock, sockets });
       const { lines, code } = inGuest(program, rig, until => {

@@ -33,7 +33,9 @@ export interface NetfrontOptions {
   readonly log: Log;
   readonly clock?: Clock;
   /** An interface is in use for the first time; for those plugged in later. */
-  readonly onInterface?: (device: NetDevice) => void;
+  readonly onInterface?: (device: Vif) => void;
+  /** It will not come back. */
+  readonly onRemoved?: (device: Vif) => void;
 }
 
 /** An interface, as its driver has it and as a program sees it. */
@@ -41,6 +43,8 @@ export class Vif implements FrontendInstance, NetDevice {
   readonly name: string;
   mac: Uint8Array = new Uint8Array(6);
   mtu = DEFAULT_MTU;
+  /** untrusted: which addresses it is to have, where its configuration says so. */
+  ip: string | undefined;
   /** A backend that cannot forward a blank checksum fills it in. Xen: io/netif.h, on by default for IPv4. */
   readonly checksumOffload = true;
   ipv6ChecksumOffload = false;
@@ -109,9 +113,10 @@ export class Vif implements FrontendInstance, NetDevice {
 
   *setup(): Routine<Keys> {
     const { device, vcpu, worker } = this;
-    const [mac, mtu, rxCopy, controlRing] = yield* all([
+    const [mac, mtu, ip, rxCopy, controlRing] = yield* all([
       device.key('mac'),
       device.key('mtu'),
+      device.backendKey('ip'),
       device.backendNumber('feature-rx-copy', 1, 0),
       device.backendNumber('feature-ctrl-ring', 1, 0),
     ]);
@@ -121,6 +126,7 @@ export class Vif implements FrontendInstance, NetDevice {
       throw new XenError('EOPNOTSUPP', `${device.label}: the backend does not copy into our pages (feature-rx-copy)`);
     }
     this.mac = address;
+    this.ip = ip;
     this.mtu = Math.max(MIN_MTU, parseDecimal(mtu, XEN_NETIF_MAX_TX_SIZE - ETH_HLEN) ?? DEFAULT_MTU);
     this.drain();
     this.closePorts();
@@ -282,6 +288,7 @@ export class Netfront {
   private create(device: FrontendDevice, options: NetfrontOptions): Vif {
     const vif = new Vif(device, options, () => {
       this.vifs = this.vifs.filter(other => other !== vif);
+      options.onRemoved?.(vif);
     });
     this.vifs = [...this.vifs, vif];
     return vif;

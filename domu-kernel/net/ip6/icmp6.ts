@@ -5,7 +5,7 @@ import { Complaints } from '../complaints.ts';
 import { ETH_HLEN } from '../ethernet.ts';
 import type { IpAddress } from '../ip-address.ts';
 import type { SendResult } from '../ip-output.ts';
-import { fillEcho, type PingReply, Pings } from '../pings.ts';
+import { fillEcho, type PingReply, type Pings } from '../pings.ts';
 import { REDIRECT, ROUTER_SOLICITATION } from './discovery-message.ts';
 import {
   FRAGMENT,
@@ -56,9 +56,9 @@ export class Icmp6 {
   private readonly complaints: Complaints;
   private readonly quoted = new Ipv6Header();
 
-  constructor(link: Icmp6Link, clock: Clock, random: () => number) {
+  constructor(link: Icmp6Link, pings: Pings, clock: Clock) {
     this.link = link;
-    this.pings = new Pings(clock, random);
+    this.pings = pings;
     this.complaints = new Complaints(clock);
   }
 
@@ -120,13 +120,6 @@ export class Icmp6 {
   undeliverable(code: string, reason: string, { payloadAt: at, destination }: Ipv6Header, view: DataView): boolean {
     if (view.getUint8(at) !== ECHO) return false;
     return this.pings.undeliverable(view.getUint16(at + 4), view.getUint16(at + 6), destination.clone(), code, reason);
-  }
-
-  step(): 'progress' | 'idle' {
-    return this.pings.step();
-  }
-  deadline(): number | undefined {
-    return this.pings.deadline();
   }
 
   private answer(bytes: Uint8Array, view: DataView, header: Ipv6Header): void {

@@ -40,9 +40,17 @@ export class RouterList {
   }
 
   isOnLink(address: IpAddress): boolean {
-    return (
-      address.isLinkLocal || this.prefixes.some(({ address: prefix, length }) => hasPrefix(address, prefix, length))
-    );
+    return address.isLinkLocal || this.bitsOnLink(address) >= 0;
+  }
+  /** Of the longest prefix that says so; -1: it is not on the link. */
+  bitsOnLink(address: IpAddress): number {
+    const { prefixes } = this;
+    let most = -1;
+    for (let i = 0; i < prefixes.length; i++) {
+      const { address: prefix, length } = prefixes[i]!;
+      if (length > most && hasPrefix(address, prefix, length)) most = length;
+    }
+    return most;
   }
   /** RFC 4861, 6.3.6: one that may answer before one that does not. */
   pick(mayAnswer: (address: IpAddress) => boolean): IpAddress | undefined {

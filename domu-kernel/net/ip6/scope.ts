@@ -40,10 +40,10 @@ export function withIdentifier({ a, b }: IpAddress, mac: Uint8Array): IpAddress 
 
 /** How many first bits they share. */
 export function commonBits(x: IpAddress, y: IpAddress): number {
-  for (const [i, difference] of [x.a ^ y.a, x.b ^ y.b, x.c ^ y.c, x.d ^ y.d].entries()) {
-    if (difference !== 0) return i * 32 + Math.clz32(difference);
-  }
-  return 128;
+  if (x.a !== y.a) return Math.clz32(x.a ^ y.a);
+  if (x.b !== y.b) return 32 + Math.clz32(x.b ^ y.b);
+  if (x.c !== y.c) return 64 + Math.clz32(x.c ^ y.c);
+  return 96 + Math.clz32(x.d ^ y.d);
 }
 export const hasPrefix = (address: IpAddress, prefix: IpAddress, length: number): boolean =>
   commonBits(address, prefix) >= length;

@@ -64,8 +64,8 @@ export class TcpConnection extends ControlBlock {
   }
   /** What the peer's SYN said. */
   negotiate(syn: { mss: number; scale: number; sackPermitted: boolean; hasTimestamps: boolean; tsVal: number }): void {
-    const { host, remote } = this;
-    const most = host.link.room(remote) - 20;
+    const { host, local, remote } = this;
+    const most = host.link.room(local, remote) - 20;
     const theirs = syn.mss === 0 ? (remote.isV4 ? 536 : 1220) : syn.mss;
     this.sackOk = syn.sackPermitted;
     this.timestamps = syn.hasTimestamps;

@@ -159,7 +159,7 @@ export class ControlBlock implements ConnectionName {
     this.smallEnd = iss;
     this.edge = 0;
     this.tsOffset = tsOffset;
-    this.mss = host.link.room(name.remote) - 20;
+    this.mss = host.link.room(name.local, name.remote) - 20;
     this.congestion = new Congestion(this.mss);
     this.out = new SendQueue(add(iss, 1), FIRST_BUFFER, host.sendBudget);
     this.in = new ReceiveQueue(0, FIRST_BUFFER, host.budget);

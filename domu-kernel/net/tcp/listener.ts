@@ -38,7 +38,7 @@ export const MAX_BACKLOG = 4096;
 
 export class TcpListener implements Admission {
   readonly port: number;
-  /** Unspecified: any of ours. */
+  /** Any of ours: ::, or of IPv4 alone, 0.0.0.0. */
   readonly address: IpAddress;
   readonly backlog: number;
   /** Woken when there is somebody to accept, and when it is closed. */
@@ -64,7 +64,12 @@ export class TcpListener implements Admission {
     return this.waiting.length;
   }
   takes(address: IpAddress): boolean {
-    return this.address.isUnspecified || this.address.equals(address);
+    if (!this.address.isUnspecified) return this.address.equals(address);
+    return address.isV4 || !this.address.isV4;
+  }
+  /** There are addresses that both would take. */
+  clashes(address: IpAddress): boolean {
+    return this.takes(address) || (address.isUnspecified && (this.address.isV4 || !address.isV4));
   }
 
   /** The next connection; undefined when there is none now. One that has been reset since is none. */

@@ -97,7 +97,7 @@ export class Output {
       const room = distance(add(c.una, c.wnd), c.max);
       const most = Math.max(0, Math.min(unsent, room, allowed));
       let length = Math.min(most, size);
-      const large = host.link.largeRoom(c.remote);
+      const large = host.link.largeRoom(c.local, c.remote);
       if (large > 0 && most > size) {
         const wanted = Math.min(most, large - TCP_HLEN - this.optionsLength(), size * MAX_SEGMENTS);
         // All segments but the last of all are full ones.
@@ -188,7 +188,7 @@ export class Output {
     let optionsAt = at + TCP_HLEN;
     let window: number;
     if (flags & SYN) {
-      const mss = link.room(c.remote) - TCP_HLEN;
+      const mss = link.room(c.local, c.remote) - TCP_HLEN;
       optionsAt += writeSynOptions(view, optionsAt, { mss, scale: c.receiveScale, sackPermitted: c.sackOk });
       window = Math.min(0xffff, c.in.limit);
     } else window = this.window();
@@ -204,7 +204,7 @@ export class Output {
     writeHeader(view, at, c.localPort, c.remotePort, seq, ack, flags, window, optionsAt - at - TCP_HLEN);
     if (length > 0) c.out.read(seq, bytes, optionsAt, length);
     const total = optionsAt - at + length;
-    const blank = link.leavesChecksum(c.remote);
+    const blank = link.leavesChecksum(c.local, c.remote);
     const sum = c.local.sum + c.remote.sum + PROTOCOL_TCP + total;
     view.setUint16(at + 16, blank ? ~finish(sum) & 0xffff : finish(addBytes(view, at, total, sum)));
     if (link.send(c.local, c.remote, total, blank, segment) === 'full') return false;

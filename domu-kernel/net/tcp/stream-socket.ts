@@ -55,12 +55,13 @@ export class TcpSocket implements StreamSocket {
   bind(at: SocketAddress): void {
     if (this.bound || this.listener || this.connection)
       throw new XenError('EINVAL', 'tcp: the socket has a name already');
-    this.bound = { address: addressOf(at.address), port: at.port };
+    const address = addressOf(at.address);
+    this.bound = { address: address.isUnspecified ? anyOf(this.family) : address, port: at.port };
   }
   listen(backlog: number): void {
     if (this.connection) throw new XenError('EINVAL', 'tcp: the socket is connected');
     if (this.listener) return;
-    const { address, port } = this.bound ?? { address: new IpAddress(), port: 0 };
+    const { address, port } = this.bound ?? { address: anyOf(this.family), port: 0 };
     this.listener = this.tcp.listen(port, { address, backlog });
   }
   connect(to: SocketAddress): 0 | typeof AGAIN {
@@ -141,3 +142,6 @@ export class TcpSocket implements StreamSocket {
     return socketBytes(address, this.family);
   }
 }
+
+/** As Linux: one of IPv6 has the ports of IPv4 too. */
+const anyOf = (family: 4 | 6): IpAddress => (family === 4 ? IpAddress.v4(0) : new IpAddress());

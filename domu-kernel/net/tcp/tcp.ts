@@ -4,7 +4,7 @@ import { type Clock, type Log, XenError } from '#pvbus';
 import { addBytes, finish, verifies } from '../checksum.ts';
 import { IpAddress } from '../ip-address.ts';
 import { PROTOCOL_TCP } from '../ipv4.ts';
-import type { TransportLink } from '../transport-link.ts';
+import type { Outlet, TransportLink } from '../transport-link.ts';
 import { MemoryBudget } from './byte-ring.ts';
 import { TcpConnection } from './connection.ts';
 import { ConnectionTable } from './connection-table.ts';
@@ -91,7 +91,8 @@ export class Tcp implements TcpHost {
   private readonly timeWaits = new Set<TcpConnection>();
   private dueNow: TcpConnection[] = [];
   private dueNext: TcpConnection[] = [];
-  private linkFull = false;
+  /** Who waits for room, by where it goes: nobody else does. */
+  private readonly full = new Map<Outlet, TcpConnection[]>();
   private readonly segment = new Segment();
 
   constructor({ link, clock, random, limits }: TcpParts) {
@@ -136,11 +137,9 @@ export class Tcp implements TcpHost {
     if (!isPort(remotePort) || remotePort === 0) throw new XenError('EINVAL', `tcp: ${remotePort} is no port`);
     if (!isPort(localPort)) throw new XenError('EINVAL', `tcp: ${localPort} is no port`);
     if (remote.isMulticast || remote.isUnspecified) throw new XenError('EINVAL', `tcp: ${remote} is no host`);
-    const source = this.link.sourceFor(remote);
+    if (local !== undefined) this.requireOurs(local);
+    const source = this.link.sourceFor(remote, local);
     if (source === undefined || source.isUnspecified) throw new XenError('ENETUNREACH', `tcp: no route to ${remote}`);
-    if (local !== undefined && !local.isUnspecified && !local.equals(source)) {
-      throw new XenError('EADDRNOTAVAIL', `tcp: packets to ${remote} come from ${source}, not ${local}`);
-    }
     if (!this.hasRoom()) throw new XenError('ENFILE', `tcp: there are ${this.limits.connections} connections already`);
     const name = { local: source.clone(), localPort, remote: remote.clone(), remotePort };
     const port = localPort === 0 ? this.ephemeralPort(name) : localPort;
@@ -156,15 +155,19 @@ export class Tcp implements TcpHost {
   /** Throws EADDRINUSE, EINVAL. Port 0: one that is free. */
   listen(port: number, { address = ANY, backlog = DEFAULT_BACKLOG }: { address?: IpAddress; backlog?: number } = {}) {
     if (!isPort(port)) throw new XenError('EINVAL', `tcp: ${port} is no port`);
+    this.requireOurs(address);
     const own = port === 0 ? this.freePort() : port;
     const others = this.listeners.get(own) ?? [];
-    const clash = others.some(
-      other => other.address.isUnspecified || address.isUnspecified || other.address.equals(address),
-    );
-    if (clash) throw new XenError('EADDRINUSE', `tcp: port ${own} is listened on already`);
+    if (others.some(other => other.clashes(address)))
+      throw new XenError('EADDRINUSE', `tcp: port ${own} is listened on already`);
     const listener = new TcpListener(own, address, backlog, closed => this.forget(closed));
     this.listeners.set(own, [...others, listener]);
     return listener;
+  }
+
+  private requireOurs(address: IpAddress): void {
+    if (address.isUnspecified || this.link.isOurs(address)) return;
+    throw new XenError('EADDRNOTAVAIL', `tcp: ${address} is no address of this domain`);
   }
 
   /** Somebody would accept a connection to it. */
@@ -248,29 +251,40 @@ export class Tcp implements TcpHost {
       progress = true;
     }
     if (this.dueNow.length === 0 && this.dueNext.length > 0) [this.dueNow, this.dueNext] = [this.dueNext, this.dueNow];
-    if (this.linkFull || this.dueNow.length === 0) return progress ? 'progress' : 'idle';
     const due = this.dueNow;
-    let done = 0;
-    for (; done < due.length; done++) {
-      const connection = due[done]!;
+    if (due.length === 0) return progress ? 'progress' : 'idle';
+    for (let i = 0; i < due.length; i++) {
+      const connection = due[i]!;
+      if (this.full.size > 0 && this.waitsWithOthers(connection)) continue;
       connection.isDue = false;
-      if (connection.flush()) continue;
-      // order: it goes on where it stopped, and nobody is passed over, when there is room.
-      connection.isDue = true;
-      this.linkFull = true;
-      this.link.whenWritable(() => {
-        this.linkFull = false;
-      });
-      break;
+      if (connection.flush()) progress = true;
+      else this.awaitRoom(connection);
     }
-    if (done === due.length) due.length = 0;
-    else due.splice(0, done);
-    return progress || done > 0 ? 'progress' : 'idle';
+    due.length = 0;
+    return progress ? 'progress' : 'idle';
+  }
+  private waitsWithOthers(connection: TcpConnection): boolean {
+    const outlet = this.link.outlet(connection.local, connection.remote);
+    const waiting = outlet && this.full.get(outlet);
+    waiting?.push(connection);
+    return waiting !== undefined;
+  }
+  private awaitRoom(connection: TcpConnection): void {
+    const outlet = this.link.outlet(connection.local, connection.remote);
+    if (outlet === undefined) return;
+    // order: it goes on where it stopped, and nobody is passed over, when there is room.
+    connection.isDue = true;
+    const waiting = [connection];
+    this.full.set(outlet, waiting);
+    outlet.whenWritable(() => {
+      this.full.delete(outlet);
+      this.dueNext = [...waiting, ...this.dueNext];
+    });
   }
 
   /** When step() has something to do, in monotonic ns. */
   deadline(): number | undefined {
-    if (!this.linkFull && (this.dueNow.length > 0 || this.dueNext.length > 0)) return 0;
+    if (this.dueNow.length > 0 || this.dueNext.length > 0) return 0;
     const first = this.deadlines.next;
     const other = this.handshakes.next;
     if (first === undefined || other === undefined) return first ?? other;
@@ -493,7 +507,7 @@ export class Tcp implements TcpHost {
     const { link, nowNs } = this;
     const at = link.headerAt(name.remote);
     const { view } = link.tx;
-    const mss = link.room(name.remote) - TCP_HLEN;
+    const mss = link.room(name.local, name.remote) - TCP_HLEN;
     const { sackPermitted } = syn;
     let options = writeSynOptions(view, at + TCP_HLEN, { mss, scale: syn.scale < 0 ? -1 : OUR_SCALE, sackPermitted });
     if (syn.hasTimestamps) {
@@ -532,7 +546,7 @@ export class Tcp implements TcpHost {
     const { link } = this;
     const { view } = link.tx;
     const sum = local.sum + remote.sum + PROTOCOL_TCP + length;
-    const blank = link.leavesChecksum(remote);
+    const blank = link.leavesChecksum(local, remote);
     view.setUint16(at + 16, blank ? ~finish(sum) & 0xffff : finish(addBytes(view, at, length, sum)));
     link.send(local, remote, length, blank, 0);
     this.stats.segmentsOut++;

@@ -1,7 +1,6 @@
 // Frames of IPv6 that keep to no rule, as any neighbour can send them: nothing throws, what is kept is bounded, and no
 // frame is answered by many.
 
-import { NetInterface } from '../../../domu-kernel/net/interface.ts';
 import { MAX_ADDRESSES } from '../../../domu-kernel/net/ip6/addresses.ts';
 import { NEIGHBOURS } from '../../../domu-kernel/net/ip6/neighbours.ts';
 import { MAX_PATHS } from '../../../domu-kernel/net/path-mtus.ts';
@@ -18,6 +17,7 @@ import {
 import { LossyWire } from '../../support/lossy-wire.ts';
 import fc from '../../support/properties.ts';
 import { seeded } from '../../support/random.ts';
+import { Stack } from '../../support/stack.ts';
 
 /** A hop-by-hop header with a router alert, as what is about groups has it. */
 const ALERT: readonly [number, readonly number[]] = [0, [0, 0, 5, 2, 0, 0, 1, 0]];
@@ -103,7 +103,7 @@ export const packets = fc.property(fc.boolean(), fc.array(act, { minLength: 1, m
     return false;
   };
   const ip6 = { prefixLength: 64 };
-  const net = new NetInterface({
+  const net = new Stack({
     device: wire.a,
     config: { address: 0, netmask: 0, ip6 },
     clock: wire.clock,
@@ -143,7 +143,9 @@ export const packets = fc.property(fc.boolean(), fc.array(act, { minLength: 1, m
     net.input(frame, 0, frame.length, 0);
     if (sent > 3 + MAX_ADDRESSES) throw new Error(`${sent} answers`);
     turn(ms);
-    const { discovery, paths, reassembly } = net.v6!;
+    const { discovery } = net.ip6;
+    const { paths } = net;
+    const { reassembly } = net.v6;
     if (reassembly.size > MAX_DATAGRAMS || reassembly.bytes > MAX_HELD_BYTES)
       throw new Error('more parts are kept than may be');
     if (discovery.neighbours.size > NEIGHBOURS || discovery.addresses.size > MAX_ADDRESSES || paths.size > MAX_PATHS)

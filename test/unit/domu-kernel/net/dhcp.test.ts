@@ -11,9 +11,10 @@ import {
   REQUEST,
   readReply,
 } from '../../../../domu-kernel/net/dhcp/message.ts';
-import { NetInterface } from '../../../../domu-kernel/net/interface.ts';
 import { parseIpParameter } from '../../../../domu-kernel/net/ip-config.ts';
+import { dhcpAnswer } from '../../../support/dhcp-answer.ts';
 import fc from '../../../support/properties.ts';
+import { Stack } from '../../../support/stack.ts';
 import { TcpPair } from '../../../support/tcp-pair.ts';
 
 const ip = (text: string): number => parseIpv4(text)!;
@@ -23,7 +24,7 @@ const word = (value: number): number[] => [value >>> 24, (value >>> 16) & 255, (
 class Server {
   readonly pair = new TcpPair();
   readonly seen: { type: number; ciaddr: string; requested?: string; ms: number; broadcast: boolean }[] = [];
-  readonly client: NetInterface;
+  readonly client: Stack;
   give = '10.0.0.50';
   lease = 3600;
   /** What is said to each kind of message; undefined: nothing. */
@@ -50,7 +51,7 @@ class Server {
       const to = broadcast ? '255.255.255.255' : formatIpv4(view.getUint32(12));
       socket.sendTo(this.message(message, answer), { address: to, port: 68 });
     });
-    this.client = new NetInterface({
+    this.client = new Stack({
       device: pair.wire.a,
       config: parseIpParameter('::::guest:eth0:dhcp')!,
       clock: pair.clock,
@@ -59,43 +60,8 @@ class Server {
     Object.assign(pair, { a: this.client });
   }
   message(request: Uint8Array, type: number): Uint8Array {
-    const reply = new Uint8Array(300);
-    reply.set(request.subarray(0, 240));
-    reply[0] = 2;
-    reply.set(word(ip(this.give)), 16);
-    const me = word(this.pair.b.address);
-    reply.set(
-      [
-        53,
-        1,
-        type,
-        54,
-        4,
-        ...me,
-        51,
-        4,
-        ...word(this.lease),
-        1,
-        4,
-        255,
-        255,
-        255,
-        0,
-        3,
-        4,
-        ...me,
-        6,
-        8,
-        ...me,
-        8,
-        8,
-        8,
-        8,
-        255,
-      ],
-      240,
-    );
-    return reply;
+    const { give, lease, pair } = this;
+    return dhcpAnswer(request, { give, server: pair.b.address, lease, type, others: true });
   }
 }
 
@@ -108,7 +74,7 @@ describe('a DHCP client', () => {
       [DISCOVER, undefined, true],
       [REQUEST, '10.0.0.50', true],
     ]);
-    expect([client.address, client.v4.netmask, client.v4.gateway].map(value => formatIpv4(value!))).toEqual([
+    expect([client.address, client.eth0.v4.netmask, client.eth0.v4.gateway].map(value => formatIpv4(value!))).toEqual([
       '10.0.0.50',
       '255.255.255.0',
       '10.0.0.2',
@@ -176,7 +142,7 @@ describe('a DHCP client', () => {
     expect(asked.length).toBeLessThan(20);
     pair.pass(200);
     expect(server.client.address).toBe(0);
-    expect(client.error?.message).toContain('address of this interface');
+    expect(client.error?.message).toContain('no longer has the address');
   });
   it('begins anew when it is refused, and is another host when it is given another address', () => {
     const server = new Server();

@@ -2,11 +2,11 @@
 import { describe, expect, it } from 'vitest';
 import { parseIpv4 } from '../../../../domu-kernel/net/address.ts';
 import { addBytes, finish } from '../../../../domu-kernel/net/checksum.ts';
-import { NetInterface } from '../../../../domu-kernel/net/interface.ts';
 import { IpAddress } from '../../../../domu-kernel/net/ip-address.ts';
 import { parseIpParameter } from '../../../../domu-kernel/net/ip-config.ts';
 import { PROTOCOL_ICMP, PROTOCOL_UDP, writeIpv4 } from '../../../../domu-kernel/net/ipv4.ts';
 import { frame6, icmp6, type MadePacket, macOption, solicitation } from '../../../support/ip6-frames.ts';
+import { Stack } from '../../../support/stack.ts';
 import { TcpPair } from '../../../support/tcp-pair.ts';
 import { GROUP, ROUTER_MAC, ready } from './ip6/alone.ts';
 import { ManualClock, wire } from './wire.ts';
@@ -306,7 +306,7 @@ describe('parts of IPv6 that keep to no rule', () => {
 it('a device that fills up in the middle of a datagram has it sent again', () => {
   const [a] = wire();
   const config = parseIpParameter('10.0.0.1:::255.255.255.0')!;
-  const net = new NetInterface({ device: a, config, clock: new ManualClock(), random: () => 0.5 });
+  const net = new Stack({ device: a, config, clock: new ManualClock(), random: () => 0.5 });
   const client = net.udp.bind();
   a.room = 3;
   expect(client.sendTo(bytes(8000), { address: '10.0.0.255', port: 7 })).toBe(false);
@@ -330,5 +330,5 @@ it('a part of a packet of ours that an error quotes says whose it was only where
   const parts = sent.filter(frame => frame[23] === PROTOCOL_UDP);
   for (const each of parts) pair.a.input(needsFragmentation(each, 1000), 0, 70, 0);
   expect(heard).toEqual(['EMSGSIZE']);
-  expect(pair.a.v4.pathMtu(IpAddress.from('10.0.0.2'))).toBe(1000);
+  expect(pair.a.eth0.v4.pathMtu(IpAddress.from('10.0.0.2'))).toBe(1000);
 });

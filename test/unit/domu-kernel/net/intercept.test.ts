@@ -1,8 +1,10 @@
 // A guest that is the gateway of another: connections to addresses beyond its network are a program's to answer.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseIpv4 } from '../../../../domu-kernel/net/address.ts';
+import { ETHERTYPE_IPV4, writeEthernet } from '../../../../domu-kernel/net/ethernet.ts';
 import { HOST_UNREACHABLE } from '../../../../domu-kernel/net/icmp.ts';
 import { IpAddress } from '../../../../domu-kernel/net/ip-address.ts';
+import { writeIpv4 } from '../../../../domu-kernel/net/ipv4.ts';
 import type { TcpConnection } from '../../../../domu-kernel/net/tcp/connection.ts';
 import { HELD_SYNS, type InterceptedSyn, type TcpInterceptor } from '../../../../domu-kernel/net/tcp/interceptor.ts';
 import { StreamEnd, TcpPair } from '../../../support/tcp-pair.ts';
@@ -14,7 +16,7 @@ let pair: TcpPair;
 let gateway: TcpInterceptor;
 beforeEach(() => {
   pair = new TcpPair();
-  pair.a.v4.gateway = pair.b.address; // b is the gateway of a
+  pair.a.eth0.v4.gateway = pair.b.address; // b is the gateway of a
   gateway = pair.b.intercept();
 });
 afterEach(() => {
@@ -141,9 +143,12 @@ describe('what a gateway does not take for a connection of others', () => {
     expect(errors).toEqual(['EHOSTUNREACH']);
     expect(await ping).toBe('EHOSTUNREACH');
     const sent = pair.b.icmp.stats.errorsOut;
-    const { v4 } = pair.a;
-    v4.tx.view.setUint32(v4.tx.payloadAt, 0x030d0000);
-    v4.send(1, parseIpv4(BEYOND)!, 36);
+    const frame = new Uint8Array(70);
+    const view = new DataView(frame.buffer);
+    writeEthernet(frame, pair.b.device.mac, pair.a.device.mac, ETHERTYPE_IPV4);
+    writeIpv4(view, 14, 36, 1, 64, 1, pair.a.address, parseIpv4(BEYOND)!);
+    view.setUint32(34, 0x030d0000);
+    pair.b.input(frame, 0, frame.length, 0);
     pair.pass(0.2);
     expect(pair.b.icmp.stats.errorsOut).toBe(sent);
   });

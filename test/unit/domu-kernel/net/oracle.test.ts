@@ -4,8 +4,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { NetInterface } from '../../../../domu-kernel/net/interface.ts';
 import { parseIpParameter } from '../../../../domu-kernel/net/ip-config.ts';
+import { Stack } from '../../../support/stack.ts';
 import { ManualClock, pcap, wire } from './wire.ts';
 
 const haveTshark = spawnSync('tshark', ['--version']).status === 0;
@@ -17,8 +17,8 @@ describe.skipIf(!haveTshark)('tshark (skipped where it is not installed)', () =>
     const ends = wire();
     const [a, b] = ends.map((device, i) => {
       const config = parseIpParameter(`10.0.0.${i + 1}::10.0.0.254:255.255.255.0`)!;
-      return new NetInterface({ device, config, clock, random: () => 0.4 });
-    }) as [NetInterface, NetInterface];
+      return new Stack({ device, config, clock, random: () => 0.4 });
+    }) as [Stack, Stack];
     const settle = (): void => {
       for (let i = 0; i < 100; i++) {
         clock.advanceMs(1);

@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect as connectTo, createServer, type Socket } from 'node:net';
 import { afterAll, describe, expect, it } from 'vitest';
-import { loopbackInterface } from '../../../../domu-kernel/net/loopback.ts';
+import { Network } from '../../../../domu-kernel/net/network.ts';
 import { Wait } from '../../../../domu-kernel/process/wait.ts';
 import { wasiErrno } from '../../../../domu-kernel/wasi/errno.ts';
 import { GuestSockets, HOST_ADDRESS } from '../../../../domu-kernel/wasi/guest-sockets.ts';
@@ -19,7 +19,7 @@ import { WasiRig } from '../../../support/wasi-rig.ts';
 const clock = new VirtualClock();
 const nobody = {
   net: () => undefined,
-  loopback: () => loopbackInterface({ clock, random: seeded(1) }),
+  loopback: () => new Network({ clock, random: seeded(1) }),
   host: () => undefined,
 };
 
@@ -217,7 +217,7 @@ describe('over pvcalls', () => {
     await once(free, 'close');
     const guest = pvcalls.guest();
     const front = guest.connect(`${port}`);
-    const lo = loopbackInterface({ clock, random: seeded(1) });
+    const lo = new Network({ clock, random: seeded(1) });
     const sockets = new GuestSockets({ ...nobody, loopback: () => lo, host: () => front });
     const turned = <T>(act: () => T | undefined | typeof AGAIN): Promise<T> =>
       until(() => {
@@ -253,7 +253,7 @@ describe('over pvcalls', () => {
 });
 
 describe('in a guest without an interface', () => {
-  const lo = loopbackInterface({ clock, random: seeded(1) });
+  const lo = new Network({ clock, random: seeded(1) });
   const sockets = new GuestSockets({ ...nobody, loopback: () => lo });
   const until = <T>(act: () => T | undefined | typeof AGAIN): T => {
     for (let tries = 0; tries < 1000; tries++) {

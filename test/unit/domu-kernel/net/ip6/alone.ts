@@ -1,9 +1,10 @@
 // One of our stacks with IPv6; at the other end of its wire nobody but the test.
-import { NetInterface } from '../../../../../domu-kernel/net/interface.ts';
+
 import { type Ip6Config, parseIp6Parameter } from '../../../../../domu-kernel/net/ip6/config.ts';
 import { frame6, icmp6, type MadePacket, routerAdvertisement } from '../../../../support/ip6-frames.ts';
 import { LossyWire } from '../../../../support/lossy-wire.ts';
 import { seeded } from '../../../../support/random.ts';
+import { Stack } from '../../../../support/stack.ts';
 
 export const OURS = 'fe80::216:3eff:fe00:1';
 export const ROUTER = 'fe80::1';
@@ -13,7 +14,7 @@ export const GROUP = Uint8Array.of(0x33, 0x33, 0, 0, 0, 1);
 export class Alone {
   readonly wire = new LossyWire(seeded(1));
   readonly clock = this.wire.clock;
-  readonly net: NetInterface;
+  readonly net: Stack;
   readonly sent: Uint8Array[] = [];
   /** Of those, what says which groups are listened to: they alone have a hop-by-hop header. */
   readonly listening: Uint8Array[] = [];
@@ -24,10 +25,10 @@ export class Alone {
       return true;
     };
     const config = { address: 0, netmask: 0, ip6 };
-    this.net = new NetInterface({ device: this.wire.a, config, clock: this.clock, random: seeded(2) });
+    this.net = new Stack({ device: this.wire.a, config, clock: this.clock, random: seeded(2) });
   }
   get v6() {
-    return this.net.v6!;
+    return this.net.ip6;
   }
   pass(seconds: number): void {
     const end = this.clock.ns + seconds * 1e9;

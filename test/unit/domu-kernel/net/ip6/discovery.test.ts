@@ -217,7 +217,7 @@ describe('a router', () => {
     alone.pass(100);
     expect([alone.net.dns.servers, alone.states[1]]).toEqual([[], 'fd00::216:3eff:fe00:1 deprecated']);
     alone.pass(1800);
-    expect(alone.v6.sourceFor(IpAddress.from('2001:db8::1'))).toBeUndefined();
+    expect(alone.net.via(undefined, IpAddress.from('2001:db8::1'))).toBeUndefined();
     alone.pass(9000);
     expect(alone.states).toEqual([`${OURS} preferred`]);
   });

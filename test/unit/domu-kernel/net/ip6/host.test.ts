@@ -83,9 +83,9 @@ describe('headers', () => {
     const error = { source: 'fd00::9', destination: 'fd00::1', protocol: 58, payload: [1, 0, 0, 0, 0, 0, 0, 0] };
     alone.hear({ ...error, checksumAt: 2, extensions: [[60, [0, 0, 0x9e, 4, 0, 0, 0, 0]]] });
     alone.hear({ ...error, source: '::', protocol: 132 });
-    expect(alone.v6.icmp.stats.errorsOut).toBe(0);
+    expect(alone.net.v6.icmp.stats.errorsOut).toBe(0);
     for (let i = 0; i < 30; i++) alone.hear({ ...error, protocol: 132 });
-    expect([alone.v6.icmp.stats.errorsOut, alone.v6.icmp.stats.errorsSuppressed]).toEqual([10, 20]);
+    expect([alone.net.v6.icmp.stats.errorsOut, alone.net.v6.icmp.stats.errorsSuppressed]).toEqual([10, 20]);
   });
 });
 
@@ -127,9 +127,9 @@ describe('the path', () => {
     });
     expect(pair.run(() => got.length === bytes.length, 60)).toBe(true);
     expect(Buffer.compare(Buffer.from(got), bytes)).toBe(0);
-    expect(pair.a.v6!.pathMtu(IpAddress.from('fd00::2'))).toBe(1280);
+    expect(pair.a.ip6.pathMtu(IpAddress.from('fd00::2'))).toBe(1280);
     pair.pass(601);
-    expect(pair.a.v6!.pathMtu(IpAddress.from('fd00::2'))).toBe(1500);
+    expect(pair.a.ip6.pathMtu(IpAddress.from('fd00::2'))).toBe(1500);
   });
   it('is not changed by who quotes nothing of ours, or says less than every link carries', () => {
     const pair = new TcpPair({ ip6: true });
@@ -148,12 +148,12 @@ describe('the path', () => {
     hear(changed(37), 1300); // from somebody else
     hear(changed(54), 1300); // of another port
     hear(changed(58), 1300); // not on its way
-    expect(pair.a.v6!.paths.size).toBe(0);
+    expect(pair.a.paths.size).toBe(0);
   });
   it('is remembered for not any number of hosts', () => {
     const alone = ready();
-    for (let i = 1; i <= 2 * MAX_PATHS; i++) alone.v6.paths.heard(IpAddress.of(0xfd000000, 0, 0, i), 1300);
-    expect(alone.v6.paths.size).toBe(MAX_PATHS);
+    for (let i = 1; i <= 2 * MAX_PATHS; i++) alone.net.paths.heard(IpAddress.of(0xfd000000, 0, 0, i), 1300);
+    expect(alone.net.paths.size).toBe(MAX_PATHS);
   });
 });
 
