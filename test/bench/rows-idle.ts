@@ -1,9 +1,10 @@
 // What domains cost that do nothing.
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { dist } from '../support/host-rig.ts';
-import { eventually } from '../support/processes.ts';
+import { eventually, processOfDomain } from '../support/processes.ts';
 import type { BenchHost } from './main.ts';
 import type { Row } from './table.ts';
 
@@ -16,7 +17,6 @@ const MIB = 2 ** 10;
 export async function idleRows({ rig, folder }: BenchHost): Promise<Row[]> {
   const program = join(folder, 'idle.js');
   writeFileSync(program, `console.log(JSON.stringify({ ready: 1 }));\nexport default () => new Promise(() => {});\n`);
-  const before = new Set(rig.processes());
   for (let i = 0; i < DOMAINS; i++) {
     const file = join(folder, `idle${i}.cfg`);
     writeFileSync(
@@ -28,25 +28,19 @@ export async function idleRows({ rig, folder }: BenchHost): Promise<Row[]> {
   }
   for (let i = 0; i < DOMAINS; i++)
     await eventually(`idle${i} runs`, () => rig.consoleLog(`idle${i}`).includes('ready'));
-  const domains = rig
-    .processes()
-    .filter(pid => !before.has(pid))
-    .slice(0, DOMAINS);
-
-  const bare = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e9)'], { stdio: 'ignore' });
-  await new Promise(resolve => setTimeout(resolve, 1000));
-  const bareMemory = [privateMiB(bare.pid!)];
+  const bare = spawn(process.execPath, ['-e', 'console.log(1); setInterval(() => {}, 1e9)']);
+  await once(bare.stdout, 'data');
+  console.error(`bench: a bare idle Node has ${privateMiB(bare.pid!).toFixed(1)} MiB of its own`);
   bare.kill('SIGKILL');
-  const memory = domains.map(privateMiB);
-
-  await new Promise(resolve => setTimeout(resolve, SETTLING_MS));
   const all = rig.processes();
+  await new Promise(resolve => setTimeout(resolve, SETTLING_MS));
   const from = cpuMs(all);
   const start = performance.now();
   await new Promise(resolve => setTimeout(resolve, WATCHED_MS));
   const percent = ((cpuMs(all) - from) / (performance.now() - start)) * 100;
+  const idle = (await rig.domains()).filter(({ name }) => name.startsWith('idle'));
+  const memory = idle.map(({ domid }) => privateMiB(processOfDomain(domid, all)));
   for (let i = 0; i < DOMAINS; i++) await rig.xl('destroy', `idle${i}`);
-  console.error(`bench: a bare idle Node has ${bareMemory[0]!.toFixed(1)} MiB of its own`);
   return [
     {
       name: 'private memory per idle domU',
