@@ -4,7 +4,7 @@ import { dropFromBounds, setCapabilities } from './linux-confinement.ts';
 
 /** Linux's numbers: linux/capability.h. */
 export const CAPABILITIES = {
-  ...{ chown: 0, dac_override: 1, dac_read_search: 2, fowner: 3, fsetid: 4, kill: 5, setgid: 6, setuid: 7, setpcap: 8 },
+  ...{ chown: 0, dac_override: 1, fowner: 3, fsetid: 4, kill: 5, setgid: 6, setuid: 7, setpcap: 8 },
   ...{ net_bind_service: 10, net_admin: 12, net_raw: 13, ipc_lock: 14, sys_chroot: 18, sys_admin: 21, sys_nice: 23 },
   ...{ sys_resource: 24, mknod: 27, audit_write: 29, syslog: 34 },
 } as const;

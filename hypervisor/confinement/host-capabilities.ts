@@ -6,7 +6,7 @@ import { type Command, findTool } from './launch-command.ts';
 
 /** Hypervisor, dom0, and the scripts that it runs: those have what dom0 has, and no more. */
 export const HOST_CAPABILITIES: readonly Capability[] = [
-  ...(['chown', 'dac_override', 'dac_read_search', 'fowner', 'fsetid', 'kill', 'setgid', 'setuid', 'setpcap'] as const),
+  ...(['chown', 'dac_override', 'fowner', 'fsetid', 'kill', 'setgid', 'setuid', 'setpcap'] as const),
   ...(['net_bind_service', 'net_admin', 'net_raw', 'ipc_lock', 'sys_chroot', 'sys_admin', 'sys_nice'] as const),
   ...(['sys_resource', 'mknod', 'audit_write', 'syslog'] as const),
 ];
