@@ -15,13 +15,21 @@ const OF_OURS = ['domain-shell.cjs', 'domain-vcpu.cjs', 'domu-kernel.js', 'ext4.
 /** `dist`: the folder of our built files. `tools`: programs that start it. */
 export const readableFiles = (dist: string, tools: readonly string[]): ReadableFile[] =>
   filesOfPrograms(
-    [...OF_OURS.map(name => join(dist, name)), ...above(dist).map(folder => join(folder, 'package.json'))],
+    dist,
+    OF_OURS.map(name => join(dist, name)),
     tools,
   );
 
-/** Of Node and of `ours`: what is beside them is not. */
-export function filesOfPrograms(ours: readonly string[], tools: readonly string[]): ReadableFile[] {
-  const paths = [process.execPath, ...tools, ...libraryFolders(), ...koffiFolders(), ...ours, ...OF_THE_SYSTEM];
+/** Of Node and of `ours`, which is in `dist`: what is beside them is not. */
+export function filesOfPrograms(dist: string, ours: readonly string[], tools: readonly string[]): ReadableFile[] {
+  const paths = [
+    ...[process.execPath, ...tools],
+    ...libraryFolders(),
+    ...koffiFolders(),
+    ...ours,
+    ...above(dist).map(folder => join(folder, 'package.json')),
+    ...OF_THE_SYSTEM,
+  ];
   return [...new Set(paths.flatMap(realPath))].map(path => ({ path, isDirectory: statSync(path).isDirectory() }));
 }
 

@@ -16,7 +16,7 @@ const running = new Map<number, ChildProcess>();
 
 if ((layers & XENOLITH_LAYER_landlock) !== 0) {
   const setpriv = findTool('setpriv');
-  restrictFiles(filesOfPrograms([dist], setpriv === undefined ? [] : [setpriv]), runDir);
+  restrictFiles(filesOfPrograms(dist, [dist], setpriv === undefined ? [] : [setpriv]), runDir);
 }
 
 function start({ id, command, vcpus, sockets }: Extract<ToStoreThread, { op: 'spawn' }>): void {

@@ -18,7 +18,7 @@ setNoNewPrivileges();
 
 /** As the thread that starts xenstored. */
 function ownFolder(own: string, program: string, ...words: string[]): void {
-  restrictFiles(filesOfPrograms([], []), own);
+  restrictFiles(filesOfPrograms(own, [], []), own);
   const { stdout, stderr } = spawnSync(process.execPath, ['-e', program, '--', own, ...words], {
     encoding: 'utf8',
     env: {},
