@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { encodeFrame, runPaths, SHUTDOWN_crash, SHUTDOWN_poweroff, SHUTDOWN_watchdog, XenError } from '#pvbus';
+import { hostEvents } from '../../../tools/host-events.ts';
 import { ToolstackClient } from '../../../tools/toolstack-client.ts';
 import { type Inventory, inventoryAtRest, settled } from '../../support/inventory.ts';
 import { eventually, isAlive } from '../../support/processes.ts';
@@ -180,6 +181,10 @@ describe('a domain', () => {
     const [a, b] = await Promise.allSettled([host.destroy(domid), host.destroy(domid)]);
     expect([a.status, b.status]).toContain('fulfilled');
     expect(await host.info(domid)).toBeUndefined();
+    const ends = (await hostEvents(host.toolstack)).filter(
+      event => event.event === 'domain' && event.domid === domid && event.what === 'destroyed',
+    );
+    expect(ends).toHaveLength(1);
   });
 
   it('with a disk and a vif is served by both backends, and lets go of both', async () => {

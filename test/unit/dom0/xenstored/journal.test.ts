@@ -86,6 +86,16 @@ function ask(client: RigClient, type: number, payload: string, tx_id = 0): strin
   }
 }
 
+/** What has happened so far is in the journal's snapshot from then on. */
+async function writtenAnew(rig: XenstoreRig, disk: MemoryDisk): Promise<void> {
+  const dom0 = rig.dom0();
+  for (const before = disk.file; disk.file === before; ) {
+    ask(dom0, XS_WRITE, `/filler\0${'x'.repeat(2000)}`);
+    rig.run();
+    await new Promise(resolve => setImmediate(resolve));
+  }
+}
+
 describe('the successor of a daemon that ended between two turns', () => {
   it('has the tree, the watches, the open transactions and the replies that nobody has taken', () => {
     const { rig, domains } = office();
@@ -137,34 +147,42 @@ describe('the successor of a daemon that ended between two turns', () => {
     expect(seen()).toBe(6);
   });
 
-  it('fault 17: has 128 watches of each of 50 domains, which fire without anybody connecting anew', () => {
-    const rig = new XenstoreRig(new MemoryDisk());
-    const dom0 = rig.dom0();
-    const [DOMAINS, WATCHES] = [50, 128];
-    const guests = Array.from({ length: DOMAINS }, (_, i) => {
-      const { page } = rig.door.create(i + 1);
-      ask(dom0, XS_INTRODUCE, `${i + 1}\x001000\x001\0`);
-      const guest = new DomainClient(rig, i + 1, page);
-      for (let w = 0; w < WATCHES; w++) expect(ask(guest, XS_WATCH, `/shared/${w}\0${w}\0`)).toBe('OK');
-      guest.take();
-      return guest;
-    });
-    ask(dom0, XS_WRITE, '/shared\0');
-    ask(dom0, XS_SET_PERMS, '/shared\0r0\0');
-    for (const guest of guests) guest.take();
-    const before = whole(rig);
-    rig.restart();
-    expect(whole(rig)).toEqual(before);
-    const again = rig.dom0();
-    for (const w of [0, 63, 127]) {
-      ask(again, XS_WRITE, `/shared/${w}\0x`);
-      ask(again, XS_SET_PERMS, `/shared/${w}\0r0\0`);
-    }
-    for (const guest of guests) {
-      const told = guest.take().map(frame => frame.payload.toString());
-      expect(new Set(told)).toEqual(new Set([0, 63, 127].map(w => `/shared/${w}\0${w}\0`)));
-    }
-  });
+  it.each([
+    ['since its snapshot', false],
+    ['in its snapshot', true],
+  ])(
+    'fault 17: has 128 watches of each of 50 domains, set %s, which fire without anybody connecting anew',
+    async (_, old) => {
+      const disk = new MemoryDisk();
+      const rig = new XenstoreRig(disk);
+      const dom0 = rig.dom0();
+      const [DOMAINS, WATCHES] = [50, 128];
+      const guests = Array.from({ length: DOMAINS }, (_, i) => {
+        const { page } = rig.door.create(i + 1);
+        ask(dom0, XS_INTRODUCE, `${i + 1}\x001000\x001\0`);
+        const guest = new DomainClient(rig, i + 1, page);
+        for (let w = 0; w < WATCHES; w++) expect(ask(guest, XS_WATCH, `/shared/${w}\0${w}\0`)).toBe('OK');
+        guest.take();
+        return guest;
+      });
+      ask(dom0, XS_WRITE, '/shared\0');
+      ask(dom0, XS_SET_PERMS, '/shared\0r0\0');
+      for (const guest of guests) guest.take();
+      if (old) await writtenAnew(rig, disk);
+      const before = whole(rig);
+      rig.restart();
+      expect(whole(rig)).toEqual(before);
+      const again = rig.dom0();
+      for (const w of [0, 63, 127]) {
+        ask(again, XS_WRITE, `/shared/${w}\0x`);
+        ask(again, XS_SET_PERMS, `/shared/${w}\0r0\0`);
+      }
+      for (const guest of guests) {
+        const told = guest.take().map(frame => frame.payload.toString());
+        expect(new Set(told)).toEqual(new Set([0, 63, 127].map(w => `/shared/${w}\0${w}\0`)));
+      }
+    },
+  );
 
   it('does not know what a socket has done in a transaction that it has not ended', () => {
     const { rig } = office();

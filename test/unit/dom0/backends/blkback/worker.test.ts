@@ -676,6 +676,19 @@ describe('with a fault planted', () => {
     },
   );
 
+  it('fault 10: of the pages of a request of which one is not granted none stays mapped', () => {
+    const front = newHostile();
+    rig.connect(ringOf(front), image, { key: 'partly', persistent: false });
+    const ask = (refs: readonly number[]): number | undefined => {
+      front.send(i => front.write(i, { segments: refs.map(gref => ({ gref })) }));
+      rig.run();
+      return front.response()?.status;
+    };
+    const [, first, second] = front.refs;
+    expect(ask([first!, 4711, second!])).toBe(BLKIF_RSP_ERROR);
+    for (const ref of [first!, second!]) expect(front.vcpu.grants.endAccess(ref)).toBe(true);
+  });
+
   it('fault 25: a disk that is to take ten seconds holds up nobody else, and no more than a ring of requests', () => {
     const front = newHostile();
     plant('slow', { part: 'disk', nth: 1, delay: '10s' });
