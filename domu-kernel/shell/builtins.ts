@@ -57,7 +57,8 @@ function* echo(_shell: Shell, args: readonly string[], io: Stdio): Waiting<numbe
   yield* writeText(io[1], `${(bare ? args.slice(1) : args).join(' ')}${bare ? '' : '\n'}`);
   return 0;
 }
-function exit(shell: Shell, [code]: readonly string[]): never {
+function* exit(shell: Shell, [code]: readonly string[]): Waiting<number> {
+  if (yield* shell.warns()) return 0;
   throw new ExitShell(code === undefined ? (shell.statusBefore ?? shell.status) : count(code) & 0xff);
 }
 function back(shell: Shell, [code]: readonly string[]): never {

@@ -2,7 +2,7 @@
 import { readLine, tell, type Waiting, writeText } from '../process/transfer.ts';
 import { YIELD } from '../process/wait.ts';
 import { ExitShell, Interrupted, LeaveLoop, Replaced, ReturnFrom } from './leaving.ts';
-import { parse } from './parser.ts';
+import { parseLines } from './parser.ts';
 import type { Shell } from './shell.ts';
 import { IncompleteInput } from './syntax.ts';
 
@@ -40,12 +40,15 @@ function* conversation(shell: Shell): Waiting<unknown> {
       yield* writeText(stderr, text === '' ? `${system.machine.name}:${shell.cwd}# ` : '> ');
       const line = yield* interruptible(shell, readLine(stdin));
       if (line === undefined && text === '') {
+        if (yield* shell.warns()) continue;
         yield* tell(stderr, 'exit');
         return;
       }
       text += `${line ?? ''}\n`;
-      const list = parse(text, line !== undefined);
+      const list = parseLines(text, line !== undefined);
+      if (list === undefined) continue;
       text = '';
+      shell.warned = shell.warned === 'now';
       yield* interruptible(shell, shell.list(list));
     } catch (error) {
       if (error instanceof ExitShell || error instanceof Replaced) throw error;

@@ -130,6 +130,9 @@ export class Jobs {
   update(): void {
     for (const job of this.#jobs) job.update(this.#table);
   }
+  anyStopped(): boolean {
+    return this.#jobs.some(job => job.update(this.#table) === 'stopped');
+  }
   describe(job: Job, state: JobState, pid = ''): string {
     const mark = job === this.#order[0] ? '+' : job === this.#order[1] ? '-' : ' ';
     const { code, signal } = job.status;

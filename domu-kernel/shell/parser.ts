@@ -28,6 +28,17 @@ export function parse(text: string, more = false): List {
   return list;
 }
 
+/** Of lines that have been read so far: undefined where the next one belongs to them; `more`: there may be one. Throws ShellError. */
+export function parseLines(text: string, more: boolean): List | undefined {
+  if (more && /(?<!\\)(?:\\\\)*\\\n$/.test(text)) return undefined;
+  try {
+    return parse(text, more);
+  } catch (error) {
+    if (more && error instanceof IncompleteInput) return undefined;
+    throw error;
+  }
+}
+
 /** A text line by line: what one of them begins is run before the next is looked at. */
 export class Commands {
   readonly #parser: Parser;

@@ -3,14 +3,14 @@ import { messageOf, XenError } from '#pvbus';
 import type { Vnode } from '../fs/file-system.ts';
 import type { Body } from '../process/body.ts';
 import type { Process } from '../process/process.ts';
-import { attempt, readAll, tell, type Waiting } from '../process/transfer.ts';
+import { attempt, readAll, readPart, tell, type Waiting } from '../process/transfer.ts';
 import type { Userland } from '../userland.ts';
 import { OpenDiskFile } from '../wasi/open-vnode.ts';
 import { converse } from './converse.ts';
 import { Interpreter } from './interpreter.ts';
 import { ExitShell, Interrupted, LeaveLoop, Replaced, ReturnFrom } from './leaving.ts';
 import { OpenFiles } from './open-files.ts';
-import { Commands } from './parser.ts';
+import { Commands, parseLines } from './parser.ts';
 import { fromCwd } from './paths.ts';
 import { ShellError } from './syntax.ts';
 import { setOptions } from './variable-builtins.ts';
@@ -25,6 +25,9 @@ export interface ShellOptions {
 }
 
 export class Shell extends Interpreter {
+  /** The user was told of jobs that are stopped: by the command that runs, or by the one before. */
+  warned: 'now' | boolean = false;
+
   constructor(system: Userland, self: Process, { name = 'sh', parameters = [] }: ShellOptions = {}) {
     super(system, self, name, parameters);
   }
@@ -42,7 +45,6 @@ export class Shell extends Interpreter {
     return this.ending(this.#main(args));
   }
   *#main(args: readonly string[]): Waiting<unknown> {
-    const [stdin] = this.io.stdio;
     const at = yield* setOptions(this, args, this.io.stdio, 'cis');
     const has = (letter: string): boolean =>
       args.slice(0, at).some(word => /^-[^-]/.test(word) && word.includes(letter));
@@ -59,8 +61,23 @@ export class Shell extends Interpreter {
       this.parameters = args.slice(at + 1);
       return yield* this.source(yield* this.#file(first));
     }
-    if (stdin.kind === 'terminal') return yield* converse(this);
-    return yield* this.source(yield* readAll(stdin, MAX_SCRIPT));
+    if (this.io.stdio[0].kind === 'terminal') return yield* converse(this);
+    return yield* this.#stdin();
+  }
+  /** Line by line, and no byte beyond what is run: its commands may read the rest. */
+  *#stdin(): Waiting<number> {
+    let text = '';
+    for (let more = true; more; ) {
+      const { text: part, whole } = yield* readPart(this.io.stdio[0], MAX_SCRIPT);
+      text += whole ? `${part}\n` : part;
+      if (text.length > MAX_SCRIPT) throw new XenError('EFBIG', `a command of more than ${MAX_SCRIPT} bytes`);
+      more = whole;
+      const list = parseLines(text, more);
+      if (list === undefined) continue;
+      text = '';
+      if (!this.options.has('n')) yield* this.list(list);
+    }
+    return this.status;
   }
   *#file(path: string): Waiting<string> {
     const [type, file] = yield* attempt(() => {
@@ -137,6 +154,14 @@ export class Shell extends Interpreter {
     // In a function it still is; what is local there ends with it.
     if (this.locals.length > 0) shell.locals.push(new Map());
     return shell;
+  }
+
+  /** Whether it stays although its user wants to leave: once it says that there are jobs which are stopped. */
+  *warns(): Waiting<boolean> {
+    if (!this.interactive || this.warned !== false || !this.jobs.anyStopped()) return false;
+    this.warned = 'now';
+    yield* tell(this.io.stdio[2], 'You have stopped jobs.');
+    return true;
   }
 
   // ---- signals ----

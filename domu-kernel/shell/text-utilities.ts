@@ -1,5 +1,7 @@
 // cat, head, wc, env, sleep, yes: what is between the pipes.
+
 import { XenError } from '#pvbus';
+import type { Body } from '../process/body.ts';
 import type { OpenFile } from '../process/open-file.ts';
 import { attempt, readBytes, readPart, type Waiting, writeBytes, writeText } from '../process/transfer.ts';
 import { Wait, YIELD } from '../process/wait.ts';
@@ -122,8 +124,8 @@ function* widthFor(call: Call): Waiting<number> {
   }
   return Math.max(least, String(sum).length);
 }
-/** The environment, or a program with another one. */
-function* env(call: Call): Waiting<number> {
+/** The environment, or a program with another one in its place. */
+function* env(call: Call): Waiting<number | Body> {
   const { self, args, io, options, system } = call;
   const changed = new Map(options.has('i') || args[0] === '-' ? [] : self.env);
   const unwanted = options.get('u');
@@ -135,8 +137,8 @@ function* env(call: Call): Waiting<number> {
     yield* writeText(io[1], [...changed].map(([name, value]) => `${name}=${value}\n`).join(''));
     return 0;
   }
-  const child = system.spawn({ argv, env: changed, cwd: self.cwd, stdio: io, parent: self, pgid: self.pgid });
-  return yield* system.waitFor(self, child);
+  self.become(argv, changed, self.cwd);
+  return yield* system.exec.run(self);
 }
 const assignment = (word: string | undefined): RegExpExecArray | null => /^([A-Za-z_]\w*)=([\s\S]*)$/.exec(word ?? '');
 

@@ -1,5 +1,6 @@
 // A program of the kernel's own: how it is called, and how it says what is wrong.
 import { messageOf, XenError } from '#pvbus';
+import type { Body } from '../process/body.ts';
 import type { Utility } from '../process/exec.ts';
 import { brokenPipe, type Process } from '../process/process.ts';
 import { tell, type Waiting } from '../process/transfer.ts';
@@ -15,7 +16,7 @@ export interface Call extends GivenOptions {
 export interface UtilityProgram extends KnownOptions {
   /** The status when it is called in a way that it does not know; 1. */
   readonly misuse?: number;
-  readonly run: (call: Call) => Waiting<number> | number;
+  readonly run: (call: Call) => Waiting<number | Body> | number;
 }
 
 export function asUtility(system: Userland, name: string, program: UtilityProgram): Utility {

@@ -16,6 +16,10 @@ const SCRIPTS: Readonly<Record<string, readonly string[]>> = {
     "sh -c 'exec sleep 100; echo never' & sleep 0.2; kill $!; wait $!; echo $?",
     'sleep 100 & p=$!; (echo $! > x); read q < x; [ $p = $q ] && echo same; (wait $p; echo $?); kill $p; wait $p; echo $?',
     'f() { sleep 3; }; f > /dev/null 2>&1 & sleep 0.2; kill $!; wait $!; echo $?',
+    'env X=1 sleep 100 & kill $!; wait $!; echo $?',
+    'env X=1 sh -c \'trap "echo $X; exit 3" TERM; : > r; while :; do sleep 0.01; done\' & while [ ! -e r ]; do sleep 0.01; done; kill $!; wait $!; echo $?',
+    'set -- $(sh -c \'echo $$; exec env A=b sh -c "echo \\$\\$ \\$A"\'); [ $1 = $2 ] && echo same $3',
+    'env none; echo $?; env -i X=2 env; env A=1 env B=2 sh -c "echo $A$B"; env sh -c "exit 4"; echo $?',
   ],
   'the number of a shell is that of its subshells': [
     'echo $$ > a; (echo $$ > b); { echo $$ > c; } | cat; echo $(echo $$) > d; cat a b c d | while read n; do [ $n = $$ ] && echo same; done',

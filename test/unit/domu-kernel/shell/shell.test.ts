@@ -273,6 +273,31 @@ describe('a script', () => {
   });
 });
 
+describe('a shell that reads its commands from stdin', () => {
+  const fed = (script: string, args = ''): string => {
+    rig.write('/in', script);
+    return out(`sh ${args} < /in; echo $?`) + out(`cat /in | sh ${args} > /out; echo $?; cat /out`).replace(/^0\n/, '');
+  };
+  /** From a file and from a pipe. */
+  const both = (text: string): string => `${text}0\n${text}`;
+
+  it('leaves to them what is behind their line', () => {
+    expect(fed('read x\nhello\necho "[$x]"\ncat\nthe\nrest\n')).toBe(both('[hello]\nthe\nrest\n'));
+    expect(fed('head -n 1\n')).toBe(both(''));
+    expect(fed('sh\necho inner\nexit\necho outer\n')).toBe(both('inner\nouter\n'));
+  });
+  it('reads a command to its end, however many lines it has', () => {
+    const script = 'f() {\n  echo $1\n}\nif true\nthen\n f yes\nfi\ncat <<E\n$0 $1\nE\necho a \\\nb # no \\\n';
+    expect(fed(`${script}echo 'two\nlines' | cat`, '-s one')).toBe(both('yes\nsh one\na b\ntwo\nlines\n'));
+    expect(out('sh < /dev/null; echo $?; printf "echo a\\nif true\\n" | sh 2> /err; echo $?')).toBe('0\na\n2\n');
+    expect(out('printf "echo a\\nexit 4\\necho b\\n" | sh; echo $?')).toBe('a\n4\n');
+  });
+  it('goes on with another file when stdin is that', () => {
+    rig.write('/more', 'echo more\n');
+    expect(fed('echo first; exec < /more\necho never\n')).toBe(both('first\nmore\n'));
+  });
+});
+
 describe('a shell with a user', () => {
   it('prompts, runs lines, and goes on with what is not whole', () => {
     rig.interactive();
@@ -291,6 +316,33 @@ describe('a shell with a user', () => {
     const second = rig.interactive();
     rig.type('exit 3\r');
     expect(second.status?.code).toBe(3);
+  });
+
+  it('says once that jobs are stopped before it ends, by exit or ^D', () => {
+    const first = rig.interactive();
+    rig.type('cat\r');
+    rig.type('\x1a');
+    expect(rig.type('exit\r')).toBe('exit\nYou have stopped jobs.\nrig:/# ');
+    rig.type('true\r');
+    rig.type('true\r');
+    expect(rig.type('\x04')).toBe('You have stopped jobs.\nrig:/# ');
+    rig.type('true\r');
+    expect(rig.type('exit 3\r')).toBe('exit 3\nYou have stopped jobs.\nrig:/# ');
+    expect(first.status).toBe(undefined);
+    rig.type('exit 3\r');
+    expect(first.status?.code).toBe(3);
+    const second = rig.interactive();
+    rig.type('cat\r');
+    rig.type('\x1a');
+    rig.type('\x04');
+    rig.type('\x04');
+    expect(second.status?.code).toBe(148);
+  });
+
+  it('reads on behind a backslash', () => {
+    rig.interactive();
+    expect(rig.type('echo a \\\r')).toBe('echo a \\\n> ');
+    expect(rig.type('b\\\\\r')).toBe('b\\\\\na b\\\nrig:/# ');
   });
 
   it('ends at ^C what runs, and not itself', () => {
@@ -431,6 +483,7 @@ describe('a shell with a user', () => {
     rig.type('sh\r');
     rig.type('sleep 1000 | cat\r');
     rig.type('\x1a');
+    rig.type('exit\r');
     rig.type('exit\r');
     expect(rig.userland.processes.list()).toEqual([outer]);
   });
