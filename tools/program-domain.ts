@@ -21,8 +21,8 @@ export interface ProgramOptions {
   readonly env: readonly string[];
   readonly cwd: string | undefined;
   readonly publish: readonly string[];
-  /** The bridge of its interface. */
-  readonly net: string | undefined;
+  /** The bridges of its interfaces. */
+  readonly nets: readonly string[];
   /** Nothing is there but what these options say. */
   readonly bare: boolean;
   /** Where there is one. */
@@ -52,6 +52,9 @@ export function programDomain(asked: ProgramOptions, options: ValidateOptions): 
   const given = published.filter(one => one.given).map(({ guest }) => Number(guest));
   const vcpus = number('vcpus', asked.vcpus ?? '1');
   const disks = asked.disks.map(diskOf);
+  // A program's sockets are those of its interfaces, where it has any: a port of the host would never hear of them.
+  if (asked.nets.length > 0 && published.length > 0)
+    throw new ConfigError('--net and --publish: the program has the sockets of one of them');
   const volumes = asked.volumes.map((text, i) => volumeOf(text, i, options.cwd, asked.bare));
   if (volumes.length > MAX_VOLUMES) throw new ConfigError(`--volume: at most ${MAX_VOLUMES}`);
   const lines = [
@@ -62,7 +65,7 @@ export function programDomain(asked: ProgramOptions, options: ValidateOptions): 
     `vcpus=${vcpus}`,
     `disk=[${disks.map(({ spec }) => quoted(spec)).join(',')}]`,
     ...(published.length > 0 ? [`pvcalls=[${quoted(published.map(listenOf).join(','))}]`] : []),
-    ...(asked.net === undefined ? [] : [`vif=[${quoted(`bridge=${bridgeOf(asked)}`)}]`, 'cmdline="ip=dhcp"']),
+    ...(asked.nets.length === 0 ? [] : [`vif=[${asked.nets.map(vifOf)}]`, 'cmdline="ip=dhcp"']),
     'on_poweroff="destroy"',
     'on_reboot="destroy"',
     'on_crash="destroy"',
@@ -151,11 +154,9 @@ function publishedOf(text: string): Published {
   return { host, guest: given ? host : guest, given };
 }
 const listenOf = ({ host, guest }: Published): string => `listen=${host}:${guest}`;
-/** A program's sockets are those of its interface, where it has one: a port of the host would never hear of them. */
-function bridgeOf({ net = '', publish }: ProgramOptions): string {
-  if (!/^[^\s,=]+$/.test(net)) throw new ConfigError(`--net ${net}: no bridge has this name`);
-  if (publish.length > 0) throw new ConfigError('--net and --publish: the program has the sockets of one of them');
-  return net;
+function vifOf(bridge: string): string {
+  if (!/^[^\s,=]+$/.test(bridge)) throw new ConfigError(`--net ${bridge}: no bridge has this name`);
+  return quoted(`bridge=${bridge}`);
 }
 function variable(text: string): [string, string] {
   const at = text.indexOf('=');

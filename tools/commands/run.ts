@@ -64,7 +64,7 @@ function asked(line: CommandLine, { io, conf }: CommandContext): ProgramDomain {
     ...{
       volumes: line.values('v'),
       publish: line.values('p'),
-      net: line.value('net'),
+      nets: line.values('net'),
       bare: line.options.has('bare'),
       terminal: terminalOf(io),
     },

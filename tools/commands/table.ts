@@ -556,7 +556,7 @@ Exit code 1 when a domain needs --recreate.`,
 --bare                  No environment but what -e says, no directories but those of -v, by the names they have there.
 -p HOST:GUEST, --publish=HOST:GUEST
                         A port of the host's loopback that the program may listen on.
---net=BRIDGE            A vif on this bridge, with an address by DHCP; its sockets are that one's. Not with -p.
+--net=BRIDGE            A vif on this bridge, with an address by DHCP; its sockets are that one's. Several: so many vifs. Not with -p.
 FILE is a WASI program (.wasm), or an archive (.tar, .cpio, also .gz) that becomes the root: then the first argument
 names the program in it. At a terminal it has the terminal; else stdin, stdout and stderr are its own, byte for byte.
 xl exits with its exit code, 128 + N when signal N ended it, 127 when there is no such program, 126 when it cannot

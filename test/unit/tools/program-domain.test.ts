@@ -5,7 +5,7 @@ import { type ProgramOptions, programDomain } from '../../../tools/program-domai
 
 const NOTHING: ProgramOptions = {
   ...{ file: 'hello.wasm', args: [], name: undefined, memory: undefined, vcpus: undefined, disks: [], mounts: [] },
-  ...{ volumes: [], env: [], cwd: undefined, publish: [], net: undefined, bare: false, terminal: undefined },
+  ...{ volumes: [], env: [], cwd: undefined, publish: [], nets: [], bare: false, terminal: undefined },
 };
 const made = (asked: Partial<ProgramOptions>) =>
   programDomain(
@@ -84,8 +84,8 @@ test('variables and ports', () => {
 });
 
 test('an interface', () => {
-  const { config } = made({ net: 'inside.10' });
-  expect(config.vifs).toMatchObject([{ bridge: 'inside.10' }]);
+  const { config } = made({ nets: ['inside.10', 'back'] });
+  expect(config.vifs).toMatchObject([{ bridge: 'inside.10' }, { bridge: 'back' }]);
   expect([config.cmdline, config.pvcalls]).toEqual(['ip=dhcp', []]);
   expect(made({}).config).toMatchObject({ cmdline: '', vifs: [] });
 });
@@ -123,9 +123,9 @@ test.each([
   [{ volumes: ['data://.'] }, "--volume data://.: the root is the program's"],
   [{ volumes: Array(17).fill('data:/mnt') }, '--volume: at most 16'],
   [{ env: ['=x'] }, '--env =x: not NAME=VALUE'],
-  [{ net: 'a,b' }, '--net a,b: no bridge has this name'],
-  [{ net: '' }, '--net : no bridge has this name'],
-  [{ net: 'br0', publish: ['80:80'] }, '--net and --publish'],
+  [{ nets: ['a,b'] }, '--net a,b: no bridge has this name'],
+  [{ nets: [''] }, '--net : no bridge has this name'],
+  [{ nets: ['br0'], publish: ['80:80'] }, '--net and --publish'],
   [{ publish: ['80'] }, '--publish 80: neither HOST:GUEST nor HOST:fd'],
   [{ file: 'a"b.wasm' }, 'no quotes'],
 ] as const)('%j is refused', (asked, why) => {
