@@ -35,7 +35,7 @@ const ACTS: Readonly<Partial<Record<Capability, string>>> = {
   fowner: `chmod 600 ${file}`,
   // Linux says nothing when it leaves the bit out.
   fsetid: `chmod 2755 ${file} && test -g ${file}`,
-  kill: `setpriv --reuid ${NOBODY} -- sleep 60 & sleep 0.2; kill $!`,
+  kill: `setpriv --reuid ${NOBODY} -- sleep 2 & sleep 0.2; kill $!`,
   setgid: `setpriv --regid ${NOBODY} --clear-groups -- true`,
   setuid: `setpriv --reuid ${NOBODY} -- true`,
   // setpriv says nothing when it could not; chown is the lowest bit.
