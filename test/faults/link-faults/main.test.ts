@@ -91,6 +91,16 @@ describe('fault 29: a link between two guests', () => {
 });
 
 describe('fault 30: a link that is cut', () => {
+  it('fault 30: on its way back alone, loses the answers, and is whole again', async () => {
+    await seen();
+    const cut = await inject(host, { ...LINK, op: 'tx', drop: true });
+    const all = ask(1, `send ${PIECES}`);
+    await cut.happened(3);
+    expect(await seen()).toMatchObject({ foreign: 0, changed: 0 });
+    await cut.remove();
+    expect(await all).toBe(`all of ${PIECES}`);
+    expect(await seen()).toMatchObject({ next: PIECES, foreign: 0 });
+  });
   it('fault 30: both ways, takes nothing with it, and is whole again', async () => {
     const cut = await inject(host, { ...LINK, drop: true });
     const all = ask(1, `send ${PIECES}`);
