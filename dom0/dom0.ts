@@ -113,10 +113,15 @@ export class Dom0 {
         await bridges
           .addPort(String(bridge), port, true)
           .catch(error => log.error(`port ${port} of bridge ${bridge}: ${error.message}`));
-    const nbd = new NbdImages({ startThread: () => threads.start('nbd'), runDir, log });
+    // Said for who counts what this process has: a thread stays, whatever it was started for.
+    const started = (name: Parameters<typeof threads.start>[0]): BackendThread => {
+      log.info(`thread of ${name} starts`);
+      return threads.start(name);
+    };
+    const nbd = new NbdImages({ startThread: () => started('nbd'), runDir, log });
     const blkbacks: BackendThread[] = [blkback];
     const startSlow = (): BackendThread => {
-      const slow = threads.start('slow-blkback');
+      const slow = started('slow-blkback');
       blkbacks.push(slow);
       return slow;
     };
@@ -126,8 +131,8 @@ export class Dom0 {
     this.#backends = [
       vbds,
       vifs,
-      pvcallsBackend({ xs, log, startThread: () => threads.start('pvcalls') }),
-      p9Backend({ xs, log, startThread: () => threads.start('p9') }),
+      pvcallsBackend({ xs, log, startThread: () => started('pvcalls') }),
+      p9Backend({ xs, log, startThread: () => started('p9') }),
     ];
 
     this.#toolstack = new Toolstack({

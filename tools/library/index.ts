@@ -6,6 +6,7 @@ import { TOOLSTACK_STEPS, threadFile, XenError } from '#pvbus';
 import { inject } from './faults.ts';
 import { Host } from './host.ts';
 import { baseline, expectInvariant, faultTrace } from './invariants.ts';
+import { progress } from './unharmed.ts';
 import { withTopology } from './with-topology.ts';
 import type * as declared from './xenolith.d.ts';
 
@@ -14,8 +15,30 @@ const guestKernel = fileURLToPath(threadFile('domu-kernel', import.meta.url));
 
 const toolstackSteps = TOOLSTACK_STEPS;
 
-export { baseline, expectInvariant, faultTrace, guestKernel, Host, inject, toolstackSteps, withTopology, XenError };
+export {
+  baseline,
+  expectInvariant,
+  faultTrace,
+  guestKernel,
+  Host,
+  inject,
+  progress,
+  toolstackSteps,
+  withTopology,
+  XenError,
+};
 
 ({
-  ...{ baseline, expectInvariant, faultTrace, guestKernel, Host, inject, toolstackSteps, withTopology, XenError },
+  ...{
+    baseline,
+    expectInvariant,
+    faultTrace,
+    guestKernel,
+    Host,
+    inject,
+    progress,
+    toolstackSteps,
+    withTopology,
+    XenError,
+  },
 }) satisfies typeof declared;

@@ -1,8 +1,11 @@
 // What must be so whatever has failed, as far as it can be seen from outside. Numbers are those of docs/faults.md.
 
-import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
-import { type FaultEvent, type HostEvent, runPaths, socketTransport, XenstoreClient } from '#pvbus';
+import { closeSync, openSync, readSync } from 'node:fs';
+import type { FaultEvent, HostEvent, XenstoreClient } from '#pvbus';
 import { clientOf, type WatchedHost } from './faults.ts';
+import { type ProcessInventory, processesBelow, processInventory } from './host-inventory.ts';
+import { harmOf, type Progress } from './unharmed.ts';
+import { withXenstore } from './with-xenstore.ts';
 
 const SECTOR = 512;
 /** How long what ends by itself may take to. */
@@ -23,7 +26,7 @@ export interface Invariants {
   I4: { readonly sent: Iterable<Uint8Array>; readonly received: Iterable<Uint8Array> };
   I5: Baseline;
   I7: Record<never, never>;
-  I8: { readonly domains: readonly string[] };
+  I8: { readonly domains: readonly string[]; readonly before?: Progress };
   I9: Record<never, never>;
   I10: { readonly trace: readonly string[] };
 }
@@ -97,19 +100,7 @@ const CHECKS: { readonly [N in keyof Invariants]: Check<N> } = {
     const said = await withXenstore(host, xs => xs.control('check'));
     return said === 'OK' ? undefined : `xenstored says of its tree: ${said}`;
   },
-  async I8(host, { domains }) {
-    const log = host.log().split('\n');
-    const infos = await host.domains();
-    for (const name of domains) {
-      const info = infos.find(one => one.name === name);
-      if (info === undefined) return `domain ${name} is not there`;
-      if (info.shutdown || info.dying) return `domain ${name} has ended`;
-      const about = new RegExp(`\\bof dom${info.domid}\\b|\\bdom${info.domid}\\b|\\bvif${info.domid}\\.`);
-      const line = log.find(one => / (error|warn)/i.test(one) && about.test(one));
-      if (line !== undefined) return `domain ${name} is in the log: ${line}`;
-    }
-    return undefined;
-  },
+  I8: (host, { domains, before }) => harmOf(host, domains, before),
   async I9(host) {
     const events = await host.events();
     for (const { plan, fault, injected } of await (await clientOf(host).now()).call('faults', {})) {
@@ -138,7 +129,7 @@ export async function faultTrace(host: Pick<WatchedHost, 'events'>): Promise<str
   return [...order.keys()].sort().flatMap(fault => order.get(fault)!);
 }
 
-/** Processes, event channels, grants in use, mappings and pools of a host, and the nodes of its xenstore. */
+/** What a host has: processes and what those hold, event channels, grants in use, mappings and pools, and the nodes of its xenstore. */
 export async function baseline(host: WatchedHost): Promise<Baseline> {
   const client = await clientOf(host).now();
   await client.call('dmesg', { clear: true });
@@ -149,11 +140,8 @@ export async function baseline(host: WatchedHost): Promise<Baseline> {
     // Frames of the table grow and do not shrink; what counts is what is in use.
     return found ? [found[1]!.replace(/\d+ of \d+ grant frames, /, '')] : [];
   });
-  return {
-    processes: await programsAtRest(host.pid),
-    hypervisor: counts,
-    nodes: await withXenstore(host, xs => nodesBelow(xs, '/local/domain')),
-  };
+  const nodes = await withXenstore(host, xs => nodesBelow(xs, '/local/domain'));
+  return { ...(await processesAtRest(host)), hypervisor: counts, nodes };
 }
 
 function difference(before: Baseline, after: Baseline): string | undefined {
@@ -170,45 +158,19 @@ function difference(before: Baseline, after: Baseline): string | undefined {
   return undefined;
 }
 
-/** Names of what runs, once they stay the same: a shell for the next domain is a moment in coming. */
-async function programsAtRest(pid: number): Promise<string[]> {
+/** Once it stays the same: a shell for the next domain is a moment in coming. */
+async function processesAtRest(host: WatchedHost): Promise<ProcessInventory> {
   const deadline = performance.now() + SETTLE_MS;
-  let programs = programsBelow(pid);
+  const look = (): ProcessInventory => processInventory(processesBelow(host.pid), host.log());
+  let found = look();
   for (let same = 0; same < LOOKS_AT_REST && performance.now() < deadline; ) {
     await new Promise(resolve => setTimeout(resolve, LOOK_MS));
-    const now = programsBelow(pid);
-    same = String(now) === String(programs) ? same + 1 : 0;
-    programs = now;
+    const now = look();
+    same = JSON.stringify(now) === JSON.stringify(found) ? same + 1 : 0;
+    found = now;
   }
   // It bundles guests' programs, and ends some time after the last one.
-  return programs.filter(program => program !== 'esbuild');
-}
-/** Names of what runs, children before and after their parents as /proc lists them. */
-function programsBelow(pid: number): string[] {
-  try {
-    const words = readFileSync(`/proc/${pid}/cmdline`, 'latin1').split('\0');
-    const program = words.find(word => /\.c?js$/.test(word)) ?? words[0] ?? '';
-    const tasks = readdirSync(`/proc/${pid}/task`);
-    const children = tasks.flatMap(task =>
-      readFileSync(`/proc/${pid}/task/${task}/children`, 'latin1').split(' ').filter(Boolean),
-    );
-    return [
-      program.slice(program.lastIndexOf('/') + 1),
-      ...children.flatMap(child => programsBelow(Number(child))),
-    ].sort();
-  } catch {
-    return []; // it has ended meanwhile
-  }
-}
-
-/** By a connection of its own: one that was there before has ended with a xenstored that was killed. */
-async function withXenstore<T>(host: WatchedHost, body: (xs: XenstoreClient) => Promise<T>): Promise<T> {
-  const xs = new XenstoreClient(await socketTransport(runPaths(host.runDir).xenstoredSocket));
-  try {
-    return await body(xs);
-  } finally {
-    xs.close();
-  }
+  return { ...found, processes: found.processes.filter(program => program !== 'esbuild') };
 }
 
 async function nodesBelow(xs: XenstoreClient, path: string): Promise<string[]> {

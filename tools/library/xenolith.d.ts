@@ -191,12 +191,16 @@ export interface Invariants {
   I3: { readonly submitted: Iterable<string | number>; readonly completed: Iterable<string | number> };
   /** Every packet was sent as it was received. */
   I4: { readonly sent: Iterable<Uint8Array>; readonly received: Iterable<Uint8Array> };
-  /** Processes, event channels, grants, mappings and nodes are what `baseline` said. */
+  /** Processes with their descriptors and shared memory, event channels, grants, mappings and nodes are what `baseline` said. */
   I5: Baseline;
   /** xenstored's tree is whole: its own check. */
   I7: Record<never, never>;
-  /** These domains run, and the log has no error or warning about them. */
-  I8: { readonly domains: readonly string[] };
+  /**
+   * These domains run and have not crashed; their devices are connected, without an error at either end; their consoles have no error
+   * of their kernel's, the log none about them; and with `before`, of the consoles what was said since then, some device of each has done
+   * something since, and failed at nothing.
+   */
+  I8: { readonly domains: readonly string[]; readonly before?: Progress };
   /** Whatever was injected is in the events. */
   I9: Record<never, never>;
   /** The trace is that of another run. */
@@ -214,6 +218,17 @@ export interface Baseline {
 }
 /** What a host has now, for I5. */
 export declare function baseline(host: Host): Promise<Baseline>;
+/** How far each domain has come. */
+export interface Progress {
+  readonly [domain: string]: {
+    /** Requests or packets of each of its disks and interfaces: `vbd 51712`, `vif 0`. */
+    readonly devices: { readonly [device: string]: { readonly done: number; readonly errors: number } };
+    /** Bytes of its console's log. */
+    readonly said: number;
+  };
+}
+/** Up to now, for I8. */
+export declare function progress(host: Host): Promise<Progress>;
 /** What was befallen so far, for I10: `fault, occurrence, where`, in the order of each fault. */
 export declare function faultTrace(host: Host): Promise<string[]>;
 
