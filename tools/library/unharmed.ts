@@ -95,7 +95,7 @@ function badEndOf(name: string, events: readonly HostEvent[]): string | undefine
 }
 
 /** One that is being connected anew has a moment for that. */
-async function settledDeviceOf(host: WatchedHost, info: DomainInfo): Promise<string | undefined> {
+async function settledDeviceOf(host: WatchedHost, info: Pick<DomainInfo, 'domid'>): Promise<string | undefined> {
   for (const deadline = performance.now() + CONNECTED_MS; ; ) {
     const wrong = await deviceOf(host, info);
     if (wrong === undefined || performance.now() > deadline) return wrong;

@@ -211,7 +211,7 @@ export class FaultPlans implements Steps {
       const known = (where: string): number => answered.get(`${running.name} ${where}`) ?? 0;
       const where = running.killedAt(end, known);
       if (where === undefined) continue;
-      answered.note(`${running.name} ${where}`, known(where) + 1);
+      if (!running.gone.delete(where)) answered.note(`${running.name} ${where}`, known(where) + 1);
       return running;
     }
     return undefined;

@@ -116,6 +116,7 @@ export class Planting {
       const own: StoreNode[] = [];
       // What had this path before is gone, whether that has been heard or not.
       await this.#forget(backend);
+      for (const { gone } of faults) gone.delete(backend);
       for (const fault of faults) if (await this.#isFor(fault.fault, device)) own.push(await this.#node(fault, device));
       if (own.length > 0) await this.#watch(backend);
       nodes.push(...own);
@@ -248,7 +249,11 @@ export class Planting {
   }
   /** The device is gone: a domain that is made anew has another. */
   async #forget(backend: string): Promise<void> {
-    for (const { devices } of this.#parts.running()) devices.delete(backend);
+    for (const { devices, gone, fault } of this.#parts.running()) {
+      const n = devices.get(backend);
+      devices.delete(backend);
+      if (n !== undefined && fault.process === 'guest') gone.set(backend, n);
+    }
     this.#last.delete(backend);
     await this.#unwatch(backend);
   }

@@ -21,6 +21,8 @@ export class RunningFault {
   readonly trigger: Trigger;
   /** Backends of the devices that it is planted at, and how often it has befallen something there. */
   readonly devices = new Map<string, number>();
+  /** The same of guests that it has killed, whose devices are gone: who is restarted in their place is told why. */
+  readonly gone = new Map<string, number>();
   /** Of all its devices, as last heard; of the toolstack's own, the trigger knows. */
   injected = 0;
   seen = 0;
@@ -49,14 +51,14 @@ export class RunningFault {
    * are known to have ended one already.
    */
   killedAt({ domid, vcpu, name }: Ended, answered: (where: string) => number): string | undefined {
-    const { fault, devices, trigger } = this;
+    const { fault, devices, gone, trigger } = this;
     if (fault.kill === undefined) return undefined;
     const isNamed = fault.domain !== undefined && (fault.domain === domid || fault.domain === name);
     if (isOfDevice(fault)) {
       const own = `/local/domain/${domid}/backend/`;
       const isKilled = (backend: string): boolean =>
         fault.process === 'guest' ? isNamed : vcpu === 0 && backend.startsWith(own);
-      return [...devices].find(([backend, n]) => n > answered(backend) && isKilled(backend))?.[0];
+      return [...devices, ...gone].find(([backend, n]) => n > answered(backend) && isKilled(backend))?.[0];
     }
     const isXenstored = fault.part === 'xenstore' || fault.process === 'xenstored';
     const isKilled =

@@ -315,4 +315,14 @@ describe('a kill at a device', () => {
     const restarted = { domid: 6, vcpu: 0, name: 'web' };
     expect([cause(restarted), cause(restarted)]).toEqual(['p@f', undefined]);
   });
+  it('has ended a guest also when its devices are gone before anybody asks', async () => {
+    await other.write('/local/domain/5/name', 'web');
+    await plug();
+    await plans.add(plan({ name: 'f', part: 'disk', domain: 'web', kill: 'before', process: 'guest' }));
+    await happens(1);
+    await other.rm(backend);
+    await still();
+    const restarted = { domid: 6, vcpu: 0, name: 'web' };
+    expect([cause(restarted), cause(restarted)]).toEqual(['p@f', undefined]);
+  });
 });

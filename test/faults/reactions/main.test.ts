@@ -1,0 +1,131 @@
+// What a host does by itself is in its events: each kind on real processes, with the fault that it answers to where one is planted.
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type * as library from '../../../tools/library/xenolith.d.ts';
+import { dist } from '../../support/host-view.ts';
+import { eventually } from '../../support/processes.ts';
+import { buildKernels } from '../../topology/hostile-acts/kernels.ts';
+
+const { Host, inject }: typeof library = await import(dist('library.mjs'));
+
+const SEED = 77;
+const ramdisk = fileURLToPath(new URL('../fault-plans/guest.ts', import.meta.url));
+const dir = mkdtempSync(join(tmpdir(), 'reactions-'));
+let host: library.Host;
+const disk = (name: string, more = ''): string => {
+  const image = join(dir, `${name}.img`);
+  writeFileSync(image, '');
+  truncateSync(image, 1 << 20);
+  return `${image},raw,xvda,w${more}`;
+};
+/** Created, and ready. */
+async function guest(name: string, keys: object = {}): Promise<library.DomainConsole> {
+  await host.domain(name).create({ ramdisk, memory: 16, ...keys });
+  const console = await host.domain(name).console();
+  await console.waitFor('ready');
+  return console;
+}
+const plan = (name: string, fault: library.Fault): Promise<library.Injection> =>
+  inject(host, { name: 'f', ...fault }, { plan: name, seed: SEED });
+
+type Reaction = Extract<library.HostEvent, { event: 'fault' }>;
+/** The first that is said so. `cause`: the plan that it answers to, at the injections of that plan which have been told. */
+async function reaction(text: RegExp, cause?: string): Promise<void> {
+  let said: string[] = [];
+  const looked = eventually(`a reaction ${text} to ${cause}`, async () => {
+    const events = await host.events().catch((): library.HostEvent[] => []); // dom0 may be another one in a moment
+    const told = events.filter((one): one is Reaction => one.event === 'fault');
+    const hit = told.find(one => one.what === 'reaction' && text.test(one.text) && one.plan === (cause ?? null));
+    const injected = told.filter(one => one.what === 'injected' && one.plan === cause);
+    said = told.slice(-20).map(one => `${one.what} ${one.plan}: ${one.text}`);
+    return hit && (cause === undefined || injected.length > 0) && { hit, injected };
+  });
+  const found = await looked.catch(error => {
+    throw new Error(`${error.message}; last was told:\n${said.join('\n')}`);
+  });
+  expect(found.hit).toMatchObject(
+    cause === undefined ? { plan: null, fault: null, seed: null } : { plan: cause, fault: 'f', seed: SEED },
+  );
+  if (cause !== undefined) expect(found.injected[0]!.occurrences.length).toBeGreaterThan(0);
+}
+
+beforeAll(async () => {
+  const building = buildKernels(dir);
+  host = await Host.start({ memory: '512M' });
+  await building;
+  await host.domain('storage').create({ driver_domain: true, kernel: '', memory: 64 });
+});
+afterAll(async () => {
+  await host?.stop();
+  rmSync(dir, { recursive: true });
+});
+
+it('a driver domain is served by another process, and its disk is connected anew', async () => {
+  const console = await guest('remote', { disk: [disk('remote', ',backend=storage')] });
+  await using _killed = await plan('storage', { part: 'disk', domain: 'remote', op: 'write', nth: 2, kill: 'after' });
+  for (const n of [1, 2]) console.write(`write 0 ${n}\n`);
+  await reaction(/^process \d+ serves as driver domain 'storage' \(dom\d+\), \d+ ms after/, 'storage');
+  await reaction(/^vbd 51712 of dom\d+: connected anew, \d+ ms after/, 'storage');
+  await reaction(/^vbd 51712 of dom\d+: its backend is Connected/, 'storage');
+});
+
+it('a request that a backend has failed, a guest that is restarted', async () => {
+  const console = await guest('local', { disk: [disk('local')], on_crash: 'restart' });
+  {
+    await using _failed = await plan('failed', { part: 'disk', domain: 'local', op: 'write', nth: 1, error: 'EIO' });
+    console.write('write 0 1\n');
+    await reaction(/^blkback: vbd 51712 of dom\d+: request op 1 failed: /, 'failed');
+  }
+  const kill = { part: 'disk', domain: 'local', op: 'write', nth: 1, kill: 'before', process: 'guest' } as const;
+  await using _killed = await plan('guest', kill);
+  console.write('write 0 2\n');
+  await reaction(/^domain 'local' was restarted as dom\d+/, 'guest');
+});
+
+it('xenstored is another process', async () => {
+  await using _killed = await plan('xenstored', { part: 'process', process: 'xenstored', kill: true });
+  await reaction(/^process \d+ serves as xenstored, \d+ ms after/, 'xenstored');
+});
+
+it('dom0 is another process', async () => {
+  const console = await guest('beside', { disk: [disk('beside')] });
+  await using _killed = await plan('dom0', { part: 'disk', domain: 'beside', op: 'write', nth: 1, kill: 'before' });
+  console.write('write 0 3\n');
+  await reaction(/^process \d+ serves as dom0, \d+ ms after/, 'dom0');
+  await reaction(/^vbd 51712 of dom\d+: connected anew/, 'dom0');
+  console.close();
+});
+
+it('a device that its backend gives up, since it cannot have its pages', async () => {
+  await using _refused = await plan('given-up', {
+    part: 'grant',
+    type: 'vif',
+    domain: 'net',
+    op: 'map',
+    error: 'no_space',
+  });
+  await guest('net', { vif: ['bridge=xenbr0'] });
+  await reaction(/^vif 0 of dom\d+: its backend says .*injected: map of dom\d+: GNTST_no_space/, 'given-up');
+  await host.domain('net').destroy();
+});
+
+it('a vif that its frontend has broken', async () => {
+  const vif = ['bridge=xenbr0', 'bridge=xenbr0'];
+  const disks = [disk('mallory'), `${disk('mallory-ro').split(',')[0]},raw,xvdb,r`];
+  await host.domain('mallory').create({ kernel: join(dir, 'mallory.js'), ramdisk: '', memory: 64, disk: disks, vif });
+  const console = await host.domain('mallory').console();
+  await console.waitFor('{');
+  console.write('22\n');
+  await reaction(/^netback: vif\d+\.0: disabled: dom\d+ broke the protocol: /);
+  await host.domain('mallory').destroy();
+});
+
+it('a watchdog that has run out', async () => {
+  await guest('watched', { extra: 'watchdog=1', on_watchdog: 'preserve' });
+  await using stopped = await plan('stopped', { part: 'process', domain: 'watched', stop: '4s' });
+  await stopped.happened();
+  await reaction(/^xen: dom\d+: watchdog expired/);
+});
