@@ -9,6 +9,7 @@ import {
   type PumpThread,
   runPaths,
   SHUTDOWN_poweroff,
+  StormGuard,
   type Vcpu,
   XenError,
   XenstoreClient,
@@ -72,17 +73,20 @@ export class Dom0 {
   #backends: Backend[] = [];
   #going: Promise<void> | undefined;
   #stepping = false;
+  /** Against guests, of whose events only those of their consoles are this thread's. */
+  readonly #storms: StormGuard;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: Dom0Options) {
     this.#options = options;
     this.#xc = new Xc(options.vcpu);
+    this.#storms = new StormGuard(options.vcpu.wakeWords, options.clock, options.log);
   }
 
   /** Resolves when tools are served. */
   async start(): Promise<void> {
     const { vcpu, threads, runDir, successor, log, clock } = this.#options;
-    new EventPump(vcpu, () => {}, this.#options.pumpThread); // lives as long as the process
+    new EventPump(vcpu, this.#storms, () => {}, this.#options.pumpThread); // lives as long as the process
     const blkback = threads.start('blkback');
     const netback = threads.start('netback');
     const paths = runPaths(runDir);
@@ -213,7 +217,10 @@ export class Dom0 {
     setImmediate(() => {
       this.#stepping = false;
       clearTimeout(this.#timer);
-      if (this.#consoled?.step() === 'progress') return this.#wakeConsoled();
+      if (this.#consoled?.step() === 'progress') {
+        this.#storms.turn(true, true);
+        return this.#wakeConsoled();
+      }
       const deadline = this.#consoled?.deadline();
       if (deadline === undefined) return;
       const ms = Math.max(1, (deadline - this.#options.clock.now()) / 1e6);

@@ -51,8 +51,9 @@ export class StormGuard {
     this.found = false;
     this.vain = 0;
     let until: number | undefined;
-    // Word 0 is the hypervisor's.
-    for (let i = 1; i < words.count; i++) {
+    for (let i = 0; i < words.count; i++) {
+      const owner = words.owner(i);
+      if (owner === undefined) continue; // the hypervisor's, or of this domain's own threads
       const peer = words.calls(i)!;
       if (peer.deafUntil > 0) {
         if (this.clock.now() < peer.deafUntil) {
@@ -64,7 +65,7 @@ export class StormGuard {
       if (peer.called) {
         peer.called = false;
         if (found) peer.spurious /= 2;
-        else this.count(peer, words.owner(i)?.doorbell.peer);
+        else this.count(peer, owner.doorbell.peer);
         if (peer.deafUntil > 0) until = Math.min(until ?? peer.deafUntil, peer.deafUntil);
       }
     }
@@ -72,14 +73,14 @@ export class StormGuard {
   }
 
   /** It has called for nothing. */
-  private count(peer: Calls, domid: number | undefined): void {
+  private count(peer: Calls, domid: number): void {
     const now = this.clock.now();
     peer.spurious = Math.max(0, peer.spurious - (now - peer.counted) / FORGOTTEN_NS) + 1;
     peer.counted = now;
     if (peer.spurious <= FREE) return;
     this.delayed++;
     peer.deafUntil = now + (peer.spurious - FREE) * STEP_NS;
-    if (domid !== undefined) this.name(domid);
+    this.name(domid);
   }
   /** When it is first made to wait, and then whenever it has been twice as often. */
   private name(domid: number): void {

@@ -110,9 +110,10 @@ export class WakeWords {
     }
     this.announce(0);
   }
-  /** Addresses and seen values, for a helper thread that sleeps on this vCPU's behalf. */
+  /** What ends a sleep, and what it must still be, for a helper thread that sleeps on this vCPU's behalf. */
   snapshot(): { addresses: number[]; seen: number[] } {
-    return { addresses: [...this.addresses], seen: [...this.seen] };
+    const heard = (_: number, i: number): boolean => this.callers[i]!.deafUntil === 0;
+    return { addresses: this.addresses.filter(heard), seen: this.seen.filter(heard) };
   }
 }
 

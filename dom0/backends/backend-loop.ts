@@ -83,18 +83,18 @@ export function runWithEventLoop(create: CreateWorker): void {
   // order: before the vCPU, for which a process that waits has to wait.
   const pumpThread = startPumpThread();
   const thread = new ThreadSide(create, wake);
-  new EventPump(thread.vcpu, wake, pumpThread);
+  new EventPump(thread.vcpu, thread.storms, wake, pumpThread);
 }
 
 /** What both drivers share: the vCPU, the mailbox and the worker. */
 class ThreadSide {
   readonly vcpu: Vcpu;
+  readonly storms: StormGuard;
   stopped = false;
   /** Calls whose answer is still being made. */
   pending = 0;
   readonly #worker: BackendWorker;
   readonly #mailbox: MailboxReader;
-  readonly #storms: StormGuard;
 
   constructor(create: CreateWorker, wake: () => void) {
     const { name, fd, mailbox } = workerData as BackendThreadData;
@@ -107,7 +107,7 @@ class ThreadSide {
     const { domid } = this.vcpu;
     const who = domid === 0 ? name : `dom${domid} ${name}`;
     const log: Log = streamLog({ write: text => writeSync(2, text) }, who, systemClock);
-    this.#storms = new StormGuard(this.vcpu.wakeWords, systemClock, log);
+    this.storms = new StormGuard(this.vcpu.wakeWords, systemClock, log);
     const tell = (event: unknown): void => this.#reply({ event });
     this.#worker = create({ vcpu: this.vcpu, log, clock: systemClock, tell, wake });
   }
@@ -122,11 +122,11 @@ class ThreadSide {
       progress = true;
     }
     if (this.#worker.step() === 'progress') progress = true;
-    return this.#storms.turn(polled, progress);
+    return this.storms.turn(polled, progress);
   }
   /** Before a sleep: when it has to end. */
   rest(): number | undefined {
-    return earlier(this.#storms.rest(), this.deadline());
+    return earlier(this.storms.rest(), this.deadline());
   }
   deadline(): number | undefined {
     return this.#worker.deadline?.();

@@ -15,7 +15,9 @@ import {
   SHUTDOWN_poweroff,
   SHUTDOWN_reboot,
   type ShutdownRequest,
+  StormGuard,
   sched_shutdown,
+  systemClock,
   type Vcpu,
   watchControl,
   XenError,
@@ -51,12 +53,14 @@ const SERVED_MS = 250;
 export class DriverDomain {
   readonly #options: DriverDomainOptions;
   readonly #home: string;
+  readonly #storms: StormGuard;
   #backends: Backend[] = [];
   #ending = false;
 
   constructor(options: DriverDomainOptions) {
     this.#options = options;
     this.#home = `/local/domain/${options.vcpu.domid}`;
+    this.#storms = new StormGuard(options.vcpu.wakeWords, systemClock, options.log);
   }
 
   /** Resolves when the devices that exist are known; each negotiates by itself from then on. */
@@ -64,7 +68,7 @@ export class DriverDomain {
     const { vcpu, threads, pumpThread, successor, failures } = this.#options;
     vcpu.takeControlMessages();
     const info = readStartInfo(vcpu);
-    new EventPump(vcpu, () => {}, pumpThread); // lives as long as the process
+    new EventPump(vcpu, this.#storms, () => {}, pumpThread); // lives as long as the process
     const log = besideConsole(this.#options.log, vcpu, info.console);
     if (successor) dropInherited(vcpu, [info.store.port, info.console.port]);
     const xs = this.#connectStore(info.store, log);
@@ -90,7 +94,10 @@ export class DriverDomain {
     // What the process before this one has asked, nobody waits for: its watches and transactions go with it.
     if (successor) requestReconnect(page, notify);
     const ring = new EagerRing(new RingTransport(page, notify));
-    vcpu.events.on(port, () => ring.step());
+    vcpu.events.on(port, () => {
+      this.#storms.turn(true, true); // xenstored's events are none
+      ring.step();
+    });
     const xs = new XenstoreClient(ring, log);
     xs.onClose(error => {
       throw new XenError('EPIPE', `dom${vcpu.domid} has no xenstore any more: ${error.message}`, error);

@@ -1,5 +1,5 @@
 // The daemon's one loop: a step in which nothing waits, and its driver.
-import { AdaptiveSpin } from '#pvbus';
+import { AdaptiveSpin, type StormGuard } from '#pvbus';
 import type { LiveUpdate } from './live-update.ts';
 import type { Server } from './server.ts';
 import type { Sleep } from './sleep.ts';
@@ -18,6 +18,8 @@ export interface DaemonParts {
   readonly update?: LiveUpdate;
   /** Deliver what the hypervisor has to tell; true when there was something. */
   readonly pollEvents: () => boolean;
+  /** Of one with a hypervisor: against domains whose events bring nothing. */
+  readonly storms?: Pick<StormGuard, 'turn' | 'rest'>;
   readonly sleep: Sleep;
   /** What is done, a little at a time, as long as there is nothing else to do. */
   readonly rehearsal?: { step(): 'progress' | 'idle' };
@@ -35,7 +37,7 @@ export class Daemon {
 
   /** One turn for everybody. */
   step(): 'progress' | 'idle' {
-    const { server, sockets, update, pollEvents, clock } = this.#parts;
+    const { server, sockets, update, pollEvents, storms, clock } = this.#parts;
     const now = clock.tick();
     const heard = pollEvents();
     const took = sockets.take();
@@ -49,12 +51,13 @@ export class Daemon {
     sockets.send();
     // order: last, when all that was asked is done, and what was not sent is known to be waiting.
     if (update?.step() === 'progress') return 'progress';
-    return heard || took || served || server.hasWork || sockets.hasWork ? 'progress' : 'idle';
+    const found = took || served || server.hasWork || sockets.hasWork;
+    return (storms?.turn(heard, found) ?? found) ? 'progress' : 'idle';
   }
 
   /** Serve from the next turn of Node's event loop on, which has one now and then and before each sleep. */
   run(): void {
-    const { server, sockets, sleep, clock } = this.#parts;
+    const { server, sockets, sleep, storms, clock } = this.#parts;
     let { rehearsal } = this.#parts;
     const spin = new AdaptiveSpin();
     const deadline = (): number => Math.min(this.#nextCheck, server.deadline);
@@ -71,7 +74,7 @@ export class Daemon {
           if (rehearsal.step() === 'idle') rehearsal = undefined;
         } else {
           const asleep = clock.now();
-          sleep.until(deadline());
+          sleep.until(Math.min(deadline(), storms?.rest() ?? Number.POSITIVE_INFINITY));
           spin.slept(clock.tick() - asleep);
         }
       }

@@ -17,6 +17,7 @@ import {
   nodeLoopFd,
   requestSuccessor,
   runPaths,
+  StormGuard,
   streamLog,
   successorWaits,
   systemClock,
@@ -157,7 +158,8 @@ function serve(server: Server, vcpu: Vcpu | undefined, listener: number): { daem
   server.liveUpdate = update;
   // Whose place this one takes had domains, who are asking already.
   const rehearsal = vcpu && !values.successor && { rehearsal: new DomainRehearsal(clock) };
-  const daemon = new Daemon({ server, sockets, update, pollEvents, sleep, clock, ...rehearsal });
+  const storms = vcpu && { storms: new StormGuard(vcpu.wakeWords, systemClock, log) };
+  const daemon = new Daemon({ server, sockets, update, pollEvents, sleep, clock, ...storms, ...rehearsal });
   daemon.run();
   return { daemon, sockets };
 }

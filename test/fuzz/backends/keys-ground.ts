@@ -26,7 +26,7 @@ import { pvcallsBackend } from '../../../dom0/backends/pvcalls/device.ts';
 import { PvcallsWorker } from '../../../dom0/backends/pvcalls/worker.ts';
 import { CoreRig, type Guest } from '../../support/core-rig.ts';
 import { ScratchFolder } from '../../support/scratch-folder.ts';
-import { type DeviceNodes, PaperToolstack, settle } from '../../support/xenbus-device.ts';
+import { type DeviceNodes, PaperToolstack } from '../../support/xenbus-device.ts';
 import { type DomainClient, ListLog, rigTransport, XenstoreRig } from '../../support/xenstore-rig.ts';
 import { INNOCENTS, type Innocent, type Kind } from './innocents.ts';
 
@@ -37,8 +37,10 @@ export const PORTS = 4;
 /** Its first page says of the rings of 9pfs that they are these. */
 const DATA_RING = { order: 1, from: 4 };
 const IMAGE_BYTES = 1 << 16;
-/** Turns that are more than anything takes. */
+/** Steps that are more than an answer takes. */
 const MANY = 10_000;
+/** For what hangs: the host's threads have looked at a folder by then. */
+const PATIENCE_MS = 60_000;
 
 /** The guest that writes: its pages, its ports and its connection to xenstored. */
 export class Writer {
@@ -206,11 +208,12 @@ export class Ground {
     this.step();
     await new Promise(resolve => setImmediate(resolve));
   }
-  until(condition: () => boolean | Promise<boolean>): Promise<void> {
-    return settle(() => {
-      this.step();
-      return condition();
-    }, MANY);
+  async until(condition: () => boolean): Promise<void> {
+    const deadline = Date.now() + PATIENCE_MS;
+    while (!condition()) {
+      await this.turn();
+      if (Date.now() > deadline) throw new Error('what is waited for does not happen');
+    }
   }
   /** Everything that has been heard of has been acted on. */
   async settled(): Promise<void> {

@@ -7,6 +7,7 @@ import {
   NETTXF_extra_info,
   NETTXF_more_data,
   readKey,
+  readStartInfo,
   sring,
   XEN_NETIF_EXTRA_TYPE_GSO,
   XEN_NETIF_EXTRA_TYPE_MAX,
@@ -338,8 +339,9 @@ export function deviceActs(mallory: Mallory): Acts {
       });
       return { left: disk.front.refs.every(gref => mallory.vcpu.grants.endAccess(gref)) };
     },
-    /** By one interface and one disk. */
+    /** By one interface and one disk, the console and the ring to xenstored. */
     41: async () => {
+      const { store, console } = readStartInfo(mallory.vcpu);
       await disk.connect();
       await vif.connect();
       const end = mallory.kernel.clock.now() + STORM_NS;
@@ -348,8 +350,10 @@ export function deviceActs(mallory: Mallory): Acts {
         for (let i = 0; i < 100; i++) {
           disk.front.notify();
           mallory.vcpu.events.notify(vif.front.port);
+          mallory.vcpu.events.notify(console.port);
+          mallory.vcpu.events.notify(store.port);
         }
-        sent += 200;
+        sent += 400;
       }
       const honest = await disk.read();
       await disk.leave();
