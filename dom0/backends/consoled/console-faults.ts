@@ -30,6 +30,8 @@ export class ConsoleFaults {
   plant(planted: readonly Planted[]): void {
     this.#faults.plant(planted);
     this.events.letGo();
+    // Nobody has this one step again.
+    if (planted.length === 0) this.#late.step(Number.POSITIVE_INFINITY);
   }
   /** There are bytes to be moved: are they, now? What is held is asked for again, and is no other occurrence. */
   fate(op: ConsoleOp): 'pass' | 'drop' | 'hold' {

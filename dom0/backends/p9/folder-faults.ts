@@ -53,6 +53,8 @@ export class FolderFaults {
   plant(planted: readonly Planted[]): void {
     this.#faults.plant(planted);
     this.events.letGo();
+    // Nobody has this one step again.
+    if (planted.length === 0) this.#late.step(Number.POSITIVE_INFINITY);
   }
   /** Let late events happen, and tell what has. True when there was one. */
   step(): boolean {
@@ -75,8 +77,12 @@ export class FolderFaults {
 
   /** In the place of `server`, for one connection. */
   before(server: P9Server): Answers {
-    this.#held.clear(); // of the connection before
     return { answer: request => this.#answer(server, request) };
+  }
+
+  /** Its client has gone: what is held back is not done any more. */
+  gone(): void {
+    this.#held.clear();
   }
 
   #answer(server: P9Server, request: Uint8Array): Uint8Array | undefined {

@@ -42,6 +42,7 @@ export class P9Worker implements BackendWorker {
     if (call.op === 'faults') return this.#plant(call);
     this.#connections.get(call.device)?.close();
     this.#connections.delete(call.device);
+    this.#faults.get(call.device)?.gone();
     if (call.op === 'connect') this.#connect(call);
     return null;
   }
@@ -68,6 +69,11 @@ export class P9Worker implements BackendWorker {
     faults.plant(planted);
     if (planted.length > 0) this.#faults.set(device, faults);
     else this.#faults.delete(device);
+    // What is held back is answered by who holds it: it may be done already.
+    if (known !== undefined && planted.length === 0) {
+      this.#connections.get(device)?.look();
+      this.#connections.get(device)?.step();
+    }
     const connection = this.#connections.get(device);
     if (known !== undefined && planted.length > 0) connection?.look();
     else if (connection !== undefined) this.#befall(device, connection);
@@ -89,6 +95,7 @@ export class P9Worker implements BackendWorker {
       rings,
       onFatal: (error: XenError) => {
         this.#connections.delete(device);
+        this.#faults.get(device)?.gone();
         this.#tell({ event: 'failed', device, code: error.code, message: error.message });
       },
     });

@@ -54,6 +54,8 @@ export class SocketFaults {
     this.#faults.plant(planted);
     this.events.letGo();
     this.#held.letGo(trigger => !this.#faults.isPlanted(trigger));
+    // Nobody has this one step again.
+    if (planted.length === 0) this.step(Number.POSITIVE_INFINITY);
   }
   /** One more occurrence: the fault that befalls it. What comes while a kill is under way waits for that, and is none. */
   befalls(op: CommandOp | StreamOp): Hit | undefined {
@@ -84,11 +86,10 @@ export class SocketFaults {
     this.#parts.wake();
   }
 
-  step(): 'progress' | 'idle' {
+  step(now = this.#parts.clock.now()): 'progress' | 'idle' {
     const soon = this.#soon;
     this.#soon = [];
     for (const run of soon) run();
-    const now = this.#parts.clock.now();
     const [held, late] = [this.#held.step(now), this.#late.step(now)];
     this.#faults.flush();
     return held || late || soon.length > 0 ? 'progress' : 'idle';

@@ -245,6 +245,13 @@ describe('a console with a fault', () => {
       ['late', 2],
     ]);
   });
+  it('whose plan ends has its late events then', () => {
+    const r = faulty({ part: 'event', type: 'console', op: 'send', delay: 20 });
+    r.device.events.notify(port(3));
+    expect(r.sent).toEqual([]);
+    r.plant();
+    expect(r.sent).toEqual([3]);
+  });
   it('whose process is about to be killed leaves what comes to the next one', () => {
     const r = faulty({ part: 'console', op: 'read', nth: 1, kill: 'after' });
     expect([r.says('a'), r.says('b')]).toEqual(['a', 'a']);

@@ -125,6 +125,20 @@ it('answers later, or not before the fault goes, and nothing of it is done until
   file.release();
 });
 
+it('of a client that goes while its message waits nothing is left to do', () => {
+  const file = made('f', 'old');
+  file.write(0, bytes('old'));
+  plant({ op: 'write', nth: 1, delay: 50 });
+  expect(said(() => file.write(0, bytes('new')))).toBe('nobody answers');
+  rig.disconnect();
+  rig.core.clock.advance(3600e9);
+  rig.worker.step();
+  expect(rig.worker.deadline()).toBeUndefined();
+  expect(onHost('f')).toBe('old');
+  rig.connect();
+  file.release();
+});
+
 it('has no answer where it is dropped, and is not done', () => {
   const file = made('f', 'old');
   file.write(0, bytes('old'));
@@ -161,6 +175,18 @@ it.each([
   },
 );
 
+it.each(['before', 'after'])('what is killed %s it is done is done once, also where its plan ends instead', kill => {
+  plant({ op: 'mkdir', kill });
+  let turns = 0;
+  const turn = rig.turn.bind(rig);
+  rig.turn = () => {
+    if (++turns === 5) plant();
+    turn();
+  };
+  expect(said(() => fs.root.create('d', 'directory').release())).toBeUndefined();
+  expect(turns).toBeGreaterThanOrEqual(5);
+});
+
 it('is not there without a plan, and a message of each kind can be chosen', () => {
   plant({ op: 'mkdir', error: 'EROFS' }, { name: 'unlink', op: 'unlinkat', error: 'EROFS' });
   made('f').release();
@@ -189,5 +215,8 @@ it('its channel, by the guest’s number of it, loses what it hears or tells it 
   rig.plant(eventsOf({ type: '9pfs', op: 'send', nth: 1, delay: 30 }));
   expect(said(() => fs.root.lookup('f')?.release())).toBeUndefined(); // it looks at the ring itself
   expect(rig.worker.deadline()).toBe(rig.core.clock.now() + 30e6);
+  rig.guest.events.poll();
+  rig.plant([]); // late is not lost
+  expect(rig.guest.events.poll()).toBe(true);
   file.release();
 });

@@ -172,6 +172,26 @@ it('a connection that was made before the plan goes on by the host’s own socke
   expect((await rig.run(readAll(peer))).toString()).toBe('ab');
 });
 
+it('of what goes a few bytes at a time the rest is sent when the plan ends, before what comes after it', async () => {
+  const { connection, peer } = await connected();
+  plant({ ...of('send'), short: 1 });
+  const sent = noise(100);
+  const got = readAll(peer);
+  const writing = connection.write(sent);
+  while (occurrences().length === 0) {
+    guest.step();
+    rig.vcpu.events.poll();
+    rig.worker.step();
+    await new Promise(resolve => setImmediate(resolve));
+  }
+  plant();
+  await rig.run(writing);
+  await rig.run(connection.write('and more'));
+  await rig.run(connection.close());
+  expect((await rig.run(got)).toString('latin1')).toBe(`${Buffer.from(sent).toString('latin1')}and more`);
+  expect(occurrences().length).toBeLessThan(sent.length);
+});
+
 it('a device that is gone is none of the faults’ any more, whatever they held back', async () => {
   const { connection, peer } = await connected();
   plant({ part: 'pvcalls', stall: true });
