@@ -87,7 +87,7 @@ export class Devices {
   /** Resolves when each interface is configured; when one is, the others have a second, and all of them have 20. */
   private async addressed(timers: Timers): Promise<void> {
     const { log } = this.parts;
-    const { interfaces } = this.network;
+    const interfaces = this.made?.interfaces ?? [];
     if (interfaces.length === 0) return;
     const each = interfaces.map(own => own.configured());
     await within(timers, LEASE_MS, Promise.race(each));
@@ -138,9 +138,10 @@ export class Devices {
     this.made ??= new Network({ clock, random, log, nameservers: this.configs?.nameservers });
     return this.made;
   }
-  /** The same where there is an interface with an address, or one that is asked for. */
+  /** The same where there is an interface with an address, or one that is to have one, once it is connected. */
   get net(): Network | undefined {
-    return this.made !== undefined && this.made.interfaces.length > 0 ? this.made : undefined;
+    const { made, configs } = this;
+    return made?.interfaces.length || configs?.isAsked ? this.network : undefined;
   }
   disks(): BlockDevice[] {
     return this.blkfront.disks();

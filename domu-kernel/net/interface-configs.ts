@@ -34,13 +34,19 @@ export class InterfaceConfigs {
     if (v4 === undefined && v6 === undefined) return ip === undefined ? undefined : parseVifAddresses(ip);
     return { address: 0, netmask: 0, ...v4, ...(v6 === undefined ? {} : { ip6: v6 }) };
   }
-  /** Throws ENODEV when the command line names a device that is not one of these, or there is none at all. */
+  /** The command line wants an interface to have an address. */
+  get isAsked(): boolean {
+    return this.v4.length + this.v6.length > 0;
+  }
+  /** Throws ENODEV when the command line names a device that is not one of these, or there is none; `names` in their order. */
   require(names: readonly string[]): void {
     for (const { device } of [...this.v4, ...this.v6]) {
       if (device === undefined ? names.length > 0 : names.includes(device)) continue;
       const which = device === undefined ? '' : `: ${device}`;
       throw new XenError('ENODEV', `ip=, ip6=: this domain has no such network device${which}`);
     }
+    // order: the first keeps what is the first's, though it may be connected last.
+    for (const name of names) this.of({ name, ip: undefined });
   }
 
   /** What names the device, else what names none, which is everybody's or that of the first who asks. */

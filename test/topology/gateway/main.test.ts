@@ -111,7 +111,8 @@ const gateway = (): Promise<void> => {
     'vif = [ "mac=00:16:3e:77:00:01,bridge=inside" ]',
     `disk = [ "${join(dir, 'leases.img')},raw,xvda,w" ]`,
     `pvcalls = [ "${reached}${beyond}" ]`,
-    `cmdline = "root=/dev/xvda ip=${OWN}:::255.255.255.0 pool=10.77.0.100-10.77.0.103 dns=127.0.0.1:${dns}"`,
+    // Enough that nobody has the address of one before: for a second the gateway may take it for that one's.
+    `cmdline = "root=/dev/xvda ip=${OWN}:::255.255.255.0 pool=10.77.0.100-10.77.0.115 dns=127.0.0.1:${dns}"`,
   );
 };
 const guest = (name: string, mac: string): Promise<void> =>

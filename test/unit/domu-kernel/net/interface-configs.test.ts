@@ -36,6 +36,11 @@ describe('an interface has', () => {
     const of = (name: string): string => said(configs.of({ name, ip: undefined }));
     expect([of('eth0'), of('eth1'), of('eth0')]).toEqual(['10.0.0.2', 'nothing', '10.0.0.2']);
   });
+  it('what is the first of them, though it is connected last', () => {
+    const configs = new InterfaceConfigs('ip=10.0.0.2');
+    configs.require(['eth0', 'eth1']);
+    expect(['eth1', 'eth0'].map(name => said(configs.of({ name, ip: undefined })))).toEqual(['nothing', '10.0.0.2']);
+  });
   it('to be there where the command line names it', () => {
     expect(() => new InterfaceConfigs('ip=dhcp').require([])).toThrow('no such network device');
     expect(() => new InterfaceConfigs('ip6=auto%eth2').require(['eth0'])).toThrow('no such network device: eth2');
