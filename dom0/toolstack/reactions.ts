@@ -30,8 +30,6 @@ export interface ReactionsParts {
 
 /** Whose process has this vCPU of domain 0 as its first. */
 const DOM0_PROGRAMS: Readonly<Record<number, string>> = { 0: 'dom0', 1: 'xenstored' };
-/** Which ones a backend connects anew with a frontend that lives on. */
-const RECONNECTED: ReadonlySet<string> = new Set(['vbd', 'vif']);
 /** Nothing is told of a device that is not connected by then. */
 const CONNECTED_MS = 60_000;
 /** A driver domain may say so much, wherever it says it; one that goes mad is not to push out what else has happened. */
@@ -133,7 +131,7 @@ export class Reactions {
     const devices: (DevicePaths & { readonly domid: Domid })[] = [];
     for (const { domid } of records.all())
       for (const device of await listDevices(xs, domid))
-        if (RECONNECTED.has(device.type) && backendDomidOf(device) === backendDomid) devices.push({ ...device, domid });
+        if (backendDomidOf(device) === backendDomid) devices.push({ ...device, domid });
     if (devices.length === 0) return;
     // order: a state that was there before is not taken for one that has come.
     await settled(devices);

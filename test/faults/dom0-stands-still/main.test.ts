@@ -38,6 +38,8 @@ it('fault 34: an event loop of dom0 that stands still is named in the log, and e
   await eventually('the log says so', () => /dom0 vcpu0: error: the event loop has stood still/.test(host.log()));
   await eventually('and that it goes on', () => /dom0 vcpu0: warning: the event loop goes on/.test(host.log()));
   expect((await host.domains()).map(({ name }) => name)).toEqual(['Domain-0', 'beats']);
+  const { stdout } = await host.xl('events');
+  expect(stdout).toMatch(/dom0 vcpu0: the event loop has stood still/);
   const said = host.consoleLog('beats').length;
   await eventually('it still beats', () => host.consoleLog('beats').length > said);
 });

@@ -1,15 +1,18 @@
 // What a host does by itself is in its events: each kind on real processes, with the fault that it answers to where one is planted.
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { runPaths } from '#pvbus';
 import type * as library from '../../../tools/library/xenolith.d.ts';
 import { dist } from '../../support/host-view.ts';
 import { eventually } from '../../support/processes.ts';
 import { buildKernels } from '../../topology/hostile-acts/kernels.ts';
 
-const { Host, inject }: typeof library = await import(dist('library.mjs'));
+const { expectInvariant, Host, inject }: typeof library = await import(dist('library.mjs'));
 
 const SEED = 77;
 const ramdisk = fileURLToPath(new URL('../fault-plans/guest.ts', import.meta.url));
@@ -32,8 +35,8 @@ const plan = (name: string, fault: library.Fault): Promise<library.Injection> =>
   inject(host, { name: 'f', ...fault }, { plan: name, seed: SEED });
 
 type Reaction = Extract<library.HostEvent, { event: 'fault' }>;
-/** The first that is said so. `cause`: the plan that it answers to, at the injections of that plan which have been told. */
-async function reaction(text: RegExp, cause?: string): Promise<void> {
+/** The first that is said so. `cause`: the plan that it answers to, which has first befallen that occurrence. */
+async function reaction(text: RegExp, cause?: string, occurrence = 1): Promise<void> {
   let said: string[] = [];
   const looked = eventually(`a reaction ${text} to ${cause}`, async () => {
     const events = await host.events().catch((): library.HostEvent[] => []); // dom0 may be another one in a moment
@@ -49,7 +52,7 @@ async function reaction(text: RegExp, cause?: string): Promise<void> {
   expect(found.hit).toMatchObject(
     cause === undefined ? { plan: null, fault: null, seed: null } : { plan: cause, fault: 'f', seed: SEED },
   );
-  if (cause !== undefined) expect(found.injected[0]!.occurrences.length).toBeGreaterThan(0);
+  if (cause !== undefined) expect(found.injected[0]!.occurrences[0]).toBe(occurrence);
 }
 
 beforeAll(async () => {
@@ -67,9 +70,9 @@ it('a driver domain is served by another process, and its disk is connected anew
   const console = await guest('remote', { disk: [disk('remote', ',backend=storage')] });
   await using _killed = await plan('storage', { part: 'disk', domain: 'remote', op: 'write', nth: 2, kill: 'after' });
   for (const n of [1, 2]) console.write(`write 0 ${n}\n`);
-  await reaction(/^process \d+ serves as driver domain 'storage' \(dom\d+\), \d+ ms after/, 'storage');
-  await reaction(/^vbd 51712 of dom\d+: connected anew, \d+ ms after/, 'storage');
-  await reaction(/^vbd 51712 of dom\d+: its backend is Connected/, 'storage');
+  await reaction(/^process \d+ serves as driver domain 'storage' \(dom\d+\), \d+ ms after/, 'storage', 2);
+  await reaction(/^vbd 51712 of dom\d+: connected anew, \d+ ms after/, 'storage', 2);
+  await reaction(/^vbd 51712 of dom\d+: its backend is Connected/, 'storage', 2);
 });
 
 it('a request that a backend has failed, a guest that is restarted', async () => {
@@ -90,12 +93,20 @@ it('xenstored is another process', async () => {
   await reaction(/^process \d+ serves as xenstored, \d+ ms after/, 'xenstored');
 });
 
-it('dom0 is another process', async () => {
-  const console = await guest('beside', { disk: [disk('beside')] });
+it('dom0 is another process, and all that it serves is connected anew', async () => {
+  const keys = {
+    disk: [disk('beside')],
+    vif: ['bridge=xenbr0'],
+    pvcalls: ['connect=1'],
+    p9: [`tag=work,path=${dir},security_model=none`],
+  };
+  const console = await guest('beside', keys);
+  await expectInvariant(host, 'I8', { domains: ['beside'] }, { within: 30_000 });
   await using _killed = await plan('dom0', { part: 'disk', domain: 'beside', op: 'write', nth: 1, kill: 'before' });
   console.write('write 0 3\n');
   await reaction(/^process \d+ serves as dom0, \d+ ms after/, 'dom0');
-  await reaction(/^vbd 51712 of dom\d+: connected anew/, 'dom0');
+  for (const device of ['vbd 51712', 'vif 0', 'pvcalls 0', '9pfs 0'])
+    await reaction(new RegExp(`^${device} of dom\\d+: connected anew, \\d+ ms after`), 'dom0');
   console.close();
 });
 
@@ -121,6 +132,14 @@ it('a vif that its frontend has broken', async () => {
   console.write('22\n');
   await reaction(/^netback: vif\d+\.0: disabled: dom\d+ broke the protocol: /);
   await host.domain('mallory').destroy();
+});
+
+it('a tool that the toolstack cuts off', async () => {
+  const socket = connect(runPaths(host.runDir).toolstackSocket);
+  socket.end(new Uint8Array(64).fill(0xff));
+  socket.resume();
+  await once(socket, 'close');
+  await reaction(/^dom0: toolstack: a tool was cut off: /);
 });
 
 it('a watchdog that has run out', async () => {
