@@ -8,6 +8,12 @@ import { harmOf, type Progress } from './unharmed.ts';
 import { withXenstore } from './with-xenstore.ts';
 
 const SECTOR = 512;
+/** What becomes so by itself may take so long to. */
+export interface InvariantOptions {
+  /** ms */
+  readonly within?: number;
+}
+
 /** How long what ends by itself may take to. */
 const SETTLE_MS = 30_000;
 const LOOK_MS = 50;
@@ -46,13 +52,18 @@ export async function expectInvariant<N extends keyof Invariants>(
   host: WatchedHost,
   number: N,
   what: Invariants[N],
+  { within }: InvariantOptions = {},
 ): Promise<void> {
-  const wrong = await CHECKS[number](host, what);
+  const wrong = await CHECKS[number](host, what, within);
   if (wrong !== undefined) throw new InvariantError(`${number}: ${wrong}`);
 }
 
 /** What is wrong, or undefined. */
-type Check<N extends keyof Invariants> = (host: WatchedHost, what: Invariants[N]) => Promise<string | undefined>;
+type Check<N extends keyof Invariants> = (
+  host: WatchedHost,
+  what: Invariants[N],
+  within: number | undefined,
+) => Promise<string | undefined>;
 
 const CHECKS: { readonly [N in keyof Invariants]: Check<N> } = {
   I1: async (_, { image, acknowledged }) =>
@@ -88,8 +99,8 @@ const CHECKS: { readonly [N in keyof Invariants]: Check<N> } = {
     }
     return undefined;
   },
-  async I5(host, before) {
-    const deadline = performance.now() + SETTLE_MS;
+  async I5(host, before, within = SETTLE_MS) {
+    const deadline = performance.now() + within;
     for (;;) {
       const wrong = difference(before, await baseline(host));
       if (wrong === undefined || performance.now() > deadline) return wrong;
@@ -100,7 +111,7 @@ const CHECKS: { readonly [N in keyof Invariants]: Check<N> } = {
     const said = await withXenstore(host, xs => xs.control('check'));
     return said === 'OK' ? undefined : `xenstored says of its tree: ${said}`;
   },
-  I8: (host, { domains, before }) => harmOf(host, domains, before),
+  I8: (host, { domains, before }, within) => harmOf(host, domains, before, within),
   async I9(host) {
     const events = await host.events();
     for (const { plan, fault, injected } of await (await clientOf(host).now()).call('faults', {})) {

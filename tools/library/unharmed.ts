@@ -63,11 +63,12 @@ function doneBy(counters: DeviceCounters | undefined): Done {
   ]);
 }
 
-/** What is wrong with one of these domains, or undefined. `before`: each of them has done something since. */
+/** What is wrong with one of these domains, or undefined. `before`: each of them has done something since. `within`: ms, for each. */
 export async function harmOf(
   host: WatchedHost,
   names: readonly string[],
   before?: Progress,
+  within?: number,
 ): Promise<string | undefined> {
   const [infos, events] = await Promise.all([host.domains(), host.events()]);
   const log = host.log().split('\n');
@@ -78,10 +79,10 @@ export async function harmOf(
     if (info === undefined) return `domain ${name} is not there`;
     if (info.shutdown || info.dying) return `domain ${name} has ended`;
     const wrong =
-      (await settledDeviceOf(host, info)) ??
+      (await settledDeviceOf(host, info, within)) ??
       consoleOf(host, name, before) ??
       logOf(log, info) ??
-      (before && (await stillOf(host, name, before)));
+      (before && (await stillOf(host, name, before, within)));
     if (wrong !== undefined) return `domain ${name}: ${wrong}`;
   }
   return undefined;
@@ -95,8 +96,12 @@ function badEndOf(name: string, events: readonly HostEvent[]): string | undefine
 }
 
 /** One that is being connected anew has a moment for that. */
-async function settledDeviceOf(host: WatchedHost, info: Pick<DomainInfo, 'domid'>): Promise<string | undefined> {
-  for (const deadline = performance.now() + CONNECTED_MS; ; ) {
+async function settledDeviceOf(
+  host: WatchedHost,
+  info: Pick<DomainInfo, 'domid'>,
+  within = CONNECTED_MS,
+): Promise<string | undefined> {
+  for (const deadline = performance.now() + within; ; ) {
     const wrong = await deviceOf(host, info);
     if (wrong === undefined || performance.now() > deadline) return wrong;
     await new Promise(resolve => setTimeout(resolve, LOOK_MS));
@@ -137,15 +142,20 @@ function logOf(log: readonly string[], { domid }: Pick<DomainInfo, 'domid'>): st
   return undefined;
 }
 
-async function stillOf(host: WatchedHost, name: string, before: Progress): Promise<string | undefined> {
+async function stillOf(
+  host: WatchedHost,
+  name: string,
+  before: Progress,
+  within = STILL_MS,
+): Promise<string | undefined> {
   const was = before[name]?.devices ?? {};
-  for (const deadline = performance.now() + STILL_MS; ; ) {
+  for (const deadline = performance.now() + within; ; ) {
     const now = (await progress(host))[name]?.devices ?? {};
     const worse = Object.keys(now).find(device => now[device]!.errors > (was[device]?.errors ?? 0));
     if (worse !== undefined) return `${worse} has ${now[worse]!.errors} errors, it had ${was[worse]?.errors ?? 0}`;
     // One that was connected anew counts from 0.
     if (Object.keys(now).some(device => now[device]!.done !== (was[device]?.done ?? 0))) return undefined;
-    if (performance.now() > deadline) return `its devices have done nothing in ${STILL_MS / 1000} s`;
+    if (performance.now() > deadline) return `its devices have done nothing in ${within / 1000} s`;
     await new Promise(resolve => setTimeout(resolve, LOOK_MS));
   }
 }

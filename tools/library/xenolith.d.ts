@@ -206,11 +206,15 @@ export interface Invariants {
   /** The trace is that of another run. */
   I10: { readonly trace: readonly string[] };
 }
-/** Rejects with an Error that begins with the number and says what is not so. */
+/**
+ * Rejects with an Error that begins with the number and says what is not so. What becomes so by itself has `within` ms to: without,
+ * I5 30 s; the devices of each domain of I8 5 s to be connected, and 30 s to have done something.
+ */
 export declare function expectInvariant<N extends keyof Invariants>(
   host: Host,
   number: N,
   what: Invariants[N],
+  options?: { readonly within?: number },
 ): Promise<void>;
 
 export interface Baseline {
