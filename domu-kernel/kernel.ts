@@ -91,7 +91,6 @@ function unguessable(): number {
 }
 
 export type ShutdownHook = () => unknown;
-/** What is on a disk. */
 
 export class Kernel implements Blocking {
   readonly vcpu: Vcpu;

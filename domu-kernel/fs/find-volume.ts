@@ -37,7 +37,8 @@ export function mountFirst<V>(disk: SectorDevice, mount: (found: FoundVolume) =>
       const other = whatIsOn(partition);
       if (other) others.push(`${partition.name}: ${other.what}`);
     } catch (error) {
-      if (!(error instanceof XenError)) throw error;
+      // What is wrong with the disk or here says nothing of the partition: no other is written to in its place.
+      if (!(error instanceof XenError) || error.code === 'EIO' || error.code === 'ENOMEM') throw error;
       damaged.push(error);
     }
   }

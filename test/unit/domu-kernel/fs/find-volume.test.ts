@@ -111,6 +111,20 @@ it.each<[string, (view: DataView) => void, string]>([
   view.setUint8(446 + 32 + 4, 0);
   expect(() => mountFirst(disk, mountFat, () => {})).toThrow(says);
 });
+
+it.each(['EIO', 'ENOMEM'])('a partition whose volume cannot be mounted for %s is not passed over for another', code => {
+  const disk = mbr([0, 0], [2048, 2048]);
+  const lines: string[] = [];
+  const once = new XenError(code, 'xvda1: not now');
+  disk.fault = (_, sector) => {
+    if (sector < 2048 || sector > 2056) return;
+    disk.fault = undefined;
+    throw once;
+  };
+  expect(() => mountFirst(disk, mountFat, line => lines.push(line))).toThrow(once);
+  expect(lines).toEqual([]);
+  expect(mountFirst(disk, mountFat, line => lines.push(line)).name).toBe('fat on xvda1');
+});
 const BAD = 1 << 20;
 const GOOD = 2 << 20;
 function mountFat({ type, device }: FoundVolume): FatVolume {
