@@ -1,7 +1,6 @@
-// Run by silent-host.test.ts in a network namespace: an NbdSession here, nbdkit in another one behind a veth pair.
+// Run by silent-host.test.ts in a network namespace, with a folder: an NbdSession here, nbdkit in another one behind a veth pair.
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Log, NBD_CMD_WRITE, parseNbdTarget, systemClock } from '#pvbus';
 import { connectWithin } from '../../../../../dom0/backends/nbd/host-stream.ts';
@@ -16,12 +15,11 @@ const HERE = '10.99.0.1';
 const THERE = '10.99.0.2';
 
 const ip = (...args: string[]): void => void execFileSync('ip', args);
-const dir = mkdtempSync(join(tmpdir(), 'silent-host-'));
-const image = join(dir, 'disk.img');
+const image = join(process.argv[2]!, 'disk.img');
 writeFileSync(image, Buffer.alloc(SIZE));
 ip('link', 'set', 'lo', 'up');
 ip('link', 'add', 'va', 'type', 'veth', 'peer', 'name', 'vb');
-const other = spawn('unshare', ['-n', 'sleep', '600'], { stdio: 'ignore' });
+const other = spawn('setpriv', ['--pdeathsig', 'KILL', '--', 'unshare', '-n', 'sleep', '600'], { stdio: 'ignore' });
 await eventually('the other namespace', () => isApart(other.pid!));
 const there = (...args: string[]): void => void execFileSync('nsenter', ['-t', String(other.pid), '-n', ...args]);
 ip('link', 'set', 'vb', 'netns', String(other.pid));
@@ -108,7 +106,6 @@ try {
   session.close();
   server.kill('SIGKILL');
   other.kill('SIGKILL');
-  rmSync(dir, { recursive: true, force: true });
 }
 
 function isApart(pid: number): boolean {
