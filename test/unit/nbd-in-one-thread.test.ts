@@ -341,6 +341,26 @@ describe('a disk over NBD', () => {
     expect([written, server.bytes[0]]).toEqual([true, 9]);
   });
 
+  it('is closed while it is held, and may be no larger for that when it is there again', async () => {
+    const { rig, guest, server } = await begin(17);
+    const key = guest.key!;
+    await (rig.nbd.handle({ op: 'hold', key }) as Promise<void>);
+    await (rig.nbd.handle({ op: 'close', key }) as Promise<void>);
+    rig.nbd.handle({ op: 'renew', key });
+    rig.open(key);
+    await rig.settled();
+    rig.nbd.handle({ op: 'renew', key });
+    server.grow(2 * SIZE);
+    server.crash();
+    server.up = true;
+    for (let n = 0; n < 5000 && !rig.failures.some(({ op }) => op === 'failed'); n++) {
+      rig.step();
+      rig.core.clock.advance(1e6);
+      await Promise.resolve();
+    }
+    expect(rig.failures.map(({ op }) => op)).toContain('failed');
+  });
+
   it('is given up when the server comes back with another disk', async () => {
     for (const change of ['size', 'read-only', 'no FUA', 'no trim'] as const) {
       const { rig, guest, server } = await begin(12);

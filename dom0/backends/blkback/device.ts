@@ -200,7 +200,7 @@ class VbdDevice implements BackendInstance {
     return this.#resize(this.#image ?? image);
   }
 
-  async #reconsiderServed({ sizeBytes, grow }: OpenImage, asked: boolean): Promise<Keys | undefined> {
+  async #reconsiderServed({ grow }: OpenImage, asked: boolean): Promise<Keys | undefined> {
     const size = asked ? await this.#device.key('resize') : undefined;
     if (size !== undefined && grow !== undefined) {
       // Not waited for: it takes as long as its server does, in which the device may go.
@@ -208,9 +208,10 @@ class VbdDevice implements BackendInstance {
         .then(() => grow(size))
         .catch(error => this.#log.error(`${this.#device.label}: resize: ${messageOf(error)}`));
     }
-    if (!this.#hasGrown && this.#isAway === this.#saidAway) return undefined;
+    const image = this.#image; // it may have grown meanwhile
+    if (image === undefined || (!this.#hasGrown && this.#isAway === this.#saidAway)) return undefined;
     this.#hasGrown = false;
-    return { ...this.#sayAway(), sectors: Math.floor(sizeBytes / SECTOR_SIZE) };
+    return { ...this.#sayAway(), sectors: Math.floor(image.sizeBytes / SECTOR_SIZE) };
   }
 
   /** To the thread of those that are slow: the ring is gone on with where the other thread has left it. */

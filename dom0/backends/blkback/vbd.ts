@@ -93,6 +93,10 @@ export class Vbd {
     for (const ring of this.#rings) ring.renew();
     this.look();
   }
+  /** Its image has become larger. */
+  grow(sizeBytes: number): void {
+    this.#limits.sectors = Math.floor(sizeBytes / SECTOR_SIZE);
+  }
   /** Have every ring looked at, although nobody has notified. */
   look(): void {
     for (const ring of this.#rings) ring.pending = true;

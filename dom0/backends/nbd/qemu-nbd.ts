@@ -13,6 +13,8 @@ const PACKAGE = "which Debian's package qemu-utils has";
 /** untrusted: an image may keep whoever reads its header busy, or have it say much. */
 const INFO_MS = 10_000;
 const MAX_INFO = 1 << 20;
+/** It writes: what is killed in the middle may be no image any more. */
+const RESIZE_MS = 600_000;
 const MAX_CHAIN = 32;
 /** Of what it says last when it ends. */
 const MAX_SAID = 4096;
@@ -84,9 +86,9 @@ async function imageInfo(program: string, path: string, driver: string): Promise
   return JSON.parse(await run(program, ['info', '--output=json', '--force-share', '-f', driver, path])) as ImageInfo;
 }
 /** What it says on stdout. Throws EINVAL with what it says of an error. */
-function run(program: string, args: readonly string[]): Promise<string> {
+function run(program: string, args: readonly string[], timeout = INFO_MS): Promise<string> {
   return new Promise((resolve, reject) => {
-    const options = { timeout: INFO_MS, maxBuffer: MAX_INFO, killSignal: 'SIGKILL', env: {} } as const;
+    const options = { timeout, maxBuffer: MAX_INFO, killSignal: 'SIGKILL', env: {} } as const;
     execFile(program, args, options, (error, stdout, stderr) => {
       if (error !== null) {
         const said =
@@ -216,7 +218,9 @@ export class QemuNbd {
 
   /** While none serves it, since an image that is served is locked, it is made larger; whether or not that goes, one serves it again. */
   async grow(bytes: number): Promise<void> {
-    this.#growing = this.#grow(bytes);
+    // order: while there is no such program the one that serves it goes on.
+    const program = findProgram('qemu-img', this.#options.format);
+    this.#growing = this.#grow(program, bytes);
     try {
       await this.#growing;
     } finally {
@@ -224,12 +228,10 @@ export class QemuNbd {
       if (!this.#stopping) this.#start();
     }
   }
-  async #grow(bytes: number): Promise<void> {
+  async #grow(program: string, bytes: number): Promise<void> {
     const { format, path } = this.#options;
-    const program = findProgram('qemu-img', format);
-    const driver = DRIVERS[format];
     // It has all that was written when its process has ended.
     await this.#end();
-    await run(program, ['resize', '-q', '-f', driver, '--', path, String(bytes)]);
+    await run(program, ['resize', '-q', '-f', DRIVERS[format], '--', path, String(bytes)], RESIZE_MS);
   }
 }

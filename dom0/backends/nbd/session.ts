@@ -291,8 +291,8 @@ export class NbdSession {
   }
   /** Go on, with a disk that may be larger. */
   renew(): void {
-    this.#mayGrow = true;
     if (this.#state !== 'held') return;
+    this.#mayGrow = true;
     this.#connect();
     this.#options.wake();
   }

@@ -62,7 +62,7 @@ export class NbdWorker implements BackendWorker {
       case 'hold':
         return new Promise<void>(resolve => this.#sessionOf(m.key).hold(resolve));
       case 'renew':
-        return this.#sessionOf(m.key).renew();
+        return this.#devices.get(m.key)?.session.renew(); // it may be closed meanwhile
       case 'connect':
         return this.#connect(m.connection);
       case 'disconnect':
@@ -149,8 +149,7 @@ export class NbdWorker implements BackendWorker {
     return device.session;
   }
   #grown(key: string, sizeBytes: number): void {
-    const device = this.#devices.get(key)!; // its session says so
-    device.vbd?.use(this.#parts(device));
+    this.#devices.get(key)?.vbd?.grow(sizeBytes);
     this.#tell({ op: 'grown', key, sizeBytes });
   }
 

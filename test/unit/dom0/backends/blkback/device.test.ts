@@ -9,10 +9,13 @@ import type { Backend } from '../../../../../dom0/backends/backend-device.ts';
 import { createBlkback } from '../../../../../dom0/backends/blkback/device.ts';
 import { RawFile } from '../../../../../dom0/backends/blkback/disk-image.ts';
 import { type BlkbackMessage, BlkbackWorker } from '../../../../../dom0/backends/blkback/worker.ts';
+import { NbdImages } from '../../../../../dom0/backends/nbd/nbd-images.ts';
 import { Blkfront } from '../../../../../domu-kernel/drivers/blkfront/device.ts';
 import type { Disk } from '../../../../../domu-kernel/drivers/blkfront/disk.ts';
 import { BlkRig } from '../../../../support/blk-rig.ts';
 import type { Guest } from '../../../../support/core-rig.ts';
+import { NbdRig } from '../../../../support/nbd-rig.ts';
+import { PlayNbdServer } from '../../../../support/play-nbd-server.ts';
 import { type DeviceNodes, PaperToolstack, settle } from '../../../../support/xenbus-device.ts';
 import { ListLog, XenstoreRig } from '../../../../support/xenstore-rig.ts';
 
@@ -68,11 +71,11 @@ class Machine {
   }
 }
 
-const newBackend = (startSlow?: Parameters<typeof createBlkback>[0]['startSlow']): Backend =>
+const newBackend = (others: Partial<Parameters<typeof createBlkback>[0]> = {}): Backend =>
   createBlkback({
     xs: tools.client(log),
     log,
-    ...(startSlow && { startSlow }),
+    ...others,
     thread: {
       // The thread's calls arrive between its steps.
       call: async message => blk.worker.handle(message as BlkbackMessage),
@@ -227,13 +230,14 @@ describe('a vbd', () => {
       },
     });
     const calls: string[] = [];
-    backend = newBackend(() => ({
-      call: async message => {
+    const startSlow = () => ({
+      call: async (message: unknown) => {
         calls.push((message as BlkbackMessage).op);
         return slowWorker.handle(message as BlkbackMessage);
       },
       onEvent: () => {},
-    }));
+    });
+    backend = newBackend({ startSlow });
     await backend.start();
     blk.openImage = c => {
       const raw = new RawFile(c.fd, c.sizeBytes);
@@ -287,6 +291,34 @@ describe('a vbd', () => {
     await backend.settled();
     expect(disk.sectors).toBe(before + 100);
     expect(await tools.state(nodes.frontend)).toBe(String(S.Connected));
+  });
+
+  it('of a server is as large as it has become, also when that is asked for twice', async () => {
+    const server = new PlayNbdServer(new Uint8Array(SIZE));
+    const nbd = new NbdRig(server, () => 0);
+    await backend.stop();
+    blk = nbd;
+    const xs = tools.client(log);
+    const read = xs.read.bind(xs);
+    const late: unknown[] = [];
+    let reads = 0;
+    xs.read = (path, ...rest) => {
+      // The first growth comes while the second wish is read.
+      if (path.endsWith('/resize') && ++reads === 2) for (const event of late) hear(event);
+      return read(path, ...rest);
+    };
+    const thread = { call: async (message: unknown) => nbd.nbd.handle(message), onEvent: () => {} };
+    backend = newBackend({ xs, nbd: new NbdImages({ startThread: () => thread, runDir: dir, log }) });
+    const hear = onEvent;
+    onEvent = event => late.push(event);
+    await backend.start();
+    const [machine, nodes] = await withDisk('nbd:unix:/play');
+    server.grow(2 * SIZE);
+    await tools.xs.write(`${nodes.backend}/resize`, '1');
+    await settle(() => Promise.resolve(late.length > 0));
+    expect(late).toMatchObject([{ op: 'grown', sizeBytes: 2 * SIZE }]);
+    await tools.xs.write(`${nodes.backend}/resize`, '2');
+    await settle(() => Promise.resolve(machine.disk.sectors === (2 * SIZE) / 512));
   });
 
   it('on an image that another domain writes is refused, by whatever path, unless forced', async () => {

@@ -80,6 +80,28 @@ describe('a disk over NBD with a fault planted', () => {
     expect([done, server.bytes[0]]).toEqual([true, 3]);
   });
 
+  it('stalls it also when the disk becomes larger meanwhile', async () => {
+    plant({ part: 'disk', op: 'write', nth: [1], stall: true });
+    let done = false;
+    void guest.disk.submitWrite(0, new Uint8Array(512).fill(3)).then(() => {
+      done = true;
+    });
+    await settle();
+    void rig.nbd.handle({ op: 'hold', key });
+    await settle();
+    server.grow(2 * SIZE);
+    rig.nbd.handle({ op: 'renew', key });
+    await settle();
+    expect(kinds().map(({ op }) => op)).toContain('grown');
+    expect([done, server.bytes[0]]).toEqual([false, 7]);
+    guest.disk.resize((2 * SIZE) / 512);
+    guest.disk.write((2 * SIZE) / 512 - 1, new Uint8Array(512).fill(5));
+    expect(server.bytes[2 * SIZE - 1]).toBe(5);
+    plant();
+    await settle();
+    expect([done, server.bytes[0]]).toEqual([true, 3]);
+  });
+
   it('turns one bit of what is read, or of what is written while the guest keeps what it has', () => {
     plant({ part: 'disk', op: 'read', nth: [1], corrupt: 5000 });
     const into = new Uint8Array(8192);
