@@ -318,14 +318,20 @@ export class DomainLife {
   /** Its process has ended. Unless it was asked to, that is a crash. */
   exited(
     domain: Domain,
-    end: { crash?: string | undefined; code?: number | undefined; signal?: string | undefined },
+    end: {
+      crash?: string | undefined;
+      code?: number | undefined;
+      signal?: string | undefined;
+      printed?: string | undefined;
+    },
   ): void {
     this.switching(domain, () => {
       domain.hasProcess = false;
     });
     if (domain.isShutDown || domain.dying) return;
     const how = end.signal !== undefined ? `killed by ${end.signal}` : `exit code ${end.code ?? 'unknown'}`;
-    this.crash(domain, end.crash ?? `its process ended: ${how}`);
+    const printed = end.printed === undefined ? '' : `, and had printed: ${end.printed}`;
+    this.crash(domain, end.crash ?? `its process ended: ${how}${printed}`);
   }
 
   /** XEN_DOMCTL_destroydomain: the domain begins to die; its teardown does the rest. */

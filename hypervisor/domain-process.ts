@@ -29,6 +29,8 @@ export interface End {
   readonly crash?: string;
   readonly code: number | undefined;
   readonly signal: string | undefined;
+  /** What it has printed of it. */
+  readonly printed?: string | undefined;
 }
 
 /** Which of dom0's vCPUs live in which process. */
@@ -211,7 +213,8 @@ export class ProcessTable implements DomainProcesses {
     }
   }
   /** untrusted: of a process that may have become a domain's; its length, and how many there are, have been bounded. */
-  private said({ domain, pid, program }: HostProcess, line: string): void {
+  private said({ domain, pid, program, lastWords }: HostProcess, line: string): void {
+    lastWords.hear(line);
     if (program === 'driver-domain.js') {
       const { who, text } = namedLine(domain ? `dom${domain.domid}` : 'driver-domain', line);
       this.logOf(who).info(text);
@@ -245,7 +248,7 @@ export class ProcessTable implements DomainProcesses {
     this.spent.set(domain, new Map(this.spent.get(domain)).set(process.vcpus[0]!, process.threads.usedNs));
     for (const vcpu of process.vcpus) closeLink(domain.vcpus[vcpu]!);
     const crash = failure ?? crashRecord(domain.memory, domain.layout, process.vcpus);
-    const end = { ...(crash !== undefined && { crash }), code, signal };
+    const end = { ...(crash !== undefined && { crash }), code, signal, printed: process.lastWords.text };
     if (!this.successors.replace(domain, process, end)) this.hasEnded(domain, end);
   }
 }

@@ -3,6 +3,7 @@ import { constants } from 'node:os';
 import { allowCpus } from '#pvbus';
 import type { Domain } from './domain.ts';
 import type { Heir } from './heirs.ts';
+import { LastWords } from './last-words.ts';
 import { threadsOf } from './linux-threads.ts';
 import type { Program } from './process-messages.ts';
 import { VcpuThreads } from './vcpu-threads.ts';
@@ -24,6 +25,7 @@ export class HostProcess {
   /** The one that is to take its place while it lives. */
   heir: Heir<HostProcess> | undefined;
   readonly threads: VcpuThreads = new VcpuThreads(this);
+  readonly lastWords = new LastWords();
   private readonly signal: Signal;
   /** A descriptor of it; -1 while there is none. */
   private pidfd = -1;

@@ -347,7 +347,12 @@ export class Hypervisor {
   /** The domain's process has ended: unless that was to be expected, the domain has crashed. */
   domainExited(
     domid: number,
-    end: { crash?: string | undefined; code?: number | undefined; signal?: string | undefined },
+    end: {
+      crash?: string | undefined;
+      code?: number | undefined;
+      signal?: string | undefined;
+      printed?: string | undefined;
+    },
   ): void {
     const domain = this.domains.byId(domid);
     if (domain !== undefined) this.life.exited(domain, end);

@@ -24,6 +24,7 @@ export function streamLog(stream: { write(text: string): unknown }, prefix: stri
   };
 }
 
-function escapeControls(line: string): string {
+/** Of a line that may quote a guest. */
+export function escapeControls(line: string): string {
   return line.replace(/\p{Cc}/gu, c => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }

@@ -146,6 +146,8 @@ export const runEnd = record({
   reason: nullable(integer(0, 255)),
   /** What its first program ended with, if it said so. */
   exitCode: nullable(integer(0, 255)),
+  /** Of a crash: why, in a line. */
+  why: nullable(text()),
 });
 export type RunEnd = Shaped<typeof runEnd>;
 

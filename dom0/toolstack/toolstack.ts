@@ -20,6 +20,7 @@ import {
   type RunEnd,
   readKey,
   runPaths,
+  SHUTDOWN_crash,
   type ToolstackArgs,
   type ToolstackResult,
   TopologyNotes,
@@ -265,8 +266,18 @@ export class Toolstack {
   async runEnd(domid: Domid, gone: AbortSignal): Promise<RunEnd> {
     if (this.#parts.records.get(domid)?.run !== true) throw new XenError('EINVAL', `dom${domid} was not made by 'run'`);
     const { reason, exitCode } = await this.wait(domid, 'shutdown', gone);
+    const why = reason === SHUTDOWN_crash ? this.#whyCrashed(domid) : null;
     await this.#destroy(domid);
-    return { reason, exitCode };
+    return { reason, exitCode, why };
+  }
+  #whyCrashed(domid: Domid): string | null {
+    try {
+      return crashMessage(this.#parts.xc, domid) ?? null;
+    } catch (error) {
+      // It is gone, by somebody else's doing.
+      if (error instanceof XenError) return null;
+      throw error;
+    }
   }
   #created({ domid, config }: DomainRecord): void {
     const { records, ledger } = this.#parts;

@@ -74,7 +74,15 @@ try {
     const load = loadavg()[0]!;
     const spin = await pingPong.roundTrip('spinning', 200_000, 0, 1);
     const across = await pingPong.roundTrip('asleep', 5000, 0, 1);
-    const found = await GROUPS[group]({ rig, folder, pingPong });
+    const began = rig.log().length;
+    const found = await GROUPS[group]({ rig, folder, pingPong }).catch(async error => {
+      // The tables of the other groups are not lost by it.
+      console.error(`bench: ${group} failed: ${error instanceof Error ? error.stack : error}`);
+      console.error(`bench: the host's log since it began:\n${rig.log().slice(began)}${rig.errors}`);
+      process.exitCode = 1;
+      for (const { domid } of await rig.domains()) if (domid !== 0) await rig.xl('destroy', String(domid));
+    });
+    if (found === undefined) continue;
     const weather = `Load ${load.toFixed(1)}; spinning ${spin.toFixed(2)} µs, asleep ${across.toFixed(1)} µs.`;
     console.log(`\n${heading(group)}\n\n${weather}\n\n${typeof found === 'string' ? found : table(found)}`);
   }

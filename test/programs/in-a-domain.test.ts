@@ -12,7 +12,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { HostRig } from '../support/host-rig.ts';
 import { dist } from '../support/host-view.ts';
-import { eventually } from '../support/processes.ts';
+import { eventually, processOfDomain } from '../support/processes.ts';
 import { netcat } from '../support/programs/netcat.ts';
 import { orSkip } from '../support/programs/unavailable.ts';
 import { PROGRAM_CACHE, XlRun, xlRun } from '../support/programs/xl-run.ts';
@@ -200,6 +200,16 @@ test(
     await gone('killed');
   },
 );
+
+test('of a domain that has crashed xl says why', BUILT, async context => {
+  const program = await orSkip(context, echo);
+  const running = new XlRun(host.runDir, ['--name=crashing', program], null);
+  await eventually('it runs', () => running.stdout.includes('A='));
+  const domid = Number((await host.xl('domid', 'crashing')).stdout);
+  process.kill(processOfDomain(domid, host.processes()), 'SIGKILL');
+  const stderr = "xl run: 'crashing' crashed: its process ended: killed by SIGKILL\n";
+  expect(await running.ended).toMatchObject({ code: 125, stderr });
+});
 
 test('without a host one runs for the program alone, and nothing is left of it', BUILT, async context => {
   const program = await orSkip(context, echo);

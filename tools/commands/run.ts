@@ -2,7 +2,7 @@
 
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { type InitConfig, messageOf, type RunEnd, runPaths, SHUTDOWN_crash, XenError } from '#pvbus';
+import { escapeControls, type InitConfig, messageOf, type RunEnd, runPaths, SHUTDOWN_crash, XenError } from '#pvbus';
 import { ConsoleConnection } from '../attach-console.ts';
 import { emptyPvcalls } from '../config/pvcalls-spec.ts';
 import { ConfigError } from '../config/settings.ts';
@@ -187,11 +187,12 @@ class Run {
       signal.addEventListener('abort', () => reject(signal.reason), { once: true });
     });
   }
-  #exitCode({ reason, exitCode }: RunEnd): number {
+  #exitCode({ reason, exitCode, why }: RunEnd): number {
     if (exitCode !== null) return exitCode;
     const { name } = this.#domain.config;
     if (reason === null) this.#context.err(`xl run: '${name}' was destroyed`);
-    else if (reason === SHUTDOWN_crash) this.#context.err(`xl run: '${name}' crashed`);
+    else if (reason === SHUTDOWN_crash)
+      this.#context.err(`xl run: '${name}' crashed${why === null ? '' : `: ${escapeControls(why)}`}`);
     else this.#context.err(`xl run: '${name}' shut down before its program had ended`);
     return FAILED;
   }

@@ -77,7 +77,8 @@ describe('an exception of a guest', () => {
 
   it('fault 41: that its heap is full is its crash', async () => {
     await create(host, cfg('faulty', { cmdline: '"fails=by-hoarding"' }));
-    await isReported('faulty', 'its process ended: .*', { onConsole: false });
+    const words = 'its process ended: killed by SIGABRT, and had printed: FATAL ERROR: .*out of memory.*';
+    await isReported('faulty', words, { onConsole: false });
   });
 
   it('while its kernel is loaded is its crash', async () => {

@@ -49,6 +49,11 @@ it('a process that ends by itself is a crash of its domain, in one line that nam
   expect(rig.log.lines).toEqual([`dom${a.domid}: shut down, crash: its process ended: killed by SIGSEGV`]);
   expect(rig.processes.asked).not.toContain(`stop ${a.domid}`);
 });
+it('of a process that ended without a message, what it printed last is the cause', () => {
+  rig.hypervisor.domainExited(a.domid, { code: 5, printed: 'FATAL ERROR: no heap' });
+  const why = 'its process ended: exit code 5, and had printed: FATAL ERROR: no heap';
+  expect(rig.log.lines).toEqual([`dom${a.domid}: shut down, crash: ${why}`]);
+});
 it('the message its thread left is kept, and its first line logged', () => {
   rig.hypervisor.domainExited(a.domid, { crash: 'vcpu0: Error: boom\n    at kernel.ts:1', code: 1 });
   expect(a.domain.crashMessage).toBe('vcpu0: Error: boom\n    at kernel.ts:1');
