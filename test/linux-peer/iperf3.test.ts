@@ -52,7 +52,7 @@ interface Report {
   readonly error?: string;
   readonly start: { readonly connected: readonly unknown[] };
   readonly end: {
-    readonly sum_sent: { readonly bytes: number; readonly retransmits?: number };
+    readonly sum_sent: { readonly bytes: number };
     readonly sum_received: { readonly bytes: number };
     readonly sum: { readonly packets: number; readonly lost_packets: number };
     readonly sum_sent_bidir_reverse: { readonly bytes: number };
@@ -103,7 +103,6 @@ describe.skipIf(why !== undefined)(`iperf3 of Linux, and a guest${why ? ` (skipp
     expect(start.connected.length).toBe(4);
     expect(end.sum_sent.bytes).toBeGreaterThanOrEqual(8 * MIB);
     expect(end.sum_received.bytes).toBe(end.sum_sent.bytes);
-    expect(end.sum_sent.retransmits).toBeGreaterThanOrEqual(0);
   });
   it('takes what it sends', async () => {
     const { error, end } = await iperf3('-R', '-n', '8M');

@@ -35,12 +35,16 @@ export function start({ controlFd, boot }: Boot): void {
   const vcpu = attachVcpu(controlFd, boot);
   process.on('uncaughtException', error => crashExit(vcpu, error));
   process.on('unhandledRejection', error => crashExit(vcpu, error));
-  let [turns, sleeps] = [0, 0];
+  let [turns, sleeps, kept, cut] = [0, 0, 0, 0];
   const kernel = new Kernel({
     ...{ vcpu, fatFs: () => compileFatFs(ffWasm) },
     block: deadline => {
       sleeps++;
       vcpu.block(deadline);
+      // Only a peer that is not to be heard for a while sets a deadline.
+      if (deadline === undefined) return;
+      if (kernel.clock.now() >= deadline) kept++;
+      else if (!vcpu.events.pending() && !vcpu.wakeWords.changed()) cut++;
     },
   });
   const { xs, log, console } = kernel;
@@ -112,6 +116,8 @@ export function start({ controlFd, boot }: Boot): void {
   const report = () => ({
     turns,
     sleeps,
+    kept,
+    cut,
     now: kernel.clock.now(),
     calls: Object.fromEntries(calls),
     disks: Object.fromEntries(reads),

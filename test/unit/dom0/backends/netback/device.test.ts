@@ -282,4 +282,26 @@ describe('a netback that starts anew', () => {
     expect(got).toBe(1000);
     expect([a.vif.stats.quarantined, b.vif.stats.quarantined]).toEqual([0, 0]);
   });
+  it('fault 31: takes nothing of a frontend that is Connected still, whose rings are of the one before, until that begins anew', async () => {
+    const { front, nodes } = await byHand();
+    await inState(nodes.backend, XenbusState.Connected);
+    const connected = rig.held();
+    await rig.toolstack.xs.write(`${nodes.frontend}/state`, String(XenbusState.Connected));
+    await rig.backend.settled();
+    await rig.backend.stop();
+    await rig.restartBackend();
+    await inState(nodes.backend, XenbusState.InitWait);
+    // Told of it once more, it looks once more.
+    await rig.toolstack.xs.write(`${nodes.frontend}/state`, String(XenbusState.Connected));
+    await rig.backend.settled();
+    rig.settle();
+    expect(await rig.state(nodes.backend)).toBe(XenbusState.InitWait);
+    expect([rig.held(), rig.report().vifs]).toEqual([base, []]);
+    // Its port went with the backend that had bound it.
+    const port = front.vcpu.events.allocUnbound(rig.vcpu.domid);
+    await rig.toolstack.xs.write(`${nodes.frontend}/event-channel`, String(port));
+    await rig.toolstack.xs.write(`${nodes.frontend}/state`, String(XenbusState.Initialised));
+    await inState(nodes.backend, XenbusState.Connected);
+    expect(rig.held()).toEqual(connected);
+  });
 });
