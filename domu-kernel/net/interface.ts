@@ -124,8 +124,8 @@ export class NetInterface {
     const { addresses } = this;
     this.device.onFrame(() => {});
     this.v4.configure({ address: 0, netmask: 0 });
-    for (const address of addresses) this.host.addressLost(address);
     this.host.changed();
+    for (const address of addresses) this.host.addressLost(address);
     this.writers.wakeAll();
   }
 

@@ -101,7 +101,8 @@ export class Ipv4Host {
     }
     const broadcast = link.isBroadcast(destination);
     // As Linux: an address is the guest's, not the interface's.
-    if (!broadcast && destination !== link.address && !parts.isOurs(destination) && !this.isOffer(link)) {
+    const ours = (destination === link.address && destination !== 0) || parts.isOurs(destination);
+    if (!broadcast && !ours && !this.isOffer(link)) {
       if (this.foreignTcp !== undefined && this.isFromNeighbourToOthers(link)) this.foreign(this.foreignTcp, good);
       else stats.notForUs++;
       return;

@@ -2,7 +2,7 @@
 // as Linux has it).
 import { type Clock, earlier, type Log, XenError } from '#pvbus';
 import { FRAME_CHECKSUM_BLANK, LARGEST_FRAME, type NetDevice, withSegment } from '../net-device.ts';
-import { isLoopback } from './address.ts';
+import { IPV4_BROADCAST, isLoopback } from './address.ts';
 import { Resolver } from './dns/resolver.ts';
 import { ETH_HLEN } from './ethernet.ts';
 import { type InterfaceHost, NetInterface } from './interface.ts';
@@ -224,7 +224,8 @@ export class Network {
       if (bits < 0) continue;
       const owns = interfaces.length > 1 && local !== undefined && own.has(local);
       // Every link has such addresses: the sender's says which one is meant.
-      if (owns && remote.isLinkLocal) return own;
+      if (owns && (remote.isLinkLocal || remote.isMulticast || (remote.isV4 && remote.d === IPV4_BROADCAST)))
+        return own;
       if (bits < most || (bits === most && (!owns || best!.has(local)))) continue;
       best = own;
       most = bits;
@@ -341,7 +342,13 @@ export class Network {
         const device = via(local, remote)?.device;
         return device !== undefined && (remote.isV4 ? device.checksumOffload : device.ipv6ChecksumOffload);
       },
-      isBroadcast: remote => remote.isV4 && [this.lo, ...this.interfaces].some(own => own.v4.isBroadcast(remote.d)),
+      isBroadcast: remote => {
+        if (!remote.isV4) return false;
+        if (this.lo.v4.isBroadcast(remote.d)) return true;
+        const { interfaces } = this;
+        for (let i = 0; i < interfaces.length; i++) if (interfaces[i]!.v4.isBroadcast(remote.d)) return true;
+        return false;
+      },
       isOurs: address => this.isOurs(address),
       sourceFor: (remote, local) => {
         const own = via(local, remote);

@@ -109,6 +109,9 @@ export class UdpDatagramSocket implements DatagramSocket, UdpEnd {
     const usual = this.udp.sourceFor(remote);
     if (address.isUnspecified) return usual.clone();
     if (address.isV4 !== remote.isV4) throw new XenError('ENETUNREACH', `udp: from ${address} to ${remote}`);
+    // A group's or everybody's is one to hear.
+    if (address.isMulticast || this.udp.isBroadcast(address)) return usual.clone();
+    if (!this.udp.isOwn(address)) throw new XenError('EINVAL', `udp: ${address} is no address of this guest any more`);
     return address;
   }
 
@@ -122,14 +125,16 @@ export class UdpDatagramSocket implements DatagramSocket, UdpEnd {
     if (this.port === 0) this.take(ANY, 0);
     if (this.full) return AGAIN;
     const source = this.sourceTo(peer.address);
-    while (!this.udp.send(this.port, data, peer.address, peer.port, source)) {
-      this.full = true;
-      this.udp.whenWritable(source, peer.address, () => {
-        this.full = false;
-        this.queue.wakeAll();
-      });
-      if (this.full) return AGAIN;
-    }
+    const { port } = this;
+    if (this.udp.send(port, data, peer.address, peer.port, source)) return 0;
+    this.full = true;
+    this.udp.whenWritable(source, peer.address, () => {
+      this.full = false;
+      this.queue.wakeAll();
+    });
+    if (this.full) return AGAIN;
+    // There is room, though perhaps not for this one: then it is lost, as on a wire. Who waited for that could wait for ever.
+    this.udp.send(port, data, peer.address, peer.port, source);
     return 0;
   }
   receive(peek: boolean): Received | undefined | typeof AGAIN {

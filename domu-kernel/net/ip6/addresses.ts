@@ -138,8 +138,8 @@ export class Addresses {
 export const isUsable = ({ state }: OwnAddress): boolean => state === 'preferred' || state === 'deprecated';
 
 function isBetter(one: OwnAddress, other: OwnAddress, destination: IpAddress): boolean {
-  const [isOne, isOther] = [one.address.equals(destination), other.address.equals(destination)];
-  if (isOne !== isOther) return isOne;
+  const isOne = one.address.equals(destination);
+  if (isOne !== other.address.equals(destination)) return isOne;
   if (one.state !== other.state) return one.state === 'preferred';
   return bits(one, destination) > bits(other, destination);
 }

@@ -1,10 +1,12 @@
 // A guest on two links, eth0 and eth1, and a peer on each, on a virtual clock.
 import { describe, expect, it } from 'vitest';
 import { formatIpv4 } from '../../../../domu-kernel/net/address.ts';
+import { ETH_HLEN, ETHERTYPE_IPV4, writeEthernet } from '../../../../domu-kernel/net/ethernet.ts';
 import type { NetInterface } from '../../../../domu-kernel/net/interface.ts';
 import { IpAddress } from '../../../../domu-kernel/net/ip-address.ts';
 import { parseIpParameter } from '../../../../domu-kernel/net/ip-config.ts';
 import { parseIp6Parameter } from '../../../../domu-kernel/net/ip6/config.ts';
+import { PROTOCOL_UDP, writeIpv4 } from '../../../../domu-kernel/net/ipv4.ts';
 import { Network } from '../../../../domu-kernel/net/network.ts';
 import type { TcpConnection } from '../../../../domu-kernel/net/tcp/connection.ts';
 import type { NetDevice } from '../../../../domu-kernel/net-device.ts';
@@ -155,6 +157,10 @@ describe('a guest on two links', () => {
       'eth0',
       'eth1',
     ]);
+    // Its sender says by which link, whichever of them has the default route.
+    const only = new Crossing({ v4: ['10.0.0.1::10.0.0.2:255.255.255.0', '10.1.0.1:::255.255.255.0'] });
+    const everybody = ['255.255.255.255', '224.0.0.1'];
+    expect(everybody.map(to => only.guest.via(ip('10.1.0.1'), ip(to))?.name)).toEqual(['eth1', 'eth1']);
     routes.guest.remove(routes.own[0]);
     expect([by('8.8.8.8'), by('10.0.2.9'), by('10.0.0.1')]).toEqual(['eth1', 'eth1', 'eth1']);
   });
@@ -230,6 +236,25 @@ describe('a guest on two links', () => {
     void first.ping('10.1.0.1').catch(() => {});
     crossing.pass(0.5);
     expect([first.arp.lookup(ip('10.1.0.1').d), crossing.own[0].v4.arp.stats.replies]).toEqual([undefined, 0]);
+  });
+
+  it('takes nothing that is for no address while it has none', () => {
+    const { guest, own } = new Crossing({ v4: ['10.0.0.1:::255.255.255.0', 'dhcp'] });
+    const socket = guest.udp.bind(7);
+    const heard: number[] = [];
+    socket.onMessage(data => heard.push(data.length));
+    const frame = new Uint8Array(43);
+    const view = new DataView(frame.buffer);
+    for (const [side, to] of [
+      [0, '10.0.0.1'],
+      [1, '0.0.0.0'],
+    ] as const) {
+      writeEthernet(frame, own[side].device.mac, Uint8Array.of(2, 0, 0, 0, 0, 1), ETHERTYPE_IPV4);
+      writeIpv4(view, ETH_HLEN, 9, 1, 64, PROTOCOL_UDP, ip('10.0.0.2').d, ip(to).d);
+      for (const [i, word] of [9, 7, 9, 0].entries()) view.setUint16(34 + 2 * i, word);
+      own[side].input(frame, 0, frame.length, 0);
+    }
+    expect([heard, guest.stats.notForUs]).toEqual([[1], 1]);
   });
 
   it('carries bytes by one link while the device of the other takes none', () => {

@@ -207,6 +207,36 @@ describe('a datagram socket', () => {
     expect(server.receive(false)).toBe(AGAIN);
   });
 
+  it('loses what there is no room for although there is some', () => {
+    const { socket, settle, both } = pair();
+    const client = socket('a');
+    client.send(bytes(1), at('10.0.0.2', 7));
+    settle();
+    let tries = 0;
+    Object.assign(both.a.device, {
+      send: () => {
+        if (++tries > 9) throw new Error('it would go on for ever');
+        return false;
+      },
+      whenWritable: (ready: () => void) => ready(),
+    });
+    expect([client.send(bytes(1), at('10.0.0.2', 7)), client.writable() > 0]).toEqual([0, true]);
+  });
+
+  it('that hears a group or everybody sends with an address of the guest, as long as it is one', () => {
+    const { socket, settle, both } = pair();
+    const server = socket('b', at('0.0.0.0', 9));
+    const clients = ['255.255.255.255', '239.1.2.3', '10.0.0.1'].map(own => socket('a', at(own, 0)));
+    for (const client of clients) {
+      client.send(bytes(1), at('10.0.0.2', 9));
+      settle();
+      expect(received(server).from).toEqual(at('10.0.0.1', client.port));
+    }
+    both.a.eth0.v4.configure({ address: IpAddress.from('10.0.0.3').d, netmask: 0xffffff00 });
+    const ends = clients.map(client => codeOf(() => client.send(bytes(1), at('10.0.0.2', 9))));
+    expect(ends).toEqual([0, 0, 'EINVAL']);
+  });
+
   it('that is shut down says the end of what came, and sends nothing more', () => {
     const { socket, settle } = pair();
     const server = socket('b', at('10.0.0.2', 7));
