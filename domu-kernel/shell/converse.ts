@@ -46,7 +46,7 @@ function* conversation(shell: Shell): Waiting<unknown> {
       }
       text += `${line ?? ''}\n`;
       const list = parseLines(text, line !== undefined);
-      if (list === undefined) continue;
+      if (list instanceof IncompleteInput) continue;
       text = '';
       shell.warned = shell.warned === 'now';
       yield* interruptible(shell, shell.list(list));

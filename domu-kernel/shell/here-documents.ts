@@ -53,7 +53,7 @@ export abstract class HereDocumentReader extends WordReader {
       if (line === end) return text;
       text += newline < 0 ? line : `${line}\n`;
     }
-    if (this.#more) throw new IncompleteInput(`the end comes before ${end}`);
+    if (this.#more) throw new IncompleteInput(`the end comes before ${end}`, end);
     return text;
   }
 }

@@ -28,13 +28,13 @@ export function parse(text: string, more = false): List {
   return list;
 }
 
-/** Of lines that have been read so far: undefined where the next one belongs to them; `more`: there may be one. Throws ShellError. */
-export function parseLines(text: string, more: boolean): List | undefined {
-  if (more && /(?<!\\)(?:\\\\)*\\\n$/.test(text)) return undefined;
+/** Of lines that have been read so far: what is missing where the next one belongs to them; `more`: there may be one. Throws ShellError. */
+export function parseLines(text: string, more: boolean): List | IncompleteInput {
+  if (more && /(?<!\\)(?:\\\\)*\\\n$/.test(text)) return new IncompleteInput('the last line goes on');
   try {
     return parse(text, more);
   } catch (error) {
-    if (more && error instanceof IncompleteInput) return undefined;
+    if (more && error instanceof IncompleteInput) return error;
     throw error;
   }
 }

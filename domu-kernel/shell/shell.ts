@@ -12,7 +12,7 @@ import { ExitShell, Interrupted, LeaveLoop, Replaced, ReturnFrom } from './leavi
 import { OpenFiles } from './open-files.ts';
 import { Commands, parseLines } from './parser.ts';
 import { fromCwd } from './paths.ts';
-import { ShellError } from './syntax.ts';
+import { IncompleteInput, ShellError } from './syntax.ts';
 import { setOptions } from './variable-builtins.ts';
 
 /** Of a script, in bytes. */
@@ -67,13 +67,17 @@ export class Shell extends Interpreter {
   /** Line by line, and no byte beyond what is run: its commands may read the rest. */
   *#stdin(): Waiting<number> {
     let text = '';
+    let end: string | undefined;
     for (let more = true; more; ) {
       const { text: part, whole } = yield* readPart(this.io.stdio[0], MAX_SCRIPT);
       text += whole ? `${part}\n` : part;
       if (text.length > MAX_SCRIPT) throw new XenError('EFBIG', `a command of more than ${MAX_SCRIPT} bytes`);
       more = whole;
+      // A here-document is not parsed anew with each of its lines.
+      if (more && end !== undefined && part !== end && part.replace(/^\t+/, '') !== end) continue;
       const list = parseLines(text, more);
-      if (list === undefined) continue;
+      end = list instanceof IncompleteInput ? list.end : undefined;
+      if (list instanceof IncompleteInput) continue;
       text = '';
       if (!this.options.has('n')) yield* this.list(list);
     }

@@ -6,6 +6,13 @@ export class ShellError extends Error {
 /** The text ends in the middle of something: more of it may make it whole. */
 export class IncompleteInput extends ShellError {
   override readonly name = 'IncompleteInput';
+  /** The line that a here-document waits for. */
+  readonly end: string | undefined;
+
+  constructor(message: string, end?: string) {
+    super(message);
+    this.end = end;
+  }
 }
 
 /** Of `${name-word}`: with a ':' before it, what is empty counts as not set. `${#name}` is 'length'. */

@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { Shell } from '../../../../domu-kernel/shell/shell.ts';
 import fc from '../../../support/properties.ts';
 import { UserlandRig } from '../../../support/userland-rig.ts';
@@ -291,6 +291,18 @@ describe('a shell that reads its commands from stdin', () => {
     expect(fed(`${script}echo 'two\nlines' | cat`, '-s one')).toBe(both('yes\nsh one\na b\ntwo\nlines\n'));
     expect(out('sh < /dev/null; echo $?; printf "echo a\\nif true\\n" | sh 2> /err; echo $?')).toBe('0\na\n2\n');
     expect(out('printf "echo a\\nexit 4\\necho b\\n" | sh; echo $?')).toBe('a\n4\n');
+  });
+  it('knows each end of a here-document, and looks at its lines once or twice', () => {
+    expect(fed(`cat <<-A; cat <<'\tB'; cat <<''\n\ta\n\tA\nB\n\tB\n\tc\n\n`)).toBe(both('a\nB\n\tc\n'));
+    const lines = 1000;
+    rig.write('/in', `wc -l <<E\n${'x\n'.repeat(lines)}E\n`);
+    const search = vi.spyOn(String.prototype, 'indexOf');
+    try {
+      expect(out('sh < /in')).toBe(`${lines}\n`);
+      expect(search.mock.calls.filter(([what]) => what === '\n').length).toBeLessThan(10 * lines);
+    } finally {
+      search.mockRestore();
+    }
   });
   it('goes on with another file when stdin is that', () => {
     rig.write('/more', 'echo more\n');
