@@ -86,6 +86,7 @@ export class Dom0 {
   /** Resolves when tools are served. */
   async start(): Promise<void> {
     const { vcpu, threads, runDir, successor, log, clock } = this.#options;
+    log.info('starts'); // what is said from here on is of this process
     new EventPump(vcpu, this.#storms, () => {}, this.#options.pumpThread); // lives as long as the process
     const blkback = threads.start('blkback');
     const netback = threads.start('netback');

@@ -18,11 +18,12 @@ export function processInventory(pids: readonly number[], log: string): ProcessI
     .filter(({ program }) => /^(hypervisor|xenstored|dom0)\.js$/.test(program))
     .sort((a, b) => a.program.localeCompare(b.program));
   const heirs = heirsAmong(processes);
-  const late = lateThreads(log);
-  const but = (program: string): ReadonlyMap<string, number> => (program === 'dom0.js' ? late : NOTHING);
+  const bundlers = processes.filter(({ program }) => program === BUNDLER);
+  const ofDom0 = new Map([...lateThreads(log), ['socket:', BUNDLER_SOCKETS * bundlers.length]]);
+  const but = (program: string): ReadonlyMap<string, number> => (program === 'dom0.js' ? ofDom0 : NOTHING);
   return {
     processes: processes
-      .filter(process => !heirs.includes(process))
+      .filter(process => !heirs.includes(process) && !bundlers.includes(process))
       .map(({ program }) => program)
       .sort(),
     descriptors: own.flatMap(({ pid, program }) => {
@@ -62,19 +63,19 @@ function wordsOf(pid: number): string[] {
 const isProgram = (word: string): boolean => /\.c?js$/.test(word) && !word.endsWith('/code-load.cjs');
 
 function named(pid: number): { pid: number; program: string }[] {
-  try {
-    const words = wordsOf(pid);
-    const isLauncher = /\/(setpriv|unshare)$/.test(words[0] ?? '');
-    const program = (isLauncher ? undefined : words.find(isProgram)) ?? words[0] ?? '';
-    return program === '' ? [] : [{ pid, program: program.slice(program.lastIndexOf('/') + 1) }];
-  } catch {
-    return []; // it has ended meanwhile
-  }
+  const words = wordsOf(pid);
+  const isLauncher = /\/(setpriv|unshare)$/.test(words[0] ?? '');
+  const program = (isLauncher ? undefined : words.find(isProgram)) ?? words[0] ?? '';
+  return program === '' ? [] : [{ pid, program: program.slice(program.lastIndexOf('/') + 1) }];
 }
 
-/** Which program waits, and as how many vCPUs. */
+/** It bundles guests' programs, and ends some time after the last one: dom0 writes to it and reads from it. */
+const BUNDLER = 'esbuild';
+const BUNDLER_SOCKETS = 2;
+
+/** Which program waits, and how many sockets the hypervisor has of it: one for each vCPU, and of what it prints. */
 const heirOf = (pid: number): string => / \S*\/heir\.js (\S+) /.exec(wordsOf(pid).join(' '))?.[1] ?? '';
-const HEIR_VCPUS: Readonly<Record<string, number>> = { dom0: 7, 'driver-domain': 3 };
+const HEIR_SOCKETS: Readonly<Record<string, number>> = { dom0: 7 + 1, 'driver-domain': 3 + 2 };
 /** One for each program may wait, or not yet: those are not in an inventory, and others are. */
 function heirsAmong<T extends { pid: number; program: string }>(processes: readonly T[]): T[] {
   const first = new Map<string, T>();
@@ -84,7 +85,7 @@ function heirsAmong<T extends { pid: number; program: string }>(processes: reado
   }
   return [...first.values()];
 }
-/** What the hypervisor has of one: a socket for each vCPU, what it prints, and itself. */
+/** What the hypervisor has of one: sockets, and itself. */
 function withoutHeirs(descriptors: readonly string[], heirs: readonly { pid: number }[]): string[] {
   const left = [...descriptors];
   const take = (kind: string): void => {
@@ -93,7 +94,7 @@ function withoutHeirs(descriptors: readonly string[], heirs: readonly { pid: num
   };
   for (const { pid } of heirs) {
     take('anon_inode:[pidfd]');
-    for (let n = HEIR_VCPUS[heirOf(pid)] ?? 0; n >= 0; n--) take('socket:');
+    for (let n = HEIR_SOCKETS[heirOf(pid)] ?? 0; n > 0; n--) take('socket:');
   }
   return left;
 }
@@ -127,7 +128,7 @@ function counted(program: string, things: readonly string[], but: ReadonlyMap<st
  * which ones have been started by the process that is dom0 now.
  */
 function lateThreads(log: string): ReadonlyMap<string, number> {
-  const since = log.slice(log.lastIndexOf('dom0.js, process ') + 1);
+  const since = log.slice(log.lastIndexOf(' dom0: starts\n') + 1);
   const counts = new Map<string, number>();
   for (const [, name = ''] of since.matchAll(/ thread of (pvcalls|nbd|p9|slow-blkback) starts$/gm))
     for (const [thing, n] of WITH_EVENT_LOOP.has(name) ? OF_EVENT_LOOP : OF_THREAD)

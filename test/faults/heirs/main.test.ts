@@ -10,6 +10,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type DomainConfig, runPaths } from '#pvbus';
+import { processInventory } from '../../../tools/library/host-inventory.ts';
 import { ToolstackClient } from '../../../tools/toolstack-client.ts';
 import { changedBuild } from '../../support/changed-build.ts';
 import { commandLine, eventually, isAlive } from '../../support/processes.ts';
@@ -31,6 +32,8 @@ const LOOK_MS = 20;
 const WAIT_MS = 5 * 10 * LOOK_MS;
 let build: string;
 let host: LifecycleHost;
+/** Of hypervisorHas: no heir waits yet. */
+let before: string[];
 
 async function create(config: DomainConfig): Promise<void> {
   const toolstack = await ToolstackClient.connect(runPaths(host.rig.runDir).toolstackSocket);
@@ -56,6 +59,9 @@ async function goesOn(served: Served): Promise<void> {
 async function each(body: (served: Served) => Promise<unknown>): Promise<void> {
   await Promise.all((['dom0', 'driver-domain'] as const).map(body));
 }
+/** What the hypervisor has open. */
+const hypervisorHas = (): string[] =>
+  processInventory(host.rig.processes(), host.rig.log()).descriptors.filter(line => line.startsWith('hypervisor.js'));
 const running = (words: string): number[] =>
   host.rig.processes().filter(pid => isAlive(pid) && commandLine(pid).includes(words));
 const serving = (served: Served): number[] => running(`/${served}.js `);
@@ -89,12 +95,18 @@ beforeAll(async () => {
   await guest('own', 1, null);
   await guest('one', 2, 'storage');
   await each(goesOn);
+  before = hypervisorHas();
   // Where one has ended the next heir comes at once.
   await each(served => kill(serving(served)[0]!));
 });
 afterAll(async () => {
   await host?.stop();
   for (const made of [dir, build]) if (made !== undefined) rmSync(made, { recursive: true, force: true });
+});
+
+it('is not in the inventory of its host', async () => {
+  await each(heirOf);
+  await expect.poll(hypervisorHas, { timeout: 60_000 }).toEqual(before);
 });
 
 it('goes on in the place of the one that ends, and another one comes to wait', () =>

@@ -1,0 +1,49 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { type ProcessInventory, processesBelow, processInventory } from '../../../../tools/library/host-inventory.ts';
+
+const dir = mkdtempSync(join(tmpdir(), 'xenolith-inventory-'));
+let dom0: ChildProcess;
+const inventory = (): ProcessInventory => processInventory(processesBelow(dom0.pid!), '');
+const said = async (line: string): Promise<void> => {
+  dom0.stdin!.write('\n');
+  const [chunk] = await once(dom0.stdout!, 'data');
+  expect(String(chunk)).toBe(`${line}\n`);
+};
+
+beforeAll(() => {
+  const program = join(dir, 'dom0.js');
+  // Says what it has done for each line that it reads.
+  writeFileSync(
+    program,
+    `const esbuild = require(${JSON.stringify(createRequire(import.meta.url).resolve('esbuild'))});
+     const acts = [
+       () => 'nothing',
+       () => esbuild.transform('1').then(() => 'bundled'),
+       () => esbuild.stop().then(() => 'stopped'),
+     ];
+     process.stdin.on('data', async () => console.log(await acts.shift()()));`,
+  );
+  dom0 = spawn(process.execPath, [program], { stdio: ['pipe', 'pipe', 'inherit'] });
+});
+afterAll(() => {
+  dom0.kill('SIGKILL');
+  rmSync(dir, { recursive: true });
+});
+
+it("leaves out esbuild's process, which dom0 keeps for a moment, and what dom0 has open of it", async () => {
+  await said('nothing');
+  const before = inventory();
+  expect(before.processes).toEqual(['dom0.js']);
+  await said('bundled');
+  expect(processesBelow(dom0.pid!)).toHaveLength(2);
+  expect(inventory()).toEqual(before);
+  await said('stopped');
+  await expect.poll(() => processesBelow(dom0.pid!)).toHaveLength(1);
+  expect(inventory()).toEqual(before);
+});
