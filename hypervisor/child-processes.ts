@@ -107,14 +107,21 @@ export class ChildProcesses {
       this.callbacks.exited(id, result.exitCode, result.signal, failure);
     });
   }
-  private hear({ stderr }: ResultPromise, said: (line: string) => void): void {
+  private hear(child: ResultPromise, said: (line: string) => void): void {
+    const { stderr } = child;
     const lines = new BoundedLines(said, ALLOWANCE);
+    let hasEnded = false;
     stderr?.on('data', (chunk: Buffer) => {
-      if (lines.take(chunk)) return;
+      if (lines.take(chunk) || hasEnded) return;
       stderr.pause();
       setTimeout(() => stderr.resume(), TOO_MUCH_MS);
     });
     stderr?.on('end', () => lines.end());
+    // Its end is heard when its last words have been, and somebody may be about to take its place.
+    child.once('exit', () => {
+      hasEnded = true;
+      stderr?.resume();
+    });
   }
   /** SIGKILL. */
   kill(id: number): void {

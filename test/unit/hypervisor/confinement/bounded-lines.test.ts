@@ -28,13 +28,18 @@ describe('what a process prints', () => {
     for (let i = 0; i < 1000 && more; i++) more = lines.take(Buffer.from('y'.repeat(999).concat('\n')));
     expect(more).toBe(false);
     expect(heard.join('').length).toBeLessThan(70_000);
-    expect(heard.at(-1)).toBe('(it has printed 65536 bytes; the rest is dropped)');
+    expect(heard.at(-1)).toBe('(it prints too much; the rest is dropped)');
   });
   it('of which no line ever ends takes no memory', () => {
     const { lines } = rig();
     let taken = 0;
     while (lines.take(Buffer.alloc(4096, 'z'))) taken += 4096;
     expect(taken).toBeLessThan(65_536);
+  });
+  it('that is many lines of nothing is no more than it would be in the log', () => {
+    const { lines, heard } = rig();
+    expect(lines.take(Buffer.alloc(65_536, '\n'))).toBe(false);
+    expect(heard).toHaveLength(65_536 / 64 + 1);
   });
   it('is text, also where a piece ends in the middle of a character', () => {
     const { lines, heard } = rig();
@@ -45,13 +50,13 @@ describe('what a process prints', () => {
     const heard: string[] = [];
     let now = 0;
     const clock = { now: () => now, wallMs: () => 0 };
-    const lines = new BoundedLines(text => heard.push(text), { clock, mostBytes: 20, bytesPerSecond: 10 });
+    const lines = new BoundedLines(text => heard.push(text), { clock, mostBytes: 80, bytesPerSecond: 30 });
     expect(lines.take(Buffer.from('first\n'))).toBe(true);
     expect(lines.take(Buffer.from('second, which is too long\n'))).toBe(false);
     expect(lines.take(Buffer.from('third\n'))).toBe(false);
     now = 3e9;
     expect(lines.take(Buffer.from('fourth\n'))).toBe(true);
-    expect(heard).toEqual(['first', 'second, which ', '(it prints too much: 18 bytes are dropped)', 'fourth']);
+    expect(heard).toEqual(['first', 'second, whi', '(it prints too much: 21 bytes are dropped)', 'fourth']);
   });
 });
 
