@@ -2,7 +2,6 @@
 // files first, so that its children never have them. It lives as long as the hypervisor: they die with it.
 // By node:child_process: execa would take each start of a host 60 ms of processor to load once more.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import {
@@ -14,6 +13,7 @@ import {
   XENOLITH_LAYER_no_new_privs,
 } from '#pvbus';
 import { BoundedLines } from './bounded-lines.ts';
+import { killEach } from './kill-each.ts';
 import { type Command, inNamespaces, wasKilled } from './launch-command.ts';
 import type { FromLauncher, LauncherData, ToLauncher } from './launcher-messages.ts';
 import { readableFiles } from './readable-files.ts';
@@ -101,17 +101,8 @@ function start(id: number, socket: number): void {
   });
 }
 
-async function killAll(): Promise<void> {
-  // One that has ended is still there while its last words are heard.
-  const alive = [...running.values()].filter(({ exitCode, signalCode }) => exitCode === null && signalCode === null);
-  const ends = alive.map(child => once(child, 'exit'));
-  for (const child of alive) child.kill('SIGKILL');
-  await Promise.all(ends);
-  post({ op: 'all-killed' });
-}
-
 port.on('message', (message: ToLauncher) => {
   if (message.op === 'spawn') start(message.id, message.socket);
   else if (message.op === 'kill') running.get(message.id)?.kill('SIGKILL');
-  else void killAll();
+  else void killEach(running.values()).then(() => post({ op: 'all-killed' }));
 });

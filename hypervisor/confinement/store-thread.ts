@@ -2,9 +2,9 @@
 // but for the run directory. It lives as long as the hypervisor: what it has started dies with it.
 // By node:child_process, as the thread that starts shells.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { parentPort, workerData } from 'node:worker_threads';
 import { closeFd, openProcess, restrictFiles, XENOLITH_LAYER_landlock } from '#pvbus';
+import { killEach } from './kill-each.ts';
 import { findTool } from './launch-command.ts';
 import { filesOfPrograms } from './readable-files.ts';
 import type { FromStoreThread, StoreThreadData, ToStoreThread } from './store-launcher.ts';
@@ -54,17 +54,8 @@ function start({ id, command, vcpus, sockets }: Extract<ToStoreThread, { op: 'sp
   });
 }
 
-async function killAll(): Promise<void> {
-  // One that has ended is still there while its last words are heard.
-  const alive = [...running.values()].filter(({ exitCode, signalCode }) => exitCode === null && signalCode === null);
-  const ends = alive.map(child => once(child, 'exit'));
-  for (const child of alive) child.kill('SIGKILL');
-  await Promise.all(ends);
-  post({ op: 'all-killed' });
-}
-
 port.on('message', (message: ToStoreThread) => {
   if (message.op === 'spawn') start(message);
   else if (message.op === 'kill') running.get(message.id)?.kill('SIGKILL');
-  else void killAll();
+  else void killEach(running.values()).then(() => post({ op: 'all-killed' }));
 });
