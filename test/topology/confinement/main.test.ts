@@ -14,7 +14,7 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { connect, createServer, type Server } from 'node:net';
+import { connect, createServer, type ListenOptions, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -108,16 +108,16 @@ describe.each(users)('on a host of %s', (_who, options) => {
 
   beforeAll(async () => {
     if (options.user !== undefined) chownSync(dir, options.user, options.user);
-    const serve = (at: number | string): Promise<Server> =>
+    const serve = (at: ListenOptions): Promise<Server> =>
       new Promise(resolve => {
         const server = createServer(socket => {
           connections++;
           socket.destroy();
         });
-        server.listen(at as number, () => resolve(server));
+        server.listen(at, () => resolve(server));
       });
     const abstract = `xenolith-test-${process.pid}`;
-    servers = await Promise.all([serve(0), serve(`\0${abstract}`)]);
+    servers = await Promise.all([serve({ port: 0, host: '127.0.0.1' }), serve({ path: `\0${abstract}` })]);
     host = await HostRig.start(options);
     layers = JSON.parse((await host.xl('info', '--json')).stdout).confinement;
     expect(await host.xl('create', '-q', cfg('bystander', { ramdisk: program('bystander.ts') }))).toMatchObject({

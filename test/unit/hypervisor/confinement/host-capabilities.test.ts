@@ -35,7 +35,8 @@ const ACTS: Readonly<Partial<Record<Capability, string>>> = {
   fowner: `chmod 600 ${file}`,
   // Linux says nothing when it leaves the bit out.
   fsetid: `chmod 2755 ${file} && test -g ${file}`,
-  kill: `setpriv --reuid ${NOBODY} -- sleep 2 & sleep 0.2; kill $!`,
+  // Of another user's, once it is that; it ends with the shell, whoever may kill it.
+  kill: `setpriv --reuid ${NOBODY} -- tail --pid=$$ -f /dev/null & until grep -q "^Uid:.${NOBODY}" /proc/$!/status; do :; done; kill $!`,
   setgid: `setpriv --regid ${NOBODY} --clear-groups -- true`,
   setuid: `setpriv --reuid ${NOBODY} -- true`,
   // setpriv says nothing when it could not; chown is the lowest bit.
@@ -48,7 +49,8 @@ const ACTS: Readonly<Partial<Record<Capability, string>>> = {
   sys_admin: 'unshare --mount -- mount -t tmpfs none /mnt',
   sys_nice: 'chrt --fifo 1 true',
   sys_resource: 'ulimit -n 100; ulimit -Hn 200',
-  mknod: `mknod ${dir}/loop b 7 0`,
+  // One that is there is looked at before the capability.
+  mknod: `rm -f ${dir}/loop && mknod ${dir}/loop b 7 0`,
   audit_write: python(tellAudit),
   syslog: 'dd if=/dev/kmsg of=/dev/null bs=8192 count=1 iflag=nonblock',
 };
