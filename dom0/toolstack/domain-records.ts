@@ -25,6 +25,8 @@ export interface DomainRecord {
 /** A domain that is to be made, without anybody asking for it again. */
 export interface Coming {
   readonly config: DomainConfig;
+  /** Whose place it takes. */
+  readonly ended: Domid;
   /** Monotonic ns. */
   readonly at: number;
 }

@@ -21,7 +21,8 @@ export interface MonitorActions {
   /** The first line of what it said when it crashed, if it said anything. */
   crashMessage(record: DomainRecord): string | undefined;
   destroy(record: DomainRecord): Promise<void>;
-  create(config: DomainConfig): Promise<unknown>;
+  /** In the place of `ended`. */
+  create(config: DomainConfig, ended: Domid): Promise<unknown>;
   /** Keep what is left of the domain under another name and uuid, without its devices; `coming` is to take its place. */
   preserveAs(record: DomainRecord, name: string, uuid: string, coming: Coming): Promise<void>;
   /** Its memory as it is now, into the run directory's dump folder. */
@@ -94,11 +95,10 @@ export class Monitor {
     if (monitor) this.#wait(domid, config.name, MonitorLog.goOn(this.#paths.monitorLog(config.name), this.#log));
   }
   /** One that has ended was about to make this domain. */
-  expect({ config, at }: Coming): void {
+  expect(coming: Coming): void {
+    const { config } = coming;
     const log = MonitorLog.goOn(this.#paths.monitorLog(config.name), this.#log);
-    void this.#comeAgain({ config, at }, log).catch(error =>
-      this.#log.error(`restarting '${config.name}': ${error.message}`),
-    );
+    void this.#comeAgain(coming, log).catch(error => this.#log.error(`restarting '${config.name}': ${error.message}`));
   }
   /** Somebody else ended it. */
   destroyed(domid: Domid): void {
@@ -193,19 +193,19 @@ export class Monitor {
     await this.#comeAgain(coming, log);
   }
   #coming(record: DomainRecord): Coming {
-    const { config } = record;
+    const { config, domid } = record;
     const delayMs = this.#delay(record);
     if (delayMs > 0)
       this.#log.warn(`domain '${config.name}' keeps ending soon after its start, next one in ${delayMs / 1000} s`);
-    return { config, at: this.#clock.now() + delayMs * 1e6 };
+    return { config, ended: domid, at: this.#clock.now() + delayMs * 1e6 };
   }
-  async #comeAgain({ config, at }: Coming, log: MonitorLog | undefined): Promise<void> {
+  async #comeAgain({ config, ended, at }: Coming, log: MonitorLog | undefined): Promise<void> {
     if (this.#stopped) return;
     log?.line('Done. Rebooting now');
     const create = async (): Promise<void> => {
       if (log !== undefined) this.#goingOn.set(config.name, log);
       try {
-        await this.#actions.create(config);
+        await this.#actions.create(config, ended);
       } catch (error) {
         this.#notes.gaveUp(config.name);
         throw error;

@@ -94,10 +94,10 @@ export class Reactions {
     if (!this.#watched.delete(domid)) return;
     this.#parts.xs.unwatch(errors(domid), TOKEN).catch(() => {}); // it may not have been there yet
   }
-  /** The domain has taken the place of one of its name, `times` of them in a row. */
-  restarted(domid: number, name: string, times: number): void {
+  /** The domain has taken the place of `ended`, which had its name, `times` of them in a row. */
+  restarted(ended: number, domid: number, name: string, times: number): void {
     const text = `domain '${name}' was restarted as dom${domid}${times > 1 ? `, ${times} times in a row` : ''}`;
-    this.#parts.told.reaction(domid, text, this.#parts.faults.causeOfEnd({ domid, vcpu: 0, name }));
+    this.#parts.told.reaction(domid, text, this.#parts.faults.causeOfEnd({ domid: ended, vcpu: 0, name }));
   }
 
   #look(): void {

@@ -182,7 +182,7 @@ export class Toolstack {
       {
         crashMessage: record => crashMessage(xc, record.domid),
         destroy: record => this.#destroy(record.domid),
-        create: config => this.#restart(config),
+        create: (config, ended) => this.#restart(config, ended),
         preserveAs: (record, name, uuid, coming) => this.#preserveAs(record, name, uuid, coming),
         dumpCore: async record => {
           const path = paths.coreDump(record.config.name);
@@ -529,11 +529,11 @@ export class Toolstack {
 
   // ---- inside ----
 
-  async #restart(config: DomainConfig): Promise<void> {
+  async #restart(config: DomainConfig, ended: Domid): Promise<void> {
     const before = this.#restarts.get(config.name) ?? 0;
     const domid = await this.create(config, { paused: false, monitor: true });
     this.#restarts.note(config.name, before + 1);
-    this.#reactions.restarted(domid, config.name, before + 1);
+    this.#reactions.restarted(ended, domid, config.name, before + 1);
   }
 
   /** Throws ESRCH when there is no such domain, EINVAL for domain 0. */

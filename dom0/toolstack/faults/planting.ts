@@ -252,7 +252,9 @@ export class Planting {
     for (const { devices, gone, fault } of this.#parts.running()) {
       const n = devices.get(backend);
       devices.delete(backend);
-      if (n !== undefined && fault.process === 'guest') gone.set(backend, n);
+      if (n === undefined || n === 0 || fault.process !== 'guest') continue;
+      gone.clear();
+      gone.set(backend, n);
     }
     this.#last.delete(backend);
     await this.#unwatch(backend);

@@ -7,7 +7,7 @@ export interface FaultNode extends Planted {
   readonly order: number;
 }
 
-/** A process that another one serves in the place of. */
+/** A process that another one serves in the place of, or a guest that another one was made in the place of. */
 export interface Ended {
   readonly domid: number;
   /** Of domain 0: 0 is dom0's own process, 1 is xenstored. */
@@ -21,7 +21,7 @@ export class RunningFault {
   readonly trigger: Trigger;
   /** Backends of the devices that it is planted at, and how often it has befallen something there. */
   readonly devices = new Map<string, number>();
-  /** The same of guests that it has killed, whose devices are gone: who is restarted in their place is told why. */
+  /** The same of the guest that it has killed last, whose devices are gone: who is restarted in its place is told why. */
   readonly gone = new Map<string, number>();
   /** Of all its devices, as last heard; of the toolstack's own, the trigger knows. */
   injected = 0;
@@ -53,14 +53,14 @@ export class RunningFault {
   killedAt({ domid, vcpu, name }: Ended, answered: (where: string) => number): string | undefined {
     const { fault, devices, gone, trigger } = this;
     if (fault.kill === undefined) return undefined;
-    const isNamed = fault.domain !== undefined && (fault.domain === domid || fault.domain === name);
     if (isOfDevice(fault)) {
       const own = `/local/domain/${domid}/backend/`;
       const isKilled = (backend: string): boolean =>
-        fault.process === 'guest' ? isNamed : vcpu === 0 && backend.startsWith(own);
+        fault.process === 'guest' ? frontendOf(backend) === domid : vcpu === 0 && backend.startsWith(own);
       return [...devices, ...gone].find(([backend, n]) => n > answered(backend) && isKilled(backend))?.[0];
     }
     const isXenstored = fault.part === 'xenstore' || fault.process === 'xenstored';
+    const isNamed = fault.domain === domid || fault.domain === name;
     const isKilled =
       fault.domain !== undefined && fault.part === 'process' ? isNamed : domid === 0 && vcpu === (isXenstored ? 1 : 0);
     const injected = fault.part === 'xenstore' ? this.injected : trigger.counts.injected;
@@ -71,3 +71,6 @@ export class RunningFault {
     return plantedName(this.node);
   }
 }
+
+/** Of `/local/domain/0/backend/vbd/5/51712`. */
+const frontendOf = (backend: string): number => Number(backend.split('/').at(-2));

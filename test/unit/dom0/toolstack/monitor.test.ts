@@ -52,8 +52,8 @@ function rig(
     {
       crashMessage: () => options.message,
       destroy: async record => void done.push(`destroy dom${record.domid}`),
-      create: async config => {
-        done.push(`create ${config.name}`);
+      create: async (config, ended) => {
+        done.push(`create ${config.name} for dom${ended}`);
         if (options.noKernel) throw new Error('kernel: /k.js does not exist');
         monitor.watch(domid(4), config, true);
       },
@@ -83,11 +83,16 @@ function rig(
 describe('a domain that has shut down', () => {
   it.each([
     ['poweroff', SHUTDOWN_poweroff, { on_poweroff: 'destroy' }, ['destroy dom3']],
-    ['reboot', SHUTDOWN_reboot, { on_reboot: 'restart' }, ['destroy dom3', 'create web']],
+    ['reboot', SHUTDOWN_reboot, { on_reboot: 'restart' }, ['destroy dom3', 'create web for dom3']],
     ['crash', SHUTDOWN_crash, { on_crash: 'preserve' }, []],
     ['watchdog', SHUTDOWN_watchdog, { on_watchdog: 'destroy' }, ['destroy dom3']],
-    ['crash', SHUTDOWN_crash, { on_crash: 'rename-restart' }, ['preserve dom3 as web-19700101T0001Z', 'create web']],
-    ['crash', SHUTDOWN_crash, { on_crash: 'coredump-restart' }, ['dump dom3', 'destroy dom3', 'create web']],
+    [
+      'crash',
+      SHUTDOWN_crash,
+      { on_crash: 'rename-restart' },
+      ['preserve dom3 as web-19700101T0001Z', 'create web for dom3'],
+    ],
+    ['crash', SHUTDOWN_crash, { on_crash: 'coredump-restart' }, ['dump dom3', 'destroy dom3', 'create web for dom3']],
     ['crash', SHUTDOWN_crash, { on_crash: 'coredump-destroy' }, ['dump dom3', 'destroy dom3']],
     ['an unknown reason', 77, { on_poweroff: 'destroy' }, ['destroy dom3']],
   ] as const)('after %s is dealt with as its config says', async (_name, reason, config, expected) => {
@@ -124,14 +129,14 @@ describe('a domain that keeps ending soon after its start', () => {
       await monitor.shutdown({ ...record, startedAt: clock.now() }, SHUTDOWN_crash);
     };
     await crash();
-    expect(done.splice(0)).toEqual(['destroy dom3', 'create web']);
+    expect(done.splice(0)).toEqual(['destroy dom3', 'create web for dom3']);
     for (const delay of [250, 500, 1000, 2000]) {
       await crash();
       expect(done.splice(0)).toEqual(['destroy dom3']);
       await vi.advanceTimersByTimeAsync(delay - 1);
       expect(done).toEqual([]);
       await vi.advanceTimersByTimeAsync(1);
-      expect(done.splice(0)).toEqual(['create web']);
+      expect(done.splice(0)).toEqual(['create web for dom3']);
     }
     vi.useRealTimers();
   });

@@ -312,8 +312,8 @@ describe('a kill at a device', () => {
     await plans.add(plan({ name: 'f', part: 'disk', domain: 'web', kill: 'before', process: 'guest' }));
     await happens(1);
     expect(cause(DOM0)).toBeUndefined();
-    const restarted = { domid: 6, vcpu: 0, name: 'web' };
-    expect([cause(restarted), cause(restarted)]).toEqual(['p@f', undefined]);
+    const ended = { domid: 5, vcpu: 0, name: 'web' };
+    expect([cause({ ...ended, domid: 6 }), cause(ended), cause(ended)]).toEqual([undefined, 'p@f', undefined]);
   });
   it('has ended a guest also when its devices are gone before anybody asks', async () => {
     await other.write('/local/domain/5/name', 'web');
@@ -322,7 +322,7 @@ describe('a kill at a device', () => {
     await happens(1);
     await other.rm(backend);
     await still();
-    const restarted = { domid: 6, vcpu: 0, name: 'web' };
-    expect([cause(restarted), cause(restarted)]).toEqual(['p@f', undefined]);
+    const ended = { domid: 5, vcpu: 0, name: 'web' };
+    expect([cause({ ...ended, domid: 6 }), cause(ended), cause(ended)]).toEqual([undefined, 'p@f', undefined]);
   });
 });
