@@ -36,6 +36,10 @@ export class EventFaults {
     }
     channel.pass(op, portOf(domid), event);
   };
+  /** The domain is gone: nothing that waits for its next event is for who has its number then. */
+  forget(domid: Domid): void {
+    this.#channels.delete(domid);
+  }
   /** The faults are others now. */
   letGo(): void {
     for (const channel of this.#channels.values()) channel.letGo();

@@ -168,6 +168,7 @@ export class IntroducedDomains {
   /** Undo the connection of a domain; what it wrote stays. */
   #disconnect(domain: Domain): void {
     this.#introduced.delete(domain.domid);
+    this.#server.forgetEvents(domain.domid);
     this.#ready.delete(domain);
     this.#server.drop(domain.connection);
     for (const undo of [() => this.#door.unbind(domain.port), () => this.#door.unmap(domain.domid)]) {

@@ -249,6 +249,10 @@ export class Server {
       this.#recorder.request(XS_CONTROL, Buffer.from(`fault\0counted\0${name}\0${text}\0`));
   }
 
+  forgetEvents(domid: Domid): void {
+    this.#eventFaults.forget(domid);
+  }
+
   /** `step()` is to be called soon. */
   onWork(): void {
     this.#parts.onWork();
