@@ -1,4 +1,4 @@
-// Before any test: all of a run draw from one seed, another one in each run, which it begins with saying.
+// Before any test: all of a run draw from one seed, another one in each run, which it begins with saying (in CI: see .ci/run).
 import { seedOfThisRun } from './random.ts';
 
 export default function setup(): void {
