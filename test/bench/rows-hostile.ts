@@ -1,8 +1,15 @@
 // What hostile acts cost an innocent: the 99th percentile of its checked disk writes (write, flush, read back) beside a
 // domain that performs acts of one class without pause, over the same beside one that is as busy with what it may do: the
-// rest of the price is what any busy neighbour costs. In turns, and once more with nobody beside it.
-import { rmSync } from 'node:fs';
+// rest of the price is what any busy neighbour costs. In turns, and once more with nobody beside it. So are requests
+// to the toolstack, beside guests that use all of the processors.
+import { rmSync, writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { runPaths } from '#pvbus';
+import { ToolstackClient } from '../../tools/toolstack-client.ts';
+import { dist, type HostRig } from '../support/host-rig.ts';
+import { eventually } from '../support/processes.ts';
 import { buildKernels, createInnocent, createOffender } from '../topology/hostile-acts/kernels.ts';
 import type { BenchDomain } from './bench-domain.ts';
 import type { BenchHost } from './main.ts';
@@ -55,15 +62,7 @@ export async function hostileTable({ rig, folder }: BenchHost): Promise<string> 
         values.honest.push(await p99(innocent, performing([honest])));
         values.hostile.push(await p99(innocent, performing(acts)));
       }
-      const [alone, busy, hostile] = [values.alone, values.honest, values.hostile].map(median) as [
-        number,
-        number,
-        number,
-      ];
-      const ratio = hostile / busy;
-      const kept = `≤ ${GOAL}× ${ratio <= GOAL ? 'yes' : 'NO'}`;
-      const times = (n: number): string => `${n.toFixed(2)}×`;
-      lines.push([name, ...[alone, busy, hostile].map(figure), times(ratio), times(hostile / alone), kept]);
+      lines.push(line(name, [values.alone, values.honest, values.hostile]));
     }
   } finally {
     for (const domain of [mallory, innocent]) {
@@ -72,6 +71,7 @@ export async function hostileTable({ rig, folder }: BenchHost): Promise<string> 
       rmSync(`${folder}/${domain.name}.img`, { force: true });
     }
   }
+  lines.push(await controlPlane(rig, folder));
   const head = [
     "an innocent's p99, µs, beside",
     'nobody',
@@ -81,4 +81,63 @@ export async function hostileTable({ rig, folder }: BenchHost): Promise<string> 
     'over nobody',
   ];
   return format([...head, 'goal'], lines);
+}
+
+/** A guest on each processor that computes: it yields now and then, or never does. */
+const LOOPS = {
+  yields: 'for (;;) { const until = performance.now() + 1; while (performance.now() < until); await clock.sleep(0); }',
+  stuck: 'while (true);',
+} as const;
+
+/** Of requests to the toolstack, which xl waits for, beside guests that use all of the processors. */
+async function controlPlane(rig: HostRig, folder: string): Promise<string[]> {
+  const toolstack = await ToolstackClient.connect(runPaths(rig.runDir).toolstackSocket);
+  const names = (kind: string): string[] => cpus().map((_, i) => `${kind}${i}`);
+  const all = Object.keys(LOOPS).flatMap(names);
+  const xl = async (...args: string[]): Promise<void> => {
+    const { exitCode, stderr } = await rig.xl(...args);
+    if (exitCode !== 0) throw new Error(`xl ${args.join(' ')}: ${stderr}`);
+  };
+  const p99of = async (running: readonly string[]): Promise<number> => {
+    for (const name of running) await xl('unpause', name);
+    const took: number[] = [];
+    for (const until = performance.now() + WINDOW_MS; performance.now() < until || took.length < 100; ) {
+      const from = performance.now();
+      await toolstack.call('list', { domid: null });
+      took.push((performance.now() - from) * 1000);
+    }
+    for (const name of running) await xl('pause', name);
+    return took.sort((a, b) => a - b)[Math.floor(took.length * 0.99)]!;
+  };
+  try {
+    for (const [kind, loop] of Object.entries(LOOPS)) {
+      const ramdisk = join(folder, `${kind}.ts`);
+      const program = `export default async () => { console.log('at work'); await clock.sleep(10); ${loop} };\n`;
+      writeFileSync(ramdisk, `import { clock, console } from 'xenolith';\n${program}`);
+      for (const name of names(kind)) {
+        const keys = `memory = 16\nkernel = "${dist('domu-kernel.js')}"\nramdisk = "${ramdisk}"\n`;
+        writeFileSync(join(folder, `${name}.cfg`), `name = "${name}"\n${keys}`);
+        await xl('create', '-q', join(folder, `${name}.cfg`));
+        await eventually(`${name} runs`, () => rig.consoleLog(name).includes('at work'));
+        await xl('pause', name);
+      }
+    }
+    const values: [number[], number[], number[]] = [[], [], []];
+    for (let run = 0; run < RUNS; run++)
+      for (const [i, kind] of [undefined, 'yields', 'stuck'].entries())
+        values[i]!.push(await p99of(kind === undefined ? [] : names(kind)));
+    return line('a guest that computes: requests to the toolstack', values);
+  } finally {
+    toolstack.close();
+    for (const name of all) await rig.xl('destroy', name);
+  }
+}
+
+/** Medians of the runs beside nobody, an honest one and a hostile one. */
+function line(name: string, values: readonly (readonly number[])[]): string[] {
+  const [alone, busy, hostile] = values.map(median) as [number, number, number];
+  const ratio = hostile / busy;
+  const times = (n: number): string => `${n.toFixed(2)}×`;
+  const kept = `≤ ${GOAL}× ${ratio <= GOAL ? 'yes' : 'NO'}`;
+  return [name, ...[alone, busy, hostile].map(figure), times(ratio), times(hostile / alone), kept];
 }
