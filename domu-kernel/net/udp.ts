@@ -263,7 +263,7 @@ export class UdpSocket implements UdpEnd {
 
   /**
    * Send one datagram. True: on its way (or waiting for the neighbour's MAC address). False: the device has no
-   * room now and nothing was sent. Throws EINVAL, EMSGSIZE, ENETUNREACH.
+   * room now and it was not sent, or not all of its parts. Throws EINVAL, EMSGSIZE, ENETUNREACH.
    */
   sendTo(data: Uint8Array, to: UdpPeer): boolean {
     if (!this.open) throw new XenError('EBADF', `udp: the socket of port ${this.port} is closed`);
