@@ -136,6 +136,7 @@ export class SiblingKernel {
   endsTurn(): boolean {
     return this.lodged;
   }
+  /** Without a StormGuard: all that wakes it is of its own domain and the hypervisor. Peers' ports are vCPU 0's. */
   block(): void {
     this.timers.arm();
     this.vcpu.block();

@@ -1,14 +1,11 @@
-// `npm run fuzz`: the xenstore daemon against its model, and against bytes of every kind, for as long as is
-// wanted; before that files of xl.cfg against libxlutil, where Debian's libxen-dev is. Prints the seed it begins with, and at the end a table of the
-// cases of each family; a failure is printed as a conversation, and kept in a file.
+// `npm run fuzz`: every family for a part of a night, for as long as is wanted; files of xl.cfg and ext4 volumes where
+// Debian's libxen-dev and the driver are. Prints the seed it begins with, and at the end a table of the cases of each family and what they
+// cost; a failure of xenstored's is printed as a conversation, and kept in a file.
 //
-//   npm run fuzz -- --runs 1e7        so many requests; else XENOLITH_FUZZ_RUNS, else a million
-//   npm run fuzz -- --configs 1e5     so many files of xl.cfg; else ten thousand
-//   npm run fuzz -- --frontends 1e6   so many cases of backends against the guest's drivers; else a hundred thousand
-//   npm run fuzz -- --cases 1e6       so many each of inputs, backends, hypercalls and wasi; else two hundred thousand
-//   npm run fuzz -- --only config     or frontends, inputs, backends, hypercalls, wasi, net, tcp, ext4, linux, xenstored
+//   npm run fuzz -- --only config     or another family of NIGHT, or linux
+//   npm run fuzz -- --cases 1e6       so many of each; else as many as NIGHT has
 //   npm run fuzz -- --seed 123        not a seed of its own
-//   npm run fuzz -- --replay FILE     what was found before
+//   npm run fuzz -- --replay FILE     what was found of xenstored before
 import { randomInt } from 'node:crypto';
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -19,7 +16,7 @@ import { fuzzLinux } from '../linux-peer/explore.ts';
 import { Libxlutil } from '../support/xlu-config.ts';
 import { BACKENDS } from './backends/explore.ts';
 import { exploreConfigs } from './config/explore.ts';
-import { exploreFrontends } from './frontends/explore.ts';
+import { FRONTENDS } from './frontends/explore.ts';
 import { HYPERCALLS } from './hypercalls/explore.ts';
 import { TRAPS_PER_HOST } from './hypercalls/traps.ts';
 import { INPUTS } from './inputs/explore.ts';
@@ -34,9 +31,6 @@ import { exploreWire, replayWire, WIRE_MARK } from './xenstored/wire.ts';
 
 const { values } = parseArgs({
   options: {
-    runs: { type: 'string' },
-    configs: { type: 'string' },
-    frontends: { type: 'string' },
     cases: { type: 'string' },
     only: { type: 'string' },
     seed: { type: 'string' },
@@ -44,8 +38,26 @@ const { values } = parseArgs({
   },
 });
 
-/** Cases by family, of those that ran to their end. */
-const counted = new Map<string, number>();
+/** Cases of a night of one CPU: each family has about 2000 s of it, by what a case was measured to cost. */
+const NIGHT: Readonly<Record<string, number>> = {
+  config: 5e5,
+  frontends: 2e6,
+  inputs: 5e6,
+  backends: 2e6,
+  hypercalls: 3e7,
+  net: 8e6,
+  tcp: 4e5,
+  wasi: 6e7,
+  ext4: 8e4,
+  xenstored: 1e7,
+};
+
+/** By family, of those that ran to their end. */
+const counted = new Map<string, { readonly cases: number; readonly cpuSeconds: number }>();
+function count(family: string, cases: number, since: NodeJS.CpuUsage): void {
+  const { user, system } = process.cpuUsage(since);
+  counted.set(family, { cases, cpuSeconds: Math.round((user + system) / 1e6) });
+}
 
 /** Sequences that are drawn from one seed. */
 const BATCH = 250;
@@ -62,8 +74,9 @@ function seconds(since: number): string {
 }
 
 /** Returns what went wrong. */
-async function fuzz(first: number, wanted: number): Promise<string | undefined> {
+async function fuzzXenstored(first: number, wanted: number): Promise<string | undefined> {
   const began = performance.now();
+  const spent = process.cpuUsage();
   let [requests, bytes, reported] = [0, 0, 0];
   for (let seed = first; requests + bytes < wanted; seed = (seed + 1) % 2 ** 31) {
     const model = explore(seed, BATCH);
@@ -78,7 +91,7 @@ async function fuzz(first: number, wanted: number): Promise<string | undefined> 
     reported = requests + bytes;
     console.log(`fuzz: ${reported} requests in ${seconds(began)}, seed ${seed} was the last`);
   }
-  counted.set('xenstored', requests + bytes);
+  count('xenstored', requests + bytes, spent);
   const most = Math.round(process.resourceUsage().maxRSS / 1024);
   console.log(
     `fuzz: nothing found in ${requests} requests compared with the model and ${bytes} on attacked wires, ${seconds(began)}, ${most} MiB at most`,
@@ -94,6 +107,7 @@ async function fuzzConfigs(first: number, wanted: number): Promise<string | unde
     return undefined;
   }
   const began = performance.now();
+  const spent = process.cpuUsage();
   try {
     for (let done = 0, seed = first; done < wanted; done += BATCH, seed++) {
       const failure = exploreConfigs(lib, seed, BATCH);
@@ -103,34 +117,21 @@ async function fuzzConfigs(first: number, wanted: number): Promise<string | unde
   } finally {
     lib.remove();
   }
-  counted.set('config', wanted);
+  count('config', wanted, spent);
   console.log(`fuzz: libxlutil and we read ${wanted} files of xl.cfg alike, ${seconds(began)}`);
-  return undefined;
-}
-
-/** Returns what went wrong. */
-async function fuzzFrontends(first: number, wanted: number): Promise<string | undefined> {
-  const began = performance.now();
-  const each = 10_000;
-  for (let done = 0, seed = first; done < wanted; done += each, seed = (seed + 1) % 2 ** 31) {
-    const failure = await exploreFrontends(seed, Math.min(each, wanted - done));
-    if (failure !== undefined) return `frontends, seed ${seed}: ${failure}`;
-  }
-  counted.set('frontends', wanted);
-  console.log(`fuzz: ${wanted} cases of hostile backends, every frontend stands, ${seconds(began)}`);
   return undefined;
 }
 
 /** Each case with what it holds of what is counted. */
 const FAMILIES: Readonly<Record<string, { readonly family: Family; readonly holds: number }>> = {
+  frontends: { family: FRONTENDS, holds: 1 },
   inputs: { family: INPUTS, holds: 1 },
   backends: { family: BACKENDS, holds: 1 },
   hypercalls: { family: HYPERCALLS, holds: TRAPS_PER_HOST },
   net: { family: NET, holds: 1 },
-  tcp: { family: TCP, holds: 10 },
+  tcp: { family: TCP, holds: 1 },
   wasi: { family: WASI, holds: 30 },
-  // Each a mount of a volume of its own, and a dozen calls.
-  ext4: { family: EXT4, holds: 50 },
+  ext4: { family: EXT4, holds: 1 },
 };
 
 /** Files and frames, rings, hypercalls. Returns what went wrong. */
@@ -141,6 +142,7 @@ async function fuzzFamily(name: string, first: number, wanted: number): Promise<
     return undefined;
   }
   const spent = new Map<string, { cases: number; ms: number }>();
+  const cpu = process.cpuUsage();
   const each = Math.min(5000, Math.ceil(wanted / holds));
   for (let done = 0, seed = first; done * holds < wanted; done += each, seed = (seed + 1) % 2 ** 31) {
     const failure = await exploreFamily(family, seed, each, (part, cases, ms) => {
@@ -150,48 +152,44 @@ async function fuzzFamily(name: string, first: number, wanted: number): Promise<
     if (failure !== undefined) return `${name}, seed ${seed}: ${failure}`;
     await setImmediate();
   }
-  counted.set(
-    name,
-    [...spent.values()].reduce((sum, { cases }) => sum + cases, 0),
-  );
+  const sum = [...spent.values()].reduce((cases, part) => cases + part.cases, 0);
+  count(name, sum, cpu);
   for (const [part, { cases, ms }] of spent)
     console.log(`fuzz: ${name}: ${part}: ${cases} cases, ${Math.round((cases * 1000) / ms)} a second`);
   return undefined;
 }
 
+/** Those that are no families of properties. */
+const RUNS: Readonly<Record<string, (seed: number, wanted: number) => Promise<string | undefined>>> = {
+  config: fuzzConfigs,
+  linux: fuzzLinux,
+  xenstored: fuzzXenstored,
+};
+
 if (values.replay !== undefined) {
   if (replayFile(readFileSync(values.replay, 'utf8'))) process.exitCode = 1;
 } else {
-  const wanted = Number(values.runs ?? process.env.XENOLITH_FUZZ_RUNS ?? 1e6);
+  const { only, cases } = values;
   const seed = Number(values.seed ?? randomInt(2 ** 31));
-  if (!(wanted > 0) || !Number.isInteger(seed)) throw new Error('--runs and --seed are numbers');
+  if (!(Number(cases ?? 1) > 0) || !Number.isInteger(seed)) throw new Error('--cases and --seed are numbers');
+  if (only !== undefined && only !== 'linux' && !(only in NIGHT))
+    throw new Error(`--only ${only}: no family, there are ${Object.keys(NIGHT).join(', ')}`);
   // What fails may have taken every descriptor there is; what it was is written down all the same.
   const spare = openSync('/dev/null', 'r');
-  console.log(`fuzz: ${wanted} requests, seed ${seed}`);
-  const configs = Number(values.configs ?? process.env.XENOLITH_FUZZ_CONFIGS ?? 1e4);
-  const frontends = Number(values.frontends ?? process.env.XENOLITH_FUZZ_FRONTENDS ?? 1e5);
-  const want = (part: string): boolean => values.only === undefined || values.only === part;
-  const found = [
-    want('config') ? await fuzzConfigs(seed, configs) : undefined,
-    want('frontends') ? await fuzzFrontends(seed, frontends) : undefined,
-  ];
-  const cases = Number(values.cases ?? process.env.XENOLITH_FUZZ_CASES ?? 2e5);
-  for (const name of Object.keys(FAMILIES)) found.push(want(name) ? await fuzzFamily(name, seed, cases) : undefined);
-  if (want('linux')) found.push(await fuzzLinux(seed));
-  for (const what of found) {
+  console.log(`fuzz: seed ${seed}`);
+  for (const [name, night] of [...Object.entries(NIGHT), ['linux', 0] as const]) {
+    if (only !== undefined && only !== name) continue;
+    const run = RUNS[name] ?? ((first, wanted) => fuzzFamily(name, first, wanted));
+    const what = await run(seed, Number(cases ?? night));
     if (what === undefined) continue;
     console.error(what);
     process.exitCode = 1;
-  }
-  const failure = want('xenstored') ? await fuzz(seed, wanted) : undefined;
-  if (failure !== undefined) {
-    console.error(failure);
+    if (name !== 'xenstored') continue;
     const file = join(tmpdir(), `xenolith-fuzz-${seed}.txt`);
     closeSync(spare);
-    writeFileSync(file, `${failure}\n`);
+    writeFileSync(file, `${what}\n`);
     console.error(`\nfuzz: again with \`npm run fuzz -- --replay ${file}\``);
-    process.exitCode = 1;
   }
-  console.log('| family | cases |\n|---|---|');
-  for (const [family, n] of counted) console.log(`| \`${family}\` | ${n} |`);
+  console.log('| family | cases | CPU |\n|---|---|---|');
+  for (const [family, { cases, cpuSeconds }] of counted) console.log(`| \`${family}\` | ${cases} | ${cpuSeconds} s |`);
 }

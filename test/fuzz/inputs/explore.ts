@@ -1,6 +1,7 @@
 // Everything that is read from people's files and other processes' bytes.
 import type { Family } from '../parts.ts';
 import { fatVolumes } from '../volumes/fat.ts';
+import { partitionTables } from '../volumes/tables.ts';
 import { archives } from './archives.ts';
 import { frames, traces } from './bytes.ts';
 import { nbdClients, nbdHandshakes, nbdReplies, nbdTargets } from './nbd.ts';
@@ -18,6 +19,7 @@ export const INPUTS: Family = {
   'broken programs': { property: brokenPrograms, share: 8 },
   archives: { property: archives, share: 4 },
   'FAT volumes': { property: fatVolumes, share: 1 },
+  'MBR and GPT': { property: partitionTables, share: 5 },
   'rings of traces': { property: traces, share: 10 },
   'answers of NBD servers': { property: nbdReplies, share: 10 },
   'handshakes of NBD servers': { property: nbdHandshakes, share: 5 },

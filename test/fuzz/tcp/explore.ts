@@ -1,4 +1,4 @@
-// The guest's TCP: `npm run fuzz -- --only tcp --cases 200000` makes 10,000 transfers, half of them over IPv6.
+// The guest's TCP: `npm run fuzz -- --only tcp --cases 20000` makes 10,000 transfers, half of them over IPv6.
 import type { Family } from '../parts.ts';
 import { segments } from './segments.ts';
 import { transfers } from './transfers.ts';

@@ -141,3 +141,23 @@ it('a vCPU that shared_info has no place for has its vcpu_info elsewhere, and is
   await smp.until(() => smp.said.length > 0, 'it is heard');
   expect(smp.said).toEqual(['a line\n']);
 });
+
+it('act 41: no peer wakes a vCPU but 0, of which alone the storms are guarded', async () => {
+  const smp = new SmpRig(2, 9);
+  smp.exports = { nothing: () => 0 };
+  const peer = smp.rig.guest().kernel();
+  smp.want(1);
+  await smp.settled();
+  const port = peer.events.allocUnbound(smp.vcpu.domid);
+  smp.vcpu.events.bindInterdomain(peer.domid, port);
+  await smp.until(() => smp.vcpu.wakeWords.count === 2, 'vCPU 0 sleeps on the word of the peer');
+  await smp.until(isDone(smp.processors.run('nothing', () => -1, [], 1)), 'the other had its turns');
+  expect(smp.siblings.get(1)!.vcpu.wakeWords.count).toBe(1); // the hypervisor's
+});
+function isDone(job: Promise<unknown>): () => boolean {
+  let done = false;
+  job.finally(() => {
+    done = true;
+  });
+  return () => done;
+}
