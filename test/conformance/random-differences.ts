@@ -15,7 +15,7 @@ export interface Exchange {
   readonly commit: boolean;
   /** Somebody has removed a node, now or in the transaction that has ended. */
   readonly removal: boolean;
-  /** It is in a transaction that has begun before somebody else's last change. */
+  /** The request is of a transaction that has begun before somebody else's last change. */
   readonly overlapped: boolean;
   readonly ours: Sent;
   readonly theirs: Sent;
@@ -94,6 +94,8 @@ const RULES: readonly Rule[] = [
     daemons: ['c', 'ocaml'],
     parts: true,
     replies: ({ overlapped }) => overlapped,
+    // Ours has removed what was not there at the transaction's start, and says so.
+    fewer: ({ commit, removal, overlapped }) => commit && removal && overlapped,
   },
   {
     name: 'watches-below',
@@ -143,9 +145,11 @@ export function difference(which: Which, exchange: Exchange): Found {
   }
   const more = theirs.filter(text => isEvent(text) && !ours.includes(text));
   const fewer = ours.filter(text => isEvent(text) && !theirs.includes(text));
+  const fewerRule = fewer.length > 0 ? rules.find(rule => rule.fewer?.(exchange, fewer)) : undefined;
   const unknown =
     (more.length > 0 && !explained(rules.find(rule => rule.more?.(exchange, more)))) ||
-    (fewer.length > 0 && !explained(rules.find(rule => rule.fewer?.(exchange, fewer))));
+    (fewer.length > 0 && !explained(fewerRule));
+  if (fewerRule?.name === 'snapshot') return { names: found, unknown, parts: true };
 
   // What both have sent, in the order of each; the reply has no place among the events here.
   const eventsOf = (sent: Sent, of: Sent): string[] => sent.filter(text => isEvent(text) && of.includes(text));

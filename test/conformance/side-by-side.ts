@@ -70,7 +70,7 @@ export class SideBySide {
         const [ours, theirs] = await this.#ask(mine ? said : line(`${client}  -  hears`), mine ? opens : undefined);
         if (mine) this.#note(request, ours);
         const exchange = { request: mine ? request : 'hears', guest: !client.startsWith('dom0'), commit: end, removal };
-        const found = difference(this.#which, { ...exchange, overlapped: mine && overlapped, ours, theirs });
+        const found = difference(this.#which, { ...exchange, overlapped, ours, theirs });
         for (const name of found.names) this.met.set(name, (this.met.get(name) ?? 0) + 1);
         if (found.unknown) return unexplained(`${client} was sent ${shown(ours)} by ours, ${shown(theirs)} by theirs`);
         if (found.parts) return undefined;
