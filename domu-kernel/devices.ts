@@ -138,7 +138,7 @@ export class Devices {
     this.made ??= new Network({ clock, random, log, nameservers: this.configs?.nameservers });
     return this.made;
   }
-  /** The same where there is an interface with an address, or one that is to have one, once it is connected. */
+  /** The same where there is an interface with an address, or the command line wants one, connected or not. */
   get net(): Network | undefined {
     const { made, configs } = this;
     return made?.interfaces.length || configs?.isAsked ? this.network : undefined;

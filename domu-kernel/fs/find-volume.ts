@@ -26,8 +26,9 @@ export function mountFirst<V>(disk: SectorDevice, mount: (found: FoundVolume) =>
   const damaged: XenError[] = [];
   const others: string[] = [];
   for (const extent of extents) {
+    let partition: Partition | undefined;
     try {
-      const partition = new Partition(disk, extent);
+      partition = new Partition(disk, extent);
       const found = volumeOn(partition);
       if (found) {
         const volume = mount(found);
@@ -38,7 +39,7 @@ export function mountFirst<V>(disk: SectorDevice, mount: (found: FoundVolume) =>
       if (other) others.push(`${partition.name}: ${other.what}`);
     } catch (error) {
       // What is wrong with the disk or here says nothing of the partition: no other is written to in its place.
-      if (!(error instanceof XenError) || error.code === 'EIO' || error.code === 'ENOMEM') throw error;
+      if (!(error instanceof XenError) || partition?.failed || error.code === 'ENOMEM') throw error;
       damaged.push(error);
     }
   }

@@ -24,6 +24,8 @@ export class Partition implements SectorDevice {
   private readonly start: number;
   /** Where multiples of what a discard takes are not the disk's, none is taken. */
   readonly discardGranularity: number;
+  /** The device has failed: that says nothing of what is here. */
+  failed = false;
 
   /** Throws EINVAL when it is not on the device. */
   constructor(device: SectorDevice, { number, start, sectors }: Extent) {
@@ -42,13 +44,30 @@ export class Partition implements SectorDevice {
     return this.device.readOnly;
   }
   read(sector: number, into: Uint8Array): void {
-    this.device.read(this.at(sector, into.length / this.sectorSize), into);
+    const at = this.at(sector, into.length / this.sectorSize);
+    try {
+      this.device.read(at, into);
+    } catch (error) {
+      this.failed = true;
+      throw error;
+    }
   }
   write(sector: number, from: Uint8Array, kind?: WriteKind): void {
-    this.device.write(this.at(sector, from.length / this.sectorSize), from, kind);
+    const at = this.at(sector, from.length / this.sectorSize);
+    try {
+      this.device.write(at, from, kind);
+    } catch (error) {
+      this.failed = true;
+      throw error;
+    }
   }
   flush(): void {
-    this.device.flush();
+    try {
+      this.device.flush();
+    } catch (error) {
+      this.failed = true;
+      throw error;
+    }
   }
   discard(sector: number, count: number): void {
     this.device.discard?.(this.at(sector, count), count);

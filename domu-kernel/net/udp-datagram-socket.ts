@@ -85,7 +85,7 @@ export class UdpDatagramSocket implements DatagramSocket, UdpEnd {
       const peer = this.target(to);
       const source = this.sourceTo(peer.address);
       if (this.port === 0) this.take(ANY, 0);
-      this.address = source;
+      if (!this.isToHear(this.address)) this.address = source;
       this.peer = peer;
     }
   }
@@ -109,10 +109,13 @@ export class UdpDatagramSocket implements DatagramSocket, UdpEnd {
     const usual = this.udp.sourceFor(remote);
     if (address.isUnspecified) return usual.clone();
     if (address.isV4 !== remote.isV4) throw new XenError('ENETUNREACH', `udp: from ${address} to ${remote}`);
-    // A group's or everybody's is one to hear.
-    if (address.isMulticast || this.udp.isBroadcast(address)) return usual.clone();
+    if (this.isToHear(address)) return usual.clone();
     if (!this.udp.isOwn(address)) throw new XenError('EINVAL', `udp: ${address} is no address of this guest any more`);
     return address;
+  }
+  /** A group's or everybody's: nothing is sent from it. */
+  private isToHear(address: IpAddress): boolean {
+    return address.isMulticast || this.udp.isBroadcast(address);
   }
 
   send(data: Uint8Array, to?: SocketAddress): 0 | typeof AGAIN {

@@ -56,6 +56,8 @@ export function awaitThreads(ready: Int32Array, count: number, usedUs = processo
     const before = usedUs();
     const timedOut = Atomics.wait(ready, 0, n, lookMs) === 'timed-out';
     idle = timedOut && usedUs() - before < LEAST_US ? idle + 1 : 0;
-    if (idle === 2) throw new Error(`${n} of ${count} vCPU threads have started, and nothing is done for the others`);
+    // One may have come during the second look.
+    if (idle >= 2 && Atomics.load(ready, 0) === n)
+      throw new Error(`${n} of ${count} vCPU threads have started, and nothing is done for the others`);
   }
 }

@@ -125,6 +125,20 @@ it.each(['EIO', 'ENOMEM'])('a partition whose volume cannot be mounted for %s is
   expect(lines).toEqual([]);
   expect(mountFirst(disk, mountFat, line => lines.push(line)).name).toBe('fat on xvda1');
 });
+it('one whose volume is damaged with EIO, not by the disk, is passed over', () => {
+  const disk = mbr([0, 0], [2048, 2048]);
+  const lines: string[] = [];
+  const mounted = mountFirst(
+    disk,
+    found => {
+      if (found.device.name === 'xvda1') throw new XenError('EIO', 'xvda1: the volume is damaged');
+      return mountFat(found);
+    },
+    line => lines.push(line),
+  );
+  expect(mounted.name).toBe('fat on xvda3');
+  expect(lines).toEqual(['xvda1: the volume is damaged: xvda3 is used']);
+});
 const BAD = 1 << 20;
 const GOOD = 2 << 20;
 function mountFat({ type, device }: FoundVolume): FatVolume {

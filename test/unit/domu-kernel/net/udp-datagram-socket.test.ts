@@ -237,6 +237,26 @@ describe('a datagram socket', () => {
     expect(ends).toEqual([0, 0, 'EINVAL']);
   });
 
+  it.each(['255.255.255.255', '10.0.0.255'])('that hears %s does so when it is connected, of its peer', everybody => {
+    const { socket, settle } = pair();
+    const [peer, other] = [socket('a', at('10.0.0.1', 7)), socket('a', at('10.0.0.1', 8))];
+    const client = socket('b', at(everybody, 9));
+    client.connect(at('10.0.0.1', 7));
+    for (const [sender, length] of [
+      [other, 1],
+      [peer, 2],
+    ] as const) {
+      sender.configure(options({ broadcast: true }));
+      sender.send(bytes(length), at(everybody, 9));
+      settle();
+    }
+    expect(received(client).data).toEqual(bytes(2));
+    expect(client.receive(false)).toBe(AGAIN);
+    client.send(bytes(3));
+    settle();
+    expect(received(peer).from).toEqual(at('10.0.0.2', 9));
+  });
+
   it('that is shut down says the end of what came, and sends nothing more', () => {
     const { socket, settle } = pair();
     const server = socket('b', at('10.0.0.2', 7));
