@@ -1,7 +1,7 @@
 // What a process printed last of why it ends: V8, which ends it by a signal, says so there and nowhere else.
 
-/** V8 prints a stack behind it, in which names of functions speak of errors too. */
-const OF_A_STACK = /^\s*\d+: /;
+/** V8 and Node print a stack behind it, in which names of functions speak of errors too. */
+const OF_A_STACK = /^\s*(?:\d+: |at )/;
 const IS_WHY = /fatal|error|check failed/i;
 
 export class LastWords {

@@ -128,13 +128,19 @@ function counted(program: string, things: readonly string[], but: ReadonlyMap<st
  * which ones have been started by the process that is dom0 now.
  */
 function lateThreads(log: string): ReadonlyMap<string, number> {
-  const since = log.slice(log.lastIndexOf(' dom0: starts\n') + 1);
+  const lines = log.split('\n');
   const counts = new Map<string, number>();
-  for (const [, name = ''] of since.matchAll(/ thread of (pvcalls|nbd|p9|slow-blkback) starts$/gm))
+  for (const line of lines.slice(lines.findLastIndex(each => DOM0_STARTS.test(each)) + 1)) {
+    const [, name = ''] = THREAD_STARTS.exec(line) ?? [];
+    if (name === '') continue;
     for (const [thing, n] of WITH_EVENT_LOOP.has(name) ? OF_EVENT_LOOP : OF_THREAD)
       counts.set(thing, (counts.get(thing) ?? 0) + n);
+  }
   return counts;
 }
+/** Whole lines of dom0's own: what a domain prints is in the log too. */
+const DOM0_STARTS = /^\S+ dom0: starts$/;
+const THREAD_STARTS = /^\S+ dom0: thread of (pvcalls|nbd|p9|slow-blkback) starts$/;
 /** Its main thread's, as a descriptor, and as a mapping. */
 export const DOM0_MEMORY = '/memfd:xenolith-dom0';
 /** vCPUs of domain 0 that are threads of its process from its start on; another one is xenstored. */

@@ -52,6 +52,8 @@ const TOKEN = 'faults:';
 const HEARD_MS = 1000;
 /** A backend that is about to be killed may take so long to say what it has counted. */
 const TOLD_MS = 1000;
+/** Of one fault: of guests that it has killed before those nobody asks any more. */
+const MAX_GONE = 64;
 
 export class Planting {
   readonly #parts: PlantingParts;
@@ -253,8 +255,8 @@ export class Planting {
       const n = devices.get(backend);
       devices.delete(backend);
       if (n === undefined || n === 0 || fault.process !== 'guest') continue;
-      gone.clear();
       gone.set(backend, n);
+      for (const first of gone.keys()) if (gone.size > MAX_GONE) gone.delete(first);
     }
     this.#last.delete(backend);
     await this.#unwatch(backend);

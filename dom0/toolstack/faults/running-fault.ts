@@ -21,7 +21,7 @@ export class RunningFault {
   readonly trigger: Trigger;
   /** Backends of the devices that it is planted at, and how often it has befallen something there. */
   readonly devices = new Map<string, number>();
-  /** The same of the guest that it has killed last, whose devices are gone: who is restarted in its place is told why. */
+  /** The same of guests that it has killed, whose devices are gone: who is restarted in their place is told why. */
   readonly gone = new Map<string, number>();
   /** Of all its devices, as last heard; of the toolstack's own, the trigger knows. */
   injected = 0;

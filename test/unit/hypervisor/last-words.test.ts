@@ -19,6 +19,11 @@ it('of a full heap it is what V8 says of it, and not of its collector or of the 
   ];
   expect(lastOf(printed.join('\n'))).toBe(printed[4]);
 });
+it('of an error that nobody has caught it is the error, and not a line of its stack', () => {
+  expect(lastOf('TypeError: no x\n    at readError (node:internal/errors:4:5)\n\nNode.js v20.19.0')).toBe(
+    'TypeError: no x',
+  );
+});
 it('of a check of V8 that failed it is the check', () => {
   expect(
     lastOf('#\n# Fatal error in , line 0\n# Check failed: 0 == mprotect(a).\n#\n#FailureMessage Object: 0x7f'),

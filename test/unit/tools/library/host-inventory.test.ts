@@ -9,7 +9,7 @@ import { type ProcessInventory, processesBelow, processInventory } from '../../.
 
 const dir = mkdtempSync(join(tmpdir(), 'xenolith-inventory-'));
 let dom0: ChildProcess;
-const inventory = (): ProcessInventory => processInventory(processesBelow(dom0.pid!), '');
+const inventory = (log = ''): ProcessInventory => processInventory(processesBelow(dom0.pid!), log);
 const said = async (line: string): Promise<void> => {
   dom0.stdin!.write('\n');
   const [chunk] = await once(dom0.stdout!, 'data');
@@ -46,4 +46,16 @@ it("leaves out esbuild's process, which dom0 keeps for a moment, and what dom0 h
   await said('stopped');
   await expect.poll(() => processesBelow(dom0.pid!)).toHaveLength(1);
   expect(inventory()).toEqual(before);
+});
+
+it('hears from dom0 alone which threads it has started', () => {
+  const said = '10:00 dom0: starts\n10:01 dom0: thread of nbd starts\n';
+  const printed = [
+    '10:02 dom3: x dom0: starts',
+    '10:03 dom3: \u2028x dom0: starts\u2028',
+    '10:04 dom3: dom0: thread of p9 starts',
+  ];
+  expect(inventory(`${said}${printed.join('\n')}\n`)).toEqual(inventory(said));
+  expect(inventory(said)).not.toEqual(inventory());
+  expect(inventory(`${said}10:05 dom0: starts\n`)).toEqual(inventory());
 });

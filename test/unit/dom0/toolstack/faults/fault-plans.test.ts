@@ -325,4 +325,21 @@ describe('a kill at a device', () => {
     const ended = { domid: 5, vcpu: 0, name: 'web' };
     expect([cause({ ...ended, domid: 6 }), cause(ended), cause(ended)]).toEqual([undefined, 'p@f', undefined]);
   });
+  it('has ended each of several guests whose devices are gone before anybody asks', async () => {
+    const both = [DOM, domid(6)];
+    await plans.add(plan({ name: 'f', part: 'disk', kill: 'before', process: 'guest' }));
+    for (const dom of both) {
+      await addDevices({ xs, log: new ListLog(), runDir: '/nonexistent', faults: plans }, dom, [device]);
+      const own = pathsOf(dom, device).backend;
+      await other.write(`${own}/injected/p@f`, JSON.stringify({ seen: 1, injected: 1, last: [1], where: 'a write' }));
+      await still();
+      await other.rm(own);
+      await still();
+    }
+    const causes = () => both.map(dom => cause({ domid: dom, vcpu: 0, name: 'web' }));
+    expect([causes(), causes()]).toEqual([
+      ['p@f', 'p@f'],
+      [undefined, undefined],
+    ]);
+  });
 });
