@@ -8,12 +8,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type DomainConfig, runPaths } from '#pvbus';
 import { processInventory } from '../../../tools/library/host-inventory.ts';
 import { ToolstackClient } from '../../../tools/toolstack-client.ts';
 import { changedBuild } from '../../support/changed-build.ts';
-import { commandLine, eventually, isAlive } from '../../support/processes.ts';
+import { commandLine, eventually, isAlive, isShell } from '../../support/processes.ts';
 import { seededRandom } from '../../support/random.ts';
 import { LifecycleHost } from '../../topology/lifecycle/host.ts';
 import { disk } from '../../unit/dom0/toolstack/domain-config.ts';
@@ -30,6 +31,9 @@ const GUESTS: Readonly<Record<Served, string>> = { dom0: 'own', 'driver-domain':
 const LOOK_MS = 20;
 /** So much longer than it takes to be reported. */
 const WAIT_MS = 5 * 10 * LOOK_MS;
+const LOOKS_AT_REST = 10;
+/** The guests', and one for the next domain. */
+const SHELLS = 3;
 let build: string;
 let host: LifecycleHost;
 /** Of hypervisorHas: no heir waits yet. */
@@ -95,7 +99,15 @@ beforeAll(async () => {
   await guest('own', 1, null);
   await guest('one', 2, 'storage');
   await each(goesOn);
-  before = hypervisorHas();
+  // Also of the shell for the next domain, which is a moment in coming.
+  const looks: string[][] = [];
+  await eventually('what the hypervisor has open is at rest', () => {
+    looks.push(hypervisorHas());
+    const last = looks.slice(-LOOKS_AT_REST);
+    const isRest = last.length === LOOKS_AT_REST && last.every(look => isDeepStrictEqual(look, last[0]));
+    return isRest && host.rig.processes().filter(isShell).length === SHELLS;
+  });
+  before = looks.at(-1)!;
   // Where one has ended the next heir comes at once.
   await each(served => kill(serving(served)[0]!));
 });

@@ -36,7 +36,7 @@ const ACTS: Readonly<Partial<Record<Capability, string>>> = {
   // Linux says nothing when it leaves the bit out.
   fsetid: `chmod 2755 ${file} && test -g ${file}`,
   // Of another user's, once it is that; it ends with the shell, whoever may kill it.
-  kill: `setpriv --reuid ${NOBODY} -- tail --pid=$$ -f /dev/null & until grep -q "^Uid:.${NOBODY}" /proc/$!/status; do :; done; kill $!`,
+  kill: `setpriv --reuid ${NOBODY} -- tail --pid=$$ -f /dev/null & until grep -q "^Uid:.${NOBODY}" /proc/$!/status; do test -d /proc/$! || exit 9; done; kill $!`,
   setgid: `setpriv --regid ${NOBODY} --clear-groups -- true`,
   setuid: `setpriv --reuid ${NOBODY} -- true`,
   // setpriv says nothing when it could not; chown is the lowest bit.

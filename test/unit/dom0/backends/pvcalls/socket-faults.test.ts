@@ -5,6 +5,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { checkPlan, type Injected, XenError } from '#pvbus';
 import type { PvcallsFront } from '../../../../../domu-kernel/drivers/pvcallsfront/worker.ts';
 import { dial, noise, readAll, serveOn, sha } from '../../../../support/host-peer.ts';
+import { eventually } from '../../../../support/processes.ts';
 import { type PvcallsGuest, PvcallsRig } from '../../../../support/pvcalls-rig.ts';
 
 let rig: PvcallsRig;
@@ -178,12 +179,12 @@ it('of what goes a few bytes at a time the rest is sent when the plan ends, befo
   const sent = noise(100);
   const got = readAll(peer);
   const writing = connection.write(sent);
-  while (occurrences().length === 0) {
+  await eventually('a piece is sent', () => {
     guest.step();
     rig.vcpu.events.poll();
     rig.worker.step();
-    await new Promise(resolve => setImmediate(resolve));
-  }
+    return occurrences().length > 0;
+  });
   plant();
   await rig.run(writing);
   await rig.run(connection.write('and more'));
