@@ -159,6 +159,10 @@ export class Away implements Elsewhere {
     charge.giveBack(charge.pages - from.memory.byteLength / WASM_PAGE);
     process.cpuNs += this.cpuNs;
     process.elsewhere = undefined;
+    if (inCall === undefined) return { from, answer: undefined };
+    // The call went on here while its memory was copied there: what it has stored since is in what both share.
+    this.#see();
+    new Uint8Array(from.memory).set(process.bytes.subarray(0, from.memory.byteLength));
     const answered = this.#answered?.seq === inCall ? this.#answered : undefined;
     return { from, answer: answered?.value };
   }
