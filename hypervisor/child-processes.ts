@@ -1,5 +1,6 @@
 // Spawns dom0's process and those of driver domains, and reaps them. Runs in the main thread, which lives as long as the
 // process: a child is killed when the thread that spawned it ends.
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa, type Options, type ResultPromise } from 'execa';
 import { runPaths, systemClock } from '#pvbus';
@@ -50,7 +51,7 @@ export function nodeCommand(
   const file = fileURLToPath(new URL(isHeir ? './heir.js' : `./${program}`, import.meta.url));
   const args = isHeir ? [program.replace('.js', ''), '--heir'] : [];
   args.push('--parent', String(process.pid));
-  if (program !== 'driver-domain.js') args.push('--run-dir', runDir);
+  if (program !== 'driver-domain.js') args.push('--run-dir', resolve(runDir));
   if (start === 'successor' || isHeir) args.push('--successor');
   if (failures > 0 && program === 'driver-domain.js') args.push('--failures', String(failures));
   if (start === 'take-over') args.push('--take-over', runPaths(runDir).takeOverSocket);

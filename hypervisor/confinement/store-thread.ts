@@ -28,7 +28,9 @@ function start({ id, command, vcpus, sockets }: Extract<ToStoreThread, { op: 'sp
   try {
     // Nothing of the host's environment: what it names could be out of reach.
     const env = { XENOLITH_VCPUS: vcpus };
-    child = spawn(command.file, command.args, { env, stdio: ['ignore', 'pipe', logFd, ...sockets] });
+    // Node looks for a package.json from there too, and fails where it may not read one.
+    const cwd = '/';
+    child = spawn(command.file, command.args, { cwd, env, stdio: ['ignore', 'pipe', logFd, ...sockets] });
   } catch (error) {
     failed(error as NodeJS.ErrnoException);
     return;
