@@ -97,7 +97,7 @@ export class Reactions {
   /** The domain has taken the place of `ended`, which had its name, `times` of them in a row. */
   restarted(ended: number, domid: number, name: string, times: number): void {
     const text = `domain '${name}' was restarted as dom${domid}${times > 1 ? `, ${times} times in a row` : ''}`;
-    this.#parts.told.reaction(domid, text, this.#parts.faults.causeOfEnd({ domid: ended, vcpu: 0, name }));
+    this.#parts.told.reaction(domid, text, this.#parts.faults.causeOfEnd({ domid: ended, vcpu: 0 }));
   }
 
   #look(): void {
@@ -105,10 +105,9 @@ export class Reactions {
     for (;;) {
       const found = replacements.from(this.#numbers.get(NEXT) ?? 1);
       if (found === undefined) return;
-      const name = this.#parts.records.get(found.domid)?.config.name;
       let cause: RunningFault | undefined;
       ledger.together(() => {
-        cause = this.#parts.faults.causeOfEnd({ domid: found.domid, vcpu: found.vcpu, name });
+        cause = this.#parts.faults.causeOfEnd(found);
         this.#numbers.note(NEXT, found.number + 1);
         told.reaction(found.domid, this.#describe(found), cause);
       });

@@ -29,7 +29,7 @@ import { Locks } from '../locks.ts';
 import { PRIVATE } from '../xenstore-paths.ts';
 import { FaultLog, type TellFault } from './fault-log.ts';
 import { Planting, type PlantingParts, type WriteNodes } from './planting.ts';
-import { type Ended, type FaultNode, RunningFault } from './running-fault.ts';
+import { type Ended, type FaultNode, processOf, RunningFault } from './running-fault.ts';
 import type { Steps } from './steps.ts';
 import { XenstoreFaults } from './xenstore-faults.ts';
 
@@ -65,6 +65,8 @@ export interface FaultPlansOptions {
 
 const OURS = '/tool/xenolith';
 const ROOT = `${OURS}/faults`;
+/** Of one fault: domains that it has killed before those nobody asks any more. */
+const MAX_KILLED = 64;
 /** The longest that a timer of Node's may be. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
@@ -113,7 +115,8 @@ export class FaultPlans implements Steps {
       const { duration, startedNs } = JSON.parse((await readKey(xs, `${ROOT}/${plan}`)) ?? '{}') as PlanNode;
       for (const name of await childrenOf(xs, `${ROOT}/${plan}`)) {
         const text = (await readKey(xs, `${ROOT}/${plan}/${name}`)) ?? '';
-        found.push(new RunningFault({ ...readPlanted(text), order: (JSON.parse(text) as FaultNode).order }));
+        const { order, killed = [] } = JSON.parse(text) as FaultNode;
+        found.push(new RunningFault({ ...readPlanted(text), order, killed }));
       }
       if (duration !== null && duration !== undefined) this.#endAt(plan, startedNs + duration * 1e6);
     }
@@ -347,6 +350,9 @@ export class FaultPlans implements Steps {
     const how: Strike = stop === undefined ? { kill: true } : { stop };
     const domid = await this.#domidOf(running);
     if (domain !== undefined && domid === null) return this.#log.of(running, 'missed', `there is no domain ${domain}`);
+    const killed = running.fault.kill === undefined ? undefined : processOf(domid ?? 0, process === 'xenstored');
+    // order: kept, then done: it may be this very process that ends.
+    if (killed !== undefined) this.#noteKill(running, killed);
     await this.#count(running, shift === undefined ? describeProcess(running) : 'wall clock', domid);
     try {
       if (shift !== undefined) strikes.shiftClock(shift);
@@ -362,6 +368,19 @@ export class FaultPlans implements Steps {
       }
     } catch (error) {
       this.#log.of(running, 'missed', error instanceof Error ? error.message : String(error), { domid });
+      if (killed === undefined) return;
+      running.killed.set(killed, running.killed.get(killed)! - 1); // noted above
+      await this.#keep(running);
+    }
+  }
+  #noteKill({ name, killed }: RunningFault, where: string): void {
+    const n = (killed.get(where) ?? 0) + 1;
+    killed.delete(where);
+    killed.set(where, n);
+    for (const first of killed.keys()) {
+      if (killed.size <= MAX_KILLED) break;
+      killed.delete(first);
+      this.#options.answered.delete(`${name} ${first}`);
     }
   }
   /** null: it is of no domain, or there is none of that name. */
@@ -390,11 +409,13 @@ export class FaultPlans implements Steps {
   }
   /** Told, and kept for who comes after this process, which may be the one that it befalls. Part of a change. */
   async #count(running: RunningFault, where: string, domid: number | null): Promise<void> {
-    const { node, trigger, fault } = running;
-    const { counts } = trigger;
+    const { counts } = running.trigger;
     this.#log.of(running, 'injected', where, { occurrences: [counts.seen], count: 1, total: counts.injected, domid });
+    await this.#keep(running);
+  }
+  async #keep({ node, trigger: { counts }, fault, killed }: RunningFault): Promise<void> {
     const path = `${ROOT}/${node.plan}/${fault.name}`;
-    await this.#options.xs.write(path, JSON.stringify({ ...node, counts }));
+    await this.#options.xs.write(path, JSON.stringify({ ...node, counts, killed: [...killed] }));
   }
 }
 

@@ -5,6 +5,8 @@ import { type Fault, isOfDevice, type Planted, plantedName, type Trigger, trigge
 export interface FaultNode extends Planted {
   /** Its place in its plan, which decides between two that would befall the same. */
   readonly order: number;
+  /** `RunningFault.killed` of the process before this one. */
+  readonly killed?: readonly (readonly [string, number])[];
 }
 
 /** A process that another one serves in the place of, or a guest that another one was made in the place of. */
@@ -12,8 +14,9 @@ export interface Ended {
   readonly domid: number;
   /** Of domain 0: 0 is dom0's own process, 1 is xenstored. */
   readonly vcpu: number;
-  readonly name: string | undefined;
 }
+/** Whose process a fault by time kills. By number: the name may be another domain's when somebody asks. */
+export const processOf = (domid: number, isXenstored = false): string => (isXenstored ? 'xenstored' : `dom${domid}`);
 
 export class RunningFault {
   readonly node: FaultNode;
@@ -23,6 +26,8 @@ export class RunningFault {
   readonly devices = new Map<string, number>();
   /** The same of guests that it has killed, whose devices are gone: who is restarted in their place is told why. */
   readonly gone = new Map<string, number>();
+  /** Of `part: process`: whom it has killed, by `processOf`, and how often; the last one is the last. */
+  readonly killed: Map<string, number>;
   /** Of all its devices, as last heard; of the toolstack's own, the trigger knows. */
   injected = 0;
   seen = 0;
@@ -35,6 +40,7 @@ export class RunningFault {
   constructor(node: FaultNode) {
     this.node = node;
     this.trigger = triggerOf(node);
+    this.killed = new Map(node.killed);
     this.met = node.fault.while === undefined;
     this.seen = node.counts?.seen ?? 0;
     this.injected = node.counts?.injected ?? 0;
@@ -47,11 +53,11 @@ export class RunningFault {
     return this.fault.exhaust !== undefined && this.trigger.counts.injected > 0;
   }
   /**
-   * Where it has killed a process of that domain: at a device, by its backend, or ''. `answered`: how many of its kills there
-   * are known to have ended one already.
+   * Where it has killed a process of that domain: at a device, by its backend; by time, by `processOf`; or ''. `answered`: how
+   * many of its kills there are known to have ended one already.
    */
-  killedAt({ domid, vcpu, name }: Ended, answered: (where: string) => number): string | undefined {
-    const { fault, devices, gone, trigger } = this;
+  killedAt({ domid, vcpu }: Ended, answered: (where: string) => number): string | undefined {
+    const { fault, devices, gone, killed, trigger } = this;
     if (fault.kill === undefined) return undefined;
     if (isOfDevice(fault)) {
       const own = `/local/domain/${domid}/backend/`;
@@ -59,12 +65,13 @@ export class RunningFault {
         fault.process === 'guest' ? frontendOf(backend) === domid : vcpu === 0 && backend.startsWith(own);
       return [...devices, ...gone].find(([backend, n]) => n > answered(backend) && isKilled(backend))?.[0];
     }
-    const isXenstored = fault.part === 'xenstore' || fault.process === 'xenstored';
-    const isNamed = fault.domain === domid || fault.domain === name;
-    const isKilled =
-      fault.domain !== undefined && fault.part === 'process' ? isNamed : domid === 0 && vcpu === (isXenstored ? 1 : 0);
-    const injected = fault.part === 'xenstore' ? this.injected : trigger.counts.injected;
-    return isKilled && injected > answered('') ? '' : undefined;
+    if (fault.part === 'process') {
+      const ended = processOf(domid, domid === 0 && vcpu === XENSTORED_VCPU);
+      return (killed.get(ended) ?? 0) > answered(ended) ? ended : undefined;
+    }
+    const isXenstored = fault.part === 'xenstore';
+    const injected = isXenstored ? this.injected : trigger.counts.injected;
+    return domid === 0 && vcpu === (isXenstored ? XENSTORED_VCPU : 0) && injected > answered('') ? '' : undefined;
   }
   /** The name of its nodes. */
   get name(): string {
@@ -72,5 +79,7 @@ export class RunningFault {
   }
 }
 
+/** Of domain 0. */
+const XENSTORED_VCPU = 1;
 /** Of `/local/domain/0/backend/vbd/5/51712`. */
 const frontendOf = (backend: string): number => Number(backend.split('/').at(-2));

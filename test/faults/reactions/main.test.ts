@@ -86,6 +86,8 @@ it('a request that a backend has failed, a guest that is restarted', async () =>
   await using _killed = await plan('guest', kill);
   console.write('write 0 2\n');
   await reaction(/^domain 'local' was restarted as dom\d+/, 'guest');
+  await using _timed = await plan('timed', { part: 'process', domain: 'local', kill: true });
+  await reaction(/^domain 'local' was restarted as dom\d+, 2 times in a row/, 'timed');
 });
 
 it('xenstored is another process', async () => {

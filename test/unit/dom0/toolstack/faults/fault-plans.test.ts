@@ -78,12 +78,14 @@ let told: string[];
 /** As events are told, so is what is done of it. */
 let noted: string[];
 let domidOf: (name: string) => Promise<number>;
+let strikeDomain: (domid: number) => void;
 beforeEach(() => {
   const rig = new XenstoreRig();
   other = new XenstoreClient(rigTransport(rig));
   told = [];
   noted = [];
   domidOf = async () => DOM;
+  strikeDomain = domid => noted.push(`dom${domid} struck`);
   const nothing = (): void => {};
   const ledger = Ledger.begin(new MemoryDisk(), new ListLog());
   begin = () => {
@@ -91,7 +93,7 @@ beforeEach(() => {
     return new FaultPlans({
       ...{ xs, clock: rig.clock, log: rig.log, domids: () => [DOM], domidOf: name => domidOf(name) },
       strikes: {
-        domain: domid => noted.push(`dom${domid} struck`),
+        domain: domid => strikeDomain(domid),
         xenstored: nothing,
         exhaust: nothing,
         shiftClock: nothing,
@@ -240,20 +242,62 @@ describe('a device that is made', () => {
   });
 });
 
+const cause = (end: Ended): string | undefined => plans.causeOfEnd(end)?.name;
+async function comesBack(): Promise<void> {
+  plans.stop();
+  xs.close();
+  plans = begin();
+  await plans.start();
+}
+
+describe('a kill by time', () => {
+  const KILL = { name: 'f', part: 'process', domain: 'web', kill: true };
+  const web = (domid: number) => ({ domid, vcpu: 0 });
+  const saidOf = (what: string): Promise<unknown> =>
+    expect.poll(() => told.filter(line => line === what).length, { timeout: 60_000 }).toBeGreaterThan(0);
+
+  it('has ended the domain that it has hit, once, and none that has its name later', async () => {
+    await plans.add(plan(KILL));
+    await saidOf('f injected');
+    await still();
+    expect([cause(web(6)), cause(web(5)), cause(web(5))]).toEqual([undefined, 'p@f', undefined]);
+  });
+  it('has ended it also for who comes after this process, and once for both', async () => {
+    await plans.add(plan(KILL));
+    await saidOf('f injected');
+    await still();
+    await comesBack();
+    expect([cause(web(6)), cause(web(5))]).toEqual([undefined, 'p@f']);
+    await comesBack();
+    expect(cause(web(5))).toBeUndefined();
+  });
+  it('has ended nothing where it has hit nothing, also for who comes after', async () => {
+    strikeDomain = () => {
+      throw new Error('it has no process');
+    };
+    await plans.add(plan(KILL));
+    await saidOf('f missed');
+    await still();
+    expect(cause(web(5))).toBeUndefined();
+    await comesBack();
+    expect(cause(web(5))).toBeUndefined();
+  });
+  it("has not ended xenstored when it is dom0's process that it has hit", async () => {
+    await plans.add(plan({ name: 'f', part: 'process', process: 'dom0', kill: true }));
+    await saidOf('f injected');
+    await still();
+    const DOM0 = { domid: 0, vcpu: 0 };
+    expect([cause({ ...DOM0, vcpu: 1 }), cause(DOM0), cause(DOM0)]).toEqual([undefined, 'p@f', undefined]);
+  });
+});
+
 describe('a kill at a device', () => {
-  const DOM0 = { domid: 0, vcpu: 0, name: undefined };
-  const cause = (end: Ended): string | undefined => plans.causeOfEnd(end)?.name;
+  const DOM0 = { domid: 0, vcpu: 0 };
   /** As the backend tells of it. */
   async function happens(times: number): Promise<void> {
     const node = { seen: times, injected: times, last: [times], where: 'a write' };
     await other.write(`${backend}/injected/p@f`, JSON.stringify(node));
     await still();
-  }
-  async function comesBack(): Promise<void> {
-    plans.stop();
-    xs.close();
-    plans = begin();
-    await plans.start();
   }
 
   it('has ended one process of dom0 for each time, also for those that come after', async () => {
@@ -312,7 +356,7 @@ describe('a kill at a device', () => {
     await plans.add(plan({ name: 'f', part: 'disk', domain: 'web', kill: 'before', process: 'guest' }));
     await happens(1);
     expect(cause(DOM0)).toBeUndefined();
-    const ended = { domid: 5, vcpu: 0, name: 'web' };
+    const ended = { domid: 5, vcpu: 0 };
     expect([cause({ ...ended, domid: 6 }), cause(ended), cause(ended)]).toEqual([undefined, 'p@f', undefined]);
   });
   it('has ended a guest also when its devices are gone before anybody asks', async () => {
@@ -322,7 +366,7 @@ describe('a kill at a device', () => {
     await happens(1);
     await other.rm(backend);
     await still();
-    const ended = { domid: 5, vcpu: 0, name: 'web' };
+    const ended = { domid: 5, vcpu: 0 };
     expect([cause({ ...ended, domid: 6 }), cause(ended), cause(ended)]).toEqual([undefined, 'p@f', undefined]);
   });
   it('has ended each of several guests whose devices are gone before anybody asks', async () => {
@@ -336,7 +380,7 @@ describe('a kill at a device', () => {
       await other.rm(own);
       await still();
     }
-    const causes = () => both.map(dom => cause({ domid: dom, vcpu: 0, name: 'web' }));
+    const causes = () => both.map(dom => cause({ domid: dom, vcpu: 0 }));
     expect([causes(), causes()]).toEqual([
       ['p@f', 'p@f'],
       [undefined, undefined],
