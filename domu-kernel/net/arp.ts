@@ -34,7 +34,7 @@ export const ARP_TRIES = 3;
 export const ARP_RETRY_NS = 1e9;
 /** An answer older than this is asked for again when it is next used. */
 export const ARP_FRESH_NS = 60e9;
-/** An address does not change owner twice within this time: the first of two answers stands. */
+/** An address does not change owner within this time of an answer: the first of two stands. As Linux, but for who announces itself. */
 const ARP_LOCK_NS = 1e9;
 
 /** What ARP needs to know of the interface, and how it speaks. */
@@ -126,7 +126,8 @@ export class Arp {
     }
     const plausible = sender !== 0 && this.link.isOnLink(sender) && !isMulticast(sender) && !isLoopback(sender);
     const isRequest = view.getUint16(OPER) === REQUEST;
-    if (plausible && sender !== IPV4_BROADCAST) this.learn(sender, frame, forUs && isRequest);
+    const announced = view.getUint32(TPA) === sender && (isRequest || equalMac(frame, THA, frame.subarray(SHA)));
+    if (plausible && sender !== IPV4_BROADCAST) this.learn(sender, frame, forUs && isRequest, announced);
     else if (sender !== 0) this.stats.ignored++;
     if (forUs && isRequest) {
       const mac = frame.slice(SHA, SHA + ETH_ALEN);
@@ -188,7 +189,7 @@ export class Arp {
     this.stats.heldDropped += entry.held.length;
   }
 
-  private learn(address: number, frame: Uint8Array, mayCreate: boolean): void {
+  private learn(address: number, frame: Uint8Array, mayCreate: boolean, announced: boolean): void {
     const now = this.clock.now();
     let entry = this.entries.get(address);
     if (!entry) {
@@ -198,11 +199,15 @@ export class Arp {
     }
     const changes = entry.known && !equalMac(frame, SHA, entry.mac);
     if (changes && now - entry.confirmedNs < ARP_LOCK_NS) {
-      this.stats.ignored++;
       if (entry.tries === 0) this.askLater(entry, entry.confirmedNs + ARP_LOCK_NS);
-      return;
+      if (!announced) {
+        this.stats.ignored++;
+        return;
+      }
     }
     for (let i = 0; i < ETH_ALEN; i++) entry.mac[i] = frame[SHA + i]!;
+    // An announcement is used at once, and answers no question that is out, or will be when the lock ends.
+    if (announced && entry.known && entry.tries > 0) return;
     entry.known = true;
     entry.confirmedNs = now;
     entry.tries = 0;
@@ -224,7 +229,7 @@ export class Arp {
     this.write(REQUEST, BROADCAST_MAC, ZERO_MAC, entry.address);
   }
 
-  /** Two claim it: whoever answers then has it. A guest that is made anew has another MAC address. */
+  /** Two claim it: whoever answers then has it. A guest that is made anew has another MAC address, and announces it. */
   private askLater(entry: Entry, atNs: number): void {
     entry.tries = 1;
     entry.retryNs = atNs;

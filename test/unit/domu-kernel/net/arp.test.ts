@@ -142,7 +142,7 @@ describe('answering', () => {
 describe('an address that two claim', () => {
   beforeEach(() => {
     input(packet(1, PEER_MAC, PEER, US));
-    input(packet(1, OTHER_MAC, PEER, PEER));
+    input(packet(2, OTHER_MAC, PEER, US, OUR_MAC));
     sent = [];
     expect(arp.lookup(PEER)).toEqual(PEER_MAC);
     expect(arp.step()).toBe('idle');
@@ -162,6 +162,36 @@ describe('an address that two claim', () => {
     expect(arp.step()).toBe('idle');
     expect(arp.lookup(PEER)).toEqual(PEER_MAC);
     expect(sent).toHaveLength(1);
+  });
+});
+
+describe('an address that somebody else announces within a second of its last answer', () => {
+  beforeEach(() => input(packet(1, PEER_MAC, PEER, US)));
+  it.each([
+    ['request', packet(1, OTHER_MAC, PEER, PEER)],
+    ['answer', packet(2, OTHER_MAC, PEER, PEER, OTHER_MAC)],
+  ])(
+    'is the new one at once, as with Linux, and asked for at the end of that second: by a gratuitous %s',
+    (_, frame) => {
+      sent = [];
+      for (let i = 0; i < 100; i++) input(frame);
+      expect(arp.lookup(PEER)).toEqual(OTHER_MAC);
+      expect([sent, arp.step()]).toEqual([[], 'idle']);
+      clock.advanceMs(1000);
+      arp.step();
+      expect(sent).toEqual([packet(1, OUR_MAC, US, PEER)]);
+    },
+  );
+  it('goes back to the old one when that answers', () => {
+    input(packet(1, OTHER_MAC, PEER, PEER));
+    clock.advanceMs(1000);
+    arp.step();
+    input(packet(2, PEER_MAC, PEER, US, OUR_MAC));
+    expect(arp.lookup(PEER)).toEqual(PEER_MAC);
+  });
+  it('is not the one of an answer to somebody else', () => {
+    input(packet(2, OTHER_MAC, PEER, PEER, PEER_MAC));
+    expect(arp.lookup(PEER)).toEqual(PEER_MAC);
   });
 });
 
