@@ -37,7 +37,7 @@ export interface NetDevice {
 
   /**
    * Copies `length` bytes of `frame` once. False, and nothing sent, when there is no room now or no link. After that
-   * the vCPU is woken when there is room.
+   * the vCPU is woken when there is room for it. One that the device cannot send is lost, as on a wire.
    */
   send(frame: Uint8Array, length: number, flags?: number): boolean;
   /** The page the next frame goes out of, to be filled in place; undefined when there is no room now. */

@@ -91,7 +91,11 @@ export class Ipv4Link {
   }
   /** Of a packet that is not to be cut, its header counted. */
   pathMtu(destination: IpAddress): number {
-    return this.parts.paths.to(destination, this.parts.device.mtu);
+    return this.parts.paths.to(destination, this.mtu);
+  }
+  /** untrusted: another backend may say another one. It is never more than at first. */
+  private get mtu(): number {
+    return Math.min(this.part.bytes.length - ETH_HLEN, this.parts.device.mtu);
   }
   isOnLink(address: number): boolean {
     return ((address ^ this.address) & this.netmask) === 0;
@@ -143,7 +147,7 @@ export class Ipv4Link {
   /** What is longer than its path carries is cut, but for TCP's, which would rather hear of it. */
   private transmit(frame: Uint8Array, length: number, flags: number): boolean {
     const { device, paths } = this.parts;
-    const fits = length <= ETH_HLEN + device.mtu && (paths.size === 0 || length <= ETH_HLEN + MIN_PATH_MTU);
+    const fits = length <= ETH_HLEN + this.mtu && (paths.size === 0 || length <= ETH_HLEN + MIN_PATH_MTU);
     if (fits || flags !== 0 || frame[ETH_HLEN + PROTOCOL] === PROTOCOL_TCP) return device.send(frame, length, flags);
     const { bytes, view } = this.part;
     bytes.set(frame.subarray(0, ETH_HLEN + IPV4_HLEN));

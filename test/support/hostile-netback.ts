@@ -21,18 +21,24 @@ export class HostileNetback extends RawNetback {
     this.guest = guest;
   }
   /** A guest whose device has nobody behind it yet. Its netfront has been started. */
-  static async plug(features: Readonly<Record<string, string | number>> = GOOD_FEATURES): Promise<HostileNetback> {
+  static async plug(
+    features: Readonly<Record<string, string | number>> = GOOD_FEATURES,
+    keys: Readonly<Record<string, string | number>> = {},
+  ): Promise<HostileNetback> {
     const rig = new NetRig();
     const core = rig.core.guest({ pages: 1024 });
-    const guest = new NetGuest(rig, core, await rig.plug(core));
+    const guest = new NetGuest(rig, core, await rig.plug(core, keys));
     rig.guests.push(guest);
     const back = new HostileNetback(rig, guest);
     void guest.netfront.start();
     await back.offer(features);
     return back;
   }
-  static async connect(features: Readonly<Record<string, string | number>> = GOOD_FEATURES): Promise<HostileNetback> {
-    const back = await HostileNetback.plug(features);
+  static async connect(
+    features: Readonly<Record<string, string | number>> = GOOD_FEATURES,
+    keys: Readonly<Record<string, string | number>> = {},
+  ): Promise<HostileNetback> {
+    const back = await HostileNetback.plug(features, keys);
     await back.attach();
     return back;
   }

@@ -43,6 +43,8 @@ export class Vif implements FrontendInstance, NetDevice {
   readonly name: string;
   mac: Uint8Array = new Uint8Array(6);
   mtu = DEFAULT_MTU;
+  /** What the toolstack says of it. */
+  private configuredMtu = DEFAULT_MTU;
   /** untrusted: which addresses it is to have, where its configuration says so. */
   ip: string | undefined;
   /** A backend that cannot forward a blank checksum fills it in. Xen: io/netif.h, on by default for IPv4. */
@@ -127,7 +129,7 @@ export class Vif implements FrontendInstance, NetDevice {
     }
     this.mac = address;
     this.ip = ip;
-    this.mtu = Math.max(MIN_MTU, parseDecimal(mtu, XEN_NETIF_MAX_TX_SIZE - ETH_HLEN) ?? DEFAULT_MTU);
+    this.configuredMtu = Math.max(MIN_MTU, parseDecimal(mtu, XEN_NETIF_MAX_TX_SIZE - ETH_HLEN) ?? DEFAULT_MTU);
     this.drain();
     this.closePorts();
     const peer = device.backendDomid;
@@ -165,6 +167,8 @@ export class Vif implements FrontendInstance, NetDevice {
     ]);
     // untrusted: a backend that does not say that it takes something gets none of it.
     const scatterGather = sg === '1';
+    // As Linux: a frame has one page there. What is longer would wait for room for ever.
+    this.mtu = scatterGather ? this.configuredMtu : Math.min(this.configuredMtu, DEFAULT_MTU);
     this.ipv6ChecksumOffload = ipv6Checksum === '1';
     this.control?.start();
     this.worker.resume({

@@ -3,7 +3,7 @@
 export class NetfrontStats {
   txFrames = 0;
   txBytes = 0;
-  /** Frames the backend answered with an error. */
+  /** Frames the backend answered with an error, or takes none like. */
   txErrors = 0;
   /** Calls of send or txBuffer that found no room. */
   txFull = 0;

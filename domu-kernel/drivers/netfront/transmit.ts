@@ -82,6 +82,8 @@ export class Transmitter {
   private held = -1;
   /** Somebody found no room: the backend is to notify when it is done with a frame. Otherwise nobody asks it to. */
   private wantsRoom = false;
+  /** Slots of the largest frame that found no room since those who wait were told: fewer are none. */
+  private wanted = 1;
 
   // untrusted: responses, copied once.
   private readonly slot = new Int32Array(netif_tx_sring_entry.size / 4);
@@ -157,7 +159,7 @@ export class Transmitter {
   send(frame: Uint8Array, length: number, flags = 0): boolean {
     const segment = segmentOf(flags);
     if (segment > 0 || length > PAGE_SIZE) return this.sendLarge(frame, length, flags, segment);
-    if (length > this.offer.maxFrame) return false;
+    if (this.sending && length > this.offer.maxFrame) return this.lose();
     const page = this.txBuffer();
     if (page === undefined) return false;
     if (length === frame.length) page.set(frame);
@@ -172,7 +174,7 @@ export class Transmitter {
     if (this.held < 0) {
       if (this.nFree === 0) this.takeResponses();
       if (this.nFree === 0) {
-        this.foundFull();
+        this.foundFull(1);
         return undefined;
       }
       this.held = this.free[--this.nFree]!;
@@ -202,12 +204,20 @@ export class Transmitter {
   }
   /** Tell those who wait for room. */
   callWritable(): void {
-    if (this.writable.length === 0 || !this.sending || this.nFree === 0) return;
+    if (this.writable.length === 0 || !this.sending || this.nFree < this.wanted) return;
+    this.wanted = 1;
     for (const ready of this.writable.splice(0)) ready();
   }
-  private foundFull(): void {
+  private foundFull(slots: number): void {
     this.stats.txFull++;
     this.wantsRoom = true;
+    this.wanted = Math.max(this.wanted, slots);
+  }
+
+  /** This backend takes none like it: as on a wire. Who waited for room for it could wait for ever. */
+  private lose(): true {
+    this.stats.txErrors++;
+    return true;
   }
 
   /** `segment`, when not 0: it is a TCP packet that is to be cut into segments with so much payload. */
@@ -216,14 +226,14 @@ export class Transmitter {
     const pages = Math.ceil(length / PAGE_SIZE);
     const slots = segment > 0 ? pages + 1 : pages;
     if (!this.sending || link === undefined) return false;
-    if ((pages > 1 && !offer.scatterGather) || pages > XEN_NETIF_NR_SLOTS_MIN) return false;
+    if ((pages > 1 && !offer.scatterGather) || pages > XEN_NETIF_NR_SLOTS_MIN) return this.lose();
     if (segment > 0) {
       const taken = frame[ETHERTYPE_AT] === ETHERTYPE_IPV6 ? offer.gsoTcpv6 : offer.gsoTcpv4;
-      if (!taken || length > XEN_NETIF_MAX_TX_SIZE) return false;
-    } else if (length > offer.maxFrame) return false;
+      if (!taken || length > XEN_NETIF_MAX_TX_SIZE) return this.lose();
+    } else if (length > offer.maxFrame) return this.lose();
     if (this.nFree < slots) this.takeResponses();
     if (this.nFree < slots) {
-      this.foundFull();
+      this.foundFull(slots);
       return false;
     }
     for (let i = 0; i < pages; i++) {
@@ -310,7 +320,7 @@ export class Transmitter {
       this.answered++;
       this.free[this.nFree++] = id;
     }
-    if (n > 0) this.wantsRoom = false;
+    if (this.nFree >= this.wanted) this.wantsRoom = false;
     return n > 0;
   }
 

@@ -89,7 +89,11 @@ export class Ipv6Link {
   }
   /** Of a packet, its header counted. */
   pathMtu(destination: IpAddress): number {
-    return this.parts.paths.to(destination, this.discovery.mtu);
+    return this.parts.paths.to(destination, this.mtu);
+  }
+  /** untrusted: another backend may say another one. It is never more than at first. */
+  private get mtu(): number {
+    return Math.min(this.discovery.mtu, this.parts.device.mtu);
   }
   /** Undefined without an address to send from. */
   sourceFor(destination: IpAddress): IpAddress | undefined {
@@ -125,7 +129,7 @@ export class Ipv6Link {
   /** What is longer than its path carries is cut, but for TCP's, which would rather hear of it. */
   private transmit(frame: Uint8Array, length: number, flags: number): boolean {
     const { device, paths, random } = this.parts;
-    const fits = length <= ETH_HLEN + IPV6_MIN_MTU || (length <= ETH_HLEN + this.discovery.mtu && paths.size === 0);
+    const fits = length <= ETH_HLEN + IPV6_MIN_MTU || (length <= ETH_HLEN + this.mtu && paths.size === 0);
     const protocol = frame[ETH_HLEN + PROTOCOL]!;
     if (fits || flags !== 0 || protocol === PROTOCOL_TCP) return device.send(frame, length, flags);
     const { bytes, view } = this.part;

@@ -124,8 +124,9 @@ describe('a backend that keeps to the protocol', () => {
     const back = await HostileNetback.connect();
     const { vif } = back.guest;
     const large = new Uint8Array(6000);
-    expect(vif.send(large, 6000)).toBe(false); // the MTU is 1500
-    expect(vif.send(large, 1515)).toBe(false);
+    // The MTU is 1500: they are lost.
+    expect([vif.send(large, 6000), vif.send(large, 1515)]).toEqual([true, true]);
+    expect([back.sent(), vif.stats.txErrors]).toEqual([[], 2]);
     await back.rig.toolstack.xs.write(`${back.guest.nodes.frontend}/mtu`, '9000');
     for (const [sg, sent] of [
       [1, true],
@@ -136,7 +137,7 @@ describe('a backend that keeps to the protocol', () => {
       await back.rig.until(async () => (await back.frontendState()) < XenbusState.Connected);
       await back.offer({ 'feature-sg': sg });
       await back.attach();
-      expect(vif.send(large, 6000)).toBe(sent);
+      expect(vif.send(large, 6000)).toBe(true);
       const requests = back.sent();
       expect(requests.map(r => [r.size, r.flags])).toEqual(
         sent
@@ -176,7 +177,7 @@ describe('TCP packets that are to be cut into segments', () => {
     expect([vif.gsoTcpv4, vif.gsoTcpv6]).toEqual(taken);
     for (const ipv6 of [false, true]) {
       const frame = packet(6000, ipv6);
-      expect(vif.send(frame, frame.length, flags)).toBe(taken[ipv6 ? 1 : 0]);
+      expect(vif.send(frame, frame.length, flags)).toBe(true);
       expect(back.sent().length > 0).toBe(taken[ipv6 ? 1 : 0]);
     }
   });
@@ -226,7 +227,8 @@ describe('TCP packets that are to be cut into segments', () => {
     expect(back.sent()).toHaveLength(sent * 17);
     while (vif.send(new Uint8Array(60), 60)) sent++;
     expect(back.sent()).toHaveLength(256 % 17);
-    expect(vif.send(packet(65_536 - 54), 65_536, flags)).toBe(false);
+    expect(vif.send(packet(65_536 - 54), 65_536, flags)).toBe(true); // and lost
+    expect([back.sent(), vif.stats.txErrors]).toEqual([[], 1]);
   });
   it.each([1, 2])('come in as one frame that says how long its segments are (type %i)', async type => {
     const back = await HostileNetback.connect(OFFERS);
