@@ -87,8 +87,8 @@ beforeAll(async () => {
   await expectInvariant(host, 'I8', { domains: ['one'] }, { within: 30_000 });
 });
 afterAll(async () => {
-  await host.stop();
-  echo.server.close();
+  await host?.stop();
+  echo?.server.close();
   rmSync(dir, { recursive: true });
 });
 

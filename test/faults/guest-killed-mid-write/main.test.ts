@@ -53,7 +53,7 @@ beforeAll(async () => {
   rig = await HostRig.start();
 });
 afterAll(async () => {
-  await rig.stop();
+  await rig?.stop();
   rmSync(dir, { recursive: true, force: true });
 });
 
