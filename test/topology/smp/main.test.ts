@@ -8,6 +8,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { runPaths } from '#pvbus';
 import { ToolstackClient } from '../../../tools/toolstack-client.ts';
 import { dist, HostRig } from '../../support/host-rig.ts';
+import { inventoryAtRest } from '../../support/inventory.ts';
 import { eventually, openFiles as filesOf, isAlive, isShell, processOfDomain } from '../../support/processes.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'xenolith-smp-'));
@@ -16,6 +17,7 @@ let unused: { files: string[]; processes: number };
 beforeAll(async () => {
   host = await HostRig.start();
   await eventually('a shell waits', () => host.processes().filter(isShell).length === 1);
+  await inventoryAtRest(host); // the hypervisor has opened the process, too
   unused = { files: openFiles(), processes: host.processes().length };
 });
 afterEach(async () => {
