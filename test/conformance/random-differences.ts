@@ -39,6 +39,12 @@ const isError = (text: string): boolean => /^E[A-Z0-9]+$/.test(text);
 const same = (a: Sent, b: Sent): boolean => a.length === b.length && a.every((text, i) => text === b[i]);
 const names = (reply: string): string[] => reply.split('\0').sort();
 const OK = 'OK\0';
+/** Two events of one watch: of a node, and of one above it. */
+function isBelow(below: string, above: string): boolean {
+  const [path = '', token] = below.split('\0');
+  const [top, other] = above.split('\0');
+  return token === other && path.startsWith(`${top}/`);
+}
 
 const RULES: readonly Rule[] = [
   {
@@ -106,6 +112,13 @@ const RULES: readonly Rule[] = [
     name: 'events-of-a-transaction',
     daemons: ['ocaml'],
     more: ({ commit }) => commit,
+  },
+  {
+    name: 'events-of-a-transaction',
+    daemons: ['c'],
+    // What it had changed went with a node above it, of which ours tells.
+    more: ({ commit, ours }, events) =>
+      commit && events.every(below => ours.some(above => isEvent(above) && isBelow(below, above))),
   },
   {
     name: 'events-by-parent',
