@@ -1,5 +1,6 @@
 // RFC 9110, RFC 9112.
-
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import type { HttpHandler, HttpOptions } from 'xenolith';
 import {
@@ -105,6 +106,62 @@ describe('request parser', () => {
     const head = 'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n';
     expect(parse(`${head}0\r\n${'x: y\r\n'.repeat(5000)}\r\n`)).toEqual([431]);
     expect(parse(`${head}1;${'x'.repeat(5000)}\r\n`)).toEqual([400]);
+  });
+
+  it('costs no more for a field of blanks than for one of letters', () => {
+    const cpu = (filling: string): number => {
+      const stream = `GET / HTTP/1.1\r\nHost: h\r\nX: a${filling.repeat(15_000)}b\r\n\r\n`;
+      const before = process.cpuUsage();
+      for (let i = 0; i < 60; i++) expect(parse(stream)).toHaveLength(1);
+      const { user, system } = process.cpuUsage(before);
+      return user + system;
+    };
+    const TICK = 10_000; // of what the kernel counts
+    // One that looks again from each blank takes a thousand times as long.
+    expect(cpu(' ')).toBeLessThan(50 * (cpu('x') + TICK));
+  });
+
+  it('keeps a body in as much memory as it has bytes, in whatever parts they come', () => {
+    setFlagsFromString('--expose-gc');
+    const clearAway = runInNewContext('gc') as () => void;
+    const used = (): number => {
+      clearAway();
+      const { heapUsed, arrayBuffers } = process.memoryUsage();
+      return heapUsed + arrayBuffers;
+    };
+    const BYTES = 200_000;
+    const parser = new RequestParser();
+    const chunks = bytes('1\r\nx\r\n'.repeat(1000));
+    const before = used();
+    parser.push(bytes('POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n'));
+    for (let sent = 0; sent < BYTES; sent += 1000) {
+      parser.push(chunks);
+      expect(parser.next()).toBeUndefined();
+    }
+    expect(used() - before).toBeLessThan(10 * BYTES);
+    parser.push(bytes('0\r\n\r\n'));
+    expect(text(parser.next()!.body)).toBe('x'.repeat(BYTES));
+  });
+
+  it.each([
+    [
+      'a trailer that is no field',
+      'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nGET / HTTP/1.1\r\n\r\n',
+    ],
+    [
+      'a trailer that is a length',
+      'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 5\r\n\r\n',
+    ],
+    ['one length twice', 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx'],
+    ['a target with more than ASCII', 'GET /\x80 HTTP/1.1\r\nHost: a\r\n\r\n'],
+  ])('refuses what other readers refuse: %s', (_what, stream) => {
+    expect(parse(stream)).toEqual([400]);
+  });
+
+  it('takes a value of any bytes that are no control characters, as they are', () => {
+    const value = text(Uint8Array.from({ length: 128 }, (_, i) => 128 + i));
+    const [request] = parse(`GET / HTTP/1.1\r\nHost: h\r\nX: ${value}\r\n\r\n`) as ParsedRequest[];
+    expect(request!.headers.get('x')).toBe(value);
   });
 
   it('never throws anything but an HttpError, whatever comes', () => {
