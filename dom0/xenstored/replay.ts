@@ -60,12 +60,18 @@ export class Replay {
         asked.push(record);
         continue;
       }
-      if (this.#snapshotEnd > 0) {
-        for (const each of [...asked, record]) repeat(this.#server, each, this.#log);
-        this.#records += asked.length + 1;
-        asked = [];
-      } else this.#snapshot(record, start + record.end);
-      this.#end = start + record.end;
+      const end = start + record.end;
+      try {
+        if (this.#snapshotEnd > 0) {
+          for (const each of [...asked, record]) repeat(this.#server, each, this.#log);
+          this.#records += asked.length + 1;
+          asked = [];
+        } else this.#snapshot(record, end);
+      } catch (error) {
+        const why = error instanceof Error ? error.message : String(error);
+        throw new XenError('EINVAL', `a journal whose record before byte ${end} cannot be repeated: ${why}`, error);
+      }
+      this.#end = end;
     }
   }
   #snapshot({ kind, body }: JournalRecord, end: number): void {
@@ -73,13 +79,13 @@ export class Replay {
     else if (kind === STATE) {
       this.#server.restore(this.#nodes.finish(), readData(body) as ServerState);
       this.#snapshotEnd = end;
-    } else throw new XenError('EINVAL', `a journal that begins with a record of kind ${kind}`);
+    } else throw new Error(`it begins with kind ${kind}`);
   }
 }
 
 function repeat(server: Server, { kind, body, view }: JournalRecord, log: Log): void {
   const repeater = repeaters.get(kind);
-  if (!repeater) throw new XenError('EINVAL', `a journal with a record of kind ${kind}`);
+  if (!repeater) throw new Error(`there is no kind ${kind}`);
   repeater(server, body, view, log);
 }
 

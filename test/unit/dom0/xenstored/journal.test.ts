@@ -25,6 +25,7 @@ import {
   xenstoreFrame,
   xenstoreRing,
 } from '#pvbus';
+import { Batch } from '../../../../dom0/journal-file.ts';
 import { walk } from '../../../../dom0/xenstored/store.ts';
 import { Killed, MemoryDisk } from '../../../support/memory-journal.ts';
 import fc from '../../../support/properties.ts';
@@ -342,6 +343,27 @@ describe('a journal', () => {
     good.writeUInt32LE(99, 8);
     disk.file!.bytes = good;
     expect(() => rig.restart()).toThrow('a journal of version 99; xenstored reads version 1');
+  });
+
+  it.each([
+    ['no such kind', 99, ''],
+    ['half of one', 1, '\x01'],
+    ['of a domain that nobody has introduced', 2, '\x07\0\x01\0'],
+    ['no data', 5, '\xc1'],
+  ])('with a record that says nothing, %s, is refused as a journal and left as it is', (_, kind, body) => {
+    const { rig, disk } = office();
+    const batch = new Batch();
+    batch.put(batch.begin(kind, body.length), Buffer.from(body, 'latin1'));
+    batch.end();
+    const bytes = Buffer.concat([disk.file!.bytes, batch.bytes]);
+    disk.file!.bytes = bytes;
+    expect(() => rig.restart()).toThrow(
+      expect.objectContaining({
+        code: 'EINVAL',
+        message: expect.stringContaining(`a journal whose record before byte ${bytes.length} cannot be repeated: `),
+      }),
+    );
+    expect(disk.file!.bytes).toEqual(bytes);
   });
 
   it('fault 20: on a full disk is given up, said so, and kept again when there is room', () => {
