@@ -1,4 +1,4 @@
-// What the guest's network reads besides TCP: IPv6 with its neighbours, answers of DHCP and name servers. And what bridges read
+// What the guest's network reads besides TCP: ARP and IPv4, IPv6 with its neighbours, answers of DHCP and name servers. And what bridges read
 // from descriptors of the host.
 
 import { readReply } from '../../../domu-kernel/net/dhcp/message.ts';
@@ -6,6 +6,7 @@ import { encodeQuery, readAnswer, TYPE_A, TYPE_AAAA } from '../../../domu-kernel
 import fc from '../../support/properties.ts';
 import type { Family } from '../parts.ts';
 import { packets } from './packets.ts';
+import { packets4 } from './packets4.ts';
 import { frameStreams, tapFrames } from './ports.ts';
 
 const MAC = Uint8Array.of(0, 0x16, 0x3e, 1, 2, 3);
@@ -78,8 +79,9 @@ const dnsAnswers = fc.property(
 
 export const NET: Family = {
   'packets of IPv6 to a host': { property: packets, share: 20 },
-  'answers of DHCP servers': { property: dhcpReplies, share: 30 },
-  'answers of name servers': { property: dnsAnswers, share: 30 },
+  'packets of ARP and IPv4 to a host': { property: packets4, share: 10 },
+  'answers of DHCP servers': { property: dhcpReplies, share: 25 },
+  'answers of name servers': { property: dnsAnswers, share: 25 },
   'frames of a stream': { property: frameStreams, share: 15 },
   'frames of a TAP': { property: tapFrames, share: 5 },
 };
