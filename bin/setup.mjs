@@ -5,6 +5,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   copyFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -17,7 +18,7 @@ import {
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { packCli } from './cli-pack.mjs';
-import { removeDrafts } from './drafts.mjs';
+import { removeDrafts, removeUnused } from './old-builds.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const at = path => join(root, path);
@@ -70,7 +71,7 @@ const LIBRARY = {
 };
 const SOURCES = ['pvbus', 'hypervisor', 'dom0', 'domu-kernel', 'tools', 'bin'];
 
-/** Of every source its name, size and time of change. */
+/** Of every source its name, size and time of change: what a build is known by. */
 function fingerprint() {
   const hash = createHash('sha256');
   const add = path => {
@@ -79,13 +80,14 @@ function fingerprint() {
     else hash.update(`${path} ${entry.size} ${entry.mtimeMs}\n`);
   };
   for (const path of ['package-lock.json', ...SOURCES]) add(path);
-  return hash.digest('hex');
+  return hash.digest('hex').slice(0, 16);
 }
 
 async function build() {
   const stamp = at('dist/.built');
   const wanted = fingerprint(); // order: before the sources are read, so that a change meanwhile shows
-  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
+  const before = existsSync(stamp) ? readFileSync(stamp, 'utf8') : '';
+  if (before === wanted) return;
   const { build: bundle } = await import(pathToFileURL(at('node_modules/esbuild/lib/main.js')).href);
   const draft = `dist.${process.pid}`;
   removeDrafts(root);
@@ -95,13 +97,31 @@ async function build() {
     // What `xl build-ext4` has built is not made of these sources.
     if (existsSync(at('dist/ext4.wasm'))) copyFileSync(at('dist/ext4.wasm'), at(`${draft}/ext4.wasm`));
     writeFileSync(at(`${draft}/.built`), wanted);
+    keep(draft, `dist.${wanted}`);
     replaceDist(draft);
+    // A host may be about to start from the one that was the newest until now.
+    removeUnused(root, [`dist.${wanted}`, `dist.${before}`]);
   } finally {
     rmSync(at(draft), { recursive: true, force: true });
   }
 }
 
-/** Put whole in its place: a host that runs meanwhile finds the old files or the new ones. */
+/** The copy that hosts run from (tools/kept-build.ts): their files stay where they are when dist is another build. */
+function keep(draft, kept) {
+  if (existsSync(at(kept))) return; // of the same sources, and somebody's
+  const copy = `${draft}.kept`;
+  try {
+    cpSync(at(draft), at(copy), { recursive: true });
+    renameSync(at(copy), at(kept));
+  } catch (error) {
+    // Another one was faster, with the same sources.
+    if (!['ENOTEMPTY', 'EEXIST'].includes(error.code)) throw error;
+  } finally {
+    rmSync(at(copy), { recursive: true, force: true });
+  }
+}
+
+/** Put whole in its place: who calls it meanwhile finds the old files or the new ones. */
 function replaceDist(draft) {
   const old = `${draft}.old`;
   try {

@@ -139,9 +139,9 @@ class Run {
       if (!(error instanceof XenError) || error.code !== 'ENOENT') throw error;
     }
     // What starts processes takes longer to load than all the rest of this.
-    const { HOST_PROGRAM, HostProcess } = await import('../topology/host-process.ts');
+    const { HostProcess, hostProgram } = await import('../topology/host-process.ts');
     const dir = join(this.#ownDir(), 'host');
-    this.#host = await HostProcess.start(dir, HOST_PROGRAM, this.#stopped.signal);
+    this.#host = await HostProcess.start(dir, hostProgram(), this.#stopped.signal);
     return ToolstackClient.connect(runPaths(dir).toolstackSocket);
   }
   #ownDir(): string {

@@ -8,7 +8,7 @@ import type { ToolstackCalls, ToolstackClient } from '../toolstack-client.ts';
 import { bringUp, makeImages } from '../topology/bring-up.ts';
 import { forgetOwner, noteOwner } from '../topology/host-owner.ts';
 import { checkHostPorts } from '../topology/host-ports.ts';
-import { HOST_PROGRAM, HostProcess } from '../topology/host-process.ts';
+import { HostProcess, hostProgram } from '../topology/host-process.ts';
 import { describeStep, type ImageStep } from '../topology/plan.ts';
 import { type Progress, progressOn } from '../topology/progress.ts';
 import {
@@ -26,13 +26,13 @@ import { domainTable } from './list.ts';
 import { loadPlan, type Plan } from './load-plan.ts';
 import { commandLine } from './options.ts';
 
-export const run: RunCommand = (args, context) => up(args, context, HOST_PROGRAM);
+export const run: RunCommand = (args, context) => up(args, context, hostProgram());
 
-/** `hostProgram` is what runs as the host where none does. */
+/** `program` is what runs as the host where none does. */
 export async function up(
   args: readonly string[],
   context: CommandContext,
-  hostProgram: readonly string[],
+  program: readonly string[],
 ): Promise<number> {
   const long = [
     { name: 'dryrun', as: 'n' },
@@ -46,7 +46,7 @@ export async function up(
   const recreate = line.options.has('recreate');
   const twin = loadPlan(line.args[0]!, { ...context, err: () => {} }).steps;
   if (context.global.dryRun || line.options.has('n')) return dryRun(plan, twin, context, recreate);
-  return new Up(plan, twin, context, hostProgram, { quiet: line.options.has('q'), recreate }).run();
+  return new Up(plan, twin, context, program, { quiet: line.options.has('q'), recreate }).run();
 }
 
 /** The host that runs; null when none does. */

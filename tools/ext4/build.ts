@@ -13,9 +13,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { keptBuild } from '../kept-build.ts';
 import type { SourcePackage } from './debian-source.ts';
 
 const run = promisify(execFile);
@@ -94,10 +95,13 @@ export async function buildExt4(source: string, work: string, out: string, signa
 
 /** Whole or not at all. The same one stays: hosts that run may read the file that was there when they began, no other. */
 export function installExt4(built: string): void {
-  if (existsSync(INSTALLED) && readFileSync(INSTALLED).equals(readFileSync(built))) return;
-  const beside = `${INSTALLED}.${process.pid}`;
-  copyFileSync(built, beside);
-  renameSync(beside, INSTALLED);
+  const folder = dirname(INSTALLED);
+  for (const path of new Set([folder, keptBuild(folder)].map(one => join(one, basename(INSTALLED))))) {
+    if (existsSync(path) && readFileSync(path).equals(readFileSync(built))) continue;
+    const beside = `${path}.${process.pid}`;
+    copyFileSync(built, beside);
+    renameSync(beside, path);
+  }
 }
 
 /** What e2fsprogs' own build makes of its templates. */

@@ -7,7 +7,7 @@ import { Cleanup, type DomainInfo, type HostEvent, runPaths, socketTransport, Xe
 import { hostEvents } from '../host-events.ts';
 import { bringUp, makeImages } from '../topology/bring-up.ts';
 import { checkHostPorts } from '../topology/host-ports.ts';
-import { HOST_PROGRAM, HostProcess } from '../topology/host-process.ts';
+import { HostProcess, hostProgram } from '../topology/host-process.ts';
 import { Progress } from '../topology/progress.ts';
 import { GRACE_MS } from '../topology/take-down.ts';
 import { Domain } from './domain.ts';
@@ -49,7 +49,7 @@ export class Host implements AsyncDisposable {
     const runDir = given === undefined ? mkdtempSync(join(tmpdir(), 'xenolith-')) : resolve(given);
     if (given === undefined) undo.add('run directory', () => rmSync(runDir, { recursive: true, force: true }));
     try {
-      const program = [...HOST_PROGRAM, ...(memory === undefined ? [] : ['--mem', memory])];
+      const program = [...hostProgram(), ...(memory === undefined ? [] : ['--mem', memory])];
       // Also when this process is killed.
       if (given === undefined) program.push('--temporary');
       const process = await HostProcess.start(runDir, program, NEVER);

@@ -1,11 +1,16 @@
 // The host that `xl up` starts when none runs: the hypervisor, which starts the rest.
 
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
-import { removeSockets, runPaths, threadFile, XenError } from '#pvbus';
+import { removeSockets, runPaths, XenError } from '#pvbus';
+import { keptBuild } from '../kept-build.ts';
 import { ToolstackClient } from '../toolstack-client.ts';
 
 /** The program and its arguments before `--run-dir`. */
-export const HOST_PROGRAM: readonly string[] = [threadFile('hypervisor', new URL('.', import.meta.url).href).pathname];
+export const hostProgram = (): string[] => [
+  join(keptBuild(fileURLToPath(new URL('.', import.meta.url))), 'hypervisor.js'),
+];
 
 const READY_MS = 30_000;
 const POLL_MS = 20;
