@@ -1,8 +1,7 @@
 // The faults of one console: of what its guest writes, and of what is typed.
-import { type Clock, earlier, type Injected, type Planted, type Trigger } from '#pvbus';
-import { DeviceFaults } from '../../faults/device-faults.ts';
-import { FaultyNotifier, type Notifier } from '../../faults/faulty-notifier.ts';
-import { LateWork } from '../../faults/late-work.ts';
+import type { Clock, Injected, Planted, Trigger } from '#pvbus';
+import { FaultsWithEvents } from '../../faults/faults-with-events.ts';
+import type { FaultyNotifier, Notifier } from '../../faults/faulty-notifier.ts';
 
 /** `read` is the guest's output, which consoled reads; `write` its input. */
 type ConsoleOp = 'read' | 'write';
@@ -14,24 +13,20 @@ interface Held {
 
 export class ConsoleFaults {
   readonly #clock: Clock;
-  readonly #faults: DeviceFaults;
+  readonly #faults: FaultsWithEvents;
   readonly #held = new Map<ConsoleOp, Held>();
 
-  readonly #late = new LateWork();
-  /** Its event channel. */
-  readonly events: FaultyNotifier;
-
   /** `label`: how events name the console. */
-  constructor(label: string, clock: Clock, plain: Notifier, tell: (injected: Injected) => void) {
+  constructor(label: string, clock: Clock, notifier: Notifier, tell: (injected: Injected) => void) {
     this.#clock = clock;
-    this.#faults = new DeviceFaults(label, clock, tell);
-    this.events = new FaultyNotifier(plain, { faults: this.#faults, late: this.#late, clock });
+    this.#faults = new FaultsWithEvents(label, { clock, tell, notifier });
+  }
+  /** Its event channel. */
+  get events(): FaultyNotifier {
+    return this.#faults.events;
   }
   plant(planted: readonly Planted[]): void {
     this.#faults.plant(planted);
-    this.events.letGo();
-    // Nobody has this one step again.
-    if (planted.length === 0) this.#late.step(Number.POSITIVE_INFINITY);
   }
   /** There are bytes to be moved: are they, now? What is held is asked for again, and is no other occurrence. */
   fate(op: ConsoleOp): 'pass' | 'drop' | 'hold' {
@@ -55,12 +50,11 @@ export class ConsoleFaults {
   }
   /** Let late events happen, and tell what has. */
   step(): void {
-    this.#late.step(this.#clock.now());
-    this.#faults.flush();
+    this.#faults.step();
   }
   /** When what is held goes on by itself, or there is something to tell. */
   get deadline(): number | undefined {
-    const deadline = earlier(this.#faults.deadline, this.#late.deadline) ?? Number.POSITIVE_INFINITY;
+    const deadline = this.#faults.deadline ?? Number.POSITIVE_INFINITY;
     const first = Math.min(deadline, ...[...this.#held.values()].map(({ untilNs }) => untilNs));
     return Number.isFinite(first) ? first : undefined;
   }

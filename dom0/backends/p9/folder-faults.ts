@@ -13,9 +13,8 @@ import {
   type Planted,
   type Trigger,
 } from '#pvbus';
-import { DeviceFaults } from '../../faults/device-faults.ts';
-import { FaultyNotifier, type Notifier } from '../../faults/faulty-notifier.ts';
-import { LateWork } from '../../faults/late-work.ts';
+import { FaultsWithEvents } from '../../faults/faults-with-events.ts';
+import type { FaultyNotifier, Notifier } from '../../faults/faulty-notifier.ts';
 import type { Answers } from './connection.ts';
 import { below, pathsOf } from './message-paths.ts';
 import type { P9Server } from './server.ts';
@@ -38,34 +37,29 @@ interface Held {
 
 export class FolderFaults {
   readonly #clock: Clock;
-  readonly #faults: DeviceFaults;
+  readonly #faults: FaultsWithEvents;
   readonly #held = new Map<Uint8Array, Held>();
-  readonly #late = new LateWork();
-  /** Its event channels. */
-  readonly events: FaultyNotifier;
 
   /** `label`: how events name the folder. */
-  constructor(label: string, clock: Clock, plain: Notifier, tell: (injected: Injected) => void) {
+  constructor(label: string, clock: Clock, notifier: Notifier, tell: (injected: Injected) => void) {
     this.#clock = clock;
-    this.#faults = new DeviceFaults(label, clock, tell);
-    this.events = new FaultyNotifier(plain, { faults: this.#faults, late: this.#late, clock });
+    this.#faults = new FaultsWithEvents(label, { clock, tell, notifier });
+  }
+  /** Its event channels. */
+  get events(): FaultyNotifier {
+    return this.#faults.events;
   }
   plant(planted: readonly Planted[]): void {
     this.#faults.plant(planted);
-    this.events.letGo();
-    // Nobody has this one step again.
-    if (planted.length === 0) this.#late.step(Number.POSITIVE_INFINITY);
   }
   /** Let late events happen, and tell what has. True when there was one. */
   step(): boolean {
-    const late = this.#late.step(this.#clock.now());
-    this.#faults.flush();
-    return late;
+    return this.#faults.step();
   }
   /** When what is held goes on by itself, or there is something to tell. */
   get deadline(): number | undefined {
-    const first = earlier(this.#faults.deadline, this.#late.deadline);
-    return Number.isFinite(this.#dueNs) ? earlier(first, this.#dueNs) : first;
+    const { deadline } = this.#faults;
+    return Number.isFinite(this.#dueNs) ? earlier(deadline, this.#dueNs) : deadline;
   }
   /** Something that was held may go on now. */
   get isDue(): boolean {

@@ -1,9 +1,8 @@
 // The faults of one pvcalls device: of its commands, and of the bytes of its connections.
-import { type Clock, earlier, type Injected, type Planted, type Trigger } from '#pvbus';
-import { DeviceFaults } from '../../faults/device-faults.ts';
-import { FaultyNotifier, type Notifier } from '../../faults/faulty-notifier.ts';
+import { earlier, type Planted, type Trigger } from '#pvbus';
+import { FaultsWithEvents, type FaultsWithEventsParts } from '../../faults/faults-with-events.ts';
+import type { FaultyNotifier } from '../../faults/faulty-notifier.ts';
 import { HeldWork } from '../../faults/held-work.ts';
-import { LateWork } from '../../faults/late-work.ts';
 
 export type CommandOp = 'connect' | 'listen' | 'accept';
 export type StreamOp = 'send' | 'receive';
@@ -15,47 +14,28 @@ export interface Hit {
   readonly ends: boolean;
 }
 
-export interface SocketFaultsParts {
-  readonly clock: Clock;
-  readonly tell: (injected: Injected) => void;
-  /** Its event channels, without faults. */
-  readonly notifier: Notifier;
-  /** Have `step` run soon. */
-  readonly wake: () => void;
-}
-
 export class SocketFaults {
-  readonly #parts: SocketFaultsParts;
-  readonly #faults: DeviceFaults;
+  readonly #parts: Required<FaultsWithEventsParts>;
+  readonly #faults: FaultsWithEvents;
   readonly #held = new HeldWork();
-  readonly #late = new LateWork();
   #soon: (() => void)[] = [];
-  /** Its event channels. */
-  readonly events: FaultyNotifier;
 
   /** `label`: how events name the device. */
-  constructor(label: string, parts: SocketFaultsParts) {
+  constructor(label: string, parts: Required<FaultsWithEventsParts>) {
     this.#parts = parts;
-    this.#faults = new DeviceFaults(label, parts.clock, parts.tell);
-    const { clock, notifier, wake } = parts;
-    const faults: Pick<DeviceFaults, 'befalls' | 'strike'> = {
-      befalls: (...asked) => {
-        const hit = this.#faults.befalls(...asked);
-        if (hit !== undefined) wake(); // for what is told, or late
-        return hit;
-      },
-      strike: trigger => void this.strike(trigger),
-    };
-    this.events = new FaultyNotifier(notifier, { faults, late: this.#late, clock });
+    this.#faults = new FaultsWithEvents(label, parts);
+  }
+  /** Its event channels. */
+  get events(): FaultyNotifier {
+    return this.#faults.events;
   }
 
   /** These are there from now on. What others have held back goes on. */
   plant(planted: readonly Planted[]): void {
     this.#faults.plant(planted);
-    this.events.letGo();
     this.#held.letGo(trigger => !this.#faults.isPlanted(trigger));
     // Nobody has this one step again.
-    if (planted.length === 0) this.step(Number.POSITIVE_INFINITY);
+    if (planted.length === 0) this.step();
   }
   /** One more occurrence: the fault that befalls it. What comes while a kill is under way waits for that, and is none. */
   befalls(op: CommandOp | StreamOp): Hit | undefined {
@@ -86,15 +66,14 @@ export class SocketFaults {
     this.#parts.wake();
   }
 
-  step(now = this.#parts.clock.now()): 'progress' | 'idle' {
+  step(): 'progress' | 'idle' {
     const soon = this.#soon;
     this.#soon = [];
     for (const run of soon) run();
-    const [held, late] = [this.#held.step(now), this.#late.step(now)];
-    this.#faults.flush();
+    const [held, late] = [this.#held.step(this.#parts.clock.now()), this.#faults.step()];
     return held || late || soon.length > 0 ? 'progress' : 'idle';
   }
   get deadline(): number | undefined {
-    return earlier(this.#late.deadline, earlier(this.#held.deadline, this.#faults.deadline));
+    return earlier(this.#held.deadline, this.#faults.deadline);
   }
 }
