@@ -1,5 +1,6 @@
 // What the hypervisor's main thread and the one that launches shells say to one another.
 import type { Tools } from './launch-command.ts';
+import type { FromStartingThread, ToStartingThread } from './starting-thread.ts';
 
 export interface LauncherData {
   /** The pid that a shell is to have for a parent, when it has no namespace for pids. */
@@ -13,13 +14,15 @@ export interface LauncherData {
   readonly dist: string;
 }
 
-export type ToLauncher =
-  /** `socket` is the launcher's from here on. */
-  | { readonly op: 'spawn'; readonly id: number; readonly socket: number }
-  | { readonly op: 'kill'; readonly id: number }
-  | { readonly op: 'kill-all' };
+/** `socket` is the launcher's from here on. */
+export interface SpawnShell {
+  readonly op: 'spawn';
+  readonly id: number;
+  readonly socket: number;
+}
+export type ToLauncher = SpawnShell | ToStartingThread;
 
-export type FromLauncher =
+export type OfShell =
   /** It is there. `launched` is what was started, which is its parent when it has namespaces, and else itself. */
   | { readonly op: 'spawned'; readonly id: number; readonly pid: number; readonly launched: number }
   /** Its self-test went well. */
@@ -34,5 +37,5 @@ export type FromLauncher =
       readonly failure?: string;
       /** What its self-test was at. */
       readonly tried?: string | undefined;
-    }
-  | { readonly op: 'all-killed' };
+    };
+export type FromLauncher = OfShell | FromStartingThread;

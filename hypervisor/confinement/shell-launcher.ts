@@ -2,11 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Worker } from 'node:worker_threads';
 import { closeFd, openProcess, threadFile, XEN_ESRCH } from '#pvbus';
 import { deniedCall } from './denied-call.ts';
-import type { FromLauncher, LauncherData, ToLauncher } from './launcher-messages.ts';
+import type { LauncherData, OfShell, SpawnShell } from './launcher-messages.ts';
 import type { Layers } from './layers.ts';
+import { StartingThread } from './starting-thread.ts';
 
 interface Callbacks {
   spawned(id: number, pid: number, pidfd: number): void;
@@ -24,48 +24,35 @@ interface Callbacks {
 }
 
 export class ShellLauncher {
-  readonly #thread: Worker;
+  readonly #thread: StartingThread<SpawnShell, OfShell>;
   readonly #callbacks: Callbacks;
   /** Those that are being killed because nothing can be done with them. */
   readonly #lost = new Set<number>();
   readonly #pids = new Map<number, number>();
-  #allKilled = (): void => {};
-  /** The thread has ended, and with it what it had launched. */
-  #ended = false;
 
   constructor({ bits, engineBytes, tools }: Layers, callbacks: Callbacks) {
     this.#callbacks = callbacks;
     const file = threadFile('hypervisor-launcher', import.meta.url);
     const dist = dirname(fileURLToPath(file));
     const workerData: LauncherData = { parent: process.pid, layers: bits, engineBytes, tools, dist };
-    this.#thread = new Worker(file, { workerData });
-    this.#thread.on('message', (message: FromLauncher) => this.#hear(message));
-    this.#thread.on('error', error => callbacks.failed(error));
-    this.#thread.on('exit', () => {
-      this.#ended = true;
-      this.#allKilled();
+    this.#thread = new StartingThread(file, workerData, {
+      heard: message => this.#hear(message),
+      failed: error => callbacks.failed(error),
     });
   }
   /** A shell with `socket` as its descriptor 3; the socket is the launcher's from here on. */
   spawn(id: number, socket: number): void {
-    this.#post({ op: 'spawn', id, socket });
+    this.#thread.post({ op: 'spawn', id, socket });
   }
   /** SIGKILL to every shell; resolves when all have been reaped. */
-  async killAll(): Promise<void> {
-    if (this.#ended) return;
-    await new Promise<void>(resolve => {
-      this.#allKilled = resolve;
-      this.#post({ op: 'kill-all' });
-    });
+  killAll(): Promise<void> {
+    return this.#thread.killAll();
   }
-  #post(message: ToLauncher): void {
-    this.#thread.postMessage(message);
-  }
-  #hear(message: FromLauncher): void {
+  #hear(message: OfShell): void {
     if (message.op === 'spawned') this.#spawned(message.id, message.pid, message.launched);
     else if (message.op === 'said') this.#callbacks.said(message.id, message.line);
     else if (message.op === 'fit') this.#callbacks.fit(message.id);
-    else if (message.op === 'exited') {
+    else {
       const { id, code, signal, failure, tried } = message;
       const lost = this.#lost.delete(id) ? 'its process cannot be started: no descriptors left' : undefined;
       const pid = this.#pids.get(id);
@@ -74,7 +61,7 @@ export class ShellLauncher {
       const details = [denied && `by its filter, of ${denied}`, tried && `while it tried ${tried}`];
       const detail = details.filter(text => text !== undefined).join(', ');
       this.#callbacks.exited(id, code, signal, failure ?? lost, detail || undefined);
-    } else this.#allKilled();
+    }
   }
   #spawned(id: number, pid: number, launched: number): void {
     const pidfd = openProcess(pid);
@@ -88,7 +75,7 @@ export class ShellLauncher {
     // Nobody could stop or end it; or it has ended, and the number may be another process's.
     if (pidfd >= 0) closeFd(pidfd);
     if (parent === UNSEEN || (pidfd < 0 && pidfd !== -XEN_ESRCH)) this.#lost.add(id);
-    this.#post({ op: 'kill', id });
+    this.#thread.post({ op: 'kill', id });
   }
 }
 

@@ -1,10 +1,10 @@
 // The main thread's end of the thread that starts xenstored.
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Worker } from 'node:worker_threads';
 import { closeFd, threadFile } from '#pvbus';
 import { withoutCapabilities } from './host-capabilities.ts';
 import type { Command } from './launch-command.ts';
+import { type FromStartingThread, StartingThread, type ToStartingThread } from './starting-thread.ts';
 
 export interface StoreThreadData {
   /** XENOLITH_LAYER_* */
@@ -14,18 +14,16 @@ export interface StoreThreadData {
   /** Where our built files are. */
   readonly dist: string;
 }
-export type ToStoreThread =
-  /** `sockets` are the thread's from here on. */
-  | {
-      readonly op: 'spawn';
-      readonly id: number;
-      readonly command: Command;
-      readonly vcpus: string;
-      readonly sockets: readonly number[];
-    }
-  | { readonly op: 'kill'; readonly id: number }
-  | { readonly op: 'kill-all' };
-export type FromStoreThread =
+/** `sockets` are the thread's from here on. */
+interface Spawn {
+  readonly op: 'spawn';
+  readonly id: number;
+  readonly command: Command;
+  readonly vcpus: string;
+  readonly sockets: readonly number[];
+}
+export type ToStoreThread = Spawn | ToStartingThread;
+type Heard =
   | { readonly op: 'spawned'; readonly id: number; readonly pid: number; readonly pidfd: number }
   | { readonly op: 'serves'; readonly id: number }
   | {
@@ -35,8 +33,8 @@ export type FromStoreThread =
       readonly signal: string | undefined;
       /** Why it has not come to be. */
       readonly failure: string | undefined;
-    }
-  | { readonly op: 'all-killed' };
+    };
+export type FromStoreThread = Heard | FromStartingThread;
 
 interface Callbacks {
   /** `pidfd`: -1 where there is none. */
@@ -47,30 +45,24 @@ interface Callbacks {
 }
 
 export class StoreLauncher {
-  readonly #thread: Worker;
+  readonly #thread: StartingThread<Spawn, Heard>;
   readonly #callbacks: Callbacks;
   readonly #runDir: string;
-  #allKilled = (): void => {};
-  /** The thread has ended, and with it what it had started. */
-  #ended = false;
 
   constructor(host: Omit<StoreThreadData, 'dist'>, callbacks: Callbacks) {
     this.#callbacks = callbacks;
     this.#runDir = host.runDir;
     const file = threadFile('hypervisor-store-launcher', import.meta.url);
     const workerData: StoreThreadData = { ...host, dist: dirname(fileURLToPath(file)) };
-    this.#thread = new Worker(file, { workerData });
-    this.#thread.on('message', (message: FromStoreThread) => this.#hear(message));
-    this.#thread.on('error', error => callbacks.failed(error));
-    this.#thread.on('exit', () => {
-      this.#ended = true;
-      this.#allKilled();
+    this.#thread = new StartingThread(file, workerData, {
+      heard: message => this.#hear(message),
+      failed: error => callbacks.failed(error),
     });
   }
   /** Start it with `sockets` as its descriptors 3, 4, …; they are the launcher's from here on. */
   spawn(id: number, command: Command, vcpus: string, sockets: readonly number[]): void {
     try {
-      this.#post({ op: 'spawn', id, command: withoutCapabilities(command, this.#runDir), vcpus, sockets });
+      this.#thread.post({ op: 'spawn', id, command: withoutCapabilities(command, this.#runDir), vcpus, sockets });
     } catch (error) {
       for (const socket of sockets) closeFd(socket);
       const failure = `its process cannot be started: ${(error as Error).message}`; // its run directory is gone
@@ -79,24 +71,16 @@ export class StoreLauncher {
   }
   /** SIGKILL. */
   kill(id: number): void {
-    this.#post({ op: 'kill', id });
+    this.#thread.post({ op: 'kill', id });
   }
   /** SIGKILL to each that there is; resolves when all have been reaped. */
-  async killAll(): Promise<void> {
-    if (this.#ended) return;
-    await new Promise<void>(resolve => {
-      this.#allKilled = resolve;
-      this.#post({ op: 'kill-all' });
-    });
+  killAll(): Promise<void> {
+    return this.#thread.killAll();
   }
-  #post(message: ToStoreThread): void {
-    this.#thread.postMessage(message);
-  }
-  #hear(message: FromStoreThread): void {
+  #hear(message: Heard): void {
     const { op } = message;
     if (op === 'spawned') this.#callbacks.spawned(message.id, message.pid, message.pidfd);
     else if (op === 'serves') this.#callbacks.serves(message.id);
-    else if (op === 'exited') this.#callbacks.exited(message.id, message.code, message.signal, message.failure);
-    else this.#allKilled();
+    else this.#callbacks.exited(message.id, message.code, message.signal, message.failure);
   }
 }
