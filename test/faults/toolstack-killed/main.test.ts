@@ -252,11 +252,9 @@ describe(`fault 43: the toolstack is killed before a step (seed ${seed})`, () =>
   });
 });
 
-/** esbuild ends when nobody has needed it for a while. */
-const lasting = (processes: readonly string[]): string[] => processes.filter(name => name !== 'esbuild');
 function differences(before: Inventory, after: Inventory): string[] {
   const lines = ({ processes, nodes, files }: Inventory): string[] => [
-    ...lasting(processes).map((name, i, all) => `${name} ${all.slice(0, i).filter(other => other === name).length}`),
+    ...processes.map((name, i, all) => `${name} ${all.slice(0, i).filter(other => other === name).length}`),
     ...nodes,
     ...files,
   ];
@@ -269,6 +267,5 @@ function differences(before: Inventory, after: Inventory): string[] {
 /** libuv keeps a /dev/null open for each event loop that has ever had a socket. */
 const comparable = (inventory: Inventory): Inventory => ({
   ...inventory,
-  processes: lasting(inventory.processes),
   descriptors: inventory.descriptors.filter(line => !line.endsWith('/dev/null')),
 });
