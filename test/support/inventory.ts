@@ -1,11 +1,13 @@
 // Everything there is of a host, as lists of text: taken before and after, the difference names what was left.
-import { runPaths, socketTransport, XenstoreClient } from '#pvbus';
+import { runPaths } from '#pvbus';
 import {
   DOM0_MEMORY,
   DOM0_VCPUS,
+  nodesBelow,
   type ProcessInventory,
   processInventory,
 } from '../../tools/library/host-inventory.ts';
+import { withXenstore } from '../../tools/library/with-xenstore.ts';
 import { ToolstackClient } from '../../tools/toolstack-client.ts';
 import type { HostRig } from './host-rig.ts';
 import { eventually } from './processes.ts';
@@ -75,19 +77,4 @@ async function withToolstack<T>(host: HostRig, body: (toolstack: ToolstackClient
   } finally {
     toolstack.close();
   }
-}
-
-/** As a program of dom0. */
-export async function withXenstore<T>(host: HostRig, body: (xs: XenstoreClient) => Promise<T>): Promise<T> {
-  const xs = new XenstoreClient(await socketTransport(runPaths(host.runDir).xenstoredSocket));
-  try {
-    return await body(xs);
-  } finally {
-    xs.close();
-  }
-}
-async function nodesBelow(xs: XenstoreClient, path: string): Promise<string[]> {
-  const names = await xs.directory(path).catch(() => []); // removed meanwhile
-  const below = await Promise.all(names.map(name => nodesBelow(xs, path === '/' ? `/${name}` : `${path}/${name}`)));
-  return path === '/' ? below.flat() : [path, ...below.flat()];
 }

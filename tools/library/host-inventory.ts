@@ -1,5 +1,6 @@
 // What the processes of a host have, as lists of text: taken before and after, the difference names what was left.
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import type { XenstoreClient } from '#pvbus';
 
 export interface ProcessInventory {
   /** Programs that run. */
@@ -48,6 +49,13 @@ export function processesBelow(pid: number): number[] {
   } catch {
     return []; // it has ended meanwhile
   }
+}
+
+/** `path` and every path below it. */
+export async function nodesBelow(xs: XenstoreClient, path: string): Promise<string[]> {
+  const names = await xs.directory(path).catch((): string[] => []); // removed meanwhile
+  const below = await Promise.all(names.map(name => nodesBelow(xs, path === '/' ? `/${name}` : `${path}/${name}`)));
+  return [path, ...below.flat()];
 }
 
 /** One that has taken another's place has its words as one. */

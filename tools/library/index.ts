@@ -28,17 +28,4 @@ export {
   XenError,
 };
 
-({
-  ...{
-    baseline,
-    expectInvariant,
-    faultTrace,
-    guestKernel,
-    Host,
-    inject,
-    progress,
-    toolstackSteps,
-    withTopology,
-    XenError,
-  },
-}) satisfies typeof declared;
+({}) as typeof import('./index.ts') satisfies typeof declared;

@@ -1,9 +1,9 @@
 // What must be so whatever has failed, as far as it can be seen from outside. Numbers are those of docs/faults.md.
 
 import { closeSync, openSync, readSync } from 'node:fs';
-import type { FaultEvent, HostEvent, XenstoreClient } from '#pvbus';
+import type { FaultEvent, HostEvent } from '#pvbus';
 import { clientOf, type WatchedHost } from './faults.ts';
-import { type ProcessInventory, processesBelow, processInventory } from './host-inventory.ts';
+import { nodesBelow, type ProcessInventory, processesBelow, processInventory } from './host-inventory.ts';
 import { harmOf, type Progress } from './unharmed.ts';
 import { withXenstore } from './with-xenstore.ts';
 
@@ -181,12 +181,6 @@ async function processesAtRest(host: WatchedHost): Promise<ProcessInventory> {
     found = now;
   }
   return found;
-}
-
-async function nodesBelow(xs: XenstoreClient, path: string): Promise<string[]> {
-  const names = await xs.directory(path).catch((): string[] => []);
-  const below = await Promise.all(names.map(name => nodesBelow(xs, `${path}/${name}`)));
-  return [path, ...below.flat()];
 }
 
 function inImage<W extends Written>(

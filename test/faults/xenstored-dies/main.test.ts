@@ -3,7 +3,8 @@
 // mappings and the same store; guests and dom0 notice a pause. One that cannot be kept running comes back later
 // and later, and the log says why. Before, the end of xenstored was the end of the host.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { runPaths, socketTransport, XenstoreClient } from '#pvbus';
+import type { XenstoreClient } from '#pvbus';
+import { withXenstore } from '../../../tools/library/with-xenstore.ts';
 import { type Inventory, isWatched, takeInventory } from '../../support/inventory.ts';
 import { commandLine, eventually, isAlive } from '../../support/processes.ts';
 import { reactions } from '../../support/reactions.ts';
@@ -21,15 +22,7 @@ afterEach(() => host?.stop());
 
 const xenstoredPid = (): number | undefined =>
   host.rig.processes().find(pid => /\/xenstored\.js .*--run-dir/.test(commandLine(pid)));
-/** Over a connection of its own: those of before end with the daemon. */
-async function ask<T>(body: (xs: XenstoreClient) => Promise<T>): Promise<T> {
-  const xs = new XenstoreClient(await socketTransport(runPaths(host.rig.runDir).xenstoredSocket));
-  try {
-    return await body(xs);
-  } finally {
-    xs.close();
-  }
-}
+const ask = <T>(body: (xs: XenstoreClient) => Promise<T>): Promise<T> => withXenstore(host.rig, body);
 const answers = (): Promise<boolean> =>
   ask(xs => xs.read('/local/domain/0/name')).then(
     name => name === 'Domain-0',

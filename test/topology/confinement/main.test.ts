@@ -20,8 +20,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CAPABILITIES, closeFd, koffi, mayDropCapabilities, openProcess, runPaths } from '#pvbus';
 import { HOST_CAPABILITIES } from '../../../hypervisor/confinement/host-capabilities.ts';
+import { withXenstore } from '../../../tools/library/with-xenstore.ts';
 import { dist, type HostOptions, HostRig, root } from '../../support/host-rig.ts';
-import { withXenstore } from '../../support/inventory.ts';
 import { NOBODY, whyNotAsNobody } from '../../support/nobody.ts';
 import { commandLine, eventually, isShell, processOfDomain } from '../../support/processes.ts';
 

@@ -16,9 +16,10 @@ import {
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { closeFd, connectSocket, runPaths, streamSocket } from '#pvbus';
+import { withXenstore } from '../../../tools/library/with-xenstore.ts';
 import { BenchDomain } from '../../bench/bench-domain.ts';
 import type { XlResult } from '../../support/host-rig.ts';
-import { type Inventory, withXenstore } from '../../support/inventory.ts';
+import type { Inventory } from '../../support/inventory.ts';
 import { sendDescriptors } from './descriptors.ts';
 import { image } from './kernels.ts';
 import { IDLE, Stage } from './stage.ts';
