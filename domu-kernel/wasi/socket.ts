@@ -13,16 +13,33 @@ export interface SocketAddress {
 export const AGAIN = -1;
 
 /**
- * A stream socket that never blocks. Failures are XenErrors with the names of errno: ECONNREFUSED, ECONNRESET,
- * EADDRINUSE, ENOTCONN, EINVAL and so on. What was not possible (AGAIN, undefined) may be once `queue` has woken.
+ * A socket that never blocks. Failures are XenErrors with the names of errno: ECONNREFUSED, ECONNRESET, EADDRINUSE, ENOTCONN,
+ * EINVAL and so on. What was not possible (AGAIN, undefined) may be once `queue` has woken.
  */
-export interface StreamSocket {
+interface Socket {
   readonly queue: WaitQueue;
   /** What of `options` it can heed, which may be called again when they have changed. A socket of the host heeds none. */
   configure(options: SocketOptions): void;
-  /** Why it failed to connect, or what its connection ended of. */
+  /**
+   * Of a stream why it failed to connect, or what its connection ended of; of datagrams what was said of one to the one
+   * peer: ECONNREFUSED.
+   */
   takeError(): XenError | undefined;
   bind(at: SocketAddress): void;
+  shutdown(read: boolean, write: boolean): void;
+  /** Of one that is bound, of a listener, of one that connects, and of a connection; undefined while it has none. */
+  local(): SocketAddress | undefined;
+  remote(): SocketAddress | undefined;
+  /** Bytes that come next: 1 for none of a datagram, for an end, an error or a connection to accept. */
+  readable(): number;
+  /** Bytes that `send` would take, 1 for an error; 0 while it connects. */
+  writable(): number;
+  hungUp(): boolean;
+  /** Nobody uses it any more; what was sent is still delivered. */
+  close(): void;
+}
+
+export interface StreamSocket extends Socket {
   listen(backlog: number): void;
   /** Begins to connect when called first. AGAIN until it is connected, then 0; the failure, once, when it failed. */
   connect(to: SocketAddress): 0 | typeof AGAIN;
@@ -32,17 +49,6 @@ export interface StreamSocket {
   recv(into: Uint8Array, peek: boolean): number;
   /** How many bytes were taken, at least one. EPIPE when nothing more can be sent. */
   send(from: Uint8Array): number;
-  shutdown(read: boolean, write: boolean): void;
-  /** Of a listener, of one that connects, and of a connection; undefined while it has none. */
-  local(): SocketAddress | undefined;
-  remote(): SocketAddress | undefined;
-  /** Bytes that `recv` would bring, 1 for an end, an error or a connection to accept. */
-  readable(): number;
-  /** Bytes that `send` would take, 1 for an error; 0 while it connects. */
-  writable(): number;
-  hungUp(): boolean;
-  /** Nobody uses it any more; what was sent is still delivered. */
-  close(): void;
 }
 
 /** A datagram that came. */
@@ -51,27 +57,13 @@ export interface Received {
   readonly from: SocketAddress;
 }
 
-/** A datagram socket that never blocks. Failures are XenErrors, AGAIN as above. */
-export interface DatagramSocket {
-  readonly queue: WaitQueue;
-  configure(options: SocketOptions): void;
-  /** What was said of a datagram to the one peer: ECONNREFUSED. */
-  takeError(): XenError | undefined;
-  bind(at: SocketAddress): void;
+export interface DatagramSocket extends Socket {
   /** Its one peer from now on; undefined: it has none any more. */
   connect(to: SocketAddress | undefined): void;
   /** The next one; undefined: it is shut down. `peek`: it stays. */
   receive(peek: boolean): Received | undefined | typeof AGAIN;
   /** All of it or nothing; to its one peer where nobody is said. */
   send(data: Uint8Array, to?: SocketAddress): 0 | typeof AGAIN;
-  shutdown(read: boolean, write: boolean): void;
-  local(): SocketAddress | undefined;
-  remote(): SocketAddress | undefined;
-  /** Bytes of the next one, 1 for an empty one, an end or an error. */
-  readable(): number;
-  writable(): number;
-  hungUp(): boolean;
-  close(): void;
 }
 
 /** A name that is being looked up. */

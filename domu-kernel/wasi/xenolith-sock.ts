@@ -59,13 +59,19 @@ function storeAddress(process: Process, base: number, { address, port }: SocketA
 }
 const openSocketOf = (process: Process, fd: number): OpenSocket | OpenDatagrams =>
   socketOf(descriptorOf(process, fd).file);
-/** Of a stack that there is; EAFNOSUPPORT for anything but 4 and 6. */
-function made<T>(sockets: SocketStack | undefined, family: number, make: (stack: SocketStack, family: 4 | 6) => T): T {
-  if (sockets && (family === 4 || family === 6)) return make(sockets, family);
-  throw new XenError('EAFNOSUPPORT', `sockets of family ${family}`);
-}
-function opened(process: Process, resultAt: number, file: OpenSocket | OpenDatagrams): 0 {
-  process.view.setUint32(resultAt, process.fds.add(new Descriptor(file, ALL_RIGHTS, ALL_RIGHTS)), true);
+/** A socket that there is from now on, in the next descriptor; EAFNOSUPPORT for anything but 4 and 6. */
+function open(
+  process: Process,
+  { sockets }: Pick<WasiKernel, 'sockets'>,
+  family: number,
+  result: number,
+  make: (stack: SocketStack, family: 4 | 6) => OpenSocket | OpenDatagrams,
+): 0 {
+  const resultAt = at(process, result, 4);
+  process.fds.checkRoom();
+  if (!sockets || (family !== 4 && family !== 6)) throw new XenError('EAFNOSUPPORT', `sockets of family ${family}`);
+  const descriptor = new Descriptor(make(sockets, family), ALL_RIGHTS, ALL_RIGHTS);
+  process.view.setUint32(resultAt, process.fds.add(descriptor), true);
   return 0;
 }
 
@@ -77,26 +83,14 @@ class Resolving {
   }
 }
 
-export const xenolithSockCalls = ({ sockets }: Pick<WasiKernel, 'sockets'>) => ({
+export const xenolithSockCalls = (kernel: Pick<WasiKernel, 'sockets'>) => ({
   /** A TCP socket; family 4 or 6. */
   socket(process: Process, family: number, result: number): number {
-    const resultAt = at(process, result, 4);
-    process.fds.checkRoom();
-    return opened(
-      process,
-      resultAt,
-      made(sockets, family, (stack, known) => new OpenSocket(stack.stream(known), known)),
-    );
+    return open(process, kernel, family, result, (stack, known) => new OpenSocket(stack.stream(known), known));
   },
   /** A UDP socket. */
   socket_dgram(process: Process, family: number, result: number): number {
-    const resultAt = at(process, result, 4);
-    process.fds.checkRoom();
-    return opened(
-      process,
-      resultAt,
-      made(sockets, family, (stack, known) => new OpenDatagrams(stack.datagram(known), known)),
-    );
+    return open(process, kernel, family, result, (stack, known) => new OpenDatagrams(stack.datagram(known), known));
   },
   /** To `address`, 0 where the socket has a peer; which a stream has. */
   sendto(
@@ -199,6 +193,7 @@ export const xenolithSockCalls = ({ sockets }: Pick<WasiKernel, 'sockets'>) => (
     const text = textAt(process, name, length >>> 0);
     const base = at(process, addresses, (max >>> 0) * xenolith_sockaddr.size);
     const resultAt = at(process, result, 4);
+    const { sockets } = kernel;
     if (!sockets) throw new XenError('ENETDOWN', `to look up ${text}`);
     const resolving = process.call instanceof Resolving ? process.call : new Resolving(sockets.resolve(text));
     const found = resolving.lookup.addresses();
