@@ -29,16 +29,21 @@ export interface InnocentParts {
 
 const common = ({ xs, vcpu }: InnocentParts) => ({ xs, vcpu, log: new ListLog() });
 
+/** How a driver of this project is started, and runs. */
+const driven = ({ vcpu }: InnocentParts, front: Blkfront | Netfront): Pick<Innocent, 'start' | 'step'> => ({
+  start: () => front.start(),
+  step: () => {
+    vcpu.events.poll();
+    front.step();
+  },
+});
+
 function disk(parts: InnocentParts): Innocent {
   const front = new Blkfront({ ...common(parts), blocking: parts.blocking });
   const bytes = new Uint8Array(512);
   let mark = 0;
   return {
-    start: () => front.start(),
-    step: () => {
-      parts.vcpu.events.poll();
-      front.step();
-    },
+    ...driven(parts, front),
     serve: () => {
       const [disk] = front.disks();
       mark = (mark + 1) & 255;
@@ -53,11 +58,7 @@ function card(parts: InnocentParts): Innocent {
   const front = new Netfront(common(parts));
   const frame = new Uint8Array(60).fill(255, 0, 6);
   return {
-    start: () => front.start(),
-    step: () => {
-      parts.vcpu.events.poll();
-      front.step();
-    },
+    ...driven(parts, front),
     serve: () => {
       const vif = front.interfaces()[0]!;
       const { answered } = vif;
