@@ -3,7 +3,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { Cleanup, type DomainInfo, type HostEvent, runPaths, socketTransport, XenstoreClient } from '#pvbus';
+import { Cleanup, type DomainInfo, type HostEvent, runPaths } from '#pvbus';
 import { hostEvents } from '../host-events.ts';
 import { bringUp, makeImages } from '../topology/bring-up.ts';
 import { checkHostPorts } from '../topology/host-ports.ts';
@@ -13,6 +13,7 @@ import { GRACE_MS } from '../topology/take-down.ts';
 import { Domain } from './domain.ts';
 import { clients } from './faults.ts';
 import { LastingClient } from './lasting-client.ts';
+import { LastingXenstore } from './lasting-xenstore.ts';
 import { planOf } from './plan.ts';
 
 export interface HostOptions {
@@ -25,7 +26,7 @@ interface HostParts {
   readonly runDir: string;
   readonly process: HostProcess;
   readonly client: LastingClient;
-  readonly xenstore: XenstoreClient;
+  readonly xenstore: LastingXenstore;
   readonly log: (line: string) => void;
   /** What is left to remove once it has ended. */
   readonly undo: Cleanup;
@@ -33,7 +34,7 @@ interface HostParts {
 
 export class Host implements AsyncDisposable {
   readonly runDir: string;
-  readonly xenstore: XenstoreClient;
+  readonly xenstore: LastingXenstore;
   readonly #parts: HostParts;
   #stopping: Promise<void> | undefined;
 
@@ -56,7 +57,7 @@ export class Host implements AsyncDisposable {
       undo.add('host', () => process.kill());
       const { toolstackSocket, xenstoredSocket } = runPaths(runDir);
       const client = await LastingClient.connect(toolstackSocket);
-      const xenstore = new XenstoreClient(await socketTransport(xenstoredSocket));
+      const xenstore = await LastingXenstore.connect(xenstoredSocket);
       return new Host({ runDir, process, client, xenstore, log, undo });
     } catch (error) {
       await undo.run();

@@ -325,7 +325,10 @@ export interface DomainConsole {
   close(): void;
 }
 
-/** xenstored, as dom0 sees it. `tx` is what `transaction` hands to its body. */
+/**
+ * xenstored, as dom0 sees it. `tx` is what `transaction` hands to its body. When its process has ended, what was under way rejects with
+ * ECONNRESET, whether or not it was done; what is asked then is asked of the next one.
+ */
 export interface Xenstore {
   read(path: string, tx?: number): Promise<string>;
   readBytes(path: string, tx?: number): Promise<Uint8Array>;
@@ -336,9 +339,9 @@ export interface Xenstore {
   exists(path: string, tx?: number): Promise<boolean>;
   getPerms(path: string, tx?: number): Promise<string[]>;
   setPerms(path: string, perms: readonly string[], tx?: number): Promise<void>;
-  /** Called once at first, then for each change at or below `path`. */
+  /** Called once at first, then for each change at or below `path`; once at first by each xenstored. */
   watch(path: string, token: string, onChange: (path: string, token: string) => void): Promise<void>;
   unwatch(path: string, token: string): Promise<void>;
-  /** Committed when `body` resolves; done again when somebody else was faster. */
+  /** Committed when `body` resolves; done again when somebody else was faster, not when xenstored has ended. */
   transaction<T>(body: (tx: number) => Promise<T>): Promise<T>;
 }

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { runPaths } from '#pvbus';
 import type * as library from '../../../tools/library/xenolith.d.ts';
 import { dist } from '../../support/host-view.ts';
-import { eventually } from '../../support/processes.ts';
+import { commandLine, eventually, family } from '../../support/processes.ts';
 import { buildKernels } from '../../topology/hostile-acts/kernels.ts';
 
 const { expectInvariant, Host, inject }: typeof library = await import(dist('library.mjs'));
@@ -93,6 +93,38 @@ it('a request that a backend has failed, a guest that is restarted', async () =>
 it('xenstored is another process', async () => {
   await using _killed = await plan('xenstored', { part: 'process', process: 'xenstored', kill: true });
   await reaction(/^process \d+ serves as xenstored, \d+ ms after/, 'xenstored');
+});
+
+it('host.xenstore is another process, too: its watches are there, its transaction is not', async () => {
+  const { xenstore } = host;
+  const [path, half] = ['/tool/watched', '/tool/half'];
+  let seen = 0;
+  const hears = (times: number): Promise<true> =>
+    eventually(`the watch is called ${times} times`, () => seen === times);
+  await xenstore.write(path, 'before');
+  await xenstore.watch(path, 'token', () => void seen++);
+  await hears(1);
+  const xenstored = family(host.pid).find(pid => /\/xenstored\.js /.test(commandLine(pid)))!;
+  let lost = 0;
+  const broken = xenstore.transaction(async tx => {
+    lost = tx;
+    await xenstore.write(half, '1', tx);
+    process.kill(xenstored, 'SIGKILL');
+    for (;;) await xenstore.write(half, '2', tx);
+  });
+  await expect(broken).rejects.toMatchObject({ code: 'ECONNRESET' });
+  expect(await xenstore.read(path)).toBe('before');
+  expect(await xenstore.exists(half)).toBe(false);
+  await hears(2);
+  await xenstore.write(path, 'after');
+  await hears(3);
+  await xenstore.transaction(async tx => {
+    await expect(xenstore.read(path, lost)).rejects.toMatchObject({ code: 'ENOENT' });
+    expect(await xenstore.read(path, tx)).toBe('after');
+  });
+  await xenstore.unwatch(path, 'token');
+  await xenstore.rm(path);
+  expect(seen).toBe(3);
 });
 
 it('dom0 is another process, and all that it serves is connected anew', async () => {
