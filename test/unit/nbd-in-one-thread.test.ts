@@ -361,6 +361,67 @@ describe('a disk over NBD', () => {
     expect(rig.failures.map(({ op }) => op)).toContain('failed');
   });
 
+  it('is not missed while its server is started anew, and is when that takes too long', async () => {
+    const { rig, server, guest } = await begin(18);
+    const key = guest.key!;
+    const ms = async (n: number): Promise<void> => {
+      for (let i = 0; i < n; i++) {
+        rig.step();
+        rig.core.clock.advance(1e6);
+        await Promise.resolve();
+      }
+    };
+    for (const down of [5000, 12_000]) {
+      await (rig.nbd.handle({ op: 'hold', key }) as Promise<void>);
+      server.up = false;
+      rig.nbd.handle({ op: 'renew', key });
+      await ms(down);
+      const told = down < 10_000 ? [] : [{ away: true }];
+      expect(rig.failures).toMatchObject(told);
+      expect(rig.log.lines.some(line => line.includes('the server is lost'))).toBe(told.length > 0);
+      server.up = true;
+      await ms(5000);
+    }
+    expect(rig.failures).toMatchObject([{ away: true }, { away: false }]);
+    server.crash();
+    await ms(100);
+    expect(rig.failures).toMatchObject([{ away: true }, { away: false }, { away: true }]);
+  });
+
+  it('is closed with requests under way while its server is let go of: what was flushed is on the medium, the server has the rest', async () => {
+    const { rig, guest, server } = await begin(19);
+    const key = guest.key!;
+    const step = async (times: number): Promise<void> => {
+      for (let n = 0; n < times; n++) {
+        guest.step();
+        rig.step();
+        await Promise.resolve();
+      }
+    };
+    const write = (sector: number): Promise<void> => guest.disk.submitWrite(sector, new Uint8Array(512).fill(9));
+    let done = 0;
+    void write(0)
+      .then(() => guest.disk.submitFlush())
+      .then(() => write(8))
+      .then(() => done++);
+    await step(500);
+    expect(done).toBe(1);
+    server.medium[8 * 512] = 0;
+    // It is asked for another, and has not answered that.
+    void write(16).catch(() => {});
+    guest.step();
+    rig.vcpu.events.poll();
+    rig.nbd.step();
+    let held = false;
+    void (rig.nbd.handle({ op: 'hold', key }) as Promise<void>).then(() => {
+      held = true;
+    });
+    await Promise.resolve();
+    expect(held).toBe(false);
+    await (rig.nbd.handle({ op: 'close', key }) as Promise<void>);
+    expect([held, server.medium[0], server.medium[8 * 512], server.bytes[8 * 512]]).toEqual([true, 9, 0, 9]);
+  });
+
   it('is given up when the server comes back with another disk', async () => {
     for (const change of ['size', 'read-only', 'no FUA', 'no trim'] as const) {
       const { rig, guest, server } = await begin(12);

@@ -48,7 +48,7 @@ interface ImageInfo {
  * that it names. untrusted: the image may be anybody's.
  */
 export async function checkReferences(path: string, format: QemuFormat): Promise<void> {
-  const program = findProgram('qemu-img', format);
+  const program = ending('qemu-img', format);
   const home = dirname(realpathSync(path));
   let at = path;
   let driver = DRIVERS[format];
@@ -82,14 +82,20 @@ function realPath(path: string): string | undefined {
     return undefined;
   }
 }
-async function imageInfo(program: string, path: string, driver: string): Promise<ImageInfo> {
+async function imageInfo(program: Command, path: string, driver: string): Promise<ImageInfo> {
   return JSON.parse(await run(program, ['info', '--output=json', '--force-share', '-f', driver, path])) as ImageInfo;
 }
-/** What it says on stdout. Throws EINVAL with what it says of an error. */
-function run(program: string, args: readonly string[], timeout = INFO_MS): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const options = { timeout, maxBuffer: MAX_INFO, killSignal: 'SIGKILL', env: {} } as const;
-    execFile(program, args, options, (error, stdout, stderr) => {
+type Command = readonly [file: string, args: readonly string[]];
+/** It ends with this process. Throws ENOENT. */
+function ending(program: 'qemu-nbd' | 'qemu-img', format: string): Command {
+  const path = findProgram(program, format);
+  return [findProgram('setpriv', format), ['--pdeathsig', 'TERM', '--', path]];
+}
+/** What it says on stdout; it is killed when `signal` says so. Throws EINVAL with what it says of an error. */
+function run([file, before]: Command, words: readonly string[], timeout = INFO_MS, signal?: AbortSignal) {
+  return new Promise<string>((resolve, reject) => {
+    const options = { timeout, maxBuffer: MAX_INFO, killSignal: 'SIGKILL', env: {}, signal } as const;
+    execFile(file, [...before, ...words], options, (error, stdout, stderr) => {
       if (error !== null) {
         const said =
           stderr
@@ -115,7 +121,7 @@ export interface QemuNbdOptions {
 
 export class QemuNbd {
   readonly #options: QemuNbdOptions;
-  readonly #command: readonly [file: string, args: readonly string[]];
+  readonly #command: Command;
   #child: ChildProcess | undefined;
   #ended: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
@@ -124,6 +130,7 @@ export class QemuNbd {
   #stopping = false;
   /** Settles when its image is as large as it was told to be. */
   #growing: Promise<void> | undefined;
+  readonly #tooLate = new AbortController();
   #served = false;
   #giveUp: (error: XenError) => void = () => {};
   readonly #madeAt = Date.now();
@@ -143,8 +150,8 @@ export class QemuNbd {
       ...['--', path],
     ];
     // SIGTERM: it writes what it has in memory before it ends.
-    const program = findProgram('qemu-nbd', format);
-    this.#command = [findProgram('setpriv', format), ['--pdeathsig', 'TERM', '--', program, ...args]];
+    const [file, before] = ending('qemu-nbd', format);
+    this.#command = [file, [...before, ...args]];
     this.failed.catch(() => {});
     this.#start();
   }
@@ -202,7 +209,9 @@ export class QemuNbd {
   /** It has written everything, or was killed, when this resolves. */
   async stop(): Promise<void> {
     this.#stopping = true;
+    const timer = setTimeout(() => this.#tooLate.abort(), END_MS);
     await this.#growing?.catch(() => {}); // who asked for it hears
+    clearTimeout(timer);
     await this.#end();
     rmSync(this.#options.socket, { force: true });
   }
@@ -219,7 +228,7 @@ export class QemuNbd {
   /** While none serves it, since an image that is served is locked, it is made larger; whether or not that goes, one serves it again. */
   async grow(bytes: number): Promise<void> {
     // order: while there is no such program the one that serves it goes on.
-    const program = findProgram('qemu-img', this.#options.format);
+    const program = ending('qemu-img', this.#options.format);
     this.#growing = this.#grow(program, bytes);
     try {
       await this.#growing;
@@ -228,10 +237,11 @@ export class QemuNbd {
       if (!this.#stopping) this.#start();
     }
   }
-  async #grow(program: string, bytes: number): Promise<void> {
+  async #grow(program: Command, bytes: number): Promise<void> {
     const { format, path } = this.#options;
     // It has all that was written when its process has ended.
     await this.#end();
-    await run(program, ['resize', '-q', '-f', DRIVERS[format], '--', path, String(bytes)], RESIZE_MS);
+    const words = ['resize', '-q', '-f', DRIVERS[format], '--', path, String(bytes)];
+    await run(program, words, RESIZE_MS, this.#tooLate.signal);
   }
 }

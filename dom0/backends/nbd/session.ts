@@ -74,6 +74,8 @@ const LONGEST_WAIT_MS = 2000;
 const NEGOTIATE_MS = 10_000;
 /** The last flush of a disk that is closed. */
 const LAST_FLUSH_MS = 10_000;
+/** A server that was let go of, to be another one, is missed when it is not there by then. */
+const RENEWAL_MS = 10_000;
 /** So much is acknowledged before the server is asked to flush by us. */
 const FLUSH_AFTER_BYTES = 32 << 20;
 /** Servers lost in a row are logged so often, then at every power of two. */
@@ -103,6 +105,8 @@ export class NbdSession {
   #unsent = 0;
   /** The next server may have a larger disk. */
   #mayGrow = false;
+  /** It is to be there again by then, after it was held. */
+  #missedFromNs = 0;
   /** It is to be closed. */
   #whenFlushed: (() => void) | undefined;
   /** When the state is left for another one if nothing happens. */
@@ -293,6 +297,7 @@ export class NbdSession {
   renew(): void {
     if (this.#state !== 'held') return;
     this.#mayGrow = true;
+    this.#missedFromNs = this.#options.clock.now() + RENEWAL_MS * MS;
     this.#connect();
     this.#options.wake();
   }
@@ -429,7 +434,8 @@ export class NbdSession {
       );
       return;
     }
-    if (this.#export !== undefined) {
+    const isRenewed = this.#mayGrow && now < this.#missedFromNs;
+    if (this.#export !== undefined && !isRenewed) {
       const n = ++this.#losses;
       if (n === 1) this.#options.onAway(true);
       const worth = why !== this.#lastWhy || n <= LOGGED_LOSSES || (n & (n - 1)) === 0;
@@ -481,7 +487,11 @@ export class NbdSession {
     if (any && this.#stream !== undefined) this.#lost('its requests were given up');
   }
 
-  /** What was acknowledged is on the server's medium, or there is no server, when `done` is called. */
+  /**
+   * What was acknowledged is on the server's medium, or there is no connection, when `done` is called: requests that were given up
+   * have taken it along, or it is held. Then a server that lives has what it acknowledged, and a qemu-nbd that was told to end has
+   * written it.
+   */
   flushAndClose(done: () => void): void {
     const over = (): void => {
       if (this.#whenFlushed === undefined) return;

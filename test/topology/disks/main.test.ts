@@ -92,6 +92,7 @@ describe.skipIf(noQemu !== '')(`an image of QEMU's ${noQemu}`, () => {
     expect(await on('block-attach', 'web', 'grows.qcow2,qcow2,xvdc,rw')).toEqual(fine);
     await says('came: xvdc works, 8192 sectors');
     const [pid] = qemuNbds();
+    const began = host.rig.log().length;
     const node = async () => `/local/domain/0/backend/vbd/${(await on('domid', 'web')).stdout.trim()}/51744/resize`;
     for (const [wrong, why] of [
       ['much', /51744 of dom\d+: resize: "much" is no size/],
@@ -106,6 +107,7 @@ describe.skipIf(noQemu !== '')(`an image of QEMU's ${noQemu}`, () => {
     const before = rounds();
     await eventually('the guest goes on', () => rounds() > before);
     expect(qemuNbds()).not.toContain(pid);
+    expect(host.rig.log().slice(began)).not.toMatch(/the server is (lost|back)/);
     await on('destroy', 'web');
     await eventually('its qemu-nbd has ended', () => qemuNbds().length === 0);
     qemuImg('check', '-q', '-f', 'qcow2', 'grows.qcow2');
