@@ -42,11 +42,15 @@ export const JOBS: Readonly<Record<string, (files: Files, count: number) => void
     const file = files.open('random');
     const into = new Uint8Array(BLOCK);
     let state = 1;
+    // Only the upper bits are random: the lower 12 come again after 4096 numbers, which is each block once in a fixed order.
+    const random = (): number => {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      return state / 2 ** 32;
+    };
     let written = 0;
     each(count, () => {
-      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-      const position = (state % BLOCKS) * BLOCK;
-      if (state / 2 ** 32 < READS) file.read(into, position);
+      const position = Math.floor(random() * BLOCKS) * BLOCK;
+      if (random() < READS) file.read(into, position);
       else {
         file.write(page, position);
         if (++written % WRITES_A_SYNC === 0) file.sync();
