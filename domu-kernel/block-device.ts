@@ -1,5 +1,11 @@
 // What a program and a file system see of a disk.
 
+/** Whole sectors, and where on a disk they are to be. */
+export interface Piece {
+  readonly sector: number;
+  readonly bytes: Uint8Array;
+}
+
 /** How a guest waits: the kernel goes on stepping its drivers until the condition holds. */
 export interface Blocking {
   waitUntil(condition: () => boolean): void;
@@ -21,6 +27,8 @@ export interface BlockDevice {
   // These return when it is done. Two blocking calls are done in their order.
   read(sector: number, into: Uint8Array): void;
   write(sector: number, from: Uint8Array): void;
+  /** None of them in the place of another. Nothing orders them; when this throws, any of them may have been written. */
+  writeAll?(pieces: readonly Piece[]): void;
   /** Everything written before is on the medium when this returns. */
   flush(): void;
   /** These sectors are not needed any more. Throws EOPNOTSUPP where the disk cannot. */

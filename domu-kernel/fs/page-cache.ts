@@ -1,13 +1,15 @@
 // What is kept of a disk, and what is not on it yet. Writes are collected and reach the disk in an order in which a guest
 // that ends at any moment leaves a FAT volume behind that can be repaired without losing what a sync has promised.
+
+import type { Piece } from '../block-device.ts';
 import type { CacheFrames, Keeper } from './cache-frames.ts';
-import type { SectorDevice, WriteKind } from './sector-device.ts';
+import { type SectorDevice, type WriteKind, writePieces } from './sector-device.ts';
 
 const PAGE = 4096;
 /** Pages fetched ahead of a reader that goes on where it was: twice as many each time. */
 const AHEAD_MIN = 4;
 const AHEAD_MAX = 32;
-/** Bytes the disk is given with one call. */
+/** Bytes the disk is asked for with one call. */
 const RUN = 256 << 10;
 /** Of the cache, what may be waiting to be written. */
 const DIRTY_SHARE = 4;
@@ -182,19 +184,8 @@ export class PageCache implements SectorDevice, Keeper {
     const numbers = [...this.dirtyPages].filter(([, page]) => page.dirty[kind] !== 0).map(([n]) => n);
     if (numbers.length === 0) return;
     numbers.sort((a, b) => a - b);
-    let run: { sector: number; parts: Uint8Array[]; length: number; end: number } | undefined;
-    let written: (() => void)[] = [];
-    const put = (): void => {
-      if (!run) return;
-      this.device.write(
-        run.sector,
-        run.parts.length === 1 && run.parts[0] ? run.parts[0] : joined(run.parts, run.length),
-      );
-      this.unflushed.add(kind);
-      for (const done of written) done();
-      written = [];
-      run = undefined;
-    };
+    const pieces: Piece[] = [];
+    const written: (() => void)[] = [];
     for (const n of numbers) {
       const page = this.dirtyPages.get(n);
       if (!page) continue;
@@ -206,19 +197,14 @@ export class PageCache implements SectorDevice, Keeper {
         }
         let end = first;
         while (end < perPage && (mask & (1 << end)) !== 0) end++;
-        const sector = n * perPage + first;
-        const part = page.bytes.subarray(first * sectorSize, end * sectorSize);
-        if (run && (run.end !== sector || run.length + part.length > RUN)) put();
-        run ??= { sector, parts: [], length: 0, end: sector };
-        run.parts.push(part);
-        run.length += part.length;
-        run.end = sector + end - first;
-        const bits = maskOf(first, end - first);
-        written.push(() => this.clean(n, page, kind, bits));
+        pieces.push({ sector: n * perPage + first, bytes: page.bytes.subarray(first * sectorSize, end * sectorSize) });
         first = end;
       }
+      written.push(() => this.clean(n, page, kind, mask));
     }
-    put();
+    writePieces(this.device, pieces);
+    this.unflushed.add(kind);
+    for (const done of written) done();
   }
   private clean(n: number, page: Page, kind: WriteKind, bits: number): void {
     page.dirty[kind] &= ~bits;
@@ -304,13 +290,4 @@ function mark(page: Page, mask: number, kind: WriteKind): void {
   for (const other of ['data', 'fresh', 'table', 'directory'] as const) dirty[other] &= ~mask;
   dirty[kind] |= mask & ~fresh;
   dirty.fresh |= fresh;
-}
-function joined(parts: readonly Uint8Array[], length: number): Uint8Array {
-  const whole = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }

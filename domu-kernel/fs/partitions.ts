@@ -1,6 +1,7 @@
 // The partitions of a disk, by an MBR or a GPT. untrusted: the tables may say anything.
 import { XenError } from '#pvbus';
-import type { SectorDevice, WriteKind } from './sector-device.ts';
+import type { Piece } from '../block-device.ts';
+import { type SectorDevice, type WriteKind, writePieces } from './sector-device.ts';
 
 const MBR = { entries: 446, each: 16, type: 4, start: 8, length: 12, mark: 510 } as const;
 const IS_GPT = 0xee;
@@ -56,6 +57,16 @@ export class Partition implements SectorDevice {
     const at = this.at(sector, from.length / this.sectorSize);
     try {
       this.device.write(at, from, kind);
+    } catch (error) {
+      this.failed = true;
+      throw error;
+    }
+  }
+  writeAll(pieces: readonly Piece[]): void {
+    const { device, sectorSize } = this;
+    const moved = pieces.map(({ sector, bytes }) => ({ sector: this.at(sector, bytes.length / sectorSize), bytes }));
+    try {
+      writePieces(device, moved);
     } catch (error) {
       this.failed = true;
       throw error;

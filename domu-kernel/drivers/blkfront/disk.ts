@@ -9,7 +9,8 @@ import {
   type Log,
   XenError,
 } from '#pvbus';
-import type { BlockDevice, Blocking } from '../../block-device.ts';
+import type { BlockDevice, Blocking, Piece } from '../../block-device.ts';
+import { Gather } from './gather.ts';
 import { SECTOR_SIZE } from './request.ts';
 import type { BlkfrontWorker, SlotWaiter } from './worker.ts';
 
@@ -105,6 +106,37 @@ export class Disk implements BlockDevice {
   write(sector: number, from: Uint8Array): void {
     this.#check(BLKIF_OP_WRITE, sector, from.length / SECTOR_SIZE);
     this.#transfer(BLKIF_OP_WRITE, sector, from);
+  }
+
+  /** As many requests at a time as there are slots. */
+  writeAll(pieces: readonly Piece[]): void {
+    const { worker } = this;
+    for (const { sector, bytes } of pieces) this.#check(BLKIF_OP_WRITE, sector, bytes.length / SECTOR_SIZE);
+    const gather = new Gather(pieces);
+    let inFlight = 0;
+    let failure: XenError | undefined;
+    const write = (slot: number): void => {
+      const { sector } = gather;
+      const length = gather.take(worker.buffer(slot), worker.capacity(slot));
+      inFlight++;
+      worker.queue(slot, BLKIF_OP_WRITE, sector, length, {
+        settled: (_, status) => {
+          if (status !== 0) failure ??= this.#failed(BLKIF_OP_WRITE, sector, length / SECTOR_SIZE, status);
+          inFlight--;
+          worker.release(slot);
+        },
+      });
+    };
+    const hasMore = (): boolean => failure === undefined && !gather.isEmpty;
+    const canGoOn = (): boolean => worker.failed !== 0 || (hasMore() ? worker.available() : inFlight === 0);
+    while (hasMore() || inFlight > 0) {
+      while (hasMore() && worker.available()) write(worker.acquire(gather.length));
+      worker.push();
+      this.#blocking.waitUntil(canGoOn);
+      // The disk went meanwhile, and its buffers with it.
+      if (worker.failed !== 0) failure ??= this.#failed(BLKIF_OP_WRITE, 0, 0, -worker.failed);
+    }
+    if (failure !== undefined) throw failure;
   }
 
   flush(): void {

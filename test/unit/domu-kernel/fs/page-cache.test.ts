@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { Gather } from '../../../../domu-kernel/drivers/blkfront/gather.ts';
 import { PageCache } from '../../../../domu-kernel/fs/page-cache.ts';
 import type { SectorDevice } from '../../../../domu-kernel/fs/sector-device.ts';
 import { MemoryDisk } from '../../../support/memory-disk.ts';
@@ -21,6 +22,14 @@ function watched(disk: MemoryDisk): { device: SectorDevice; told: string[] } {
     write: (at, from) => {
       told.push(`write ${at}+${from.length / 512}`);
       disk.write(at, from);
+    },
+    writeAll: pieces => {
+      for (const gather = new Gather(pieces); !gather.isEmpty; ) {
+        const { sector, length } = gather;
+        const bytes = new Uint8Array(length);
+        gather.take(bytes, length);
+        device.write(sector, bytes);
+      }
     },
     flush: () => {
       told.push('flush');
