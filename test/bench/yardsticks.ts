@@ -6,6 +6,7 @@ import { type connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { Arena, futexWait, futexWake } from '#pvbus';
+import { inTime } from './in-time.ts';
 import { pin } from './pin.ts';
 
 const ASLEEP = 0;
@@ -29,21 +30,19 @@ export class PingPong {
     while (Atomics.load(arena.words, 48) === 0) await new Promise(resolve => setTimeout(resolve, 5));
     return new PingPong(arena, child);
   }
-  /** Microseconds a round trip, both ends pinned: the bench on `cpu`, the peer on `peerCpu`. */
+  /** Microseconds a round trip, both ends pinned: the bench on `cpu`, the peer on `peerCpu`. `rounds` at most. */
   async roundTrip(mode: 'asleep' | 'spinning', rounds: number, cpu: number, peerCpu: number): Promise<number> {
     await Promise.all([pin(process.pid, cpu), pin(this.child.pid!, peerCpu)]);
     const { words, address } = this.arena;
     Atomics.store(words, 32, mode === 'asleep' ? ASLEEP : SPINNING);
     futexWake(address);
-    const from = performance.now();
     let value = Atomics.load(words, 0);
-    for (let i = 0; i < rounds; i++) {
+    const us = inTime(rounds, () => {
       Atomics.store(words, 0, ++value);
       if (mode === 'asleep') futexWake(address);
       for (let now = Atomics.load(words, 16); now !== value; now = Atomics.load(words, 16))
         if (mode === 'asleep') futexWait(address + 64, now);
-    }
-    const us = ((performance.now() - from) * 1000) / rounds;
+    });
     // The peer sleeps until the next time: what is measured in between may have its CPU to itself.
     Atomics.store(words, 32, ASLEEP);
     await pin(process.pid, undefined);

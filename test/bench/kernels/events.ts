@@ -1,7 +1,8 @@
 // Two of these measure an event channel between them: one listens and echoes, the other binds and pings.
 // Also the null hypercall.
 import { __HYPERVISOR_xen_version, domid, type EvtchnPort, port, XenError } from '#pvbus';
-import { type Boot, measure, serve } from './lib.ts';
+import { inTime } from '../in-time.ts';
+import { type Boot, serve } from './lib.ts';
 
 export function start(boot: Boot): void {
   serve(boot, (vcpu, loop) => {
@@ -32,14 +33,14 @@ export function start(boot: Boot): void {
         return { echoes: 1 };
       },
       ping: (mode, rounds) => ({
-        us: measure(Number(rounds), () => {
+        us: inTime(Number(rounds), () => {
           const seen = answers;
           events.notify(channel!);
           wait(mode!, () => answers !== seen);
         }),
       }),
       hypercall: rounds => ({
-        us: measure(Number(rounds), () => {
+        us: inTime(Number(rounds), () => {
           if (vcpu.hypercall(__HYPERVISOR_xen_version, 0) < 0) throw new XenError('EINVAL', 'xen_version');
         }),
       }),

@@ -74,13 +74,6 @@ export function serve({ controlFd, boot }: Boot, commands: (vcpu: Vcpu, loop: Lo
   }
 }
 
-/** Microseconds each of `rounds` calls of `body` takes. */
-export function measure(rounds: number, body: () => void): number {
-  const from = performance.now();
-  for (let i = 0; i < rounds; i++) body();
-  return ((performance.now() - from) * 1000) / rounds;
-}
-
 /** Rounds before those that count. */
 const WARM_UP = 2000;
 
