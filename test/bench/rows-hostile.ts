@@ -10,7 +10,8 @@ import { runPaths } from '#pvbus';
 import { ToolstackClient } from '../../tools/toolstack-client.ts';
 import { dist, type HostRig } from '../support/host-rig.ts';
 import { eventually } from '../support/processes.ts';
-import { buildKernels, createInnocent, createOffender } from '../topology/hostile-acts/kernels.ts';
+import { buildKernels, createInnocent, createOffender, MALLORY } from '../topology/hostile-acts/kernels.ts';
+import { createBackend, createVictim, KERNELS } from '../topology/hostile-backend/kernels.ts';
 import type { BenchDomain } from './bench-domain.ts';
 import type { BenchHost } from './main.ts';
 import { figure, format, median } from './table.ts';
@@ -29,8 +30,19 @@ const CLASSES = {
   'a xenstore client': { acts: [59, 61, 63, 64, 66, 67], honest: 'honest store' },
 } as const;
 
+/** What a backend does to its guest, each at a device of its own, and then as often as there is time for. */
+const BACKEND = {
+  once: [30, 31, 32, 33, 40, 34, 35, 36, 'reset', 38, 39],
+  ofOthers: ['net30', 'net31', 'calls30', 'calls31', 'calls32', 'calls35', 'streams', 'calls36'],
+  again: [34, 39],
+  storm: [37],
+} as const;
+
+type Act = number | string;
+type Neighbour = (until: number) => Promise<void>;
+
 /** The innocent's p99 while `neighbour` goes on, µs. */
-async function p99(innocent: BenchDomain, neighbour: (until: number) => Promise<void>): Promise<number> {
+async function p99(innocent: BenchDomain, neighbour: Neighbour): Promise<number> {
   await innocent.run('afresh');
   const until = performance.now() + WINDOW_MS;
   await neighbour(until);
@@ -40,36 +52,28 @@ async function p99(innocent: BenchDomain, neighbour: (until: number) => Promise<
   return p99us!;
 }
 
+async function perform(offender: BenchDomain, act: Act, command: Act): Promise<void> {
+  const outcome = await offender.run(command);
+  if ('failed' in outcome) throw new Error(`act ${act}: ${outcome.failed}`);
+  if (typeof act === 'string' && outcome.refused) throw new Error(`${act}: ${outcome.refused} things were refused`);
+}
+const inTurns =
+  (acts: readonly Act[], act: (name: Act) => Promise<void>): Neighbour =>
+  async until => {
+    for (let n = 0; performance.now() < until; n++) await act(acts[n % acts.length]!);
+  };
+const nobody: Neighbour = () => setTimeout(WINDOW_MS);
+
 /** A table of its own: each class has two yardsticks. */
 export async function hostileTable({ rig, folder }: BenchHost): Promise<string> {
-  await buildKernels(folder);
+  await buildKernels(folder, [MALLORY, ...KERNELS]);
   const innocent = await createInnocent(rig, folder);
-  const mallory = await createOffender(rig, folder, 'mallory');
-  const performing = (acts: readonly (number | string)[]) => async (until: number) => {
-    for (let n = 0; performance.now() < until; n++) {
-      const act = acts[n % acts.length]!;
-      const outcome = await mallory.run(act);
-      if ('failed' in outcome) throw new Error(`act ${act}: ${outcome.failed}`);
-      if (typeof act === 'string' && outcome.refused) throw new Error(`${act}: ${outcome.refused} things were refused`);
-    }
-  };
   const lines: string[][] = [];
   try {
-    for (const [name, { acts, honest }] of Object.entries(CLASSES)) {
-      const values = { alone: [] as number[], honest: [] as number[], hostile: [] as number[] };
-      for (let run = 0; run < RUNS; run++) {
-        values.alone.push(await p99(innocent, () => setTimeout(WINDOW_MS)));
-        values.honest.push(await p99(innocent, performing([honest])));
-        values.hostile.push(await p99(innocent, performing(acts)));
-      }
-      lines.push(line(name, [values.alone, values.honest, values.hostile]));
-    }
+    lines.push(...(await byGuests(rig, folder, innocent)), ...(await byBackends(rig, folder, innocent)));
   } finally {
-    for (const domain of [mallory, innocent]) {
-      domain.close();
-      await rig.xl('destroy', domain.name);
-      rmSync(`${folder}/${domain.name}.img`, { force: true });
-    }
+    await end(rig, innocent);
+    rmSync(`${folder}/innocent.img`, { force: true });
   }
   lines.push(await controlPlane(rig, folder));
   const head = [
@@ -81,6 +85,65 @@ export async function hostileTable({ rig, folder }: BenchHost): Promise<string> 
     'over nobody',
   ];
   return format([...head, 'goal'], lines);
+}
+
+async function byGuests(rig: HostRig, folder: string, innocent: BenchDomain): Promise<string[][]> {
+  const mallory = await createOffender(rig, folder, 'mallory');
+  const performing = (acts: readonly Act[]): Neighbour => inTurns(acts, act => perform(mallory, act, act));
+  const lines: string[][] = [];
+  try {
+    for (const [name, { acts, honest }] of Object.entries(CLASSES)) {
+      const values: [number[], number[], number[]] = [[], [], []];
+      for (let run = 0; run < RUNS; run++)
+        for (const [i, neighbour] of [nobody, performing([honest]), performing(acts)].entries())
+          values[i]!.push(await p99(innocent, neighbour));
+      lines.push(line(name, values));
+    }
+  } finally {
+    await end(rig, mallory);
+    for (const image of ['mallory.img', 'mallory-ro.img']) rmSync(join(folder, image), { force: true });
+  }
+  return lines;
+}
+
+/** Acts cost their guest its devices: each time there is another one, and another backend. */
+async function byBackends(rig: HostRig, folder: string, innocent: BenchDomain): Promise<string[][]> {
+  const [alone, honest, acts, storms]: [number[], number[], number[], number[]] = [[], [], [], []];
+  for (let run = 0; run < RUNS; run++) {
+    alone.push(await p99(innocent, nobody));
+    await withBackend(rig, folder, `honest${run}`, async act => {
+      honest.push(await p99(innocent, inTurns(['honest'], act)));
+    });
+    await withBackend(rig, folder, `hostile${run}`, async act => {
+      const { once, ofOthers, again, storm } = BACKEND;
+      const all: Neighbour = async until => {
+        for (const name of [...once, ...ofOthers]) await act(name);
+        await inTurns(again, act)(until);
+      };
+      acts.push(await p99(innocent, all));
+      storms.push(await p99(innocent, inTurns(storm, act)));
+    });
+  }
+  return [line('a backend of another guest', [alone, honest, acts]), line('its storms', [alone, honest, storms])];
+}
+async function withBackend(
+  rig: HostRig,
+  folder: string,
+  name: string,
+  body: (act: (name: Act) => Promise<void>) => Promise<void>,
+): Promise<void> {
+  const backend = await createBackend(rig, folder, `${name}-backend`);
+  const victim = await createVictim(rig, folder, backend, `${name}-victim`);
+  await backend.run(`serve: ${victim.domid}`);
+  await body(act => perform(backend, act, `act: ${act}`));
+  await victim.run('report'); // it lives, and answers
+  // A domain of which another one has something mapped is not gone before that one.
+  await end(rig, backend);
+  await end(rig, victim);
+}
+async function end(rig: HostRig, domain: BenchDomain): Promise<void> {
+  domain.close();
+  await rig.xl('destroy', domain.name);
 }
 
 /** A guest on each processor that computes: it yields now and then, or never does. */

@@ -64,8 +64,9 @@ otherwise. Inserts are counted without the program's start. What a prepared prog
   hostile: {
     title: 'Hostile neighbours',
     about: `The 99th percentile of an innocent's checked disk writes beside a domain that performs acts of one class without pause, over the
-same beside one that is as busy with what it may do ([hostile-acts.md](hostile-acts.md)). The last line is of requests to the toolstack,
-beside a guest on each processor that never yields, over the same beside guests that do.`,
+same beside one that is as busy with what it may do ([hostile-acts.md](hostile-acts.md)). dom0 is the innocent's backend, also where it
+is a backend that is hostile to its own guest. The last line is of requests to the toolstack, beside a guest on each processor
+that never yields, over the same beside guests that do.`,
   },
   scheduler: {
     title: 'The scheduler',

@@ -12,7 +12,7 @@ export function image(path: string, bytes: number): string {
 }
 
 const INNOCENT = join(import.meta.dirname, 'innocent.ts');
-const MALLORY = join(import.meta.dirname, 'mallory.ts');
+export const MALLORY = join(import.meta.dirname, 'mallory.ts');
 /** innocent.js, and others. */
 export async function buildKernels(folder: string, others = [MALLORY]): Promise<void> {
   await build({

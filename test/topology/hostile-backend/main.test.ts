@@ -1,19 +1,15 @@
 // The acts of a backend of docs/hostile-acts.md on real processes: a domain with a kernel written for them serves the disks,
 // interfaces and sockets of a victim that has the real drivers. After each the victim lives and answers, what it does with its other
 // devices goes on, and the innocent beside, whom dom0 serves, has seen nothing.
-import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { XenbusState } from '#pvbus';
-import { BenchDomain } from '../../bench/bench-domain.ts';
+import type { BenchDomain } from '../../bench/bench-domain.ts';
 import { takeInventory } from '../../support/inventory.ts';
 import { eventually } from '../../support/processes.ts';
-import { image } from '../hostile-acts/kernels.ts';
 import { IDLE, lasting, Stage } from '../hostile-acts/stage.ts';
+import { createBackend, createVictim, diskOf, KERNELS } from './kernels.ts';
 
-const DISKS = 11;
-const VIFS = 6;
-const PVCALLS = 6;
 /** Tests of this file, but for the last. */
 const ACTS = 19;
 const { Closed } = XenbusState;
@@ -41,19 +37,13 @@ interface Report {
   readonly vifs: readonly { readonly rxFrames: number; readonly rxErrors: number; readonly txFrames: number }[];
 }
 const report = async (): Promise<Report> => (await victim.run('report')) as unknown as Report;
-const diskOf = (number: number): string => `xvd${'abcdefghijk'[number]}`;
 
 beforeAll(async () => {
-  stage = await Stage.start(['backend.ts', 'victim.ts'].map(name => join(import.meta.dirname, name)));
+  stage = await Stage.start(KERNELS);
   const { host, folder } = stage;
   before = lasting(await stage.inventory());
-  backend = await BenchDomain.create(host, folder, 'backend', `kernel = "${folder}/backend.js"\ndriver_domain = 1`);
-  const path = image(join(folder, 'victim.img'), 1 << 20);
-  const disks = Array.from({ length: DISKS }, (_, i) => `"${path},raw,${diskOf(i)},r,backend=backend"`);
-  const vifs = Array.from({ length: VIFS }, () => '"backend=backend"');
-  const pvcalls = Array.from({ length: PVCALLS }, () => '"backend=backend"');
-  const devices = `disk = [${disks}]\nvif = [${vifs}]\npvcalls = [${pvcalls}]`;
-  victim = await BenchDomain.create(host, folder, 'victim', `kernel = "${folder}/victim.js"\n${devices}`);
+  backend = await createBackend(host, folder);
+  victim = await createVictim(host, folder, backend);
   await stage.told(backend);
   expect(await backend.run(`serve: ${victim.domid}`)).toEqual({ serves: victim.domid });
 });
