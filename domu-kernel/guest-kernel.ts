@@ -1,8 +1,18 @@
 // Kernels as texts: the one in a domain's memory, and the one that was installed beside the shell.
-import { readFileSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
 import { Deserializer, Serializer } from 'node:v8';
 import { compileFunction } from 'node:vm';
-import { type ControlMessage, domainLayout, koffi, PAGE_SIZE, XENOLITH_IMAGE_MAGIC, xenolith_image } from '#pvbus';
+import {
+  type ControlMessage,
+  domainLayout,
+  koffi,
+  mapPrivate,
+  mapPrivateOver,
+  PAGE_SIZE,
+  viewOf,
+  XENOLITH_IMAGE_MAGIC,
+  xenolith_image,
+} from '#pvbus';
 import type { Mail } from './smp/mail.ts';
 
 /** What vCPU 0's thread has in common with the others. */
@@ -50,21 +60,41 @@ export function evaluateKernel(text: Buffer): GuestKernel {
   return module.exports as GuestKernel; // checked: it has start
 }
 
-/**
- * A copy of the kernel's text at guest address `entry` of the domain whose memory `boot` has brought, in `room` if
- * that is as long.
- */
-export function kernelImage({ fd, b }: ControlMessage, entry: number, room?: Buffer): Buffer {
-  const header = new DataView(new ArrayBuffer(xenolith_image.size));
-  const end = domainLayout(b % 2 ** 32, Math.floor(b / 2 ** 32)).frames * PAGE_SIZE;
-  const at = entry + xenolith_image.size;
-  readSync(fd, header, 0, xenolith_image.size, entry);
-  const length = header.getUint32(xenolith_image.at.length, true);
-  if (header.getUint32(xenolith_image.at.magic, true) !== XENOLITH_IMAGE_MAGIC || at + length > end)
-    throw new Error(`no kernel image at the entry address 0x${entry.toString(16)}`);
-  const text = room?.length === length ? room : Buffer.alloc(length);
-  readSync(fd, text, 0, length, at);
-  return text;
+/** Of an image that is compared, so much at a time. */
+const PIECE = 1 << 16;
+
+/** The text of a kernel at guest address `entry` of the domain whose memory `boot` has brought. Throws where there is none. */
+export class KernelImage {
+  readonly length: number;
+  readonly #fd: number;
+  readonly #at: number;
+
+  constructor({ fd, b }: ControlMessage, entry: number) {
+    const header = new DataView(new ArrayBuffer(xenolith_image.size));
+    const end = domainLayout(b % 2 ** 32, Math.floor(b / 2 ** 32)).frames * PAGE_SIZE;
+    this.#fd = fd;
+    this.#at = entry + xenolith_image.size;
+    readSync(fd, header, 0, xenolith_image.size, entry);
+    this.length = header.getUint32(xenolith_image.at.length, true);
+    if (header.getUint32(xenolith_image.at.magic, true) !== XENOLITH_IMAGE_MAGIC || this.#at + this.length > end)
+      throw new Error(`no kernel image at the entry address 0x${entry.toString(16)}`);
+  }
+  /** A copy. */
+  text(): Buffer {
+    const text = Buffer.alloc(this.length);
+    readSync(this.#fd, text, 0, this.length, this.#at);
+    return text;
+  }
+  equals(text: Uint8Array): boolean {
+    if (text.length !== this.length) return false;
+    const piece = Buffer.alloc(PIECE);
+    for (let at = 0; at < text.length; at += PIECE) {
+      const there = piece.subarray(0, Math.min(PIECE, text.length - at));
+      readSync(this.#fd, there, 0, there.length, this.#at + at);
+      if (!there.equals(text.subarray(at, at + there.length))) return false;
+    }
+    return true;
+  }
 }
 
 /** What `xl build-ext4` leaves beside the shell. */
@@ -82,10 +112,9 @@ export function installedExt4(path: string): Uint8Array | undefined {
 export class InstalledKernel {
   readonly #path: string;
   readonly #failed: (why: string) => void;
-  #text: Buffer | undefined;
+  /** Not the collector's: a domain that does nothing never has it come, and a text is 1.3 MiB. */
+  #text: PrivateText | undefined;
   #kernel: GuestKernel | undefined;
-  /** For the text of a domain's kernel, which may be the same: memory that has been touched already. */
-  room: Buffer | undefined;
 
   /** `failed` hears why a kernel of which there is nothing to be had is as if there were none. */
   constructor(path: string, failed: (why: string) => void) {
@@ -95,10 +124,8 @@ export class InstalledKernel {
   /** Read and evaluate it. */
   load(): void {
     try {
-      const text = readFileSync(this.#path);
-      this.#kernel = evaluateKernel(text);
-      this.#text = text;
-      this.room = Buffer.alloc(text.length, 1);
+      this.#text = new PrivateText(this.#path);
+      this.#kernel = evaluateKernel(this.#text.bytes);
     } catch (error) {
       this.#giveUp(error);
     }
@@ -111,12 +138,39 @@ export class InstalledKernel {
     }
   }
   /** It, if `image` is its text. */
-  ifSame(image: Buffer): GuestKernel | undefined {
-    return this.#text?.equals(image) ? this.#kernel : undefined;
+  ifSame(image: KernelImage): GuestKernel | undefined {
+    return this.#text && image.equals(this.#text.bytes) ? this.#kernel : undefined;
+  }
+  /** Nothing is compared with it any more. */
+  forgetText(): void {
+    this.#text?.release();
+    this.#text = undefined;
   }
   #giveUp(error: unknown): void {
     this.#kernel = undefined;
-    this.#text = undefined;
+    this.forgetText();
     this.#failed(`${this.#path}: ${error instanceof Error ? error.stack : error}`);
+  }
+}
+
+/** What a file holds, in memory that is given back when that is said. */
+class PrivateText {
+  readonly bytes: Buffer;
+  readonly #address: number;
+
+  constructor(path: string) {
+    const fd = openSync(path, 'r');
+    try {
+      const { size } = fstatSync(fd);
+      this.#address = mapPrivate(size);
+      this.bytes = Buffer.from(viewOf(this.#address, size));
+      const read = readSync(fd, this.bytes);
+      if (read !== size) throw new Error(`${read} of its ${size} bytes could be read`);
+    } finally {
+      closeSync(fd);
+    }
+  }
+  release(): void {
+    mapPrivateOver(this.#address, this.bytes.length);
   }
 }

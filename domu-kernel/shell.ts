@@ -27,7 +27,7 @@ import {
 } from '#pvbus';
 import { Confinement } from './confinement/confinement.ts';
 import { selfTest } from './confinement/self-test.ts';
-import { evaluateKernel, type GuestKernel, InstalledKernel, installedExt4, kernelImage } from './guest-kernel.ts';
+import { evaluateKernel, type GuestKernel, InstalledKernel, installedExt4, KernelImage } from './guest-kernel.ts';
 import { VcpuThreads } from './smp/vcpu-threads.ts';
 
 const CONTROL_FD = 3;
@@ -111,8 +111,9 @@ async function main(): Promise<void> {
   try {
     threads.awaitAll();
     confinement.beforeItRuns(domainLayout(boot.b % 2 ** 32, Math.floor(boot.b / 2 ** 32)));
-    const image = kernelImage(boot, entry, installed.room);
-    kernel = installed.ifSame(image) ?? evaluateKernel(image);
+    const image = new KernelImage(boot, entry);
+    kernel = installed.ifSame(image) ?? evaluateKernel(image.text());
+    installed.forgetText();
   } catch (error) {
     const { memory, layout, vcpu } = bootMemory(boot);
     return crashExit({ memory, layout, id: vcpu }, error);

@@ -23,7 +23,8 @@ const MODULE = Uint8Array.of(
 );
 /** Enough for V8 to optimise, on its helper thread. */
 const HOT = 60_000;
-const GARBAGE = 200;
+/** Few: malloc keeps what was freed, in domains that are given a shell before it has collected. */
+const GARBAGE = 32;
 
 /** Rejects when something gives another result than without a filter; `tries` hears of each thing before it is done. */
 export async function selfTest(collectGarbage: (() => void) | undefined, tries: (what: string) => void): Promise<void> {

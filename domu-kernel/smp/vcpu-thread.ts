@@ -2,7 +2,7 @@
 // instruction, and sleeps until that brings the vCPU up. The kernel is what the vCPU's context says.
 import { type MessagePort, workerData } from 'node:worker_threads';
 import { awaitStart, bootMemory, type ControlMessage, crashExit, receiveBoot } from '#pvbus';
-import { evaluateKernel, kernelImage } from '../guest-kernel.ts';
+import { evaluateKernel, KernelImage } from '../guest-kernel.ts';
 import { portMail } from './mail.ts';
 
 /** What the shell starts it with. */
@@ -24,7 +24,7 @@ function run({ controlFd, ready, mail }: VcpuThreadData): void {
   Atomics.notify(ready, 0);
   const { entry, argument } = awaitStart(boot);
   try {
-    const { startSibling } = evaluateKernel(kernelImage(boot, entry));
+    const { startSibling } = evaluateKernel(new KernelImage(boot, entry).text());
     if (startSibling === undefined) throw new Error('the kernel knows of one vCPU only');
     startSibling({ controlFd, boot, argument, mail: portMail(mail), collectGarbage });
   } catch (error) {

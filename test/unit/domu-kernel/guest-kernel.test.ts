@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Arena, type ControlMessage, domainLayout, PAGE_SIZE, XENOLITH_IMAGE_MAGIC, xenolith_image } from '#pvbus';
-import { evaluateKernel, InstalledKernel, kernelImage } from '../../../domu-kernel/guest-kernel.ts';
+import { evaluateKernel, InstalledKernel, KernelImage } from '../../../domu-kernel/guest-kernel.ts';
 
 let dir: string;
 let memory: Arena;
@@ -13,7 +13,7 @@ let failures: string[];
 beforeEach(() => {
   failures = [];
   dir = mkdtempSync(join(tmpdir(), 'xenolith-kernel-'));
-  const layout = domainLayout(8, 1);
+  const layout = domainLayout(64, 1);
   memory = Arena.create('domain', layout.frames * PAGE_SIZE);
   boot = { kind: 1, a: 1, b: layout.maxPages + layout.maxVcpus * 2 ** 32, fd: memory.fd };
 });
@@ -43,7 +43,7 @@ const evaluations = (key: string): unknown => (globalThis as Record<string, unkn
 describe('the kernel in a domain’s memory', () => {
   it('is read as the builder has left it', () => {
     deliver('exports.start = () => "delivered"');
-    const kernel = evaluateKernel(kernelImage(boot, ENTRY));
+    const kernel = evaluateKernel(new KernelImage(boot, ENTRY).text());
     expect(kernel.start({ controlFd: 3, boot })).toBe('delivered');
   });
 
@@ -54,7 +54,7 @@ describe('the kernel in a domain’s memory', () => {
     ['an entry that is no offset', () => {}, 2 ** 60],
   ])('is refused with %s', (_, write, entry) => {
     write();
-    expect(() => kernelImage(boot, entry)).toThrow();
+    expect(() => new KernelImage(boot, entry)).toThrow();
   });
 
   it('is refused when it exports no start function', () => {
@@ -74,7 +74,7 @@ describe('the installed kernel', () => {
     const text = counting('sameKernel');
     const installed = install(text);
     deliver(text);
-    const kernel = installed.ifSame(kernelImage(boot, ENTRY));
+    const kernel = installed.ifSame(new KernelImage(boot, ENTRY));
     expect(kernel?.start({ controlFd: 3, boot })).toBe('sameKernel');
     expect(evaluations('sameKernel')).toBe(1);
   });
@@ -82,31 +82,41 @@ describe('the installed kernel', () => {
   it('is not started where one byte differs, also of a text as long', () => {
     const installed = install('exports.start = () => 1');
     deliver('exports.start = () => 2');
-    expect(installed.ifSame(kernelImage(boot, ENTRY))).toBeUndefined();
+    expect(installed.ifSame(new KernelImage(boot, ENTRY))).toBeUndefined();
     deliver('exports.start = () => 1 ');
-    expect(installed.ifSame(kernelImage(boot, ENTRY))).toBeUndefined();
+    expect(installed.ifSame(new KernelImage(boot, ENTRY))).toBeUndefined();
   });
 
   it('is what its file held when it was loaded: a file that changed since makes no difference', () => {
     const installed = install('exports.start = () => 1');
     writeFileSync(join(dir, 'kernel.js'), 'exports.start = () => 2');
     deliver('exports.start = () => 2');
-    expect(installed.ifSame(kernelImage(boot, ENTRY))).toBeUndefined();
+    expect(installed.ifSame(new KernelImage(boot, ENTRY))).toBeUndefined();
   });
 
-  it('has room for a text as long as its own, which is read as any other', () => {
-    const { room } = install('exports.start = () => 1');
-    deliver('exports.start = () => 2');
-    expect(kernelImage(boot, ENTRY, room)).toBe(room);
-    expect(room?.toString()).toBe('exports.start = () => 2');
-    deliver('exports.start = () => 33');
-    expect(kernelImage(boot, ENTRY, room).toString()).toBe('exports.start = () => 33');
+  it('is not started where only the last byte of a long text differs, and is where none does', () => {
+    const text = `exports.start = () => 1; //${'x'.repeat(200_000)}`;
+    const installed = install(text);
+    deliver(`${text.slice(0, -1)}y`);
+    expect(installed.ifSame(new KernelImage(boot, ENTRY))).toBeUndefined();
+    deliver(text);
+    expect(installed.ifSame(new KernelImage(boot, ENTRY))?.start({ controlFd: 3, boot })).toBe(1);
+  });
+
+  it('is nobody’s once its text was let go of, and what it was taken for goes on', () => {
+    const text = 'exports.start = () => 1';
+    const installed = install(text);
+    deliver(text);
+    const kernel = installed.ifSame(new KernelImage(boot, ENTRY));
+    installed.forgetText();
+    expect(kernel?.start({ controlFd: 3, boot })).toBe(1);
+    expect(installed.ifSame(new KernelImage(boot, ENTRY))).toBeUndefined();
   });
 
   it('is nobody’s where it was not loaded', () => {
     writeFileSync(join(dir, 'kernel.js'), 'exports.start = () => 1');
     deliver('exports.start = () => 1');
-    expect(kernelAt('kernel.js').ifSame(kernelImage(boot, ENTRY))).toBeUndefined();
+    expect(kernelAt('kernel.js').ifSame(new KernelImage(boot, ENTRY))).toBeUndefined();
   });
 
   it.each([
@@ -121,6 +131,6 @@ describe('the installed kernel', () => {
     await installed.rehearse();
     expect(failures).toEqual([expect.stringContaining(why)]);
     deliver(text ?? '');
-    expect(installed.ifSame(kernelImage(boot, ENTRY))).toBeUndefined();
+    expect(installed.ifSame(new KernelImage(boot, ENTRY))).toBeUndefined();
   });
 });
