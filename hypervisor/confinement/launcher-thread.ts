@@ -20,9 +20,10 @@ import { readableFiles } from './readable-files.ts';
 
 /**
  * V8 in a domain: small heaps grow when needed; one helper thread is enough for a vCPU. A shell collects its garbage while
- * it waits, not when it is needed.
+ * it waits, not when it is needed. Of its builtins Node 20 would have a copy of 1.6 MiB in each process, for calls of
+ * four bytes less.
  */
-const NODE_FLAGS = ['--v8-pool-size=1', '--no-warnings', '--expose-gc'];
+const NODE_FLAGS = ['--v8-pool-size=1', '--no-warnings', '--expose-gc', '--no-short-builtin-calls'];
 /** The first thing a shell prints. */
 const PID = /^pid ([0-9]+)$/;
 /** What it prints of its self-test, then. */
