@@ -18,6 +18,9 @@ import { figure, format, median } from './table.ts';
 
 const RUNS = 5;
 const WINDOW_MS = 1000;
+/** Writes of the innocent, and how long it is given for them. */
+const ENOUGH = 20;
+const MOST_WINDOWS = 20;
 const GOAL = 2;
 
 /** Acts as docs/hostile-acts.md numbers them, and the honest one of the same kind. */
@@ -41,15 +44,16 @@ const BACKEND = {
 type Act = number | string;
 type Neighbour = (until: number) => Promise<void>;
 
-/** The innocent's p99 while `neighbour` goes on, µs. */
+/** The innocent's p99 while `neighbour` goes on, µs: over one window, or as many as it takes on a busy machine. */
 async function p99(innocent: BenchDomain, neighbour: Neighbour): Promise<number> {
   await innocent.run('afresh');
-  const until = performance.now() + WINDOW_MS;
-  await neighbour(until);
-  const { p99us, samples, wrong } = await innocent.run('count');
-  if ((wrong as unknown as string[]).length > 0) throw new Error(`the innocent: ${wrong}`);
-  if (!(samples! > 20)) throw new Error(`the innocent has done ${samples} writes in ${WINDOW_MS} ms`);
-  return p99us!;
+  for (let window = 0; window < MOST_WINDOWS; window++) {
+    await neighbour(performance.now() + WINDOW_MS);
+    const { p99us, samples, wrong } = await innocent.run('count');
+    if ((wrong as unknown as string[]).length > 0) throw new Error(`the innocent: ${wrong}`);
+    if (samples! > ENOUGH) return p99us!;
+  }
+  throw new Error(`the innocent has not done ${ENOUGH} writes in ${MOST_WINDOWS * WINDOW_MS} ms`);
 }
 
 async function perform(offender: BenchDomain, act: Act, command: Act): Promise<void> {
@@ -116,8 +120,10 @@ async function byBackends(rig: HostRig, folder: string, innocent: BenchDomain): 
     });
     await withBackend(rig, folder, `hostile${run}`, async act => {
       const { once, ofOthers, again, storm } = BACKEND;
+      let first: Act[] = [...once, ...ofOthers];
       const all: Neighbour = async until => {
-        for (const name of [...once, ...ofOthers]) await act(name);
+        for (const name of first) await act(name);
+        first = [];
         await inTurns(again, act)(until);
       };
       acts.push(await p99(innocent, all));

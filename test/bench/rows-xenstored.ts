@@ -12,7 +12,7 @@ import {
   XenstoreLoad,
 } from './xenstore-subjects.ts';
 
-const RUNS = 7;
+const RUNS = 5;
 const MS = 250;
 const CONNECTIONS = 64;
 const FIRES = 2000;
