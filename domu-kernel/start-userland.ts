@@ -133,6 +133,7 @@ function machineOf(kernel: Kernel): Machine {
       if (disk) return kernel.mount(disk, readOnly);
       throw new XenError('ENODEV', `${device}: this domain has no such disk`);
     },
+    network: () => kernel.devices.network,
     hostSocket() {
       const host = kernel.devices.host();
       if (host) return new OpenSocket(new HostSocket(host, HOST_ADDRESS), 4);

@@ -3,6 +3,7 @@ import { type Clock, type FrameAllocator, type Log, XenError } from '#pvbus';
 import { DevFs } from './fs/dev-fs.ts';
 import type { FileSystem, Vnode } from './fs/file-system.ts';
 import type { MountTable } from './fs/mount-table.ts';
+import type { Network } from './net/network.ts';
 import { DEFAULT_BACKLOG } from './net/tcp/listener.ts';
 import { type Routine, RoutineBody } from './process/body.ts';
 import { Exec } from './process/exec.ts';
@@ -38,6 +39,8 @@ export interface Machine {
   missing(): string | undefined;
   /** A file system of a device; `type` where it is said. */
   fileSystem(type: string | undefined, device: string, readOnly: boolean): FileSystem;
+  /** Its own loopback alone, where it has no interface. */
+  network(): Network;
   /** To the host's loopback; ENODEV. */
   hostSocket(): OpenSocket;
   shutdown(how: 'poweroff' | 'reboot'): void;

@@ -37,6 +37,7 @@ export interface NetworkParts {
 }
 
 const NO_REMOTE = -1;
+const UNSPECIFIED = new IpAddress();
 
 /** By which interface packets with these ends leave. */
 type Via = (local: IpAddress | undefined, remote: IpAddress) => NetInterface | undefined;
@@ -70,6 +71,10 @@ export class Network {
   private lastLocal = 0;
   private lastRemote = NO_REMOTE;
   private lastVia: NetInterface | undefined;
+  /** The same of IPv6. */
+  private readonly lastLocal6 = new IpAddress();
+  private readonly lastRemote6 = new IpAddress();
+  private lastVia6: NetInterface | undefined;
   // Of a packet of ICMP's.
   private readonly from = new IpAddress();
   private readonly to = new IpAddress();
@@ -174,6 +179,8 @@ export class Network {
   private changed(): void {
     const { interfaces } = this;
     this.lastRemote = NO_REMOTE;
+    this.lastRemote6.copy(UNSPECIFIED);
+    this.lastVia6 = undefined;
     // Those of the command line go before those of DHCP, and these before those of routers.
     this.dns.servers = [
       ...this.nameservers,
@@ -203,7 +210,7 @@ export class Network {
    * an answer leaves where the question came from, where either way would do.
    */
   via(local: IpAddress | undefined, remote: IpAddress): NetInterface | undefined {
-    if (!remote.isV4) return this.find(local, remote);
+    if (!remote.isV4) return this.via6(local ?? UNSPECIFIED, remote);
     const from = local?.d ?? 0;
     if (remote.d !== this.lastRemote || from !== this.lastLocal) {
       this.lastVia = this.find(local, remote);
@@ -211,6 +218,16 @@ export class Network {
       this.lastLocal = from;
     }
     return this.lastVia;
+  }
+  private via6(local: IpAddress, remote: IpAddress): NetInterface | undefined {
+    // Which link these are on is as neighbours come and go, of which nobody is told.
+    if (remote.isLinkLocal || remote.isMulticast) return this.find(local, remote);
+    if (!remote.equals(this.lastRemote6) || !local.equals(this.lastLocal6)) {
+      this.lastVia6 = this.find(local, remote);
+      this.lastRemote6.copy(remote);
+      this.lastLocal6.copy(local);
+    }
+    return this.lastVia6;
   }
   private find(local: IpAddress | undefined, remote: IpAddress): NetInterface | undefined {
     if (remote.isUnspecified) return undefined;

@@ -2,6 +2,7 @@
 import { type Clock, FrameAllocator, type Log, XenError } from '#pvbus';
 import type { Vnode } from '../../domu-kernel/fs/file-system.ts';
 import { MountTable } from '../../domu-kernel/fs/mount-table.ts';
+import { Network } from '../../domu-kernel/net/network.ts';
 import type { Process } from '../../domu-kernel/process/process.ts';
 import { Shell } from '../../domu-kernel/shell/shell.ts';
 import type { Placement } from '../../domu-kernel/smp/placement.ts';
@@ -17,6 +18,7 @@ export interface UserlandRigOptions {
   /** Time passes by itself. */
   readonly clock?: Clock;
   readonly sockets?: SocketStack;
+  readonly network?: Network;
   /** Of a domain of several vCPUs: what lets one of them have a turn, vCPU 0 by a step of this. */
   readonly smp?: { readonly placement: Placement | undefined; turn(): void };
 }
@@ -35,7 +37,7 @@ export class UserlandRig {
   private readonly smp: UserlandRigOptions['smp'];
   private typed: (bytes: Uint8Array) => void = () => {};
 
-  constructor({ frames = 16_384, clock, sockets, smp }: UserlandRigOptions = {}) {
+  constructor({ frames = 16_384, clock, sockets, network, smp }: UserlandRigOptions = {}) {
     this.smp = smp;
     this.clock = clock ?? { now: () => (this.ns += 5000), wallMs: () => this.ns / 1e6 };
     this.frames = new FrameAllocator(1, 1 + frames);
@@ -67,6 +69,7 @@ export class UserlandRig {
         messages: () => 'the kernel says nothing\n',
         missing: () => undefined,
         fileSystem: () => rigTmpfs(this.clock),
+        network: () => network ?? new Network({ clock: this.clock, random: () => 0.5 }),
         hostSocket: () => {
           throw new XenError('ENODEV', 'no host is here');
         },

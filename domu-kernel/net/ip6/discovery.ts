@@ -45,8 +45,8 @@ export interface DiscoveryParts {
   transmit(frame: Uint8Array, length: number, flags: number): boolean;
   unreachable(held: readonly HeldFrame[]): void;
   addressChanged(own: OwnAddress): void;
-  /** Routers name other name servers than before. */
-  nameserversChanged(): void;
+  /** A router, a prefix or a name server has come or gone. */
+  routersChanged(): void;
 }
 
 export class Discovery {
@@ -73,7 +73,7 @@ export class Discovery {
     this.parts = parts;
     this.mtu = device.mtu;
     this.writer = new DiscoveryWriter(device.mac);
-    this.routers = new RouterList(clock);
+    this.routers = new RouterList(clock, () => parts.routersChanged());
     this.addresses = new Addresses({
       clock,
       log,
@@ -131,10 +131,8 @@ export class Discovery {
   step(): 'progress' | 'idle' {
     const neighbours = this.neighbours.step();
     const addresses = this.addresses.step();
-    const named = this.routers.nameservers.length;
     const routers = this.routers.step();
     const listener = this.listener.step();
-    if (this.routers.nameservers.length !== named) this.parts.nameserversChanged();
     const now = this.parts.clock.now();
     let asked = false;
     if (this.solicitAtNs <= now) {
@@ -228,9 +226,7 @@ export class Discovery {
     const entry = neighbours.find(source);
     if (entry !== undefined) entry.isRouter = true;
     for (const prefix of message.prefixes) this.inputPrefix(view, prefix, now);
-    const before = String(this.nameservers);
     for (const option of message.nameservers) this.inputNameservers(view, option, now);
-    if (String(this.nameservers) !== before) this.parts.nameserversChanged();
   }
   /** RFC 4861, 6.3.4 and RFC 4862, 5.5.3. */
   private inputPrefix(view: DataView, at: number, now: number): void {
@@ -314,7 +310,8 @@ const untilOr = (now: number, seconds: number): number =>
 /** 0: no longer. */
 const until = (now: number, seconds: number): number => (seconds === 0 ? 0 : untilOr(now, seconds));
 
-function masked(prefix: IpAddress, length: number): IpAddress {
+/** A prefix, nothing behind it. */
+export function masked(prefix: IpAddress, length: number): IpAddress {
   const word = (value: number, index: number): number => {
     const bits = Math.max(0, Math.min(32, length - 32 * index));
     return bits === 0 ? 0 : (value & (-1 << (32 - bits))) >>> 0;

@@ -56,7 +56,7 @@ export class Ipv6Link {
       transmit: (frame, length, flags) => this.transmit(frame, length, flags),
       unreachable: held => parts.unreachable(held),
       addressChanged: own => parts.changed(own),
-      nameserversChanged: () => parts.changed(undefined),
+      routersChanged: () => parts.changed(undefined),
     });
   }
 

@@ -22,21 +22,24 @@ export class RouterList {
   prefixes: Prefix[] = [];
   nameservers: Timed[] = [];
   private readonly clock: Clock;
+  private readonly changed: () => void;
 
-  constructor(clock: Clock) {
+  /** `changed`: one has come or gone. */
+  constructor(clock: Clock, changed: () => void) {
     this.clock = clock;
+    this.changed = changed;
   }
 
   /** Each of these: until 0 takes it away. False: there are too many. */
   router(address: IpAddress, untilNs: number): boolean {
-    return put(this.routers, each => each.address.equals(address), { address, untilNs }, MAX_ROUTERS);
+    return this.put(this.routers, each => each.address.equals(address), { address, untilNs }, MAX_ROUTERS);
   }
   prefix(address: IpAddress, length: number, untilNs: number): boolean {
     const same = (each: Prefix): boolean => each.length === length && each.address.equals(address);
-    return put(this.prefixes, same, { address, length, untilNs }, MAX_PREFIXES);
+    return this.put(this.prefixes, same, { address, length, untilNs }, MAX_PREFIXES);
   }
   nameserver(address: IpAddress, untilNs: number): boolean {
-    return put(this.nameservers, each => each.address.equals(address), { address, untilNs }, MAX_NAMESERVERS);
+    return this.put(this.nameservers, each => each.address.equals(address), { address, untilNs }, MAX_NAMESERVERS);
   }
 
   isOnLink(address: IpAddress): boolean {
@@ -70,7 +73,9 @@ export class RouterList {
     this.routers = this.routers.filter(stays);
     this.prefixes = this.prefixes.filter(stays);
     this.nameservers = this.nameservers.filter(stays);
-    return this.size === before ? 'idle' : 'progress';
+    if (this.size === before) return 'idle';
+    this.changed();
+    return 'progress';
   }
   deadline(): number | undefined {
     const { deadlineNs } = this;
@@ -86,16 +91,17 @@ export class RouterList {
     }
     return earliest;
   }
-}
-
-function put<T extends Timed>(list: T[], same: (each: T) => boolean, entry: T, most: number): boolean {
-  const at = list.findIndex(same);
-  if (entry.untilNs === 0) {
-    if (at >= 0) list.splice(at, 1);
+  private put<T extends Timed>(list: T[], same: (each: T) => boolean, entry: T, most: number): boolean {
+    const at = list.findIndex(same);
+    if (entry.untilNs === 0) {
+      if (at < 0) return true;
+      list.splice(at, 1);
+    } else if (at >= 0) {
+      list[at]!.untilNs = entry.untilNs;
+      return true;
+    } else if (list.length >= most) return false;
+    else list.push(entry);
+    this.changed();
     return true;
   }
-  if (at >= 0) list[at]!.untilNs = entry.untilNs;
-  else if (list.length >= most) return false;
-  else list.push(entry);
-  return true;
 }

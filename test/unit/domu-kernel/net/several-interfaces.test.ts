@@ -185,6 +185,33 @@ describe('a guest on two links', () => {
     expect([by(String(far)), by(String(far), local(own[0]))]).toEqual(['eth1', 'eth0']);
   });
 
+  it('is kept of IPv6 too, until a router, a prefix or an address comes or goes', () => {
+    const crossing = new Crossing({
+      v4: ['off', 'off'],
+      peers: ['off', 'off'],
+      v6: ['fd00::1/64', 'fd01::1/64'],
+      peers6: ['fd00::2/64', 'fd01::2/64'],
+    });
+    const { guest, own } = crossing;
+    const by = () => guest.via(undefined, ip('2001:db8::1'))?.name;
+    const [first, second] = own.map(each => each.v6!.discovery);
+    expect(by()).toBeUndefined();
+    first!.routers.router(ip('fe80::9'), Number.POSITIVE_INFINITY);
+    expect(by()).toBe('eth0');
+    const now = crossing.clock.now();
+    second!.routers.prefix(ip('2001:db8::'), 64, now + 60e9);
+    expect(by()).toBe('eth1');
+    crossing.pass(61);
+    expect(by()).toBe('eth0');
+    second!.addresses.add(ip('2001:db8::1'), 64, 1e9);
+    crossing.pass(2);
+    expect(by()).toBe('lo');
+    guest.remove(own[1]);
+    expect(by()).toBe('eth0');
+    first!.routers.router(ip('fe80::9'), 0);
+    expect(by()).toBeUndefined();
+  });
+
   it('serves on all addresses, on one, and on the loopback alone', async () => {
     const crossing = new Crossing();
     const { guest, peers } = crossing;
