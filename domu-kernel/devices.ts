@@ -16,6 +16,7 @@ export interface DevicesParts {
   readonly log: Log;
   readonly vcpu: Vcpu;
   readonly cmdline: string;
+  readonly maxQueues: number;
   readonly clock: Clock;
   readonly random: () => number;
   readonly blocking: Blocking;
@@ -43,7 +44,7 @@ export class Devices {
   private readonly frontends: readonly Frontend[];
 
   constructor(parts: DevicesParts) {
-    const { xs, log, vcpu, clock, blocking } = parts;
+    const { xs, log, vcpu, clock, blocking, maxQueues } = parts;
     this.parts = parts;
     this.blkfront = new Blkfront({ xs, log, clock, vcpu, blocking });
     this.netfront = new Netfront({
@@ -51,6 +52,7 @@ export class Devices {
       log,
       clock,
       vcpu,
+      maxQueues,
       onInterface: device => this.plugged(device),
       onRemoved: device => this.unplugged(device),
     });

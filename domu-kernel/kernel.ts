@@ -8,6 +8,7 @@ import {
   type Log,
   moduleBytes,
   PAGE_SIZE,
+  parseDecimal,
   RingTransport,
   readKey,
   readStartInfo,
@@ -83,6 +84,9 @@ const WRITE_BACK_MS = 1000;
 /** How long a dying guest waits for its last words to be read. */
 const LAST_WORDS_NS = 200e6;
 
+/** Of a network interface, with xen_netfront.max_queues. */
+const MOST_QUEUES = 8;
+
 const drawn = new Uint32Array(2);
 /** 53 bits that nobody can tell from those before: sequence numbers, ports and ids of the network hang on them. */
 function unguessable(): number {
@@ -156,7 +160,8 @@ export class Kernel implements Blocking {
     const { xs, log, home, timers } = this;
     const { cmdline } = this.info;
     this.balloon = new Balloon({ vcpu, xs, home, log, timers, nrPages: this.info.nr_pages });
-    this.devices = new Devices({ xs, log, vcpu, cmdline, clock: this.clock, random, blocking: this });
+    const maxQueues = Math.min(MOST_QUEUES, parseDecimal(String(this.args['xen_netfront.max_queues'])) || 1);
+    this.devices = new Devices({ xs, log, vcpu, cmdline, clock: this.clock, random, blocking: this, maxQueues });
   }
 
   /** The part that waits for xenstore and the backends. Resolves when a program can run. */

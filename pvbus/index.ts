@@ -54,6 +54,7 @@ export * from './log.ts';
 export * from './mailbox.ts';
 export * from './nbd-protocol.ts';
 export * from './nbd-target.ts';
+export * from './net-flow.ts';
 export * from './p9-message.ts';
 export * from './page.ts';
 export * from './reconciler.ts';

@@ -24,10 +24,11 @@ export class HostileNetback extends RawNetback {
   static async plug(
     features: Readonly<Record<string, string | number>> = GOOD_FEATURES,
     keys: Readonly<Record<string, string | number>> = {},
+    { maxQueues = 1 }: { readonly maxQueues?: number } = {},
   ): Promise<HostileNetback> {
     const rig = new NetRig();
-    const core = rig.core.guest({ pages: 1024 });
-    const guest = new NetGuest(rig, core, await rig.plug(core, keys));
+    const core = rig.core.guest({ pages: 512 + 512 * maxQueues });
+    const guest = new NetGuest(rig, core, await rig.plug(core, keys), maxQueues);
     rig.guests.push(guest);
     const back = new HostileNetback(rig, guest);
     void guest.netfront.start();

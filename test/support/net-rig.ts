@@ -38,13 +38,13 @@ export class NetGuest implements Stepper {
   net: Stack | undefined;
   private readonly rig: NetRig;
 
-  constructor(rig: NetRig, guest: Guest, nodes: DeviceNodes) {
+  constructor(rig: NetRig, guest: Guest, nodes: DeviceNodes, maxQueues = 1) {
     this.rig = rig;
     this.guest = guest;
     this.nodes = nodes;
     this.vcpu = guest.kernel(0);
     const xs = rig.toolstack.client(this.log);
-    this.netfront = new Netfront({ xs, vcpu: this.vcpu, log: this.log });
+    this.netfront = new Netfront({ xs, vcpu: this.vcpu, log: this.log, maxQueues });
   }
   get domid(): number {
     return this.guest.domid;
@@ -141,10 +141,11 @@ export class NetRig implements Stepper {
   async guest(
     keys: Readonly<Record<string, string | number>> = {},
     backendKeys: Readonly<Record<string, string | number>> = {},
+    { maxQueues = 1 }: { readonly maxQueues?: number } = {},
   ): Promise<NetGuest> {
-    const guest = this.core.guest({ pages: 1024 });
+    const guest = this.core.guest({ pages: 512 + 512 * maxQueues });
     const nodes = await this.plug(guest, keys, backendKeys);
-    const made = new NetGuest(this, guest, nodes);
+    const made = new NetGuest(this, guest, nodes, maxQueues);
     this.guests.push(made);
     await made.netfront.start();
     await this.until(async () => (await this.state(nodes.backend)) === XenbusState.Connected);

@@ -5,6 +5,7 @@ import {
   type Domid,
   domid,
   type EvtchnPort,
+  flowHash,
   type GrantMapping,
   NETRXF_csum_blank,
   type Page,
@@ -21,7 +22,6 @@ import type { GrantMaps } from '../../faults/faulty-grants.ts';
 import type { Notifier } from '../../faults/faulty-notifier.ts';
 import { type Bridge, type BridgePort, FRAME_OVERHEAD } from './bridge.ts';
 import { ControlRing } from './control-ring.ts';
-import { flowHash } from './flow.ts';
 import { type Frame, pagesOf } from './frame.ts';
 import type { QueueConnection, VifConnection } from './messages.ts';
 import { MulticastFilter } from './multicast-filter.ts';

@@ -21,7 +21,10 @@ export class ControlRing {
   /** Pages the backend has said it keeps mapped. */
   mapped = 0;
   private readonly ring: FrontRing;
-  private readonly buffers: NetBuffers;
+  /** Of each queue; the first has the ring's page. */
+  private readonly queues: readonly NetBuffers[];
+  /** Whose turn it is. */
+  private queue = 0;
   private readonly notify: () => void;
   private readonly view: DataView;
   /** untrusted: the response, copied once. */
@@ -32,11 +35,12 @@ export class ControlRing {
   private asked = 0;
   private listed = 0;
 
-  constructor(buffers: NetBuffers, notify: () => void) {
-    this.buffers = buffers;
+  constructor(queues: readonly NetBuffers[], notify: () => void) {
+    const { controlRing } = queues[0]!;
+    this.queues = queues;
     this.notify = notify;
-    this.view = buffers.controlRing.view;
-    this.ring = FrontRing.init(buffers.controlRing, xen_netif_ctrl_sring_entry.size);
+    this.view = controlRing.view;
+    this.ring = FrontRing.init(controlRing, xen_netif_ctrl_sring_entry.size);
   }
 
   start(): void {
@@ -57,13 +61,16 @@ export class ControlRing {
     this.asked = 0;
     if (status !== XEN_NETIF_CTRL_STATUS_SUCCESS) return undefined;
     if (type === XEN_NETIF_CTRL_TYPE_GET_GREF_MAPPING_SIZE) this.addMappings(data);
-    else this.mapped = this.listed;
+    else {
+      this.mapped += this.listed;
+      if (++this.queue < this.queues.length) this.start();
+    }
     return undefined;
   }
 
   /** As many pages as the backend takes and one list holds, first those used most. */
   private addMappings(most: number): void {
-    const { buffers } = this;
+    const buffers = this.queues[this.queue]!;
     const entry = new XenNetifGref(buffers.list.view);
     const count = Math.min(most, LIST_ENTRIES, TX_SLOTS + RX_SLOTS);
     if (count === 0) return;
@@ -82,7 +89,7 @@ export class ControlRing {
     const data = request.base + xen_netif_ctrl_request.at.data;
     request.id = this.nextId;
     request.type = type;
-    this.view.setUint32(data, 0, true); // queue 0
+    this.view.setUint32(data, this.queue, true);
     this.view.setUint32(data + 4, data1, true);
     this.view.setUint32(data + 8, data2, true);
     this.asked = type;

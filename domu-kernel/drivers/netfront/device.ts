@@ -5,6 +5,7 @@ import {
   type Clock,
   type EvtchnPort,
   type Log,
+  messageOf,
   parseDecimal,
   type Routine,
   type Vcpu,
@@ -32,6 +33,8 @@ export interface NetfrontOptions {
   readonly vcpu: Vcpu;
   readonly log: Log;
   readonly clock?: Clock;
+  /** As Linux's xen_netfront.max_queues; 1. */
+  readonly maxQueues?: number;
   /** An interface is in use for the first time; for those plugged in later. */
   readonly onInterface?: (device: Vif) => void;
   /** It will not come back. */
@@ -55,7 +58,9 @@ export class Vif implements FrontendInstance, NetDevice {
   private readonly log: Log;
   private readonly worker: NetfrontWorker;
   private readonly onRemoved: () => void;
-  private buffers: NetBuffers | undefined;
+  private readonly maxQueues: number;
+  /** Of each queue. */
+  private buffers: readonly NetBuffers[] = [];
   private control: ControlRing | undefined;
   private ports: EvtchnPort[] = [];
   /** What the worker had done when it was last looked at. */
@@ -67,6 +72,7 @@ export class Vif implements FrontendInstance, NetDevice {
     this.device = device;
     this.vcpu = options.vcpu;
     this.log = options.log;
+    this.maxQueues = options.maxQueues ?? 1;
     this.onRemoved = onRemoved;
     this.name = `eth${device.devid}`;
     this.worker = new NetfrontWorker(what => this.broken(what));
@@ -79,25 +85,25 @@ export class Vif implements FrontendInstance, NetDevice {
   // ---- what a program sees ----
 
   get gsoTcpv4(): boolean {
-    return this.worker.tx.takesTcpv4;
+    return this.worker.gsoTcpv4;
   }
   get gsoTcpv6(): boolean {
-    return this.worker.tx.takesTcpv6;
+    return this.worker.gsoTcpv6;
   }
   send(frame: Uint8Array, length: number, flags?: number): boolean {
-    return this.worker.tx.send(frame, length, flags);
+    return this.worker.send(frame, length, flags);
   }
   txBuffer(): Uint8Array | undefined {
-    return this.worker.tx.txBuffer();
+    return this.worker.txBuffer();
   }
   txCommit(length: number, flags?: number): void {
-    this.worker.tx.txCommit(length, flags);
+    this.worker.txCommit(length, flags);
   }
   onFrame(handler: FrameHandler): void {
     this.worker.onFrame(handler);
   }
   whenWritable(ready: () => void): void {
-    this.worker.tx.whenWritable(ready);
+    this.worker.whenWritable(ready);
   }
 
   step(): 'progress' | 'idle' {
@@ -115,10 +121,11 @@ export class Vif implements FrontendInstance, NetDevice {
 
   *setup(): Routine<Keys> {
     const { device, vcpu, worker } = this;
-    const [mac, mtu, ip, rxCopy, controlRing] = yield* all([
+    const [mac, mtu, ip, mostQueues, rxCopy, controlRing] = yield* all([
       device.key('mac'),
       device.key('mtu'),
       device.backendKey('ip'),
+      device.backendKey('multi-queue-max-queues'),
       device.backendNumber('feature-rx-copy', 1, 0),
       device.backendNumber('feature-ctrl-ring', 1, 0),
     ]);
@@ -132,17 +139,14 @@ export class Vif implements FrontendInstance, NetDevice {
     this.configuredMtu = Math.max(MIN_MTU, parseDecimal(mtu, XEN_NETIF_MAX_TX_SIZE - ETH_HLEN) ?? DEFAULT_MTU);
     this.drain();
     this.closePorts();
-    const peer = device.backendDomid;
     const old = this.buffers;
-    if (old?.peer !== peer) this.buffers = new NetBuffers(vcpu.grants, peer);
-    const buffers = this.buffers!;
-    const port = this.openPort();
-    worker.attach(buffers, () => vcpu.events.notify(port), vcpu.trace);
-    if (old && old !== buffers) worker.stats.quarantined += old.release();
-    const keys: Keys = {
-      'tx-ring-ref': buffers.txRingRef,
-      'rx-ring-ref': buffers.rxRingRef,
-      'event-channel': port,
+    this.buffers = this.allocate(Math.min(this.maxQueues, parseDecimal(mostQueues) || 1));
+    const { buffers } = this;
+    const ports = buffers.map(() => this.openPort());
+    const links = buffers.map((each, i) => ({ buffers: each, notify: () => vcpu.events.notify(ports[i]!) }));
+    worker.attach(links, vcpu.trace);
+    for (const each of old) if (!buffers.includes(each)) worker.stats.quarantined += each.release();
+    let keys: Keys = {
       'request-rx-copy': 1,
       'feature-rx-notify': 1,
       'feature-sg': 1,
@@ -150,11 +154,34 @@ export class Vif implements FrontendInstance, NetDevice {
       'feature-gso-tcpv4': 1,
       'feature-gso-tcpv6': 1,
     };
+    if (mostQueues !== undefined) keys = { ...keys, 'multi-queue-num-queues': buffers.length };
+    for (const [i, each] of buffers.entries()) {
+      const under = buffers.length === 1 ? '' : `queue-${i}/`;
+      keys = {
+        ...keys,
+        [`${under}tx-ring-ref`]: each.txRingRef,
+        [`${under}rx-ring-ref`]: each.rxRingRef,
+        [`${under}event-channel`]: ports[i]!,
+      };
+    }
     this.control = undefined;
     if (controlRing !== 1) return keys;
     const controlPort = this.openPort();
     this.control = new ControlRing(buffers, () => vcpu.events.notify(controlPort));
-    return { ...keys, 'ctrl-ring-ref': buffers.controlRingRef, 'event-channel-ctrl': controlPort };
+    return { ...keys, 'ctrl-ring-ref': buffers[0]!.controlRingRef, 'event-channel-ctrl': controlPort };
+  }
+  /** Those of the connection before, where they are for this backend. As Linux, fewer where there is no room for as many. */
+  private allocate(count: number): NetBuffers[] {
+    const { vcpu, device } = this;
+    const peer = device.backendDomid;
+    const made = this.buffers.filter(each => each.peer === peer).slice(0, count);
+    try {
+      while (made.length < count) made.push(new NetBuffers(vcpu.grants, peer));
+    } catch (error) {
+      if (made.length === 0) throw error;
+      this.log.warn(`${device.label}: ${made.length} of ${count} queues: ${messageOf(error)}`);
+    }
+    return made;
   }
 
   *connected(): Routine<void> {
@@ -193,23 +220,23 @@ export class Vif implements FrontendInstance, NetDevice {
   }
 
   release(): void {
-    if (this.buffers) this.stats.quarantined += this.buffers.release();
-    this.buffers = undefined;
+    for (const each of this.buffers) this.stats.quarantined += each.release();
+    this.buffers = [];
   }
 
   /** Frames may come at any time. */
   get waits(): boolean {
-    return this.worker.tx.up;
+    return this.worker.up;
   }
   /** Frames that nobody has taken: the notification may have been lost. */
   look(): void {
-    if (this.worker.tx.inFlight > 0) this.worker.remind();
+    this.worker.remind();
   }
   get unanswered(): number {
-    return this.worker.tx.inFlight;
+    return this.worker.inFlight;
   }
   get answered(): number {
-    return this.worker.tx.answered;
+    return this.worker.answered;
   }
 
   /** The last frames of a backend that is leaving may have come after it said so. */

@@ -208,6 +208,10 @@ export class Transmitter {
     this.wanted = 1;
     for (const ready of this.writable.splice(0)) ready();
   }
+  /** Those who wait, for another queue. */
+  takeWaiting(): (() => void)[] {
+    return this.writable.splice(0);
+  }
   private foundFull(slots: number): void {
     this.stats.txFull++;
     this.wantsRoom = true;

@@ -73,7 +73,7 @@ export const netRings = fc.property(fc.array(netAct, { minLength: 1, maxLength: 
   worker.onFrame((bytes, offset, length) => {
     if (length < 1 || offset + length > bytes.length) throw new Error(`${length} bytes from ${offset}`);
   });
-  let control = new ControlRing(buffers, () => {});
+  let control = new ControlRing([buffers], () => {});
   let [txProd, rxProd] = [0, 0];
   // Of the tx ring, as an honest backend sees it.
   let txCons = 0;
@@ -95,10 +95,10 @@ export const netRings = fc.property(fc.array(netAct, { minLength: 1, maxLength: 
     }
   };
   const connect = (): void => {
-    worker.attach(buffers, () => {});
-    control = new ControlRing(buffers, () => {});
+    worker.attach([{ buffers, notify: () => {} }]);
+    control = new ControlRing([buffers], () => {});
     control.start();
-    worker.tx.resume({ maxFrame: 65_535, scatterGather: true, gsoTcpv4: true, gsoTcpv6: true });
+    worker.resume({ maxFrame: 65_535, scatterGather: true, gsoTcpv4: true, gsoTcpv6: true });
     [txProd, rxProd, txCons, extras] = [0, 0, 0, 0];
     isExtra = false;
     out.clear();
@@ -106,7 +106,7 @@ export const netRings = fc.property(fc.array(netAct, { minLength: 1, maxLength: 
   connect();
   const frame = new Uint8Array(9000);
   for (const { send, segment, rx, tx, anywhere, wild, replaced } of acts) {
-    worker.tx.send(frame, Math.max(14, send), withSegment(0, segment));
+    worker.send(frame, Math.max(14, send), withSegment(0, segment));
     for (const r of rx) {
       const at = sring.size + (rxProd & (RX_SLOTS - 1)) * netif_rx_sring_entry.size;
       const id = r.right ? rxProd & (RX_SLOTS - 1) : r.id;
@@ -133,15 +133,14 @@ export const netRings = fc.property(fc.array(netAct, { minLength: 1, maxLength: 
     if (lied && broken === 0) throw new Error('a lie was believed');
     if (broken > 1) throw new Error('the backend was given up twice');
     if (broken === 1) {
-      if (worker.tx.send(frame, 60)) throw new Error('a frame was sent to a backend that was given up');
+      if (worker.send(frame, 60)) throw new Error('a frame was sent to a backend that was given up');
       return;
     }
-    if (worker.tx.inFlight < 0 || worker.tx.inFlight > TX_SLOTS)
-      throw new Error(`${worker.tx.inFlight} frames in flight`);
+    if (worker.inFlight < 0 || worker.inFlight > TX_SLOTS) throw new Error(`${worker.inFlight} frames in flight`);
     if (replaced === 0) {
       worker.suspend();
       connect();
-      if (worker.tx.inFlight !== 0) throw new Error('frames of another connection are waited for');
+      if (worker.inFlight !== 0) throw new Error('frames of another connection are waited for');
     }
   }
 });

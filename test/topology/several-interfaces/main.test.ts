@@ -1,10 +1,13 @@
 // A guest with a vif on each of two bridges, and a guest on either that asks it: both are answered at the same time, from addresses
-// that xl.cfg's vifs say, and an interface that is detached and attached while it runs goes and comes with its address.
+// that xl.cfg's vifs say, and an interface that is detached and attached while it runs goes and comes with its address. And guests
+// whose interfaces have several queues.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { type FrameBytes, flowHash } from '#pvbus';
+import { withXenstore } from '../../../tools/library/with-xenstore.ts';
 import { HostRig } from '../../support/host-rig.ts';
 import { eventually } from '../../support/processes.ts';
 import { xl } from '../../support/xl.ts';
@@ -51,3 +54,43 @@ it('a guest serves on two bridges at once, and on an interface that comes while 
   await says('far', '10.6.0.9: eth0 10.5.0.1, eth1 10.6.0.9');
   await says('near', '10.5.0.1: eth0 10.5.0.1, eth1 10.6.0.9');
 });
+
+it('guests have several queues, and what goes by each of them comes whole', async () => {
+  await create('echo', 'flows', ['bridge=queues'], 'ip=10.7.0.1:::255.255.255.0 xen_netfront.max_queues=2');
+  await create(
+    'flows',
+    'flows',
+    ['bridge=queues'],
+    'ip=10.7.0.2:::255.255.255.0 xen_netfront.max_queues=4 ask=10.7.0.1',
+  );
+  await says('flows', '32 flows of 40 datagrams came back whole');
+  for (const [name, queues] of [
+    ['echo', 2],
+    ['flows', 4],
+  ] as const) {
+    const { domid } = (await host.domains()).find(domain => domain.name === name)!;
+    const path = `/local/domain/${domid}/device/vif/0`;
+    const [said, keys] = await withXenstore(host, xs =>
+      Promise.all([xs.read(`${path}/multi-queue-num-queues`), xs.directory(path)]),
+    );
+    expect([said, keys.filter(key => key.startsWith('queue-')).length]).toEqual([String(queues), queues]);
+  }
+  // Which queue each flow has to go by, of either end.
+  for (const queues of [2, 4]) {
+    for (const toEcho of [true, false]) {
+      const used = Array.from({ length: 32 }, (_, i) => flowHash(datagram(5000 + i, toEcho)) % queues);
+      expect(new Set(used).size).toBe(queues);
+    }
+  }
+});
+
+/** The head of one of them, to the echo or from it. */
+function datagram(port: number, toEcho: boolean): FrameBytes {
+  const bytes = new Uint8Array(42);
+  bytes.set([0x08, 0x00, 0x45], 12);
+  bytes.set([17, 0, 0, 10, 7, 0, toEcho ? 2 : 1, 10, 7, 0, toEcho ? 1 : 2], 23);
+  const view = new DataView(bytes.buffer);
+  view.setUint16(toEcho ? 34 : 36, port);
+  view.setUint16(toEcho ? 36 : 34, 7);
+  return { length: bytes.length, byteAt: i => bytes[i]! };
+}

@@ -1,9 +1,9 @@
 // Which queue a frame is for: the same for all of a flow, whatever else is in it.
 import { describe, expect, it } from 'vitest';
-import { flowHash } from '../../../../../dom0/backends/netback/flow.ts';
-import { Frame, SourcePage } from '../../../../../dom0/backends/netback/frame.ts';
-import fc from '../../../../support/properties.ts';
-import { tcpFrame } from '../../../../support/tcp-packet.ts';
+import { Frame, SourcePage } from '../../../dom0/backends/netback/frame.ts';
+import { flowHash } from '../../../pvbus/net-flow.ts';
+import fc from '../../support/properties.ts';
+import { tcpFrame } from '../../support/tcp-packet.ts';
 
 /** A frame of `bytes` in parts of `size`. */
 function frameOf(bytes: Uint8Array, size = bytes.length): Frame {

@@ -1,8 +1,9 @@
 // Which flow a frame belongs to: what is in one flow stays in one queue, so that its order is kept. Xen: io/netif.h: "Mapping
 // of packets to queues is considered to be a function of the transmitting system".
-import { TCP, UDP } from './layers.ts';
 
 const ETH_HLEN = 14;
+const TCP = 6;
+const UDP = 17;
 const FNV_OFFSET = 0x811c9dc5;
 const FNV_PRIME = 0x01000193;
 const MORE_OR_OFFSET = 0x3fff;
