@@ -78,6 +78,9 @@ export class Process {
   readonly childChanged = new WaitQueue();
   /** Of the call under way, whatever must survive until it is made again; cleared when the call ends. */
   call: object | undefined;
+  /** When a wait that is limited is over, ns; and that it is: the call is not to wait again. */
+  callEndsNs: number | undefined;
+  outOfTime = false;
 
   // ---- the scheduler's ----
   body: Body | undefined;
@@ -178,6 +181,12 @@ export class Process {
   }
   ignores(signal: SignalName): boolean {
     return signal !== 'SIGKILL' && signal !== 'SIGSTOP' && this.ignored.has(signal);
+  }
+  /** The call under way has its answer. */
+  endCall(): void {
+    this.call = undefined;
+    this.callEndsNs = undefined;
+    this.outOfTime = false;
   }
   /** A signal to itself, within a call of its own. A Wait when it has stopped: what follows comes after it. */
   raise(signal: SignalName): Wait | undefined {

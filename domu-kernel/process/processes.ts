@@ -140,7 +140,11 @@ export class Processes {
     return first === Number.POSITIVE_INFINITY ? undefined : first;
   }
   #expire(now: number): void {
-    for (const [process, { deadlineNs }] of this.#waiting) if (deadlineNs <= now) this.#wake(process);
+    for (const [process, { deadlineNs }] of this.#waiting) {
+      if (deadlineNs > now) continue;
+      process.outOfTime = process.callEndsNs !== undefined && process.callEndsNs <= now;
+      this.#wake(process);
+    }
   }
   #next(now: number): Process | undefined {
     // Not twice in a row: while the host has the vCPU away, or looks at the clock are rare, they are late all the time.
@@ -186,7 +190,7 @@ export class Processes {
     }
   }
 
-  #wait(process: Process, { queues, deadlineNs }: Wait): void {
+  #wait(process: Process, { queues, deadlineNs = Number.POSITIVE_INFINITY, limitMs }: Wait): void {
     if (queues.length === 0 && deadlineNs === 0) {
       this.#queue(process, true);
       return;
@@ -194,7 +198,12 @@ export class Processes {
     process.state = 'waits';
     const wake = (): void => this.#wake(process);
     const leave = queues.map(queue => queue.add(wake));
-    this.#waiting.set(process, { leave, deadlineNs: deadlineNs ?? Number.POSITIVE_INFINITY });
+    let end = deadlineNs;
+    if (limitMs !== undefined && !process.outOfTime) {
+      process.callEndsNs ??= this.#clock.now() + limitMs * 1e6;
+      end = Math.min(end, process.callEndsNs);
+    }
+    this.#waiting.set(process, { leave, deadlineNs: end });
   }
   #leave(process: Process): void {
     for (const leave of this.#waiting.get(process)?.leave ?? []) leave();

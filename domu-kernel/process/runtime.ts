@@ -193,7 +193,7 @@ export class Runtime implements Body {
         this.#state.value = UNWINDS;
         return 0;
       }
-      process.call = undefined;
+      process.endCall();
       if (process.pending.length > 0) this.#interrupted();
       return outcome;
     };

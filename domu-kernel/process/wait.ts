@@ -6,10 +6,13 @@ export class Wait {
   readonly queues: readonly WaitQueue[];
   /** System time, ns: it is over then whatever the queues say. */
   readonly deadlineNs: number | undefined;
+  /** So long after the call's first wait it is made once more, and is out of time. */
+  readonly limitMs: number | undefined;
 
-  constructor(queues: readonly WaitQueue[], deadlineNs?: number) {
+  constructor(queues: readonly WaitQueue[], deadlineNs?: number, limitMs?: number) {
     this.queues = queues;
     this.deadlineNs = deadlineNs;
+    this.limitMs = limitMs;
   }
 }
 

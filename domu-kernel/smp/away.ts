@@ -112,9 +112,9 @@ export class Away implements Elsewhere {
     const outcome = call(process, ...(args as never[]));
     if (typeof outcome !== 'number') {
       const now = outcome.queues.length === 0 && outcome.deadlineNs === 0;
-      return now ? outcome : new Wait([...outcome.queues, this.#news], outcome.deadlineNs);
+      return now ? outcome : new Wait([...outcome.queues, this.#news], outcome.deadlineNs, outcome.limitMs);
     }
-    process.call = undefined;
+    process.endCall();
     this.#call = undefined;
     this.#answered = { seq, value: outcome };
     this.#send({ op: 'answer', key: this.key, value: outcome });

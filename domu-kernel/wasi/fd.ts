@@ -35,6 +35,8 @@ import { FILE_FLAGS, OpenDirectory, OpenDiskFile, OpenVnode } from './open-vnode
 import { includes, rightsOf } from './rights.ts';
 
 export const descriptorOf = (process: Process, fd: number): Descriptor => process.fds.get(fd);
+/** That was said of the descriptor, or the call has waited for as long as its socket lets it. */
+export const mayNotWait = (process: Process, { nonblock }: Descriptor): boolean => nonblock || process.outOfTime;
 
 /** EISDIR for a directory; `otherwise` for what is no file either. */
 export function diskFileOf(file: OpenFile, otherwise: string): OpenDiskFile {

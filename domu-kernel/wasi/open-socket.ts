@@ -28,9 +28,15 @@ abstract class SocketFile<S extends StreamSocket | DatagramSocket> implements Op
   }
   abstract read(into: Uint8Array): number | Wait;
   abstract write(from: Uint8Array): number | Wait;
-  /** A socket's queue is another one once it listens or connects. */
-  protected get wait(): Wait {
-    return new Wait([this.socket.queue]);
+  /** A socket's queue is another one once it listens or connects. `limitMs`: 0 is none. */
+  private wait(limitMs: number): Wait {
+    return new Wait([this.socket.queue], undefined, limitMs === 0 ? undefined : limitMs);
+  }
+  protected get readWait(): Wait {
+    return this.wait(this.options.receiveMs);
+  }
+  protected get writeWait(): Wait {
+    return this.wait(this.options.sendMs);
   }
   get queue(): WaitQueue {
     return this.socket.queue;
@@ -76,11 +82,11 @@ export class OpenSocket extends SocketFile<StreamSocket> {
   }
   recv(into: Uint8Array, peek: boolean): number | Wait {
     const n = this.socket.recv(into, peek);
-    return n === AGAIN ? this.wait : n;
+    return n === AGAIN ? this.readWait : n;
   }
   write(from: Uint8Array): number | Wait {
     const n = this.socket.send(from);
-    return n === AGAIN ? this.wait : n;
+    return n === AGAIN ? this.writeWait : n;
   }
   override getOption(option: number): number {
     const value = super.getOption(option);
@@ -93,7 +99,7 @@ export class OpenSocket extends SocketFile<StreamSocket> {
   }
   accept(): OpenSocket | Wait {
     const accepted = this.socket.accept();
-    return accepted ? new OpenSocket(accepted, this.family, this.options.copy()) : this.wait;
+    return accepted ? new OpenSocket(accepted, this.family, this.options.copy()) : this.readWait;
   }
   /** Also what to wait for before it is asked again, with the same address. */
   connect(to: SocketAddress): 0 | Wait {
@@ -106,7 +112,7 @@ export class OpenSocket extends SocketFile<StreamSocket> {
       throw error;
     }
     this.tries++;
-    if (outcome === AGAIN) return this.wait;
+    if (outcome === AGAIN) return this.writeWait;
     this.connected = true;
     return 0;
   }
@@ -125,10 +131,10 @@ export class OpenDatagrams extends SocketFile<DatagramSocket> {
   /** The next one; undefined: there will be none. */
   receive(peek: boolean): Received | undefined | Wait {
     const next = this.socket.receive(peek);
-    return next === AGAIN ? this.wait : next;
+    return next === AGAIN ? this.readWait : next;
   }
   send(data: Uint8Array, to?: SocketAddress): 0 | Wait {
-    return this.socket.send(data, to) === AGAIN ? this.wait : 0;
+    return this.socket.send(data, to) === AGAIN ? this.writeWait : 0;
   }
   /** As much of the next one as there is room for: the rest of it is lost. */
   read(into: Uint8Array): number | Wait {

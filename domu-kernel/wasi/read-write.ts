@@ -6,7 +6,7 @@ import type { Process } from '../process/process.ts';
 import { Wait } from '../process/wait.ts';
 import { RIGHTS_FD_READ, RIGHTS_FD_SEEK, RIGHTS_FD_WRITE } from './abi.ts';
 import { receiveDatagram, sendDatagram } from './datagrams.ts';
-import { descriptorOf, diskFileOf, offsetOf } from './fd.ts';
+import { descriptorOf, diskFileOf, mayNotWait, offsetOf } from './fd.ts';
 import type { Descriptor } from './fd-table.ts';
 import type { Outcome } from './kernel.ts';
 import { at, Buffers } from './memory.ts';
@@ -120,7 +120,9 @@ const synced = (file: OpenFile): (() => void) | undefined =>
 
 export const readWriteCalls = {
   fd_read(process: Process, fd: number, iovs: number, count: number, result: number): Outcome {
-    const { file, nonblock } = streamOf(process, fd, RIGHTS_FD_READ);
+    const descriptor = streamOf(process, fd, RIGHTS_FD_READ);
+    const { file } = descriptor;
+    const nonblock = mayNotWait(process, descriptor);
     const buffers = new Buffers(process, iovs, count);
     const resultAt = at(process, result, 4);
     // No room: as in Linux, whatever waits stays.
@@ -135,7 +137,9 @@ export const readWriteCalls = {
     );
   },
   fd_write(process: Process, fd: number, iovs: number, count: number, result: number): Outcome {
-    const { file, nonblock } = streamOf(process, fd, RIGHTS_FD_WRITE);
+    const descriptor = streamOf(process, fd, RIGHTS_FD_WRITE);
+    const { file } = descriptor;
+    const nonblock = mayNotWait(process, descriptor);
     const buffers = new Buffers(process, iovs, count);
     const resultAt = at(process, result, 4);
     if (file instanceof OpenDatagrams) return stored(process, resultAt, sendDatagram(file, nonblock, buffers));

@@ -15,7 +15,7 @@ import {
   SDFLAGS_WR,
 } from './abi.ts';
 import { type ReceivedInto, receiveDatagram, sendDatagram } from './datagrams.ts';
-import { descriptorOf } from './fd.ts';
+import { descriptorOf, mayNotWait } from './fd.ts';
 import { Descriptor } from './fd-table.ts';
 import type { Outcome } from './kernel.ts';
 import { at, Buffers } from './memory.ts';
@@ -115,7 +115,7 @@ export const sockCalls = {
     fds.checkRoom();
     const accepted = socket.accept();
     if (accepted instanceof Wait) {
-      if (descriptor.nonblock) throw new XenError('EAGAIN', 'no connection is there');
+      if (mayNotWait(process, descriptor)) throw new XenError('EAGAIN', 'no connection is there');
       return accepted;
     }
     const made = new Descriptor(accepted, descriptor.inheriting, descriptor.inheriting);
@@ -132,9 +132,10 @@ export const sockCalls = {
     result: number,
     roFlags: number,
   ): Outcome {
-    const { file, nonblock } = descriptorOf(process, fd);
-    const socket = socketOf(file);
-    descriptorOf(process, fd).need(RIGHTS_FD_READ);
+    const descriptor = descriptorOf(process, fd);
+    const socket = socketOf(descriptor.file);
+    descriptor.need(RIGHTS_FD_READ);
+    const nonblock = mayNotWait(process, descriptor);
     if (riFlags & ~(RIFLAGS_RECV_PEEK | RIFLAGS_RECV_WAITALL)) throw new XenError('EINVAL', `recv flags ${riFlags}`);
     const buffers = new Buffers(process, iovs, count);
     const resultAt = at(process, result, 4);
@@ -146,9 +147,10 @@ export const sockCalls = {
     return stored(process, resultAt, bytes);
   },
   sock_send(process: Process, fd: number, iovs: number, count: number, siFlags: number, result: number): Outcome {
-    const { file, nonblock } = descriptorOf(process, fd);
-    const socket = socketOf(file);
-    descriptorOf(process, fd).need(RIGHTS_FD_WRITE);
+    const descriptor = descriptorOf(process, fd);
+    const socket = socketOf(descriptor.file);
+    descriptor.need(RIGHTS_FD_WRITE);
+    const nonblock = mayNotWait(process, descriptor);
     if (siFlags !== 0) throw new XenError('EINVAL', `send flags ${siFlags}`);
     return send(process, socket, nonblock, new Buffers(process, iovs, count), at(process, result, 4));
   },

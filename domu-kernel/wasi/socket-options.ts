@@ -15,6 +15,8 @@ export const OPTION = {
   accepts: 9,
   broadcast: 10,
   receiveBuffer: 11,
+  receiveTimeout: 12,
+  sendTimeout: 13,
 } as const;
 
 // As in Linux; seconds.
@@ -29,6 +31,9 @@ export class SocketOptions {
   broadcast = false;
   /** Of datagrams: what they may take until they are received. */
   receiveBuffer = MOST_BUFFER;
+  /** How long a call waits; 0: for ever. */
+  receiveMs = 0;
+  sendMs = 0;
   keepAlive = false;
   noDelay = false;
   times: KeepAlive = KEEP_ALIVE;
@@ -46,6 +51,8 @@ export class SocketOptions {
     else if (option === OPTION.keepInterval) this.times = { ...times, intervalMs: within(value, MOST_SECONDS) * 1000 };
     else if (option === OPTION.keepCount) this.times = { ...times, probes: within(value, MOST_PROBES) };
     else if (option === OPTION.broadcast) this.broadcast = value !== 0;
+    else if (option === OPTION.receiveTimeout) this.receiveMs = value >>> 0;
+    else if (option === OPTION.sendTimeout) this.sendMs = value >>> 0;
     // As in Linux: twice what was asked, since what keeps them takes its share.
     else if (option === OPTION.receiveBuffer)
       this.receiveBuffer = Math.max(LEAST_BUFFER, 2 * Math.min(value >>> 0, MOST_BUFFER));
@@ -59,6 +66,8 @@ export class SocketOptions {
     if (option === OPTION.keepInterval) return this.times.intervalMs / 1000;
     if (option === OPTION.keepCount) return this.times.probes;
     if (option === OPTION.broadcast) return Number(this.broadcast);
+    if (option === OPTION.receiveTimeout) return this.receiveMs;
+    if (option === OPTION.sendTimeout) return this.sendMs;
     if (option === OPTION.receiveBuffer) return this.receiveBuffer;
     throw new XenError('ENOPROTOOPT', `option ${option} of a socket`);
   }

@@ -9,7 +9,7 @@ import {
   RIGHTS_FD_WRITE,
   ROFLAGS_RECV_DATA_TRUNCATED,
 } from './abi.ts';
-import { descriptorOf } from './fd.ts';
+import { descriptorOf, mayNotWait } from './fd.ts';
 import { Descriptor } from './fd-table.ts';
 import type { Outcome, WasiKernel } from './kernel.ts';
 import { at, Buffers, textAt } from './memory.ts';
@@ -107,7 +107,7 @@ export const xenolithSockCalls = (kernel: Pick<WasiKernel, 'sockets'>) => ({
     descriptor.need(RIGHTS_FD_WRITE);
     if (flags & ~DONTWAIT) throw new XenError('EINVAL', `send flags ${flags}`);
     const to = address === 0 ? undefined : addressAt(process, address, socket.family);
-    const nonblock = descriptor.nonblock || (flags & DONTWAIT) !== 0;
+    const nonblock = mayNotWait(process, descriptor) || (flags & DONTWAIT) !== 0;
     return send(process, socket, nonblock, new Buffers(process, iovs, count), at(process, result, 4), to);
   },
   /** `address`: 0, or where it is to be said who has sent it, its family 0 for a stream. `roFlags`: 1 where it was cut off. */
@@ -130,7 +130,7 @@ export const xenolithSockCalls = (kernel: Pick<WasiKernel, 'sockets'>) => ({
     const fromAt = address === 0 ? undefined : at(process, address, xenolith_sockaddr.size);
     const resultAt = at(process, result, 4);
     const flagsAt = at(process, roFlags, 4);
-    const nonblock = descriptor.nonblock || (flags & DONTWAIT) !== 0;
+    const nonblock = mayNotWait(process, descriptor) || (flags & DONTWAIT) !== 0;
     const received = receive(process, socket, nonblock, buffers, riFlags);
     if (received instanceof Wait) return received;
     const { bytes, length, from } = received;
@@ -153,15 +153,16 @@ export const xenolithSockCalls = (kernel: Pick<WasiKernel, 'sockets'>) => ({
    * the one peer, and with an address of family 0 there is none any more.
    */
   connect(process: Process, fd: number, address: number): Outcome {
-    const { nonblock, file } = descriptorOf(process, fd);
-    const socket = socketOf(file);
+    const descriptor = descriptorOf(process, fd);
+    const socket = socketOf(descriptor.file);
     if (socket instanceof OpenDatagrams) {
       socket.socket.connect(isNobody(process, address) ? undefined : addressAt(process, address, socket.family));
       return 0;
     }
     const outcome = socket.connect(addressAt(process, address, socket.family));
-    if (outcome === 0 || !nonblock) return outcome;
-    throw new XenError(socket.hasBegun() ? 'EALREADY' : 'EINPROGRESS', 'the connection is not there yet');
+    if (outcome === 0 || !mayNotWait(process, descriptor)) return outcome;
+    const again = socket.hasBegun() && !process.outOfTime;
+    throw new XenError(again ? 'EALREADY' : 'EINPROGRESS', 'the connection is not there yet');
   },
   setsockopt(process: Process, fd: number, option: number, value: number): number {
     openSocketOf(process, fd).setOption(option, value);

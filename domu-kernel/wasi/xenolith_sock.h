@@ -26,6 +26,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -86,6 +87,8 @@ int32_t xenolith_sock_recvfrom(int32_t fd, const struct iovec *iovs, size_t coun
 #define XENOLITH_SOCK_ACCEPTCONN 9
 #define XENOLITH_SOCK_BROADCAST 10
 #define XENOLITH_SOCK_RCVBUF 11 /* bytes; of datagrams, and twice what was set */
+#define XENOLITH_SOCK_RCVTIMEO 12 /* milliseconds that a call waits, then EAGAIN; 0: for ever */
+#define XENOLITH_SOCK_SNDTIMEO 13
 /* ENOPROTOOPT: there is no such option; EINVAL: not such a value. */
 XENOLITH_SOCK_IMPORT("setsockopt") int32_t xenolith_sock_setsockopt(int32_t fd, int32_t option, int32_t value);
 XENOLITH_SOCK_IMPORT("getsockopt") int32_t xenolith_sock_getsockopt(int32_t fd, int32_t option, int32_t *value);
@@ -105,6 +108,10 @@ int32_t xenolith_sock_resolve(const char *name, size_t length, struct xenolith_s
 #ifndef SO_BROADCAST
 #define SO_BROADCAST 6
 #define SO_RCVBUF 8
+#endif
+#ifndef SO_RCVTIMEO
+#define SO_RCVTIMEO 20
+#define SO_SNDTIMEO 21
 #endif
 /* wasi-libc's name for MSG_TRUNC is of nothing. */
 #undef MSG_TRUNC
@@ -268,6 +275,8 @@ static inline int32_t xenolith_sock_option(int level, int name) {
         case SO_ACCEPTCONN: return XENOLITH_SOCK_ACCEPTCONN;
         case SO_BROADCAST: return XENOLITH_SOCK_BROADCAST;
         case SO_RCVBUF: return XENOLITH_SOCK_RCVBUF;
+        case SO_RCVTIMEO: return XENOLITH_SOCK_RCVTIMEO;
+        case SO_SNDTIMEO: return XENOLITH_SOCK_SNDTIMEO;
         }
     } else if (level == IPPROTO_TCP) {
         switch (name) {
@@ -281,10 +290,21 @@ static inline int32_t xenolith_sock_option(int level, int name) {
 }
 
 static inline int setsockopt(int fd, int level, int name, const void *value, socklen_t length) {
-    int32_t number;
+    int32_t number, option = xenolith_sock_option(level, name);
+    if (option == XENOLITH_SOCK_RCVTIMEO || option == XENOLITH_SOCK_SNDTIMEO) {
+        struct timeval time;
+        if (length < sizeof time) return xenolith_sock_result(EINVAL);
+        memcpy(&time, value, sizeof time);
+        if (time.tv_usec < 0 || time.tv_usec >= 1000000) return xenolith_sock_result(EDOM);
+        /* Up to the next millisecond; as with Linux a time before now is soon over. */
+        if (time.tv_sec < 0) number = 1;
+        else if (time.tv_sec > 2000000) number = 2000000000;
+        else number = (int32_t)(time.tv_sec * 1000 + (time.tv_usec + 999) / 1000);
+        return xenolith_sock_result(xenolith_sock_setsockopt(fd, option, number));
+    }
     if (length < sizeof number) return xenolith_sock_result(EINVAL);
     memcpy(&number, value, sizeof number);
-    return xenolith_sock_result(xenolith_sock_setsockopt(fd, xenolith_sock_option(level, name), number));
+    return xenolith_sock_result(xenolith_sock_setsockopt(fd, option, number));
 }
 
 /* wasi-libc has one of its own, which knows SO_TYPE only. */
@@ -294,7 +314,14 @@ static inline int getsockopt(int fd, int level, int name, void *value, socklen_t
     int none = level == IPPROTO_IP && name == IP_OPTIONS; /* packets here have no options */
     int32_t error = xenolith_sock_getsockopt(fd, none ? XENOLITH_SOCK_TYPE : xenolith_sock_option(level, name), &number);
     if (none) *length = 0;
-    if (error == 0) {
+    if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO) && error == 0) {
+        struct timeval time;
+        memset(&time, 0, sizeof time);
+        time.tv_sec = number / 1000;
+        time.tv_usec = number % 1000 * 1000;
+        if (*length > sizeof time) *length = sizeof time;
+        memcpy(value, &time, *length);
+    } else if (error == 0) {
         if (*length > sizeof number) *length = sizeof number;
         memcpy(value, &number, *length);
     }

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 
 static int family;
@@ -221,6 +222,36 @@ static void peers(void) {
     DO(close(stranger));
 }
 
+static void say_time(int fd, int name) {
+    struct timeval time = {9, 9};
+    socklen_t length = sizeof time;
+    DO(getsockopt(fd, SOL_SOCKET, name, &time, &length));
+    printf("%d s %d us, %d\n", (int)time.tv_sec, (int)time.tv_usec, length == sizeof time);
+}
+/* How long a call waits. */
+static void limits(void) {
+    struct timeval time = {0, 40000}, wrong = {0, 1000000};
+    struct sockaddr_storage addr = at(1, 0);
+    int fd = bound(1), listener = socket(family, SOCK_STREAM, 0);
+    say_time(fd, SO_RCVTIMEO);
+    DO(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &time, sizeof time));
+    say_time(fd, SO_RCVTIMEO);
+    say_time(fd, SO_SNDTIMEO);
+    DO(recv(fd, bytes, 10, 0));
+    DO(read(fd, bytes, 10));
+    DO(to(fd, own_port(fd), "x", 1));
+    DO(recv(fd, bytes, 10, 0));
+    DO(recv(fd, bytes, 10, 0));
+    DO(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wrong, sizeof wrong));
+    DO(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &time, 4));
+    DO(bind(listener, (struct sockaddr *)&addr, size()));
+    DO(listen(listener, 1));
+    DO(setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, &time, sizeof time));
+    DO(accept(listener, NULL, NULL));
+    DO(close(listener));
+    DO(close(fd));
+}
+
 static void everybody(void) {
     struct sockaddr_in all = {.sin_family = AF_INET, .sin_port = htons(9)};
     int fd = socket(AF_INET, SOCK_DGRAM, IPPROTO_UDP);
@@ -253,6 +284,7 @@ int main(void) {
         names();
         letters();
         peers();
+        limits();
     }
     everybody();
     look_up("127.0.0.1", "53", SOCK_DGRAM, 0);
