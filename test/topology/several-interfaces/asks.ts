@@ -10,15 +10,17 @@ async function ask(host: string): Promise<string> {
   return text;
 }
 
-export default async () => {
-  const last = new Map<string, string>();
+/** Each by itself: one that is gone may be waited for long. */
+async function askOn(host: string): Promise<never> {
+  let last = '';
   for (;;) {
-    for (const host of String(system.args.ask).split(',')) {
-      const answer = await ask(host).catch(error => error.code);
-      if (answer === last.get(host)) continue;
-      last.set(host, answer);
-      console.log(`${host}: ${answer}`);
-    }
+    const answer = await ask(host).catch(error => String(error.code));
+    if (answer !== last) console.log(`${host}: ${answer}`);
+    last = answer;
     await clock.sleep(100);
   }
+}
+
+export default async () => {
+  await Promise.all(String(system.args.ask).split(',').map(askOn));
 };
