@@ -149,13 +149,14 @@ export class Pools {
     for (const vcpu of granter.vcpus) vcpu.tell(KIND_RESTORE, gfn + count * 2 ** 32, 0);
     for (const { pool, page } of old) {
       pool.free(page, 1);
-      if (pool.grantee.gone && pool.usedPages === 0) this.discard(pool);
+      // It takes no new pages: its grantee is dying, or gone.
+      if (pool.usedPages === 0 && poolsOf(granter, readonly).get(pool.grantee) !== pool) this.discard(pool);
     }
     return 0;
   }
 
   private pool(granter: Domain, grantee: Domain, readonly: boolean): Pool | undefined {
-    const pools = readonly ? granter.readonlyPools : granter.pools;
+    const pools = poolsOf(granter, readonly);
     const known = pools.get(grantee);
     if (known) return known;
     do this.lastId = (this.lastId % (2 ** 20 - 1)) + 1;
@@ -201,7 +202,7 @@ export class Pools {
   granteeGone(grantee: Domain): void {
     for (const pool of this.byId.values()) {
       if (pool.grantee !== grantee) continue;
-      (pool.readonly ? pool.granter.readonlyPools : pool.granter.pools).delete(grantee);
+      poolsOf(pool.granter, pool.readonly).delete(grantee);
       if (pool.usedPages === 0 && pool.granter !== grantee) this.discard(pool);
     }
   }
@@ -215,3 +216,7 @@ export class Pools {
     this.seams += by;
   }
 }
+
+/** Those that take new pages. */
+const poolsOf = (granter: Domain, readonly: boolean): Map<Domain, Pool> =>
+  readonly ? granter.readonlyPools : granter.pools;

@@ -210,6 +210,35 @@ it('when the grantee is gone its pool goes with its last frame, and its successo
   expect(a.bytes[10 * PAGE_SIZE]).toBe(0);
 });
 
+it('fault 40: a pool that is empty goes with its grantee, one that is not with its last frame, also while its grantee is still dying', () => {
+  const { pools } = rig.hypervisor;
+  const none = pools.size;
+  const [used, kept] = [rig.guest(), rig.guest()];
+  for (const [peer, gfn] of [
+    [b, 10],
+    [used, 11],
+    [kept, 12],
+  ] as const)
+    expect(a.poolPopulate(peer.domid, gfn)).toBe(0);
+  expect(release(a, b.domid, 10)).toBe(0);
+  // dom0 has a page of that one mapped: it stays dying.
+  kept.poolPopulate(0, 20);
+  kept.grant(30, 0, 20);
+  const { handle } = rig.dom0.map(kept.domid, 30);
+  expect(pools.size).toBe(none + 4);
+  for (const { domid } of [b, used, kept]) rig.dom0.domctl(XEN_DOMCTL_destroydomain, domid);
+  rig.settle();
+  expect([rig.hypervisor.domains.byId(kept.domid)?.dying, pools.size]).toEqual([true, none + 3]);
+  for (const [peer, gfn] of [
+    [used, 11],
+    [kept, 12],
+  ] as const)
+    expect(release(a, peer.domid, gfn)).toBe(0);
+  rig.dom0.unmap(handle);
+  rig.settle();
+  expect([rig.hypervisor.domains.byId(kept.domid), pools.size, a.domain.pools.size]).toEqual([undefined, none, 0]);
+});
+
 it('map_foreign is for the control domain, and sends the whole memory', () => {
   expect(mapForeign(a, b.domid)).toBe(-XEN_EPERM);
   expect(mapForeign(rig.dom0, NOBODY)).toBe(-XEN_ESRCH);
