@@ -59,6 +59,8 @@ const COMMANDS = 4096;
 
 export class HypercallTable {
   private readonly handlers: (Handler | undefined)[] = [];
+  /** What answers when no fault does. */
+  private readonly plain: readonly (Handler | undefined)[];
   private readonly refusals: Refusals;
 
   constructor(ops: Ops) {
@@ -82,6 +84,13 @@ export class HypercallTable {
     handlers[__HYPERVISOR_sysctl] = (caller, arg) => ops.sysctl.call(caller, arg);
     handlers[__HYPERVISOR_domctl] = (caller, arg) => ops.domctl.call(caller, arg);
     handlers[__HYPERVISOR_xenolith_op] = (caller, cmd, arg) => ops.xenolith.call(caller, cmd, arg);
+    this.plain = [...handlers];
+  }
+
+  /** Hypercall `nr` is answered by what `make` makes of its own handler; without, by that one again. */
+  replace(nr: number, make?: (plain: Handler) => Handler): void {
+    const plain = this.plain[nr];
+    if (plain !== undefined) this.handlers[nr] = make?.(plain) ?? plain;
   }
 
   call(caller: Vcpu, nr: number, a0: number, a1: number, a2: number, a3: number, a4: number): Result {

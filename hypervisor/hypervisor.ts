@@ -27,6 +27,7 @@ import { EventChannels } from './event-channels.ts';
 import { GrantTables } from './grant-tables.ts';
 import { GuestClocks } from './guest-clock.ts';
 import { NOWHERE } from './guest-memory.ts';
+import { HypercallFaults } from './hypercall-faults.ts';
 import { HypercallTable } from './hypercall-table.ts';
 import { ConsoleIo } from './hypercalls/console-io.ts';
 import { Domctl } from './hypercalls/domctl.ts';
@@ -205,6 +206,10 @@ export class Hypervisor {
     const say = (line: string): void => this.say(line);
     const schedulerOp = new SchedulerOp(scheduler, cpupools);
     const refusals = new Refusals(this.log);
+    const faults = new HypercallFaults({
+      ...{ clock, timers, continuations },
+      replace: (nr, make) => this.hypercalls.replace(nr, make),
+    });
     this.hypercalls = new HypercallTable({
       memory: new MemoryOp(domains, host, continuations, audit),
       timer: new SetTimerOp(vcpuTimers, clock),
@@ -244,7 +249,12 @@ export class Hypervisor {
         schedulerOp,
         say,
       }),
-      xenolith: new XenolithOp(domains, pools, this.succession, trace.buffers, options.confinement ?? UNCONFINED),
+      xenolith: new XenolithOp({
+        ...{ domains, pools, faults },
+        succession: this.succession,
+        trace: trace.buffers,
+        confinement: options.confinement ?? UNCONFINED,
+      }),
       continuations,
       refusals,
     });

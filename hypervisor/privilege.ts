@@ -37,6 +37,7 @@ const RULES = {
   strike: 'priv',
   exhaust: 'priv',
   replacement: 'priv',
+  fault: 'priv',
   inherited: 'outlives',
   succession: 'priv',
 } as const satisfies Record<string, Rule>;

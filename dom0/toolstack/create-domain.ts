@@ -249,7 +249,9 @@ class Creation {
   }
 
   async #addDevices(domid: Domid, devices: readonly DeviceSpec[]): Promise<void> {
-    const { xs } = this.#parts;
+    const { xs, faults } = this.#parts;
+    this.#undo.add('faults', () => faults.domainGone(domid));
+    await faults.domainMade(domid);
     await this.#befallConsole(domid);
     if (devices.length === 0) return;
     for (const device of devices) {

@@ -21,6 +21,7 @@ export async function destroyDomain(parts: ToolstackParts, domid: Domid, uuid: s
   const at = (step: ToolstackStep<'destroy'>): Promise<void> | undefined => parts.faults.at('destroy', name, step);
   const steps = new Cleanup(); // last in, first out
   steps.add('records', () => at('records'));
+  steps.add('faults', () => parts.faults.domainGone(domid));
   steps.add(`the end of dom${domid}`, async () => {
     await at('gone');
     await waitUntilGone(parts, domid);

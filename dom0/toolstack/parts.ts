@@ -27,7 +27,7 @@ export interface ToolstackParts {
   readonly scheduling: Scheduling;
   readonly watch: DomainWatch;
   /** What is to go wrong on purpose. */
-  readonly faults: Pick<FaultPlans, 'at' | 'making'>;
+  readonly faults: Pick<FaultPlans, 'at' | 'making' | 'domainMade' | 'domainGone'>;
   /** Resolves when dom0's backends have acted on every change of xenstore up to now. */
   readonly backendsSettled: () => Promise<void>;
 }

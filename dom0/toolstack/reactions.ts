@@ -1,13 +1,22 @@
 // How the host's parts have answered to what happened to them: another process serves in the place of one that has ended, a
-// device is connected anew or was given up by its backend, a domain was restarted, and each warning and error of the log.
-import { type Clock, type Domid, type Log, parseDecimal, readKey, XenbusState, type XenstoreClient } from '#pvbus';
+// device is connected anew or was given up by either end, a domain was restarted, and each warning and error of the log.
+import {
+  type Clock,
+  childrenOf,
+  type Domid,
+  type Log,
+  parseDecimal,
+  readKey,
+  XenbusState,
+  type XenstoreClient,
+} from '#pvbus';
 import { type DevicePaths, listDevices, waitForState } from './add-device.ts';
 import type { DomainRecord, DomainRecords } from './domain-records.ts';
 import { backendDomidOf, isOwnDriverDomain } from './driver-domains.ts';
 import type { FaultLog } from './faults/fault-log.ts';
 import type { FaultPlans } from './faults/fault-plans.ts';
 import type { RunningFault } from './faults/running-fault.ts';
-import { deviceIn, domidIn, HostLog, type Said } from './host-log.ts';
+import { deviceIn, domidIn, HostLog, type NamedDevice, type Said } from './host-log.ts';
 import type { Ledger, Table } from './ledger.ts';
 import type { Replacement, XcReplacements } from './xc-replacements.ts';
 import { domainPath } from './xenstore-paths.ts';
@@ -32,7 +41,7 @@ export interface ReactionsParts {
 const DOM0_PROGRAMS: Readonly<Record<number, string>> = { 0: 'dom0', 1: 'xenstored' };
 /** Nothing is told of a device that is not connected by then. */
 const CONNECTED_MS = 60_000;
-/** A driver domain may say so much, wherever it says it; one that goes mad is not to push out what else has happened. */
+/** A domain may say so much, wherever it says it; one that goes mad is not to push out what else has happened. */
 const MAX_SAID = 100;
 const NEXT = 'next';
 /** How far the host's log is told. */
@@ -42,10 +51,13 @@ const MS = 1e6;
 /** As `reportFatal` logs it. */
 const GIVEN_UP = /^\/local\/domain\/\d+\/backend\//;
 
-/** Who serves devices, and how often it was heard of. */
+/** Who serves devices or uses them, and how often it was heard of. */
 interface Watched {
   readonly domid: number;
+  readonly isDriverDomain: boolean;
   said: number;
+  /** Where it has said something. */
+  readonly heard: Set<string>;
 }
 
 const ms = (ns: number): string => `${Math.round(ns / MS)} ms`;
@@ -74,8 +86,8 @@ export class Reactions {
     this.#look();
     this.#hostLog.follow(this.#parts.log);
     this.#hostLog.look();
-    await this.#watchErrors(0);
-    for (const { domid, config } of records.all()) if (isOwnDriverDomain(config)) await this.#watchErrors(domid);
+    await this.#watchErrors(0, true);
+    await Promise.all(records.all().map(({ domid, config }) => this.#watchErrors(domid, isOwnDriverDomain(config))));
   }
   /** Resolves when all that the log has said up to now is told. */
   heard(): Promise<void> {
@@ -87,7 +99,8 @@ export class Reactions {
   }
   /** A domain is there. */
   created({ domid, config }: Pick<DomainRecord, 'domid' | 'config'>): void {
-    if (isOwnDriverDomain(config)) this.#tried(`what dom${domid} gives up`, () => this.#watchErrors(domid));
+    if (this.#watched.has(domid)) return;
+    this.#tried(`what dom${domid} gives up`, () => this.#watchNewcomer(domid, isOwnDriverDomain(config)));
   }
   destroyed(domid: Domid): void {
     this.#latest.delete(domid);
@@ -151,26 +164,38 @@ export class Reactions {
     const text = `${type} ${devid} of dom${domid}: connected anew, ${ms(sinceNs)} after the end of its backend`;
     told.reaction(domid, text, cause);
   }
-  /** What a backend says of a device when it gives it up. */
-  async #watchErrors(backendDomid: number): Promise<void> {
-    const { xs, told, faults } = this.#parts;
-    if (this.#watched.has(backendDomid)) return;
-    const watched = { domid: backendDomid, said: 0 };
-    this.#watched.set(backendDomid, watched);
-    await xs.watch(errors(backendDomid), TOKEN, path => {
-      const [, type, domid, devid] = /\/backend\/([a-z0-9]+)\/(\d+)\/(\d+)\/error$/.exec(path) ?? [];
-      const frontend = parseDecimal(domid, 0x7fef);
-      if (frontend === undefined) return;
-      this.#tried(path, async () => {
-        // untrusted: a driver domain's own words.
-        const why = await readKey(xs, path);
-        if (why === undefined || this.#isTooMuch(watched)) return;
-        const cause = await faults.causeAt({ type: type!, domid: frontend, devid: Number(devid) });
-        told.reaction(frontend, `${type} ${devid} of dom${frontend}: its backend says ${why}`, cause);
-      });
-    });
+  /** What either end says of a device when it gives it up. */
+  async #watchErrors(domid: number, isDriverDomain: boolean): Promise<Watched> {
+    const watched = { domid, isDriverDomain, said: 0, heard: new Set<string>() };
+    this.#watched.set(domid, watched);
+    await this.#parts.xs.watch(errors(domid), TOKEN, path => this.#tried(path, () => this.#hearError(watched, path)));
+    return watched;
   }
-  /** Of a driver domain, in xenstore and the log together. */
+  /** It may have given up something before it was watched. */
+  async #watchNewcomer(domid: number, isDriverDomain: boolean): Promise<void> {
+    const { xs } = this.#parts;
+    const watched = await this.#watchErrors(domid, isDriverDomain);
+    const devices = `${errors(domid)}/device`;
+    for (const type of await childrenOf(xs, devices))
+      for (const devid of await childrenOf(xs, `${devices}/${type}`)) {
+        const path = `${devices}/${type}/${devid}/error`;
+        if (!watched.heard.has(path)) await this.#hearError(watched, path);
+      }
+  }
+  async #hearError(watched: Watched, path: string): Promise<void> {
+    const { xs, told, faults } = this.#parts;
+    const device = givenUp(watched.domid, path);
+    // A guest that serves nothing has no word in others' devices.
+    if (device === undefined || (device.end === 'backend' && !watched.isDriverDomain)) return;
+    // untrusted: a domain's own words.
+    const why = await readKey(xs, path);
+    if (why === undefined) return;
+    if (this.#isTooMuch(watched)) return await xs.unwatch(errors(watched.domid), TOKEN);
+    watched.heard.add(path);
+    const { type, domid, devid, end } = device;
+    told.reaction(domid, `${type} ${devid} of dom${domid}: its ${end} says ${why}`, await faults.causeAt(device));
+  }
+  /** Of a domain, in xenstore and the log together. */
   #isTooMuch(watched: Watched): boolean {
     return watched.domid !== 0 && ++watched.said > MAX_SAID;
   }
@@ -180,7 +205,7 @@ export class Reactions {
     const { at } = this.#hostLog;
     if (GIVEN_UP.test(what)) return;
     const watched = this.#watched.get(Number(/^dom(\d+)/.exec(who)?.[1] ?? 0));
-    if (watched !== undefined && this.#isTooMuch(watched)) return;
+    if (watched?.isDriverDomain && this.#isTooMuch(watched)) return;
     const device = deviceIn(what);
     // Now, not in its turn: lines wait side by side for what their faults have done.
     const found = device && faults.causeAt(device);
@@ -200,3 +225,14 @@ export class Reactions {
 }
 
 const errors = (domid: number): string => `${domainPath(domid)}/error`;
+
+/** Of what is at this path below a domain's errors: the device, and which of its ends says so. */
+function givenUp(own: number, path: string): (NamedDevice & { readonly end: string }) | undefined {
+  const pattern = /\/error\/(?:backend\/([a-z0-9]+)\/(\d+)|device\/([a-z0-9]+))\/(\d+)\/error$/;
+  const [, served, peer, used, number] = pattern.exec(path) ?? [];
+  const type = served ?? used;
+  const domid = used === undefined ? parseDecimal(peer, 0x7fef) : own;
+  const devid = parseDecimal(number);
+  if (type === undefined || domid === undefined || devid === undefined) return undefined;
+  return { type, domid, devid, end: used === undefined ? 'backend' : 'frontend' };
+}

@@ -66,6 +66,7 @@ import { requestShutdown } from './shutdown-domain.ts';
 import { Tracing } from './trace.ts';
 import { Waits } from './waits.ts';
 import type { Xc, XcDomainInfo } from './xc.ts';
+import { XcFaults } from './xc-faults.ts';
 import { XcReplacements } from './xc-replacements.ts';
 import { XcTrace } from './xc-trace.ts';
 import { domainPath, namePath, readableBy, vmPath } from './xenstore-paths.ts';
@@ -151,6 +152,7 @@ export class Toolstack {
     const tell = (event: HostEvent): void => this.#tellAll(event);
     const faults = new FaultPlans({
       ...{ xs, clock, log, strikes: strikesOf(xc, clock), tell, settled },
+      hypercalls: new XcFaults(xc),
       answered: ledger.table('answered kills'),
       domids: () => xc.domainInfoList().flatMap(({ domid }) => (domid === DOM0 ? [] : [domid])),
       domidOf: name => this.domid(name),

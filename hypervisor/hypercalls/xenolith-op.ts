@@ -5,18 +5,25 @@ import {
   DOMID_XEN,
   KIND_FOREIGN,
   setU64,
+  XEN_E2BIG,
   XEN_EFAULT,
   XEN_EINVAL,
+  XEN_ENOBUFS,
   XEN_ENOENT,
   XEN_ENOSYS,
   XEN_EPERM,
   XEN_ESRCH,
+  XENOLITH_FAULT_plant,
+  XENOLITH_FAULT_remove,
+  XENOLITH_FAULT_show,
+  XENOLITH_FAULT_TEXT,
   XENOLITH_INHERITED_MAX,
   XENOLITH_INHERITED_mappings,
   XENOLITH_INHERITED_ports,
   XENOLITH_SERVICE_driver_domain,
   XENOLITHOP_confinement,
   XENOLITHOP_exhaust,
+  XENOLITHOP_fault,
   XENOLITHOP_handover,
   XENOLITHOP_inherited,
   XENOLITHOP_map_foreign,
@@ -29,6 +36,7 @@ import {
   XENOLITHOP_successor,
   XENOLITHOP_successor_waits,
   xenolith_exhaust,
+  xenolith_fault,
   xenolith_inherited,
   xenolith_map_foreign,
   xenolith_mapping,
@@ -42,6 +50,7 @@ import { DEFERRED, type Result } from '../deferred.ts';
 import type { Domain, Vcpu } from '../domain.ts';
 import type { DomainTable } from '../domain-table.ts';
 import { readU64 } from '../guest-memory.ts';
+import type { HypercallFaults } from '../hypercall-faults.ts';
 import type { Pools } from '../pools.ts';
 import { mayCall } from '../privilege.ts';
 import type { Succession } from '../succession.ts';
@@ -55,23 +64,28 @@ export interface Confinement {
   readonly engineBytes: number;
 }
 
+export interface XenolithOpParts {
+  readonly domains: DomainTable;
+  readonly pools: Pools;
+  readonly succession: Succession;
+  readonly faults: HypercallFaults;
+  readonly trace: TraceBuffers;
+  readonly confinement: Confinement;
+}
+
 export class XenolithOp {
   private readonly domains: DomainTable;
   private readonly pools: Pools;
   private readonly succession: Succession;
+  private readonly faults: HypercallFaults;
   private readonly trace: TraceBuffers;
   private readonly confinement: Confinement;
 
-  constructor(
-    domains: DomainTable,
-    pools: Pools,
-    succession: Succession,
-    trace: TraceBuffers,
-    confinement: Confinement,
-  ) {
+  constructor({ domains, pools, succession, faults, trace, confinement }: XenolithOpParts) {
     this.domains = domains;
     this.pools = pools;
     this.succession = succession;
+    this.faults = faults;
     this.trace = trace;
     this.confinement = confinement;
   }
@@ -98,6 +112,8 @@ export class XenolithOp {
         return this.exhaust(caller.domain, arg);
       case XENOLITHOP_replacement:
         return this.replacement(caller.domain, arg);
+      case XENOLITHOP_fault:
+        return this.fault(caller.domain, arg);
       case XENOLITHOP_successor:
       case XENOLITHOP_successor_waits:
       case XENOLITHOP_handover:
@@ -201,6 +217,34 @@ export class XenolithOp {
     view.setUint32(arg + at.ends, found.ends, true);
     setU64(view, arg + at.ended, found.endedNs);
     setU64(view, arg + at.served, found.servedNs);
+    return 0;
+  }
+
+  private fault(caller: Domain, arg: number): number {
+    if (!caller.physmap.reachable(arg, xenolith_fault.size)) return -XEN_EFAULT;
+    const { view, bytes } = caller.memory;
+    const { at } = xenolith_fault;
+    const domid = view.getUint16(arg + at.domid, true);
+    const what = view.getUint16(arg + at.what, true);
+    const length = view.getUint32(arg + at.length, true);
+    const room = view.getUint32(arg + at.room, true);
+    const text = readU64(view, arg + at.text);
+    if (!mayCall('fault', caller, caller)) return -XEN_EPERM;
+    if (room > XENOLITH_FAULT_TEXT || length > room) return -XEN_E2BIG;
+    if (!caller.physmap.reachable(text, room)) return -XEN_EFAULT;
+    const given = new TextDecoder().decode(bytes.slice(text, text + length));
+    if (what === XENOLITH_FAULT_plant) {
+      const domain = this.domains.byId(domid);
+      return domain === undefined ? -XEN_ESRCH : this.faults.plant(domain, given);
+    }
+    if (what === XENOLITH_FAULT_remove) return this.faults.remove(domid, given);
+    if (what !== XENOLITH_FAULT_show) return -XEN_EINVAL;
+    const shown = this.faults.injected(domid, given);
+    if (shown === undefined) return -XEN_ENOENT;
+    const answer = new TextEncoder().encode(JSON.stringify(shown));
+    if (answer.length > room) return -XEN_ENOBUFS;
+    bytes.set(answer, text);
+    view.setUint32(arg + at.length, answer.length, true);
     return 0;
   }
 

@@ -99,6 +99,30 @@ export const xenolith_replacement = struct('xenolith_replacement', 32, {
   served: 'u64', // and at which this one served
 });
 
+/**
+ * arg: xenolith_fault. For control domains: hypercalls of a domain are to be refused, or answered late, as a fault plan asks.
+ * Fault and counts are texts, as xenstored is given its own.
+ */
+export const XENOLITHOP_fault = 19;
+
+/** The text is a planted fault; what is there already by that name goes on as it is. */
+export const XENOLITH_FAULT_plant = 0;
+/** The text is its name. What waits because of it goes on. */
+export const XENOLITH_FAULT_remove = 1;
+/** The text is its name, and becomes what it has done. ENOBUFS: that is longer than `room`. */
+export const XENOLITH_FAULT_show = 2;
+/** The longest text. */
+export const XENOLITH_FAULT_TEXT = 16384;
+
+export const xenolith_fault = struct('xenolith_fault', 24, {
+  domid: 'u16', // whose hypercalls
+  what: 'u16', // XENOLITH_FAULT_*
+  length: 'u32', // of the text, in bytes
+  room: 'u32', // for the text
+  pad: 'u32',
+  text: 'u64', // guest address
+});
+
 export const XENOLITH_POOL_readonly = 1;
 
 export const xenolith_pool_populate = struct('xenolith_pool_populate', 16, {

@@ -1,6 +1,8 @@
 // What a fault is: what it befalls, when, what happens, how long. Plain data, the same in a topology file, on the
 // command line, in the library, and between processes. docs/faults.md is the reference.
 
+import { HYPERCALL_OPS } from './hypercalls.ts';
+
 /** Errors that a disk's image may give. */
 const DISK_ERRORS = ['EIO', 'ENOSPC', 'ENOMEM', 'EROFS', 'ETIMEDOUT', 'EINTR', 'EAGAIN'] as const;
 /** GNTST_ codes that a map or a copy may give. */
@@ -15,6 +17,8 @@ const FOLDER_ERRORS = [
   ...(['EIO', 'ENOSPC', 'EDQUOT', 'ENOMEM', 'EMFILE', 'EROFS', 'EACCES', 'ENOENT', 'ESTALE'] as const),
   ...(['EINTR', 'EAGAIN', 'ETIMEDOUT'] as const),
 ] as const;
+/** What the hypervisor may answer. */
+const HYPERCALL_ERRORS = ['EPERM', 'EAGAIN', 'ENOMEM', 'EFAULT', 'EBUSY', 'EINVAL', 'ENOSPC', 'ENOSYS'] as const;
 /** What xenstored may answer. */
 const XENSTORE_ERRORS = ['EAGAIN', 'EIO', 'ENOSPC', 'ENOMEM', 'EBUSY', 'EACCES', 'EINVAL', 'ENOENT'] as const;
 
@@ -189,6 +193,8 @@ export const PARTS = {
     actions: ['error', 'delay', 'kill', 'stop'],
     errors: XENSTORE_ERRORS,
   },
+  /** What a domain asks the hypervisor, also as an element of a multicall: by Xen's name of it, or of its command. */
+  hypercall: { ops: HYPERCALL_OPS, selectors: ['domain'], actions: ['error', 'delay'], errors: HYPERCALL_ERRORS },
   /** The wall clock, by time. */
   clock: { ops: [], selectors: [], actions: ['shift'], errors: [] },
   /** A process, by time. */
@@ -220,6 +226,8 @@ export const isTimed = ({ part }: Fault): boolean => (TIMED_PARTS as readonly st
 /** Carried out by xenstored. */
 export const isOfXenstored = ({ part, type }: Fault): boolean =>
   part === 'xenstore' || (part === 'event' && type === 'xenstore');
+/** Carried out by the hypervisor. */
+export const isOfHypervisor = ({ part }: Fault): boolean => part === 'hypercall';
 export const isOfDevice = (fault: Fault): boolean =>
   (DEVICE_PARTS as readonly string[]).includes(fault.part) && !isOfXenstored(fault);
 /** The classes of device a fault of a device is for. */

@@ -41,6 +41,7 @@ export interface Fault {
     | '9pfs'
     | 'console'
     | 'xenstore'
+    | 'hypercall'
     | 'clock'
     | 'process'
     | 'toolstack';

@@ -9,6 +9,7 @@ import {
   type FaultPlan,
   type FaultStatus,
   isOfDevice,
+  isOfHypervisor,
   isOfXenstored,
   isTimed,
   type Log,
@@ -28,6 +29,7 @@ import type { Table } from '../ledger.ts';
 import { Locks } from '../locks.ts';
 import { PRIVATE } from '../xenstore-paths.ts';
 import { FaultLog, type TellFault } from './fault-log.ts';
+import { HypercallFaults, type HypercallFaultsParts } from './hypercall-faults.ts';
 import { Planting, type PlantingParts, type WriteNodes } from './planting.ts';
 import { type Ended, type FaultNode, processOf, RunningFault } from './running-fault.ts';
 import type { Steps } from './steps.ts';
@@ -53,6 +55,8 @@ export interface FaultPlansOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly strikes: Strikes;
+  /** Where the hypervisor takes those that it carries out. */
+  readonly hypercalls: HypercallFaultsParts['xc'];
   /** Every domain but dom0. */
   readonly domids: () => readonly number[];
   readonly domidOf: (name: string) => Promise<number>;
@@ -82,6 +86,7 @@ export class FaultPlans implements Steps {
   readonly #log: FaultLog;
   readonly #planting: Planting;
   readonly #xenstore: XenstoreFaults;
+  readonly #hypercalls: HypercallFaults;
   #running: RunningFault[] = [];
   /** One change after the other, under one key. */
   readonly #changes = new Locks();
@@ -98,6 +103,11 @@ export class FaultPlans implements Steps {
       strike: async (domid, process) => strikes.domain(domid, process),
     });
     this.#xenstore = new XenstoreFaults({ xs, log: this.#log, running: () => this.#running });
+    this.#hypercalls = new HypercallFaults({
+      ...{ xs, told: this.#log, log: options.log, xc: options.hypercalls, domids },
+      running: () => this.#running,
+      pathOf: ({ node }) => `${ROOT}/${node.plan}/${node.fault.name}`,
+    });
   }
 
   #change<T>(body: () => Promise<T>): Promise<T> {
@@ -133,6 +143,7 @@ export class FaultPlans implements Steps {
     for (const { timer } of this.#running) clearTimeout(timer);
     for (const timer of this.#ends.values()) clearTimeout(timer);
     this.#xenstore.stop();
+    this.#hypercalls.stop();
   }
 
   add(plan: FaultPlan): Promise<void> {
@@ -179,16 +190,18 @@ export class FaultPlans implements Steps {
   async list(): Promise<FaultStatus[]> {
     await this.#planting.heard();
     await this.#xenstore.look();
+    await this.#hypercalls.look();
     return this.#running.map(running => {
       const { node, fault, devices, met, trigger } = running;
-      const own = !isOfDevice(fault) && !isOfXenstored(fault);
+      const isCountedApart = isOfDevice(fault) || isOfHypervisor(fault);
+      const own = !isCountedApart && !isOfXenstored(fault);
       const { seen, injected } = own ? trigger.counts : running;
-      // Each device counts for itself.
-      const counts = isOfDevice(fault) ? [...devices.values()] : [injected];
+      // Each device counts for itself, and each domain.
+      const counts = isCountedApart ? [...devices.values()] : [injected];
       const over = counts.length > 0 && counts.every(count => count >= (fault.times ?? Number.POSITIVE_INFINITY));
       return {
         ...{ plan: node.plan, seed: node.seed, fault: fault.name, part: fault.part, text: describeFault(fault) },
-        devices: isOfDevice(fault) ? devices.size : null,
+        devices: isCountedApart ? devices.size : null,
         ...{ seen, injected },
         state: over ? 'over' : met ? 'on' : 'waits',
       };
@@ -203,9 +216,18 @@ export class FaultPlans implements Steps {
     return this.#planting.making(domid, devices, write);
   }
 
-  /** What has befallen that device last, of what is on. */
-  causeAt(device: NamedDevice): Promise<RunningFault | undefined> {
-    return this.#planting.causeAt(device);
+  /** A domain has its name, and has not run yet. */
+  domainMade(domid: number): Promise<void> {
+    return this.#hypercalls.domainMade(domid);
+  }
+  /** Nothing is left of it. */
+  domainGone(domid: number): Promise<void> {
+    return this.#hypercalls.domainGone(domid);
+  }
+
+  /** What has befallen that device last, of what is on, or else a hypercall of the domain that uses it. */
+  async causeAt(device: NamedDevice): Promise<RunningFault | undefined> {
+    return (await this.#planting.causeAt(device)) ?? (await this.#hypercalls.causeAt(device.domid));
   }
   /** Whose kill a process has ended by that was this domain's, each time once. */
   causeOfEnd(end: Ended): RunningFault | undefined {
@@ -261,6 +283,7 @@ export class FaultPlans implements Steps {
     const { fault } = running;
     if (isOfDevice(fault)) await this.#planting.plant(running);
     else if (isOfXenstored(fault)) await this.#xenstore.plant(running);
+    else if (isOfHypervisor(fault)) await this.#hypercalls.plant(running);
     else if (isTimed(fault)) this.#schedule(running);
     if (running.isExhausted) this.#relieveLater(running); // since before a restart of dom0
   }
@@ -269,6 +292,7 @@ export class FaultPlans implements Steps {
     if (running.isExhausted) await this.#relieve(running);
     if (isOfDevice(running.fault)) await this.#planting.uproot(running);
     else if (isOfXenstored(running.fault)) await this.#xenstore.uproot(running);
+    else if (isOfHypervisor(running.fault)) await this.#hypercalls.uproot(running);
   }
   async #end(running: RunningFault): Promise<void> {
     const { xs } = this.#options;

@@ -22,7 +22,7 @@ export class RunningFault {
   readonly node: FaultNode;
   /** Of a fault that the toolstack itself carries out. */
   readonly trigger: Trigger;
-  /** Backends of the devices that it is planted at, and how often it has befallen something there. */
+  /** Backends of the devices that it is planted at, or domains (`dom1`), and how often it has befallen something there. */
   readonly devices = new Map<string, number>();
   /** The same of guests that it has killed, whose devices are gone: who is restarted in their place is told why. */
   readonly gone = new Map<string, number>();

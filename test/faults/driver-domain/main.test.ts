@@ -153,6 +153,20 @@ it('fault 35: killed at five moments, fault 36: also while it negotiates, costs 
     await Promise.race([come(), goOn('one', 'two')]);
     await kill();
   }
+  await goOn('one', 'two');
+  // For certain: it waits in the hypercall by which it takes up the channel that a frontend has offered.
+  const held = { name: 'held', part: 'hypercall', domain: 'storage', op: 'EVTCHNOP_bind_interdomain' } as const;
+  const plan = { name: 'handshake', seed: 0, faults: [{ ...held, nth: [1], delay: 3_600_000 }] };
+  await call(toolstack => toolstack.call('addFaults', { plan }));
+  await kill();
+  await eventually('it waits', async () => (await call(to => to.call('faults', {})))[0]?.injected === 1);
+  const devices = [disk1, of('two', 'vbd', 51712), of('one', 'vif', 0), vif2];
+  const states = await Promise.all(
+    devices.map(async ({ front, back }) => `${await state(front)},${await state(back)}`),
+  );
+  expect(states).toContain('3,2');
+  await kill();
+  await call(toolstack => toolstack.call('removeFaults', { plan: 'handshake', fault: null }));
   const own = said('own');
   await goOn('one', 'two', 'own');
   expect(said('own').rounds).toBeGreaterThan(own.rounds);

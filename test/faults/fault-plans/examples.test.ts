@@ -22,4 +22,5 @@ it('the plans beside it are good ones', () => {
   const topology = 'examples/faults/lossy-office.yaml';
   expect(readTopology(read(topology), join(root, topology), topology).faults?.faults.length).toBe(2);
   expect(readPlan(read('examples/faults/bad-day.yaml'), 'bad-day.yaml', 'p').faults.length).toBe(4);
+  expect(readPlan(read('examples/faults/no-more-ports.yaml'), 'no-more-ports.yaml', 'p').faults.length).toBe(3);
 });

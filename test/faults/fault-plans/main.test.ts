@@ -300,6 +300,46 @@ describe('events and grants', () => {
     });
     expect(new Set(said)).toEqual(new Set(['ok', 'same']));
   });
+  /** A write that is asked for while those are there: how often the backend was told, and the frontend. */
+  async function written(byte: number, faults: library.Fault[]): Promise<{ heard: number; told: number }> {
+    await using injection = await inject(host, faults);
+    expect(await ask(`write 160 ${byte}`)).toBe('ok');
+    await injection.happened();
+    const [heard, told] = (await injection.status()).map(({ seen }) => seen);
+    expect([onImage(160), await ask(`read 160 ${byte}`)]).toEqual([page(byte), 'same']);
+    return { heard: heard!, told: told! };
+  }
+  it('fault 6: all of them are lost both ways for a while: the first look after it that is heard does the request', async () => {
+    const lost = { ...OF, part: 'event', drop: true } as const;
+    const faults: library.Fault[] = [
+      { ...lost, name: 'heard', op: 'receive', nth: [1, 2, 3] },
+      { ...lost, name: 'told', op: 'send', nth: 1 },
+    ];
+    // Its own notification is the first; each look makes another. One that finds the answer makes none.
+    const counts: number[] = [];
+    for (let byte = 1; !counts.includes(4) && byte <= 10; byte++) counts.push((await written(byte, faults)).heard);
+    // More where the backend took longer than until the next look.
+    expect(Math.min(...counts)).toBe(4);
+  });
+  it('fault 8: each comes 5 s late: requests are done late, once, and right', async () => {
+    const late = { ...OF, part: 'event', delay: '5s' } as const;
+    await written(11, [
+      { ...late, name: 'heard', op: 'receive' },
+      { ...late, name: 'told', op: 'send', nth: 1 },
+    ]);
+  });
+  it('fault 8: the next one overtakes every other: requests are done once, and right', async () => {
+    const overtaken = { ...OF, part: 'event', every: 2, reorder: true } as const;
+    const faults: library.Fault[] = [
+      { ...overtaken, name: 'heard', op: 'receive' },
+      { ...overtaken, name: 'told', op: 'send' },
+    ];
+    await using injection = await inject(host, faults);
+    for (let byte = 1; byte <= 4; byte++) expect(await ask(`write 160 ${byte}`)).toBe('ok');
+    expect(await ask('over 160 30')).toBe('ok');
+    await injection.happened(2);
+    expect([onImage(160), await ask('read 160 30')]).toEqual([page(30), 'same']);
+  });
   it('of the console, of xenstore and of sockets come late, each channel by the number that the guest has of it', async () => {
     const domid = await host.domain('one').domid();
     const of = `/local/domain/${domid}`;
@@ -341,6 +381,103 @@ describe('events and grants', () => {
     await mapping.remove();
     expect(said).toContain('failed EIO');
     expect(said.at(-1)).toBe('same');
+    await host.domain('two').destroy();
+  });
+});
+
+describe('a hypercall', () => {
+  const REFUSED = { part: 'hypercall', domain: 'one', op: 'EVTCHNOP_alloc_unbound', error: 'ENOSPC' } as const;
+  /** Of the disk that comes and goes. */
+  const DISK = 51712 + 16;
+  let vbd: string;
+  beforeAll(async () => {
+    vbd = `/local/domain/${await host.domain('one').domid()}/device/vbd/${DISK}`;
+  });
+  const state = (): Promise<string | null> => host.xenstore.read(`${vbd}/state`).catch(() => null);
+  const attach = async (): Promise<void> =>
+    expect(await xl.xl('block-attach', 'one', `${other},raw,xvdb,w`)).toMatchObject({ exitCode: 0 });
+  const detach = async (): Promise<void> =>
+    expect(await xl.xl('block-detach', 'one', 'xvdb')).toMatchObject({ exitCode: 0 });
+  const connects = () => eventually('it is connected', async () => (await state()) === '4');
+
+  it('that is refused costs the disk that needs it; with the next one all is well', async () => {
+    await using refused = await inject(host, { ...REFUSED, name: 'full', nth: 1 }, { plan: 'ports', seed: 5 });
+    await attach();
+    await refused.happened();
+    await eventually('it is given up', async () => (await state()) === '6');
+    expect(await ask('write 168 1')).toBe('ok');
+    await detach();
+    await attach();
+    await connects();
+    expect(await refused.status()).toMatchObject([{ seen: 2, injected: 1 }]);
+    const domid = await host.domain('one').domid();
+    expect(await faultTrace(host)).toContain(`full 1 EVTCHNOP_alloc_unbound by dom${domid}`);
+    await detach();
+  });
+  it('that is delayed keeps its vCPU waiting, until the fault goes; others go on', async () => {
+    const { error: _, ...alloc } = REFUSED;
+    const late = await inject(host, { ...alloc, nth: 1, delay: '1h' });
+    await attach();
+    await late.happened();
+    console_.write('write 168 2\n');
+    await host.domain('two').create({ ramdisk, memory: 16 });
+    await (await host.domain('two').console()).waitFor('ready');
+    await host.domain('two').destroy();
+    expect(await state()).not.toBe('4');
+    await late.remove();
+    await console_.waitFor('> ok <');
+    await connects();
+    await detach();
+  });
+  it("of dom0's is refused: the backend says so, of that device alone", async () => {
+    const bind = { part: 'hypercall', domain: 0, op: 'EVTCHNOP_bind_interdomain', nth: 1, error: 'EAGAIN' } as const;
+    await using refused = await inject(host, bind);
+    await attach();
+    await refused.happened();
+    await eventually('it is told', async () =>
+      (await host.events()).some(
+        one => one.event === 'fault' && /^vbd 51728 of dom\d+: its backend says EAGAIN/.test(one.text),
+      ),
+    );
+    await detach();
+  });
+  it('is counted in a domain that comes later, and further on when dom0 is another process', async () => {
+    const { domain: _, ...refused } = REFUSED;
+    await using later = await inject(host, { ...refused, name: 'full', domain: 'two', nth: [2, 4] }, { plan: 'later' });
+    await host.domain('two').create({ ramdisk, memory: 16 });
+    await (await host.domain('two').console()).waitFor('ready');
+    const domid = await host.domain('two').domid();
+    const home = `/local/domain/${domid}`;
+    const read = (path: string): Promise<string> => host.xenstore.read(`${home}/${path}`).catch(() => '');
+    /** What becomes of another disk. */
+    const attached = async (n: number): Promise<string> => {
+      expect(await xl.xl('block-attach', 'two', `${other},raw,xvd${'abc'[n]},r`)).toMatchObject({ exitCode: 0 });
+      const vbd = `device/vbd/${51712 + 16 * n}`;
+      return await eventually('it is connected, or given up', async () => {
+        const why = await read(`error/${vbd}/error`);
+        return why !== '' ? why.split(' ')[0]! : (await read(`${vbd}/state`)) === '4' && 'connected';
+      });
+    };
+    expect([await attached(0), await attached(1)]).toEqual(['connected', 'ENOSPC']);
+    await later.happened(1);
+    {
+      await using killed = await inject(host, { part: 'process', process: 'dom0', kill: true, after: 1000 });
+      await killed.happened();
+      await eventually('another one has told that they go on', async () =>
+        (await later.events().catch(() => [])).some(one => one.event === 'fault' && /again/.test(one.text)),
+      );
+    }
+    console_.close();
+    console_ = await host.domain('one').console();
+    // Behind what it has said before.
+    console_.write('store counted\n');
+    await console_.waitFor('> told counted <');
+    // The first one is connected anew, over a channel that is the third.
+    await eventually('it has asked for it', async () => (await later.status())[0]?.seen === 3);
+    expect(await attached(2)).toBe('ENOSPC');
+    await later.happened(2);
+    const ours = (await faultTrace(host)).filter(line => line.startsWith('full ') && line.endsWith(`dom${domid}`));
+    expect(ours).toEqual([2, 4].map(n => `full ${n} EVTCHNOP_alloc_unbound by dom${domid}`));
     await host.domain('two').destroy();
   });
 });

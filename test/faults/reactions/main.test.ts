@@ -157,6 +157,15 @@ it('a device that its backend gives up, since it cannot have its pages', async (
   await host.domain('net').destroy();
 });
 
+// That one has waited for its backend as long as it does takes minutes: unit/domu-kernel/blkfront/waiting.test.ts sees it say so.
+it('a frontend that gives up its device, since it cannot have what a connection takes', async () => {
+  const refused = { part: 'hypercall', domain: 'poor', op: 'EVTCHNOP_alloc_unbound', nth: 1, error: 'ENOSPC' } as const;
+  await using _refused = await plan('refused', refused);
+  await host.domain('poor').create({ ramdisk, memory: 16, disk: [disk('poor')] });
+  await reaction(/^vbd 51712 of dom\d+: its frontend says ENOSPC /, 'refused');
+  await host.domain('poor').destroy();
+});
+
 it('a vif that its frontend has broken', async () => {
   const vif = ['bridge=xenbr0', 'bridge=xenbr0'];
   const disks = [disk('mallory'), `${disk('mallory-ro').split(',')[0]},raw,xvdb,r`];

@@ -10,7 +10,7 @@ import { eventually } from '../../support/processes.ts';
 import { IDLE, lasting, Stage } from '../hostile-acts/stage.ts';
 import { createBackend, createVictim, diskOf, KERNELS } from './kernels.ts';
 
-/** Tests of this file, but for the last. */
+/** Tests of this file, but for the last and what the events say. */
 const ACTS = 19;
 const { Closed } = XenbusState;
 
@@ -74,16 +74,25 @@ const failed = (number: number, code: string): Promise<unknown> =>
 const says = (what: RegExp): Promise<unknown> =>
   seenSoon(`the victim says ${what}`, () => what.test(stage.host.consoleLog('victim')));
 
-const BROKEN: readonly (readonly [number, string, number])[] = [
-  [30, 'answers more than was asked', 0],
-  [31, 'answers what was not asked', 1],
-  [32, 'answers with another operation', 2],
+const BROKEN: readonly (readonly [number, string, number, string])[] = [
+  [30, 'answers more than was asked', 0, 'its ring holds more responses'],
+  [31, 'answers what was not asked', 1, 'a response to request .* which is not in flight'],
+  [32, 'answers with another operation', 2, 'a response of operation'],
 ];
-it.each(BROKEN)('act %i: a disk backend that %s loses the disk, whose reads fail', async (number, _what, disk) => {
+it.each(BROKEN)('act %i: a disk backend that %s loses the disk, whose reads fail', async (number, _what, disk, why) => {
   await came(number, { state: Closed });
   await failed(disk, 'EIO');
-  await says(new RegExp(`${diskOf(disk)}: the backend sent .*the disk is given up`));
+  await says(new RegExp(`${diskOf(disk)}: the backend sent .*${why}.*; the disk is given up`));
   await contained();
+});
+it('each disk that the victim gives up is in the events, in its own words', async () => {
+  const disks = BROKEN.map(
+    ([, , disk]) => `vbd ${51712 + 16 * disk} of dom${victim.domid}: its frontend says EPROTO ${diskOf(disk)}: `,
+  );
+  await seenSoon('they are told', async () => {
+    const { stdout } = await stage.host.xl('events');
+    return disks.every(words => stdout.includes(words));
+  });
 });
 it('act 33: a disk backend that keeps a page mapped: what was shared with it is not used again, and counted', async () => {
   await came(33, { state: Closed, kept: true });

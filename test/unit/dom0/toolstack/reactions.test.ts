@@ -1,8 +1,9 @@
-// What of the host's log becomes events: over a real log, xenstored and journal.
+// What of the host's log, and of what both ends of a device say in xenstore, becomes events: over a real log, xenstored and
+// journal.
 import { appendFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeEach, expect, it } from 'vitest';
-import { XenstoreClient } from '#pvbus';
+import { domid, XenstoreClient } from '#pvbus';
 import type { DomainRecord, DomainRecords } from '../../../../dom0/toolstack/domain-records.ts';
 import { Ledger } from '../../../../dom0/toolstack/ledger.ts';
 import { Reactions } from '../../../../dom0/toolstack/reactions.ts';
@@ -19,6 +20,7 @@ let told: string[];
 let asked: number;
 let answer: () => void;
 let reactions: Reactions;
+let xs: XenstoreClient;
 beforeEach(async () => {
   path = join(new ScratchFolder().path, 'host.log');
   writeFileSync(path, '');
@@ -28,10 +30,12 @@ beforeEach(async () => {
     answer = () => resolve(undefined);
   });
   const rig = new XenstoreRig();
+  xs = new XenstoreClient(rigTransport(rig));
+  const user = { domid: 4, config: domainConfig({}) } as DomainRecord;
   const storage = { domid: 3, config: domainConfig({ driver_domain: true, kernel: '' }) } as DomainRecord;
   reactions = new Reactions({
-    ...{ xs: new XenstoreClient(rigTransport(rig)), clock: rig.clock, log: rig.log },
-    records: { all: () => [storage], get: () => undefined } as unknown as DomainRecords,
+    ...{ xs, clock: rig.clock, log: rig.log },
+    records: { all: () => [storage, user], get: () => undefined } as unknown as DomainRecords,
     ledger: Ledger.begin(new MemoryDisk(), new ListLog()),
     replacements: { from: () => undefined, listen: () => {} },
     told: { reaction: (_domid, text) => told.push(text) },
@@ -66,4 +70,54 @@ it('a driver domain that says something else each time pushes nothing out', asyn
   await reactions.heard();
   expect(told.length).toBe(101);
   expect(told.at(-1)).toBe('dom0: it is');
+});
+
+/** Nothing moves any more. */
+async function still(): Promise<void> {
+  for (let turns = 0; turns < 10; turns++) await new Promise(resolve => setImmediate(resolve));
+}
+const frontend = (domid: number, devid: number): string => `/local/domain/${domid}/error/device/vbd/${devid}/error`;
+
+it('a frontend that gives its device up is heard, of a domain that was there and of one that comes, also before that is known', async () => {
+  answer();
+  await xs.write(frontend(4, 51712), 'ETIMEDOUT vbd 51712: the backend does not answer');
+  await still();
+  await xs.write(frontend(9, 51728), 'EPROTO the backend sent nonsense');
+  await xs.write('/local/domain/9/error/device/vbd/none/error', 'nobody');
+  await still();
+  expect(told).toHaveLength(1);
+  reactions.created({ domid: domid(9), config: domainConfig({}) });
+  await still();
+  await xs.write(frontend(9, 51744), 'EIO and another one');
+  await still();
+  expect(told).toEqual([
+    'vbd 51712 of dom4: its frontend says ETIMEDOUT vbd 51712: the backend does not answer',
+    'vbd 51728 of dom9: its frontend says EPROTO the backend sent nonsense',
+    'vbd 51744 of dom9: its frontend says EIO and another one',
+  ]);
+  reactions.destroyed(domid(9));
+  await still();
+  await xs.write(frontend(9, 51744), 'EIO again');
+  await still();
+  expect(told).toHaveLength(3);
+});
+
+it('a guest speaks of its own devices alone, and is not listened to for ever', async () => {
+  answer();
+  await xs.write('/local/domain/4/error/backend/vbd/5/51712/error', 'EIO of another one’s');
+  await still();
+  expect(told).toEqual([]);
+  for (let i = 0; i < 150; i++) {
+    await xs.write(frontend(4, i), `EIO ${i}`);
+    await still();
+  }
+  expect(told).toHaveLength(100);
+  expect(told.at(-1)).toBe('vbd 99 of dom4: its frontend says EIO 99');
+  await xs.write(frontend(3, 1), 'EIO it is a domain of its own');
+  await xs.write('/local/domain/3/error/backend/vbd/5/51712/error', 'EIO and it serves some');
+  await still();
+  expect(told.slice(100)).toEqual([
+    'vbd 1 of dom3: its frontend says EIO it is a domain of its own',
+    'vbd 51712 of dom5: its backend says EIO and it serves some',
+  ]);
 });

@@ -177,7 +177,7 @@ describe('the life of a frontend device', () => {
     await becomes(nodes, S.Connected);
   });
 
-  it('asks a backend that closed on it to start again, but not for ever', async () => {
+  it('act 39: asks a backend that closed on it to start again, but not for ever', async () => {
     await find();
     const nodes = await connected(0);
     for (let i = 0; i < 3; i++) {

@@ -47,6 +47,17 @@ describe('a fault', () => {
     ['two things that happen', { part: 'disk', error: 'EIO', delay: 5 }, '0: error and delay are two faults'],
     ['what another part does', { part: 'disk', drop: true }, '0.drop: not of disk; that has error'],
     ['a selector of another part', { part: 'clock', domain: 'x', shift: 1 }, '0.domain: not of clock; that has none'],
+    [
+      'a hypercall that is none',
+      { part: 'hypercall', op: 'EVTCHNOP_sent', error: 'EPERM' },
+      '0.op: expected memory_op or',
+    ],
+    ['an error of no hypercall', { part: 'hypercall', error: 'EROFS' }, '0.error: expected EPERM or EAGAIN'],
+    [
+      'a hypercall of a device',
+      { part: 'hypercall', device: 'xvda', delay: 1 },
+      '0.device: not of hypercall; that has',
+    ],
     ['an op of another part', { part: 'net', op: 'write', drop: true }, '0.op: expected rx or tx'],
     ['an error of another part', { part: 'grant', error: 'EIO' }, '0.error: expected no_space or eagain'],
     ['copies of a disk', { part: 'grant', op: 'copy', type: 'vbd', error: 'eagain' }, '0.type: the backend of a vbd'],

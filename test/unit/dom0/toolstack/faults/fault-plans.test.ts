@@ -99,6 +99,7 @@ beforeEach(() => {
         shiftClock: nothing,
         self: nothing,
       },
+      hypercalls: { plant: () => false, remove: nothing, injected: () => undefined },
       tell: ({ what, fault }) => told.push(`${fault} ${what}`),
       settled: async backends => void noted.push(`${backends.length} told`),
       answered: ledger.table('answered kills'),
