@@ -16,6 +16,7 @@ import {
 } from '#pvbus';
 import type { Domain } from './domain.ts';
 import { DOM0_VCPUS, ProcessTable } from './domain-process.ts';
+import { howEnded } from './end.ts';
 import type { Confinement } from './hypercalls/xenolith-op.ts';
 import { DEFERRED, Hypervisor } from './hypervisor.ts';
 import { filesAreExact } from './memory-audit.ts';
@@ -85,7 +86,7 @@ function run(): never {
   hypervisor.onDomainGone = (domain: Domain) => loop.remove(domain.domid);
   hypervisor.onHostShutdown = reason => down(0, `dom0 shut the host down (reason ${reason})`);
   processes.onExit = (domain, end) => {
-    if (domain.domid === 0) down(1, `a process of dom0 ended: ${end.crash ?? end.signal ?? `exit code ${end.code}`}`);
+    if (domain.domid === 0) down(1, `a process of dom0 ended: ${howEnded(end)}`);
     else hypervisor.domainExited(domain.domid, end);
   };
 

@@ -12,6 +12,7 @@ import {
 import { namedLine } from './confinement/named-line.ts';
 import { crashRecord } from './crash-record.ts';
 import type { Domain, DomainProcesses, Vcpu } from './domain.ts';
+import { type End, howEnded } from './end.ts';
 import { Exhaustion } from './exhaustion.ts';
 import type { HostProcess } from './host-process.ts';
 import { HostProcesses } from './host-processes.ts';
@@ -23,15 +24,6 @@ import { type Shortage, tellShortage } from './shortage.ts';
 import { Strikes } from './strikes.ts';
 import { Successors } from './successors.ts';
 import { boot, bootAll, bootSibling, closeLink, farOf, nearOf, socketPairs } from './vcpu-sockets.ts';
-
-/** How a domain's process has ended. */
-export interface End {
-  readonly crash?: string;
-  readonly code: number | undefined;
-  readonly signal: string | undefined;
-  /** What it has printed of it. */
-  readonly printed?: string | undefined;
-}
 
 /** Which of dom0's vCPUs live in which process. */
 const DOM0: readonly { program: Program; vcpus: readonly number[] }[] = [
@@ -233,7 +225,7 @@ export class ProcessTable implements DomainProcesses {
     process: HostProcess,
     { code, signal, failure, detail }: Extract<ToCore, { op: 'exited' }>,
   ): void {
-    const how = failure ?? signal ?? `exit code ${code}`;
+    const how = failure ?? howEnded({ code, signal, printed: process.lastWords.text });
     const known = detail === undefined ? how : `${how}, ${detail}`;
     const byItself = failure === undefined && signal !== 'SIGKILL';
     if (this.shell.ended(process, byItself ? known : undefined) && byItself) return;
@@ -242,13 +234,13 @@ export class ProcessTable implements DomainProcesses {
   private leftDomain(
     domain: Domain,
     process: HostProcess,
-    { code, signal, failure, detail }: Extract<ToCore, { op: 'exited' }>,
+    { code, signal, failure, detail, printed }: Extract<ToCore, { op: 'exited' }>,
   ): void {
     if (detail !== undefined) this.log.warn(`the process of dom${domain.domid} has ended: ${signal}, ${detail}`);
     this.spent.set(domain, new Map(this.spent.get(domain)).set(process.vcpus[0]!, process.threads.usedNs));
     for (const vcpu of process.vcpus) closeLink(domain.vcpus[vcpu]!);
     const crash = failure ?? crashRecord(domain.memory, domain.layout, process.vcpus);
-    const end = { ...(crash !== undefined && { crash }), code, signal, printed: process.lastWords.text };
+    const end = { ...(crash !== undefined && { crash }), code, signal, printed: process.lastWords.text ?? printed };
     if (!this.successors.replace(domain, process, end)) this.hasEnded(domain, end);
   }
 }

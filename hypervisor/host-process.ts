@@ -1,9 +1,8 @@
 // One process of the host, as the core thread has it: what it is of, what it is told by signals, where its threads may run.
 import { constants } from 'node:os';
-import { allowCpus } from '#pvbus';
+import { allowCpus, LastWords } from '#pvbus';
 import type { Domain } from './domain.ts';
 import type { Heir } from './heirs.ts';
-import { LastWords } from './last-words.ts';
 import { threadsOf } from './linux-threads.ts';
 import type { Program } from './process-messages.ts';
 import { VcpuThreads } from './vcpu-threads.ts';

@@ -15,6 +15,7 @@ import {
   keepCapabilities,
   Mailbox,
   makeRunDir,
+  messageOf,
   openProcess,
   prepareFilter,
   removeSockets,
@@ -32,6 +33,7 @@ import { takeLayers } from './confinement/layers.ts';
 import { ShellLauncher } from './confinement/shell-launcher.ts';
 import { StoreLauncher } from './confinement/store-launcher.ts';
 import type { CoreThreadData } from './core-thread.ts';
+import { LoggedWords } from './logged-words.ts';
 import type { ToMain } from './process-messages.ts';
 import { parseSize } from './size.ts';
 
@@ -55,8 +57,17 @@ const dir = values['run-dir'] ?? usage('--run-dir DIR is required');
 const mem = values.mem === undefined ? undefined : parseSize(values.mem);
 if (Number.isNaN(mem)) usage(`--mem ${values.mem}: not a size such as 512M`);
 
-makeRunDir(dir);
-const logFd = openSync(runPaths(dir).hostLog, 'a', 0o600);
+const { hostLog } = runPaths(dir);
+/** Nothing of the host is there before it. */
+const logFd = (() => {
+  try {
+    makeRunDir(dir);
+    return openSync(hostLog, 'a', 0o600);
+  } catch (error) {
+    console.error(`hypervisor: ${messageOf(error)}`);
+    process.exit(1);
+  }
+})();
 const log = streamLog({ write: text => writeSync(logFd, text) }, 'host', systemClock);
 
 // order: before any other thread or process is there, which has what this one has.
@@ -68,12 +79,13 @@ for (const [layer, why] of layers.missing) log.warn(`domains are not confined by
 
 if ((layers.bits & XENOLITH_LAYER_seccomp) !== 0) prepareFilter(hostPolicy)();
 
+const words = new LoggedWords(logFd, hostLog);
 const stores = new StoreLauncher(
   { layers: layers.bits, runDir: dir, logFd },
   {
     spawned: (id, pid, pidfd) => mailbox.post({ op: 'spawned', id, pid, pidfd }),
     exited,
-    serves: id => mailbox.post({ op: 'served', id }),
+    serves: id => served(id),
     failed: error => end(70, `the thread that starts xenstored failed: ${error.stack ?? error.message}`),
   },
 );
@@ -88,7 +100,7 @@ const children = new ChildProcesses(
     },
     exited,
     serves: (id, program) => {
-      mailbox.post({ op: 'served', id });
+      served(id);
       if (program !== 'dom0.js' || ready) return;
       ready = true;
       process.stdout.write('ready\n');
@@ -97,6 +109,10 @@ const children = new ChildProcesses(
   },
 );
 
+function served(id: number): void {
+  words.serves(id);
+  mailbox.post({ op: 'served', id });
+}
 function said(id: number, line: string): void {
   mailbox.post({ op: 'said', id, line });
 }
@@ -108,7 +124,7 @@ function exited(
   failure: string | undefined,
   detail?: string,
 ): void {
-  if (!ending) mailbox.post({ op: 'exited', id, code, signal, failure, detail });
+  if (!ending) mailbox.post({ op: 'exited', id, code, signal, failure, detail, printed: words.of(id) });
 }
 
 let ending = false;
@@ -136,6 +152,7 @@ function hear(message: ToMain): void {
   if (message.op === 'spawn') {
     // Whoever ends now is not replaced.
     const { id, program, sockets, vcpus } = message;
+    if (program === 'dom0.js' || program === 'xenstored.js') words.starts(id, program);
     if (program === 'domain-shell.cjs' && !ending) {
       shells.spawn(id, sockets[0]!);
       return;

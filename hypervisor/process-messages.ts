@@ -32,6 +32,8 @@ export type ToCore =
       readonly failure?: string | undefined;
       /** What is known of how it came to that. */
       readonly detail?: string | undefined;
+      /** By one whose lines are not told one by one. */
+      readonly printed?: string | undefined;
     };
 
 /**

@@ -3,7 +3,7 @@
 import { type Clock, closeFd, EXIT_FOR_GOOD, type Log, XEN_EBUSY, XEN_ENOENT, XEN_EOPNOTSUPP } from '#pvbus';
 import { Comeback } from './comeback.ts';
 import type { Domain, Vcpu } from './domain.ts';
-import type { End } from './domain-process.ts';
+import { type End, howEnded } from './end.ts';
 import { type Heir, Heirs } from './heirs.ts';
 import type { HostProcess } from './host-process.ts';
 import type { HostProcesses } from './host-processes.ts';
@@ -109,7 +109,7 @@ export class Successors {
   private tell(domain: Domain, { program, pid }: HostProcess, end: End, delay: number, comeback: Comeback): void {
     const { log } = this.parts;
     const whose = domain.isPrivileged ? '' : `dom${domain.domid}: `;
-    const ended = `${whose}${program}, process ${pid}, has ended: ${end.crash ?? end.signal ?? `exit code ${end.code}`}`;
+    const ended = `${whose}${program}, process ${pid}, has ended: ${howEnded(end)}`;
     const row = `${comeback.failures} in a row did not serve, another one comes in ${delay / 1e9} s`;
     if (delay === 0) log.warn(`${ended}; another one takes its place`);
     else if (comeback.worthSaying) log.error(`${ended}; ${row}`);

@@ -10,8 +10,13 @@ export const RUN_DIR_VERSION = 1;
 /** A unix socket's path must fit sun_path (108 bytes with its NUL). */
 const MAX_SOCKET_PATH = 107;
 
-/** The run directory this environment asks for. Only a name: nothing is created. */
+/** The run directory this environment asks for. Only a name: nothing is created. Throws where no host can be on it. */
 export function runDir(env: NodeJS.ProcessEnv = process.env): string {
+  const dir = named(env);
+  checkSockets(dir);
+  return dir;
+}
+function named(env: NodeJS.ProcessEnv): string {
   if (env.XENOLITH_RUN_DIR) return absolute('XENOLITH_RUN_DIR', env.XENOLITH_RUN_DIR);
   const host = env.XENOLITH_HOST || 'default';
   if (!/^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$/.test(host)) {
@@ -26,15 +31,23 @@ function absolute(variable: string, path: string): string {
   return path;
 }
 
+/** Throws ENAMETOOLONG, naming it, where a socket of a host on `dir` could not be. */
+export function checkSockets(dir: string): void {
+  const { consoleSocket, takeOverSocket } = runPaths(dir);
+  for (const path of [consoleSocket(0xffff), takeOverSocket]) checkSocketPath(path, `run directory ${dir}: `);
+}
+/** Throws ENAMETOOLONG. */
+export function checkSocketPath(path: string, where = ''): void {
+  if (Buffer.byteLength(path) > MAX_SOCKET_PATH)
+    throw new XenError('ENAMETOOLONG', `${where}${path} is too long for a unix socket`);
+}
+
 /**
  * Make the directory, its parents and its folders, for this user alone. Refuses one that is a symbolic link,
  * belongs to somebody else, is open to others, or carries another version.
  */
 export function makeRunDir(dir: string): void {
-  const longest = runPaths(dir).consoleSocket(0xffff);
-  if (Buffer.byteLength(longest) > MAX_SOCKET_PATH) {
-    throw new XenError('ENAMETOOLONG', `run directory ${dir}: ${longest} is too long for a unix socket`);
-  }
+  checkSockets(dir);
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const parent = lstatSync(dirname(dir));
   const sticky = (parent.mode & 0o1000) !== 0;

@@ -1,6 +1,7 @@
 // The domain of `xl run`: its config, and what its root file system runs first, from the command line.
 
 import { basename, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { type DomainConfig, type InitConfig, type InitMount, type P9Config, threadFile } from '#pvbus';
 import { readConfig } from './config/read-config.ts';
 import { ConfigError } from './config/settings.ts';
@@ -36,7 +37,7 @@ export interface ProgramDomain {
   readonly program: InitConfig;
 }
 
-const KERNEL = threadFile('domu-kernel', new URL('.', import.meta.url).href).pathname;
+const KERNEL = fileURLToPath(threadFile('domu-kernel', new URL('.', import.meta.url).href));
 const MEMORY_MIB = '256';
 /** As many folders as a domain can share. */
 const MAX_VOLUMES = 16;
@@ -45,6 +46,7 @@ const FORMATS = ['raw', 'qcow', 'qcow2', 'vhd', 'qed'];
 /** Throws ConfigError. */
 export function programDomain(asked: ProgramOptions, options: ValidateOptions): ProgramDomain {
   const { file, args } = asked;
+  if (asked.cwd === '') throw new ConfigError("--workdir '': no directory");
   const isProgram = file.endsWith('.wasm');
   const own = basename(file, '.wasm');
   const name = asked.name ?? `run-${Buffer.from(options.random(6)).toString('hex')}`;

@@ -13,7 +13,9 @@ import {
 import { type DeviceSpec, deviceNodes } from './devices.ts';
 import { removeNodes, writeNodes } from './domain-nodes.ts';
 import type { FaultPlans } from './faults/fault-plans.ts';
+import { lastSaid } from './host-log.ts';
 import { isRunnable, runAddScript, runRemoveScript, type ScriptHost } from './hotplug-script.ts';
+import type { ToolstackParts } from './parts.ts';
 import { backendPath, frontendPath, libxlDevicePath, libxlPath } from './xenstore-paths.ts';
 
 /** How long a backend may take to open what a device stands for. */
@@ -65,7 +67,11 @@ export async function addDevices(
  * Wait until the device's backend serves it: it is in InitWait or beyond. Throws what the backend says is
  * wrong, ETIMEDOUT when it says nothing, e.g. because no such backend runs.
  */
-export async function backendReady(xs: XenstoreClient, domid: Domid, device: DeviceSpec): Promise<void> {
+export async function backendReady(
+  { xs, runDir }: Pick<ToolstackParts, 'xs' | 'runDir'>,
+  domid: Domid,
+  device: DeviceSpec,
+): Promise<void> {
   const { backend } = pathsOf(domid, device);
   const name = `${device.type} ${device.devid} of dom${domid}`;
   const state = await waitForState(
@@ -74,7 +80,14 @@ export async function backendReady(xs: XenstoreClient, domid: Domid, device: Dev
     now => now !== XenbusState.Initialising && now !== XenbusState.Unknown,
     BACKEND_READY_MS,
   );
-  if (state === undefined) throw new XenError('ETIMEDOUT', `${name}: no backend has taken care of it`);
+  if (state === undefined) {
+    const driver = `dom${device.backendDomid}: driver-domain.js, `;
+    const why = lastSaid(runDir, driver);
+    throw new XenError(
+      'ETIMEDOUT',
+      `${name}: no backend has taken care of it${why === undefined ? '' : `; ${driver}${why}`}`,
+    );
+  }
   if (state !== XenbusState.Closing && state !== XenbusState.Closed) return;
   // untrusted: a driver domain's own words.
   const said = (await readKey(xs, errorPath(backend)))?.slice(0, MAX_SAID).replace(/\p{Cc}/gu, '?');

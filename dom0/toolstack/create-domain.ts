@@ -18,6 +18,7 @@ import { checkImageFits, type DomainImage, type DomainRings, loadDomain, makeRin
 import { MAXMEM_SLACK_KIB } from './domain-memory.ts';
 import { domainNodes, NodeWriting, removeDomainNodes, ringNodes, writeNodes } from './domain-nodes.ts';
 import { isOwnDriverDomain, servedByUs } from './driver-domains.ts';
+import { lastSaid } from './host-log.ts';
 import type { Place } from './order.ts';
 import type { ToolstackParts } from './parts.ts';
 import { claimPages } from './xc-memory.ts';
@@ -197,7 +198,7 @@ class Creation {
     // order: before it has memory, with which its process comes.
     if (isOwnDriverDomain(this.#config)) xc.setService(domid, XENOLITH_SERVICE_driver_domain);
     // order: the first limit fixes where everything lies in the domain's memory; the second is what it may have now.
-    withProcess(() => xc.maxMem(domid, maxmem * 1024));
+    withProcess(this.#parts, domid, () => xc.maxMem(domid, maxmem * 1024));
     xc.maxMem(domid, memory * 1024 + MAXMEM_SLACK_KIB);
     claimPages(xc, domid, memory * PAGES_PER_MIB);
     this.#memoryKept();
@@ -249,7 +250,7 @@ class Creation {
   }
 
   async #addDevices(domid: Domid, devices: readonly DeviceSpec[]): Promise<void> {
-    const { xs, faults } = this.#parts;
+    const { faults } = this.#parts;
     this.#undo.add('faults', () => faults.domainGone(domid));
     await faults.domainMade(domid);
     await this.#befallConsole(domid);
@@ -260,7 +261,7 @@ class Creation {
     await addDevices(this.#parts, domid, devices);
     // What our backends refuse is the config's fault.
     const own = devices.filter(device => servedByUs(this.#parts, device));
-    await allOf(own.map(device => backendReady(xs, domid, device)));
+    await allOf(own.map(device => backendReady(this.#parts, domid, device)));
   }
 
   /** The faults there are for it; it is no device of the config's. */
@@ -308,12 +309,12 @@ export function timeOffset(config: Pick<DomainConfig, 'rtc_timeoffset' | 'localt
 }
 
 /** With its memory a domain gets its process. */
-function withProcess(call: () => void): void {
+function withProcess({ runDir }: Pick<ToolstackParts, 'runDir'>, domid: Domid, call: () => void): void {
   try {
     call();
   } catch (error) {
     if (!(error instanceof XenError) || error.code !== 'ENOEXEC') throw error;
-    const why = "processes end in their self-test under this host's confinement (host.log and xl doctor say more)";
-    throw new XenError('ENOEXEC', `no process for a domain: ${why}`, error);
+    const why = lastSaid(runDir, `dom${domid} gets no process: `) ?? 'their processes end before they are theirs';
+    throw new XenError('ENOEXEC', `no process for a domain: ${why} (xl doctor says more)`, error);
   }
 }

@@ -1,6 +1,6 @@
 // What the host's log says of trouble: warnings and errors of every process that writes there, heard as they come.
 import { closeSync, type FSWatcher, fstatSync, openSync, readSync, watch } from 'node:fs';
-import type { Log } from '#pvbus';
+import { type Log, logTail, runPaths } from '#pvbus';
 
 /** A warning or an error. */
 export interface Said {
@@ -19,6 +19,16 @@ const HEARD = 32;
 
 /** `who: warning: what`, behind the time. untrusted: what it quotes of guests has no line ends, see streamLog. */
 const LINE = /^\S+ ([a-z0-9-]+(?: [a-z0-9-]+)?): (?:warning|error): (.+)$/;
+
+/** What the hypervisor has said last that begins with `start`, without that: of some things its log alone knows why. */
+export function lastSaid(runDir: string, start: string): string | undefined {
+  const lines = logTail(runPaths(runDir).hostLog).split('\n');
+  for (const line of lines.reverse()) {
+    const [, who, what] = LINE.exec(line) ?? [];
+    if (who === 'xen' && what!.startsWith(start)) return what!.slice(start.length);
+  }
+  return undefined;
+}
 
 export class HostLog {
   readonly #path: string;

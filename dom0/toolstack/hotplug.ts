@@ -40,7 +40,7 @@ export interface Pluggable {
 
 /** Resolves when a backend serves the device. Fails with nothing left of it. */
 export async function plug(parts: ToolstackParts, record: DomainRecord, { disk, vif }: Pluggable): Promise<void> {
-  const { xs, records } = parts;
+  const { records } = parts;
   const { domid } = record;
   const before = record.config;
   if (disk !== null && before.disks.some(other => other.devid === disk.devid)) {
@@ -66,7 +66,7 @@ export async function plug(parts: ToolstackParts, record: DomainRecord, { disk, 
     await at('nodes');
     await addDevices(parts, domid, devices);
     await at('backend');
-    for (const device of devices) if (servedByUs(parts, device)) await backendReady(xs, domid, device);
+    for (const device of devices) if (servedByUs(parts, device)) await backendReady(parts, domid, device);
     await at('record');
     const { config } = record;
     const disks = [...config.disks, ...added.disks];

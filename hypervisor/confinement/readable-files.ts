@@ -46,14 +46,19 @@ function realPath(path: string): string[] {
 }
 /** Where the libraries lie that this process is made of: the same Node, the same C library. */
 function libraryFolders(): string[] {
-  const mapped = readFileSync('/proc/self/maps', 'latin1').matchAll(/ r-xp .* (\/.*\.so[.0-9]*)$/gm);
-  return [...mapped].map(([, path]) => dirname(path!));
+  return mappedPrograms()
+    .filter(path => /\.so[.0-9]*$/.test(path))
+    .map(dirname);
 }
 /** Its JavaScript and its library are packages of their own. */
 function koffiFolders(): string[] {
-  const libraries = [...readFileSync('/proc/self/maps', 'latin1').matchAll(/ r-xp .* (\/.*\.node)$/gm)];
   const main = createRequire(import.meta.url).resolve('koffi');
-  return [main, ...libraries.map(([, path]) => path!)].map(packageOf);
+  return [main, ...mappedPrograms().filter(path => path.endsWith('.node'))].map(packageOf);
+}
+/** Files of machine code that this process is made of. */
+function mappedPrograms(): string[] {
+  const maps = readFileSync('/proc/self/maps', 'utf8').matchAll(/^\S+ r-xp \S+ \S+ \S+ +(\/.*)$/gm);
+  return [...maps].map(([, path]) => path!);
 }
 /** The folder of the package that a file is in. */
 function packageOf(file: string): string {

@@ -9,6 +9,7 @@ const { values } = parseArgs({
     'run-dir': { type: 'string' },
     parent: { type: 'string' },
     fail: { type: 'string' },
+    temporary: { type: 'boolean' },
     'refuse-create': { type: 'string' },
   },
 });

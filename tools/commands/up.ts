@@ -135,7 +135,7 @@ class Up {
     } catch (error) {
       const ended = this.#host !== null && !signal.aborted ? await this.#host.hasEnded() : null;
       await this.#takeDown(ended !== null);
-      if (ended !== null) throw this.#hostEnded(ended);
+      if (ended !== null) throw hostEnded(this.#host!, ended);
       if (signal.aborted) {
         this.#context.err('interrupted; everything was taken down');
         return SIGNAL_EXIT[String(signal.reason)] ?? 1;
@@ -237,12 +237,7 @@ class Up {
     client.close();
     forgetOwner(host.runDir);
     if (why === 'exit code 0') return 0;
-    throw this.#hostEnded(why);
-  }
-
-  #hostEnded(how: string): CommandFailure {
-    const { hostLog } = runPaths(runDir(this.#context.io.env));
-    return new CommandFailure(`the host ended by itself: ${how} (more in ${hostLog})`);
+    throw hostEnded(host, why);
   }
 
   /** Of each dom0 there is, one after the other. */
@@ -285,6 +280,8 @@ class Up {
   }
 }
 
+const hostEnded = (host: HostProcess, how: string): CommandFailure =>
+  new CommandFailure(`the host ended by itself: ${how}${host.more}`);
 const nameOfAction = (action: DomainAction): string => (action.kind === 'end' ? action.name : action.step.config.name);
 
 /** Host ports that end with these domains. */

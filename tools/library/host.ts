@@ -2,12 +2,12 @@
 
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { Cleanup, type DomainInfo, type HostEvent, runPaths } from '#pvbus';
 import { hostEvents } from '../host-events.ts';
 import { bringUp, makeImages } from '../topology/bring-up.ts';
 import { checkHostPorts } from '../topology/host-ports.ts';
-import { HostProcess, hostProgram } from '../topology/host-process.ts';
+import { HostProcess, hostProgram, temporaryHost } from '../topology/host-process.ts';
 import { Progress } from '../topology/progress.ts';
 import { GRACE_MS } from '../topology/take-down.ts';
 import { Domain } from './domain.ts';
@@ -47,12 +47,12 @@ export class Host implements AsyncDisposable {
 
   static async start({ runDir: given, memory, log = () => {} }: HostOptions = {}): Promise<Host> {
     const undo = new Cleanup();
-    const runDir = given === undefined ? mkdtempSync(join(tmpdir(), 'xenolith-')) : resolve(given);
+    const runDir = given === undefined ? mkdtempSync(resolve(tmpdir(), 'xenolith-')) : resolve(given);
     if (given === undefined) undo.add('run directory', () => rmSync(runDir, { recursive: true, force: true }));
     try {
-      const program = [...hostProgram(), ...(memory === undefined ? [] : ['--mem', memory])];
       // Also when this process is killed.
-      if (given === undefined) program.push('--temporary');
+      const named = given === undefined ? temporaryHost() : hostProgram();
+      const program = [...named, ...(memory === undefined ? [] : ['--mem', memory])];
       const process = await HostProcess.start(runDir, program, NEVER);
       undo.add('host', () => process.kill());
       const { toolstackSocket, xenstoredSocket } = runPaths(runDir);

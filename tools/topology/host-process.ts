@@ -1,9 +1,10 @@
 // The host that `xl up` starts when none runs: the hypervisor, which starts the rest.
 
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
-import { removeSockets, runPaths, XenError } from '#pvbus';
+import { checkSockets, lastWordsOf, removeSockets, runPaths, XenError } from '#pvbus';
 import { keptBuild } from '../kept-build.ts';
 import { ToolstackClient } from '../toolstack-client.ts';
 
@@ -11,6 +12,8 @@ import { ToolstackClient } from '../toolstack-client.ts';
 export const hostProgram = (): string[] => [
   join(keptBuild(fileURLToPath(new URL('.', import.meta.url))), 'hypervisor.js'),
 ];
+/** Of a host whose run directory goes with it. */
+export const temporaryHost = (): string[] => [...hostProgram(), '--temporary'];
 
 const READY_MS = 30_000;
 const POLL_MS = 20;
@@ -34,10 +37,13 @@ export class HostProcess {
   readonly #process: ReturnType<typeof spawnHost>;
   /** Whatever ends us takes the host along. */
   readonly #exit = (): void => void this.#process.kill('SIGTERM');
+  /** Where it can be read later. */
+  readonly #log: string | undefined;
   #over = false;
 
   private constructor(runDir: string, program: readonly string[]) {
     this.runDir = runDir;
+    this.#log = program.includes('--temporary') ? undefined : runPaths(runDir).hostLog;
     this.#process = spawnHost(runDir, program);
     process.once('exit', this.#exit);
     void this.#process.then(() => {
@@ -47,8 +53,9 @@ export class HostProcess {
     });
   }
 
-  /** Resolves when its toolstack answers. Nothing is left of it when this rejects. */
+  /** Resolves when its toolstack answers. Nothing is left of it when this rejects, but the log of one that is not temporary. */
   static async start(runDir: string, program: readonly string[], signal: AbortSignal): Promise<HostProcess> {
+    checkSockets(runDir);
     const host = new HostProcess(runDir, program);
     try {
       await host.#ready(signal);
@@ -67,6 +74,11 @@ export class HostProcess {
   async ended(): Promise<string> {
     const { exitCode, signal } = await this.#process;
     return signal ?? `exit code ${exitCode}`;
+  }
+
+  /** Where more is to be read of it, if anywhere: ` (more in FILE)`. */
+  get more(): string {
+    return this.#log !== undefined && existsSync(this.#log) ? ` (more in ${this.#log})` : '';
   }
 
   /** How it ended, if it has; a connection may break a moment before that is known. */
@@ -109,18 +121,10 @@ export class HostProcess {
         await this.#endsWithin(POLL_MS);
       }
     }
-    if (!this.#over)
-      throw new XenError('ETIMEDOUT', `the host on ${this.runDir} does not answer after ${READY_MS / 1000} s`);
+    const host = `the host on ${this.runDir}`;
+    if (!this.#over) throw new XenError('ETIMEDOUT', `${host} does not answer after ${READY_MS / 1000} s${this.more}`);
     const { all, exitCode, signal: by, message } = await this.#process;
-    const why =
-      String(all ?? '')
-        .trim()
-        .split('\n')
-        .at(-1) ||
-      (message ?? by ?? `exit code ${exitCode}`);
-    throw new XenError(
-      'EIO',
-      `the host on ${this.runDir} did not start: ${why} (more in ${runPaths(this.runDir).hostLog})`,
-    );
+    const why = lastWordsOf(String(all ?? '')) ?? message ?? by ?? `exit code ${exitCode}`;
+    throw new XenError('EIO', `${host} did not start: ${why}${this.more}`);
   }
 }

@@ -4,6 +4,9 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { checkRunDirVersion, makeRunDir, runDir, runPaths } from '#pvbus';
 
+/** Of 107 bytes the longest name of a socket takes 20. */
+const MAX_DIR = 87;
+
 describe('the run directory', () => {
   it('is XENOLITH_RUN_DIR, else below XDG_RUNTIME_DIR, else in /tmp, with the host’s name', () => {
     expect(runDir({ XENOLITH_RUN_DIR: '/run/x', XDG_RUNTIME_DIR: '/run/user/1' })).toBe('/run/x');
@@ -19,6 +22,16 @@ describe('the run directory', () => {
   it('refuses relative directories', () => {
     expect(() => runDir({ XENOLITH_RUN_DIR: 'here' })).toThrow('not an absolute path');
     expect(() => runDir({ XDG_RUNTIME_DIR: 'here' })).toThrow('not an absolute path');
+  });
+
+  it('refuses one whose sockets nobody could connect to, and says which', () => {
+    const fits = `/${'x'.repeat(MAX_DIR - 1)}`;
+    expect(runDir({ XENOLITH_RUN_DIR: fits })).toBe(fits);
+    const { takeOverSocket } = runPaths(`${fits}x`);
+    expect(() => runDir({ XENOLITH_RUN_DIR: `${fits}x` })).toThrow(`${takeOverSocket} is too long for a unix socket`);
+    expect(() => runDir({ XDG_RUNTIME_DIR: fits })).toThrow('too long');
+    // Bytes count, not letters.
+    expect(() => runDir({ XENOLITH_RUN_DIR: `/${'ü'.repeat(MAX_DIR / 2 + 1)}` })).toThrow('too long');
   });
 
   it('keeps a domain’s log inside the log folder whatever the domain is called', () => {

@@ -45,6 +45,11 @@ test('disks are mounted at /mnt, /mnt2 and so on, or where --mount says', () => 
   ]);
 });
 
+test('a directory to start in has a name', () => {
+  expect(made({ cwd: '/srv' }).program.cwd).toBe('/srv');
+  expect(() => made({ cwd: '' })).toThrow("--workdir '': no directory");
+});
+
 test('a port is one that the program may listen on, or one that it has a descriptor of', () => {
   const { config, program } = made({ publish: ['8080:80', '8443:fd', '9000:fd'] });
   expect(config.pvcalls[0]?.listen).toEqual([

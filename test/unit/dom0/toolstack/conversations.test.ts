@@ -1,6 +1,9 @@
 // What the toolstack says to the two ends of a device, and to a guest it wants to end, over a real xenstored.
 
-import { beforeEach, describe, expect, it } from 'vitest';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { domid, XenbusState, XenstoreClient } from '#pvbus';
 import {
   addDevices,
@@ -33,7 +36,7 @@ describe('a backend', () => {
   it('is ready in InitWait or any state beyond it', async () => {
     for (const state of [XenbusState.InitWait, XenbusState.Connected]) {
       await addDevices(scriptHost(xs), DOM, [device]);
-      const ready = backendReady(xs, DOM, device);
+      const ready = backendReady({ xs, runDir: '/nonexistent' }, DOM, device);
       await peer.write(`${paths.backend}/state`, String(state));
       await ready;
     }
@@ -41,7 +44,7 @@ describe('a backend', () => {
 
   it('that refuses the device is quoted, with the code it gave', async () => {
     await addDevices(scriptHost(xs), DOM, [device]);
-    const ready = backendReady(xs, DOM, device);
+    const ready = backendReady({ xs, runDir: '/nonexistent' }, DOM, device);
     await peer.write('/local/domain/0/error/backend/vbd/5/51712/error', 'EBUSY vbd 51712 of dom5: its image is in use');
     await peer.write(`${paths.backend}/state`, String(XenbusState.Closing));
     await expect(ready).rejects.toMatchObject({ code: 'EBUSY', message: 'vbd 51712 of dom5: its image is in use' });
@@ -50,7 +53,30 @@ describe('a backend', () => {
   it('that refuses it without a word is named', async () => {
     await addDevices(scriptHost(xs), DOM, [device]);
     await peer.write(`${paths.backend}/state`, String(XenbusState.Closed));
-    await expect(backendReady(xs, DOM, device)).rejects.toThrow('vbd 51712 of dom5: its backend went to Closed');
+    await expect(backendReady({ xs, runDir: '/nonexistent' }, DOM, device)).rejects.toThrow(
+      'vbd 51712 of dom5: its backend went to Closed',
+    );
+  });
+
+  it('whose driver domain has no process is missed with the reason, as the hypervisor has logged it', async () => {
+    const runDir = mkdtempSync(join(tmpdir(), 'xl-log-'));
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const ended = (pid: number, why: string) =>
+        `2026-01-01T00:00:00.000Z xen: warning: dom3: driver-domain.js, process ${pid}, has ended: ${why}\n`;
+      const forged = '2026-01-01T00:00:00.000Z dom3: error: dom3: driver-domain.js, process 9, has ended: of joy\n';
+      writeFileSync(join(runDir, 'host.log'), `${ended(7, 'SIGKILL')}${ended(8, 'exit code 1, and so on')}${forged}`);
+      const theirs = vbd(disk(), domid(3));
+      await addDevices(scriptHost(xs), DOM, [theirs]);
+      const late = expect(backendReady({ xs, runDir }, DOM, theirs)).rejects.toThrow(
+        /^vbd 51712 of dom5: no backend has taken care of it; dom3: driver-domain.js, process 8, has ended: exit code 1, and so on$/,
+      );
+      await vi.advanceTimersByTimeAsync(60_000);
+      await late;
+    } finally {
+      vi.useRealTimers();
+      rmSync(runDir, { recursive: true });
+    }
   });
 
   it('is asked to close once; a device that is closed, or gone, is left as it is', async () => {

@@ -401,11 +401,30 @@ describe('xl up where no host runs', () => {
   it('says why a host did not start', async () => {
     const run = await start([...FAKE_HOST, '--fail', 'no futex_waitv here']);
     expect(run.code).toBe(1);
-    expect(run.stderr).toBe(
-      `xl: the host on ${dir} did not start: no futex_waitv here (more in ${join(dir, 'host.log')})\n`,
-    );
+    expect(run.stderr).toBe(`xl: the host on ${dir} did not start: no futex_waitv here\n`);
     expect(existsSync(join(cwd, 'www.img'))).toBe(false);
     socketIsGone();
+  });
+
+  it('names its log where there is one, and the error where Node has printed more', async () => {
+    const log = join(dir, 'host.log');
+    writeFileSync(log, '');
+    const run = await start([
+      ...FAKE_HOST,
+      '--fail',
+      '  throw it;\n\nRangeError: no room\n    at x\n\nNode.js v20.20.2',
+    ]);
+    expect(run.stderr).toBe(`xl: the host on ${dir} did not start: RangeError: no room (more in ${log})\n`);
+    const temporary = await start([...FAKE_HOST, '--temporary', '--fail', 'no room']);
+    expect(temporary.stderr).toBe(`xl: the host on ${dir} did not start: no room\n`);
+  });
+
+  it('makes nothing where the run directory is too long', async () => {
+    const long = join(dir, 'x'.repeat(100));
+    const run = await start(FAKE_HOST, { dir: long });
+    expect([run.code, run.stdout]).toEqual([1, '']);
+    expect(run.stderr).toMatch(/^xl: run directory \S+: \S+ is too long for a unix socket\n$/);
+    expect(existsSync(join(cwd, 'www.img'))).toBe(false);
   });
 
   it('a failure half way ends the host too', async () => {
@@ -425,7 +444,7 @@ describe('xl up where no host runs', () => {
       },
     });
     expect(run.code).toBe(1);
-    expect(run.stderr).toBe(`the host ended by itself: SIGKILL (more in ${join(dir, 'host.log')})\n`);
+    expect(run.stderr).toBe('the host ended by itself: SIGKILL\n');
     expect(existsSync(join(dir, 'topology'))).toBe(false);
   });
 });
