@@ -102,12 +102,18 @@ export function pvcalls(config: PvcallsConfig, backendDomid: Domid): DeviceSpec 
     backend: {
       // Ours: what the guest may reach of the host's loopback interface, of its unix sockets, and beyond.
       listen: config.listen.map(({ host, guest }) => `${host}:${guest}`).join(','),
-      connect: [...config.connect, ...(config.sockets ?? []).map(({ guest, path }) => `${guest}=${path}`)].join(','),
+      connect: [
+        ...config.connect,
+        ...(config.sockets ?? []).map(({ guest, path }) => `${guest}=${pathWord(path)}`),
+      ].join(','),
       ...(config.allow.length > 0 && { allow: config.allow.join(',') }),
       ...(config.resolver !== null && { resolver: String(config.resolver) }),
     },
   };
 }
+
+/** A path as one of several words, with commas and white space between them. */
+const pathWord = (path: string): string => encodeURI(path).replaceAll(',', '%2C');
 
 export function p9(config: P9Config, backendDomid: Domid): DeviceSpec {
   return {

@@ -25,7 +25,7 @@ export interface PortKeys {
 
 const MAX_PORTS = 256;
 
-/** `listen` is "8080:80 9000" (host:guest, or the same for both), `connect` is "5432 6379 1=/path", `allow` "10.0.0.0/8:443". Throws EINVAL. */
+/** `listen` is "8080:80 9000" (host:guest, or the same for both), `connect` is "5432 6379 1=/path" with %XX in it, `allow` "10.0.0.0/8:443". Throws EINVAL. */
 export function parsePortPolicy(keys: PortKeys): PortPolicy {
   const listen = new Map<number, number>();
   for (const word of words('listen', keys.listen)) {
@@ -41,7 +41,7 @@ export function parsePortPolicy(keys: PortKeys): PortPolicy {
   for (const word of words('connect', keys.connect)) {
     const at = word.indexOf('=');
     const port = parseDecimal(at < 0 ? word : word.slice(0, at), 65535);
-    const path = at < 0 ? undefined : word.slice(at + 1);
+    const path = at < 0 ? undefined : decoded(word.slice(at + 1));
     if (port === undefined || port === 0 || path?.startsWith('/') === false) throw bad('connect', word);
     connect.set(port, path ?? port);
   }
@@ -66,6 +66,14 @@ function words(key: string, value: string): string[] {
   const list = value.split(/[\s,]+/).filter(word => word !== '');
   if (list.length > MAX_PORTS) throw new XenError('E2BIG', `${key}: ${list.length} ports, at most ${MAX_PORTS}`);
   return list;
+}
+/** Empty where it is no text. */
+function decoded(word: string): string {
+  try {
+    return decodeURIComponent(word);
+  } catch {
+    return '';
+  }
 }
 const bad = (key: string, word: string): XenError =>
   new XenError(

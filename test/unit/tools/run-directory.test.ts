@@ -1,9 +1,15 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { expect, it } from 'vitest';
 import { makeRunDirectory } from '../../../tools/run-directory.ts';
+
+it('is an absolute path wherever the temporary directory is', () => {
+  const made = makeRunDirectory('.');
+  rmSync(made, { recursive: true });
+  expect(dirname(made)).toBe(process.cwd());
+});
 
 it('takes those away whose process has ended, and nothing else', () => {
   const parent = mkdtempSync(join(tmpdir(), 'xenolith-directories-'));

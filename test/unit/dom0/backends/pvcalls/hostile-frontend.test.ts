@@ -17,6 +17,7 @@ import {
 } from '#pvbus';
 import { MAX_SOCKETS } from '../../../../../dom0/backends/pvcalls/frontend-connection.ts';
 import { parsePortPolicy, targetOf } from '../../../../../dom0/backends/pvcalls/port-policy.ts';
+import { pvcalls } from '../../../../../dom0/toolstack/devices.ts';
 import { type Fill, RequestSlot } from '../../../../../domu-kernel/drivers/pvcallsfront/request.ts';
 import { domid } from '../../../../../pvbus/brands.ts';
 import { dial, serveOn } from '../../../../support/host-peer.ts';
@@ -418,6 +419,15 @@ describe('port policy', () => {
     }
     expect(() => parsePortPolicy({ ...nowhere, allow: '10.0.0.0/33' })).toThrow(/33 bits/);
   });
+  it('has the paths of sockets as the toolstack has them', () => {
+    const paths = ['/a b/x', '/a,b\n/x', '/ü/100%/%41=1', '/plain'];
+    const sockets = paths.map((path, i) => ({ guest: i + 1, path }));
+    const config = { devid: 0, backend: null, listen: [], connect: [80], sockets, allow: [], resolver: null };
+    const { connect: written } = pvcalls(config, domid(0)).backend;
+    const { connect } = parsePortPolicy({ ...nowhere, connect: String(written) });
+    expect([...connect.values()]).toEqual([80, ...paths]);
+    expect(written).toContain('4=/plain');
+  });
   it('reads what the toolstack writes, and refuses anything else', () => {
     const { listen, connect } = parsePortPolicy({
       ...nowhere,
@@ -435,7 +445,7 @@ describe('port policy', () => {
     for (const bad of ['x', '80:', ':80', '1:2:3', '70000', '80:0', '-1', '8080:80 8081:80']) {
       expect(() => parsePortPolicy({ ...nowhere, listen: bad })).toThrow(/listen/);
     }
-    for (const bad of ['0', '1:2', 'all', '1=x', '=/x', '0=/x'])
+    for (const bad of ['0', '1:2', 'all', '1=x', '=/x', '0=/x', '1=/%', '1=/%ff'])
       expect(() => parsePortPolicy({ ...nowhere, connect: bad })).toThrow(/connect/);
   });
 });
