@@ -30,6 +30,9 @@ const MEANINGLESS = new Set(words([FIRMWARE_AND_DEVICE_MODEL, PASSTHROUGH, HARDW
 /** Every key that means something to xl. A file may have others; xl takes no notice of them. */
 export const XL_KEYS: ReadonlySet<string> = new Set([...words(`${READ} ${KEPT}`), ...MEANINGLESS]);
 
+/** Those that say something of the domain. */
+export const READ_KEYS: ReadonlySet<string> = new Set(words(READ));
+
 /** The keys among `present` that change nothing here, sorted. xl accepts them in silence; we say once which. */
 export const meaninglessKeys = (present: Iterable<string>): string[] =>
   [...present].filter(key => MEANINGLESS.has(key)).sort();

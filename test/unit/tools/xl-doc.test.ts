@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { XL_4_17 } from '../../../tools/commands/table.ts';
-import { XL_KEYS } from '../../../tools/config/keys.ts';
+import { READ_KEYS, XL_KEYS } from '../../../tools/config/keys.ts';
 
 const text = readFileSync(new URL('../../../docs/xl.md', import.meta.url), 'utf8');
 const rows = (heading: string): string[][] =>
@@ -29,6 +29,7 @@ describe('docs/xl.md', () => {
     const names = table.flatMap(named).filter(name => !more.includes(name));
     expect([...names].sort()).toEqual([...new Set(wanted)].sort());
     for (const row of table) expect(VERDICTS).toContain(row[1]);
+    for (const row of table) if (row[1] === 'ignored') expect(named(row).filter(key => READ_KEYS.has(key))).toEqual([]);
     for (const row of table) if (row[1] !== 'same') expect(row[2]).not.toBe('');
   });
 });
