@@ -3,14 +3,19 @@
 import type { XlIo } from './commands/command.ts';
 import { XL_CONF } from './config/xl-conf.ts';
 
-export function processIo(): XlIo {
+/** `name` is the program's, for what it says itself. */
+export function processIo(name: string): XlIo {
   let unread: AbortController | undefined;
   for (const stream of [process.stdout, process.stderr]) {
-    stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') process.exit(1);
+    let failed = false;
+    stream.on('error', ({ code, message }: NodeJS.ErrnoException) => {
+      if (failed) return;
+      failed = true;
       // `xl list | head -1`: whoever read the output has seen enough.
-      if (unread === undefined) process.exit(0);
-      unread.abort();
+      const isRead = code === 'EPIPE';
+      if (!isRead && stream !== process.stderr) process.stderr.write(`${name}: write error: ${message}\n`);
+      if (unread === undefined) process.exit(isRead ? 0 : 1);
+      unread.abort(isRead ? 'SIGPIPE' : code);
     });
   }
   return {

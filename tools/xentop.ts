@@ -3,4 +3,4 @@
 import { exitWith, processIo } from './process-io.ts';
 import { runXentop } from './xentop/run.ts';
 
-exitWith('xentop', runXentop('xentop', process.argv.slice(2), processIo()));
+exitWith('xentop', runXentop('xentop', process.argv.slice(2), processIo('xentop')));

@@ -92,6 +92,24 @@ test(
   },
 );
 
+test(
+  'a program whose output cannot be written has failed, which is said, and its domain is gone',
+  BUILT,
+  async context => {
+    const program = await orSkip(context, echo);
+    const env = { ...process.env, XDG_CACHE_HOME: PROGRAM_CACHE, XENOLITH_RUN_DIR: host.runDir };
+    // It has ended by itself when that is known, or not.
+    for (const bytes of ['0', '10000000']) {
+      const script = 'head -c "$3" /dev/zero | "$0" "$1" run --name=unwritten "$2" > /dev/full; echo $?';
+      const args = ['-c', script, process.execPath, dist('xl.js'), program, bytes];
+      const { stdout, stderr } = await promisify(execFile)('bash', args, { env });
+      expect(stdout).toBe('125\n');
+      expect(stderr.split('\n')[0]).toBe('xl: write error: ENOSPC: no space left on device, write');
+      await eventually('its domain is gone', async () => !(await host.xl('list')).stdout.includes('unwritten'));
+    }
+  },
+);
+
 test('an archive is a root file system with a shell, and programs beside one another', BUILT, async context => {
   const program = await orSkip(context, echo);
   const tree = join(dir, 'tree');

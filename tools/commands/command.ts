@@ -25,7 +25,10 @@ export interface XlIo {
   readonly random: (bytes: number) => Uint8Array;
   /** Aborts on SIGINT and SIGTERM, for the commands that clear up; unused, the signals end the process. */
   readonly interrupted: () => AbortSignal;
-  /** Aborts when nobody reads any more what is written, for the commands that clear up; unused, that ends the process with 0. */
+  /**
+   * Aborts when nobody reads any more what is written ('SIGPIPE'), or it cannot be written, which has been said; for the commands
+   * that clear up. Unused, that ends the process.
+   */
   readonly unread: () => AbortSignal;
 }
 

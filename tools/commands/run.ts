@@ -105,7 +105,8 @@ class Run {
     const interrupted = io.interrupted();
     interrupted.addEventListener('abort', () => this.#interrupt(String(interrupted.reason)), { once: true });
     // `xl run yes.wasm | head`: nobody reads what the program writes, which ends it, as a pipe would.
-    io.unread().addEventListener('abort', () => this.#stopped.abort('SIGPIPE'), { once: true });
+    const unread = io.unread();
+    unread.addEventListener('abort', () => this.#stopped.abort(unread.reason), { once: true });
     const stopWatching = watchParents(scriptParents(io.env), () => this.#stopped.abort('SIGHUP'));
     let client: ToolstackClient | undefined;
     try {
@@ -139,9 +140,9 @@ class Run {
       if (!(error instanceof XenError) || error.code !== 'ENOENT') throw error;
     }
     // What starts processes takes longer to load than all the rest of this.
-    const { HostProcess, hostProgram } = await import('../topology/host-process.ts');
+    const { HostProcess, temporaryHost } = await import('../topology/host-process.ts');
     const dir = join(this.#ownDir(), 'host');
-    this.#host = await HostProcess.start(dir, hostProgram(), this.#stopped.signal);
+    this.#host = await HostProcess.start(dir, temporaryHost(), this.#stopped.signal);
     return ToolstackClient.connect(runPaths(dir).toolstackSocket);
   }
   #ownDir(): string {
@@ -172,6 +173,9 @@ class Run {
     await client.call('unpause', { domid });
     const end = await Promise.race([ended, this.#stop(), ...(attached ? [left(attached)] : [])]);
     await Promise.all([streams?.ended(), attached, ignored]);
+    const { aborted, reason } = io.unread();
+    // Not all that it has written is there.
+    if (aborted && reason !== 'SIGPIPE') return FAILED;
     return this.#exitCode(end);
   }
   async #attach(client: ToolstackClient, domid: number): Promise<ConsoleConnection> {
