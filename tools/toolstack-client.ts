@@ -106,7 +106,7 @@ export class ToolstackClient {
         const code = (error as NodeJS.ErrnoException).code ?? 'EIO';
         // It ended with what it had not read.
         if (connected && code === 'ECONNRESET') return;
-        const why = new XenError(code, `the host on ${dir} cannot be reached: ${error.message}`, error);
+        const why = outOfReach(dir, code, error.message, error);
         if (connected) this.#end(why);
         else if (!['ENOENT', 'ECONNREFUSED'].includes(code)) reject(why);
         else void nobodyListens(dir, error).then(reject);
@@ -160,6 +160,9 @@ async function nobodyListens(dir: string, cause: unknown): Promise<XenError> {
 const noHost = (dir: string, cause: unknown): XenError =>
   new XenError('ENOENT', `no xenolith host runs on ${dir} (\`xl up FILE' starts one)`, cause);
 
+const outOfReach = (dir: string, code: string, why: string, cause: unknown): XenError =>
+  new XenError(code, `the host on ${dir} cannot be reached: ${why}`, cause);
+
 /** Whoever made the socket is who we would speak to. */
 function checkOwner(path: string): void {
   const dir = dirname(path);
@@ -167,7 +170,9 @@ function checkOwner(path: string): void {
   try {
     ({ uid } = lstatSync(path));
   } catch (error) {
-    throw noHost(dir, error);
+    const { code = 'EIO', message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') throw noHost(dir, error);
+    throw outOfReach(dir, code, code === 'ENOTDIR' ? 'it is no directory' : message, error);
   }
   const self = process.getuid?.() ?? 0;
   if (uid !== self && uid !== 0 && self !== 0) throw new XenError('EPERM', `the host on ${dir} belongs to uid ${uid}`);

@@ -1,10 +1,13 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { encodeFrame, FrameDecoder, type ToolstackEvent, type ToolstackRequest } from '#pvbus';
 import { rcOf, ToolstackClient } from '../../../tools/toolstack-client.ts';
+import { dist as distFile } from '../../support/host-view.ts';
+import { NOBODY, whyNotAsNobody } from '../../support/nobody.ts';
 
 let dir: string;
 let path: string;
@@ -45,6 +48,27 @@ describe('a client of the toolstack', () => {
     await expect(ToolstackClient.connect(left)).rejects.toMatchObject({
       message: `no xenolith host runs on ${dir} (\`xl up FILE' starts one)`,
     });
+  });
+
+  it('says why it cannot look, which is not that no host runs', async () => {
+    writeFileSync(join(dir, 'file'), '');
+    await expect(ToolstackClient.connect(join(dir, 'file/toolstack.sock'))).rejects.toMatchObject({
+      ...{ code: 'ENOTDIR', message: `the host on ${join(dir, 'file')} cannot be reached: it is no directory` },
+    });
+    symlinkSync('loop', join(dir, 'loop'));
+    await expect(ToolstackClient.connect(join(dir, 'loop/toolstack.sock'))).rejects.toMatchObject({
+      code: 'ELOOP',
+      message: expect.stringContaining(`the host on ${join(dir, 'loop')} cannot be reached: ELOOP: `),
+    });
+  });
+  it.skipIf(whyNotAsNobody())("another user's host is out of reach, not gone", () => {
+    const { status, stderr } = spawnSync(process.execPath, [distFile('xl.js'), 'list'], {
+      ...{ uid: NOBODY, gid: NOBODY, encoding: 'utf8', env: { XENOLITH_RUN_DIR: dir } },
+    });
+    expect([status, stderr]).toEqual([
+      1,
+      expect.stringMatching(new RegExp(`^xl: the host on ${dir} cannot be reached: EACCES: .*\\n$`)),
+    ]);
   });
 
   it('matches replies to requests in whatever order they come', async () => {
