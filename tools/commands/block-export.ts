@@ -1,6 +1,7 @@
 // xl block-export
 
 import { resolve } from 'node:path';
+import { XenError } from '#pvbus';
 import { vdevNumber } from '../config/vdev.ts';
 import { RawImage } from '../nbd-server/raw-image.ts';
 import { NbdServer } from '../nbd-server/server.ts';
@@ -16,9 +17,12 @@ export const run: RunCommand = async (args, context) => {
   const client = await context.connect();
   const domid = await findDomain(client, name);
   const devid = vdevNumber(vdev);
-  if (devid === null) throw new CommandFailure(`Error: Device ${vdev} not connected.`);
+  const notConnected = new CommandFailure(`Error: Device ${vdev} not connected.`);
+  if (devid === null) throw notConnected;
   const writable = line.options.has('w');
-  const found = await client.call('exportDisk', { domid, devid, writable });
+  const found = await client.call('exportDisk', { domid, devid, writable }).catch(error => {
+    throw error instanceof XenError && error.code === 'ENODEV' ? notConnected : error;
+  });
   const image = new RawImage(found.path, found.vdev, !writable);
   try {
     const path = resolve(context.io.cwd, socket);

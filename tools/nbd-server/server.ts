@@ -1,6 +1,8 @@
 // Serves a disk to NBD clients on a unix socket of the user's own.
+import { existsSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
-import { XenError } from '#pvbus';
+import { dirname } from 'node:path';
+import { checkSocketPath, XenError } from '#pvbus';
 import { type ClientStream, type ExportedDisk, NbdConversation } from './conversation.ts';
 
 const MAX_CLIENTS = 16;
@@ -21,8 +23,9 @@ export class NbdServer {
     this.#server.maxConnections = MAX_CLIENTS;
   }
 
-  /** Throws a XenError, EADDRINUSE where there is something at `path`. Who listens has made it, and alone may connect to it. */
+  /** Throws a XenError, EADDRINUSE where there is something at `path`, ENOENT where its folder is not. Who listens has made it, and alone may connect to it. */
   static async listen(disk: ExportedDisk, path: string, complain: (why: string) => void): Promise<NbdServer> {
+    checkSocketPath(path);
     const server = new NbdServer(disk, complain);
     await server.#listen(path);
     return server;
@@ -31,7 +34,10 @@ export class NbdServer {
     return new Promise((resolve, reject) => {
       this.#server.once('error', error => {
         const { code = 'EIO', message } = error as NodeJS.ErrnoException;
-        reject(new XenError(code, message, error));
+        const dir = dirname(path);
+        // libuv says EACCES of that.
+        if (existsSync(dir)) reject(new XenError(code, message, error));
+        else reject(new XenError('ENOENT', `${path}: there is no ${dir}`, error));
       });
       // order: bind(2) is called before listen returns, and from then on others could connect.
       const mask = process.umask(0o177);

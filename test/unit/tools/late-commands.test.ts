@@ -40,6 +40,14 @@ describe('xl dump-core', () => {
   });
 });
 
+describe('xl block-export', () => {
+  it('names the disk that is not there as who asked has named it', async () => {
+    host.failures.set('exportDisk', { code: 'ENODEV', message: 'dom20 has no disk 268441856', rc: -3 });
+    const stderr = 'Error: Device xvdz not connected.\n';
+    expect(await on('block-export', 'pv1', 'xvdz', 'socket')).toEqual({ code: 1, stdout: '', stderr });
+  });
+});
+
 describe('xl config-update', () => {
   it('says what the real one says, and sends what it read', async () => {
     writeFileSync(join(cwd, 'pv.cfg'), 'name = "pv1"\nkernel = "/k"\nmemory = 64\n');
