@@ -14,7 +14,7 @@ const topology = {
 };
 afterAll(() => rmSync(image));
 
-test('what is kept survives a backend that dies between a write and its answer', { timeout: 60_000 }, () =>
+test('what is kept survives a backend that dies between a write and its answer', { timeout: 120_000 }, () =>
   withTopology(topology, { memory: '256M' }, async host => {
     const dying = await inject(host, { name: 'die', part: 'disk', op: 'write', nth: [10, 30], kill: 'after' });
     const console = await host.domain('mine').console();
