@@ -7,7 +7,7 @@ import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, utimes, writeFile 
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { PREPARED_VERSION, preparedLayout, XenError } from '#pvbus';
+import { lastWordsOf, PREPARED_VERSION, preparedLayout, XenError } from '#pvbus';
 
 /** As it was built, also when this runs from source. */
 const BUILT = import.meta.url.endsWith('.ts') ? '../../dist/prepare-program.js' : './prepare-program.js';
@@ -101,7 +101,7 @@ function run(from: string, to: string): Promise<void> {
       if (error === null) return resolve();
       const why = error.killed
         ? `it takes longer than ${MAKE_MS / 1000} s to prepare`
-        : stderr.trim().split('\n').at(-1) || `preparing it failed: ${error.signal ?? error.code}`;
+        : (lastWordsOf(stderr) ?? `preparing it failed: ${error.signal ?? error.code}`);
       reject(new XenError('ENOEXEC', why));
     });
   });

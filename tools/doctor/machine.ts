@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { accessSync, closeSync, constants, existsSync, openSync, readFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { lastWordsOf } from '#pvbus';
 import { INSTALLED } from '../ext4/build.ts';
 
 /** How a system call went: there (0 or more), or the name of its error. */
@@ -93,7 +94,7 @@ export function thisMachine(env: NodeJS.ProcessEnv, kernel: string): Machine {
         encoding: 'utf8',
         timeout: SHELL_MS,
       });
-      return (stdout?.trim() || stderr?.trim().split('\n')[0]) ?? error?.message ?? 'it says nothing';
+      return stdout?.trim() || (lastWordsOf(stderr ?? '') ?? error?.message ?? 'it says nothing');
     },
     userNamespace: () => {
       // As the hypervisor starts a domain's process.

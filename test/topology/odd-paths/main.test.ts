@@ -98,13 +98,14 @@ it('xl run starts a host of its own below such a temporary directory, a relative
 });
 
 describe('a program of the host that cannot start', () => {
+  const changed: string[] = [];
   const faulty = (program: string, word: string): void => {
+    changed.push(program);
     const text = readFileSync(dist(program), 'utf8');
     writeFileSync(at('i/dist', program), `throw new TypeError('${word}');\n${text}`);
   };
   afterEach(() => {
-    for (const name of ['hypervisor.js', 'dom0.js', 'xenstored.js', 'domain-shell.cjs'])
-      cpSync(dist(name), at('i/dist', name));
+    for (const name of changed.splice(0)) cpSync(dist(name), at('i/dist', name));
   });
   // What is compiled already stays behind: the engine knows its text by the length alone.
   beforeAll(() => rmSync(at('i/dist/code'), { recursive: true, force: true }));
@@ -125,5 +126,13 @@ describe('a program of the host that cannot start', () => {
     faulty('domain-shell.cjs', 'no shell');
     const { exitCode, stderr } = await xlWith({ XENOLITH_RUN_DIR: at('none') }, 'run', 'hello.wasm');
     expect([exitCode, stderr]).toEqual([125, expect.stringMatching(/^xl run: [^\n]*: TypeError: no shell[^\n]*$/)]);
+  });
+  it('what makes programs ready to run is, and what tries a process for `xl doctor`', async () => {
+    faulty('prepare-program.js', 'no time');
+    const none = { XENOLITH_RUN_DIR: at('none'), XDG_CACHE_HOME: at('empty') };
+    const { exitCode, stderr } = await xlWith(none, 'run', 'hello.wasm');
+    expect([exitCode, stderr]).toEqual([126, expect.stringMatching(/^xl run: ramdisk: [^\n]*: TypeError: no time$/)]);
+    faulty('shell-test.js', 'no test');
+    expect((await xlWith(none, 'doctor')).stdout).toContain('TypeError: no test');
   });
 });
