@@ -270,22 +270,36 @@ describe('a hostile backend', () => {
     expect(guest.broken).toEqual([]);
   });
 
-  const acts: [string, (requests: SeenRequest[]) => void][] = [
-    ['act 30: a disk backend that answers more than was asked', () => backend.setRspProd(3)],
-    ['act 30: a disk backend that answers 2^31 requests', () => backend.setRspProd(2 ** 31)],
-    ['act 30: a disk backend that moves rsp_prod backwards', () => backend.setRspProd(-1)],
-    ['act 31: a disk backend that answers an id out of range', ([r]) => backend.answer({ ...r!, id_lo: 40 })],
-    ['act 31: a disk backend that answers id 2^32 - 1', ([r]) => backend.answer({ ...r!, id_lo: 0xffffffff })],
+  const MORE = 'its ring holds more responses than requests were made';
+  const NOT_ASKED = 'a response to request \\d+/\\d+, which is not in flight';
+  const OTHER = 'a response of operation \\d to a request of 0';
+  const acts: [string, string, (requests: SeenRequest[]) => void][] = [
+    ['act 30: a disk backend that answers more than was asked', MORE, () => backend.setRspProd(3)],
+    ['act 30: a disk backend that answers 2^31 requests', MORE, () => backend.setRspProd(2 ** 31)],
+    ['act 30: a disk backend that moves rsp_prod backwards', MORE, () => backend.setRspProd(-1)],
+    [
+      'act 31: a disk backend that answers an id out of range',
+      NOT_ASKED,
+      ([r]) => backend.answer({ ...r!, id_lo: 40 }),
+    ],
+    [
+      'act 31: a disk backend that answers id 2^32 - 1',
+      NOT_ASKED,
+      ([r]) => backend.answer({ ...r!, id_lo: 0xffffffff }),
+    ],
     [
       'act 31: a disk backend that answers a slot that asked nothing',
+      NOT_ASKED,
       ([r]) => backend.answer({ ...r!, id_lo: r!.id_lo ^ 16 }),
     ],
     [
       'act 31: a disk backend that answers an older request of the slot',
+      NOT_ASKED,
       ([r]) => backend.answer({ ...r!, id_hi: r!.id_hi - 1 }),
     ],
     [
       'act 31: a disk backend that answers twice',
+      NOT_ASKED,
       ([r]) => {
         backend.answer(r!);
         backend.answer(r!);
@@ -293,17 +307,18 @@ describe('a hostile backend', () => {
     ],
     [
       'act 32: a disk backend that answers with another operation',
+      OTHER,
       ([r]) => backend.answer({ ...r!, operation: BLKIF_OP_WRITE }),
     ],
-    ['act 32: a disk backend that answers a read as indirect', ([r]) => backend.answer({ ...r!, operation: 6 })],
+    ['act 32: a disk backend that answers a read as indirect', OTHER, ([r]) => backend.answer({ ...r!, operation: 6 })],
   ];
-  it.each(acts)('%s: the disk is given up, the guest lives', (_, act) => {
+  it.each(acts)('%s: the disk is given up, the guest lives', (_, why, act) => {
     const requests = inFlight(2);
     act(requests);
     guest.step();
     expect(guest.broken.length).toBe(1);
     expect(guest.log.lines.length).toBe(1);
-    expect(guest.log.lines[0]).toMatch(/^error: xvda: the backend sent .*the disk is given up$/);
+    expect(guest.log.lines[0]).toMatch(new RegExp(`^error: xvda: the backend sent ${why}; the disk is given up$`));
     const failed = settled.filter(([, status]) => status === -ERRNO.EIO);
     expect(settled.length).toBe(2);
     expect(failed.length).toBeGreaterThanOrEqual(1);
