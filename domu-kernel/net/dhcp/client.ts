@@ -8,10 +8,12 @@ import { ACK, type DhcpReply, DISCOVER, encodeRequest, NAK, OFFER, RELEASE, REQU
 const CLIENT = 68;
 const SERVER = 67;
 const FIRST_NS = 4e9;
+/** After a refusal, for whoever refuses what it offers itself. */
+const REFUSED_NS = 4e9;
 const LONGEST_NS = 64e9;
 /** Requests that are not answered before all begins anew. */
 const REQUESTS = 4;
-/** RFC 2131, 4.4.5: renewing is not asked for more often. */
+/** RFC 2131, 4.4.5: renewing is not asked for more often; nor earlier, unless half of the lease is less, whatever T1 and T2 are. */
 const RENEW_NS = 60e9;
 const FOREVER = 0xffffffff;
 
@@ -55,6 +57,7 @@ export class DhcpClient {
       if (from.port === SERVER) this.heard(data);
     });
     this.begin();
+    this.discover();
   }
   close(): void {
     this.socket.close();
@@ -76,11 +79,14 @@ export class DhcpClient {
     if (now < this.deadlineNs) return 'idle';
     if (this.state === 'SELECTING') this.discover();
     else if (this.state === 'REQUESTING') {
-      if (this.tries >= REQUESTS) this.begin();
-      else this.request();
+      if (this.tries >= REQUESTS) {
+        this.begin();
+        this.discover();
+      } else this.request();
     } else if (now >= this.endNs) {
       this.parts.log?.warn(`dhcp: the lease of ${formatIpv4(this.lease!.address)} has ended`);
       this.lose();
+      this.discover();
     } else {
       this.state = now >= this.rebindNs ? 'REBINDING' : 'RENEWING';
       this.renew(now);
@@ -94,7 +100,6 @@ export class DhcpClient {
     this.tries = 0;
     this.beganNs = this.parts.clock.now();
     this.newTransaction();
-    this.discover();
   }
   private lose(): void {
     this.lease = undefined;
@@ -155,14 +160,16 @@ export class DhcpClient {
     if (reply.type === NAK) {
       this.parts.log?.warn('dhcp: the server takes its offer back');
       this.lose();
+      this.deadlineNs = this.parts.clock.now() + REFUSED_NS;
       return;
     }
     if (reply.type !== ACK || !isUsable(reply)) return;
     const now = this.parts.clock.now();
     const seconds = reply.leaseSeconds ?? 0;
     const forever = seconds === FOREVER;
+    const soonest = now + Math.min(RENEW_NS, (seconds * 1e9) / 2);
     const part = (of: number | undefined, share: number): number =>
-      now + (of !== undefined && of <= seconds ? of : seconds * share) * 1e9;
+      Math.max(soonest, now + (of !== undefined && of <= seconds ? of : seconds * share) * 1e9);
     this.endNs = forever ? Number.POSITIVE_INFINITY : now + seconds * 1e9;
     this.rebindNs = forever ? Number.POSITIVE_INFINITY : part(reply.t2Seconds, 0.875);
     this.renewNs = forever ? Number.POSITIVE_INFINITY : Math.min(this.rebindNs, part(reply.t1Seconds, 0.5));

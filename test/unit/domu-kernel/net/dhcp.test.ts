@@ -27,6 +27,9 @@ class Server {
   readonly client: Stack;
   give = '10.0.0.50';
   lease = 3600;
+  /** Seconds; undefined: not said. */
+  t1: number | undefined;
+  t2: number | undefined;
   /** What is said to each kind of message; undefined: nothing. */
   answer: (type: number) => number | undefined = type => (type === DISCOVER ? OFFER : ACK);
 
@@ -60,8 +63,8 @@ class Server {
     Object.assign(pair, { a: this.client });
   }
   message(request: Uint8Array, type: number): Uint8Array {
-    const { give, lease, pair } = this;
-    return dhcpAnswer(request, { give, server: pair.b.address, lease, type, others: true });
+    const { give, lease, t1, t2, pair } = this;
+    return dhcpAnswer(request, { give, server: pair.b.address, lease, t1, t2, type, others: true });
   }
 }
 
@@ -143,6 +146,27 @@ describe('a DHCP client', () => {
     pair.pass(200);
     expect(server.client.address).toBe(0);
     expect(client.error?.message).toContain('no longer has the address');
+  });
+  it.each([
+    [10, 0, 0, 5],
+    [3600, 0, 0, 60],
+    [3600, 1, 3600, 60],
+    [3600, 0, 3600, 60],
+  ])('of a lease of %i s with T1 %i and T2 %i is renewed after %i s, each time', (lease, t1, t2, after) => {
+    const server = new Server();
+    Object.assign(server, { lease, t1, t2 });
+    server.pair.pass(10 * after);
+    const asked = server.seen.slice(1).map(({ ms }) => Math.round(ms / 1000));
+    expect(asked).toEqual(Array.from({ length: 10 }, (_, i) => i * after));
+  });
+  it('waits four seconds before it asks a server that refuses what it offers again', () => {
+    const server = new Server();
+    server.answer = type => (type === DISCOVER ? OFFER : NAK);
+    server.pair.pass(60);
+    const asked = server.seen.filter(({ type }) => type === DISCOVER).map(({ ms }) => ms / 1000);
+    const gaps = asked.slice(1).map((at, i) => at - asked[i]!);
+    expect(gaps.length).toBeGreaterThan(10);
+    for (const gap of gaps) expect(Math.abs(gap - 4)).toBeLessThanOrEqual(1.1);
   });
   it('begins anew when it is refused, and is another host when it is given another address', () => {
     const server = new Server();
