@@ -40,7 +40,7 @@ export interface InterfaceHost {
   clientOf(own: NetInterface): Udp;
   /** No interface may have it any longer. */
   addressLost(address: IpAddress): void;
-  /** Its addresses or name servers are others now. */
+  /** Its addresses, routes or name servers are others now. */
   changed(): void;
 }
 
@@ -165,7 +165,7 @@ export class NetInterface {
     if (this.address !== 0) this.v4.arp.announce();
     this.ready.wakeAll();
   }
-  /** Of IPv6; `own` undefined: other name servers. */
+  /** Of IPv6; `own` undefined: other routers, prefixes or name servers. */
   private addressChanged(own: OwnAddress | undefined): void {
     this.host.changed();
     if (own !== undefined && isUsable(own) && this.v6?.discovery.addresses.find(own.address) === undefined)

@@ -1,5 +1,5 @@
 // What takes long to build is kept below the temporary directory, by a name that says all it was made of. Whoever
-// comes second waits for the first; a file is there whole or not at all. What nobody has used for a week goes.
+// comes second waits for the first; a file is there whole or not at all. A program that nobody has used for a week goes.
 import { createHash } from 'node:crypto';
 import {
   existsSync,

@@ -26,7 +26,7 @@ export interface Ipv6LinkParts {
   readonly clock: Clock;
   readonly random: () => number;
   readonly log?: Log | undefined;
-  /** Something is usable that was not, or is no longer; undefined: other name servers. */
+  /** Something is usable that was not, or is no longer; undefined: other routers, prefixes or name servers. */
   changed(own: OwnAddress | undefined): void;
   /** Nobody answers for the next hop of these. */
   unreachable(held: readonly HeldFrame[]): void;
