@@ -93,7 +93,7 @@ export class Ipv6Link {
   }
   /** untrusted: another backend may say another one. It is never more than at first. */
   private get mtu(): number {
-    return Math.min(this.discovery.mtu, this.parts.device.mtu);
+    return Math.min(this.part.bytes.length - ETH_HLEN, this.discovery.mtu, this.parts.device.mtu);
   }
   /** Undefined without an address to send from. */
   sourceFor(destination: IpAddress): IpAddress | undefined {

@@ -221,6 +221,17 @@ describe('a router', () => {
     alone.pass(9000);
     expect(alone.states).toEqual([`${OURS} preferred`]);
   });
+  it('says more than the first backend took: datagrams are cut for that one still', () => {
+    const alone = auto();
+    alone.pass(13);
+    alone.wire.a.mtu = 9000;
+    const mtu = [5, 1, 0, 0, ...word(9000)];
+    alone.hear(told([...macOption(1, ROUTER_MAC), ...prefixOption('fd00::'), ...mtu]), GROUP);
+    alone.pass(2);
+    alone.said();
+    alone.net.udp.bind().sendTo(new Uint8Array(10_000), { address: '2001:db8::1', port: 9 });
+    expect(alone.sent.map(frame => frame.length)).toEqual([...Array(6).fill(62 + 1448), 62 + 10_008 - 6 * 1448]);
+  });
   it('that leaves is no longer sent to; a connection ends with its address', () => {
     const alone = auto();
     alone.hear(told(prefixOption('fd00::', { valid: 20, preferred: 10 })), GROUP);
