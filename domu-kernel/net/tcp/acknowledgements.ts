@@ -158,6 +158,7 @@ export class Acknowledgements {
   /** Nothing was heard for a timeout: all of it is taken for lost. */
   timedOut(): void {
     const c = this.connection;
+    c.fitLink();
     if (c.phase !== 'loss') c.congestion.timedOut(distance(c.max, c.una));
     else c.congestion.cwnd = c.congestion.mss;
     c.phase = 'loss';

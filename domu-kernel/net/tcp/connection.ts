@@ -76,6 +76,12 @@ export class TcpConnection extends ControlBlock {
     this.setMss(Math.max(MIN_MSS, Math.min(theirs, most)));
     this.congestion.cwnd = new Congestion(this.congestion.mss).cwnd;
   }
+  /** Another backend may carry less than the one of the handshake. */
+  fitLink(): void {
+    const { host, local, remote } = this;
+    const most = host.link.room(local, remote) - 20;
+    if (most < this.mss) this.setMss(Math.max(MIN_MSS, most));
+  }
   private synchronized(irs: number): void {
     this.irs = irs;
     this.in.next = add(irs, 1);

@@ -335,6 +335,18 @@ describe('a sender', () => {
     expect(drain(server)).toEqual(bytes(20_000));
     expect(client.mss).toBe(960);
   });
+  it.each([1500, 300])('makes its segments smaller when another backend carries less: %i bytes', mtu => {
+    const pair = new TcpPair({ mtu: 9000 });
+    const [client, server] = pair.connected(pair.b.tcp.listen(80));
+    const [sends, receives] = [new StreamEnd(client, 1, 200_000, 2), new StreamEnd(server, 2, 0, 1)];
+    pair.programs.push(() => [sends, receives].map(end => end.step()).includes(true));
+    pair.run(() => receives.received > 50_000);
+    expect(sends.sent).toBeGreaterThan(receives.received);
+    pair.wire.a.mtu = mtu;
+    expect(pair.run(() => sends.done && receives.done, 60)).toBe(true);
+    expect([receives.received, receives.corrupt]).toEqual([200_000, undefined]);
+    expect(pair.a.tcp.stats.timeouts).toBe(1);
+  });
 });
 
 describe('a receiver', () => {
