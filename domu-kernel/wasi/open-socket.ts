@@ -71,8 +71,9 @@ abstract class SocketFile<S extends StreamSocket | DatagramSocket> implements Op
 
 export class OpenSocket extends SocketFile<StreamSocket> {
   readonly filetype = FILETYPE_SOCKET_STREAM;
+  /** A `connect` has come, and it has not failed. */
+  hasBegun = false;
   private connected = false;
-  private tries = 0;
 
   constructor(socket: StreamSocket, family: 4 | 6, options = new SocketOptions()) {
     super(socket, family, options);
@@ -90,7 +91,7 @@ export class OpenSocket extends SocketFile<StreamSocket> {
   }
   override getOption(option: number): number {
     const value = super.getOption(option);
-    if (option === OPTION.error && value !== 0) this.tries = 0;
+    if (option === OPTION.error && value !== 0) this.hasBegun = false;
     return value;
   }
   listen(backlog: number): void {
@@ -108,17 +109,13 @@ export class OpenSocket extends SocketFile<StreamSocket> {
     try {
       outcome = this.socket.connect(to);
     } catch (error) {
-      this.tries = 0;
+      this.hasBegun = false;
       throw error;
     }
-    this.tries++;
+    this.hasBegun = true;
     if (outcome === AGAIN) return this.writeWait;
     this.connected = true;
     return 0;
-  }
-  /** Another `connect` came before the last one. */
-  hasBegun(): boolean {
-    return this.tries > 1;
   }
 }
 

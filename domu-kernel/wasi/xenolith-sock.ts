@@ -83,6 +83,9 @@ class Resolving {
   }
 }
 
+/** A `connect` that has begun the connection, and waits. */
+const FIRST_CONNECT = {};
+
 export const xenolithSockCalls = (kernel: Pick<WasiKernel, 'sockets'>) => ({
   /** A TCP socket; family 4 or 6. */
   socket(process: Process, family: number, result: number): number {
@@ -149,8 +152,8 @@ export const xenolithSockCalls = (kernel: Pick<WasiKernel, 'sockets'>) => ({
     return 0;
   },
   /**
-   * EINPROGRESS, then EALREADY, for a socket with NONBLOCK; 0 when it is connected, EISCONN ever after. Of datagrams it is
-   * the one peer, and with an address of family 0 there is none any more.
+   * EINPROGRESS, then EALREADY, for a socket with NONBLOCK or a call that is out of time; 0 when it is connected, EISCONN
+   * ever after. Of datagrams it is the one peer, and with an address of family 0 there is none any more.
    */
   connect(process: Process, fd: number, address: number): Outcome {
     const descriptor = descriptorOf(process, fd);
@@ -159,10 +162,13 @@ export const xenolithSockCalls = (kernel: Pick<WasiKernel, 'sockets'>) => ({
       socket.socket.connect(isNobody(process, address) ? undefined : addressAt(process, address, socket.family));
       return 0;
     }
+    const first = process.call === FIRST_CONNECT || !socket.hasBegun;
     const outcome = socket.connect(addressAt(process, address, socket.family));
-    if (outcome === 0 || !mayNotWait(process, descriptor)) return outcome;
-    const again = socket.hasBegun() && !process.outOfTime;
-    throw new XenError(again ? 'EALREADY' : 'EINPROGRESS', 'the connection is not there yet');
+    if (outcome === 0) return 0;
+    if (mayNotWait(process, descriptor))
+      throw new XenError(first ? 'EINPROGRESS' : 'EALREADY', 'the connection is not there yet');
+    if (first) process.call = FIRST_CONNECT;
+    return outcome;
   },
   setsockopt(process: Process, fd: number, option: number, value: number): number {
     openSocketOf(process, fd).setOption(option, value);

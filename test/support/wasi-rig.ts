@@ -80,7 +80,7 @@ export class WasiRig {
       this.process,
       ...args,
     );
-    if (!(outcome instanceof Wait)) this.process.call = undefined;
+    if (!(outcome instanceof Wait)) this.process.endCall();
     return outcome;
   }
   /** 'SUCCESS', the name of an errno, or what to wait for. */

@@ -124,6 +124,20 @@ describe('xenolith_sock', () => {
     expect(rig.sock('connect', other, address(81))).toBe('ECONNREFUSED');
     expect(rig.sock('connect', other, address(80))).toBe('EINPROGRESS'); // it begins anew
   });
+  it('connect with SO_SNDTIMEO is EINPROGRESS when it is out of time, then EALREADY, then done', () => {
+    const listening = listener(80, 1);
+    connect(newSocket() as number, address(80));
+    const fd = newSocket() as number;
+    const late = () => {
+      for (let wakes = 0; wakes < 2; wakes++) expect(rig.sock('connect', fd, address(80))).toBeInstanceOf(Wait);
+      rig.process.outOfTime = true;
+      return rig.sock('connect', fd, address(80));
+    };
+    expect([late(), late(), late()]).toEqual(['EINPROGRESS', 'EALREADY', 'EALREADY']);
+    accept(listening);
+    expect(connect(fd, address(80))).toBe('SUCCESS');
+    expect(connect(fd, address(80))).toBe('EISCONN');
+  });
   it('resolve waits for the answer', () => {
     const into = rig.alloc(40);
     const count = rig.alloc(4);
