@@ -248,6 +248,21 @@ static void limits(void) {
     DO(listen(listener, 1));
     DO(setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, &time, sizeof time));
     DO(accept(listener, NULL, NULL));
+    /* nobody accepts, and the backlog is full */
+    int waiting[4], late = socket(family, SOCK_STREAM, 0);
+    addr = at(1, own_port(listener));
+    for (int i = 0; i < 4; i++) {
+        waiting[i] = socket(family, SOCK_STREAM, 0);
+        fcntl(waiting[i], F_SETFL, O_NONBLOCK);
+        connect(waiting[i], (struct sockaddr *)&addr, size());
+    }
+    ready(fd, POLLIN, 20); /* nothing comes: until they are there */
+    DO(setsockopt(late, SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time));
+    DO(connect(late, (struct sockaddr *)&addr, size()));
+    DO(connect(late, (struct sockaddr *)&addr, size()));
+    DO(connect(late, (struct sockaddr *)&addr, size()));
+    for (int i = 0; i < 4; i++) close(waiting[i]);
+    DO(close(late));
     DO(close(listener));
     DO(close(fd));
 }
