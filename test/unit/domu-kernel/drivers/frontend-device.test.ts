@@ -191,8 +191,10 @@ describe('the life of a frontend device', () => {
     await back(nodes, S.Closing);
     await becomes(nodes, S.Closed);
     await back(nodes, S.Closed);
-    await frontend.settled();
+    // News comes in order: that of Closed has been answered when those of another device are.
+    await connected(1);
     expect(await tools.state(nodes.frontend)).toBe(String(S.Closed));
+    expect(things.get(0)?.acts.filter(act => act.startsWith('setup'))).toHaveLength(4);
   });
 
   it('made anew before anybody looked is another device, and nothing of the old one is its own', async () => {
