@@ -234,6 +234,7 @@ class Bench {
       this.rig
         .consoleLog(name)
         .split('\n')
+        .slice(0, -1) // what has no end yet
         .find(line => line.startsWith(`{"n":${n},`));
     return JSON.parse((await eventually(`burst ${n}`, find, 60_000))!) as Burst;
   }
