@@ -1,6 +1,6 @@
 // Who gets how much of one pCPU, and how soon: cpupools of one pCPU, with guests that yield and one that never does.
 // Beside them what Linux does with plain processes on that CPU in the same run.
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { runPaths, socketTransport, XenstoreClient } from '#pvbus';
@@ -271,11 +271,15 @@ async function used(pids: readonly number[], ms: number): Promise<{ cpu: number[
   return { cpu, elapsed: performance.now() - from };
 }
 
+/** Those that have not ended yet: none outlives its group, also when that fails. */
+const plains = new Set<ChildProcess>();
 /** A plain Node process on the measured CPU. */
 function plain(source: string): Plain {
   const child = spawn('taskset', ['-c', String(CPU), process.execPath, '-e', source], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
+  plains.add(child);
+  child.on('close', () => plains.delete(child));
   let text = '';
   const output = new Promise<string>((resolve, reject) => {
     child.stdout.on('data', chunk => {
@@ -424,7 +428,19 @@ const percent = (part: number): string => `${(100 * part).toFixed(2)} %`;
 
 export async function schedulerTable(host: BenchHost): Promise<string> {
   const store = await socketTransport(runPaths(host.rig.runDir).xenstoredSocket);
-  const bench = new Bench(host, new XenstoreClient(store));
+  try {
+    const lines = await measured(new Bench(host, new XenstoreClient(store)));
+    const head = ['one pCPU', 'wanted', 'measured', 'kept'];
+    return format(
+      head,
+      lines.map(([what, wanted, measured, kept]) => [what, wanted, measured, kept ? 'yes' : 'NO']),
+    );
+  } finally {
+    for (const child of plains) child.kill('SIGKILL');
+    store.close();
+  }
+}
+async function measured(bench: Bench): Promise<Line[]> {
   await bench.xl('cpupool-cpu-remove', 'Pool-0', String(CPU));
   await bench.xl('cpupool-create', 'name="one"', `cpus=["${CPU}"]`);
   const lines = [...(await shares(bench)), ...(await stuck(bench)), ...(await cap(bench)), ...(await latency(bench))];
@@ -433,10 +449,5 @@ export async function schedulerTable(host: BenchHost): Promise<string> {
   lines.push(...(await rtds(bench)));
   await bench.xl('cpupool-destroy', 'rt');
   await bench.xl('cpupool-cpu-add', 'Pool-0', String(CPU));
-  store.close();
-  const head = ['one pCPU', 'wanted', 'measured', 'kept'];
-  return format(
-    head,
-    lines.map(([what, wanted, measured, kept]) => [what, wanted, measured, kept ? 'yes' : 'NO']),
-  );
+  return lines;
 }
