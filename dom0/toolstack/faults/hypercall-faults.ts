@@ -60,7 +60,8 @@ export class HypercallFaults {
     await this.look();
     this.#last.delete(domid);
     for (const fault of this.#parts.running()) {
-      if (!fault.devices.has(keyOf(domid))) continue;
+      // Also where only a toolstack before this one has planted it.
+      if (!isOfHypervisor(fault.fault)) continue;
       this.#parts.xc.remove(domid, fault.name);
       fault.devices.delete(keyOf(domid));
       await this.#forget(fault, domid);
@@ -82,10 +83,12 @@ export class HypercallFaults {
 
   async #plantAt(fault: RunningFault, domid: number): Promise<void> {
     if (!(await this.#isFor(fault.fault, domid))) return;
+    // By a toolstack before this one.
+    const told = parseDecimal(await readKey(this.#parts.xs, this.#toldPath(fault, domid))) ?? 0;
+    // order: from here on nothing is waited for; what has ended meanwhile is planted nowhere.
+    if (!fault.met) return;
     if (!this.#parts.xc.plant(domid, JSON.stringify(fault.node))) return;
     if (!fault.devices.has(keyOf(domid))) {
-      // By a toolstack before this one.
-      const told = parseDecimal(await readKey(this.#parts.xs, this.#toldPath(fault, domid))) ?? 0;
       fault.devices.set(keyOf(domid), told);
       fault.injected += told;
     }

@@ -5,7 +5,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { checkPlan, domid, type FaultPlan, XenstoreClient } from '#pvbus';
+import { checkPlan, domid, type FaultPlan, plantedName, readPlanted, XenstoreClient } from '#pvbus';
 import { addDevices, pathsOf } from '../../../../../dom0/toolstack/add-device.ts';
 import { vbd } from '../../../../../dom0/toolstack/devices.ts';
 import { FaultPlans } from '../../../../../dom0/toolstack/faults/fault-plans.ts';
@@ -55,6 +55,10 @@ class HeldClient extends XenstoreClient {
     const write = (): Promise<void> => super.write(path, value, tx);
     return this.#pass(`write ${path}`)?.then(write) ?? write();
   }
+  override read(path: string, tx?: number): Promise<string> {
+    const read = (): Promise<string> => super.read(path, tx);
+    return this.#pass(`read ${path}`)?.then(read) ?? read();
+  }
   override directory(path: string, tx?: number): Promise<string[]> {
     const directory = (): Promise<string[]> => super.directory(path, tx);
     return this.#pass(`directory ${path}`)?.then(directory) ?? directory();
@@ -73,6 +77,8 @@ let other: XenstoreClient;
 let plans: FaultPlans;
 /** As in a process of dom0 that comes after another one. */
 let begin: () => FaultPlans;
+/** What the hypervisor has of faults of hypercalls, by domain. */
+let hypercalls: Set<string>;
 /** What events say, and what was done to processes. */
 let told: string[];
 /** As events are told, so is what is done of it. */
@@ -82,6 +88,7 @@ let strikeDomain: (domid: number) => void;
 beforeEach(() => {
   const rig = new XenstoreRig();
   other = new XenstoreClient(rigTransport(rig));
+  hypercalls = new Set();
   told = [];
   noted = [];
   domidOf = async () => DOM;
@@ -99,7 +106,14 @@ beforeEach(() => {
         shiftClock: nothing,
         self: nothing,
       },
-      hypercalls: { plant: () => false, remove: nothing, injected: () => undefined },
+      hypercalls: {
+        plant: (domid, planted) => {
+          hypercalls.add(`dom${domid} ${plantedName(readPlanted(planted))}`);
+          return true;
+        },
+        remove: (domid, name) => void hypercalls.delete(`dom${domid} ${name}`),
+        injected: () => undefined,
+      },
       tell: ({ what, fault }) => told.push(`${fault} ${what}`),
       settled: async backends => void noted.push(`${backends.length} told`),
       answered: ledger.table('answered kills'),
@@ -240,6 +254,27 @@ describe('a device that is made', () => {
     } finally {
       rmSync(dir, { recursive: true });
     }
+  });
+});
+
+describe('a fault of hypercalls', () => {
+  const REFUSED = { name: 'f', part: 'hypercall', error: 'EAGAIN' };
+
+  it('that ends while a domain is made is not in that domain', async () => {
+    await plans.add(plan(REFUSED));
+    expect([...hypercalls]).toEqual(['dom5 p@f']);
+    const gate = xs.hold(`read ${ROOT}/p/f/6`);
+    await meet(gate, plans.domainMade(6), () => plans.remove('p', null));
+    expect([...hypercalls]).toEqual([]);
+  });
+  it('goes with a domain whose end had begun before this process, and has taken its name', async () => {
+    await other.write('/local/domain/5/name', 'web');
+    await plans.add(plan({ ...REFUSED, domain: 'web' }));
+    expect([...hypercalls]).toEqual(['dom5 p@f']);
+    await other.rm('/local/domain/5');
+    await comesBack();
+    await plans.domainGone(5);
+    expect([...hypercalls]).toEqual([]);
   });
 });
 
