@@ -56,8 +56,8 @@ interface Watched {
   readonly domid: number;
   readonly isDriverDomain: boolean;
   said: number;
-  /** Where it has said something. */
-  readonly heard: Set<string>;
+  /** Where it has said something, until what it said before is looked at. */
+  heard: Set<string> | undefined;
 }
 
 const ms = (ns: number): string => `${Math.round(ns / MS)} ms`;
@@ -165,8 +165,8 @@ export class Reactions {
     told.reaction(domid, text, cause);
   }
   /** What either end says of a device when it gives it up. */
-  async #watchErrors(domid: number, isDriverDomain: boolean): Promise<Watched> {
-    const watched = { domid, isDriverDomain, said: 0, heard: new Set<string>() };
+  async #watchErrors(domid: number, isDriverDomain: boolean, heard?: Set<string>): Promise<Watched> {
+    const watched: Watched = { domid, isDriverDomain, said: 0, heard };
     this.#watched.set(domid, watched);
     await this.#parts.xs.watch(errors(domid), TOKEN, path => this.#tried(path, () => this.#hearError(watched, path)));
     return watched;
@@ -174,24 +174,28 @@ export class Reactions {
   /** It may have given up something before it was watched. */
   async #watchNewcomer(domid: number, isDriverDomain: boolean): Promise<void> {
     const { xs } = this.#parts;
-    const watched = await this.#watchErrors(domid, isDriverDomain);
+    const heard = new Set<string>();
+    const watched = await this.#watchErrors(domid, isDriverDomain, heard);
     const devices = `${errors(domid)}/device`;
     for (const type of await childrenOf(xs, devices))
       for (const devid of await childrenOf(xs, `${devices}/${type}`)) {
         const path = `${devices}/${type}/${devid}/error`;
-        if (!watched.heard.has(path)) await this.#hearError(watched, path);
+        if (!heard.has(path)) await this.#hearError(watched, path);
       }
+    watched.heard = undefined;
   }
   async #hearError(watched: Watched, path: string): Promise<void> {
     const { xs, told, faults } = this.#parts;
     const device = givenUp(watched.domid, path);
     // A guest that serves nothing has no word in others' devices.
     if (device === undefined || (device.end === 'backend' && !watched.isDriverDomain)) return;
+    // order: before it is read, or who looks at what was said before tells it too.
+    watched.heard?.add(path);
     // untrusted: a domain's own words.
     const why = await readKey(xs, path);
     if (why === undefined) return;
-    if (this.#isTooMuch(watched)) return await xs.unwatch(errors(watched.domid), TOKEN);
-    watched.heard.add(path);
+    // Those that are under way when it becomes too much each get here.
+    if (this.#isTooMuch(watched)) return await xs.unwatch(errors(watched.domid), TOKEN).catch(() => {});
     const { type, domid, devid, end } = device;
     told.reaction(domid, `${type} ${devid} of dom${domid}: its ${end} says ${why}`, await faults.causeAt(device));
   }
@@ -204,7 +208,8 @@ export class Reactions {
     const { ledger, told, faults, log } = this.#parts;
     const { at } = this.#hostLog;
     if (GIVEN_UP.test(what)) return;
-    const watched = this.#watched.get(Number(/^dom(\d+)/.exec(who)?.[1] ?? 0));
+    // The hypervisor quotes one that has ended.
+    const watched = this.#watched.get(Number(/^dom(\d+)/.exec(who === 'xen' ? what : who)?.[1] ?? 0));
     if (watched?.isDriverDomain && this.#isTooMuch(watched)) return;
     const device = deviceIn(what);
     // Now, not in its turn: lines wait side by side for what their faults have done.

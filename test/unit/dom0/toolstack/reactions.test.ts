@@ -20,6 +20,7 @@ let told: string[];
 let asked: number;
 let answer: () => void;
 let reactions: Reactions;
+let rig: XenstoreRig;
 let xs: XenstoreClient;
 beforeEach(async () => {
   path = join(new ScratchFolder().path, 'host.log');
@@ -29,7 +30,7 @@ beforeEach(async () => {
   const answered = new Promise<undefined>(resolve => {
     answer = () => resolve(undefined);
   });
-  const rig = new XenstoreRig();
+  rig = new XenstoreRig();
   xs = new XenstoreClient(rigTransport(rig));
   const user = { domid: 4, config: domainConfig({}) } as DomainRecord;
   const storage = { domid: 3, config: domainConfig({ driver_domain: true, kernel: '' }) } as DomainRecord;
@@ -72,9 +73,19 @@ it('a driver domain that says something else each time pushes nothing out', asyn
   expect(told.at(-1)).toBe('dom0: it is');
 });
 
+it('what the hypervisor quotes of a driver domain that ends again and again pushes nothing out', async () => {
+  const ends = (i: number): string =>
+    `T xen: warning: dom3: driver-domain.js, process ${i}, has ended: exit code 1, and had printed: ${'x'.repeat(i)}; another one takes its place\n`;
+  appendFileSync(path, `${Array.from({ length: 500 }, (_, i) => ends(i + 1)).join('')}T xen: error: it is\n`);
+  await reactions.heard();
+  expect(told.length).toBe(101);
+  expect(told.at(-1)).toBe('xen: it is');
+});
+
 /** Nothing moves any more. */
 async function still(): Promise<void> {
-  for (let turns = 0; turns < 10; turns++) await new Promise(resolve => setImmediate(resolve));
+  for (let turns = 0; turns < 10; turns = xs.outstanding === 0 ? turns + 1 : 0)
+    await new Promise(resolve => setImmediate(resolve));
 }
 const frontend = (domid: number, devid: number): string => `/local/domain/${domid}/error/device/vbd/${devid}/error`;
 
@@ -120,4 +131,31 @@ it('a guest speaks of its own devices alone, and is not listened to for ever', a
     'vbd 1 of dom3: its frontend says EIO it is a domain of its own',
     'vbd 51712 of dom5: its backend says EIO and it serves some',
   ]);
+});
+
+it('a guest that gives up many devices at once is not warned of', async () => {
+  answer();
+  for (const domid of [4, 9]) for (let i = 0; i < 150; i++) await xs.write(frontend(domid, i), `EIO ${i}`);
+  reactions.created({ domid: domid(9), config: domainConfig({}) });
+  await still();
+  expect(told).toHaveLength(200);
+  expect(rig.log.lines.filter(line => line.startsWith('warning'))).toEqual([]);
+});
+
+it('an error that is written just before a newcomer is looked at is told once', async () => {
+  answer();
+  await xs.write('/local/domain/9/error/device/vbd', '');
+  const other = new XenstoreClient(rigTransport(rig));
+  const directory = xs.directory.bind(xs);
+  // order: the event is there with the answer, and not before.
+  xs.directory = async path => {
+    if (path.endsWith('/vbd')) {
+      other.write(frontend(9, 51712), 'EIO once').catch(error => told.push(error));
+      await new Promise(resolve => setImmediate(resolve));
+    }
+    return directory(path);
+  };
+  reactions.created({ domid: domid(9), config: domainConfig({}) });
+  await still();
+  expect(told).toEqual(['vbd 51712 of dom9: its frontend says EIO once']);
 });
