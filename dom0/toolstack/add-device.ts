@@ -68,10 +68,11 @@ export async function addDevices(
  * wrong, ETIMEDOUT when it says nothing, e.g. because no such backend runs.
  */
 export async function backendReady(
-  { xs, runDir }: Pick<ToolstackParts, 'xs' | 'runDir'>,
+  parts: Pick<ToolstackParts, 'xs' | 'runDir' | 'startedMs'>,
   domid: Domid,
   device: DeviceSpec,
 ): Promise<void> {
+  const { xs } = parts;
   const { backend } = pathsOf(domid, device);
   const name = `${device.type} ${device.devid} of dom${domid}`;
   const state = await waitForState(
@@ -82,11 +83,10 @@ export async function backendReady(
   );
   if (state === undefined) {
     const driver = `dom${device.backendDomid}: driver-domain.js, `;
-    const why = lastSaid(runDir, driver);
-    throw new XenError(
-      'ETIMEDOUT',
-      `${name}: no backend has taken care of it${why === undefined ? '' : `; ${driver}${why}`}`,
-    );
+    const why = lastSaid(parts, driver);
+    // That another one has taken its place is no reason.
+    const isKnown = why !== undefined && !why.endsWith('another one takes its place');
+    throw new XenError('ETIMEDOUT', `${name}: no backend has taken care of it${isKnown ? `; ${driver}${why}` : ''}`);
   }
   if (state !== XenbusState.Closing && state !== XenbusState.Closed) return;
   // untrusted: a driver domain's own words.

@@ -309,12 +309,12 @@ export function timeOffset(config: Pick<DomainConfig, 'rtc_timeoffset' | 'localt
 }
 
 /** With its memory a domain gets its process. */
-function withProcess({ runDir }: Pick<ToolstackParts, 'runDir'>, domid: Domid, call: () => void): void {
+function withProcess(parts: Pick<ToolstackParts, 'runDir' | 'startedMs'>, domid: Domid, call: () => void): void {
   try {
     call();
   } catch (error) {
     if (!(error instanceof XenError) || error.code !== 'ENOEXEC') throw error;
-    const why = lastSaid(runDir, `dom${domid} gets no process: `) ?? 'their processes end before they are theirs';
+    const why = lastSaid(parts, `dom${domid} gets no process: `) ?? 'their processes end before they are theirs';
     throw new XenError('ENOEXEC', `no process for a domain: ${why} (xl doctor says more)`, error);
   }
 }

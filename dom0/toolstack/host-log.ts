@@ -1,6 +1,7 @@
 // What the host's log says of trouble: warnings and errors of every process that writes there, heard as they come.
 import { closeSync, type FSWatcher, fstatSync, openSync, readSync, watch } from 'node:fs';
 import { type Log, logTail, runPaths } from '#pvbus';
+import type { ToolstackParts } from './parts.ts';
 
 /** A warning or an error. */
 export interface Said {
@@ -18,14 +19,21 @@ const MAX_KINDS = 1000;
 const HEARD = 32;
 
 /** `who: warning: what`, behind the time. untrusted: what it quotes of guests has no line ends, see streamLog. */
-const LINE = /^\S+ ([a-z0-9-]+(?: [a-z0-9-]+)?): (?:warning|error): (.+)$/;
+const LINE = /^(\S+) ([a-z0-9-]+(?: [a-z0-9-]+)?): (?:warning|error): (.+)$/;
 
-/** What the hypervisor has said last that begins with `start`, without that: of some things its log alone knows why. */
-export function lastSaid(runDir: string, start: string): string | undefined {
+/**
+ * What the hypervisor has said last that begins with `start`, without that: of some things its log alone knows why. What is
+ * older than this toolstack may be of a host before, and of another domain of that number.
+ */
+export function lastSaid(
+  { runDir, startedMs }: Pick<ToolstackParts, 'runDir' | 'startedMs'>,
+  start: string,
+): string | undefined {
   const lines = logTail(runPaths(runDir).hostLog).split('\n');
   for (const line of lines.reverse()) {
-    const [, who, what] = LINE.exec(line) ?? [];
-    if (who === 'xen' && what!.startsWith(start)) return what!.slice(start.length);
+    const [, at, who, what] = LINE.exec(line) ?? [];
+    if (who !== 'xen' || !what!.startsWith(start)) continue;
+    return Date.parse(at!) < startedMs ? undefined : what!.slice(start.length);
   }
   return undefined;
 }
@@ -104,7 +112,7 @@ export class HostLog {
     if (this.#partial.length > CHUNK) this.#skipTo(this.at + this.#partial.length);
   }
   #line(line: string): void {
-    const [, who, what] = LINE.exec(line) ?? [];
+    const [, , who, what] = LINE.exec(line) ?? [];
     if (who === undefined || what === undefined) return;
     const kind = `${who} ${domidIn(what)} ${what.replace(/\d+/g, '#').slice(0, 200)}`;
     if (this.#kinds.size >= MAX_KINDS && !this.#kinds.has(kind)) this.#kinds.clear();

@@ -17,6 +17,8 @@ export interface ToolstackParts {
   readonly log: Log;
   readonly clock: Clock;
   readonly runDir: string;
+  /** When this toolstack began, by the wall clock. */
+  readonly startedMs: number;
   readonly images: ImageLoader;
   readonly ledger: Ledger;
   readonly records: DomainRecords;

@@ -167,6 +167,7 @@ export class Toolstack {
     });
     this.#parts = {
       ...options,
+      startedMs: clock.wallMs(),
       scheduling: this.scheduling,
       images: new ImageLoader(),
       records,

@@ -182,7 +182,7 @@ describe('untrusted: a driver domain', () => {
   it('that refuses a device is quoted in a line of letters', async () => {
     await theirs.write('/local/domain/1/error/backend/vbd/5/51712/error', `EIO no\n\u001b[2J${'x'.repeat(3000)}`);
     await theirs.write(`${paths.backend}/state`, '5');
-    const error = await backendReady({ xs: xs, runDir: '/nonexistent' }, USER, device).catch(error => error);
+    const error = await backendReady({ xs, runDir: '/nonexistent', startedMs: 0 }, USER, device).catch(error => error);
     expect([error.code, error.message]).toEqual(['EIO', expect.stringMatching(/^no\?\?\[2Jx{380,400}$/)]);
   });
 });
