@@ -1,5 +1,5 @@
 // Serves a disk to NBD clients on a unix socket of the user's own.
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { checkSocketPath, XenError } from '#pvbus';
@@ -36,8 +36,8 @@ export class NbdServer {
         const { code = 'EIO', message } = error as NodeJS.ErrnoException;
         const dir = dirname(path);
         // libuv says EACCES of that.
-        if (existsSync(dir)) reject(new XenError(code, message, error));
-        else reject(new XenError('ENOENT', `${path}: there is no ${dir}`, error));
+        if (isMissing(dir)) reject(new XenError('ENOENT', `${path}: there is no ${dir}`, error));
+        else reject(new XenError(code, message, error));
       });
       // order: bind(2) is called before listen returns, and from then on others could connect.
       const mask = process.umask(0o177);
@@ -84,5 +84,15 @@ export class NbdServer {
     };
     socket.on('data', bytes => act(() => conversation.feed(bytes)));
     socket.on('drain', () => act(() => conversation.resume()));
+  }
+}
+
+/** One out of reach is not. */
+function isMissing(path: string): boolean {
+  try {
+    statSync(path);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT';
   }
 }
