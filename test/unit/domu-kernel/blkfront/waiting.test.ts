@@ -1,7 +1,7 @@
 // A program waits in a call for its disk. What its backend does meanwhile must reach the driver, although no promise
 // of the domain gets a turn: this is how a disk looks to a program when its backend dies, comes back, or goes.
 
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { XenbusState } from '#pvbus';
 import fc from '../../../support/properties.ts';
 import { describeRequest, MortalBackend, WaitingGuest } from '../../../support/waiting-guest.ts';
@@ -231,6 +231,23 @@ describe('a call that waits for its disk', () => {
     };
     guest.disk.read(0, new Uint8Array(512));
     expect(guest.blkfront.frontend.waits()).toBe(false);
+  });
+
+  it('fault 6: notifies a backend that owes answers once a second, until it has them', async () => {
+    const { guest, backend } = await WaitingGuest.withDisk();
+    const { core, blkfront, vcpu } = guest;
+    const notify = vi.spyOn(vcpu.events, 'notify');
+    const heard: number[] = [];
+    guest.meanwhile = () => {
+      heard.push(notify.mock.calls.length);
+      if (heard.length === 4) backend.serve();
+      for (let quarters = 0; quarters < 4; quarters++) {
+        core.clock.ns += 0.25e9;
+        blkfront.frontend.tick(core.clock.now());
+      }
+    };
+    guest.disk.read(0, new Uint8Array(512));
+    expect(heard).toEqual([1, 2, 3, 4]); // the first is that of the request
   });
 
   // Each answer is taken once, whenever and in whatever order it is announced.
