@@ -5,6 +5,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import {
   __HYPERVISOR_sched_op,
   type DomainConfig,
@@ -42,7 +43,7 @@ import { CoreRig, DEFERRED, Guest, LineLog } from './core-rig.ts';
 import { fatFsModule } from './fatfs.ts';
 import { rigTransport } from './xenstore-rig.ts';
 
-const root = new URL('../../', import.meta.url).pathname;
+const root = fileURLToPath(new URL('../../', import.meta.url));
 
 /** A backend's worker as dom0's main thread knows it, in the same thread. */
 class HereThread implements BackendThread {

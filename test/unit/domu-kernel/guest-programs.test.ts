@@ -2,13 +2,14 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { filesOn, formattedDisk, mounted } from '../../support/fatfs.ts';
 import { dial, readAll, serveOn } from '../../support/host-peer.ts';
 import { MemoryDisk } from '../../support/memory-disk.ts';
 import { type SimulatedGuest, SimulatedHost } from '../../support/simulated-host.ts';
 
-const root = new URL('../../../', import.meta.url).pathname;
+const root = fileURLToPath(new URL('../../../', import.meta.url));
 const read = (path: string): string => readFileSync(join(root, path), 'utf8');
 
 let host: SimulatedHost;

@@ -2,6 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { filesOn, formattedDisk, mounted } from '../../support/fatfs.ts';
 import { MemoryDisk } from '../../support/memory-disk.ts';
@@ -9,7 +10,7 @@ import { type SimulatedGuest, SimulatedHost } from '../../support/simulated-host
 import { compileWasi, whyNoWasi } from '../../support/wasi-cc.ts';
 
 const missing = whyNoWasi();
-const source = new URL('process/acts.c', import.meta.url).pathname;
+const source = fileURLToPath(new URL('process/acts.c', import.meta.url));
 let acts: Uint8Array;
 let host: SimulatedHost;
 beforeAll(async () => {

@@ -1,5 +1,6 @@
 // Programs in C, prepared and run beside one another on a real clock: no kernel, no host.
 import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { prepareProgram, systemClock } from '#pvbus';
 import { seededRandom } from '../../../support/random.ts';
@@ -7,7 +8,7 @@ import { UserlandRig } from '../../../support/userland-rig.ts';
 import { compileWasi, whyNoWasi } from '../../../support/wasi-cc.ts';
 
 const missing = whyNoWasi();
-const source = new URL('acts.c', import.meta.url).pathname;
+const source = fileURLToPath(new URL('acts.c', import.meta.url));
 let acts: Uint8Array;
 let rig: UserlandRig;
 const FRAMES = 32_768;
