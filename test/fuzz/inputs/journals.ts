@@ -96,7 +96,7 @@ function stateOf({ server }: XenstoreRig): string {
   return values.map(path => find(server.store.tree, path)?.value ?? '?').join(' ');
 }
 
-/** A daemon on what `disk` has. Undefined when it refuses that, which stays as it is. */
+/** A daemon on what `disk` has. False when it refuses that, which stays as it is. */
 function successor(rig: XenstoreRig, disk: MemoryDisk): boolean {
   const before = Buffer.from(disk.file!.bytes);
   rig.log.lines.length = 0;
