@@ -19,6 +19,7 @@ import { installExt4 } from '../../tools/ext4/build.ts';
 import { e2fsck, LAYOUTS, madeExt4, whyNoExt4 } from '../support/ext4.ts';
 import { dist, HostRig } from '../support/host-rig.ts';
 import { eventually } from '../support/processes.ts';
+import { buildFirst } from '../support/programs/build-first.ts';
 import { ext4Wasm } from '../support/programs/ext4.ts';
 import { lua } from '../support/programs/lua.ts';
 import { python } from '../support/programs/python.ts';
@@ -28,15 +29,14 @@ import { orSkip } from '../support/programs/unavailable.ts';
 import { PROGRAM_CACHE, xlRun } from '../support/programs/xl-run.ts';
 
 const MIB = 1 << 20;
-/** Where the programs have to be fetched and built. */
-const BUILT = { timeout: 240_000 };
+/** Where a program is run for the first time, and made ready for that. */
+const FIRST = { timeout: 240_000 };
 
 let dir: string;
 let host: HostRig;
+buildFirst(sqlite, quickjs, lua);
 beforeAll(async () => {
   process.env.XDG_CACHE_HOME = PROGRAM_CACHE;
-  // That goes on beside the first tests; who needs one then waits for it.
-  for (const build of [quickjs, lua]) build().catch(() => {});
   dir = mkdtempSync(join(tmpdir(), 'xenolith-on-disks-'));
   // order: a host says when it starts what its domains' shells may read.
   if (whyNoExt4 === undefined) installExt4(await ext4Wasm());
@@ -108,7 +108,7 @@ describe.each([FAT, EXT4])('on a $kind disk', disk => {
   const textOf = (image: string, path: string): string => readFileSync(fileOf(image, path), 'utf8');
   const run = (args: readonly string[], stdin = '') => xlRun(host.runDir, args, stdin);
 
-  test.skipIf(missing)(named('SQLite puts 100,000 rows into a database, which is whole'), BUILT, async context => {
+  test.skipIf(missing)(named('SQLite puts 100,000 rows into a database, which is whole'), FIRST, async context => {
     const program = await orSkip(context, sqlite);
     const image = made('sqlite', 32);
     const sql = [
@@ -126,7 +126,7 @@ describe.each([FAT, EXT4])('on a $kind disk', disk => {
   const noServer = missing ?? (existsSync('/usr/bin/nbdkit') ? undefined : 'no nbdkit here');
   test.skipIf(noServer)(
     `that an NBD server has whose blocks have 4096 bytes SQLite has a whole database too${noServer ? ` (${noServer})` : ''}`,
-    BUILT,
+    FIRST,
     async context => {
       const program = await orSkip(context, sqlite);
       const image = made('blocks', 8);
@@ -157,7 +157,7 @@ describe.each([FAT, EXT4])('on a $kind disk', disk => {
 
   test.skipIf(missing)(
     named('CPython reads and writes files with its library, and exits with its code'),
-    BUILT,
+    FIRST,
     async () => {
       const image = made('python', 8);
       const script = [
@@ -179,7 +179,7 @@ describe.each([FAT, EXT4])('on a $kind disk', disk => {
 
   test.skipIf(missing)(
     named('QuickJS waits for timers, catches the end of its stack, reads and writes files'),
-    BUILT,
+    FIRST,
     async context => {
       const program = await orSkip(context, quickjs);
       const image = made('quickjs', 8);
@@ -197,7 +197,7 @@ describe.each([FAT, EXT4])('on a $kind disk', disk => {
 
   test.skipIf(missing)(
     named('Lua throws and catches, switches coroutines, and runs a script that it finds there'),
-    BUILT,
+    FIRST,
     async context => {
       const program = await orSkip(context, lua);
       const script = join(dir, 'script.lua');

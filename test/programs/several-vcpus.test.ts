@@ -10,6 +10,7 @@ import { prepareProgram } from '#pvbus';
 import { tarOf } from '../support/archives.ts';
 import { HostRig } from '../support/host-rig.ts';
 import { eventually } from '../support/processes.ts';
+import { buildFirst } from '../support/programs/build-first.ts';
 import { sqlite } from '../support/programs/sqlite.ts';
 import { orSkip } from '../support/programs/unavailable.ts';
 import { xlRun } from '../support/programs/xl-run.ts';
@@ -27,6 +28,7 @@ function spin(from: number, turns: number): number {
   return x;
 }
 
+if (missing === undefined) buildFirst(sqlite);
 beforeAll(async () => {
   if (missing !== undefined) return;
   dir = mkdtempSync(join(tmpdir(), 'xenolith-several-vcpus-'));
