@@ -1,7 +1,12 @@
 // The streams and signals of this process, as a program of ours takes them.
 
+import { fileURLToPath } from 'node:url';
 import type { XlIo } from './commands/command.ts';
 import { XL_CONF } from './config/xl-conf.ts';
+import { spellingOf } from './spelling.ts';
+
+/** Not argv's, which is `dist/xl.js` under `npm start`. */
+const xlFile = (): string => fileURLToPath(new URL('../bin/xl', import.meta.url));
 
 /** `name` is the program's, for what it says itself. */
 export function processIo(name: string): XlIo {
@@ -26,6 +31,9 @@ export function processIo(name: string): XlIo {
     stderr: process.stderr,
     env: process.env,
     cwd: process.cwd(),
+    get xl() {
+      return spellingOf(xlFile(), this.cwd, process.env.PATH);
+    },
     xlConf: XL_CONF,
     // Not node:crypto's, which takes milliseconds to load, before anybody asks.
     random: bytes => crypto.getRandomValues(new Uint8Array(bytes)),

@@ -21,6 +21,7 @@ const EXAMPLES = ['echo.test.ts', 'echo.ts'];
 const TOPOLOGY = `
 domains:
   one: { kernel: node_modules/xenolith/dist/domu-kernel.js, ramdisk: echo.ts, memory: 16 }
+hints: [{ try: xl list one }]
 `;
 /** As docs/library.md has them. */
 const TSCONFIG = `{
@@ -197,6 +198,10 @@ describe.skipIf(at.unreachable !== undefined)(
 /** Brings the topology up by `xl`, sees it, and ends it. */
 async function office([file, ...args]: string[]): Promise<void> {
   const up = at.start(file!, [...args, 'up', 'topology.yaml']);
+  let said = '';
+  up.stdout.on('data', chunk => {
+    said += chunk;
+  });
   try {
     const out = await eventually(
       'the domain runs',
@@ -208,6 +213,9 @@ async function office([file, ...args]: string[]): Promise<void> {
       60_000,
     );
     expect(out).toContain('Domain-0');
+    const hint = await eventually('it says what to try', () => /^try +(.*)$/m.exec(said)?.[1]);
+    expect(hint).toBe('npx xl list one');
+    expect((await at.run('sh', '-c', hint)).stdout).toMatch(/^one /m);
   } finally {
     await at.run(file!, ...args, 'down', 'topology.yaml');
     up.kill('SIGTERM');

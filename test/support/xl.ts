@@ -15,6 +15,7 @@ export interface XlRun {
 export interface XlCall {
   readonly dir?: string;
   readonly cwd?: string;
+  readonly xl?: string;
   readonly xlConf?: string;
   readonly stdin?: XlIo['stdin'];
   readonly env?: NodeJS.ProcessEnv;
@@ -57,6 +58,7 @@ export async function xlIo(call: XlCall, body: (io: XlIo) => Promise<number>): P
     stderr,
     env: { ...call.env, XENOLITH_RUN_DIR: call.dir ?? '/nonexistent/xenolith' },
     cwd: call.cwd ?? '/',
+    xl: call.xl ?? 'xl',
     xlConf: call.xlConf ?? '/nonexistent/xl.conf',
     random: bytes => Uint8Array.from(randomBytes(bytes)),
     interrupted: call.interrupted ?? (() => new AbortController().signal),

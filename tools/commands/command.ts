@@ -20,6 +20,8 @@ export interface XlIo {
   readonly stderr: NodeJS.WritableStream;
   readonly env: NodeJS.ProcessEnv;
   readonly cwd: string;
+  /** What a shell in `cwd` calls this xl by. */
+  readonly xl: string;
   /** Path of xl.conf, which need not exist. */
   readonly xlConf: string;
   readonly random: (bytes: number) => Uint8Array;

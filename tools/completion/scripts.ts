@@ -1,10 +1,9 @@
 // The completion scripts of three shells. Names of domains are asked for when the key is pressed.
 
+import { shellQuoted as quoted } from '../shell-quoted.ts';
 import { type CompletedCommand, GLOBAL_OPTIONS } from './words.ts';
 
 export type Shell = 'bash' | 'zsh' | 'fish';
-
-const quoted = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
 
 /** One name a line: the third column of `xl vm-list`, which may hold blanks. */
 const NAMES = `vm-list 2>/dev/null | sed -n '2,$ { s/^[^ ]*  *[0-9]*    //; s/ *$//; p; }'`;

@@ -62,6 +62,8 @@ describe.skipIf(missing.length > 0)(`npm start (skipped without Debian's ${missi
     expect(output).toMatch(/^Name +ID +Mem VCPUs\tState\tTime\(s\)$/m);
     expect(output).toContain(office.url('/'));
     expect(output).toContain(`curl -d 'buy milk' ${office.url('/notes')}`);
+    // The program is a link's target here, outside of the folder.
+    expect(output).toMatch(/^try {2}'?\/.*\/bin\/xl'? unpause spare$/m);
   });
 
   it('has brought up four domains, the spare one paused', async () => {

@@ -21,7 +21,7 @@ domains:
   db: { kernel: k.js, paused: true }
 hints:
   - url: http://127.0.0.1:8080/
-  - try: bin/xl list
+  - try: xl list && xl ps
 `;
 
 let cwd: string;
@@ -69,7 +69,7 @@ describe('xl up and xl down on a host that runs', () => {
   });
 
   it('brings the domains up in order, a line a phase, and returns', async () => {
-    const run = await on(['up', 'topology.yaml']);
+    const run = await on(['up', 'topology.yaml'], { xl: 'npx xl' });
     expect([run.code, run.stderr]).toEqual([0, '']);
     expect(lines(run.stdout).slice(0, 4)).toEqual([
       '- image www.img (fat, 1 MiB)',
@@ -80,7 +80,7 @@ describe('xl up and xl down on a host that runs', () => {
     expect(run.stdout).toContain(
       '\nName                                        ID   Mem VCPUs\tState\tTime(s)\nDomain-0 ',
     );
-    expect(run.stdout.endsWith('\nurl  http://127.0.0.1:8080/\ntry  bin/xl list\n')).toBe(true);
+    expect(run.stdout.endsWith('\nurl  http://127.0.0.1:8080/\ntry  npx xl list && npx xl ps\n')).toBe(true);
     expect([...host.domains.values()].map(({ name, paused }) => [name, paused])).toEqual([
       ...[
         ['Domain-0', false],
