@@ -420,6 +420,14 @@ export function deviceActs(mallory: Mallory): Acts {
       }
       return { disks };
     },
+    /** One disk, which is there while it is plugged in. */
+    74: async (_, devid) => {
+      const plugged = new RawDisk(mallory, Number(devid));
+      await plugged.connect();
+      const honest = await plugged.read();
+      await plugged.leave();
+      return { honest };
+    },
 
     // ---- the same loads without the hostility: what the benchmark holds the acts against ----
 

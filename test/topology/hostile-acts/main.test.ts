@@ -436,21 +436,25 @@ describe('a config', () => {
     await stage.leavesNothing(before);
     stage.contained++;
   });
-  it('act 74: in a loop of plugging and unplugging', async () => {
+  it('act 74: in a loop of plugging, use and unplugging', async () => {
     const mallory = await stage.offender('looped');
+    expect(await mallory.run('warm')).toEqual({ warm: true });
     const atRest = await stage.inventory();
     const spec = `${image(join(stage.folder, 'loop.img'), 1 << 20)},raw,xvdc,w`;
-    const codes = await stage.does(() =>
+    const rounds = await stage.does(() =>
       stage.beside(async () => {
         const done: unknown[] = [];
         for (let n = 0; n < 5; n++) {
-          done.push((await stage.host.xl('block-attach', 'looped', spec)).exitCode);
-          done.push((await stage.host.xl('block-detach', '--force', 'looped', 'xvdc')).exitCode);
+          const attached = (await stage.host.xl('block-attach', 'looped', spec)).exitCode;
+          const used = await mallory.run('74: 51744');
+          const detached = (await stage.host.xl('block-detach', '--force', 'looped', 'xvdc')).exitCode;
+          done.push({ attached, used, detached });
         }
         return done;
       }),
     );
-    await stage.seen(() => expect(codes).toEqual(new Array(10).fill(0)));
+    const good = { attached: 0, used: { honest: 0 }, detached: 0 };
+    await stage.seen(() => expect(rounds).toEqual(new Array(5).fill(good)));
     await stage.leavesNothing(atRest);
     await stage.destroy(mallory);
     await stage.leavesNothing(before);
