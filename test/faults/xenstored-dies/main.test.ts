@@ -2,8 +2,9 @@
 // another one. What must be: nobody else's process ends; the next one is the same vCPU with the same ports and
 // mappings and the same store; guests and dom0 notice a pause. One that cannot be kept running comes back later
 // and later, and the log says why. Before, the end of xenstored was the end of the host.
+import { statSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { XenstoreClient } from '#pvbus';
+import { runPaths, type XenstoreClient } from '#pvbus';
 import { withXenstore } from '../../../tools/library/with-xenstore.ts';
 import { type Inventory, isWatched, takeInventory } from '../../support/inventory.ts';
 import { commandLine, eventually, isAlive } from '../../support/processes.ts';
@@ -43,20 +44,48 @@ async function kill(): Promise<number> {
   return another(old);
 }
 
+interface State extends Inventory {
+  /** How many each domain has, by xenstored's own account. */
+  readonly watches: readonly string[];
+}
+const watches = async (): Promise<string[]> => {
+  const domids = (await host.list()).map(({ domid }) => domid);
+  return ask(xs =>
+    Promise.all(
+      domids.map(async domid => {
+        const [, count] = /^watches *: *(\d+)$/m.exec(await xs.control('quota', String(domid)))!;
+        return `dom${domid}: ${count}`;
+      }),
+    ),
+  );
+};
+/** Until the journal begins with all there is now: the next one has it from there, and repeats no request for it. */
+async function keptWhole(): Promise<void> {
+  const journal = runPaths(host.rig.runDir).xenstoredJournal;
+  const { ino } = statSync(journal);
+  await ask(async xs => {
+    await eventually('a new snapshot', async () => {
+      await xs.write('/filler', 'x'.repeat(3000));
+      return statSync(journal).ino !== ino;
+    });
+    await xs.rm('/filler');
+  });
+}
 /** What must be the same whichever process is xenstored: of that one, only what it has of others. */
-async function state(): Promise<Inventory> {
+async function state(): Promise<State> {
   const { processes, descriptors, mappings, ...rest } = await takeInventory(host.rig);
   return {
     ...rest,
     processes,
     descriptors: descriptors.filter(line => !line.startsWith('xenstored.js')).sort(),
     mappings: mappings.filter(line => line.includes('/memfd:xenolith-')).sort(),
+    watches: await watches(),
   };
 }
 /** The toolstack's bundler does not: half a second after the last program it ends. One that is about to be gone has no words left. */
 const stays = (pid: number): boolean => !/^$|\/esbuild /.test(commandLine(pid));
 /** When nothing is on its way any more: a shell that has not come yet, a bundler that has not gone. */
-async function stateAtRest(): Promise<Inventory> {
+async function stateAtRest(): Promise<State> {
   let last = await state();
   await eventually('the host is at rest', async () => {
     const before = JSON.stringify(last);
@@ -68,7 +97,7 @@ async function stateAtRest(): Promise<Inventory> {
   });
   return last;
 }
-async function isAgain(expected: Inventory): Promise<void> {
+async function isAgain(expected: State): Promise<void> {
   let last = await state();
   const same = async (): Promise<boolean> => {
     last = await state();
@@ -138,6 +167,7 @@ describe('kill -9 of xenstored', () => {
     await host.create(host.config('bystander', 'idle'));
     await host.up('bystander');
     const before = await stateAtRest();
+    await keptWhole();
     let stop = false;
     let made = 0;
     const churn = async (): Promise<void> => {
