@@ -56,7 +56,7 @@ export class XenstoreClient {
   readonly #watches = new Map<string, Watch[]>();
   readonly #closed: ((error: XenError) => void)[] = [];
   #nextId = 1;
-  #end: XenError | undefined;
+  #end: { readonly error: XenError; readonly why: string } | undefined;
   /** The same for routines. */
   readonly routines = new XenstoreRoutines({
     ask: (type, tx, payload, what) => (done, failed) => this.#ask(type, tx, payload, what, done, failed),
@@ -71,7 +71,7 @@ export class XenstoreClient {
     this.#transport = transport;
     this.#log = log;
     transport.onData(bytes => this.#receive(bytes));
-    transport.onClose(reason => this.#finish(new XenError('ECONNRESET', `xenstore: ${reason}`)));
+    transport.onClose(reason => this.#finish('ECONNRESET', reason));
   }
 
   // ---- nodes ----
@@ -182,12 +182,12 @@ export class XenstoreClient {
 
   /** Told once; at once when it is over already. */
   onClose(cb: (error: XenError) => void): void {
-    if (this.#end) cb(this.#end);
+    if (this.#end) cb(this.#end.error);
     else this.#closed.push(cb);
   }
 
   close(): void {
-    this.#finish(new XenError('ECANCELED', 'xenstore: closed'));
+    this.#finish('ECANCELED', 'closed');
   }
 
   /** Requests that wait for a reply. */
@@ -207,7 +207,8 @@ export class XenstoreClient {
     reject: (error: XenError) => void,
   ): void {
     if (this.#end) {
-      reject(new XenError(this.#end.code, `xenstore: ${what}: ${this.#end.message}`));
+      const { error, why } = this.#end;
+      reject(new XenError(error.code, `xenstore: ${what}: ${why}`));
       return;
     }
     // Xen: the daemon kills a connection that sends more; better that this one request fails.
@@ -295,18 +296,18 @@ export class XenstoreClient {
 
   #violated(what: string): void {
     this.#log?.error(`xenstore: ${what}; connection closed`);
-    this.#finish(new XenError('EIO', `xenstore: ${what}`));
+    this.#finish('EIO', what);
   }
 
-  #finish(error: XenError): void {
+  #finish(code: string, why: string): void {
     if (this.#end) return;
-    this.#end = error;
+    const error = new XenError(code, `xenstore: ${why}`);
+    this.#end = { error, why };
     this.#transport.close();
     this.#watches.clear();
     const pending = [...this.#pending.values()];
     this.#pending.clear();
-    for (const { what, reject } of pending)
-      reject(new XenError(error.code, `xenstore: ${what}: ${error.message}`, error));
+    for (const { what, reject } of pending) reject(new XenError(code, `xenstore: ${what}: ${why}`, error));
     for (const cb of this.#closed.splice(0)) cb(error);
   }
 }

@@ -221,7 +221,12 @@ describe('replies that are wrong', () => {
     const { puppet, xs } = pair();
     const read = xs.read('/a');
     puppet.hangUp('the daemon closed the connection');
-    await expect(read).rejects.toMatchObject({ code: 'ECONNRESET', message: expect.stringContaining('daemon closed') });
+    const closed = (what: string) => ({
+      code: 'ECONNRESET',
+      message: `xenstore: ${what}: the daemon closed the connection`,
+    });
+    await expect(read).rejects.toMatchObject(closed('read /a'));
+    await expect(xs.read('/b')).rejects.toMatchObject(closed('read /b'));
     const late = vi.fn();
     xs.onClose(late);
     expect(late).toHaveBeenCalledTimes(1);
