@@ -1,5 +1,6 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { checkDomainConfig, type DomainConfig } from '#pvbus';
+import { checkDomainConfig, type DomainConfig, isNbdTarget } from '#pvbus';
 import { parseConfig } from '../../../../tools/config/parse.ts';
 import { ConfigError, parseNumber } from '../../../../tools/config/settings.ts';
 import { validateConfig } from '../../../../tools/config/validate.ts';
@@ -69,6 +70,22 @@ describe('a config', () => {
       ['/home/me/x.img', null, false],
       ['host:1', 'block-nbd', true],
     ]);
+  });
+
+  it('has every disk that docs/disks.md names', () => {
+    const doc = readFileSync(new URL('../../../../docs/disks.md', import.meta.url), 'utf8').replaceAll(
+      'HOST:PORT',
+      'h:1',
+    );
+    const entries = [...doc.matchAll(/\["([^"]+)"\]/g)].map(([, entry]) => entry!);
+    const targets = [...doc.matchAll(/`(?:… )?(target=[^`]+)`/g)].map(([, target]) => `vdev=xvda,${target}`);
+    expect(entries.length).toBeGreaterThan(3);
+    expect(targets.length).toBeGreaterThan(2);
+    for (const entry of [...entries, ...targets]) {
+      const [disk] = with_(`disk=["${entry}"]`).config.disks;
+      expect(disk?.script, entry).toBe(null);
+      expect(isNbdTarget(disk!.target), entry).toBe(entry.includes('nbd'));
+    }
   });
 
   it('makes the command line of root and extra, unless it has one', () => {
