@@ -56,6 +56,7 @@ export * from './log-tail.ts';
 export * from './mailbox.ts';
 export * from './nbd-protocol.ts';
 export * from './nbd-target.ts';
+export * from './near-name.ts';
 export * from './net-flow.ts';
 export * from './p9-message.ts';
 export * from './page.ts';

@@ -1,5 +1,6 @@
 // Faults and plans as somebody has written them -> as they are used. Everything wrong is named by its key.
 import { XenError } from '../errors.ts';
+import { nearName } from '../near-name.ts';
 import {
   ACTIONS,
   CHANNEL_TYPES,
@@ -24,6 +25,24 @@ const MAX_COUNT = 2 ** 32;
 type Report = (path: readonly (string | number)[], message: string) => undefined;
 /** Returns what was meant, or undefined after a report. */
 type Reader = (value: unknown, problem: (message: string) => undefined) => unknown;
+
+/** Of a longer list only those are shown that begin as what was given does, or else so many. */
+const READABLE = 24;
+const FEW = 8;
+const SHOWN_CHARACTERS = 40;
+
+/** `expected rx or tx, not "write"`, or what may have been meant. */
+function expected(list: readonly string[], value: unknown): string {
+  const given = typeof value === 'string' ? value.slice(0, SHOWN_CHARACTERS) : '';
+  const shownValue = typeof value === 'string' ? JSON.stringify(given) : `of type ${typeof value}`;
+  const near = nearName(given, list);
+  if (near !== undefined) return `there is no ${shownValue}; do you mean ${near}?`;
+  const family = given.slice(0, given.indexOf('_') + 1);
+  const alike = list.filter(one => family !== '' && one.startsWith(family));
+  const shown = list.length <= READABLE ? list : alike.length > 0 ? alike : list.slice(0, FEW);
+  const others = shown.length < list.length ? ` or ${list.length - shown.length} others` : '';
+  return `expected ${shown.join(' or ')}${others}, not ${shownValue}`;
+}
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
@@ -50,7 +69,7 @@ const count =
 const words =
   (list: readonly string[]): Reader =>
   (value, problem) =>
-    list.includes(value as string) ? value : problem(`expected ${list.join(' or ')}`);
+    list.includes(value as string) ? value : problem(expected(list, value));
 const text =
   (pattern: RegExp, what: string): Reader =>
   (value, problem) =>
@@ -198,11 +217,11 @@ function checkFault(given: unknown, at: readonly (string | number)[], nameless: 
   }
   const { op, every, error } = given;
   if (op !== undefined && !part.ops.includes(op as string))
-    wrong([...at, 'op'], part.ops.length === 0 ? `${fault.part} has none` : `expected ${part.ops.join(' or ')}`);
+    wrong([...at, 'op'], part.ops.length === 0 ? `${fault.part} has none` : expected(part.ops, op));
   if (every !== undefined)
     fault.every = (timed ? duration(1) : count(1))(every, message => wrong([...at, 'every'], message));
   if (error !== undefined && part.actions.includes('error') && !part.errors.includes(error as string))
-    wrong([...at, 'error'], `expected ${part.errors.join(' or ')}`);
+    wrong([...at, 'error'], expected(part.errors, error));
   if (timed) {
     for (const key of ['nth', 'from', 'probability'])
       if (Object.hasOwn(given, key))

@@ -1,7 +1,7 @@
 // What a topology file may hold. Keys of a domain that are not ours are xl.cfg's.
 
 import { z } from 'zod';
-import { checkPlan, type FaultPlan, messageOf, parseBridgePort } from '#pvbus';
+import { checkPlan, type FaultPlan, messageOf, nearName, parseBridgePort } from '#pvbus';
 import { XL_KEYS } from '../config/keys.ts';
 
 /** An integer with b, k, m, g or t behind it, MiB without: as `xl mem-set` takes it. */
@@ -126,16 +126,6 @@ export type DomainEntry = TopologyFile['domains'][string];
 
 /** `, do you mean memory?` when one letter more, less or other would do. */
 export function suggestion(key: string, known: Iterable<string> = [...XL_KEYS, ...OURS]): string {
-  const near = [...known].find(candidate => distanceIsOne(key, candidate));
+  const near = nearName(key, known);
   return near === undefined ? '' : `; do you mean ${near}?`;
-}
-
-function distanceIsOne(a: string, b: string): boolean {
-  const [short, long] = a.length <= b.length ? [a, b] : [b, a];
-  if (long.length - short.length > 1) return false;
-  let same = 0;
-  while (same < short.length && short[same] === long[same]) same++;
-  if (short.length < long.length) return short.slice(same) === long.slice(same + 1);
-  const swapped = short[same] === long[same + 1] && short[same + 1] === long[same];
-  return short.slice(same + 1) === long.slice(same + 1) || (swapped && short.slice(same + 2) === long.slice(same + 2));
 }
