@@ -148,6 +148,13 @@ describe.skipIf(missing.length > 0)(`npm start (skipped without Debian's ${missi
     await eventually('the worker gets on', () => console('worker').split(' primes up to ').length > reports);
   });
 
+  it('goes on when dom0 is killed', async () => {
+    const kill = ['part=process', 'process=dom0', 'kill=true'];
+    expect(await office.host.xl('fault', 'add', ...kill)).toMatchObject({ exitCode: 0 });
+    await eventually('another process is dom0', () => office.host.log().includes('another process of dom0 has ended'));
+    await eventually('web serves again', async () => (await office.curl(office.url('/'))).status === 200);
+  });
+
   it('is told by xl unpause that the spare one may run', async () => {
     expect((await office.host.xl('unpause', 'spare')).exitCode).toBe(0);
     await eventually('its first words', () => console('spare').includes('spare: awake'));
