@@ -80,7 +80,8 @@ export class PairListener implements Listener {
   readonly port = 80;
   private readonly pending: PairEnd[] = [];
   private readonly waiting: ((end: PairEnd | undefined) => void)[] = [];
-  private closed = false;
+  private readonly refusals: string[] = [];
+  closed = false;
   private lost = false;
 
   connect(): PairEnd {
@@ -91,11 +92,19 @@ export class PairListener implements Listener {
     return client;
   }
   async accept(): Promise<Connection> {
-    const next = this.closed
-      ? undefined
-      : (this.pending.shift() ?? (await new Promise<PairEnd | undefined>(resolve => this.waiting.push(resolve))));
+    const next =
+      this.closed || this.refusals.length > 0
+        ? undefined
+        : (this.pending.shift() ?? (await new Promise<PairEnd | undefined>(resolve => this.waiting.push(resolve))));
+    const refusal = this.closed ? undefined : this.refusals.shift();
+    if (!next && refusal !== undefined) throw new XenError(refusal, 'refused');
     if (!next) throw new XenError(this.lost ? 'ECONNRESET' : 'ECANCELED', 'closed');
     return next;
+  }
+  /** So many accepts fail, with the one that waits. */
+  refuse(code: string, times = 1): void {
+    for (let i = 0; i < times; i++) this.refusals.push(code);
+    this.waiting.shift()?.(undefined);
   }
   /** Its backend is gone. */
   lose(): void {
@@ -110,7 +119,7 @@ export class PairListener implements Listener {
     try {
       for (;;) yield await this.accept();
     } catch (error) {
-      if (this.lost) throw error;
+      if (!this.closed || this.lost) throw error;
     }
   }
 }

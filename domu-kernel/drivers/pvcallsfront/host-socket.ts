@@ -48,9 +48,11 @@ export class HostSocket implements StreamSocket {
   /** Its connection is one of the host's, which sends at once. */
   configure(): void {}
   takeError(): XenError | undefined {
-    const { failure } = this;
+    const { failure, listener } = this;
     if (failure) this.connecting = false;
     this.failure = undefined;
+    // One that has no more room for a connection goes on; with its backend a listener is over.
+    if (failure && listener && failure.code !== 'ECONNRESET') this.fetch(listener);
     return failure;
   }
   bind({ port }: SocketAddress): void {

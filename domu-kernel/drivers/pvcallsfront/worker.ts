@@ -34,7 +34,9 @@ const DEFAULT_BACKLOG = 511;
 export const MAX_QUARANTINED = 32;
 const INADDR_LOOPBACK = 0x7f000001;
 /** What there is no room for now: a connection, pages of it, its grants and event channel. */
-const FULL: ReadonlySet<string> = new Set(['EMFILE', 'ENOMEM', 'ENOSPC']);
+const FULL: ReadonlySet<string> = new Set(['EMFILE', 'ENOMEM', 'ENOSPC', 'EAGAIN', 'EBUSY']);
+/** A second each, while no connection is there whose end would make room. */
+const MAX_TRIES = 5;
 
 export interface Attachment {
   readonly ref: Gref;
@@ -67,7 +69,7 @@ export class PvcallsFront {
   private readonly rings: DataRings;
   /** Each with what gives its pages back. */
   private readonly connections = new Map<HostConnection, () => void>();
-  /** Accepts that wait until a connection ends. */
+  /** Accepts that wait until there may be room. */
   private readonly room = new WaitQueue();
   private readonly onBroken: (error: XenError) => void;
   private readonly log: Log;
@@ -116,12 +118,13 @@ export class PvcallsFront {
   }
 
   get waits(): boolean {
-    return !this.ended && (this.commands.outstanding > 0 || this.connections.size > 0);
+    return !this.ended && (this.commands.outstanding > 0 || this.connections.size > 0 || !this.room.isEmpty);
   }
-  /** As if the backend had notified on every port. */
+  /** As if the backend had notified on every port, and there were room. */
   look(): void {
     this.drain();
     for (const connection of this.connections.keys()) connection.wake();
+    this.room.wakeAll();
   }
   private drain(): void {
     while (this.step() === 'progress') this.moved = true;
@@ -216,14 +219,14 @@ export class PvcallsFront {
       }),
     );
   }
-  /** Whoever is to be accepted waits at the host's end until there is a ring for the connection. */
+  /** Whoever is to be accepted waits at the host's end until another connection ends, or a look finds room for a ring. */
   private async makeOrWait(what: string, id: number, closed: () => boolean): Promise<Made> {
-    for (;;) {
+    for (let tries = 0; ; tries++) {
       try {
         return this.make(what, id);
       } catch (error) {
-        const { code } = error as XenError;
-        if (!(error instanceof XenError) || !FULL.has(code) || this.connections.size === 0) throw error;
+        if (!(error instanceof XenError) || !FULL.has(error.code)) throw error;
+        if (this.connections.size === 0 && tries >= MAX_TRIES) throw error;
       }
       await new Promise<void>(resolve => this.room.add(resolve));
       if (this.ended) throw this.ended;

@@ -1,8 +1,9 @@
 // A small HTTP/1.1 server on a listener, the host's or our own. What a client may cost is bounded: bytes by
 // the parser, time by timers, connections by a number.
 import type { Connection, HttpHandler, HttpOptions, HttpServer, Listener } from 'xenolith';
-import { type Clock, type Log, XenError } from '#pvbus';
+import { type Clock, type Log, messageOf, XenError } from '#pvbus';
 import type { Timers } from '../../timers.ts';
+import { WaitQueue } from '../../wait-queue.ts';
 import { DEFAULT_LIMITS, HttpError, type ParsedRequest, RequestParser } from './request-parser.ts';
 import { asResponse, encodeResponse } from './response.ts';
 
@@ -24,13 +25,20 @@ const DEFAULTS = {
 /** A client that takes nothing of its response for this long is let go. */
 const SEND_TIMEOUT_MS = 30_000;
 const MAX_REQUESTS = 1000;
+/** Of one who went away before it was accepted (Linux: accept(2)); so often in a row it is the port's. */
+const OF_A_CLIENT: ReadonlySet<string> = new Set([
+  ...(['ECONNABORTED', 'ECONNREFUSED', 'ETIMEDOUT', 'ENETUNREACH', 'EHOSTUNREACH'] as const),
+]);
+const CLIENTS_IN_A_ROW = 8;
+/** A port that fails again is tried twice as late each time, until it is this. */
+const MAX_PAUSE_MS = 60_000;
 
 export function httpApi(parts: HttpParts): typeof import('xenolith').http {
   return {
     async serve(port, handler, options = {}) {
       const server = new Server(parts, port, handler, { ...DEFAULTS, ...options });
       await server.listen();
-      const accepting = server.accept().catch(error => parts.log.error(`http: port ${port}: ${error.message}`));
+      const accepting = server.accept();
       return {
         port,
         async close() {
@@ -53,6 +61,12 @@ class Server {
   private readonly resting = new Set<Connection>();
   private closing = false;
   private listener: Listener | undefined;
+  /** Accepts that have failed since the last that has not. */
+  private failures = 0;
+  /** What the console was told of them. */
+  private told: string | undefined;
+  /** Ends a pause. */
+  private readonly stopped = new WaitQueue();
 
   constructor(parts: HttpParts, port: number, handler: HttpHandler, options: Options) {
     this.parts = parts;
@@ -68,27 +82,58 @@ class Server {
   /** No new connections. */
   async stop(): Promise<void> {
     this.closing = true;
+    this.stopped.wakeAll();
     await this.listener?.close();
   }
-  /** Until `stop`. A backend that is started again has forgotten its sockets: the port is then opened anew. */
+  /** Until `stop`. Never rejects: a port that fails is opened anew. */
   async accept(): Promise<void> {
     while (!this.closing) {
       try {
-        await this.acceptFrom(this.listener!); // there since listen
+        if (!this.listener) await this.listen();
+        await this.acceptFrom(this.listener!); // listen has made it
       } catch (error) {
-        if (!(error instanceof XenError && error.code === 'ECONNRESET')) throw error;
-        this.listener = undefined;
-        await this.listen();
+        if (!this.closing) await this.failed(error);
       }
     }
   }
   private async acceptFrom(listener: Listener): Promise<void> {
     for await (const connection of listener) {
+      this.failures = 0;
+      this.told = undefined;
       const served = this.serve(connection).finally(() => this.serving.delete(served));
       this.serving.add(served);
       // Who comes next waits in the host's queue.
       while (this.serving.size >= this.options.maxConnections) await Promise.race(this.serving);
     }
+  }
+  private async failed(error: unknown): Promise<void> {
+    const code = error instanceof XenError ? error.code : 'EIO';
+    this.failures++;
+    const doubled = 2 ** (this.failures - 1);
+    if (OF_A_CLIENT.has(code) && this.failures < CLIENTS_IN_A_ROW) return this.pause(10 * doubled);
+    // order: whoever waits there hears of it from the host, and does not wait for what may not come.
+    await this.listener?.close();
+    this.listener = undefined;
+    // A backend that is started again has forgotten its sockets.
+    if (code === 'ECONNRESET' && this.failures === 1) return;
+    const text = `http: port ${this.port} is not served for now: ${code}: ${messageOf(error)}`;
+    if (this.told !== text) this.parts.log.error(text);
+    this.told = text;
+    await this.pause(Math.min(MAX_PAUSE_MS, 1000 * doubled));
+  }
+  /** Shorter when the server is closed. */
+  private async pause(ms: number): Promise<void> {
+    if (this.closing) return;
+    await new Promise<void>(resolve => {
+      const leave = this.stopped.add(() => {
+        this.parts.timers.cancel(timer);
+        resolve();
+      });
+      const timer = this.parts.timers.after(ms, () => {
+        leave();
+        resolve();
+      });
+    });
   }
   /** No further request is answered on any connection. */
   async finish(): Promise<void> {

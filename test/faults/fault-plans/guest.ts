@@ -1,7 +1,8 @@
 // Does to its disk what it is told on its console, a line each, and says what came of it.
-import { console, disks, host, system } from 'xenolith';
+import { console, disks, type HttpServer, host, http, system } from 'xenolith';
 
 const SECTORS = 8;
+let server: HttpServer | undefined;
 
 async function doLine(line: string): Promise<string> {
   const [what = '', sector = '0', value = '0'] = line.split(' ');
@@ -39,6 +40,12 @@ async function doLine(line: string): Promise<string> {
       await connection.close();
       return `echoed ${said}`;
     }
+    case 'serve':
+      server = await http.serve(80, () => 'served');
+      return 'ok';
+    case 'serve-no-more':
+      await server?.close();
+      return 'ok';
     case 'time':
       return String(Math.floor(Date.now() / 1000));
     default:

@@ -79,7 +79,7 @@ beforeAll(async () => {
   });
   host = await Host.start({ memory: '256M' });
   xl = new HostView(host.runDir);
-  const pvcalls = [`connect=${echo.port}`];
+  const pvcalls = ['listen=0:80', `connect=${echo.port}`];
   await host.domain('one').create({ ramdisk, memory: 16, disk: [`${image},raw,xvda,w`], pvcalls });
   console_ = await host.domain('one').console();
   await console_.waitFor('ready');
@@ -425,6 +425,26 @@ describe('a hypercall', () => {
     await console_.waitFor('> ok <');
     await connects();
     await detach();
+  });
+  it('that is refused keeps a port of the host waiting, however often, and no longer than the fault is there', async () => {
+    expect(await ask('serve')).toBe('ok');
+    const backend = `/local/domain/0/backend/pvcalls/${await host.domain('one').domid()}/0`;
+    const port = await eventually('it listens', () => host.xenstore.read(`${backend}/listening-80`).catch(() => false));
+    /** Each of a connection of its own: status and text, or why there is none. */
+    const get = (): Promise<string> =>
+      fetch(`http://127.0.0.1:${port}/`, {
+        headers: { connection: 'close' },
+        signal: AbortSignal.timeout(10_000),
+      }).then(
+        async answer => `${answer.status} ${await answer.text()}`,
+        (error: Error) => error.message,
+      );
+    const refused = await inject(host, { ...REFUSED, name: 'full' });
+    expect(await get()).toBe('200 served'); // accepted ahead
+    await refused.happened(2);
+    await refused.remove();
+    await eventually('it is served again', async () => (await get()) === '200 served');
+    expect(await ask('serve-no-more')).toBe('ok');
   });
   it("of dom0's is refused: the backend says so, of that device alone", async () => {
     const bind = { part: 'hypercall', domain: 0, op: 'EVTCHNOP_bind_interdomain', nth: 1, error: 'EAGAIN' } as const;

@@ -234,6 +234,7 @@ async function serve(handler: HttpHandler, options?: HttpOptions, listeners = [n
     logged,
     server,
     settle,
+    listens: () => listens,
     async wait(ms: number): Promise<void> {
       for (let left = ms; left > 0; left -= 1000) {
         clock.ns += Math.min(left, 1000) * 1e6;
@@ -392,6 +393,54 @@ describe('http server', () => {
     expect(text((await client.read())!)).toContain('200 OK');
     await server.close();
     expect(logged).toEqual([]);
+  });
+
+  it('goes on after one that went away before it was accepted', async () => {
+    const { listener, wait, settle, exchange, logged } = await serve(() => 'still here');
+    listener.refuse('ECONNABORTED', 3);
+    await settle();
+    await wait(3000);
+    expect(await exchange(GET)).toContain('still here');
+    expect([listener.closed, logged]).toEqual([false, []]);
+  });
+
+  it('closes a port where nobody can be accepted, says so once, and opens it again, later and later', async () => {
+    const listeners = Array.from({ length: 4 }, () => new PairListener());
+    const [first, second, third, last] = listeners as [PairListener, PairListener, PairListener, PairListener];
+    const { listens, wait, settle, logged } = await serve(() => 'back', {}, listeners);
+    // A backend that was started again is the first thing to think of.
+    first.refuse('ECONNRESET');
+    await settle();
+    expect([first.closed, listens()]).toEqual([true, 2]);
+    for (const [listener, seconds, before] of [[second, 2, 2] as const, [third, 4, 3] as const]) {
+      listener.refuse('ENOSPC');
+      await settle();
+      await wait(1000 * (seconds - 1));
+      expect([listener.closed, listens()]).toEqual([true, before]);
+      await wait(1000);
+      expect(listens()).toBe(before + 1);
+    }
+    expect(logged).toEqual(['http: port 80 is not served for now: ENOSPC: refused']);
+    const client = last.connect();
+    await client.write(GET);
+    expect(text((await client.read())!)).toMatch(/200 OK.*back$/s);
+  });
+
+  it('says it of clients too when there are no others', async () => {
+    const { listener, wait, logged } = await serve(() => 'never');
+    listener.refuse('ECONNABORTED', 8);
+    await wait(8000);
+    expect(listener.closed).toBe(true);
+    expect(logged[0]).toBe('http: port 80 is not served for now: ECONNABORTED: refused');
+  });
+
+  it('ends at once where it waits to open its port again', async () => {
+    const { listener, server, settle, timers } = await serve(() => 'never');
+    listener.refuse('EPERM');
+    await settle();
+    expect(timers.pending).toBe(1);
+    await server.close();
+    expect(timers.pending).toBe(0);
   });
 
   it('closes at once what only rests', async () => {

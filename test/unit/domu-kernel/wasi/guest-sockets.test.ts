@@ -209,6 +209,28 @@ describe('over pvcalls', () => {
     await pvcalls.until(() => pvcalls.mapped <= 1);
   });
 
+  it('an accept that has failed is told once, and the next is of who comes then', async () => {
+    const guest = pvcalls.guest();
+    const front = guest.connect('0:80');
+    const fault = { name: 'f', part: 'pvcalls', op: 'accept', nth: [1], error: 'ECONNABORTED' } as const;
+    const planted = [{ plan: 'p', seed: 1, startedNs: 0, fault }];
+    pvcalls.worker.handle({ op: 'faults', device: guest.device, label: 'pvcalls 0', planted });
+    const listener = new GuestSockets({ ...nobody, host: () => front }).stream(4);
+    listener.bind({ address: HOST_ADDRESS, port: 80 });
+    const known = pvcalls.events.length;
+    listener.listen(5);
+    const heard = await until(() => pvcalls.events.slice(known).find(one => one.event === 'listening'));
+    const peer = connectTo(heard.hostPort, '127.0.0.1');
+    await pvcalls.until(() => listener.readable() === 1);
+    expect(() => listener.accept()).toThrow(expect.objectContaining({ code: 'ECONNABORTED' }));
+    const accepted = await until(() => listener.accept());
+    peer.write('the next');
+    expect(await until(() => text(accepted))).toBe('the next');
+    for (const one of [accepted, listener]) one.close();
+    peer.destroy();
+    guest.detach();
+  });
+
   it("a port that a guest without an interface listens on is its own, and the host's where it gives that one", async () => {
     const free = createServer().listen(0, '127.0.0.1');
     await once(free, 'listening');

@@ -2,6 +2,8 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
+import { ControlCalls } from '../../../../../dom0/toolstack/control-calls.ts';
+import { XcFaults } from '../../../../../dom0/toolstack/xc-faults.ts';
 import type { HostConnection } from '../../../../../domu-kernel/drivers/pvcallsfront/connection.ts';
 import { XenError } from '../../../../../pvbus/errors.ts';
 import { dial, freePort, noise, readAll, serveOn, sha } from '../../../../support/host-peer.ts';
@@ -21,6 +23,17 @@ async function drain(connection: HostConnection): Promise<Buffer> {
   const parts: Uint8Array[] = [];
   for await (const part of connection) parts.push(part);
   return Buffer.concat(parts);
+}
+
+/** Is it settled after some turns? */
+async function isOver(work: Promise<unknown>): Promise<boolean> {
+  let over = false;
+  const done = (): void => {
+    over = true;
+  };
+  work.then(done, done);
+  await rig.turns();
+  return over;
 }
 
 let rig: PvcallsRig;
@@ -242,6 +255,38 @@ describe('a guest that listens', () => {
     await rig.run(first!.close());
     await rig.until(() => accepted === full + 1);
     for (const socket of sockets) socket.destroy();
+  });
+
+  it('tries again, a second later, what is refused for a moment, and says in the end what stays so', async () => {
+    const { guest, front, listener, port } = await listening();
+    const faults = new XcFaults({ calls: new ControlCalls(rig.core.dom0.kernel()) });
+    const refuse = (when: object): void => {
+      const fault = { name: 'full', part: 'hypercall', op: 'EVTCHNOP_alloc_unbound', error: 'ENOSPC', ...when };
+      faults.plant(guest.guest.domid, JSON.stringify({ plan: 'p', seed: 1, startedNs: 0, fault }));
+    };
+    const second = async (): Promise<void> => {
+      await rig.turns(5);
+      front.look();
+    };
+    refuse({ nth: [1, 2] });
+    const next = listener.accept();
+    expect(await isOver(next)).toBe(false);
+    expect(front.waits).toBe(true);
+    await second();
+    await second();
+    const socket = await dial(port);
+    const connection = await rig.run(next);
+    socket.end('came while there was no room');
+    expect(text(await rig.run(drain(connection)))).toBe('came while there was no room');
+    faults.remove(guest.guest.domid, 'p@full');
+    refuse({});
+    // With a connection that may end, however long it takes.
+    const last = codeOf(listener.accept());
+    for (let i = 0; i < 20; i++) await second();
+    expect(await isOver(last)).toBe(false);
+    await rig.run(connection.close());
+    for (let i = 0; i < 5; i++) await second();
+    expect(await rig.run(last)).toBe('ENOSPC');
   });
 
   it('is told when its listener or its device ends while it has no room to accept', async () => {
