@@ -79,7 +79,7 @@ beforeAll(async () => {
   });
   host = await Host.start({ memory: '256M' });
   xl = new HostView(host.runDir);
-  const pvcalls = ['listen=0:80', `connect=${echo.port}`];
+  const pvcalls = [`listen=0:80,connect=${echo.port}`];
   await host.domain('one').create({ ramdisk, memory: 16, disk: [`${image},raw,xvda,w`], pvcalls });
   console_ = await host.domain('one').console();
   await console_.waitFor('ready');
