@@ -434,6 +434,21 @@ describe('http server', () => {
     expect(logged[0]).toBe('http: port 80 is not served for now: ECONNABORTED: refused');
   });
 
+  it('closes what it opens again while it ends', async () => {
+    const opened: number[] = [];
+    for (let turns = 0; turns < 20; turns++) {
+      const [first, second] = [new PairListener(), new PairListener()];
+      const { server, listens } = await serve(() => 'never', {}, [first, second]);
+      first.lose();
+      for (let n = 0; n < turns; n++) await Promise.resolve();
+      await server.close();
+      opened.push(listens());
+      expect([first.closed, second.closed]).toEqual([true, listens() === 2]);
+    }
+    // It ended before, and after, that was begun.
+    expect([opened[0], opened.at(-1)]).toEqual([1, 2]);
+  });
+
   it('ends at once where it waits to open its port again', async () => {
     const { listener, server, settle, timers } = await serve(() => 'never');
     listener.refuse('EPERM');
