@@ -75,6 +75,16 @@ export class PvcallsRig {
       await new Promise(resolve => setImmediate(resolve));
     }
   }
+  /** Is it settled after some turns? */
+  async isOver(work: Promise<unknown>): Promise<boolean> {
+    let over = false;
+    const done = (): void => {
+      over = true;
+    };
+    work.then(done, done);
+    await this.turns();
+    return over;
+  }
   /** Mappings of others' pages that dom0 has. */
   get mapped(): number {
     return this.core.dom0.domain.grants.mappings;

@@ -49,16 +49,6 @@ async function connected() {
   await rig.until(() => peers.length > 0);
   return { connection, peer: peers.at(-1)! };
 }
-/** Is it settled after some turns? */
-async function isOver(work: Promise<unknown>): Promise<boolean> {
-  let over = false;
-  const done = (): void => {
-    over = true;
-  };
-  work.then(done, done);
-  await rig.turns();
-  return over;
-}
 const later = (ms: number): void => rig.core.clock.advance(ms * 1e6);
 const of = (op: string) => ({ part: 'pvcalls', op });
 
@@ -76,11 +66,11 @@ it('a connect fails as it is told to, and nothing of it reaches the host; the ne
 it('a connect that is delayed is made later, one that stalls when the fault goes', async () => {
   plant({ ...of('connect'), nth: 1, delay: 50 }, { ...of('connect'), name: 'stall', nth: 2, stall: true });
   const late = front.connect(port);
-  expect(await isOver(late)).toBe(false);
+  expect(await rig.isOver(late)).toBe(false);
   const stalled = front.connect(port);
   later(50);
   await rig.run(late);
-  expect(await isOver(stalled)).toBe(false);
+  expect(await rig.isOver(stalled)).toBe(false);
   expect(peers.length).toBe(1);
   plant();
   await rig.run(stalled);
@@ -117,7 +107,7 @@ it('what is received is held back until the fault goes, and is whole then', asyn
   plant({ ...of('receive'), nth: 1, stall: true });
   peer.write('held');
   const read = connection.read();
-  expect(await isOver(read)).toBe(false);
+  expect(await rig.isOver(read)).toBe(false);
   peer.end(' back');
   await rig.turns();
   plant();
@@ -219,14 +209,14 @@ it('is killed before a connect, which is not made, or after it, and the guest he
       { ...of('accept'), name: `other-${kill}`, error: 'ECONNABORTED' },
     );
     const connecting = front.connect(port);
-    expect(await isOver(connecting)).toBe(false);
+    expect(await rig.isOver(connecting)).toBe(false);
     await rig.until(() => peers.length === made);
     await rig.until(() => injected().at(-1)?.process !== undefined);
     const told = injected().at(-1);
     expect(told).toMatchObject({ fault: kill, process: { kill: true }, counts: { seen: 1 } });
     // What comes now is none of its occurrences, and waits for whoever serves next.
     const next = front.connect(port);
-    expect(await isOver(next)).toBe(false);
+    expect(await rig.isOver(next)).toBe(false);
     expect([peers.length, injected().at(-1)]).toEqual([made, told]);
     plant();
     await rig.run(Promise.all([connecting, next]));
@@ -251,7 +241,7 @@ it('is killed after bytes were moved, or before, and what follows them waits', a
     connection.write('two').catch(() => {});
     peer.write('back');
     const read = connection.read();
-    expect(await isOver(read)).toBe(false);
+    expect(await rig.isOver(read)).toBe(false);
     expect(got).toBe(sent);
     plant();
     expect(Buffer.from((await rig.run(read))!).toString()).toBe('back');
@@ -264,7 +254,7 @@ it('is stopped at what is received, which comes when it goes on', async () => {
   plant({ ...of('receive'), nth: 1, stop: 100 });
   peer.write('x');
   const read = connection.read();
-  expect(await isOver(read)).toBe(false);
+  expect(await rig.isOver(read)).toBe(false);
   expect(injected()).toMatchObject([{ occurrences: [1], process: { stop: 100 } }]);
   later(100);
   expect(Buffer.from((await rig.run(read))!).toString()).toBe('x');
@@ -274,7 +264,7 @@ it('its channels lose what is heard, that of its commands and those of its conne
   const { connection, peer } = await connected();
   plant({ part: 'event', type: 'pvcalls', op: 'receive', drop: true });
   const connecting = front.connect(port);
-  expect(await isOver(connecting)).toBe(false);
+  expect(await rig.isOver(connecting)).toBe(false);
   connection.write('unheard').catch(() => {});
   await rig.turns();
   expect(peer.bytesRead).toBe(0);

@@ -25,17 +25,6 @@ async function drain(connection: HostConnection): Promise<Buffer> {
   return Buffer.concat(parts);
 }
 
-/** Is it settled after some turns? */
-async function isOver(work: Promise<unknown>): Promise<boolean> {
-  let over = false;
-  const done = (): void => {
-    over = true;
-  };
-  work.then(done, done);
-  await rig.turns();
-  return over;
-}
-
 let rig: PvcallsRig;
 afterEach(() => {
   rig.stop();
@@ -270,7 +259,7 @@ describe('a guest that listens', () => {
     };
     refuse({ nth: [1, 2] });
     const next = listener.accept();
-    expect(await isOver(next)).toBe(false);
+    expect(await rig.isOver(next)).toBe(false);
     expect(front.waits).toBe(true);
     await second();
     await second();
@@ -283,7 +272,7 @@ describe('a guest that listens', () => {
     // With a connection that may end, however long it takes.
     const last = codeOf(listener.accept());
     for (let i = 0; i < 20; i++) await second();
-    expect(await isOver(last)).toBe(false);
+    expect(await rig.isOver(last)).toBe(false);
     await rig.run(connection.close());
     for (let i = 0; i < 5; i++) await second();
     expect(await rig.run(last)).toBe('ENOSPC');
