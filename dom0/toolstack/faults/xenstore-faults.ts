@@ -16,7 +16,9 @@ export class XenstoreFaults {
   readonly #parts: XenstoreFaultsParts;
   readonly #planted = new Set<RunningFault>();
   #timer: NodeJS.Timeout | undefined;
-  #looking: Promise<void> | undefined;
+  /** The last that has begun, or is to begin after it. */
+  #looking: Promise<void> = Promise.resolve();
+  #next: Promise<void> | undefined;
 
   constructor(parts: XenstoreFaultsParts) {
     this.#parts = parts;
@@ -45,12 +47,16 @@ export class XenstoreFaults {
     if (this.#planted.size > 0) await this.#parts.xs.control('fault', 'keep');
   }
 
-  /** Tell what has happened since the last time. */
+  /** Tell what has happened since the last time. A look that is under way may have asked too early: there is one more. */
   look(): Promise<void> {
     if (this.#planted.size === 0) return Promise.resolve();
-    this.#looking ??= this.#look().finally(() => {
-      this.#looking = undefined;
-    });
+    this.#next ??= this.#looking
+      .catch(() => {}) // said to those who asked for that one
+      .then(() => {
+        this.#next = undefined;
+        return this.#look();
+      });
+    this.#looking = this.#next;
     return this.#looking;
   }
   async #look(): Promise<void> {

@@ -63,6 +63,12 @@ class HeldClient extends XenstoreClient {
     const directory = (): Promise<string[]> => super.directory(path, tx);
     return this.#pass(`directory ${path}`)?.then(directory) ?? directory();
   }
+  /** Held is what it has answered. */
+  override async control(...command: [string, ...string[]]): Promise<string> {
+    const answer = await super.control(...command);
+    await this.#pass(command.join(' '));
+    return answer;
+  }
 }
 
 const DOM = domid(5);
@@ -276,6 +282,16 @@ describe('a fault of hypercalls', () => {
     await plans.domainGone(5);
     expect([...hypercalls]).toEqual([]);
   });
+});
+
+it("a fault of xenstore's requests has told what it has done when it ends, also where a look had begun before", async () => {
+  await plans.add(plan({ name: 'f', part: 'xenstore', op: 'read', path: '/c', domain: 0, error: 'EIO' }));
+  const gate = xs.hold('fault show p@f');
+  const looking = plans.list();
+  await gate.reached;
+  await expect(other.read('/c')).rejects.toMatchObject({ code: 'EIO' });
+  await meet(gate, looking, () => plans.remove('p', null));
+  expect(told).toEqual(['f began', 'f injected', 'f ended']);
 });
 
 const cause = (end: Ended): string | undefined => plans.causeOfEnd(end)?.name;
