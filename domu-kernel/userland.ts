@@ -171,7 +171,7 @@ export class Userland {
     if (!sockets) throw new XenError('EAFNOSUPPORT', 'nobody makes sockets here');
     const { widest } = sockets;
     const file = new OpenSocket(sockets.stream(widest), widest);
-    file.socket.bind({ address: new Uint8Array(widest === 6 ? 16 : 4), port });
+    file.bind({ address: new Uint8Array(widest === 6 ? 16 : 4), port });
     file.listen(DEFAULT_BACKLOG);
     return file;
   }

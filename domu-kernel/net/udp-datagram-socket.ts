@@ -3,15 +3,14 @@ import { XenError } from '#pvbus';
 import { WaitQueue } from '../wait-queue.ts';
 import { AGAIN, type DatagramSocket, type Received, type SocketAddress } from '../wasi/socket.ts';
 import { SocketOptions } from '../wasi/socket-options.ts';
-import { IpAddress } from './ip-address.ts';
-import { addressOf, socketBytes } from './socket-address.ts';
+import { anyOf } from './bound-name.ts';
+import type { IpAddress } from './ip-address.ts';
+import { nameOf, socketBytes, targetOf } from './socket-address.ts';
 import { UDP_MEMORY, type Udp, type UdpEnd, undelivered } from './udp.ts';
 
 /** What one that waits takes beside its bytes. */
 export const DATAGRAM_OVERHEAD = 512;
 const LARGEST_DATAGRAM = 65507;
-const ANY = new IpAddress();
-const LOOPBACK = { 4: IpAddress.v4(0x7f000001), 6: IpAddress.of(0, 0, 0, 1) } as const;
 
 interface Name {
   readonly address: IpAddress;
@@ -23,7 +22,7 @@ export class UdpDatagramSocket implements DatagramSocket, UdpEnd {
   readonly family: 4 | 6;
   /** 0: none yet. */
   port = 0;
-  address = ANY;
+  address: IpAddress;
   peer: Name | undefined;
   /** Datagrams that there was no room for. */
   dropped = 0;
@@ -42,12 +41,16 @@ export class UdpDatagramSocket implements DatagramSocket, UdpEnd {
   constructor(udp: Udp, family: 4 | 6) {
     this.udp = udp;
     this.family = family;
+    this.address = anyOf(family);
   }
   configure(options: SocketOptions): void {
     this.options = options;
   }
   get reuseAddress(): boolean {
     return this.options.reuseAddress;
+  }
+  get ipv6Only(): boolean {
+    return this.options.ipv6Only;
   }
   takeError(): XenError | undefined {
     const { error } = this;
@@ -61,7 +64,7 @@ export class UdpDatagramSocket implements DatagramSocket, UdpEnd {
 
   bind({ address, port }: SocketAddress): void {
     if (this.port !== 0) throw new XenError('EINVAL', 'udp: the socket has a name already');
-    const own = addressOf(address);
+    const { address: own } = nameOf(address, this.options);
     if (!own.isUnspecified && !own.isMulticast && !this.udp.isBroadcast(own) && !this.udp.isOwn(own)) {
       throw new XenError('EADDRNOTAVAIL', `udp: ${own} is no address of this guest`);
     }
@@ -75,7 +78,7 @@ export class UdpDatagramSocket implements DatagramSocket, UdpEnd {
       this.udp.take(this);
     } catch (error) {
       this.port = 0;
-      this.address = ANY;
+      this.address = anyOf(this.family);
       throw error;
     }
   }
@@ -84,25 +87,24 @@ export class UdpDatagramSocket implements DatagramSocket, UdpEnd {
     else {
       const peer = this.target(to);
       const source = this.sourceTo(peer.address);
-      if (this.port === 0) this.take(ANY, 0);
+      if (this.port === 0) this.take(anyOf(this.family), 0);
       if (!this.isToHear(this.address)) this.address = source;
       this.peer = peer;
     }
   }
   private disconnect(): void {
     this.peer = undefined;
-    this.address = this.bound?.address ?? ANY;
+    this.address = this.bound?.address ?? anyOf(this.family);
     if (this.bound || this.port === 0) return;
     this.udp.give(this);
     this.port = 0;
   }
-  /** No address means the loopback, as in Linux. */
   private target({ address, port }: SocketAddress): Name {
-    const to = addressOf(address);
+    const to = targetOf(address, this.options);
     if (this.udp.isBroadcast(to) && !this.options.broadcast) {
       throw new XenError('EACCES', `udp: ${to} is everybody, and SO_BROADCAST is not set`);
     }
-    return { address: to.isUnspecified ? LOOPBACK[this.family] : to, port };
+    return { address: to, port };
   }
   private sourceTo(remote: IpAddress): IpAddress {
     const { address } = this;
@@ -125,7 +127,7 @@ export class UdpDatagramSocket implements DatagramSocket, UdpEnd {
     if (!peer) throw new XenError('EDESTADDRREQ', 'udp: to whom?');
     if (peer.port === 0) throw new XenError('EINVAL', 'udp: 0 is no port');
     this.throwError();
-    if (this.port === 0) this.take(ANY, 0);
+    if (this.port === 0) this.take(anyOf(this.family), 0);
     if (this.full) return AGAIN;
     const source = this.sourceTo(peer.address);
     const { port } = this;

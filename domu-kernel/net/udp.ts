@@ -1,6 +1,7 @@
 // UDP (RFC 768): ports, who a datagram is for, and sockets with a bounded queue for guests in TypeScript. What programs have
 // is udp-datagram-socket.ts.
 import { type Clock, XenError } from '#pvbus';
+import { type BoundName, overlap, takes } from './bound-name.ts';
 import { addBytes, finish, verifies } from './checksum.ts';
 import { IpAddress } from './ip-address.ts';
 import { PROTOCOL_UDP } from './ipv4.ts';
@@ -18,12 +19,9 @@ export const UDP_MEMORY = 8 << 20;
 const ANY = new IpAddress();
 
 /** Who has a port: one address of ours, or all of them; from everybody, or from one peer. */
-export interface UdpEnd {
+export interface UdpEnd extends BoundName {
   readonly port: number;
-  /** 4: of IPv4 alone. */
   readonly family: 4 | 6;
-  /** Unspecified: any of ours. */
-  readonly address: IpAddress;
   /** The only one it hears. */
   readonly peer: { readonly address: IpAddress; readonly port: number } | undefined;
   /** The port may be others' too who say so. */
@@ -214,19 +212,14 @@ export class Udp {
   }
 }
 
-/** Both want the same datagrams. An IPv6 socket of any address has those of IPv4 too. */
-function clash(one: UdpEnd, other: UdpEnd): boolean {
-  if (one.reuseAddress && other.reuseAddress) return false;
-  const [a, b] = [one.address, other.address];
-  if (a.isUnspecified) return b.isUnspecified || one.family === 6 || b.isV4;
-  return b.isUnspecified ? other.family === 6 || a.isV4 : a.equals(b);
-}
+/** Both want the same datagrams. */
+const clash = (one: UdpEnd, other: UdpEnd): boolean => !(one.reuseAddress && other.reuseAddress) && overlap(one, other);
 /** 0: not at all; else the closer, the more. */
-function rank({ family, address, peer }: UdpEnd, to: IpAddress, from: IpAddress, port: number): number {
-  const any = address.isUnspecified;
-  if (any ? family === 4 && !to.isV4 : !address.equals(to)) return 0;
+function rank(end: UdpEnd, to: IpAddress, from: IpAddress, port: number): number {
+  const { family, address, peer } = end;
+  if (!takes(end, to)) return 0;
   if (peer && !(peer.port === port && peer.address.equals(from))) return 0;
-  return 1 + (family === 4 ? 1 : 0) + (any ? 0 : 2) + (peer ? 4 : 0);
+  return 1 + (family === 4 ? 1 : 0) + (address.isUnspecified ? 0 : 2) + (peer ? 4 : 0);
 }
 function best(ends: readonly UdpEnd[], to: IpAddress, from: IpAddress, port: number): UdpEnd | undefined {
   let found: UdpEnd | undefined;
@@ -244,6 +237,7 @@ export class UdpSocket implements UdpEnd {
   readonly port: number;
   readonly family = 6;
   readonly address = ANY;
+  readonly ipv6Only = false;
   readonly peer = undefined;
   readonly reuseAddress = false;
   /** Datagrams dropped because nobody took them. */

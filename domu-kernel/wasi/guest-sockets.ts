@@ -3,7 +3,7 @@ import { XenError } from '#pvbus';
 import { type HostDoor, HostSocket } from '../drivers/pvcallsfront/host-socket.ts';
 import { IpAddress } from '../net/ip-address.ts';
 import type { Network } from '../net/network.ts';
-import { addressOf } from '../net/socket-address.ts';
+import { addressOf, targetOf } from '../net/socket-address.ts';
 import { TcpSocket } from '../net/tcp/stream-socket.ts';
 import { UdpDatagramSocket } from '../net/udp-datagram-socket.ts';
 import { WaitQueue } from '../wait-queue.ts';
@@ -73,6 +73,8 @@ class RoutedSocket implements StreamSocket {
   private readonly parts: GuestSocketParts;
   private readonly family: 4 | 6;
   private bound: SocketAddress | undefined;
+  /** Of this guest's own stack, which has the name that it is bound to. */
+  private own: TcpSocket | undefined;
   private made: StreamSocket | undefined;
   private options = new SocketOptions();
   private to: SocketAddress | undefined;
@@ -84,17 +86,20 @@ class RoutedSocket implements StreamSocket {
   }
   private make(one: StreamSocket): StreamSocket {
     one.configure(this.options);
-    if (this.bound) one.bind(this.bound);
+    if (this.bound && one !== this.own) one.bind(this.bound);
     this.made = one;
     return one;
   }
-  private tcp({ tcp }: TransportStack): StreamSocket {
-    return new TcpSocket(tcp, this.family);
+  private tcp({ tcp }: TransportStack): TcpSocket {
+    this.own ??= new TcpSocket(tcp, this.family);
+    return this.own;
+  }
+  private get host(): HostDoor | undefined {
+    return this.family === 4 ? this.parts.host() : undefined;
   }
   private listening(): StreamSocket {
-    const { parts, bound } = this;
+    const { parts, bound, host } = this;
     const net = parts.net();
-    const host = this.family === 4 ? parts.host() : undefined;
     if (host && bound && isHost(bound)) return new HostSocket(host, HOST_ADDRESS);
     if (net) return this.tcp(net);
     const own = this.tcp(parts.loopback());
@@ -102,13 +107,12 @@ class RoutedSocket implements StreamSocket {
     return new ListeningTwice(own, new HostSocket(host, HOST_ADDRESS));
   }
   private connecting(to: SocketAddress): StreamSocket {
-    const { parts } = this;
+    const { parts, host } = this;
     const net = parts.net();
-    const host = this.family === 4 ? parts.host() : undefined;
     if (host && isHost(to)) return new HostSocket(host, HOST_ADDRESS);
     if (net) return this.tcp(net);
     const own = parts.loopback();
-    const address = addressOf(to.address);
+    const address = targetOf(to.address, this.options);
     const here = !host || (address.isLoopback && own.tcp.isListenedOn(address, to.port));
     return here ? this.tcp(own) : new HostSocket(host, HOST_ADDRESS);
   }
@@ -118,11 +122,12 @@ class RoutedSocket implements StreamSocket {
   }
 
   get queue(): WaitQueue {
-    return this.made?.queue ?? this.idle;
+    return (this.made ?? this.own)?.queue ?? this.idle;
   }
   configure(options: SocketOptions): void {
     this.options = options;
     this.made?.configure(options);
+    this.own?.configure(options);
   }
   takeError(): XenError | undefined {
     const error = this.made?.takeError();
@@ -130,6 +135,12 @@ class RoutedSocket implements StreamSocket {
   }
   bind(at: SocketAddress): void {
     if (this.made || this.bound) throw new XenError('EINVAL', 'the socket has a name already');
+    const { host, parts } = this;
+    if (!host || !isHost(at)) {
+      const own = this.tcp(parts.net() ?? parts.loopback());
+      own.configure(this.options);
+      own.bind(at);
+    }
     this.bound = at;
   }
   listen(backlog: number): void {
@@ -146,7 +157,7 @@ class RoutedSocket implements StreamSocket {
   /** It may try again, and where it goes then is seen then. */
   private failed(error: unknown): unknown {
     if (!(error instanceof XenError) || ['EISCONN', 'EOPNOTSUPP'].includes(error.code)) return error;
-    this.made?.close();
+    if (this.made !== this.own) this.made?.close();
     this.made = undefined;
     return this.asOurs(error);
   }
@@ -170,7 +181,7 @@ class RoutedSocket implements StreamSocket {
     this.one.shutdown(read, write);
   }
   local(): SocketAddress | undefined {
-    return this.made?.local() ?? this.bound;
+    return this.made?.local() ?? this.own?.local() ?? this.bound;
   }
   remote(): SocketAddress | undefined {
     return this.made?.remote();
@@ -186,5 +197,6 @@ class RoutedSocket implements StreamSocket {
   }
   close(): void {
     this.made?.close();
+    this.own?.close();
   }
 }

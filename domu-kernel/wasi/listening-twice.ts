@@ -12,6 +12,7 @@ export class ListeningTwice implements StreamSocket {
   private listening = false;
   private closed = false;
 
+  /** `own` is bound. */
   constructor(own: StreamSocket, host: StreamSocket) {
     this.own = own;
     this.host = host;
@@ -21,7 +22,6 @@ export class ListeningTwice implements StreamSocket {
   }
   takeError(): undefined {}
   bind(at: SocketAddress): void {
-    this.own.bind(at);
     this.host?.bind(at);
   }
   listen(backlog: number): void {

@@ -1,5 +1,6 @@
 // Sockets as a descriptor refers to them.
 import { XenError } from '#pvbus';
+import { addressOf } from '../net/socket-address.ts';
 import type { OpenFile } from '../process/open-file.ts';
 import { Wait } from '../process/wait.ts';
 import type { WaitQueue } from '../wait-queue.ts';
@@ -47,13 +48,24 @@ abstract class SocketFile<S extends StreamSocket | DatagramSocket> implements Op
   release(): void {
     if (--this.references === 0) this.socket.close();
   }
+  bind(at: SocketAddress): void {
+    this.socket.bind(at);
+    const address = addressOf(at.address);
+    // As Linux: one with an address of IPv6 has no other.
+    if (!address.isV4 && !address.isUnspecified) this.options.ipv6Only = true;
+  }
   setOption(option: number, value: number): void {
+    if (option === OPTION.ipv6Only) {
+      if (this.family === 4) throw new XenError('ENOPROTOOPT', 'the socket is of IPv4');
+      if (this.socket.local()?.port) throw new XenError('EINVAL', 'the socket has a name already');
+    }
     this.options.set(option, value);
     this.socket.configure(this.options);
   }
   getOption(option: number): number {
     if (option === OPTION.type) return this.filetype;
     if (option === OPTION.accepts) return Number(this.listens);
+    if (option === OPTION.ipv6Only && this.family === 4) throw new XenError('EOPNOTSUPP', 'the socket is of IPv4');
     if (option !== OPTION.error) return this.options.get(option);
     const error = this.socket.takeError();
     return error ? wasiErrno(error.code) : 0;

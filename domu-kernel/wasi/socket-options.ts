@@ -17,6 +17,7 @@ export const OPTION = {
   receiveBuffer: 11,
   receiveTimeout: 12,
   sendTimeout: 13,
+  ipv6Only: 14,
 } as const;
 
 // As in Linux; seconds.
@@ -29,6 +30,8 @@ export class SocketOptions {
   /** Of datagrams: a port may be several sockets'. Of streams nothing keeps a port that nobody listens on. */
   reuseAddress = false;
   broadcast = false;
+  /** Of IPv6: it has nothing of IPv4. What is bound stays as it is. */
+  ipv6Only = false;
   /** Of datagrams: what they may take until they are received. */
   receiveBuffer = MOST_BUFFER;
   /** How long a call waits; 0: for ever. */
@@ -51,6 +54,7 @@ export class SocketOptions {
     else if (option === OPTION.keepInterval) this.times = { ...times, intervalMs: within(value, MOST_SECONDS) * 1000 };
     else if (option === OPTION.keepCount) this.times = { ...times, probes: within(value, MOST_PROBES) };
     else if (option === OPTION.broadcast) this.broadcast = value !== 0;
+    else if (option === OPTION.ipv6Only) this.ipv6Only = value !== 0;
     else if (option === OPTION.receiveTimeout) this.receiveMs = value >>> 0;
     else if (option === OPTION.sendTimeout) this.sendMs = value >>> 0;
     // As in Linux: twice what was asked, since what keeps them takes its share.
@@ -66,6 +70,7 @@ export class SocketOptions {
     if (option === OPTION.keepInterval) return this.times.intervalMs / 1000;
     if (option === OPTION.keepCount) return this.times.probes;
     if (option === OPTION.broadcast) return Number(this.broadcast);
+    if (option === OPTION.ipv6Only) return Number(this.ipv6Only);
     if (option === OPTION.receiveTimeout) return this.receiveMs;
     if (option === OPTION.sendTimeout) return this.sendMs;
     if (option === OPTION.receiveBuffer) return this.receiveBuffer;

@@ -143,8 +143,8 @@ export const xenolithSockCalls = (kernel: Pick<WasiKernel, 'sockets'>) => ({
     return 0;
   },
   bind(process: Process, fd: number, address: number): number {
-    const { socket, family } = openSocketOf(process, fd);
-    socket.bind(addressAt(process, address, family));
+    const socket = openSocketOf(process, fd);
+    socket.bind(addressAt(process, address, socket.family));
     return 0;
   },
   listen(process: Process, fd: number, backlog: number): number {

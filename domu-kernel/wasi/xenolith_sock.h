@@ -89,6 +89,7 @@ int32_t xenolith_sock_recvfrom(int32_t fd, const struct iovec *iovs, size_t coun
 #define XENOLITH_SOCK_RCVBUF 11 /* bytes; of datagrams, and twice what was set */
 #define XENOLITH_SOCK_RCVTIMEO 12 /* milliseconds that a call waits, then EAGAIN; 0: for ever */
 #define XENOLITH_SOCK_SNDTIMEO 13
+#define XENOLITH_SOCK_V6ONLY 14 /* before it is bound */
 /* ENOPROTOOPT: there is no such option; EINVAL: not such a value. */
 XENOLITH_SOCK_IMPORT("setsockopt") int32_t xenolith_sock_setsockopt(int32_t fd, int32_t option, int32_t value);
 XENOLITH_SOCK_IMPORT("getsockopt") int32_t xenolith_sock_getsockopt(int32_t fd, int32_t option, int32_t *value);
@@ -284,6 +285,10 @@ static inline int32_t xenolith_sock_option(int level, int name) {
         case TCP_KEEPINTVL: return XENOLITH_SOCK_KEEPINTVL;
         case TCP_KEEPCNT: return XENOLITH_SOCK_KEEPCNT;
         case TCP_NODELAY: return XENOLITH_SOCK_NODELAY;
+        }
+    } else if (level == IPPROTO_IPV6) {
+        switch (name) {
+        case IPV6_V6ONLY: return XENOLITH_SOCK_V6ONLY;
         }
     }
     return 0;

@@ -91,11 +91,11 @@ describe.skipIf(missing !== undefined)(`libc's calls${missing ? ` (skipped: ${mi
   });
 
   const whyNot = spawnSync('gcc', ['--version']).error ? 'no gcc' : hasLoopback6() ? '' : "no ::1 among the host's";
-  it.skipIf(whyNot !== '')(
-    `of datagrams.c do on the loopback what they do on Linux${whyNot && ` (skipped: ${whyNot})`}`,
-    async () => {
-      const source = fileURLToPath(new URL('programs/datagrams.c', import.meta.url));
-      const native = join(scratch, 'datagrams');
+  it.skipIf(whyNot !== '').each(['datagrams', 'families'])(
+    `of %s.c do on the loopback what they do on Linux${whyNot && ` (skipped: ${whyNot})`}`,
+    async name => {
+      const source = fileURLToPath(new URL(`programs/${name}.c`, import.meta.url));
+      const native = join(scratch, name);
       const compiled = spawnSync('gcc', ['-O1', '-w', '-o', native, source], { encoding: 'utf8' });
       expect(compiled.stderr).toBe('');
       const linux = spawnSync(native, { encoding: 'utf8' });

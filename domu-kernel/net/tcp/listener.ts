@@ -1,7 +1,9 @@
 // A port that is listened on: SYNs that wait for the rest of their handshake, and connections to be accepted.
 import { XenError } from '#pvbus';
 import { WaitQueue } from '../../wait-queue.ts';
+import { takes } from '../bound-name.ts';
 import type { IpAddress } from '../ip-address.ts';
+import type { BoundPort } from './bound-ports.ts';
 import type { TcpConnection } from './connection.ts';
 import type { ConnectionName } from './control-block.ts';
 
@@ -37,9 +39,7 @@ export const DEFAULT_BACKLOG = 128;
 export const MAX_BACKLOG = 4096;
 
 export class TcpListener implements Admission {
-  readonly port: number;
-  /** Any of ours: ::, or of IPv4 alone, 0.0.0.0. */
-  readonly address: IpAddress;
+  readonly name: BoundPort;
   readonly backlog: number;
   /** Woken when there is somebody to accept, and when it is closed. */
   readonly changed = new WaitQueue();
@@ -51,9 +51,8 @@ export class TcpListener implements Admission {
   private readonly waiting: TcpConnection[] = [];
   private readonly onClose: (listener: TcpListener) => void;
 
-  constructor(port: number, address: IpAddress, backlog: number, onClose: (listener: TcpListener) => void) {
-    this.port = port;
-    this.address = address;
+  constructor(name: BoundPort, backlog: number, onClose: (listener: TcpListener) => void) {
+    this.name = name;
     this.backlog = Math.max(1, Math.min(MAX_BACKLOG, backlog));
     this.onClose = onClose;
   }
@@ -63,13 +62,14 @@ export class TcpListener implements Admission {
   get acceptable(): number {
     return this.waiting.length;
   }
-  takes(address: IpAddress): boolean {
-    if (!this.address.isUnspecified) return this.address.equals(address);
-    return address.isV4 || !this.address.isV4;
+  get port(): number {
+    return this.name.port;
   }
-  /** There are addresses that both would take. */
-  clashes(address: IpAddress): boolean {
-    return this.takes(address) || (address.isUnspecified && (this.address.isV4 || !address.isV4));
+  get address(): IpAddress {
+    return this.name.address;
+  }
+  takes(address: IpAddress): boolean {
+    return takes(this.name, address);
   }
 
   /** The next connection; undefined when there is none now. One that has been reset since is none. */

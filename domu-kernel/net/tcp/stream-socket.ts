@@ -3,8 +3,10 @@ import { XenError } from '#pvbus';
 import { WaitQueue } from '../../wait-queue.ts';
 import { AGAIN, type SocketAddress, type StreamSocket } from '../../wasi/socket.ts';
 import { SocketOptions } from '../../wasi/socket-options.ts';
-import { IpAddress } from '../ip-address.ts';
-import { addressOf, socketBytes } from '../socket-address.ts';
+import { anyOf, type BoundName } from '../bound-name.ts';
+import type { IpAddress } from '../ip-address.ts';
+import { nameOf, socketBytes, targetOf } from '../socket-address.ts';
+import type { BoundPort } from './bound-ports.ts';
 import type { TcpConnection } from './connection.ts';
 import type { TcpListener } from './listener.ts';
 import type { Tcp } from './tcp.ts';
@@ -12,7 +14,7 @@ import type { Tcp } from './tcp.ts';
 export class TcpSocket implements StreamSocket {
   private readonly tcp: Tcp;
   private readonly family: 4 | 6;
-  private bound: { address: IpAddress; port: number } | undefined;
+  private bound: BoundPort | undefined;
   private listener: TcpListener | undefined;
   private connection: TcpConnection | undefined;
   private options = new SocketOptions();
@@ -33,6 +35,7 @@ export class TcpSocket implements StreamSocket {
   }
   configure(options: SocketOptions): void {
     this.options = options;
+    if (this.bound) this.bound.reuseAddress = options.reuseAddress;
     if (this.connection) this.heed(this.connection);
   }
   private heed(connection: TcpConnection): void {
@@ -55,21 +58,24 @@ export class TcpSocket implements StreamSocket {
   bind(at: SocketAddress): void {
     if (this.bound || this.listener || this.connection)
       throw new XenError('EINVAL', 'tcp: the socket has a name already');
-    const address = addressOf(at.address);
-    this.bound = { address: address.isUnspecified ? anyOf(this.family) : address, port: at.port };
+    this.bound = this.boundTo(nameOf(at.address, this.options), at.port);
   }
   listen(backlog: number): void {
     if (this.connection) throw new XenError('EINVAL', 'tcp: the socket is connected');
     if (this.listener) return;
-    const { address, port } = this.bound ?? { address: anyOf(this.family), port: 0 };
-    this.listener = this.tcp.listen(port, { address, backlog });
+    this.bound ??= this.boundTo({ address: anyOf(this.family), ipv6Only: this.options.ipv6Only }, 0);
+    this.listener = this.tcp.listenAt(this.bound, backlog);
+  }
+  private boundTo(name: BoundName, port: number): BoundPort {
+    return this.tcp.bind(name, port, this.options.reuseAddress);
   }
   connect(to: SocketAddress): 0 | typeof AGAIN {
     if (this.listener) throw new XenError('EOPNOTSUPP', 'tcp: the socket listens');
     if (!this.connection) {
       const { address, port = 0 } = this.bound ?? {};
       const local = address === undefined || address.isUnspecified ? {} : { local: address };
-      this.connection = this.tcp.connect(addressOf(to.address), to.port, { ...local, localPort: port });
+      const remote = targetOf(to.address, this.options);
+      this.connection = this.tcp.connect(remote, to.port, { ...local, localPort: port });
       this.heed(this.connection);
       return AGAIN;
     }
@@ -130,6 +136,7 @@ export class TcpSocket implements StreamSocket {
     this.closed = true;
     this.listener?.close();
     this.connection?.close();
+    if (this.bound) this.tcp.unbind(this.bound);
     this.idle.wakeAll();
   }
 
@@ -142,6 +149,3 @@ export class TcpSocket implements StreamSocket {
     return socketBytes(address, this.family);
   }
 }
-
-/** As Linux: one of IPv6 has the ports of IPv4 too. */
-const anyOf = (family: 4 | 6): IpAddress => (family === 4 ? IpAddress.v4(0) : new IpAddress());

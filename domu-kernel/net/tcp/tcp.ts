@@ -1,10 +1,12 @@
 // TCP (RFC 9293) of one stack: who a segment is for, ports, and whose turn it is. A step sends what is due; nothing
 // is sent from within a program's call.
 import { type Clock, type Log, XenError } from '#pvbus';
+import type { BoundName } from '../bound-name.ts';
 import { addBytes, finish, verifies } from '../checksum.ts';
 import { IpAddress } from '../ip-address.ts';
 import { PROTOCOL_TCP } from '../ipv4.ts';
 import type { Outlet, TransportLink } from '../transport-link.ts';
+import { type BoundPort, BoundPorts } from './bound-ports.ts';
 import { MemoryBudget } from './byte-ring.ts';
 import { TcpConnection } from './connection.ts';
 import { ConnectionTable } from './connection-table.ts';
@@ -84,6 +86,7 @@ export class Tcp implements TcpHost {
   private readonly secrets: Secrets;
   private readonly connections: ConnectionTable<TcpConnection>;
   private readonly halfOpen: ConnectionTable<HalfOpen>;
+  private readonly ports = new BoundPorts();
   private readonly listeners = new Map<number, TcpListener[]>();
   private interceptor: TcpInterceptor | undefined;
   private readonly deadlines = new Deadlines<TcpConnection>();
@@ -152,16 +155,30 @@ export class Tcp implements TcpHost {
     return connection;
   }
 
-  /** Throws EADDRINUSE, EINVAL. Port 0: one that is free. */
+  /** Throws EADDRINUSE, EADDRNOTAVAIL, EINVAL. Port 0: one that is free. */
   listen(port: number, { address = ANY, backlog = DEFAULT_BACKLOG }: { address?: IpAddress; backlog?: number } = {}) {
+    const bound = this.bind({ address, ipv6Only: false }, port);
+    return this.listenAt(bound, backlog, () => this.unbind(bound));
+  }
+  /** The port is this one's until `unbind`. Throws as `listen` does. */
+  bind({ address, ipv6Only }: BoundName, port: number, reuseAddress = false): BoundPort {
     if (!isPort(port)) throw new XenError('EINVAL', `tcp: ${port} is no port`);
     this.requireOurs(address);
     const own = port === 0 ? this.freePort() : port;
-    const others = this.listeners.get(own) ?? [];
-    if (others.some(other => other.clashes(address)))
-      throw new XenError('EADDRINUSE', `tcp: port ${own} is listened on already`);
-    const listener = new TcpListener(own, address, backlog, closed => this.forget(closed));
-    this.listeners.set(own, [...others, listener]);
+    return this.ports.take({ port: own, address, ipv6Only, reuseAddress, listens: false });
+  }
+  unbind(bound: BoundPort): void {
+    this.ports.give(bound);
+  }
+  /** Throws EADDRINUSE where another listens there, or is bound to it and does not share it. */
+  listenAt(bound: BoundPort, backlog: number, onClose = (): void => {}): TcpListener {
+    this.ports.listen(bound);
+    const listener = new TcpListener(bound, backlog, closed => {
+      this.forget(closed);
+      bound.listens = false;
+      onClose();
+    });
+    this.listeners.set(bound.port, [...(this.listeners.get(bound.port) ?? []), listener]);
     return listener;
   }
 
@@ -559,8 +576,7 @@ export class Tcp implements TcpHost {
   }
   /** RFC 6056: which one comes next is not to be guessed. */
   private ephemeralPort(name: ConnectionName): number {
-    const free = (localPort: number): boolean =>
-      !this.listeners.has(localPort) && !this.isTaken({ ...name, localPort });
+    const free = (localPort: number): boolean => !this.ports.has(localPort) && !this.isTaken({ ...name, localPort });
     for (let i = 0; i < RANDOM_TRIES; i++) {
       const port = FIRST_EPHEMERAL + Math.floor(this.random() * EPHEMERAL_PORTS);
       if (free(port)) return port;
@@ -571,9 +587,9 @@ export class Tcp implements TcpHost {
   private freePort(): number {
     for (let i = 0; i < EPHEMERAL_PORTS; i++) {
       const port = FIRST_EPHEMERAL + Math.floor(this.random() * EPHEMERAL_PORTS);
-      if (!this.listeners.has(port)) return port;
+      if (!this.ports.has(port)) return port;
     }
-    throw new XenError('EADDRINUSE', 'tcp: every port is listened on');
+    throw new XenError('EADDRINUSE', 'tcp: every port is in use');
   }
 }
 
