@@ -17,7 +17,7 @@ import { CONSOLE, type DeviceSpec, devicesOf } from './devices.ts';
 import { checkImageFits, type DomainImage, type DomainRings, loadDomain, makeRings } from './domain-builder.ts';
 import { MAXMEM_SLACK_KIB } from './domain-memory.ts';
 import { domainNodes, NodeWriting, removeDomainNodes, ringNodes, writeNodes } from './domain-nodes.ts';
-import { isOwnDriverDomain, servedByUs } from './driver-domains.ts';
+import { driverDomainServes, isOwnDriverDomain, servedByUs } from './driver-domains.ts';
 import { lastSaid } from './host-log.ts';
 import type { Place } from './order.ts';
 import type { ToolstackParts } from './parts.ts';
@@ -138,10 +138,15 @@ class Creation {
     await this.#phase('devices', () => this.#addDevices(domid, devices));
     this.#record(domid);
     // Somebody else finishes it from here on, should we end.
-    if (!this.#options.paused) await this.#phase('unpause', () => this.#parts.xc.unpauseDomain(domid));
+    if (!this.#options.paused) await this.#phase('unpause', () => this.#unpause(domid));
     await this.#parts.faults.at('create', this.#config.name, 'created');
     this.#undo.disarm();
     return domid;
+  }
+
+  async #unpause(domid: Domid): Promise<void> {
+    this.#parts.xc.unpauseDomain(domid);
+    if (isOwnDriverDomain(this.#config)) await driverDomainServes(this.#parts, domid);
   }
 
   /** Between two steps that keep this thread: what has been answered is read, and what there is to ask goes out. */

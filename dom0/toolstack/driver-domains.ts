@@ -9,11 +9,14 @@ import {
   readKey,
   type VbdCounters,
   type VifCounters,
+  XenError,
   type XenstoreClient,
 } from '#pvbus';
 import { type DevicePaths, listDevices } from './add-device.ts';
 import type { DeviceSpec } from './devices.ts';
 import type { DomainRecords } from './domain-records.ts';
+import { lastSaid } from './host-log.ts';
+import type { ToolstackParts } from './parts.ts';
 import { domainPath } from './xenstore-paths.ts';
 
 /** It is no guest's kernel but the host's own driver domain. */
@@ -22,6 +25,8 @@ export const isOwnDriverDomain = ({ driver_domain, kernel }: Pick<DomainConfig, 
 
 /** How long one may take to answer. One whose process is just being replaced is late, and missed only in a list. */
 const ANSWER_MS = 1000;
+/** So often a new one is asked whether it serves. Its process may have to wait for a machine that has no time for it. */
+const MAX_ASKED = 60;
 
 export interface DriverDomainParts {
   readonly xs: XenstoreClient;
@@ -50,6 +55,24 @@ export async function driverDomainsSettled(
 ): Promise<void> {
   const domids = new Set(devices.map(backendDomidOf));
   await Promise.all([...domids].map(async domid => void (serves(parts, domid) && (await ask(parts.xs, domid)))));
+}
+
+/** Resolves when a driver domain that has just been let run serves. Throws why it does not, as soon as that is known. */
+export async function driverDomainServes(
+  parts: Pick<ToolstackParts, 'xs' | 'records' | 'runDir' | 'startedMs'>,
+  domid: Domid,
+): Promise<void> {
+  for (let asked = 0; asked < MAX_ASKED; asked++) {
+    if (await ask(parts.xs, domid)) return;
+    const record = parts.records.get(domid);
+    if (record === undefined || record.ended || record.phase === 'going')
+      throw new XenError('ECANCELED', `dom${domid} has ended before it served`);
+    const said = lastSaid(parts, `dom${domid}: driver-domain.js, `);
+    // Those that are replaced at once may have been killed.
+    const [why] = /^.* \d+ in a row did not serve/.exec(said ?? '') ?? [];
+    if (why !== undefined) throw new XenError('EIO', `dom${domid} does not serve: driver-domain.js, ${why}`);
+  }
+  throw new XenError('ETIMEDOUT', `dom${domid} does not serve after ${(MAX_ASKED * ANSWER_MS) / 1000} s`);
 }
 
 /** What they have counted of the devices they serve, by the frontend's domain. */

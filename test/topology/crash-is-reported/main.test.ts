@@ -162,6 +162,20 @@ describe('an exception on a thread of dom0', () => {
     expect(others.filter(pid => !isAlive(pid))).toEqual([]);
   });
 
+  it("that a driver domain's processes end at their start fails its creation, and leaves nothing", async () => {
+    writeFileSync(at('dist/driver-domain.js'), "throw new RangeError('a bug of a driver domain');\n");
+    const lines = ['name = "storage"', 'driver_domain = 1', 'memory = 16'];
+    writeFileSync(at('storage.cfg'), lines.join('\n'));
+    const { exitCode, stderr } = await host.xl('create', '-q', at('storage.cfg'));
+    expect([exitCode, stderr]).toEqual([
+      3,
+      expect.stringMatching(
+        /^libxl: error: .*: dom\d+ does not serve: driver-domain\.js, process \d+, has ended: exit code 1, and had printed: RangeError: a bug of a driver domain; 5 in a row did not serve\n$/,
+      ),
+    ]);
+    expect((await host.domains()).map(({ name }) => name)).toEqual(['Domain-0', 'neighbour']);
+  });
+
   it('costs nobody else anything: the neighbour hears that it is to shut down', async () => {
     await eventually('dom0 is there', async () => (await host.xl('list')).exitCode === 0);
     expect(await host.xl('shutdown', '-w', 'neighbour')).toMatchObject({ exitCode: 0 });
