@@ -5,7 +5,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { checkPlan, domid, type FaultPlan, plantedName, readPlanted, XenstoreClient } from '#pvbus';
+import { checkPlan, type Domid, domid, type FaultPlan, plantedName, readPlanted, XenstoreClient } from '#pvbus';
 import { addDevices, pathsOf } from '../../../../../dom0/toolstack/add-device.ts';
 import { vbd } from '../../../../../dom0/toolstack/devices.ts';
 import { FaultPlans } from '../../../../../dom0/toolstack/faults/fault-plans.ts';
@@ -89,6 +89,7 @@ let hypercalls: Set<string>;
 let told: string[];
 /** As events are told, so is what is done of it. */
 let noted: string[];
+let domids: Domid[];
 let domidOf: (name: string) => Promise<number>;
 let strikeDomain: (domid: number) => void;
 beforeEach(() => {
@@ -97,6 +98,7 @@ beforeEach(() => {
   hypercalls = new Set();
   told = [];
   noted = [];
+  domids = [DOM];
   domidOf = async () => DOM;
   strikeDomain = domid => noted.push(`dom${domid} struck`);
   const nothing = (): void => {};
@@ -104,7 +106,7 @@ beforeEach(() => {
   begin = () => {
     xs = new HeldClient(rigTransport(rig));
     return new FaultPlans({
-      ...{ xs, clock: rig.clock, log: rig.log, domids: () => [DOM], domidOf: name => domidOf(name) },
+      ...{ xs, clock: rig.clock, log: rig.log, domids: () => domids, domidOf: name => domidOf(name) },
       strikes: {
         domain: domid => strikeDomain(domid),
         xenstored: nothing,
@@ -280,6 +282,17 @@ describe('a fault of hypercalls', () => {
     await other.rm('/local/domain/5');
     await comesBack();
     await plans.domainGone(5);
+    expect([...hypercalls]).toEqual([]);
+  });
+  it('goes with a domain that is gone before this process knows what faults there are', async () => {
+    await plans.add(plan(REFUSED));
+    expect([...hypercalls]).toEqual(['dom5 p@f']);
+    await other.rm('/local/domain/5').catch(() => {});
+    plans.stop();
+    xs.close();
+    domids = [];
+    plans = begin();
+    await meet(xs.hold('directory /tool/xenolith/faults'), plans.start(), () => plans.domainGone(5));
     expect([...hypercalls]).toEqual([]);
   });
 });
