@@ -4,11 +4,13 @@ import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 
 const CHUNK = 64 << 10;
 
-/** Whole lines of a file that grows, and that another one may take the place of. */
+/** Whole lines of a file that grows, that another one may take the place of, and that may begin anew: its past is in PATH.1 then. */
 export class LogReader {
   readonly #path: string;
   #fd: number;
   #inode: number;
+  /** Up to where it is read. */
+  #at = 0;
   #rest = Buffer.alloc(0);
 
   private constructor(path: string, fd: number) {
@@ -32,7 +34,12 @@ export class LogReader {
 
   /** What has come since; `all`: also a line without its end. */
   read(all: boolean): string[] {
-    const parts = [this.#rest, ...this.#chunks()];
+    const parts: Buffer[] = [this.#rest];
+    if (fstatSync(this.#fd).size < this.#at) {
+      parts.push(...this.#past());
+      this.#at = 0;
+    }
+    parts.push(...this.#chunks());
     const inode = statSync(this.#path, { throwIfNoEntry: false })?.ino;
     if (inode !== undefined && inode !== this.#inode) {
       // order: what came into the old one up to its end, then the new one.
@@ -40,6 +47,7 @@ export class LogReader {
       closeSync(this.#fd);
       this.#fd = openSync(this.#path, 'r');
       this.#inode = fstatSync(this.#fd).ino;
+      this.#at = 0;
       parts.push(...this.#chunks());
     }
     const bytes = Buffer.concat(parts);
@@ -52,12 +60,33 @@ export class LogReader {
   }
 
   #chunks(): Buffer[] {
-    const chunks: Buffer[] = [];
-    for (;;) {
-      const chunk = Buffer.alloc(CHUNK);
-      const length = readSync(this.#fd, chunk);
-      if (length === 0) return chunks;
-      chunks.push(chunk.subarray(0, length));
+    const chunks = chunksOf(this.#fd, this.#at);
+    for (const { length } of chunks) this.#at += length;
+    return chunks;
+  }
+  /** What had not been read when it began anew. */
+  #past(): Buffer[] {
+    let fd: number;
+    try {
+      fd = openSync(`${this.#path}.1`, 'r');
+    } catch {
+      return []; // somebody else has emptied it
     }
+    try {
+      return chunksOf(fd, this.#at);
+    } finally {
+      closeSync(fd);
+    }
+  }
+}
+
+function chunksOf(fd: number, from: number): Buffer[] {
+  const chunks: Buffer[] = [];
+  for (let at = from; ; ) {
+    const chunk = Buffer.alloc(CHUNK);
+    const length = readSync(fd, chunk, 0, CHUNK, at);
+    if (length === 0) return chunks;
+    chunks.push(chunk.subarray(0, length));
+    at += length;
   }
 }

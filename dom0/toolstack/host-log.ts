@@ -1,5 +1,5 @@
-// What the host's log says of trouble: warnings and errors of every process that writes there, heard as they come.
-import { closeSync, type FSWatcher, fstatSync, openSync, readSync, watch } from 'node:fs';
+// What the host's log says of trouble: warnings and errors of every process that writes there, heard as they come; and its bound.
+import { closeSync, type FSWatcher, fstatSync, ftruncateSync, openSync, readSync, watch, writeFileSync } from 'node:fs';
 import { type Log, logTail, runPaths } from '#pvbus';
 import type { ToolstackParts } from './parts.ts';
 
@@ -9,6 +9,8 @@ export interface Said {
   readonly what: string;
 }
 
+/** A log that is longer is kept once, as NAME.1, and begins anew. */
+const MAX_BYTES = 4 << 20;
 /** At one look. */
 const CHUNK = 1 << 16;
 /** Who is further behind than this goes on near the end. */
@@ -38,9 +40,19 @@ export function lastSaid(
   return undefined;
 }
 
+interface HostLogOptions {
+  /** What was said up to `at` is gone: it is 0 from here on. */
+  readonly beginsAnew?: () => void;
+  readonly maxBytes?: number;
+}
+
 export class HostLog {
   readonly #path: string;
   readonly #hear: (said: Said) => void;
+  readonly #beginsAnew: () => void;
+  readonly #maxBytes: number;
+  /** It is cut when it is longer than this. */
+  #cutAt: number;
   readonly #kinds = new Map<string, number>();
   /** Up to where it is read: the beginning of a line. */
   at: number;
@@ -49,12 +61,15 @@ export class HostLog {
   #partial = '';
 
   /** `from`: what is before that is known, or was said before there was anybody to hear it. */
-  constructor(path: string, from: number | undefined, hear: (said: Said) => void) {
+  constructor(path: string, from: number | undefined, hear: (said: Said) => void, options: HostLogOptions = {}) {
     this.#path = path;
     this.#hear = hear;
+    this.#beginsAnew = options.beginsAnew ?? (() => {});
+    this.#maxBytes = options.maxBytes ?? MAX_BYTES;
+    this.#cutAt = this.#maxBytes;
     this.at = from ?? 0;
     try {
-      this.#fd = openSync(path, 'r');
+      this.#fd = openSync(path, 'r+');
       if (from === undefined) this.at = fstatSync(this.#fd).size;
     } catch {
       // A host without a log has nothing to be heard.
@@ -86,11 +101,27 @@ export class HostLog {
       left -= n;
       this.#take(bytes.toString('latin1', 0, n));
     }
+    if (this.at > this.#cutAt) this.#cut(this.#fd);
   }
   close(): void {
     this.#watcher?.close();
     if (this.#fd !== undefined) closeSync(this.#fd);
     this.#fd = undefined;
+  }
+
+  /** Every process of the host has it open and appends: the file stays, and what it says goes. */
+  #cut(fd: number): void {
+    try {
+      writeFileSync(`${this.#path}.1`, endOf(fd, 2 * this.#maxBytes), { mode: 0o600 });
+    } catch {
+      this.#cutAt = this.at + this.#maxBytes; // a full disk: better too long than nothing
+      return;
+    }
+    if (fstatSync(fd).size !== this.at) return; // more has come: the next look hears it first
+    ftruncateSync(fd);
+    this.#cutAt = this.#maxBytes;
+    this.#skipTo(0);
+    this.#beginsAnew();
   }
 
   /** Of a line that is not whole yet. */
@@ -121,6 +152,16 @@ export class HostLog {
     if (n <= HEARD) this.#hear({ who, what });
     else if ((n & (n - 1)) === 0) this.#hear({ who, what: `${what} (said ${n} times)` });
   }
+}
+
+/** The last `most` bytes of it, and no more, however long it has become. */
+function endOf(fd: number, most: number): Buffer {
+  const { size } = fstatSync(fd);
+  const bytes = Buffer.allocUnsafe(Math.min(size, most));
+  let length = 0;
+  for (let n = -1; n !== 0 && length < bytes.length; length += n)
+    n = readSync(fd, bytes, length, bytes.length - length, size - bytes.length + length);
+  return bytes.subarray(0, length);
 }
 
 /** The first that it names. */

@@ -77,7 +77,12 @@ export class Reactions {
   constructor(parts: ReactionsParts) {
     this.#parts = parts;
     this.#numbers = parts.ledger.table('reactions');
-    this.#hostLog = new HostLog(parts.logPath, this.#numbers.get(LOG), said => this.#said(said));
+    this.#hostLog = new HostLog(parts.logPath, this.#numbers.get(LOG), said => this.#said(said), {
+      // order: behind the lines that are still to be told, with where they were.
+      beginsAnew: () => {
+        this.#telling = this.#telling.then(() => this.#numbers.note(LOG, 0));
+      },
+    });
   }
 
   async start(): Promise<void> {

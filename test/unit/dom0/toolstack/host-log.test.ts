@@ -1,8 +1,10 @@
 // What the toolstack hears of the host's log.
-import { appendFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeEach, expect, it } from 'vitest';
+import { afterAll, beforeEach, describe, expect, it } from 'vitest';
+import { logTail } from '#pvbus';
 import { deviceIn, domidIn, HostLog, type Said } from '../../../../dom0/toolstack/host-log.ts';
+import { LogReader } from '../../../../tools/log-reader.ts';
 import { removeScratchFolders, ScratchFolder } from '../../../support/scratch-folder.ts';
 
 afterAll(removeScratchFolders);
@@ -69,6 +71,51 @@ it('what is written while it is read is heard of at the next look', () => {
   expect(lines).toBe(2);
   eager.close();
   log.close();
+});
+
+describe('a log that has become too long', () => {
+  const MAX = 1000;
+  const line = (n: number): string => `T dom3: error: line ${n} ${'x'.repeat(80)}\n`;
+
+  it('is kept once beside it and begins anew, and nothing goes unheard or unread', () => {
+    let times = 0;
+    const bounded = new HostLog(path, undefined, said => heard.push(said), {
+      beginsAnew: () => times++,
+      maxBytes: MAX,
+    });
+    const reader = LogReader.open(path)!;
+    reader.read(false);
+    const read: string[] = [];
+    for (let n = 0; n < 100; n++) {
+      appendFileSync(path, line(n));
+      if (n % 3 === 0) read.push(...reader.read(false));
+      bounded.look();
+      expect(readFileSync(path).length).toBeLessThanOrEqual(MAX);
+      expect(bounded.at).toBe(readFileSync(path).length);
+    }
+    read.push(...reader.read(false));
+    const all = Array.from({ length: 100 }, (_, n) => line(n).trimEnd());
+    expect(read).toEqual(all);
+    expect(new Set(heard.map(({ what }) => Number(/^line (\d+)/.exec(what)![1]))).size).toBe(heard.length);
+    expect(times).toBeGreaterThan(5);
+    const kept = readFileSync(`${path}.1`, 'utf8') + readFileSync(path, 'utf8');
+    expect(kept.trimEnd().split('\n')).toEqual(all.slice(-kept.trimEnd().split('\n').length));
+    expect(logTail(path, MAX)).toBe(readFileSync(path, 'utf8'));
+    reader.close();
+    bounded.close();
+    log.close();
+  });
+
+  it('stays as it is while it cannot be kept, and a line that comes meanwhile is heard first', () => {
+    mkdirSync(`${path}.1`); // in the way of the copy
+    const bounded = new HostLog(path, 0, said => heard.push(said), { maxBytes: MAX });
+    appendFileSync(path, line(1).repeat(20));
+    bounded.look();
+    expect(readFileSync(path, 'utf8')).toContain(line(1).repeat(20));
+    expect(existsSync(`${path}.1`)).toBe(true);
+    bounded.close();
+    log.close();
+  });
 });
 
 it('a host without a log says nothing', () => {

@@ -1,6 +1,6 @@
 // What of the host's log, and of what both ends of a device say in xenstore, becomes events: over a real log, xenstored and
 // journal.
-import { appendFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeEach, expect, it } from 'vitest';
 import { domid, XenstoreClient } from '#pvbus';
@@ -16,6 +16,7 @@ afterAll(removeScratchFolders);
 
 let path: string;
 let told: string[];
+let ledger: Ledger;
 /** Devices whose faults were asked for. */
 let asked: number;
 let answer: () => void;
@@ -30,6 +31,7 @@ beforeEach(async () => {
   const answered = new Promise<undefined>(resolve => {
     answer = () => resolve(undefined);
   });
+  ledger = Ledger.begin(new MemoryDisk(), new ListLog());
   rig = new XenstoreRig();
   xs = new XenstoreClient(rigTransport(rig));
   const user = { domid: 4, config: domainConfig({}) } as DomainRecord;
@@ -37,7 +39,7 @@ beforeEach(async () => {
   reactions = new Reactions({
     ...{ xs, clock: rig.clock, log: rig.log },
     records: { all: () => [storage, user], get: () => undefined } as unknown as DomainRecords,
-    ledger: Ledger.begin(new MemoryDisk(), new ListLog()),
+    ledger,
     replacements: { from: () => undefined, listen: () => {} },
     told: { reaction: (_domid, text) => told.push(text) },
     faults: {
@@ -80,6 +82,20 @@ it('what the hypervisor quotes of a driver domain that ends again and again push
   await reactions.heard();
   expect(told.length).toBe(101);
   expect(told.at(-1)).toBe('xen: it is');
+});
+
+it('where the log is told up to is its beginning once that has begun anew, so that who comes next neither repeats nor misses a line', async () => {
+  answer();
+  appendFileSync(path, `T blkback: error: one\n${'T dom0: all is well\n'.repeat(1 << 15)}`);
+  await reactions.heard();
+  const toldUpTo = (): unknown => ledger.table('reactions').get('log');
+  expect(toldUpTo()).toBe('T blkback: error: one\n'.length);
+  for (let n = 1; n < 7; n++) {
+    appendFileSync(path, 'T dom0: all is well\n'.repeat(1 << 15));
+    await reactions.heard();
+  }
+  expect([statSync(path).size, toldUpTo()]).toEqual([0, 0]);
+  expect(told).toEqual(['blkback: one']);
 });
 
 /** Nothing moves any more. */
