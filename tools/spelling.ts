@@ -1,6 +1,7 @@
 // How a shell calls our xl: by `npx`, by a path or by its name, whichever leads to it.
 import { existsSync, realpathSync } from 'node:fs';
 import { delimiter, dirname, join, relative, resolve } from 'node:path';
+import { DEFAULT_HOST } from '#pvbus';
 import { shellQuoted } from './shell-quoted.ts';
 
 /** `xl` is the real path of bin/xl, `path` what the environment has as PATH. */
@@ -30,6 +31,12 @@ function realPath(path: string): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** `xl` for the host that `env` means, whatever the environment of the shell that is given it. */
+export function onHost(xl: string, { XENOLITH_RUN_DIR: dir, XENOLITH_HOST: host }: NodeJS.ProcessEnv): string {
+  if (dir) return `XENOLITH_RUN_DIR=${word(dir)} ${xl}`;
+  return host && host !== DEFAULT_HOST ? `${xl} --host ${host}` : xl;
 }
 
 const word = (path: string): string => (/^[\w./-]+$/.test(path) ? path : shellQuoted(path));

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { Cleanup, runDir, runPaths, type ToolstackEvent, XenError } from '#pvbus';
 import { LastingClient } from '../library/lasting-client.ts';
 import { scriptParents, watchParents } from '../parent-watch.ts';
-import { spelled } from '../spelling.ts';
+import { onHost, spelled } from '../spelling.ts';
 import type { ToolstackCalls, ToolstackClient } from '../toolstack-client.ts';
 import { bringUp, makeImages } from '../topology/bring-up.ts';
 import { forgetOwner, noteOwner } from '../topology/host-owner.ts';
@@ -178,8 +178,10 @@ class Up {
     this.#undoImages.disarm(); // what the domains write to them from now on is worth keeping
     if (this.#quiet) return client;
     io.stdout.write(`\n${domainTable(await client.call('list', { domid: null }))}`);
-    if (topology.hints.length > 0) out('');
-    for (const hint of topology.hints) out('url' in hint ? `url  ${hint.url}` : `try  ${spelled(hint.try, io.xl)}`);
+    const { hints } = topology;
+    if (hints.length > 0) out('');
+    const xl = onHost(io.xl, io.env);
+    for (const hint of hints) out('url' in hint ? `url  ${hint.url}` : `try  ${spelled(hint.try, xl)}`);
     return client;
   }
 

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { spelled, spellingOf } from '../../../tools/spelling.ts';
+import { onHost, spelled, spellingOf } from '../../../tools/spelling.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -80,4 +80,14 @@ it.each([
   ['xlint a; bin/xl b; cd xl', 'xlint a; bin/xl b; cd xl'],
 ])('%s becomes %s', (line, expected) => {
   expect(spelled(line, 'npx xl')).toBe(expected);
+});
+
+it.each([
+  [{}, 'npx xl'],
+  [{ XENOLITH_HOST: 'default' }, 'npx xl'],
+  [{ XENOLITH_HOST: 'lab' }, 'npx xl --host lab'],
+  [{ XENOLITH_HOST: 'lab', XENOLITH_RUN_DIR: '/run/lab' }, 'XENOLITH_RUN_DIR=/run/lab npx xl'],
+  [{ XENOLITH_RUN_DIR: '/run/a lab' }, "XENOLITH_RUN_DIR='/run/a lab' npx xl"],
+])('of the host that %o means, in a shell that has none of that: %s', (env, expected) => {
+  expect(onHost('npx xl', env)).toBe(expected);
 });

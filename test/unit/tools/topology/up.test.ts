@@ -80,7 +80,8 @@ describe('xl up and xl down on a host that runs', () => {
     expect(run.stdout).toContain(
       '\nName                                        ID   Mem VCPUs\tState\tTime(s)\nDomain-0 ',
     );
-    expect(run.stdout.endsWith('\nurl  http://127.0.0.1:8080/\ntry  npx xl list && npx xl ps\n')).toBe(true);
+    const here = `XENOLITH_RUN_DIR=${host.dir} npx xl`;
+    expect(run.stdout.endsWith(`\nurl  http://127.0.0.1:8080/\ntry  ${here} list && ${here} ps\n`)).toBe(true);
     expect([...host.domains.values()].map(({ name, paused }) => [name, paused])).toEqual([
       ...[
         ['Domain-0', false],
