@@ -56,6 +56,7 @@ import { freeVifNumber, type PluggableType, plug, recordOf, unplugDevice } from 
 import type { Ledger, Table } from './ledger.ts';
 import { Locks } from './locks.ts';
 import { Monitor, type MonitorNotes } from './monitor.ts';
+import { OldLogs } from './old-logs.ts';
 import { Order } from './order.ts';
 import type { ToolstackParts } from './parts.ts';
 import { Reactions } from './reactions.ts';
@@ -115,6 +116,7 @@ export class Toolstack {
   readonly #listeners = new Set<(event: HostEvent) => void>();
   readonly #history: EventHistory;
   readonly #eventFile: EventFile;
+  readonly #oldLogs: OldLogs;
   /** What is to go wrong on purpose. */
   readonly faults: FaultPlans;
   readonly #reactions: Reactions;
@@ -136,6 +138,7 @@ export class Toolstack {
     const records = new DomainRecords(ledger);
     this.#history = new EventHistory(ledger);
     this.#eventFile = new EventFile(paths.eventLog, log);
+    this.#oldLogs = new OldLogs(runDir, () => options.consoled.logs(), log);
     this.topologies = new TopologyNotes(ledger.table('topologies'));
     this.#restarts = ledger.table('restarts');
     this.#bridgeTable = ledger.table(BRIDGES);
@@ -566,6 +569,7 @@ export class Toolstack {
       this.#waits.end(domid, GONE);
       this.#forgetRun.get(domid)?.();
       this.#forgetRun.delete(domid);
+      this.#oldLogs.domainGone();
     });
   }
 

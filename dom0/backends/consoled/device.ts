@@ -89,6 +89,10 @@ class ConsoleDevice {
     });
   }
 
+  get logPath(): string {
+    return this.#logFile.path;
+  }
+
   #listen(): void {
     const { vcpu, wake } = this.#options;
     vcpu.events.on(this.#port, this.#events.hears(wake, this.#port, this.#remote));
@@ -266,6 +270,10 @@ export class Consoled {
   }
   has(domid: Domid): boolean {
     return this.#devices.has(domid);
+  }
+  /** Paths of those that are written. */
+  logs(): string[] {
+    return [...this.#devices.values()].map(({ logPath }) => logPath);
   }
   stats(domid: Domid): ConsoleStats | undefined {
     return this.#devices.get(domid)?.stats;
