@@ -63,6 +63,8 @@ const AWAITED = {
 };
 /** V8's, of the processes that they are (hypervisor/child-processes.ts): compiled code is for the same ones. */
 const AWAITED_FLAGS = ['--min-semi-space-size=4'];
+/** The same of shells (hypervisor/confinement/launch-command.ts), for the kernel. */
+const SHELL_FLAGS = ['--expose-gc', '--no-short-builtin-calls'];
 const LIBRARY = {
   format: 'esm',
   packages: 'external',
@@ -176,7 +178,11 @@ async function bundleInto(outdir, bundle) {
       sourcemap: false,
       outExtension: { '.js': '.cjs' },
       outdir,
-      entryPoints: { 'domain-shell': 'domu-kernel/shell.ts', 'domain-vcpu': 'domu-kernel/smp/vcpu-thread.ts' },
+      entryPoints: {
+        'domain-shell': 'domu-kernel/shell.ts',
+        'domain-vcpu': 'domu-kernel/smp/vcpu-thread.ts',
+        'keep-code': 'domu-kernel/keep-code.ts',
+      },
     }),
     // The kernel: one text that a domain's memory carries. It may ask for koffi and timers, nothing else.
     bundle({
@@ -192,6 +198,9 @@ async function bundleInto(outdir, bundle) {
   copyFileSync(at('bin/code-load.cjs'), at(`${outdir}/code-load.cjs`));
   const awaited = Object.keys(AWAITED).map(name => at(`${outdir}/${name}.js`));
   execFileSync(process.execPath, [...AWAITED_FLAGS, at('bin/code-keep.cjs'), ...awaited], { stdio: 'inherit' });
+  const keepCode = at(`${outdir}/keep-code.cjs`);
+  execFileSync(process.execPath, [...SHELL_FLAGS, keepCode, at(`${outdir}/domu-kernel.js`)], { stdio: 'inherit' });
+  rmSync(keepCode);
   const inputs = bundles.flatMap(({ metafile }) => Object.keys(metafile.inputs));
   const { thirdPartyLicences } = await import('./third-party.mjs');
   writeFileSync(at(`${outdir}/THIRD-PARTY-LICENSES.txt`), thirdPartyLicences(inputs.map(path => resolve(root, path))));

@@ -1,7 +1,7 @@
 // Kernels as texts: the one in a domain's memory, and the one that was installed beside the shell.
 import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
 import { Deserializer, Serializer } from 'node:v8';
-import { compileFunction } from 'node:vm';
+import { Script } from 'node:vm';
 import {
   type ControlMessage,
   domainLayout,
@@ -51,14 +51,22 @@ function kernelRequire(name: string): unknown {
   throw new Error(`a guest kernel cannot load ${name}`);
 }
 
+/** `code`: what an engine has made of this very text, which is taken in place of compiling it. It may refuse that. */
+export const compileKernel = (text: Buffer, code?: Buffer): Script =>
+  new Script(`(function (require, module, exports) {${text}\n})`, { filename: 'domu-kernel', cachedData: code });
+
 /** Throws what the text throws. */
-export function evaluateKernel(text: Buffer): GuestKernel {
-  const run = compileFunction(text.toString(), ['require', 'module', 'exports'], { filename: 'domu-kernel' });
+export function runKernel(script: Script): GuestKernel {
+  const run = script.runInThisContext();
   const module = { exports: {} as Partial<GuestKernel> };
   run(kernelRequire, module, module.exports);
   if (module.exports.start === undefined) throw new Error('the kernel exports no start function');
   return module.exports as GuestKernel; // checked: it has start
 }
+export const evaluateKernel = (text: Buffer, code?: Buffer): GuestKernel => runKernel(compileKernel(text, code));
+
+/** Where the build keeps what the engine has made of a kernel (`keep-code.ts`); one for each engine. */
+export const keptCodePath = (kernel: string): string => kernel.replace(/\.js$/, `.${process.versions.v8}.cache`);
 
 /** Of an image that is compared, so much at a time. */
 const PIECE = 1 << 16;
@@ -98,11 +106,13 @@ export class KernelImage {
 }
 
 /** What `xl build-ext4` leaves beside the shell. */
-export function installedExt4(path: string): Uint8Array | undefined {
+export const installedExt4 = (path: string): Uint8Array | undefined => ifThere(() => readFileSync(path));
+
+/** undefined: the file is not there, or was not when the host started, which said what may be read. */
+function ifThere<T>(read: () => T): T | undefined {
   try {
-    return readFileSync(path);
+    return read();
   } catch (error) {
-    // Not there, or not when the host started, which said what may be read.
     if (['ENOENT', 'EACCES'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
     throw error;
   }
@@ -125,7 +135,9 @@ export class InstalledKernel {
   load(): void {
     try {
       this.#text = new PrivateText(this.#path);
-      this.#kernel = evaluateKernel(this.#text.bytes);
+      const code = ifThere(() => new PrivateText(keptCodePath(this.#path)));
+      this.#kernel = evaluateKernel(this.#text.bytes, code?.bytes);
+      code?.release();
     } catch (error) {
       this.#giveUp(error);
     }

@@ -91,7 +91,7 @@ async function main(): Promise<void> {
     console.error(`domain-shell: ${why}`),
   );
   const ext4 = installedExt4(join(__dirname, 'ext4.wasm'));
-  if (!isTaken()) installed.load();
+  installed.load();
   if (!isTaken()) await installed.rehearse();
   confinement.whileWaiting();
   if (!isTaken()) {

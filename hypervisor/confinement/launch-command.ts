@@ -13,6 +13,13 @@ export interface Tools {
   readonly unshare: string;
 }
 
+/**
+ * V8 in a domain: small heaps grow when needed; one helper thread is enough for a vCPU. A shell collects its garbage while
+ * it waits, not when it is needed. Of its builtins Node 20 would have a copy of 1.6 MiB in each process, for calls of
+ * four bytes less.
+ */
+export const SHELL_FLAGS = ['--v8-pool-size=1', '--no-warnings', '--expose-gc', '--no-short-builtin-calls'];
+
 /** Nobody is mapped: no capability is left after exec. */
 const OF_A_PROGRAM = ['--user', '--net', '--ipc', '--uts', '--cgroup'];
 /** Landlock forbids mounts: the copy of the mount table stays as it is. */

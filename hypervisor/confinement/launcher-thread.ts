@@ -14,16 +14,10 @@ import {
 } from '#pvbus';
 import { BoundedLines } from './bounded-lines.ts';
 import { killEach } from './kill-each.ts';
-import { type Command, inNamespaces, wasKilled } from './launch-command.ts';
+import { type Command, inNamespaces, SHELL_FLAGS, wasKilled } from './launch-command.ts';
 import type { FromLauncher, LauncherData, ToLauncher } from './launcher-messages.ts';
 import { readableFiles } from './readable-files.ts';
 
-/**
- * V8 in a domain: small heaps grow when needed; one helper thread is enough for a vCPU. A shell collects its garbage while
- * it waits, not when it is needed. Of its builtins Node 20 would have a copy of 1.6 MiB in each process, for calls of
- * four bytes less.
- */
-const NODE_FLAGS = ['--v8-pool-size=1', '--no-warnings', '--expose-gc', '--no-short-builtin-calls'];
 /** The first thing a shell prints. */
 const PID = /^pid ([0-9]+)$/;
 /** What it prints of its self-test, then. */
@@ -42,7 +36,8 @@ function command(): Command {
   const shell = join(dist, 'domain-shell.cjs');
   // In a namespace of its own it cannot see its parent, and its number is 0.
   const expected = tools === undefined ? parent : 0;
-  const node = { file: process.execPath, args: [...NODE_FLAGS, shell, ...[expected, layers, engineBytes].map(String)] };
+  const args = [...SHELL_FLAGS, shell, ...[expected, layers, engineBytes].map(String)];
+  const node = { file: process.execPath, args };
   return tools === undefined ? node : inNamespaces(tools, node);
 }
 

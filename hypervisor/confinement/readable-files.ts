@@ -10,7 +10,8 @@ const OF_THE_SYSTEM = [
   ...['/etc/ld.so.cache', '/etc/ssl/openssl.cnf', '/etc/pki/tls/openssl.cnf', '/etc/crypto-policies/back-ends'],
   ...['/etc/localtime', '/usr/share/zoneinfo', '/dev/null', '/proc/sys/vm/overcommit_memory', '/proc/meminfo'],
 ];
-const OF_OURS = ['domain-shell.cjs', 'domain-vcpu.cjs', 'domu-kernel.js', 'ext4.wasm'];
+const KERNEL_CODE = `domu-kernel.${process.versions.v8}.cache`;
+const OF_OURS = ['domain-shell.cjs', 'domain-vcpu.cjs', 'domu-kernel.js', KERNEL_CODE, 'ext4.wasm'];
 
 /** `dist`: the folder of our built files. `tools`: programs that start it. */
 export const readableFiles = (dist: string, tools: readonly string[]): ReadableFile[] =>

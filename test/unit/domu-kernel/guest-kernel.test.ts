@@ -1,10 +1,20 @@
 // Which kernel a shell starts: what is in the domain's memory, and nothing else.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, realpathSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Arena, type ControlMessage, domainLayout, PAGE_SIZE, XENOLITH_IMAGE_MAGIC, xenolith_image } from '#pvbus';
-import { evaluateKernel, InstalledKernel, KernelImage } from '../../../domu-kernel/guest-kernel.ts';
+import {
+  compileKernel,
+  evaluateKernel,
+  InstalledKernel,
+  KernelImage,
+  keptCodePath,
+} from '../../../domu-kernel/guest-kernel.ts';
+import { SHELL_FLAGS } from '../../../hypervisor/confinement/launch-command.ts';
+import { readableFiles } from '../../../hypervisor/confinement/readable-files.ts';
+import { dist, root } from '../../support/host-view.ts';
 
 let dir: string;
 let memory: Arena;
@@ -132,5 +142,44 @@ describe('the installed kernel', () => {
     expect(failures).toEqual([expect.stringContaining(why)]);
     deliver(text ?? '');
     expect(installed.ifSame(new KernelImage(boot, ENTRY))).toBeUndefined();
+  });
+});
+
+describe('what the build keeps of the kernel', () => {
+  /** It may have been another Node's build. */
+  const elsewhere = !existsSync(keptCodePath(dist('domu-kernel.js')));
+
+  it.skipIf(elsewhere)('is taken by the engine, with the flags of shells', () => {
+    const kernel = JSON.stringify(dist('domu-kernel.js'));
+    const asked = `
+      import { readFileSync } from 'node:fs';
+      import { compileKernel, keptCodePath } from ${JSON.stringify(join(root, 'domu-kernel/guest-kernel.ts'))};
+      const script = compileKernel(readFileSync(${kernel}), readFileSync(keptCodePath(${kernel})));
+      console.log(script.cachedDataRejected);`;
+    const args = [...SHELL_FLAGS, '--import', 'tsx', '--input-type', 'module', '-e', asked];
+    const { stdout, stderr } = spawnSync(process.execPath, args, { cwd: root, encoding: 'utf8' });
+    expect(stdout + stderr).toBe('false\n');
+  });
+
+  it.skipIf(elsewhere)('may be read by a shell that has no rights to files', () => {
+    const readable = readableFiles(realpathSync(dist('.')), []).map(({ path }) => path);
+    expect(readable).toContain(realpathSync(keptCodePath(dist('domu-kernel.js'))));
+  });
+
+  it('is of no use to another text, nor cut short: what the file holds is compiled', () => {
+    const text = 'exports.start = () => "what it holds"';
+    const path = keptCodePath(join(dir, 'kernel.js'));
+    const started = (): unknown => {
+      const installed = install(text);
+      deliver(text);
+      return installed.ifSame(new KernelImage(boot, ENTRY))?.start({ controlFd: 3, boot });
+    };
+    writeFileSync(path, compileKernel(Buffer.from('exports.start = () => 1')).createCachedData());
+    expect(started()).toBe('what it holds');
+    writeFileSync(path, compileKernel(Buffer.from(text)).createCachedData());
+    expect(started()).toBe('what it holds');
+    truncateSync(path, 100);
+    expect(started()).toBe('what it holds');
+    expect(failures).toEqual([]);
   });
 });
