@@ -4,6 +4,7 @@ import { nearName } from '../near-name.ts';
 import {
   ACTIONS,
   CHANNEL_TYPES,
+  deviceTypesOf,
   type Fault,
   type FaultPlan,
   isTimed,
@@ -11,6 +12,7 @@ import {
   type Part,
   type PartName,
 } from './fault.ts';
+import { TOOLSTACK_STEPS, type ToolstackOpName } from './steps.ts';
 
 /** Where in what was given, and what is wrong there. */
 export interface PlanProblem {
@@ -116,7 +118,7 @@ const left: Reader = (value, problem) => {
   const n = Number(digits ?? Number.NaN) * (SIZE_UNITS[unit] ?? 1);
   return n < 2 ** 40 ? n : problem('expected a number of descriptors, or of bytes such as 16M');
 };
-const storePath = text(/^(\/|@)[\x21-\x7e]*$/, 'a path of xenstore');
+const storePath = text(/^(\/|@)[\x21-\x7e]*$/, "a path, from '/' on");
 const condition: Reader = (value, problem) => {
   const given = typeof value === 'string' ? { path: value.split('=', 1)[0], is: value.split('=').slice(1)[0] } : value;
   const { path, is, ...rest } = (given ?? {}) as Record<string, unknown>;
@@ -137,8 +139,7 @@ const FIELDS: Readonly<Record<keyof Fault, Reader>> = {
   port: count(1, 2 ** 17),
   path: storePath,
   process: words(['dom0', 'xenstored', 'hypervisor', 'domain', 'guest']),
-  step: (value, problem) =>
-    typeof value === 'number' || /^[0-9]+$/.test(String(value)) ? count(1, 1000)(value, problem) : name(value, problem),
+  step: value => value, // of its op: below
   peer: domain,
   nth,
   every: value => value, // of its part: below
@@ -180,6 +181,12 @@ const FIELDS: Readonly<Record<keyof Fault, Reader>> = {
 const FAULT_KEYS: readonly string[] = Object.keys(FIELDS);
 const EVERYWHERE = new Set(['name', 'part', 'op', ...'nth every from after probability while times for'.split(' ')]);
 
+function noSuchKey(key: string): string {
+  const near = nearName(key, FAULT_KEYS);
+  if (near !== undefined) return `there is no such key; do you mean ${near}?`;
+  return `a fault has no such key; it has ${FAULT_KEYS.join(' ')}`;
+}
+
 const isMap = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
@@ -195,7 +202,7 @@ function checkFault(given: unknown, at: readonly (string | number)[], nameless: 
   for (const [key, value] of Object.entries(given)) {
     const read = Object.hasOwn(FIELDS, key) ? FIELDS[key as keyof Fault] : undefined;
     if (value === undefined) continue;
-    if (read === undefined) wrong([...at, key], `a fault has no such key; it has ${FAULT_KEYS.join(' ')}`);
+    if (read === undefined) wrong([...at, key], noSuchKey(key));
     else fault[key] = read(value, message => wrong([...at, key], message));
   }
   if (!Object.hasOwn(given, 'part')) return wrong(at, `part is missing: one of ${Object.keys(PARTS).join(', ')}`);
@@ -227,7 +234,7 @@ function checkFault(given: unknown, at: readonly (string | number)[], nameless: 
       if (Object.hasOwn(given, key))
         wrong([...at, key], `${fault.part} counts nothing: it has after, every, times, for`);
   }
-  if (fault.part === 'process' && fault.process === undefined)
+  if (fault.part === 'process' && given.process === undefined)
     fault.process = given.domain === undefined ? wrong(at, 'process is missing') : 'domain';
   checkVictim(fault, at, wrong);
   if (fault.process === 'domain' && given.domain === undefined) wrong(at, 'domain is missing: which one');
@@ -240,6 +247,8 @@ function checkFault(given: unknown, at: readonly (string | number)[], nameless: 
     wrong([...at, 'short'], `${op} moves no bytes; send and receive do`);
   if (fault.part === 'grant' && fault.type !== undefined && fault.type !== 'vbd' && fault.type !== 'vif')
     wrong([...at, 'type'], 'expected vbd or vif');
+  if (typeof fault.device === 'string') checkDeviceName(fault as unknown as Fault, at, wrong);
+  if (fault.step !== undefined && part.selectors.includes('step')) checkStep(fault, at, wrong);
   if (fault.part === 'event' && fault.type === 'xenstore') checkXenstoreEvent(fault, at, wrong);
   if (fault.part === '9pfs') checkFolderFault(fault, at, wrong);
   if (fault.op !== undefined && part.actions.includes('torn')) checkDiskOp(fault, at, wrong);
@@ -249,6 +258,26 @@ function checkFault(given: unknown, at: readonly (string | number)[], nameless: 
   if (fault.kill !== undefined && fault.times === undefined && fault.nth === undefined && fault.every === undefined)
     fault.times = 1;
   return before.count > 0 ? undefined : (fault as unknown as Fault); // key by key by the table of its type
+}
+
+/** A device's name tells its class, which its part may not have. */
+function checkDeviceName(fault: Fault, at: readonly (string | number)[], wrong: Report): void {
+  const type = String(fault.device).startsWith('vif') ? 'vif' : 'vbd';
+  const types = deviceTypesOf(fault);
+  if (PARTS[fault.part].selectors.includes('device' as never) && fault.type !== 'xenstore' && !types.includes(type))
+    wrong([...at, 'device'], `${fault.device} is a ${type}: expected a ${types.join(' or ')}`);
+}
+
+/** By name or number; without an op, of any. */
+function checkStep(fault: Record<string, unknown>, at: readonly (string | number)[], wrong: Report): void {
+  const { op, step } = fault;
+  const lists: readonly (readonly string[])[] = Object.hasOwn(TOOLSTACK_STEPS, String(op))
+    ? [TOOLSTACK_STEPS[op as ToolstackOpName]]
+    : Object.values(TOOLSTACK_STEPS);
+  const problem = (message: string): undefined => wrong([...at, 'step'], message);
+  if (typeof step === 'number' || /^-?[0-9]+$/.test(String(step)))
+    fault.step = count(1, Math.max(...lists.map(list => list.length)))(step, problem);
+  else words([...new Set(lists.flat())])(step, problem);
 }
 
 /** Whose process it is: the plan's own choice by time, the guest's at what a device does. */

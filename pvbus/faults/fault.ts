@@ -243,11 +243,17 @@ export function deviceTypesOf({ part, type, op, port }: Fault): readonly string[
 
 /** `disk write of web/xvda: error EIO`. */
 export function describeFault(fault: Fault): string {
-  const { part, op, domain, device, process, path, step } = fault;
+  const { part, op, domain, device, type, sectors, port, gref, process, path, step, peer } = fault;
   const where = [part === 'process' ? (process ?? domain) : domain, device]
     .filter(word => word !== undefined)
     .join('/');
-  const words = [part, op, step, path, where === '' ? '' : `of ${where}`];
+  const which = { sectors: sectors?.join('-'), port, gref };
+  const words = [
+    ...[part, op, type, step, path],
+    ...Object.entries(which).flatMap(([key, value]) => (value === undefined ? [] : [`${key} ${value}`])),
+    where === '' ? '' : `of ${where}`,
+    peer === undefined ? '' : `with ${peer}`,
+  ];
   const action = actionOf(fault);
   const value = fault[action];
   const unit = TIMES_MS.includes(action) ? ' ms' : '';

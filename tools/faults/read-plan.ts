@@ -15,13 +15,14 @@ export function readPlan(text: string, file: string, name: string): FaultPlan {
 
 /** One fault of `key=value` words. Throws EINVAL naming the word. */
 export function planOfWords(words: readonly string[], plan: { name: string; seed: number; fault: string }): FaultPlan {
-  const fault: Record<string, string> = { name: plan.fault };
+  const fault: Record<string, string> = {};
   for (const word of words) {
     const [, key, value] = /^([a-z]+)(?:=(.*))?$/s.exec(word) ?? [];
     if (key === undefined) throw new XenError('EINVAL', `${word}: expected key=value`);
+    if (Object.hasOwn(fault, key)) throw new XenError('EINVAL', `${word}: ${key} is given already`);
     fault[key] = value ?? 'true';
   }
-  const checked = checkPlan({ name: plan.name, seed: plan.seed, faults: [fault] }, plan.name);
+  const checked = checkPlan({ name: plan.name, seed: plan.seed, faults: [{ name: plan.fault, ...fault }] }, plan.name);
   if ('plan' in checked) return checked.plan;
   const lines = checked.problems.map(({ path, message }) => {
     const key = path.at(-1);

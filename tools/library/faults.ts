@@ -136,10 +136,12 @@ export function clientOf(host: object): LastingClient {
 }
 
 function planOf(what: object | readonly object[], name: string) {
-  const whole = Array.isArray(what) || 'faults' in what ? what : [what];
-  const checked = checkPlan(whole, name);
+  const isOne = typeof what === 'object' && what !== null && !Array.isArray(what) && !('faults' in what);
+  const checked = checkPlan(isOne ? [what] : what, name);
   if ('plan' in checked) return checked.plan;
-  const lines = checked.problems.map(({ path, message }) => `${path.join('.')}: ${message}`);
+  const lines = checked.problems
+    .map(({ path, message }) => [path.slice(isOne ? 1 : 0).join('.'), message])
+    .map(([where, message]) => (where === '' ? message : `${where}: ${message}`));
   throw new XenError('EINVAL', lines.join('\n'));
 }
 function planOfFile(path: string) {

@@ -1,7 +1,7 @@
 // What must be so whatever has failed, as far as it can be seen from outside. Numbers are those of docs/faults.md.
 
 import { closeSync, openSync, readSync } from 'node:fs';
-import type { FaultEvent, HostEvent } from '#pvbus';
+import { type FaultEvent, type HostEvent, XenError } from '#pvbus';
 import { clientOf, type WatchedHost } from './faults.ts';
 import { nodesBelow, type ProcessInventory, processesBelow, processInventory } from './host-inventory.ts';
 import { harmOf, type Progress } from './unharmed.ts';
@@ -54,6 +54,8 @@ export async function expectInvariant<N extends keyof Invariants>(
   what: Invariants[N],
   { within }: InvariantOptions = {},
 ): Promise<void> {
+  if (!Object.hasOwn(CHECKS, number))
+    throw new XenError('EINVAL', `there is no invariant ${number}: ${Object.keys(CHECKS).join(', ')}`);
   const wrong = await CHECKS[number](host, what, within);
   if (wrong !== undefined) throw new InvariantError(`${number}: ${wrong}`);
 }

@@ -319,7 +319,10 @@ export interface DomainInfo {
 /** Begins with the last that the domain has written. One reader at a time. */
 export interface DomainConsole {
   write(text: string): void;
-  /** Resolves with what came up to the end of the first match, which is then read. EPIPE when the domain ends first. */
+  /**
+   * Resolves with what came up to the end of the first match, which is then read: lines end in '\r\n', as a terminal's do. EPIPE
+   * when the domain ends first.
+   */
   waitFor(pattern: string | RegExp): Promise<string>;
   /** Without their ends, until the domain is gone. */
   lines(): AsyncGenerator<string, void, void>;

@@ -40,7 +40,11 @@ describe('a fault', () => {
   });
 
   const cases: [string, object, string | RegExp][] = [
-    ['a key that is none', { part: 'disk', dommain: 'x', error: 'EIO' }, '0.dommain: a fault has no such key'],
+    [
+      'a key that is nearly one',
+      { part: 'disk', dommain: 'x', error: 'EIO' },
+      '0.dommain: there is no such key; do you mean domain?',
+    ],
     ['no part', { error: 'EIO' }, '0: part is missing'],
     ['a part that is none', { part: 'disc', error: 'EIO' }, '0.part: there is no "disc"; do you mean disk?'],
     ['nothing that happens', { part: 'disk' }, '0: what happens is one of error'],
@@ -125,7 +129,46 @@ describe('a fault', () => {
     ['no number left', { part: 'process', process: 'dom0', exhaust: 'memory', left: 'few' }, '0.left: expected a'],
     ['no time', { part: 'disk', delay: 'soon' }, '0.delay: expected a time'],
     ['a name with a slash', { name: 'a/b', part: 'disk', error: 'EIO' }, '0.name: expected a name'],
-    ['a path that is none', { part: 'xenstore', path: 'a', error: 'EIO' }, '0.path: expected a path'],
+    ['a path that is none', { part: 'xenstore', path: 'a', error: 'EIO' }, "0.path: expected a path, from '/' on"],
+    ['a path of no folder', { part: '9pfs', path: 'a', drop: true }, "0.path: expected a path, from '/' on"],
+    [
+      'a key like none',
+      { part: 'disk', colour: 'red', delay: 1 },
+      '0.colour: a fault has no such key; it has name part',
+    ],
+    ['a vif for a disk', { part: 'disk', device: 'vif0', error: 'EIO' }, '0.device: vif0 is a vif: expected a vbd'],
+    ['a disk for a vif', { part: 'net', device: 'xvda', drop: true }, '0.device: xvda is a vbd: expected a vif'],
+    [
+      'a disk among sockets',
+      { part: 'pvcalls', device: 'xvda', delay: 1 },
+      '0.device: xvda is a vbd: expected a pvcalls',
+    ],
+    [
+      'a vif among the events of disks',
+      { part: 'event', type: 'vbd', device: 'vif0', drop: true },
+      '0.device: vif0 is a vif',
+    ],
+    [
+      'a process that is none',
+      { part: 'process', process: 'dom1', kill: true },
+      '0.process: there is no "dom1"; do you',
+    ],
+    [
+      'a step that is none',
+      { part: 'toolstack', op: 'create', step: 'memroy', error: 'EIO' },
+      '0.step: there is no "memroy"; do you mean memory?',
+    ],
+    [
+      'a step of something else',
+      { part: 'toolstack', op: 'attach', step: 'unpause', error: 'EIO' },
+      '0.step: expected config or nodes or backend or record, not "unpause"',
+    ],
+    [
+      'a step beyond the last',
+      { part: 'toolstack', op: 'detach', step: '5', error: 'EIO' },
+      '0.step: expected a whole number from 1 to 4',
+    ],
+    ['a step of nothing', { part: 'toolstack', step: 'boot', kill: true }, '0.step: expected config or domain or'],
   ];
   it.each(cases)('with %s is refused by its key', (_, fault, message) => {
     const found = wrong([fault]);
@@ -142,6 +185,14 @@ describe('a fault', () => {
     );
     expect(describeFault(good({ part: 'process', process: 'xenstored', stop: '2s' }))).toBe(
       'process of xenstored: stop 2000 ms',
+    );
+    expect(describeFault(good({ part: 'net', domain: 'web', peer: 'db', drop: true }))).toBe(
+      'net of web with db: drop',
+    );
+    expect(describeFault(good({ part: 'disk', sectors: '8-15', error: 'EIO' }))).toBe('disk sectors 8-15: error EIO');
+    expect(describeFault(good({ part: 'event', type: 'vbd', port: 4, drop: true }))).toBe('event vbd port 4: drop');
+    expect(describeFault(good({ part: 'grant', op: 'map', gref: 9, error: 'eagain' }))).toBe(
+      'grant map gref 9: error eagain',
     );
   });
 });
