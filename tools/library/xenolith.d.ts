@@ -234,7 +234,10 @@ export interface Progress {
 }
 /** Up to now, for I8. */
 export declare function progress(host: Host): Promise<Progress>;
-/** What was befallen so far, for I10: `fault, occurrence, where`, in the order of each fault. */
+/**
+ * What was befallen so far, for I10: `fault, occurrence, where`, in the order of each fault. Devices tell twice a second, and all of
+ * it when a fault is removed.
+ */
 export declare function faultTrace(host: Host): Promise<string[]>;
 
 /** Names for `step` of part `toolstack`, in their order, by what the toolstack does. */
@@ -321,7 +324,7 @@ export interface DomainConsole {
   write(text: string): void;
   /**
    * Resolves with what came up to the end of the first match, which is then read: lines end in '\r\n', as a terminal's do. EPIPE
-   * when the domain ends first.
+   * when the domain ends first, or dom0's process, which serves the console: `console()` again has the next one's.
    */
   waitFor(pattern: string | RegExp): Promise<string>;
   /** Without their ends, until the domain is gone. */
