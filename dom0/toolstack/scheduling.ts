@@ -42,6 +42,16 @@ function schedulerId(name: SchedulerName): number {
 }
 const hasCredit = (name: SchedulerName): boolean => name === 'credit' || name === 'credit2';
 
+const MAX_WEIGHT = 65_535;
+/** Xen: libxl's limits. The 16 bits of a domctl would hold the rest of something larger, or tell to leave what is there. */
+function checkCredit(domid: Domid, vcpus: number, weight: number | null, cap: number | null): void {
+  if (weight !== null && (weight < 1 || weight > MAX_WEIGHT))
+    throw new XenError('EINVAL', `dom${domid}: weight ${weight}: it is from 1 to ${MAX_WEIGHT}`);
+  const most = 100 * vcpus;
+  if (cap !== null && (cap < 0 || cap > most))
+    throw new XenError('EINVAL', `dom${domid}: cap ${cap}: it is from 0 to ${most}, with ${vcpus} vCPUs`);
+}
+
 /** The pool that is there from the beginning, whose name nobody has to write. */
 const DEFAULT_POOL = 0;
 
@@ -75,6 +85,7 @@ export class Scheduling {
       const scheduler = schedulerName(schedId);
       // Xen: parameters of another scheduler than the pool's are kept with the config, and mean nothing.
       if (hasCredit(scheduler) && (cpu_weight !== null || cap !== null)) {
+        checkCredit(domid, config.maxvcpus, cpu_weight, cap);
         this.#xc.setCredit(domid, schedId, cpu_weight, cap);
       } else if (scheduler === 'rtds') {
         const now = this.#xc.rtdsDefault(domid);
@@ -164,7 +175,9 @@ export class Scheduling {
     };
   }
   setCredit({ domid, scheduler, weight, cap }: ToolstackArgs<'setCredit'>): void {
-    this.#xc.setCredit(this.#domain(domid as Domid).domid, schedulerId(scheduler), weight, cap);
+    const info = this.#domain(domid as Domid);
+    checkCredit(info.domid, info.maxVcpuId + 1, weight, cap);
+    this.#xc.setCredit(info.domid, schedulerId(scheduler), weight, cap);
   }
   setRtds({ domid, vcpu, ...wanted }: ToolstackArgs<'setRtds'>): void {
     const info = this.#domain(domid as Domid);

@@ -1023,7 +1023,7 @@ describe('the plan', () => {
     writeFileSync(file, 'seed: 1\nfaults:\n  - part: disk\n    errror: EIO\n');
     const { exitCode, stderr } = await xl.xl('fault', 'add', file);
     expect(exitCode).toBe(2);
-    expect(stderr).toContain(`${file}:4: faults[0].errror: a fault has no such key`);
+    expect(stderr).toContain(`${file}:4: faults[0].errror: there is no such key; do you mean error?`);
     expect((await xl.xl('fault', 'add', 'part=disk', 'nth=x', 'error=EIO')).stderr).toContain(
       'nth: expected the number',
     );

@@ -71,6 +71,20 @@ describe('xl sched-credit2', () => {
     expect(bad.code).toBe(1);
     expect((await on('sched-credit2', '-s', '-r', '1')).stderr).toContain('libxl_sched_credit2_params_set failed.');
   });
+  it('refuses a weight and a cap that the fields of a domctl do not hold, or that mean nothing, and changes neither', async () => {
+    const shares = rows(await out('sched-credit2', '-d', 'web'));
+    const weights = ['0', '65536', '70000'].map(weight => ['-w', weight, `weight ${weight}: it is from 1 to 65535`]);
+    const caps = ['201', '65535', '70000'].map(cap => ['-c', cap, `cap ${cap}: it is from 0 to 200, with 2 vCPUs`]);
+    for (const [option, value, said] of [...weights, ...caps] as [string, string, string][])
+      expect(await on('sched-credit2', '-d', 'web', option, value)).toEqual({
+        ...{ code: 1, stdout: '' },
+        stderr: `libxl: error: dom${domid}: ${said}\nlibxl_domain_sched_params_set failed.\n`,
+      });
+    expect(rows(await out('sched-credit2', '-d', 'web'))).toEqual(shares);
+    await expect(host.create(host.config('more', 'echo', { cap: 101 }))).rejects.toThrow(
+      /cap 101: it is from 0 to 100/,
+    );
+  });
 });
 
 describe.skipIf(CPUS < 2)('a cpupool', () => {
