@@ -31,7 +31,7 @@ export class HostProcess {
   /** By SIGSTOP, and by SIGKILL: now, or once it is there. */
   private stopped = false;
   private killed = false;
-  /** Stopped by a fault besides. */
+  /** Stopped by a fault besides, as soon. */
   private held = false;
   /** The CPUs its vCPUs were put on, by Linux's numbers. */
   private readonly places = new Map<number, readonly number[]>();
@@ -49,7 +49,7 @@ export class HostProcess {
     this.pidfd = pidfd;
     // What was asked of it before it was there.
     if (this.killed) this.tell(signals.SIGKILL);
-    else if (this.stopped) this.tell(signals.SIGSTOP);
+    else if (this.stopped || this.held) this.tell(signals.SIGSTOP);
     for (const [vcpu, cpus] of this.places) this.allow(vcpu, cpus);
   }
   /** It is to do what `before` has done, which has ended or is about to. */
@@ -90,16 +90,9 @@ export class HostProcess {
     this.stopped = false;
     if (!this.held) this.tell(signals.SIGCONT);
   }
-  /** False when it is not there. */
-  strike(): boolean {
-    this.tell(signals.SIGKILL);
-    return this.isThere;
-  }
-  hold(): boolean {
-    if (!this.isThere) return false;
+  hold(): void {
     this.held = true;
     this.tell(signals.SIGSTOP);
-    return true;
   }
   letGo(): void {
     this.held = false;

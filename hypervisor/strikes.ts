@@ -11,11 +11,14 @@ export class Strikes {
     this.clock = clock;
   }
 
-  /** Kill it, or stop it for so long: 0 or -errno. */
+  /** Kill it, or stop it for so long, or once it is there: 0 or -errno. */
   strike(process: HostProcess | undefined, stopMs: number): number {
     if (process === undefined) return -XEN_ESRCH;
-    if (stopMs === 0) return process.strike() ? 0 : -XEN_ESRCH;
-    if (!process.hold()) return -XEN_ESRCH;
+    if (stopMs === 0) {
+      process.kill();
+      return 0;
+    }
+    process.hold();
     this.held.set(process, this.clock.now() + stopMs * 1e6);
     return 0;
   }

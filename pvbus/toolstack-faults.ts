@@ -62,7 +62,7 @@ export const FAULT_OPS = {
   addFaults: op({ plan }, nothing),
   /** The same, and the plan ends with the connection of who asks. */
   runFaults: op({ plan }, nothing),
-  /** null: all. ENOENT when there is none of the name. */
-  removeFaults: op({ plan: nullable(text(64)), fault: nullable(text(64)) }, nothing),
+  /** null: all. ENOENT when there is none of the name. What each had done at its end. */
+  removeFaults: op({ plan: nullable(text(64)), fault: nullable(text(64)) }, listOf(faultStatus, 64 * MAX_FAULTS)),
   faults: op({}, listOf(faultStatus, 64 * MAX_FAULTS)),
 } as const;

@@ -272,8 +272,7 @@ export class ToolstackServer {
         this.#endWith(connection, request.args.plan.name);
         return null;
       case 'removeFaults':
-        await toolstack.faults.remove(request.args.plan, request.args.fault);
-        return null;
+        return toolstack.faults.remove(request.args.plan, request.args.fault);
       case 'faults':
         return toolstack.faults.list();
       case 'subscribe':

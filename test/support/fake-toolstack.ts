@@ -359,7 +359,7 @@ export class FakeToolstack {
         return reply();
       case 'removeFaults':
         this.plans = this.plans.filter(({ name }) => args.plan !== null && name !== args.plan);
-        return reply();
+        return reply([]);
       case 'faults':
         return reply([]);
       case 'createBridge':

@@ -181,38 +181,47 @@ export class FaultPlans implements Steps {
     if (duration !== undefined) this.#endAt(name, startedNs + duration * 1e6);
   }
 
-  /** null: all. Throws ENOENT when there is none such. */
-  remove(plan: string | null, fault: string | null): Promise<void> {
+  /** null: all. Throws ENOENT when there is none such. Returns what each had done at its end. */
+  remove(plan: string | null, fault: string | null): Promise<FaultStatus[]> {
     return this.#change(() => this.#remove(plan, fault));
   }
-  async #remove(plan: string | null, fault: string | null): Promise<void> {
+  async #remove(plan: string | null, fault: string | null): Promise<FaultStatus[]> {
     const chosen = this.#running.filter(
       ({ node }) => (plan === null || node.plan === plan) && (fault === null || node.fault.name === fault),
     );
     const what = [plan, fault].filter(word => word !== null).join(':');
     if (chosen.length === 0 && plan !== null) throw new XenError('ENOENT', `there is no fault ${what}`);
-    for (const one of chosen) await this.#end(one);
+    const ended: FaultStatus[] = [];
+    for (const one of chosen) {
+      const before = this.#statusOf(one);
+      await this.#end(one);
+      // Its devices are none any more; they have told the last that they had counted.
+      const { seen, injected } = this.#statusOf(one);
+      ended.push({ ...before, seen, injected });
+    }
+    return ended;
   }
 
   async list(): Promise<FaultStatus[]> {
     await this.#planting.heard();
     await this.#xenstore.look();
     await this.#hypercalls.look();
-    return this.#running.map(running => {
-      const { node, fault, devices, met, trigger } = running;
-      const isCountedApart = isOfDevice(fault) || isOfHypervisor(fault);
-      const own = !isCountedApart && !isOfXenstored(fault);
-      const { seen, injected } = own ? trigger.counts : running;
-      // Each device counts for itself, and each domain.
-      const counts = isCountedApart ? [...devices.values()] : [injected];
-      const over = counts.length > 0 && counts.every(count => count >= (fault.times ?? Number.POSITIVE_INFINITY));
-      return {
-        ...{ plan: node.plan, seed: node.seed, fault: fault.name, part: fault.part, text: describeFault(fault) },
-        devices: isCountedApart ? devices.size : null,
-        ...{ seen, injected },
-        state: over ? 'over' : met ? 'on' : 'waits',
-      };
-    });
+    return this.#running.map(running => this.#statusOf(running));
+  }
+  #statusOf(running: RunningFault): FaultStatus {
+    const { node, fault, devices, met, trigger } = running;
+    const isCountedApart = isOfDevice(fault) || isOfHypervisor(fault);
+    const own = !isCountedApart && !isOfXenstored(fault);
+    const { seen, injected } = own ? trigger.counts : running;
+    // Each device counts for itself, and each domain.
+    const counts = isCountedApart ? [...devices.values()] : [injected];
+    const over = counts.length > 0 && counts.every(count => count >= (fault.times ?? Number.POSITIVE_INFINITY));
+    return {
+      ...{ plan: node.plan, seed: node.seed, fault: fault.name, part: fault.part, text: describeFault(fault) },
+      devices: isCountedApart ? devices.size : null,
+      ...{ seen, injected },
+      state: over ? 'over' : met ? 'on' : 'waits',
+    };
   }
 
   /** `write` makes these devices, and writes with their nodes those of the faults that are for them. */

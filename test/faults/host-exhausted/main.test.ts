@@ -10,10 +10,15 @@ import { LifecycleHost } from '../../topology/lifecycle/host.ts';
 
 let host: LifecycleHost;
 let bystander: number;
+/** What xenstored has open of a host with the bystander alone. */
+let xenstoredHas: string[];
+const ofXenstored = (): string[] =>
+  openFiles(host.rig.processes().find(pid => commandLine(pid).includes('/xenstored.js '))!);
 beforeAll(async () => {
   host = await LifecycleHost.start();
   bystander = await host.create(host.config('bystander', 'echo'));
   await host.up('bystander');
+  xenstoredHas = ofXenstored();
 });
 afterAll(() => host?.stop());
 
@@ -47,8 +52,10 @@ async function aDomainAsAnyOther(name: string): Promise<void> {
 }
 
 it('fault 3: without descriptors a creation fails alone, wherever it is', async () => {
-  await eventually('a shell waits', () => ofDomains().filter(name => name.includes('pidfd')).length === 4);
-  const before = ofDomains();
+  const before = await eventually('a shell waits', () => {
+    const now = ofDomains();
+    return now.filter(name => name.includes('pidfd')).length === 4 && now;
+  });
   const outcomes: string[] = [];
   for (let spare = 0; spare < 16; spare++) {
     const name = `dom-of-${spare}`;
@@ -95,6 +102,8 @@ it.each([
   ['xenstored', /^new\.cfg: xenstore: introduce dom\d+$/],
 ] as const)('fault 3: %s without descriptors: that creation fails and leaves nothing', async (process, why) => {
   const domains = await host.list();
+  // Of domains before it lets go a moment after they are gone: that would be room.
+  await eventually('xenstored has nothing of others', () => String(ofXenstored()) === String(xenstoredHas));
   const fault = { process, exhaust: 'descriptors' } as const;
   await expect(without(fault, () => host.create(host.config('new', 'echo')))).rejects.toThrow(why);
   await eventually('it is gone', async () => (await host.list()).length === domains.length);

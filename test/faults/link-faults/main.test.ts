@@ -36,8 +36,10 @@ async function transfer(...faults: library.Fault[]): Promise<{ seen: Seen; injec
   await seen();
   const injection = await inject(host, faults, { seed: 3 });
   expect(await ask(1, `send ${PIECES}`)).toBe(`all of ${PIECES}`);
-  const injected = (await injection.status()).reduce((sum, one) => sum + one.injected, 0);
+  // Then it has told of all that it did.
   await injection.remove();
+  const told = (await injection.events()).flatMap(one => (one.event === 'fault' ? [one.count] : []));
+  const injected = told.reduce((sum, count) => sum + count, 0);
   const after = await seen();
   expect(after).toMatchObject({ next: PIECES, foreign: 0 });
   return { seen: after, injected };
@@ -88,6 +90,9 @@ describe('fault 29: a link between two guests', () => {
     const parted = await inject(host, { ...LINK, op: 'rx', peer: 'g1', drop: true });
     const all = ask(1, `send ${PIECES}`);
     await parted.happened(3);
+    // What was on its way before.
+    await seen();
+    await parted.happened(3 + WINDOW);
     expect((await seen()).again).toBe(0);
     await parted.remove();
     expect(await all).toBe(`all of ${PIECES}`);

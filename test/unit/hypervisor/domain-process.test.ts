@@ -639,4 +639,15 @@ describe('the process of a domain', () => {
     bear();
     expect(heard().slice(before)).toEqual([SIGSTOP, SIGKILL]);
   });
+
+  it.each([
+    ['killed', 0, [SIGKILL]],
+    ['stopped', 1000, [SIGSTOP]],
+  ])('that is not there yet is %s by a fault once it is', (_how, stopMs, signals) => {
+    const { domain } = rig.guest();
+    const before = heard().length;
+    expect(table.strike(domain.vcpus[0]!, stopMs)).toBe(0);
+    bear();
+    expect(heard().slice(before)).toEqual(signals);
+  });
 });

@@ -31,8 +31,7 @@ export const run: RunCommand = async (args, context) => {
   const interrupted = context.io.interrupted();
   await client.call('runFaults', { plan });
   await over(duration, interrupted);
-  const report = (await client.call('faults', {})).filter(status => status.plan === plan.name);
-  await client.call('removeFaults', { plan: plan.name, fault: null });
+  const report = await client.call('removeFaults', { plan: plan.name, fault: null });
   if (json) printJson(context, { event: 'report', plan: plan.name, seed: plan.seed, faults: report });
   else for (const text of ['', ...faultTable(report)]) context.out(text);
   return report.every(({ injected }) => injected > 0) ? 0 : 1;

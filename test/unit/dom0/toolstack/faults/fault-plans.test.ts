@@ -92,6 +92,8 @@ let noted: string[];
 let domids: Domid[];
 let domidOf: (name: string) => Promise<number>;
 let strikeDomain: (domid: number) => void;
+/** What backends do that are asked to act on every change. */
+let settle: () => Promise<unknown>;
 beforeEach(() => {
   const rig = new XenstoreRig();
   other = new XenstoreClient(rigTransport(rig));
@@ -100,6 +102,7 @@ beforeEach(() => {
   noted = [];
   domids = [DOM];
   domidOf = async () => DOM;
+  settle = async () => {};
   strikeDomain = domid => noted.push(`dom${domid} struck`);
   const nothing = (): void => {};
   const ledger = Ledger.begin(new MemoryDisk(), new ListLog());
@@ -123,7 +126,10 @@ beforeEach(() => {
         injected: () => undefined,
       },
       tell: ({ what, fault }) => told.push(`${fault} ${what}`),
-      settled: async backends => void noted.push(`${backends.length} told`),
+      settled: async backends => {
+        noted.push(`${backends.length} told`);
+        await settle();
+      },
       answered: ledger.table('answered kills'),
     });
   };
@@ -188,6 +194,15 @@ describe('a fault that is removed', () => {
     expect(await xs.exists(PLANTED)).toBe(false);
     expect(await plans.list()).toEqual([]);
     expect(told).toEqual(['f began', 'f ended']);
+  });
+
+  it('has done what its devices tell when they are asked for the last time', async () => {
+    await plug();
+    await plans.add(plan(DISK));
+    const last = JSON.stringify({ seen: 3, injected: 2, last: [1, 3], where: 'here' });
+    settle = () => other.write(`${backend}/injected/p@f`, last);
+    expect(await plans.remove('p', null)).toMatchObject([{ fault: 'f', devices: 1, seen: 3, injected: 2 }]);
+    expect(told).toEqual(['f began', 'f injected', 'f ended']);
   });
 
   it('while a step that it befalls is noted is kept nowhere', async () => {
