@@ -14,6 +14,7 @@ import { compile, whyNoCompiler } from '../../tools/layouts/ask-gcc.ts';
 import { cpuRecords, type TraceRecord } from '../../tools/trace/records.ts';
 import { XenFormat } from '../../tools/trace/xen-format.ts';
 import { StoppedClock } from '../support/core-rig.ts';
+import { preloaded } from '../support/preloaded.ts';
 import { eventually } from '../support/processes.ts';
 import { skipped } from './daemons.ts';
 
@@ -66,7 +67,7 @@ async function xentrace(meanwhile: (read: () => Promise<void>) => Promise<void>)
   compile(SOURCE, library, '-shared', '-fPIC');
   const file = join(folder, 'xentrace.bin');
   const env = {
-    LD_PRELOAD: library,
+    ...preloaded(library),
     FAKE_TRACE_PAGES: `/proc/${process.pid}/fd/${buffers.arena!.fd}`,
     FAKE_TRACE_CPUS: `${CPUS}`,
     FAKE_TRACE_INFO: `${buffers.info.mfn}`,

@@ -86,7 +86,7 @@ const EXT4: Disk = {
     expect(e2fsck(new Uint8Array(readFileSync(image)))).toBe('');
   },
   get(image, path, to) {
-    execFileSync('/usr/sbin/debugfs', ['-R', `dump "/${path}" ${to}`, image], { stdio: 'ignore' });
+    execFileSync('/usr/sbin/debugfs', ['-R', `dump "/${path}" "${to}"`, image], { stdio: 'ignore' });
   },
 };
 

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { XS_GET_DOMAIN_PATH, xenstoreFrame } from '#pvbus';
 import { compile, whyNoCompiler } from '../../tools/layouts/ask-gcc.ts';
+import { preloaded } from './preloaded.ts';
 import { eventually } from './processes.ts';
 
 /** Xen's daemon in C, or the one in OCaml. */
@@ -59,7 +60,7 @@ function fakeHypervisor(): string {
 export async function start(which: Which): Promise<RealXenstored> {
   const reason = whyNot(which);
   if (reason !== undefined) throw new Error(reason);
-  const LD_PRELOAD = fakeHypervisor();
+  const library = fakeHypervisor();
   const folder = mkdtempSync(join(tmpdir(), `xenstored-${which}-`));
   const at = (name: string): string => join(folder, name);
   writeFileSync(at('dom0'), new Uint8Array(2 * PAGE));
@@ -78,7 +79,7 @@ export async function start(which: Which): Promise<RealXenstored> {
       .join(''),
   );
   const args = which === 'c' ? ['--no-fork'] : ['--no-fork', '--no-access-log', `--config-file=${at('config')}`];
-  const env = { PATH: process.env.PATH, LD_PRELOAD, FAKE_XEN_DIR: folder, XENSTORED_RUNDIR: folder };
+  const env = { PATH: process.env.PATH, ...preloaded(library), FAKE_XEN_DIR: folder, XENSTORED_RUNDIR: folder };
   const child = spawn(PROGRAMS[which], args, { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
   let said = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', chunk => (said += chunk));

@@ -3,6 +3,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { preloaded } from './preloaded.ts';
 import type { XlRun } from './xl.ts';
 
 const XL = '/usr/lib/xen-4.17/bin/xl';
@@ -36,8 +37,9 @@ export class RealXl {
   run(argv: readonly string[], cwd: string, conf: string): XlRun {
     const path = join(this.#dir, 'xl.conf');
     writeFileSync(path, conf);
-    const enter = `mount --bind "$0" ${XL_CONF} && LD_PRELOAD="$1" && export LD_PRELOAD && shift && exec ${XL} "$@"`;
-    const args = ['-m', 'sh', '-c', enter, path, join(this.#dir, 'real-xl.so'), ...argv];
+    const preload = Object.entries(preloaded(join(this.#dir, 'real-xl.so'))).map(([name, value]) => `${name}=${value}`);
+    const enter = `mount --bind "$0" ${XL_CONF} && exec env "$@"`;
+    const args = ['-m', 'sh', '-c', enter, path, ...preload, XL, ...argv];
     const { status, stdout, stderr } = spawnSync('unshare', args, { cwd, encoding: 'utf8', timeout: 30_000 });
     return { code: status ?? -1, stdout, stderr };
   }

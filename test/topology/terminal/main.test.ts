@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { runPaths } from '#pvbus';
 import { compile, whyNoCompiler } from '../../../tools/layouts/ask-gcc.ts';
+import { preloaded } from '../../support/preloaded.ts';
 import { eventually, openFiles } from '../../support/processes.ts';
 import { LifecycleHost } from '../lifecycle/host.ts';
 
@@ -101,7 +102,7 @@ describe("Debian's xenconsole", () => {
       await host.up('real');
       await terminalOf(domid);
       const console = spawn(XENCONSOLE, [String(domid), '--num', '0', '--interactive'], {
-        env: { ...process.env, LD_PRELOAD: preload, XENSTORED_PATH: runPaths(host.rig.runDir).xenstoredSocket },
+        env: { ...process.env, ...preloaded(preload), XENSTORED_PATH: runPaths(host.rig.runDir).xenstoredSocket },
       });
       let out = '';
       console.stdout.on('data', bytes => (out += bytes));

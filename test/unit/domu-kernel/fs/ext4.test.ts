@@ -58,7 +58,7 @@ function bytesOf(length: number, seed: number): Uint8Array {
 /** As debugfs reads them. */
 function dumped(image: Uint8Array, ...names: readonly string[]): Uint8Array[] {
   return withFile(undefined, to => {
-    debugfs(image, ...names.map((name, i) => `dump ${name} ${to}${i}`));
+    debugfs(image, ...names.map((name, i) => `dump ${name} "${to}${i}"`));
     return names.map((_, i) => new Uint8Array(readFileSync(`${to}${i}`)));
   });
 }
