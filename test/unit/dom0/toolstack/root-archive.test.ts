@@ -1,5 +1,5 @@
 // A program or an archive in place of a program's text: what the domain's memory holds of it.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +8,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { ImageLoader, MAX_RAMDISK_BYTES } from '../../../../dom0/toolstack/bundle-program.ts';
 import { PreparedPrograms } from '../../../../dom0/toolstack/prepared-programs.ts';
 import { archiveEntries, parseInitConfig, preparedLayout } from '../../../../pvbus/index.ts';
+import { dist } from '../../../support/host-view.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'xenolith-root-'));
 const cache = join(dir, 'cache');
@@ -51,6 +52,18 @@ describe('a WASI program', () => {
       stdio: null,
     };
     expect(initOf(await loader.load('ramdisk', file('hello.wasm', PROGRAM), init))).toEqual(init);
+  });
+
+  test('is there as soon as it is written: who prepares it waits for none of the engine’s threads', () => {
+    const [from, to] = [file('written.wasm', PROGRAM), join(dir, 'written')];
+    const waits = file('waits.cjs', 'setInterval(() => {}, 1000);');
+    const program = dist('prepare-program.js');
+    const prepare = (source: string) =>
+      spawnSync(process.execPath, ['--require', waits, program, String(process.pid), source, to], { timeout: 60_000 });
+    expect(prepare(from)).toMatchObject({ status: 0, signal: null });
+    expect(preparedLayout(readFileSync(to))).toMatchObject({ minPages: 1 });
+    const refused = prepare(file('none.wasm', 'no program'));
+    expect([refused.status, String(refused.stderr)]).toEqual([1, expect.stringMatching(/^WebAssembly program: .*\n$/)]);
   });
 
   test('is prepared once; a kept one that was damaged is made anew', async () => {
