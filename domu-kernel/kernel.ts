@@ -315,7 +315,8 @@ export class Kernel implements Blocking {
   }
   /** A driver of its own for calls that return with their answer. The program's timers and tasks wait; processes run. */
   waitUntil(condition: () => boolean): void {
-    while (!condition()) {
+    if (condition()) return;
+    do {
       if (this.stepDrivers() !== 'idle' || condition()) continue;
       const processes = this.userland?.processes;
       if (processes?.stepNested() === 'progress') continue;
@@ -323,7 +324,9 @@ export class Kernel implements Blocking {
       this.timers.armFor(earlier(this.driversDeadline(), processes?.nestedDeadline()));
       this.armLook();
       this.rest();
-    }
+    } while (!condition());
+    // What the caller takes from its ring itself is news of a peer too, of which no driver's turn tells.
+    this.storms.turn(true, true);
   }
 
   // ---- the end ----

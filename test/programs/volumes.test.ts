@@ -49,6 +49,14 @@ test('a program reads a file of a folder and writes one; nothing leads out of it
   expect(readFileSync(join(shared, 'below', 'made'), 'utf8')).toBe('by the guest');
 });
 
+test('answers that a program waits for are news: thousands of them are no storm of events', BUILT, async context => {
+  const program = await orSkip(context, folder);
+  const names = new Array<string>(1000).fill('/v/file');
+  const run = await xlRun(host.runDir, ['--name=asks-much', '-v', `${shared}:/v`, program, 'read', ...names]);
+  expect(run).toEqual({ stdout: 'of the host\n'.repeat(1000), stderr: '', code: 0 });
+  expect(host.consoleLog('asks-much')).toBe('');
+});
+
 test('a folder that is :ro is read only, beside one that is not', BUILT, async context => {
   const program = await orSkip(context, folder);
   const other = join(dir, 'other');
