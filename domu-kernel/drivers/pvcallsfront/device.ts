@@ -95,8 +95,16 @@ export class PvcallsDevice implements FrontendInstance {
   async deliver(): Promise<void> {
     await this.front?.deliver();
   }
+  /** Of a backend that has ended meanwhile, the next one is asked. */
   async listen(port: number, backlog?: number): Promise<HostListener> {
-    return (await this.ready()).listen(port, backlog);
+    for (;;) {
+      const front = await this.ready();
+      try {
+        return await front.listen(port, backlog);
+      } catch (error) {
+        if (!front.isOver) throw error;
+      }
+    }
   }
   async connect(port: number, address?: number): Promise<HostConnection> {
     return (await this.ready()).connect(port, address);

@@ -30,6 +30,7 @@ export class HostSocket implements StreamSocket {
   private connection: HostConnection | undefined;
   private listener: HostListener | undefined;
   private listening = false;
+  private backlog = 0;
   /** Come, and not accepted. */
   private next: HostConnection | undefined;
   private failure: XenError | undefined;
@@ -49,10 +50,12 @@ export class HostSocket implements StreamSocket {
   configure(): void {}
   takeError(): XenError | undefined {
     const { failure, listener } = this;
-    if (failure) this.connecting = false;
     this.failure = undefined;
-    // One that has no more room for a connection goes on; with its backend a listener is over.
-    if (failure && listener && failure.code !== 'ECONNRESET') this.fetch(listener);
+    if (!failure) return undefined;
+    this.connecting = false;
+    // The next accept may be served: there may be room again, and the port may be free.
+    if (listener) this.fetch(listener);
+    else if (this.listening) this.open();
     return failure;
   }
   bind({ port }: SocketAddress): void {
@@ -65,7 +68,12 @@ export class HostSocket implements StreamSocket {
     if (this.listening) return;
     if (this.port === 0) throw new XenError('EINVAL', 'a port of the host is one that the configuration names');
     this.listening = true;
-    this.door.listen(this.port, backlog).then(
+    this.backlog = backlog;
+    this.open();
+  }
+  private open(): void {
+    this.listener = undefined;
+    this.door.listen(this.port, this.backlog).then(
       listener => {
         if (this.closed) return void listener.close();
         this.listener = listener;
@@ -82,7 +90,12 @@ export class HostSocket implements StreamSocket {
         this.next = connection;
         this.queue.wakeAll();
       },
-      error => this.fail(error),
+      error => {
+        if (this.closed) return;
+        // With its backend a listener is over; the program's goes on with the next.
+        if (listener.isOver) this.open();
+        else this.fail(error);
+      },
     );
   }
   accept(): StreamSocket | undefined {

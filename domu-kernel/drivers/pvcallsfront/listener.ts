@@ -6,17 +6,28 @@ export class HostListener implements AsyncIterable<HostConnection> {
   /** The port as this guest's configuration names it. */
   readonly port: number;
   private readonly take: () => Promise<HostConnection>;
+  private readonly backendEnded: () => boolean;
   private readonly release: () => Promise<void>;
   private last: Promise<unknown> = Promise.resolve();
   private released: Promise<void> | undefined;
 
-  constructor(port: number, take: () => Promise<HostConnection>, release: () => Promise<void>) {
+  constructor(
+    port: number,
+    take: () => Promise<HostConnection>,
+    backendEnded: () => boolean,
+    release: () => Promise<void>,
+  ) {
     this.port = port;
     this.take = take;
+    this.backendEnded = backendEnded;
     this.release = release;
   }
   get closed(): boolean {
     return this.released !== undefined;
+  }
+  /** Its backend has ended, which alone had it: the next one has to be asked to listen. */
+  get isOver(): boolean {
+    return this.backendEnded();
   }
   /** The next connection; ECANCELED once closed. */
   accept(): Promise<HostConnection> {

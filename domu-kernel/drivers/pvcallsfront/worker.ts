@@ -117,6 +117,10 @@ export class PvcallsFront {
     this.halfClose = halfClose;
   }
 
+  /** Its backend has let go, or never will. */
+  get isOver(): boolean {
+    return this.ended !== undefined;
+  }
   get waits(): boolean {
     return !this.ended && (this.commands.outstanding > 0 || this.connections.size > 0 || !this.room.isEmpty);
   }
@@ -194,6 +198,7 @@ export class PvcallsFront {
       return new HostListener(
         port,
         () => this.accept(what, id, () => closed),
+        () => this.isOver,
         async () => {
           this.listeners--;
           closed = true;

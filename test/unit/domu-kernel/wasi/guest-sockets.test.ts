@@ -3,6 +3,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect as connectTo, createServer, type Socket } from 'node:net';
 import { afterAll, describe, expect, it } from 'vitest';
+import { XenError } from '#pvbus';
 import { Network } from '../../../../domu-kernel/net/network.ts';
 import { Wait } from '../../../../domu-kernel/process/wait.ts';
 import { wasiErrno } from '../../../../domu-kernel/wasi/errno.ts';
@@ -228,6 +229,64 @@ describe('over pvcalls', () => {
     expect(await until(() => text(accepted))).toBe('the next');
     for (const one of [accepted, listener]) one.close();
     peer.destroy();
+    guest.detach();
+  });
+
+  it('a listener whose backend has ended is one of the next', async () => {
+    const guest = pvcalls.guest();
+    let front = guest.connect('0:80');
+    const door = {
+      listen: (...args: Parameters<typeof front.listen>) => front.listen(...args),
+      connect: (...args: Parameters<typeof front.connect>) => front.connect(...args),
+    };
+    const listener = new GuestSockets({ ...nobody, host: () => door }).stream(4);
+    listener.bind({ address: HOST_ADDRESS, port: 80 });
+    let known = pvcalls.events.length;
+    listener.listen(5);
+    for (const words of ['of the first', 'of the second', 'of the third']) {
+      const heard = await until(() => pvcalls.events.slice(known).find(one => one.event === 'listening'));
+      const peer = connectTo(heard.hostPort, '127.0.0.1').on('error', () => {});
+      const accepted = await until(() => listener.accept());
+      peer.write(words);
+      expect(await until(() => text(accepted))).toBe(words);
+      accepted.close();
+      peer.destroy();
+      expect(listener.accept()).toBeUndefined();
+      known = pvcalls.events.length;
+      guest.detach();
+      const before = front;
+      front = guest.connect('0:80');
+      before.end(new XenError('ECONNRESET', 'the backend was replaced'));
+    }
+    listener.close();
+    guest.detach();
+  });
+
+  it("a port that is another's is said by each accept, and answered when it is free", async () => {
+    const another = createServer().listen(0, '127.0.0.1');
+    await once(another, 'listening');
+    const { port } = another.address() as AddressInfo;
+    const guest = pvcalls.guest();
+    const front = guest.connect(`${port}`);
+    const listener = new GuestSockets({ ...nobody, host: () => front }).stream(4);
+    listener.bind({ address: HOST_ADDRESS, port });
+    listener.listen(5);
+    for (let times = 0; times < 2; times++)
+      await expect(until(() => listener.accept())).rejects.toMatchObject({ code: 'EADDRINUSE' });
+    another.close();
+    await once(another, 'close');
+    // One that was under way has failed yet.
+    let peer: Socket | undefined;
+    const accepted = await until(() => {
+      if (!peer || peer.destroyed) peer = connectTo(port, '127.0.0.1').on('error', () => {});
+      try {
+        return listener.accept();
+      } catch {
+        return undefined;
+      }
+    });
+    for (const one of [accepted, listener]) one.close();
+    peer!.destroy();
     guest.detach();
   });
 
