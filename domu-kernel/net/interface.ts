@@ -42,6 +42,8 @@ export interface InterfaceHost {
   addressLost(address: IpAddress): void;
   /** Its addresses, routes or name servers are others now. */
   changed(): void;
+  /** Its packets have to be smaller than they were. */
+  carriesLess(): void;
 }
 
 export interface NetInterfaceParts {
@@ -66,6 +68,9 @@ export class NetInterface {
   private readonly writers = new WaitQueue();
   /** An IPv4 address is wanted. */
   private readonly asked: boolean;
+  /** As it was last looked at: of the device, and as routers have it. */
+  private mtuSeen: number;
+  private mtu6Seen: number;
 
   constructor(host: InterfaceHost, { device, config, loops = false }: NetInterfaceParts) {
     const { clock, random, log, paths } = host;
@@ -97,6 +102,8 @@ export class NetInterface {
         changed: own => this.addressChanged(own),
         unreachable: held => host.v6.neighbourUnreachable(held),
       });
+    this.mtuSeen = this.mtu;
+    this.mtu6Seen = this.mtu6;
     device.onFrame((bytes, offset, length, flags) => this.input(bytes, offset, length, flags));
     this.given = config.nameservers ?? [];
     this.asked = config.dhcp === true || config.address !== 0;
@@ -114,6 +121,9 @@ export class NetInterface {
   }
   get mtu(): number {
     return this.device.mtu;
+  }
+  private get mtu6(): number {
+    return this.v6?.discovery.mtu ?? this.mtu;
   }
   /** The end is near, and there will be no next one soon. True: a server is told, if what is sent now is. */
   leave(): boolean {
@@ -206,12 +216,21 @@ export class NetInterface {
   }
 
   step(): 'progress' | 'idle' {
+    this.lookAtMtu();
     const arp = this.v4.arp.step();
     const v6 = this.v6?.discovery.step() ?? 'idle';
     const dhcp = this.dhcp?.step() ?? 'idle';
     // What was waited for may be a router that does not answer.
     if (v6 === 'progress' && this.isConfigured) this.ready.wakeAll();
     return arp === 'idle' && v6 === 'idle' && dhcp === 'idle' ? 'idle' : 'progress';
+  }
+  /** Another backend, or a router, may have said another one. */
+  private lookAtMtu(): void {
+    const { mtu, mtu6 } = this;
+    const isLess = mtu < this.mtuSeen || mtu6 < this.mtu6Seen;
+    this.mtuSeen = mtu;
+    this.mtu6Seen = mtu6;
+    if (isLess) this.host.carriesLess();
   }
   /** When step() has something to do, in monotonic ns. */
   deadline(): number | undefined {

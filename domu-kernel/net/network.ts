@@ -131,6 +131,7 @@ export class Network {
         ),
       addressLost: address => this.addressLost(address),
       changed: () => this.changed(),
+      carriesLess: () => this.tcp.linkShrank(),
     };
     this.lo = new NetInterface(this.host, { device: this.loopback, config: LOOPBACK_CONFIG, loops: true });
     this.changed();

@@ -95,16 +95,8 @@ export class PvcallsDevice implements FrontendInstance {
   async deliver(): Promise<void> {
     await this.front?.deliver();
   }
-  /** Of a backend that has ended meanwhile, the next one is asked. */
   async listen(port: number, backlog?: number): Promise<HostListener> {
-    for (;;) {
-      const front = await this.ready();
-      try {
-        return await front.listen(port, backlog);
-      } catch (error) {
-        if (!front.isOver) throw error;
-      }
-    }
+    return (await this.ready()).listen(port, backlog);
   }
   async connect(port: number, address?: number): Promise<HostConnection> {
     return (await this.ready()).connect(port, address);

@@ -117,10 +117,6 @@ export class PvcallsFront {
     this.halfClose = halfClose;
   }
 
-  /** Its backend has let go, or never will. */
-  get isOver(): boolean {
-    return this.ended !== undefined;
-  }
   get waits(): boolean {
     return !this.ended && (this.commands.outstanding > 0 || this.connections.size > 0 || !this.room.isEmpty);
   }
@@ -198,7 +194,7 @@ export class PvcallsFront {
       return new HostListener(
         port,
         () => this.accept(what, id, () => closed),
-        () => this.isOver,
+        () => this.ended !== undefined,
         async () => {
           this.listeners--;
           closed = true;

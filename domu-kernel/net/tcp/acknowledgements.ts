@@ -174,6 +174,11 @@ export class Acknowledgements {
     const c = this.connection;
     if (mss >= c.mss) return;
     c.setMss(Math.max(PATH_MSS, mss));
+    this.sendAgain();
+  }
+  /** All that is on its way, in segments of now. It was not lost by congestion. */
+  sendAgain(): void {
+    const c = this.connection;
     if (c.phase === 'open') {
       c.phase = 'loss';
       this.recoveryPoint = c.max;

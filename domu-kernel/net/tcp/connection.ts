@@ -76,11 +76,17 @@ export class TcpConnection extends ControlBlock {
     this.setMss(Math.max(MIN_MSS, Math.min(theirs, most)));
     this.congestion.cwnd = new Congestion(this.congestion.mss).cwnd;
   }
-  /** Another backend may carry less than the one of the handshake. */
-  fitLink(): void {
+  /** Another backend may carry less than the one of the handshake. True: it does. */
+  fitLink(): boolean {
     const { host, local, remote } = this;
     const most = host.link.room(local, remote) - 20;
-    if (most < this.mss) this.setMss(Math.max(MIN_MSS, most));
+    if (most >= this.mss) return false;
+    this.setMss(Math.max(MIN_MSS, most));
+    return true;
+  }
+  /** A link carries less than it did. What is on its way there was too large for it. */
+  linkShrank(): void {
+    if (this.fitLink() && !this.isOpening && this.una !== this.max) this.acknowledgements.sendAgain();
   }
   private synchronized(irs: number): void {
     this.irs = irs;

@@ -255,6 +255,12 @@ export class Tcp implements TcpHost {
     return connection?.unreachable(code, view.getUint32(at + 4), mtu) ?? false;
   }
 
+  /** A link carries less than it did. */
+  linkShrank(): void {
+    this.nowNs = this.clock.now();
+    for (const connection of this.connections) connection.linkShrank();
+  }
+
   step(): 'progress' | 'idle' {
     this.nowNs = this.clock.now();
     let progress = false;

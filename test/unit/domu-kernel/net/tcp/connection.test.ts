@@ -335,17 +335,24 @@ describe('a sender', () => {
     expect(drain(server)).toEqual(bytes(20_000));
     expect(client.mss).toBe(960);
   });
-  it.each([1500, 300])('makes its segments smaller when another backend carries less: %i bytes', mtu => {
-    const pair = new TcpPair({ mtu: 9000 });
+  it.each([
+    ['another backend', 1500, false],
+    ['another backend', 300, false],
+    ['another backend', 1500, true],
+    ['a router', 1280, true],
+  ])('makes its segments smaller as soon as %s says that the link carries less: %i bytes, IPv6 %s', (who, mtu, ip6) => {
+    const pair = new TcpPair({ mtu: 9000, ip6 });
     const [client, server] = pair.connected(pair.b.tcp.listen(80));
     const [sends, receives] = [new StreamEnd(client, 1, 200_000, 2), new StreamEnd(server, 2, 0, 1)];
     pair.programs.push(() => [sends, receives].map(end => end.step()).includes(true));
     pair.run(() => receives.received > 50_000);
     expect(sends.sent).toBeGreaterThan(receives.received);
-    pair.wire.a.mtu = mtu;
+    if (who === 'a router') pair.a.eth0.v6!.discovery.mtu = mtu;
+    else pair.wire.a.mtu = mtu;
     expect(pair.run(() => sends.done && receives.done, 60)).toBe(true);
     expect([receives.received, receives.corrupt]).toEqual([200_000, undefined]);
-    expect(pair.a.tcp.stats.timeouts).toBe(1);
+    expect(client.mss).toBeLessThan(mtu);
+    expect(pair.a.tcp.stats.timeouts).toBe(0);
   });
 });
 
