@@ -43,14 +43,15 @@ const { mailbox: seed, log: logFd, mediated, mem, confinement } = workerData as 
 const logOf = (who: string): Log => streamLog({ write: text => writeSync(logFd, text) }, who, systemClock);
 const log = logOf('xen');
 
-/** The engine collects garbage for views that are made; it is to do so now, not while a domain is being made. */
-function viewAhead(): void {
-  if (reservedViewsLeft() >= VIEWED_BYTES / 2) return;
+/** The engine collects garbage for views that are made; it is to do so now, not while a domain is being made. True when it has. */
+function viewAhead(): boolean {
+  if (reservedViewsLeft() >= VIEWED_BYTES / 2) return false;
   reserveViews(VIEWED_BYTES);
   globalThis.gc?.();
+  return true;
 }
 
-function run(): never {
+function run(): void {
   const loop = new TrapLoop();
   const mailbox = new MailboxReader(seed, loop.words);
   const processes = new ProcessTable(message => mailbox.reply(message), log, systemClock, logOf);
@@ -98,35 +99,43 @@ function run(): never {
   processes.prepare();
   viewAhead();
 
-  for (;;) {
-    let progress = loop.step((page, op, a0, a1, a2, a3, a4) => {
-      const result = hypervisor.trap(page.domid, page.vcpu, op, a0, a1, a2, a3, a4);
-      if (result !== DEFERRED) page.reply(result);
-    });
-    for (let mail = mailbox.receive(); mail !== undefined; mail = mailbox.receive()) {
-      processes.hear(mail.message as ToCore);
-      progress = true;
+  const drive = (): void => {
+    for (;;) {
+      let progress = loop.step((page, op, a0, a1, a2, a3, a4) => {
+        const result = hypervisor.trap(page.domid, page.vcpu, op, a0, a1, a2, a3, a4);
+        if (result !== DEFERRED) page.reply(result);
+      });
+      for (let mail = mailbox.receive(); mail !== undefined; mail = mailbox.receive()) {
+        processes.hear(mail.message as ToCore);
+        progress = true;
+      }
+      if (scheduler.step() === 'progress') progress = true;
+      if (hypervisor.step() === 'progress') progress = true;
+      const due = processes.deadline;
+      if (due !== undefined && due <= systemClock.now()) {
+        // What was collected is unmapped by the event loop, which has a turn for that alone.
+        if (processes.runDue(systemClock.now()) && viewAhead()) return void setImmediate(orEnd, drive);
+        progress = true;
+      }
+      if (!progress)
+        loop.sleep(earliest(earliest(hypervisor.nextDeadline(), scheduler.nextDeadline()), processes.deadline));
     }
-    if (scheduler.step() === 'progress') progress = true;
-    if (hypervisor.step() === 'progress') progress = true;
-    const due = processes.deadline;
-    if (due !== undefined && due <= systemClock.now()) {
-      if (processes.runDue(systemClock.now())) viewAhead();
-      progress = true;
-    }
-    if (!progress)
-      loop.sleep(earliest(earliest(hypervisor.nextDeadline(), scheduler.nextDeadline()), processes.deadline));
-  }
+  };
+  drive();
 }
 
 function earliest(a: number | undefined, b: number | undefined): number | undefined {
   return a === undefined ? b : b === undefined ? a : Math.min(a, b);
 }
 
-try {
-  run();
-} catch (error) {
-  // A bug of ours: say so and end the whole host; a half-alive hypervisor helps nobody.
-  log.error(`hypervisor core: ${error instanceof Error ? error.stack : String(error)}`);
-  exitProcess(70);
+function orEnd(body: () => void): void {
+  try {
+    body();
+  } catch (error) {
+    // A bug of ours: say so and end the whole host; a half-alive hypervisor helps nobody.
+    log.error(`hypervisor core: ${error instanceof Error ? error.stack : String(error)}`);
+    exitProcess(70);
+  }
 }
+
+orEnd(run);

@@ -99,6 +99,22 @@ describe('a domain', () => {
     await eventually('it runs on', async () => (await host.info(domid))!.cpu_time > second.cpu_time + 20e6);
   });
 
+  it('that is gone leaves the hypervisor no address space, however many there were', async () => {
+    const gib = (): number => {
+      const [, kib] = /^VmSize:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${host.rig.hypervisorPid}/status`, 'utf8'))!;
+      return Number(kib) / 2 ** 20;
+    };
+    // Of what the hypervisor views ahead, 1 GiB, each takes more than half.
+    const rounds = async (count: number): Promise<void> => {
+      for (let n = 0; n < count; n++)
+        await host.destroy(await host.create(host.config('large', 'idle', { memory: 600 }), { paused: true }));
+    };
+    await rounds(2);
+    const before = gib();
+    await rounds(8);
+    expect(gib() - before).toBeLessThan(2);
+  });
+
   it('takes note of a request to shut down, ends, and is cleared away', async () => {
     const domid = await host.create(host.config('obedient', 'idle'));
     await host.up('obedient');
