@@ -16,6 +16,18 @@ export function formatIpv4(address: number): string {
 
 export const IPV4_BROADCAST = 0xffffffff;
 export const isMulticast = (address: number): boolean => address >>> 28 === 14;
+/** 224.0.0.1: everybody is in it, and nobody says so. */
+export const ALL_HOSTS = 0xe0000001;
+/** The MAC address of a group (RFC 1112, 6.4). */
+export function groupMac4(group: number, into: Uint8Array): Uint8Array {
+  into[0] = 0x01;
+  into[1] = 0x00;
+  into[2] = 0x5e;
+  into[3] = (group >>> 16) & 0x7f;
+  into[4] = (group >>> 8) & 0xff;
+  into[5] = group & 0xff;
+  return into;
+}
 export const isLoopback = (address: number): boolean => address >>> 24 === 127;
 
 /** Ones, then zeros: 0 and 0xffffffff are netmasks too. */

@@ -20,8 +20,10 @@ import type { Ipv6Host } from './ip6/host.ts';
 import { Ipv6Link } from './ip6/link.ts';
 import type { Ipv4Host } from './ipv4-host.ts';
 import { Ipv4Link } from './ipv4-link.ts';
+import type { JoinedGroups } from './joined-groups.ts';
 import type { PacketPort } from './packet-port.ts';
 import type { PathMtus } from './path-mtus.ts';
+import type { GroupInterface } from './socket-groups.ts';
 import type { Udp } from './udp.ts';
 
 const PAGE_SIZE = 4096;
@@ -36,6 +38,8 @@ export interface InterfaceHost {
   readonly paths: PathMtus;
   readonly v4: Ipv4Host;
   readonly v6: Ipv6Host;
+  /** A frame that we have sent to a group on this one, for who has joined that here. */
+  toOurselves(own: NetInterface, frame: Uint8Array): void;
   /** What a DHCP client asks with, whatever the routes say. */
   clientOf(own: NetInterface): Udp;
   /** No interface may have it any longer. */
@@ -53,7 +57,7 @@ export interface NetInterfaceParts {
   readonly loops?: boolean;
 }
 
-export class NetInterface {
+export class NetInterface implements GroupInterface {
   readonly device: NetDevice;
   readonly v4: Ipv4Link;
   /** Where `ip6=` wants it. */
@@ -84,6 +88,8 @@ export class NetInterface {
       clock,
       log,
       loops,
+      random,
+      toOurselves: frame => host.toOurselves(this, frame),
       nextId: () => host.v4.nextId(),
       unreachable: held => host.v4.neighbourUnreachable(held),
     });
@@ -99,6 +105,7 @@ export class NetInterface {
         random,
         log,
         loops,
+        toOurselves: frame => host.toOurselves(this, frame),
         changed: own => this.addressChanged(own),
         unreachable: held => host.v6.neighbourUnreachable(held),
       });
@@ -151,6 +158,9 @@ export class NetInterface {
   }
   has(address: IpAddress): boolean {
     return address.isV4 ? address.d === this.address && address.d !== 0 : this.v6?.has(address) === true;
+  }
+  joined(family: 4 | 6): JoinedGroups | undefined {
+    return family === 4 ? this.v4.groups : this.v6?.groups;
   }
   /** How many bits of it a route here has: -1 where there is none. */
   matches(destination: IpAddress): number {
@@ -218,11 +228,12 @@ export class NetInterface {
   step(): 'progress' | 'idle' {
     this.lookAtMtu();
     const arp = this.v4.arp.step();
+    const igmp = this.v4.igmp.step();
     const v6 = this.v6?.discovery.step() ?? 'idle';
     const dhcp = this.dhcp?.step() ?? 'idle';
     // What was waited for may be a router that does not answer.
     if (v6 === 'progress' && this.isConfigured) this.ready.wakeAll();
-    return arp === 'idle' && v6 === 'idle' && dhcp === 'idle' ? 'idle' : 'progress';
+    return arp === 'idle' && igmp === 'idle' && v6 === 'idle' && dhcp === 'idle' ? 'idle' : 'progress';
   }
   /** Another backend, or a router, may have said another one. */
   private lookAtMtu(): void {
@@ -235,6 +246,7 @@ export class NetInterface {
   /** When step() has something to do, in monotonic ns. */
   deadline(): number | undefined {
     const { v4, v6, dhcp } = this;
-    return earlier(v4.arp.deadline(), earlier(v6?.discovery.deadline(), dhcp?.deadline()));
+    const four = earlier(v4.arp.deadline(), v4.igmp.deadline());
+    return earlier(four, earlier(v6?.discovery.deadline(), dhcp?.deadline()));
   }
 }

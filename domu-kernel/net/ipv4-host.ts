@@ -4,6 +4,7 @@ import { IPV4_BROADCAST, isLoopback, isMulticast } from './address.ts';
 import { ETH_HLEN, isBroadcastMac, isGroupMac } from './ethernet.ts';
 import type { HeldFrame } from './held-frames.ts';
 import { Icmp, PORT_UNREACHABLE, PROHIBITED, PROTOCOL_UNREACHABLE } from './icmp.ts';
+import { PROTOCOL_IGMP } from './igmp.ts';
 import { IpAddress } from './ip-address.ts';
 import type { SendResult } from './ip-output.ts';
 import {
@@ -99,7 +100,8 @@ export class Ipv4Host {
       stats.martians++;
       return;
     }
-    const broadcast = link.isBroadcast(destination);
+    // Nobody answers those with errors, and TCP has none.
+    const broadcast = link.isBroadcast(destination) || link.hears(destination);
     // As Linux: an address is the guest's, not the interface's.
     const ours = (destination === link.address && destination !== 0) || parts.isOurs(destination);
     if (!broadcast && !ours && !this.isOffer(link)) {
@@ -116,7 +118,8 @@ export class Ipv4Host {
     }
     stats.delivered++;
     const { payloadAt, payloadLength } = header;
-    if (header.protocol === PROTOCOL_ICMP) this.icmp.input(rx.bytes, rx.view, header, unicast);
+    if (header.protocol === PROTOCOL_IGMP) link.igmp.input(rx.view, header);
+    else if (header.protocol === PROTOCOL_ICMP) this.icmp.input(rx.bytes, rx.view, header, unicast);
     else if (header.protocol === PROTOCOL_UDP) {
       this.source.setV4(source);
       this.destination.setV4(destination);

@@ -1,16 +1,19 @@
 // IPv4 on one interface (RFC 1122): an address, a gateway, and which frame a packet goes in.
 import type { Clock, Log } from '#pvbus';
 import type { NetDevice } from '../net-device.ts';
-import { IPV4_BROADCAST, isMulticast } from './address.ts';
+import { ALL_HOSTS, groupMac4, IPV4_BROADCAST, isMulticast } from './address.ts';
 import { Arp } from './arp.ts';
-import { BROADCAST_MAC, ETH_HLEN, ETHERTYPE_IPV4, writeEthernet } from './ethernet.ts';
+import { BROADCAST_MAC, ETH_ALEN, ETH_HLEN, ETHERTYPE_IPV4, writeEthernet } from './ethernet.ts';
 import type { HeldFrame } from './held-frames.ts';
 import { MIN_PATH_MTU } from './icmp.ts';
+import { Igmp } from './igmp.ts';
 import { IpAddress } from './ip-address.ts';
 import type { SendResult } from './ip-output.ts';
 import { DEFAULT_TTL, IPV4_HLEN, PROTOCOL_TCP, writeIpv4, writeIpv4Part } from './ipv4.ts';
+import { JoinedGroups } from './joined-groups.ts';
 import type { PacketBuffer } from './packet-port.ts';
 import type { PathMtus } from './path-mtus.ts';
+import { GROUP_SENDING } from './socket-groups.ts';
 import type { Udp } from './udp.ts';
 
 // Offsets in a header.
@@ -36,6 +39,9 @@ export interface Ipv4LinkParts {
   unreachable(held: readonly HeldFrame[]): void;
   /** What is sent to the device comes back. */
   readonly loops: boolean;
+  readonly random: () => number;
+  /** A frame to a group that this guest is to have too. */
+  toOurselves(frame: Uint8Array): void;
 }
 
 export class Ipv4Link {
@@ -48,14 +54,21 @@ export class Ipv4Link {
   lease: Udp | undefined;
   private prefixLength = 0;
   private readonly parts: Ipv4LinkParts;
-  private readonly multicastMac = new Uint8Array([0x01, 0x00, 0x5e, 0, 0, 0]);
+  /** That sockets have joined here, and how others hear of them. */
+  readonly groups: JoinedGroups;
+  readonly igmp: Igmp;
+  private readonly multicastMac = new Uint8Array(ETH_ALEN);
   private readonly to = new IpAddress();
   /** A part of a datagram that is being sent. */
   private readonly part: PacketBuffer;
 
   constructor(parts: Ipv4LinkParts) {
     this.parts = parts;
-    const { device, clock, log } = parts;
+    const { device, clock, log, random, loops } = parts;
+    this.igmp = new Igmp({ device, clock, random, source: () => this.own });
+    this.groups = new JoinedGroups(all => {
+      if (!loops) this.igmp.listenTo(all.filter(({ d }) => d !== ALL_HOSTS));
+    });
     const bytes = new Uint8Array(ETH_HLEN + device.mtu);
     this.part = { bytes, view: new DataView(bytes.buffer) };
     this.arp = new Arp(
@@ -107,42 +120,51 @@ export class Ipv4Link {
   isBroadcast(destination: number): boolean {
     return destination === IPV4_BROADCAST || this.isSubnetBroadcast(destination);
   }
-  private isGroup(destination: number): boolean {
-    return this.isBroadcast(destination) || isMulticast(destination);
+  /** A group that somebody here has joined. */
+  hears(destination: number): boolean {
+    return isMulticast(destination) && (destination === ALL_HOSTS || this.groups.has(this.to.setV4(destination)));
   }
   private nextHop(destination: number): number | undefined {
     return this.isOnLink(destination) ? destination : this.gateway;
-  }
-  /** The MAC address of a broadcast or multicast destination (RFC 1112, 6.4). */
-  private groupMac(destination: number): Uint8Array | undefined {
-    if (!this.isGroup(destination)) return undefined;
-    if (!isMulticast(destination)) return BROADCAST_MAC;
-    const mac = this.multicastMac;
-    mac[3] = (destination >>> 16) & 0x7f;
-    mac[4] = (destination >>> 8) & 0xff;
-    mac[5] = destination & 0xff;
-    return mac;
   }
 
   // ---- what is sent ----
 
   /** `length` bytes behind the place of a header in `tx`. */
-  send(protocol: number, source: number, destination: number, length: number, flags = 0): SendResult {
+  send(
+    protocol: number,
+    source: number,
+    destination: number,
+    length: number,
+    flags = 0,
+    sending = GROUP_SENDING,
+  ): SendResult {
     const { device, tx, loops } = this.parts;
     const { bytes, view } = tx;
-    writeIpv4(view, ETH_HLEN, length, this.parts.nextId(), DEFAULT_TTL, protocol, source, destination);
+    const multicast = isMulticast(destination);
+    const ttl = multicast ? sending.hops : DEFAULT_TTL;
+    writeIpv4(view, ETH_HLEN, length, this.parts.nextId(), Math.max(1, ttl), protocol, source, destination);
     const total = ETH_HLEN + IPV4_HLEN + length;
+    if (multicast && !loops) {
+      const goes = ttl === 0 || this.transmitTo(groupMac4(destination, this.multicastMac), bytes, total, flags);
+      if (goes && sending.loops && this.hears(destination)) this.parts.toOurselves(bytes.slice(0, total));
+      return goes ? 'sent' : 'full';
+    }
     if (loops) return device.send(bytes, total) ? 'sent' : 'full';
-    const group = this.groupMac(destination);
+    const group = this.isBroadcast(destination) ? BROADCAST_MAC : undefined;
     const hop = group === undefined ? this.nextHop(destination) : destination;
     if (hop === undefined) return 'no-route';
     const mac = group ?? this.arp.lookup(hop);
-    writeEthernet(bytes, mac ?? BROADCAST_MAC, device.mac, ETHERTYPE_IPV4);
     if (mac === undefined) {
+      writeEthernet(bytes, BROADCAST_MAC, device.mac, ETHERTYPE_IPV4);
       this.arp.hold(hop, bytes, total, flags);
       return 'held';
     }
-    return this.transmit(bytes, total, flags) ? 'sent' : 'full';
+    return this.transmitTo(mac, bytes, total, flags) ? 'sent' : 'full';
+  }
+  private transmitTo(mac: Uint8Array, frame: Uint8Array, length: number, flags: number): boolean {
+    writeEthernet(frame, mac, this.parts.device.mac, ETHERTYPE_IPV4);
+    return this.transmit(frame, length, flags);
   }
   /** What is longer than its path carries is cut, but for TCP's, which would rather hear of it. */
   private transmit(frame: Uint8Array, length: number, flags: number): boolean {

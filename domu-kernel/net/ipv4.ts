@@ -94,6 +94,23 @@ export function writeIpv4(
   view.setUint16(at + 10, finish(addBytes(view, at, IPV4_HLEN)));
 }
 
+/** What every router on the way is to look at, and nobody is to pass on (RFC 2113): its header has 4 bytes more. */
+export function writeIpv4WithAlert(
+  view: DataView,
+  at: number,
+  payloadLength: number,
+  protocol: number,
+  source: number,
+  destination: number,
+): void {
+  writeIpv4(view, at, payloadLength + ALERT.length, 0, 1, protocol, source, destination);
+  view.setUint16(at, 0x46c0); // of the kind that networks are controlled by
+  for (const [i, byte] of ALERT.entries()) view.setUint8(at + IPV4_HLEN + i, byte);
+  view.setUint16(at + 10, 0);
+  view.setUint16(at + 10, finish(addBytes(view, at, IPV4_HLEN + ALERT.length)));
+}
+const ALERT = [148, 4, 0, 0] as const;
+
 /** The packet at the header's place is whole: its parts are, `payloadLength` bytes behind `headerLength`. */
 export function writeReassembled(view: DataView, header: Ipv4Header): void {
   view.setUint16(header.at + 2, header.totalLength);

@@ -17,6 +17,8 @@ import { Loopback } from './loopback.ts';
 import type { PacketBuffer, PacketPort, PacketStats } from './packet-port.ts';
 import { PathMtus } from './path-mtus.ts';
 import { type PingReply, Pings } from './pings.ts';
+import { LOOPBACK } from './socket-address.ts';
+import { GROUP_SENDING, type GroupInterface, type GroupNetwork, type GroupSending } from './socket-groups.ts';
 import type { TcpInterceptor } from './tcp/interceptor.ts';
 import { Tcp, type TcpLimits } from './tcp/tcp.ts';
 import type { TransportLink } from './transport-link.ts';
@@ -36,13 +38,15 @@ export interface NetworkParts {
   readonly nameservers?: readonly IpAddress[] | undefined;
 }
 
+/** As the loopback's. */
+const LOOPED_FRAMES = 64;
 const NO_REMOTE = -1;
 const UNSPECIFIED = new IpAddress();
 
 /** By which interface packets with these ends leave. */
 type Via = (local: IpAddress | undefined, remote: IpAddress) => NetInterface | undefined;
 
-export class Network {
+export class Network implements GroupNetwork {
   readonly udp: Udp;
   readonly tcp: Tcp;
   readonly dns: Resolver;
@@ -64,6 +68,8 @@ export class Network {
   private readonly nameservers: readonly IpAddress[];
   private readonly pings: Pings;
   private readonly loopback = new Loopback();
+  /** To groups, for ourselves. */
+  private looped: { readonly own: NetInterface; readonly frame: Uint8Array }[] = [];
   private readonly host: InterfaceHost;
   private readonly tx = buffer(ETH_HLEN + LARGEST_PACKET);
   private readonly rx = buffer(ETH_HLEN + LARGEST_PACKET);
@@ -105,7 +111,7 @@ export class Network {
         this.via(source, destination)?.v6?.send(protocol, source, destination, length) ?? 'no-route',
     });
     const link = this.link(PROTOCOL_UDP, (local, remote) => this.via(local, remote));
-    this.udp = new Udp(link, clock, random);
+    this.udp = new Udp(link, clock, random, this);
     const limits = tcp === undefined ? {} : { limits: tcp };
     this.tcp = new Tcp({
       link: this.link(PROTOCOL_TCP, (local, remote) => this.via(local, remote)),
@@ -128,7 +134,9 @@ export class Network {
           this.link(PROTOCOL_UDP, () => own),
           clock,
           random,
+          this,
         ),
+      toOurselves: (own, frame) => this.toOurselves(own, frame),
       addressLost: address => this.addressLost(address),
       changed: () => this.changed(),
       carriesLess: () => this.tcp.linkShrank(),
@@ -232,7 +240,7 @@ export class Network {
   }
   private find(local: IpAddress | undefined, remote: IpAddress): NetInterface | undefined {
     if (remote.isUnspecified) return undefined;
-    if (this.isOurs(remote)) return this.lo;
+    if (this.isOurs(remote) || (remote.isMulticast && local?.isLoopback)) return this.lo;
     const { interfaces } = this;
     let best: NetInterface | undefined;
     let most = -1;
@@ -256,6 +264,24 @@ export class Network {
     if (own === undefined) return 'no-route';
     const address = own === this.lo ? destination : own.address;
     return own.v4.send(protocol, source === 0 ? address : source, destination, length);
+  }
+
+  // ---- groups ----
+
+  /** As `ip link` numbers them. */
+  get numbered(): readonly NetInterface[] {
+    return [this.lo, ...this.interfaces];
+  }
+  interfaceFor({ index, address, group }: Parameters<GroupNetwork['interfaceFor']>[0]): NetInterface | undefined {
+    if (index !== 0) return this.numbered[index - 1];
+    if (address) return address.isLoopback ? this.lo : this.interfaces.find(own => own.has(address));
+    if (!group) return undefined;
+    return this.via(undefined, group) ?? (group.isV4 ? undefined : this.interfaces.find(own => own.v6));
+  }
+  groupLink(own: GroupInterface | undefined, sending: GroupSending): TransportLink {
+    const via: Via = (local, remote) =>
+      own === undefined ? this.via(local, remote) : this.numbered.find(each => each === own);
+    return this.link(PROTOCOL_UDP, via, sending);
   }
 
   // ---- what programs do ----
@@ -297,19 +323,28 @@ export class Network {
     return progress ? 'progress' : 'idle';
   }
   private stepLoopback(): boolean {
-    if (this.loopback.isEmpty) return false;
-    const { rx, lo } = this;
+    const { lo, looped } = this;
+    if (this.loopback.isEmpty && looped.length === 0) return false;
+    this.looped = [];
+    for (const { own, frame } of looped) this.inputLocal(own, frame);
     for (const packet of this.loopback.take()) {
-      rx.bytes.set(packet);
-      if (packet[ETH_HLEN]! >> 4 === 6) this.v6.input(lo.v6!, packet.length, true, true);
-      else this.v4.input(lo.v4, packet.length, true, true);
+      this.inputLocal(lo, packet);
     }
     return true;
+  }
+  private inputLocal(own: NetInterface, packet: Uint8Array): void {
+    this.rx.bytes.set(packet);
+    if (packet[ETH_HLEN]! >> 4 === 4) this.v4.input(own.v4, packet.length, true, true);
+    else if (own.v6) this.v6.input(own.v6, packet.length, true, true);
+  }
+  /** What there is no room for is lost, as on any link. */
+  private toOurselves(own: NetInterface, frame: Uint8Array): void {
+    if (this.looped.length < LOOPED_FRAMES) this.looped.push({ own, frame });
   }
 
   /** When step() has something to do, in monotonic ns. */
   deadline(): number | undefined {
-    if (!this.loopback.isEmpty) return 0;
+    if (!this.loopback.isEmpty || this.looped.length > 0) return 0;
     const { interfaces, pings, v4, v6, udp, tcp, dns } = this;
     let first = earlier(pings.deadline(), tcp.deadline());
     first = earlier(first, earlier(udp.deadline(), dns.deadline()));
@@ -338,7 +373,7 @@ export class Network {
       },
     };
   }
-  private link(protocol: number, via: Via): TransportLink {
+  private link(protocol: number, via: Via, sending = GROUP_SENDING): TransportLink {
     const { tx } = this;
     const headerLength = (remote: IpAddress): number => (remote.isV4 ? IPV4_HLEN : IPV6_HLEN);
     return {
@@ -375,14 +410,14 @@ export class Network {
           const fits = local.isV4 === remote.isV4 && (own === this.lo || !local.isLoopback);
           return fits ? local : undefined;
         }
-        if (own === this.lo) return remote;
+        if (own === this.lo) return remote.isMulticast ? LOOPBACK[remote.isV4 ? 4 : 6] : remote;
         return remote.isV4 ? own.v4.own : own.v6?.sourceFor(remote);
       },
       send: (local, remote, length, blank, segment) => {
         const own = via(local, remote);
         const flags = withSegment(blank ? FRAME_CHECKSUM_BLANK : 0, segment);
-        if (remote.isV4) return own?.v4.send(protocol, local.d, remote.d, length, flags) ?? 'no-route';
-        return own?.v6?.send(protocol, local, remote, length, flags) ?? 'no-route';
+        if (remote.isV4) return own?.v4.send(protocol, local.d, remote.d, length, flags, sending) ?? 'no-route';
+        return own?.v6?.send(protocol, local, remote, length, flags, sending) ?? 'no-route';
       },
       outlet: (local, remote) => via(local, remote),
     };

@@ -25,7 +25,7 @@ export function targetOf(bytes: Uint8Array, { ipv6Only }: SocketOptions): IpAddr
     throw new XenError('ENETUNREACH', `the socket is for IPv6 alone, and not for ${address}`);
   return address.isUnspecified ? LOOPBACK[address.isV4 ? 4 : 6] : address;
 }
-const LOOPBACK = { 4: IpAddress.v4(0x7f000001), 6: IpAddress.of(0, 0, 0, 1) } as const;
+export const LOOPBACK = { 4: IpAddress.v4(0x7f000001), 6: IpAddress.of(0, 0, 0, 1) } as const;
 
 /** As a socket of that family has it: an IPv4 address is mapped in one of IPv6. */
 export function socketBytes(address: IpAddress, family: 4 | 6): Uint8Array {

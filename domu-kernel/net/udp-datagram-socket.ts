@@ -6,6 +6,8 @@ import { SocketOptions } from '../wasi/socket-options.ts';
 import { anyOf } from './bound-name.ts';
 import type { IpAddress } from './ip-address.ts';
 import { nameOf, socketBytes, targetOf } from './socket-address.ts';
+import { SocketGroups } from './socket-groups.ts';
+import type { TransportLink } from './transport-link.ts';
 import { UDP_MEMORY, type Udp, type UdpEnd, undelivered } from './udp.ts';
 
 /** What one that waits takes beside its bytes. */
@@ -26,6 +28,7 @@ export class UdpDatagramSocket implements DatagramSocket, UdpEnd {
   peer: Name | undefined;
   /** Datagrams that there was no room for. */
   dropped = 0;
+  readonly groups: SocketGroups;
   private readonly udp: Udp;
   private options = new SocketOptions();
   /** What `bind` gave it, which it keeps without a peer. */
@@ -42,6 +45,7 @@ export class UdpDatagramSocket implements DatagramSocket, UdpEnd {
     this.udp = udp;
     this.family = family;
     this.address = anyOf(family);
+    this.groups = new SocketGroups(udp.groups, family);
   }
   configure(options: SocketOptions): void {
     this.options = options;
@@ -108,12 +112,20 @@ export class UdpDatagramSocket implements DatagramSocket, UdpEnd {
   }
   private sourceTo(remote: IpAddress): IpAddress {
     const { address } = this;
-    const usual = this.udp.sourceFor(remote);
+    const usual = this.udp.sourceFor(remote, this.chosen(remote), this.linkTo(remote));
     if (address.isUnspecified) return usual.clone();
     if (address.isV4 !== remote.isV4) throw new XenError('ENETUNREACH', `udp: from ${address} to ${remote}`);
     if (this.isToHear(address)) return usual.clone();
     if (!this.udp.isOwn(address)) throw new XenError('EINVAL', `udp: ${address} is no address of this guest any more`);
     return address;
+  }
+  /** As Linux: who has an address has said by it on which interface a group is meant. */
+  private chosen(remote: IpAddress): IpAddress | undefined {
+    const { address } = this;
+    return remote.isMulticast && address.isV4 === remote.isV4 && !this.isToHear(address) ? address : undefined;
+  }
+  private linkTo(remote: IpAddress): TransportLink | undefined {
+    return remote.isMulticast ? this.groups.linkTo(remote) : undefined;
   }
   /** A group's or everybody's: nothing is sent from it. */
   private isToHear(address: IpAddress): boolean {
@@ -131,15 +143,17 @@ export class UdpDatagramSocket implements DatagramSocket, UdpEnd {
     if (this.full) return AGAIN;
     const source = this.sourceTo(peer.address);
     const { port } = this;
-    if (this.udp.send(port, data, peer.address, peer.port, source)) return 0;
+    const link = this.linkTo(peer.address);
+    if (this.udp.send(port, data, peer.address, peer.port, source, link)) return 0;
     this.full = true;
-    this.udp.whenWritable(source, peer.address, () => {
+    const ready = (): void => {
       this.full = false;
       this.queue.wakeAll();
-    });
+    };
+    this.udp.whenWritable(source, peer.address, ready, link);
     if (this.full) return AGAIN;
     // There is room, though perhaps not for this one: then it is lost, as on a wire. Who waited for that could wait for ever.
-    this.udp.send(port, data, peer.address, peer.port, source);
+    this.udp.send(port, data, peer.address, peer.port, source, link);
     return 0;
   }
   receive(peek: boolean): Received | undefined | typeof AGAIN {
@@ -179,6 +193,7 @@ export class UdpDatagramSocket implements DatagramSocket, UdpEnd {
   close(): void {
     if (this.closed) return;
     this.closed = true;
+    this.groups.close();
     if (this.port !== 0) this.udp.give(this);
     this.charge(-this.bytes);
     this.waiting.length = 0;
@@ -186,6 +201,10 @@ export class UdpDatagramSocket implements DatagramSocket, UdpEnd {
   }
 
   // ---- what the stack does ----
+
+  hears(group: IpAddress): boolean {
+    return this.groups.hears(group);
+  }
 
   /** As in Linux, the last one may take more than there is room for: one is always taken. */
   deliver(data: Uint8Array, from: IpAddress, port: number): void {

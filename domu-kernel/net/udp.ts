@@ -5,6 +5,7 @@ import { type BoundName, overlap, takes } from './bound-name.ts';
 import { addBytes, finish, verifies } from './checksum.ts';
 import { IpAddress } from './ip-address.ts';
 import { PROTOCOL_UDP } from './ipv4.ts';
+import type { GroupNetwork } from './socket-groups.ts';
 import type { TransportLink } from './transport-link.ts';
 
 const HEADER = 8;
@@ -26,6 +27,8 @@ export interface UdpEnd extends BoundName {
   readonly peer: { readonly address: IpAddress; readonly port: number } | undefined;
   /** The port may be others' too who say so. */
   readonly reuseAddress: boolean;
+  /** Of what comes to a group that somebody has joined. */
+  hears(group: IpAddress): boolean;
   /** `from` is the caller's. */
   deliver(data: Uint8Array, from: IpAddress, port: number): void;
   /** A datagram of this one did not arrive. */
@@ -52,6 +55,7 @@ interface Receiver {
 export class Udp {
   readonly stats = { received: 0, sent: 0, bad: 0, noPort: 0, dropped: 0 };
   readonly clock: Clock;
+  readonly groups: GroupNetwork;
   private readonly link: TransportLink;
   /** Bytes that wait in the sockets of programs. */
   queued = 0;
@@ -59,8 +63,9 @@ export class Udp {
   private readonly ends = new Map<number, UdpEnd[]>();
   private nextEphemeral: number;
 
-  constructor(link: TransportLink, clock: Clock, random: () => number) {
+  constructor(link: TransportLink, clock: Clock, random: () => number, groups: GroupNetwork) {
     this.link = link;
+    this.groups = groups;
     this.clock = clock;
     this.nextEphemeral = Math.floor(random() * EPHEMERAL_PORTS);
   }
@@ -90,14 +95,14 @@ export class Udp {
     return this.link.isBroadcast(address);
   }
   /** The address that packets to it come from. Throws ENETUNREACH. */
-  sourceFor(remote: IpAddress): IpAddress {
-    const source = this.link.sourceFor(remote);
+  sourceFor(remote: IpAddress, local = ANY, link = this.link): IpAddress {
+    const source = link.sourceFor(remote, local);
     if (source === undefined) throw new XenError('ENETUNREACH', `udp: no route to ${remote}`);
     return source;
   }
   /** `ready` is called once, when there is room where packets between these leave, or no such place. */
-  whenWritable(local: IpAddress, remote: IpAddress, ready: () => void): void {
-    const outlet = this.link.outlet(local, remote);
+  whenWritable(local: IpAddress, remote: IpAddress, ready: () => void, link = this.link): void {
+    const outlet = link.outlet(local, remote);
     if (outlet === undefined) ready();
     else outlet.whenWritable(ready);
   }
@@ -122,19 +127,20 @@ export class Udp {
     }
     const ends = this.ends.get(view.getUint16(at + 2));
     const port = view.getUint16(at);
-    const end = ends && best(ends, destination, source, port);
-    if (!end) {
+    const group = destination.isMulticast;
+    const all = group || (ends !== undefined && ends.length > 1 && this.link.isBroadcast(destination));
+    const one = ends && !all ? best(ends, destination, source, port) : undefined;
+    const takers = one ? [one] : [];
+    if (ends && all) {
+      for (const end of ends)
+        if (rank(end, destination, source, port) !== 0 && !(group && !end.hears(destination))) takers.push(end);
+    }
+    if (takers.length === 0) {
       this.stats.noPort++;
       return false;
     }
     this.stats.received++;
-    end.deliver(bytes.slice(at + HEADER, at + length), source, port);
-    if (ends.length > 1 && (destination.isMulticast || this.link.isBroadcast(destination))) {
-      for (const other of ends) {
-        if (other === end || rank(other, destination, source, port) === 0) continue;
-        other.deliver(bytes.slice(at + HEADER, at + length), source, port);
-      }
-    }
+    for (const end of takers) end.deliver(bytes.slice(at + HEADER, at + length), source, port);
     return true;
   }
 
@@ -164,9 +170,8 @@ export class Udp {
     return earliest;
   }
 
-  /** `local`: the address it comes from, where that is not to be chosen. */
-  send(from: number, data: Uint8Array, remote: IpAddress, port: number, local = ANY): boolean {
-    const { link } = this;
+  /** `local`: the address it comes from, where that is not to be chosen. `link`: of a group's. */
+  send(from: number, data: Uint8Array, remote: IpAddress, port: number, local = ANY, link = this.link): boolean {
     const { tx } = link;
     const length = HEADER + data.length;
     const room = link.datagramRoom(remote);
@@ -174,8 +179,9 @@ export class Udp {
       const most = room - HEADER;
       throw new XenError('EMSGSIZE', `udp: ${data.length} bytes in one datagram; at most ${most} fit`);
     }
-    const usual = this.sourceFor(remote);
-    if (local.isLoopback && !usual.equals(remote)) throw new XenError('EINVAL', `udp: from ${local} to ${remote}`);
+    const usual = this.sourceFor(remote, remote.isMulticast ? local : ANY, link);
+    if (local.isLoopback && !usual.equals(remote) && !usual.isLoopback)
+      throw new XenError('EINVAL', `udp: from ${local} to ${remote}`);
     const source = local.isUnspecified ? usual : local;
     const at = link.headerAt(remote);
     tx.view.setUint16(at, from);
@@ -238,6 +244,7 @@ export class UdpSocket implements UdpEnd {
   readonly family = 6;
   readonly address = ANY;
   readonly ipv6Only = false;
+  readonly hears = (): boolean => true;
   readonly peer = undefined;
   readonly reuseAddress = false;
   /** Datagrams dropped because nobody took them. */

@@ -1,6 +1,7 @@
 // The sockets of a guest's programs: the guest's own TCP and UDP, and connections of the host's where the domain was given them by pvcalls.
 import { XenError } from '#pvbus';
 import { type HostDoor, HostSocket } from '../drivers/pvcallsfront/host-socket.ts';
+import { interfaceList } from '../net/interface-list.ts';
 import { IpAddress } from '../net/ip-address.ts';
 import type { Network } from '../net/network.ts';
 import { addressOf, targetOf } from '../net/socket-address.ts';
@@ -8,7 +9,15 @@ import { TcpSocket } from '../net/tcp/stream-socket.ts';
 import { UdpDatagramSocket } from '../net/udp-datagram-socket.ts';
 import { WaitQueue } from '../wait-queue.ts';
 import { ListeningTwice } from './listening-twice.ts';
-import type { AGAIN, DatagramSocket, Lookup, SocketAddress, SocketStack, StreamSocket } from './socket.ts';
+import type {
+  AGAIN,
+  DatagramSocket,
+  Lookup,
+  SocketAddress,
+  SocketInterface,
+  SocketStack,
+  StreamSocket,
+} from './socket.ts';
 import { SocketOptions } from './socket-options.ts';
 
 /** What `host` means: RFC 7600's dummy address, which no packet ever has. */
@@ -16,15 +25,14 @@ export const HOST_ADDRESS = new Uint8Array([192, 0, 0, 8]);
 
 export interface GuestSocketParts {
   /** Of the interface that ip= configures, if there is one. */
-  net(): TransportStack | undefined;
+  net(): Network | undefined;
   /** Where there is none: 127.0.0.0/8 and ::1, for this guest alone. */
-  loopback(): TransportStack;
+  loopback(): Network;
   /** Of the pvcalls device, if there is one. */
   host(): HostDoor | undefined;
   /** Asks a name server, where the interface has one. */
   lookup?(name: string): Lookup;
 }
-export type TransportStack = Pick<Network, 'tcp' | 'udp'>;
 
 export class GuestSockets implements SocketStack {
   private readonly parts: GuestSocketParts;
@@ -41,6 +49,9 @@ export class GuestSockets implements SocketStack {
   /** One of IPv6 has the connections of IPv4 too, but for the host's. */
   get widest(): 4 | 6 {
     return this.parts.net() ? 6 : 4;
+  }
+  interfaces(): readonly SocketInterface[] {
+    return interfaceList(this.parts.net() ?? this.parts.loopback());
   }
   resolve(name: string): Lookup {
     const known = this.known(name);
@@ -90,7 +101,7 @@ class RoutedSocket implements StreamSocket {
     this.made = one;
     return one;
   }
-  private tcp({ tcp }: TransportStack): TcpSocket {
+  private tcp({ tcp }: Network): TcpSocket {
     this.own ??= new TcpSocket(tcp, this.family);
     return this.own;
   }

@@ -6,8 +6,16 @@ import { Wait } from '../process/wait.ts';
 import type { WaitQueue } from '../wait-queue.ts';
 import { FILETYPE_SOCKET_DGRAM, FILETYPE_SOCKET_STREAM } from './abi.ts';
 import { wasiErrno } from './errno.ts';
-import { AGAIN, type DatagramSocket, type Received, type SocketAddress, type StreamSocket } from './socket.ts';
-import { OPTION, SocketOptions } from './socket-options.ts';
+import {
+  AGAIN,
+  type DatagramSocket,
+  GROUP_OPTIONS,
+  type GroupOptionName,
+  type Received,
+  type SocketAddress,
+  type StreamSocket,
+} from './socket.ts';
+import { FIRST_GROUP_OPTION, OPTION, SocketOptions } from './socket-options.ts';
 
 /** What streams and datagrams have in common. */
 abstract class SocketFile<S extends StreamSocket | DatagramSocket> implements OpenFile {
@@ -137,6 +145,15 @@ export class OpenDatagrams extends SocketFile<DatagramSocket> {
   constructor(socket: DatagramSocket, family: 4 | 6) {
     super(socket, family, new SocketOptions());
   }
+  override setOption(option: number, value: number): void {
+    const name = groupOption(option);
+    if (name) this.socket.groups.setOption(name, value);
+    else super.setOption(option, value);
+  }
+  override getOption(option: number): number {
+    const name = groupOption(option);
+    return name ? this.socket.groups.getOption(name) : super.getOption(option);
+  }
   /** The next one; undefined: there will be none. */
   receive(peek: boolean): Received | undefined | Wait {
     const next = this.socket.receive(peek);
@@ -157,6 +174,9 @@ export class OpenDatagrams extends SocketFile<DatagramSocket> {
     return this.send(from) || from.length;
   }
 }
+
+/** As xenolith_sock.h numbers them, from MULTICAST_TTL on. */
+const groupOption = (option: number): GroupOptionName | undefined => GROUP_OPTIONS[option - FIRST_GROUP_OPTION];
 
 /** The socket a descriptor refers to; ENOTSOCK. EBADF for a directory: a program may take the number of one it was given for free. */
 export function socketOf(file: OpenFile): OpenSocket | OpenDatagrams {

@@ -19,6 +19,8 @@ export const OPTION = {
   sendTimeout: 13,
   ipv6Only: 14,
 } as const;
+/** Those of socket.ts's GROUP_OPTIONS, of datagrams. */
+export const FIRST_GROUP_OPTION = 32;
 
 // As in Linux; seconds.
 const MOST_SECONDS = 32767;

@@ -51,6 +51,29 @@ export interface StreamSocket extends Socket {
   send(from: Uint8Array): number;
 }
 
+/** How it sends to groups, and what it hears of those that others have joined; of IPv4, and of IPv6. */
+export const GROUP_OPTIONS = [
+  'multicastHops',
+  'multicastLoop',
+  'multicastAll',
+  'multicastInterface',
+  'multicastAddress',
+  'multicastHops6',
+  'multicastLoop6',
+  'multicastAll6',
+  'multicastInterface6',
+] as const;
+export type GroupOptionName = (typeof GROUP_OPTIONS)[number];
+export const isOfIpv6 = (name: GroupOptionName): boolean => name.endsWith('6');
+
+/** A socket's groups: each by 4 or 16 bytes, on the interface of that number, else of that address, else where the routes say. */
+export interface GroupSocket {
+  join(group: Uint8Array, index: number, address?: Uint8Array): void;
+  leave(group: Uint8Array, index: number, address?: Uint8Array): void;
+  setOption(name: GroupOptionName, value: number): void;
+  getOption(name: GroupOptionName): number;
+}
+
 /** A datagram that came. */
 export interface Received {
   readonly data: Uint8Array;
@@ -58,6 +81,7 @@ export interface Received {
 }
 
 export interface DatagramSocket extends Socket {
+  readonly groups: GroupSocket;
   /** Its one peer from now on; undefined: it has none any more. */
   connect(to: SocketAddress | undefined): void;
   /** The next one; undefined: it is shut down. `peek`: it stays. */
@@ -73,7 +97,19 @@ export interface Lookup {
   addresses(): readonly Uint8Array[] | undefined;
 }
 
+/** An interface of the network, and its addresses. */
+export interface SocketInterface {
+  /** From 1 on. */
+  readonly index: number;
+  readonly name: string;
+  readonly isLoopback: boolean;
+  readonly mtu: number;
+  readonly mac: Uint8Array;
+  readonly addresses: readonly { readonly address: Uint8Array; readonly prefixLength: number }[];
+}
+
 export interface SocketStack {
+  interfaces(): readonly SocketInterface[];
   /** A TCP socket for addresses of 4 or 16 bytes; throws EAFNOSUPPORT where there is none of that family. */
   stream(family: 4 | 6): StreamSocket;
   /** A UDP socket, the same way. */

@@ -24,6 +24,25 @@ export const xenolith_sockaddr = struct('xenolith_sockaddr', 20, {
   port: 'u16',
   addr: { of: 'u8', count: 16 },
 });
+/** struct xenolith_interface: name has 15 bytes at most and a NUL, mac six of its eight. */
+export const xenolith_interface = struct('xenolith_interface', 36, {
+  index: 'u32',
+  flags: 'u32',
+  mtu: 'u32',
+  name: { of: 'u8', count: 16 },
+  mac: { of: 'u8', count: 8 },
+});
+export const xenolith_interface_address = struct('xenolith_interface_address', 24, {
+  index: 'u32',
+  family: 'u16',
+  prefix_length: 'u16',
+  addr: { of: 'u8', count: 16 },
+});
+// Linux's: up, running, its carrier there; and of everybody's kind, or the loopback.
+const FLAGS_UP = 0x10041;
+const FLAGS_LOOPBACK = 0x8;
+const FLAGS_ETHERNET = 0x1002;
+const MAX_NAME_BYTES = 15;
 const FAMILY_OF: Readonly<Record<number, 4 | 6>> = { 4: 4, 16: 6 };
 const NOBODY: SocketAddress = { address: new Uint8Array(0), port: 0 };
 /** Flags of sendto and recvfrom that preview1 has not; the others are its own. */
@@ -44,6 +63,19 @@ function addressAt(process: Process, pointer: number, family: 4 | 6): SocketAddr
     address: process.bytes.slice(from, from + bytesOf(family)),
     port: view.getUint16(base + xenolith_sockaddr.at.port, true),
   };
+}
+function anyAddressAt(process: Process, pointer: number): Uint8Array {
+  const base = at(process, pointer, xenolith_sockaddr.size);
+  const family = process.view.getUint16(base + xenolith_sockaddr.at.family, true);
+  if (family !== 4 && family !== 6) throw new XenError('EAFNOSUPPORT', `an address of family ${family}`);
+  const from = base + xenolith_sockaddr.at.addr;
+  return process.bytes.slice(from, from + bytesOf(family));
+}
+/** Streams have no groups: EPROTO, as in Linux. */
+function datagramsOf(process: Process, fd: number): OpenDatagrams {
+  const socket = openSocketOf(process, fd);
+  if (socket instanceof OpenDatagrams) return socket;
+  throw new XenError('EPROTO', 'a stream has no groups');
 }
 function isNobody(process: Process, pointer: number): boolean {
   const base = at(process, pointer, xenolith_sockaddr.size);
@@ -180,6 +212,17 @@ export const xenolithSockCalls = (kernel: Pick<WasiKernel, 'sockets'>) => ({
     process.view.setInt32(resultAt, socket.getOption(option), true);
     return 0;
   },
+  /** A group of either family that a socket of datagrams is to hear, on the interface of number `index`, or of address `own`, or neither: 0. */
+  join(process: Process, fd: number, group: number, own: number, index: number): number {
+    const { groups } = datagramsOf(process, fd).socket;
+    groups.join(anyAddressAt(process, group), index, own === 0 ? undefined : anyAddressAt(process, own));
+    return 0;
+  },
+  leave(process: Process, fd: number, group: number, own: number, index: number): number {
+    const { groups } = datagramsOf(process, fd).socket;
+    groups.leave(anyAddressAt(process, group), index, own === 0 ? undefined : anyAddressAt(process, own));
+    return 0;
+  },
   getsockname(process: Process, fd: number, address: number): number {
     const { socket, family } = openSocketOf(process, fd);
     const base = at(process, address, xenolith_sockaddr.size);
@@ -192,6 +235,44 @@ export const xenolithSockCalls = (kernel: Pick<WasiKernel, 'sockets'>) => ({
     const remote = socket.remote();
     if (!remote) throw new XenError('ENOTCONN', 'a socket without a peer');
     storeAddress(process, base, remote);
+    return 0;
+  },
+  /** At most `max` of the interfaces; `result`: how many there are. */
+  interfaces(process: Process, list: number, max: number, result: number): number {
+    const all = kernel.sockets?.interfaces() ?? [];
+    const some = all.slice(0, max >>> 0);
+    const base = at(process, list, some.length * xenolith_interface.size);
+    const resultAt = at(process, result, 4);
+    const { view, bytes } = process;
+    for (const [i, { index, name, isLoopback, mtu, mac }] of some.entries()) {
+      const one = base + i * xenolith_interface.size;
+      bytes.fill(0, one, one + xenolith_interface.size);
+      view.setUint32(one + xenolith_interface.at.index, index, true);
+      const flags = FLAGS_UP | (isLoopback ? FLAGS_LOOPBACK : FLAGS_ETHERNET);
+      view.setUint32(one + xenolith_interface.at.flags, flags, true);
+      view.setUint32(one + xenolith_interface.at.mtu, mtu, true);
+      bytes.set(new TextEncoder().encode(name).subarray(0, MAX_NAME_BYTES), one + xenolith_interface.at.name);
+      bytes.set(mac, one + xenolith_interface.at.mac);
+    }
+    view.setUint32(resultAt, all.length, true);
+    return 0;
+  },
+  interface_addresses(process: Process, list: number, max: number, result: number): number {
+    const interfaces = kernel.sockets?.interfaces() ?? [];
+    const all = interfaces.flatMap(({ index, addresses }) => addresses.map(own => ({ index, ...own })));
+    const some = all.slice(0, max >>> 0);
+    const base = at(process, list, some.length * xenolith_interface_address.size);
+    const resultAt = at(process, result, 4);
+    const { view, bytes } = process;
+    for (const [i, { index, address, prefixLength }] of some.entries()) {
+      const one = base + i * xenolith_interface_address.size;
+      bytes.fill(0, one, one + xenolith_interface_address.size);
+      view.setUint32(one + xenolith_interface_address.at.index, index, true);
+      view.setUint16(one + xenolith_interface_address.at.family, FAMILY_OF[address.length] ?? 0, true);
+      view.setUint16(one + xenolith_interface_address.at.prefix_length, prefixLength, true);
+      bytes.set(address, one + xenolith_interface_address.at.addr);
+    }
+    view.setUint32(resultAt, all.length, true);
     return 0;
   },
   /** At most `max` addresses, their ports 0. ENOENT: there is no such name. */

@@ -90,9 +90,44 @@ int32_t xenolith_sock_recvfrom(int32_t fd, const struct iovec *iovs, size_t coun
 #define XENOLITH_SOCK_RCVTIMEO 12 /* milliseconds that a call waits, then EAGAIN; 0: for ever */
 #define XENOLITH_SOCK_SNDTIMEO 13
 #define XENOLITH_SOCK_V6ONLY 14 /* before it is bound */
+/* Of datagrams: how they are sent to groups, and whether groups are heard that others have joined. Of IPv4, and with 6 of IPv6. */
+#define XENOLITH_SOCK_MULTICAST_HOPS 32
+#define XENOLITH_SOCK_MULTICAST_LOOP 33
+#define XENOLITH_SOCK_MULTICAST_ALL 34
+#define XENOLITH_SOCK_MULTICAST_IF 35   /* the number of an interface; 0: as the routes say */
+#define XENOLITH_SOCK_MULTICAST_ADDR 36 /* the same by its address, a number: 127.0.0.1 is 0x7f000001 */
+#define XENOLITH_SOCK_MULTICAST_HOPS6 37
+#define XENOLITH_SOCK_MULTICAST_LOOP6 38
+#define XENOLITH_SOCK_MULTICAST_ALL6 39
+#define XENOLITH_SOCK_MULTICAST_IF6 40
 /* ENOPROTOOPT: there is no such option; EINVAL: not such a value. */
 XENOLITH_SOCK_IMPORT("setsockopt") int32_t xenolith_sock_setsockopt(int32_t fd, int32_t option, int32_t value);
 XENOLITH_SOCK_IMPORT("getsockopt") int32_t xenolith_sock_getsockopt(int32_t fd, int32_t option, int32_t *value);
+/*
+ * A socket of datagrams is to hear what comes to a group, on the interface of that number, else of that address (IPv4's, or NULL), else
+ * where the routes say. EADDRINUSE, ENOBUFS, ENODEV; EADDRNOTAVAIL where it has not joined it.
+ */
+XENOLITH_SOCK_IMPORT("join")
+int32_t xenolith_sock_join(int32_t fd, const struct xenolith_sockaddr *group, const struct xenolith_sockaddr *own,
+                           int32_t interface);
+XENOLITH_SOCK_IMPORT("leave")
+int32_t xenolith_sock_leave(int32_t fd, const struct xenolith_sockaddr *group, const struct xenolith_sockaddr *own,
+                            int32_t interface);
+/* What this domain has, at most `max` of them; `count`: how many there are. Flags are Linux's. */
+struct xenolith_interface {
+    uint32_t index, flags, mtu;
+    char name[16];
+    uint8_t mac[8]; /* six of them */
+};
+struct xenolith_interface_address {
+    uint32_t index; /* of its interface */
+    uint16_t family, prefix_length;
+    uint8_t addr[16];
+};
+XENOLITH_SOCK_IMPORT("interfaces")
+int32_t xenolith_sock_interfaces(struct xenolith_interface *list, size_t max, size_t *count);
+XENOLITH_SOCK_IMPORT("interface_addresses")
+int32_t xenolith_sock_interface_addresses(struct xenolith_interface_address *list, size_t max, size_t *count);
 /* The addresses of a host, at most `max`, their ports 0. ENOENT: there is no such host. Waits for the answer. */
 XENOLITH_SOCK_IMPORT("resolve")
 int32_t xenolith_sock_resolve(const char *name, size_t length, struct xenolith_sockaddr *addrs, size_t max,
@@ -289,13 +324,92 @@ static inline int32_t xenolith_sock_option(int level, int name) {
     } else if (level == IPPROTO_IPV6) {
         switch (name) {
         case IPV6_V6ONLY: return XENOLITH_SOCK_V6ONLY;
+        case IPV6_MULTICAST_HOPS: return XENOLITH_SOCK_MULTICAST_HOPS6;
+        case IPV6_MULTICAST_LOOP: return XENOLITH_SOCK_MULTICAST_LOOP6;
+        case IPV6_MULTICAST_ALL: return XENOLITH_SOCK_MULTICAST_ALL6;
+        case IPV6_MULTICAST_IF: return XENOLITH_SOCK_MULTICAST_IF6;
+        }
+    } else if (level == IPPROTO_IP) {
+        switch (name) {
+        case IP_MULTICAST_TTL: return XENOLITH_SOCK_MULTICAST_HOPS;
+        case IP_MULTICAST_LOOP: return XENOLITH_SOCK_MULTICAST_LOOP;
+        case IP_MULTICAST_ALL: return XENOLITH_SOCK_MULTICAST_ALL;
+        case IP_MULTICAST_IF: return XENOLITH_SOCK_MULTICAST_ADDR;
         }
     }
     return 0;
 }
 
+static inline struct xenolith_sockaddr xenolith_sock_of_ip(struct in_addr from) {
+    struct xenolith_sockaddr to;
+    memset(&to, 0, sizeof to);
+    to.family = XENOLITH_SOCK_IPV4;
+    memcpy(to.addr, &from, 4);
+    return to;
+}
+/* IP_ADD_MEMBERSHIP, IPV6_JOIN_GROUP, MCAST_JOIN_GROUP, and those that leave; -1: it is none of these. */
+static inline int32_t xenolith_sock_membership(int fd, int level, int name, const void *value, socklen_t length) {
+    enum { ADD = 35, DROP = 36, JOIN = 42, LEAVE = 45 }; /* wasi-libc has not all of these names always */
+    struct xenolith_sockaddr group, own;
+    uint32_t ip[3] = {0, 0, 0}, interface = 0;
+    int joins = 1;
+    memset(&own, 0, sizeof own);
+    if ((level == IPPROTO_IP || level == IPPROTO_IPV6) && (name == JOIN || name == LEAVE)) {
+        struct {
+            uint32_t interface;
+            struct sockaddr_storage group;
+        } asked;
+        if (length < sizeof asked) return EINVAL;
+        memcpy(&asked, value, sizeof asked);
+        if (xenolith_sock_from_posix((const struct sockaddr *)&asked.group, sizeof asked.group, &group) != 0)
+            return EADDRNOTAVAIL;
+        interface = asked.interface;
+        joins = name == JOIN;
+    } else if (level == IPPROTO_IP && (name == ADD || name == DROP)) {
+        /* struct ip_mreq, or ip_mreqn, which has the interface's number behind it */
+        struct in_addr first, second;
+        if (length < 8) return EINVAL;
+        memcpy(ip, value, length < sizeof ip ? 8 : sizeof ip);
+        memcpy(&first, &ip[0], 4);
+        memcpy(&second, &ip[1], 4);
+        group = xenolith_sock_of_ip(first);
+        own = xenolith_sock_of_ip(second);
+        interface = ip[2];
+        joins = name == ADD;
+    } else if (level == IPPROTO_IPV6 && (name == IPV6_JOIN_GROUP || name == IPV6_LEAVE_GROUP)) {
+        struct ipv6_mreq asked;
+        if (length < sizeof asked) return EINVAL;
+        memcpy(&asked, value, sizeof asked);
+        memset(&group, 0, sizeof group);
+        group.family = XENOLITH_SOCK_IPV6;
+        memcpy(group.addr, &asked.ipv6mr_multiaddr, 16);
+        interface = asked.ipv6mr_interface;
+        joins = name == IPV6_JOIN_GROUP;
+    } else return -1;
+    return (joins ? xenolith_sock_join : xenolith_sock_leave)(fd, &group, own.family ? &own : NULL, (int32_t)interface);
+}
+/* By an address, a struct ip_mreq or an ip_mreqn. */
+static inline int32_t xenolith_sock_multicast_if(int fd, const void *value, socklen_t length) {
+    uint32_t ip[3] = {0, 0, 0}, interface;
+    if (length < 4) return EINVAL;
+    memcpy(ip, value, length < 8 ? 4 : length < sizeof ip ? 8 : sizeof ip);
+    interface = length < 8 ? ip[0] : ip[1];
+    if (ip[2] != 0) return xenolith_sock_setsockopt(fd, XENOLITH_SOCK_MULTICAST_IF, (int32_t)ip[2]);
+    return xenolith_sock_setsockopt(fd, XENOLITH_SOCK_MULTICAST_ADDR, (int32_t)ntohl(interface));
+}
+
 static inline int setsockopt(int fd, int level, int name, const void *value, socklen_t length) {
     int32_t number, option = xenolith_sock_option(level, name);
+    int32_t error = xenolith_sock_membership(fd, level, name, value, length);
+    if (error >= 0) return xenolith_sock_result(error);
+    if (option == XENOLITH_SOCK_MULTICAST_ADDR)
+        return xenolith_sock_result(xenolith_sock_multicast_if(fd, value, length));
+    if (level == IPPROTO_IP && length > 0 && length < sizeof number) {
+        /* As with Linux, those of IPv4 may be bytes. */
+        unsigned char byte;
+        memcpy(&byte, value, sizeof byte);
+        return xenolith_sock_result(xenolith_sock_setsockopt(fd, option, byte));
+    }
     if (option == XENOLITH_SOCK_RCVTIMEO || option == XENOLITH_SOCK_SNDTIMEO) {
         struct timeval time;
         if (length < sizeof time) return xenolith_sock_result(EINVAL);
@@ -317,7 +431,8 @@ static inline int setsockopt(int fd, int level, int name, const void *value, soc
 static inline int getsockopt(int fd, int level, int name, void *value, socklen_t *length) {
     int32_t number;
     int none = level == IPPROTO_IP && name == IP_OPTIONS; /* packets here have no options */
-    int32_t error = xenolith_sock_getsockopt(fd, none ? XENOLITH_SOCK_TYPE : xenolith_sock_option(level, name), &number);
+    int32_t option = none ? XENOLITH_SOCK_TYPE : xenolith_sock_option(level, name);
+    int32_t error = xenolith_sock_getsockopt(fd, option, &number);
     if (none) *length = 0;
     if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO) && error == 0) {
         struct timeval time;
@@ -327,6 +442,9 @@ static inline int getsockopt(int fd, int level, int name, void *value, socklen_t
         if (*length > sizeof time) *length = sizeof time;
         memcpy(value, &time, *length);
     } else if (error == 0) {
+        if (option == XENOLITH_SOCK_MULTICAST_ADDR) number = (int32_t)htonl((uint32_t)number);
+        if (level == IPPROTO_IP && option != XENOLITH_SOCK_MULTICAST_ADDR && *length > 0 && *length < sizeof number)
+            *length = 1;
         if (*length > sizeof number) *length = sizeof number;
         memcpy(value, &number, *length);
     }

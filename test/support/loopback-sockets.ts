@@ -1,6 +1,7 @@
 // A SocketStack of one machine that talks to itself, for tests of what lies above: streams, backlogs, ports, without a network;
 // datagrams over the loopback, there at once.
 import { XenError } from '#pvbus';
+import { interfaceList } from '../../domu-kernel/net/interface-list.ts';
 import { Network } from '../../domu-kernel/net/network.ts';
 import { UdpDatagramSocket } from '../../domu-kernel/net/udp-datagram-socket.ts';
 import { WaitQueue } from '../../domu-kernel/wait-queue.ts';
@@ -8,6 +9,7 @@ import {
   AGAIN,
   type Lookup,
   type SocketAddress,
+  type SocketInterface,
   type SocketStack,
   type StreamSocket,
 } from '../../domu-kernel/wasi/socket.ts';
@@ -157,6 +159,9 @@ export class LoopbackSockets implements SocketStack {
 
   readonly widest = 4;
 
+  interfaces(): SocketInterface[] {
+    return interfaceList(this.lo);
+  }
   stream(family: 4 | 6): LoopbackSocket {
     if (family === 6) throw new XenError('EAFNOSUPPORT', 'no IPv6');
     return new LoopbackSocket(this);

@@ -54,7 +54,7 @@ export class Discovery {
   readonly addresses: Addresses;
   readonly neighbours: Neighbours;
   readonly routers: RouterList;
-  /** Of the groups that others ask for our addresses in. */
+  /** Of the groups that others ask for our addresses in, and of those that sockets have joined. */
   readonly listener: MulticastListener;
   hopLimit = DEFAULT_HOP_LIMIT;
   mtu: number;
@@ -64,6 +64,7 @@ export class Discovery {
   private readonly linkLocal: IpAddress;
   private readonly group = new IpAddress();
   private readonly groupMac = new Uint8Array(ETH_ALEN);
+  private joined: readonly IpAddress[] = [];
   private solicitations = 0;
   /** When to ask for a router again; Infinity: no more. */
   private solicitAtNs = Number.POSITIVE_INFINITY;
@@ -79,11 +80,11 @@ export class Discovery {
       log,
       // order: who has it answers to its group, which a switch may first have to hear of.
       probe: target => {
-        this.listener.listenTo(this.addresses.groups);
+        this.listenToAll();
         this.solicit(target, undefined, UNSPECIFIED);
       },
       changed: own => {
-        this.listener.listenTo(this.addresses.groups);
+        this.listenToAll();
         if (own.state === 'preferred' && own.address.isLinkLocal) this.listener.announce();
         parts.addressChanged(own);
       },
@@ -114,6 +115,14 @@ export class Discovery {
       this.routers.prefix(address, prefixLength, Number.POSITIVE_INFINITY);
       if (gateway !== undefined) this.routers.router(gateway, Number.POSITIVE_INFINITY);
     } else this.solicitRouter(this.parts.clock.now());
+  }
+  /** Those of sockets, from now on. */
+  listenTo(joined: readonly IpAddress[]): void {
+    this.joined = joined;
+    this.listenToAll();
+  }
+  private listenToAll(): void {
+    this.listener.listenTo([...this.addresses.groups, ...this.joined]);
   }
   /** Nothing more is to be heard before a program may begin. */
   get isSettled(): boolean {

@@ -24,7 +24,6 @@ import {
 } from './header.ts';
 import { Icmp6, readQuotedIpv6 } from './icmp6.ts';
 import type { Ipv6Link } from './link.ts';
-import { isAllNodes } from './scope.ts';
 
 /** RFC 8200, 4.5. */
 export const REASSEMBLY6_NS = 60e9;
@@ -102,7 +101,7 @@ export class Ipv6Host {
   /** As Linux: an address is the guest's, not the interface's, but for those that every link has. */
   private isForUs(destination: IpAddress, local: boolean): boolean {
     const { link } = this;
-    if (destination.isMulticast) return isAllNodes(destination) || link.discovery.addresses.inGroup(destination);
+    if (destination.isMulticast) return link.hears(destination);
     return destination.isLinkLocal && !local ? link.has(destination) : this.parts.isOurs(destination);
   }
   /** True when the part in hand made its datagram complete, which is in its place now, its headers stepped over. */

@@ -6,13 +6,15 @@ import type { HeldFrame } from '../held-frames.ts';
 import { IpAddress } from '../ip-address.ts';
 import type { SendResult } from '../ip-output.ts';
 import { PROTOCOL_TCP } from '../ipv4.ts';
+import { JoinedGroups } from '../joined-groups.ts';
 import type { PacketBuffer } from '../packet-port.ts';
 import type { PathMtus } from '../path-mtus.ts';
+import { GROUP_SENDING } from '../socket-groups.ts';
 import { isUsable, type OwnAddress } from './addresses.ts';
 import type { Ip6Config } from './config.ts';
 import { Discovery } from './discovery.ts';
 import { FRAGMENT_HLEN, IPV6_HLEN, IPV6_MIN_MTU, writeIpv6, writeIpv6Part } from './header.ts';
-import { groupMac, isLinkGroup } from './scope.ts';
+import { ALL_NODES, groupMac, isAllNodes, isInterfaceGroup, isLinkGroup } from './scope.ts';
 
 const PROTOCOL = 6;
 const DESTINATION = 24;
@@ -32,10 +34,14 @@ export interface Ipv6LinkParts {
   unreachable(held: readonly HeldFrame[]): void;
   /** What is sent to the device comes back. */
   readonly loops: boolean;
+  /** A frame to a group that this guest is to have too. */
+  toOurselves(frame: Uint8Array): void;
 }
 
 export class Ipv6Link {
   readonly discovery: Discovery;
+  /** That sockets have joined here. */
+  readonly groups: JoinedGroups;
   private readonly parts: Ipv6LinkParts;
   private readonly multicastMac = new Uint8Array(ETH_ALEN);
   /** A part of a datagram that is being sent, and where that goes. */
@@ -58,6 +64,9 @@ export class Ipv6Link {
       addressChanged: own => parts.changed(own),
       routersChanged: () => parts.changed(undefined),
     });
+    this.groups = new JoinedGroups(all => {
+      if (!parts.loops) this.discovery.listenTo(all.filter(isReported));
+    });
   }
 
   /** The first address that others off the link can have heard of, or the link-local one; undefined: none yet. */
@@ -78,9 +87,8 @@ export class Ipv6Link {
 
   /** How many bits of it a route here has: -1 where there is none, or no address to send from. */
   matches(destination: IpAddress): number {
-    const { addresses, neighbours, routers } = this.discovery;
-    const linkScope = destination.isLinkLocal || isLinkGroup(destination);
-    if (addresses.sourceFor(destination, linkScope) === undefined) return -1;
+    const { neighbours, routers } = this.discovery;
+    if (this.sourceFor(destination) === undefined) return -1;
     // Every link has these: the one where there is such a neighbour is meant, or the one the sender is on.
     if (destination.isLinkLocal) return neighbours.find(destination) === undefined ? 10 : 128;
     const anywhere = routers.routers.length === 0 ? -1 : 0;
@@ -97,21 +105,44 @@ export class Ipv6Link {
   }
   /** Undefined without an address to send from. */
   sourceFor(destination: IpAddress): IpAddress | undefined {
+    const { addresses } = this.discovery;
     const linkScope = destination.isLinkLocal || isLinkGroup(destination);
-    return this.discovery.addresses.sourceFor(destination, linkScope);
+    const own = addresses.sourceFor(destination, linkScope);
+    // As Linux: a wider group is better reached from the link's address than not at all.
+    return own ?? (destination.isMulticast ? addresses.sourceFor(destination, true) : undefined);
+  }
+
+  /** A group of ours: everybody's, of our addresses, or one that somebody here has joined. */
+  hears(group: IpAddress): boolean {
+    return isAllNodes(group) || this.discovery.addresses.inGroup(group) || this.groups.has(group);
   }
 
   // ---- what is sent ----
 
   /** `length` bytes behind the place of a header in `tx`. */
-  send(protocol: number, source: IpAddress, destination: IpAddress, length: number, flags = 0): SendResult {
-    const { device, tx, loops } = this.parts;
+  send(
+    protocol: number,
+    source: IpAddress,
+    destination: IpAddress,
+    length: number,
+    flags = 0,
+    sending = GROUP_SENDING,
+  ): SendResult {
+    const { device, tx, loops, toOurselves } = this.parts;
     const { bytes, view } = tx;
     const group = destination.isMulticast;
-    writeIpv6(view, ETH_HLEN, length, protocol, group ? 1 : this.discovery.hopLimit, source, destination);
+    const hops = group ? sending.hops : this.discovery.hopLimit;
+    writeIpv6(view, ETH_HLEN, length, protocol, Math.max(1, hops), source, destination);
     const total = HEADERS + length;
     if (loops) return device.send(bytes, total) ? 'sent' : 'full';
-    const hop = group ? destination : this.discovery.nextHop(destination);
+    if (group) {
+      // One of this interface alone goes no further.
+      const stays = hops === 0 || isInterfaceGroup(destination);
+      const result = stays ? 'sent' : this.sendTo(destination, bytes, total, flags);
+      if (result === 'sent' && sending.loops && this.hears(destination)) toOurselves(bytes.slice(0, total));
+      return result;
+    }
+    const hop = this.discovery.nextHop(destination);
     if (hop === undefined) return 'no-route';
     return this.sendTo(hop, bytes, total, flags);
   }
@@ -150,3 +181,6 @@ export class Ipv6Link {
     return true;
   }
 }
+
+/** RFC 9777, 6: neither everybody's group nor what does not leave an interface. */
+const isReported = (group: IpAddress): boolean => !group.equals(ALL_NODES) && !isInterfaceGroup(group);

@@ -1,23 +1,15 @@
 // Messages by which a host says which groups it listens to (MLDv2: RFC 9777; MLDv1: RFC 2710), read and checked, and written.
 import { addBytes, finish } from '../checksum.ts';
 import { ETH_ALEN, ETH_HLEN, ETHERTYPE_IPV6, writeEthernet } from '../ethernet.ts';
+import { type GroupQuery, type GroupRecord, type GroupWriter, MAX_SOURCES } from '../group-reports.ts';
 import { IpAddress } from '../ip-address.ts';
 import { HOP_BY_HOP, IPV6_HLEN, IPV6_MIN_MTU, type Ipv6Header, PROTOCOL_ICMPV6, writeIpv6 } from './header.ts';
 import { ALL_ROUTERS, groupMac } from './scope.ts';
 
 export const LISTENER_QUERY = 130;
 export const LISTENER_REPORT_V1 = 131;
-export const LISTENER_DONE_V1 = 132;
+const LISTENER_DONE_V1 = 132;
 const LISTENER_REPORT = 143;
-
-/** Of a record in a report: what is, and what has changed. */
-export const IS_INCLUDE = 1;
-export const IS_EXCLUDE = 2;
-export const TO_INCLUDE = 3;
-export const TO_EXCLUDE = 4;
-
-/** A query names at most so many sources before it is understood as one of all. */
-export const MAX_SOURCES = 64;
 
 const V1_LENGTH = 24;
 const QUERY_LENGTH = 28;
@@ -28,32 +20,20 @@ const ALL_MLDV2_ROUTERS = IpAddress.of(0xff020000, 0, 0, 0x16);
 const ROUTER_ALERT_HEADER = Uint8Array.of(PROTOCOL_ICMPV6, 0, 5, 2, 0, 0, 1, 0);
 const HEADERS = ETH_HLEN + IPV6_HLEN + ROUTER_ALERT_HEADER.length;
 
-/** One of these is reused for every query. */
-export class ListenerQuery {
-  version: 1 | 2 = 2;
-  /** Unspecified: all. */
-  readonly group = new IpAddress();
-  maxDelayNs = 0;
-  /** How often what matters is said; 0: its sender does not say. */
-  robustness = 0;
-  /** Asked for alone; none: any. */
-  sources: IpAddress[] = [];
-}
-
 /** untrusted: RFC 9777, 6.2, and RFC 2710, 4: of a message whose checksum is right. False: it is not for us to heed. */
 export const isListenerMessage = ({ source, hopLimit, routerAlert, isFragment, payloadLength }: Ipv6Header): boolean =>
   source.isLinkLocal && hopLimit === 1 && routerAlert && !isFragment && payloadLength >= V1_LENGTH;
 
 /** untrusted: false where it is neither version's. */
-export function readQuery(view: DataView, { payloadAt: at, payloadLength }: Ipv6Header, into: ListenerQuery): boolean {
+export function readQuery(view: DataView, { payloadAt: at, payloadLength }: Ipv6Header, into: GroupQuery): boolean {
   if (payloadLength > V1_LENGTH && payloadLength < QUERY_LENGTH) return false;
-  into.version = payloadLength === V1_LENGTH ? 1 : 2;
+  into.isOld = payloadLength === V1_LENGTH;
   into.group.read(view, at + 8);
   if (!into.group.isUnspecified && !into.group.isMulticast) return false;
   into.sources = [];
   into.robustness = 0;
   const code = view.getUint16(at + 4);
-  if (into.version === 1) {
+  if (into.isOld) {
     into.maxDelayNs = code * 1e6;
     return true;
   }
@@ -68,17 +48,8 @@ export function readQuery(view: DataView, { payloadAt: at, payloadLength }: Ipv6
   return true;
 }
 
-export interface ListenerRecord {
-  readonly type: number;
-  readonly group: IpAddress;
-  readonly sources: readonly IpAddress[];
-}
-
-/** So many records without sources fit into what any link carries. */
-export const MAX_RECORDS = Math.floor((IPV6_MIN_MTU + ETH_HLEN - HEADERS - 8) / RECORD_LENGTH);
-
-/** Builds messages in a frame of its own: they are sent while another packet is being built. */
-export class ListenerWriter {
+export class ListenerWriter implements GroupWriter {
+  readonly maxRecords = Math.floor((IPV6_MIN_MTU + ETH_HLEN - HEADERS - 8) / RECORD_LENGTH);
   readonly frame = new Uint8Array(ETH_HLEN + IPV6_MIN_MTU);
   private readonly view = new DataView(this.frame.buffer);
   private readonly mac: Uint8Array;
@@ -87,8 +58,8 @@ export class ListenerWriter {
   constructor(mac: Uint8Array) {
     this.mac = mac;
   }
-  /** A report of MLDv2. Returns the length of the frame. */
-  report(source: IpAddress, records: readonly ListenerRecord[]): number {
+  /** Of MLDv2. */
+  report(source: IpAddress, records: readonly GroupRecord[]): number {
     const { view } = this;
     view.setUint32(HEADERS + 4, records.length);
     let at = HEADERS + 8;
@@ -103,11 +74,13 @@ export class ListenerWriter {
     }
     return this.finish(LISTENER_REPORT, source, ALL_MLDV2_ROUTERS, at);
   }
-  /** A message of MLDv1: that there is a listener to the group here, or none any more. */
-  v1(type: typeof LISTENER_REPORT_V1 | typeof LISTENER_DONE_V1, source: IpAddress, group: IpAddress): number {
+  /** Of MLDv1. */
+  old(joined: boolean, source: IpAddress, group: IpAddress): number {
     this.view.setUint32(HEADERS + 4, 0);
     group.write(this.view, HEADERS + 8);
-    return this.finish(type, source, type === LISTENER_DONE_V1 ? ALL_ROUTERS : group, HEADERS + V1_LENGTH);
+    const end = HEADERS + V1_LENGTH;
+    if (joined) return this.finish(LISTENER_REPORT_V1, source, group, end);
+    return this.finish(LISTENER_DONE_V1, source, ALL_ROUTERS, end);
   }
 
   private finish(type: number, source: IpAddress, destination: IpAddress, end: number): number {

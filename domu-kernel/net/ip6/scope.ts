@@ -48,5 +48,8 @@ export function commonBits(x: IpAddress, y: IpAddress): number {
 export const hasPrefix = (address: IpAddress, prefix: IpAddress, length: number): boolean =>
   commonBits(address, prefix) >= length;
 
+/** Of a group: it goes no further than the interface. */
+export const isInterfaceGroup = (address: IpAddress): boolean =>
+  address.a >>> 24 === 0xff && ((address.a >>> 16) & 15) <= 1;
 /** Of a group: it goes no further than the link (RFC 4291, 2.7). */
 export const isLinkGroup = (address: IpAddress): boolean => address.a >>> 24 === 0xff && ((address.a >>> 16) & 15) <= 2;

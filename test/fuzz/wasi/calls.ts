@@ -99,6 +99,10 @@ const SOCK_SIGNATURES: Readonly<Record<string, string>> = {
   setsockopt: 'kss',
   getsockopt: 'ksr',
   resolve: 'pbnr',
+  join: 'kaas',
+  leave: 'kaas',
+  interfaces: 'bnr',
+  interface_addresses: 'bnr',
 };
 
 const anywhere = fc.oneof(
