@@ -63,7 +63,8 @@ export class Office {
     });
     this.#npm = npm;
     this.output = '';
-    this.#ended = once(npm, 'exit').then(([code, signal]) => (signal ?? code) as number | NodeJS.Signals);
+    // When all that it has printed is there, too.
+    this.#ended = once(npm, 'close').then(([code, signal]) => (signal ?? code) as number | NodeJS.Signals);
     for (const stream of [npm.stdout, npm.stderr]) {
       stream.on('data', chunk => {
         this.output += chunk;

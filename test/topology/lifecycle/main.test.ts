@@ -10,7 +10,7 @@ import { encodeFrame, runPaths, SHUTDOWN_crash, SHUTDOWN_poweroff, SHUTDOWN_watc
 import { hostEvents } from '../../../tools/host-events.ts';
 import { ToolstackClient } from '../../../tools/toolstack-client.ts';
 import { type Inventory, inventoryAtRest, settled } from '../../support/inventory.ts';
-import { eventually, isAlive } from '../../support/processes.ts';
+import { eventually, isAlive, processOfDomain } from '../../support/processes.ts';
 import { disk, net } from '../../unit/dom0/toolstack/domain-config.ts';
 import { GUEST, KERNEL, LifecycleHost } from './host.ts';
 
@@ -38,13 +38,6 @@ const image = (name: string, bytes = 1 << 20): string => {
   truncateSync(path, bytes);
   return path;
 };
-/** The process a domain runs in: the shell that has its memory mapped. */
-function processOf(domid: number): number {
-  const has = (pid: number): boolean =>
-    cmdline(pid).includes('domain-shell') &&
-    readFileSync(`/proc/${pid}/maps`, 'utf8').includes(`xenolith-dom${domid} `);
-  return host.rig.processes().find(has)!;
-}
 
 describe('a domain', () => {
   it('is created, runs, and is destroyed', async () => {
@@ -179,7 +172,7 @@ describe('a domain', () => {
     await host.up('other');
     const domid = await host.create(host.config('victim', 'idle', { on_crash: 'preserve' }));
     await host.up('victim');
-    process.kill(processOf(domid), 'SIGKILL');
+    process.kill(processOfDomain(domid, host.rig.processes()), 'SIGKILL');
     await host.logged(`domain 'victim' (dom${domid}) has crashed: its process ended: killed by SIGKILL`);
     expect(await host.info(domid)).toMatchObject({ shutdown: true, shutdown_reason: SHUTDOWN_crash });
     expect(await host.info(other)).toMatchObject({ shutdown: false });
@@ -399,7 +392,7 @@ describe('a tool', () => {
   it('that subscribed hears of every domain', async () => {
     host.events.length = 0;
     const domid = await host.create(host.config('heard', 'return'));
-    await eventually('its end', () => host.events.some(event => event.what === 'destroyed'));
+    await eventually('its end', () => host.events.some(event => event.domid === domid && event.what === 'destroyed'));
     const every = { event: 'domain', at: expect.any(Number), domid, name: 'heard', reason: null, exitCode: null };
     expect(host.events.filter(event => event.domid === domid)).toEqual([
       { ...every, what: 'created' },
@@ -476,5 +469,3 @@ describe('a host that is shut down', () => {
     await other.stop();
   });
 });
-
-const cmdline = (pid: number): string => readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');

@@ -78,7 +78,7 @@ function introduce(socket: Socket, req_id: number, payload: string): void {
   introduceRing(payload);
   socket.write(xenstoreFrame(XS_INTRODUCE, req_id, 0, Buffer.from('OK\0')));
 }
-const connect = (ms = 10_000): Promise<XenstoreClient> =>
+const connect = (ms = 60_000): Promise<XenstoreClient> =>
   connectStoreRing(kernel, path, systemClock, systemClock.now() + ms * 1e6).then(ring => new XenstoreClient(ring));
 
 test('what is asked in one turn, and more than the ring holds, is answered', async () => {

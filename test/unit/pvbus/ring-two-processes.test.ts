@@ -14,6 +14,8 @@ import {
 
 const ENTRY_BYTES = 112;
 const REQUESTS = 500_000;
+/** The other process may be a while in coming. */
+const PATIENCE_NS = 60e9;
 
 // What arena.ts claims and JavaScript does not promise: between processes, slot bytes written before an
 // atomic index are seen by whoever reads the index first.
@@ -55,10 +57,10 @@ it(`${REQUESTS} requests through a ring between two processes come back whole an
         answered++;
       }
       if (ready === 0 && (ring.full() || sent === REQUESTS)) {
-        const deadline = monotonicNow() + 10e9;
+        const deadline = monotonicNow() + PATIENCE_NS;
         words.sleep(futexes, deadline);
         if (monotonicNow() >= deadline)
-          throw new Error(`asleep for 10 s after ${answered} answers: a wake-up was lost`);
+          throw new Error(`asleep for a minute after ${answered} answers: a wake-up was lost`);
       }
     }
     expect(wrong).toBe(0);

@@ -71,7 +71,7 @@ it('a connect that is delayed is made later, one that stalls when the fault goes
   later(50);
   await rig.run(late);
   expect(await rig.isOver(stalled)).toBe(false);
-  expect(peers.length).toBe(1);
+  await rig.until(() => peers.length === 1);
   plant();
   await rig.run(stalled);
   await rig.until(() => peers.length === 2);
