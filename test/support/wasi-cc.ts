@@ -17,6 +17,9 @@ import { Unavailable } from './programs/unavailable.ts';
 const run = promisify(execFile);
 const SYSROOT = '/usr/include/wasm32-wasi';
 const POSIX = fileURLToPath(new URL('programs/posix', import.meta.url));
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+/** What a checkout is called in programs and their names: one that was compiled in another checkout is as good. */
+const ANY_ROOT = '/xenolith/';
 const MAX_OUTPUT = 64 << 20;
 
 export interface WasiOptions {
@@ -49,7 +52,8 @@ export async function compileWasi(sources: string | readonly string[], options: 
   const added = [join(POSIX, 'posix.c'), ...(options.setjmp ? [join(POSIX, 'setjmp.c')] : [])];
   const all = options.posix || options.setjmp ? [...files, ...added] : files;
   const flags = [...flagsOf(options), ...(options.flags ?? [])];
-  const key = hashOf([version() ?? '', ...flags, options.key ?? '', await contentOf(all, flags, options.key)]);
+  const given = [...flags, options.key ?? ''].map(text => text.replaceAll(ROOT, ANY_ROOT));
+  const key = hashOf([version() ?? '', ...given, await contentOf(all, flags, options.key)]);
   return cachedBuild(`${key}.wasm`, async out => {
     await clang([...flags, ...all, '-o', out]);
   });
@@ -61,6 +65,7 @@ function flagsOf(options: WasiOptions): string[] {
   return [
     ...target,
     ...['-isystem', SYSROOT],
+    `-ffile-prefix-map=${ROOT}=${ANY_ROOT}`,
     ...(options.posix ? ['-include', 'posix.h'] : []),
     ...(options.setjmp ? exceptions : []),
   ];
