@@ -241,6 +241,17 @@ class Bench {
   async end(): Promise<void> {
     for (const name of this.names.splice(0)) await this.xl('destroy', name);
   }
+  /** There is a pool of the measured pCPU for as long as `body` takes. */
+  async inPool(name: string, scheduler: string, body: () => Promise<void>): Promise<void> {
+    await this.xl('cpupool-create', `name="${name}"`, `sched="${scheduler}"`, `cpus=["${CPU}"]`);
+    try {
+      await body();
+    } finally {
+      // What has failed may have been one of these; those that there are keep the pool.
+      for (const left of this.names.splice(0)) await this.rig.xl('destroy', left);
+      await this.xl('cpupool-destroy', name);
+    }
+  }
   /** What it has measured within `ms`; nobody looks before, which would take time from those who are measured. */
   async answer(name: string, ms: number): Promise<Periodic> {
     await sleep(ms);
@@ -442,12 +453,15 @@ export async function schedulerTable(host: BenchHost): Promise<string> {
 }
 async function measured(bench: Bench): Promise<Line[]> {
   await bench.xl('cpupool-cpu-remove', 'Pool-0', String(CPU));
-  await bench.xl('cpupool-create', 'name="one"', `cpus=["${CPU}"]`);
-  const lines = [...(await shares(bench)), ...(await stuck(bench)), ...(await cap(bench)), ...(await latency(bench))];
-  await bench.xl('cpupool-destroy', 'one');
-  await bench.xl('cpupool-create', 'name="rt"', 'sched="rtds"', `cpus=["${CPU}"]`);
-  lines.push(...(await rtds(bench)));
-  await bench.xl('cpupool-destroy', 'rt');
-  await bench.xl('cpupool-cpu-add', 'Pool-0', String(CPU));
-  return lines;
+  try {
+    const all = [shares, stuck, cap, latency];
+    const lines: Line[] = [];
+    await bench.inPool('one', 'credit2', async () => {
+      for (const measure of all) lines.push(...(await measure(bench)));
+    });
+    await bench.inPool('rt', 'rtds', async () => void lines.push(...(await rtds(bench))));
+    return lines;
+  } finally {
+    await bench.xl('cpupool-cpu-add', 'Pool-0', String(CPU));
+  }
 }
