@@ -19,7 +19,7 @@ const below = (paths: readonly string[]): string[] =>
 
 export default defineConfig({
   test: {
-    globalSetup: ['test/support/one-seed.ts', 'test/support/fresh-build.ts'],
+    globalSetup: ['test/support/one-seed.ts', 'test/support/left-folders.ts', 'test/support/fresh-build.ts'],
     // Only for what hangs; `eventually` gives up first, with its reason.
     testTimeout: 180_000,
     hookTimeout: 180_000,

@@ -1,10 +1,10 @@
 // A real host on a run directory of its own: hypervisor, xenstored and dom0 as processes.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chownSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { dist, HostView, root } from './host-view.ts';
+import { ownFolder } from './own-folders.ts';
 import { eventually, family, isAlive, signalAll } from './processes.ts';
 
 export { dist, root, type XlResult } from './host-view.ts';
@@ -35,7 +35,7 @@ export class HostRig extends HostView {
   }
   /** Start a host and wait until its toolstack serves. The error of a failed start holds the host's log. */
   static async start(options: HostOptions = {}): Promise<HostRig> {
-    const runDir = mkdtempSync(join(tmpdir(), 'xenolith-test-'));
+    const runDir = ownFolder();
     const args = [
       join(options.dist ?? dist('.'), 'hypervisor.js'),
       '--run-dir',

@@ -5,13 +5,15 @@ interface ProcessInfo {
   readonly pid: number;
   readonly ppid: number;
   readonly state: string;
+  /** In ticks since the machine began, as Linux prints it. */
+  readonly started: string;
 }
 
 function stat(pid: number): ProcessInfo | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    const [state, ppid] = text.slice(text.lastIndexOf(')') + 2).split(' ');
-    return { pid, ppid: Number(ppid), state: state! };
+    const words = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    return { pid, ppid: Number(words[1]), state: words[0]!, started: words[19]! };
   } catch {
     return undefined;
   }
@@ -34,6 +36,8 @@ export function isAlive(pid: number): boolean {
   const info = stat(pid);
   return info !== undefined && info.state !== 'Z' && info.state !== 'X';
 }
+/** When it began: with its pid, who it is. undefined: there is none. */
+export const startTime = (pid: number): string | undefined => stat(pid)?.started;
 /** The process a domain runs in: the one that carries its memory and is none of the host's own. */
 export function processOfDomain(domid: number, among: readonly number[]): number {
   const pid = among.find(candidate => {
