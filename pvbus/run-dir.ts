@@ -80,19 +80,30 @@ export function removeSockets(dir: string): void {
 /** Throws unless `dir` carries our version; `create` writes it where there is none yet. */
 export function checkRunDirVersion(dir: string, create = false): void {
   const path = runPaths(dir).version;
+  if (create) writeVersion(dir, path);
   let text: string;
   try {
-    if (create) writeFileSync(path, `${RUN_DIR_VERSION}\n`, { flag: 'wx', mode: 0o600 });
     text = readFileSync(path, 'latin1');
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'EEXIST') text = readFileSync(path, 'latin1');
-    else throw new XenError('ENOENT', `${dir} is not a run directory of a xenolith host`, cause);
+    throw new XenError('ENOENT', `${dir} is not a run directory of a xenolith host`, cause);
   }
   if (text.trim() !== String(RUN_DIR_VERSION)) {
     throw new XenError(
       'EPROTO',
       `${dir} is a run directory of version ${JSON.stringify(text.trim().slice(0, 20))}, not ${RUN_DIR_VERSION}`,
     );
+  }
+}
+
+/** Unless there is one. */
+function writeVersion(dir: string, path: string): void {
+  try {
+    writeFileSync(path, `${RUN_DIR_VERSION}\n`, { flag: 'wx', mode: 0o600 });
+  } catch (cause) {
+    const { code = 'EIO', message } = cause as NodeJS.ErrnoException;
+    if (code === 'EEXIST') return;
+    rmSync(path, { force: true }); // half of it would be another version's for good
+    throw new XenError(code, `run directory ${dir}: ${message}`, cause);
   }
 }
 

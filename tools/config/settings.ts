@@ -9,14 +9,16 @@ export { ConfigError };
 export class Settings {
   readonly source: string;
   readonly #warn: (line: string) => void;
+  readonly #strict: boolean;
   readonly #values: Map<string, ConfigValue>;
   readonly #lines = new Map<string, number>();
   readonly #added = new Set<string>();
   readonly #read = new Set<string>();
 
-  /** `warn` takes a line for stderr whenever a key is of a type that nobody can use. */
-  constructor(parsed: ParsedConfig, warn: (line: string) => void) {
+  /** `warn` takes a line for stderr whenever a key is of a type that nobody can use; `strict` makes an error of it. */
+  constructor(parsed: ParsedConfig, warn: (line: string) => void, strict = false) {
     this.#warn = warn;
+    this.#strict = strict;
     this.source = parsed.source;
     this.#values = effectiveValues(parsed);
     for (const { name, line, op } of parsed.assignments) {
@@ -124,6 +126,7 @@ export class Settings {
   }
 
   #complain(key: string, message: string): void {
+    if (this.#strict) throw this.wrong(key, message);
     this.#warn(`${this.at(key)}: warning: ${message}`);
   }
 }

@@ -20,6 +20,8 @@ export interface ValidateOptions {
   readonly warn: (line: string) => void;
   /** For a dry run: paths stay relative, and no mac is made. */
   readonly asGiven?: boolean;
+  /** A value of another type than its key's is an error; the real xl warns, and goes on without it. */
+  readonly strict?: boolean;
   /** What xl.conf says of domains whose own file does not. */
   readonly conf?: XlConf;
 }
@@ -33,8 +35,8 @@ export function validateConfig(parsed: ParsedConfig, options: ValidateOptions): 
   if (!parsed.ok) {
     throw new ConfigError(`${parsed.report}Failed to parse config: Invalid argument`);
   }
-  const { warn, conf = DEFAULT_XL_CONF, asGiven = false } = options;
-  const settings = new Settings(parsed, warn);
+  const { warn, conf = DEFAULT_XL_CONF, asGiven = false, strict = false } = options;
+  const settings = new Settings(parsed, warn, strict);
   const path = (value: string): string => (asGiven ? value : resolve(options.cwd, value));
   const name = settings.text('name');
   if (name === undefined || name === '') throw settings.xlError('name', 'Domain name must be specified.');

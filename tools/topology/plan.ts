@@ -117,7 +117,8 @@ function domainConfig(
   const { random } = options;
   try {
     if (entry.config === undefined) {
-      const config = validateConfig(inlineConfig(topology, name, entry), { cwd: topology.dir, random, warn: complain });
+      const how = { cwd: topology.dir, random, warn: complain, strict: true };
+      const config = validateConfig(inlineConfig(topology, name, entry), how);
       return { config, at: key => `${topology.file}:${topology.lineOf([...keys, key])}: ${dotted(keys)}` };
     }
     const path = isAbsolute(entry.config) ? entry.config : resolve(topology.dir, entry.config);

@@ -1,6 +1,17 @@
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { checkRunDirVersion, makeRunDir, runDir, runPaths } from '#pvbus';
 
@@ -94,4 +105,18 @@ describe('making it', () => {
   it('refuses a path too long for a unix socket', () => {
     expect(() => makeRunDir(join(base, 'x'.repeat(100)))).toThrow('too long');
   });
+});
+
+it('a file system without room for it is said, and what was begun of it is gone', () => {
+  const dir = join(mkdtempSync(join(tmpdir(), 'xenolith-run-dir-')), 'host');
+  try {
+    const hypervisor = join(import.meta.dirname, '../../../dist/hypervisor.js');
+    const args = ['--fsize=0', process.execPath, hypervisor, '--run-dir', dir];
+    const { stderr } = spawnSync('prlimit', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+    expect(stderr).toBe(`hypervisor: run directory ${dir}: EFBIG: file too large, write\n`);
+    expect(existsSync(join(dir, 'version'))).toBe(false);
+    makeRunDir(dir);
+  } finally {
+    rmSync(dirname(dir), { recursive: true });
+  }
 });

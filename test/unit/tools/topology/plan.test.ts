@@ -274,3 +274,15 @@ it('sizes read well', () => {
     ...['512 bytes', '1 KiB', '1536 bytes', '16 MiB', '3 GiB', '1 TiB'],
   ]);
 });
+
+describe('a key of the wrong type', () => {
+  it.each([
+    ['disk: "a.img,raw,xvda,w"', "parameter `disk' is a single value but should be a list"],
+    ['vif: bridge=xenbr0', "parameter `vif' is a single value but should be a list"],
+    ['ramdisk: [a.ts]', "parameter `ramdisk' is a list but should be a single value"],
+    ['localtime: often', "parameter `localtime' is not a valid number"],
+  ])('is an error: %s', (key, said) => {
+    const text = `domains:\n  web:\n    kernel: k.js\n    ${key}\n`;
+    expect(message(text)).toBe(`topology.yaml:4: domains.web.${key.split(':')[0]}: ${said}`);
+  });
+});
