@@ -166,7 +166,7 @@ function variable(text: string): [string, string] {
   return [text.slice(0, at), text.slice(at + 1)];
 }
 function number(option: string, text: string): string {
-  if (!/^[1-9][0-9]{0,8}$/.test(text)) throw new ConfigError(`--${option} ${text}: not a number`);
+  if (!/^[1-9][0-9]{0,8}$/.test(text)) throw new ConfigError(`--${option} ${text}: expected a whole number from 1 on`);
   return text;
 }
 /** A string of an xl.cfg. */

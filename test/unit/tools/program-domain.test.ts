@@ -117,7 +117,8 @@ test('a bare program has no environment but its own, and of directories the volu
 });
 
 test.each([
-  [{ memory: 'much' }, '--memory much: not a number'],
+  [{ memory: 'much' }, '--memory much: expected a whole number from 1 on'],
+  [{ vcpus: '0' }, '--vcpus 0: expected a whole number from 1 on'],
   [{ disks: [',raw'] }, '--disk ,raw: no file'],
   [{ disks: ['a.img,vmdk'] }, '--disk a.img,vmdk: the format is none of'],
   [{ disks: ['a.img'], mounts: ['data'] }, '--mount data: no absolute path'],
