@@ -186,7 +186,8 @@ class RoutedSocket implements StreamSocket {
     return this.one.recv(into, peek);
   }
   send(from: Uint8Array): number {
-    return this.one.send(from);
+    if (!this.made) throw new XenError('EPIPE', 'the socket is not connected');
+    return this.made.send(from);
   }
   shutdown(read: boolean, write: boolean): void {
     this.one.shutdown(read, write);

@@ -53,7 +53,7 @@ export class ListeningTwice implements StreamSocket {
     }
   }
   connect(): 0 | typeof AGAIN {
-    throw new XenError('EOPNOTSUPP', 'the socket listens');
+    throw new XenError('EISCONN', 'the socket listens');
   }
   recv(): number {
     throw new XenError('ENOTCONN', 'the socket listens');

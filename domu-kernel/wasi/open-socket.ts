@@ -1,5 +1,6 @@
 // Sockets as a descriptor refers to them.
 import { XenError } from '#pvbus';
+import { PROTOCOL_TCP, PROTOCOL_UDP } from '../net/ipv4.ts';
 import { addressOf } from '../net/socket-address.ts';
 import type { OpenFile } from '../process/open-file.ts';
 import { Wait } from '../process/wait.ts';
@@ -24,6 +25,7 @@ abstract class SocketFile<S extends StreamSocket | DatagramSocket> implements Op
   readonly family: 4 | 6;
   /** FILETYPE_SOCKET_*: SO_TYPE too. */
   abstract readonly filetype: number;
+  protected abstract readonly protocol: number;
   protected readonly options: SocketOptions;
   protected listens = false;
   private references = 1;
@@ -72,6 +74,8 @@ abstract class SocketFile<S extends StreamSocket | DatagramSocket> implements Op
   }
   getOption(option: number): number {
     if (option === OPTION.type) return this.filetype;
+    if (option === OPTION.domain) return this.family;
+    if (option === OPTION.protocol) return this.protocol;
     if (option === OPTION.accepts) return Number(this.listens);
     if (option === OPTION.ipv6Only && this.family === 4) throw new XenError('EOPNOTSUPP', 'the socket is of IPv4');
     if (option !== OPTION.error) return this.options.get(option);
@@ -91,6 +95,7 @@ abstract class SocketFile<S extends StreamSocket | DatagramSocket> implements Op
 
 export class OpenSocket extends SocketFile<StreamSocket> {
   readonly filetype = FILETYPE_SOCKET_STREAM;
+  protected readonly protocol = PROTOCOL_TCP;
   /** A `connect` has come, and it has not failed. */
   hasBegun = false;
   private connected = false;
@@ -141,17 +146,20 @@ export class OpenSocket extends SocketFile<StreamSocket> {
 
 export class OpenDatagrams extends SocketFile<DatagramSocket> {
   readonly filetype = FILETYPE_SOCKET_DGRAM;
+  protected readonly protocol = PROTOCOL_UDP;
 
   constructor(socket: DatagramSocket, family: 4 | 6) {
     super(socket, family, new SocketOptions());
   }
   override setOption(option: number, value: number): void {
     const name = groupOption(option);
+    if (OF_STREAMS.includes(option)) throw new XenError('ENOPROTOOPT', `option ${option} of a stream`);
     if (name) this.socket.groups.setOption(name, value);
     else super.setOption(option, value);
   }
   override getOption(option: number): number {
     const name = groupOption(option);
+    if (OF_STREAMS.includes(option)) throw new XenError('EOPNOTSUPP', `option ${option} of a stream`);
     return name ? this.socket.groups.getOption(name) : super.getOption(option);
   }
   /** The next one; undefined: there will be none. */
@@ -175,6 +183,7 @@ export class OpenDatagrams extends SocketFile<DatagramSocket> {
   }
 }
 
+const OF_STREAMS: readonly number[] = [OPTION.keepIdle, OPTION.keepInterval, OPTION.keepCount, OPTION.noDelay];
 /** As xenolith_sock.h numbers them, from MULTICAST_TTL on. */
 const groupOption = (option: number): GroupOptionName | undefined => GROUP_OPTIONS[option - FIRST_GROUP_OPTION];
 

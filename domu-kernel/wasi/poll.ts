@@ -133,7 +133,9 @@ class Look {
     const nbytes = of.type === EVENTTYPE_FD_READ ? file.readable() : file.writable();
     const hungUp = file.hungUp();
     if (nbytes > 0 || hungUp || !file.queue) {
-      this.events.push({ of, error: 0, nbytes, flags: hungUp ? EVENTRWFLAGS_FD_READWRITE_HANGUP : 0 });
+      // With it wasi-libc takes POLLOUT away, by which who connects is to hear of a failure.
+      const hangup = hungUp && (of.type === EVENTTYPE_FD_READ || file.kind !== 'socket');
+      this.events.push({ of, error: 0, nbytes, flags: hangup ? EVENTRWFLAGS_FD_READWRITE_HANGUP : 0 });
     } else this.queues.add(file.queue);
   }
   get wait(): Wait {

@@ -18,6 +18,10 @@ export const OPTION = {
   receiveTimeout: 12,
   sendTimeout: 13,
   ipv6Only: 14,
+  linger: 15,
+  sendBuffer: 16,
+  domain: 17,
+  protocol: 18,
 } as const;
 /** Those of socket.ts's GROUP_OPTIONS, of datagrams. */
 export const FIRST_GROUP_OPTION = 32;
@@ -27,6 +31,7 @@ const MOST_SECONDS = 32767;
 const MOST_PROBES = 127;
 const LEAST_BUFFER = 2304;
 const MOST_BUFFER = 212_992;
+const LEAST_SEND_BUFFER = 4608;
 
 export class SocketOptions {
   /** Of datagrams: a port may be several sockets'. Of streams nothing keeps a port that nobody listens on. */
@@ -36,6 +41,10 @@ export class SocketOptions {
   ipv6Only = false;
   /** Of datagrams: what they may take until they are received. */
   receiveBuffer = MOST_BUFFER;
+  /** Said, and not heeded: what is sent has the room that its stack gives it. */
+  sendBuffer = MOST_BUFFER;
+  /** Seconds that `close` may take; undefined: as it likes. 0: what has not been delivered is not, and the peer is reset. */
+  linger: number | undefined;
   /** How long a call waits; 0: for ever. */
   receiveMs = 0;
   sendMs = 0;
@@ -57,6 +66,9 @@ export class SocketOptions {
     else if (option === OPTION.keepCount) this.times = { ...times, probes: within(value, MOST_PROBES) };
     else if (option === OPTION.broadcast) this.broadcast = value !== 0;
     else if (option === OPTION.ipv6Only) this.ipv6Only = value !== 0;
+    else if (option === OPTION.linger) this.linger = value < 0 ? undefined : value;
+    else if (option === OPTION.sendBuffer)
+      this.sendBuffer = Math.max(LEAST_SEND_BUFFER, 2 * Math.min(value >>> 0, MOST_BUFFER));
     else if (option === OPTION.receiveTimeout) this.receiveMs = value >>> 0;
     else if (option === OPTION.sendTimeout) this.sendMs = value >>> 0;
     // As in Linux: twice what was asked, since what keeps them takes its share.
@@ -73,6 +85,8 @@ export class SocketOptions {
     if (option === OPTION.keepCount) return this.times.probes;
     if (option === OPTION.broadcast) return Number(this.broadcast);
     if (option === OPTION.ipv6Only) return Number(this.ipv6Only);
+    if (option === OPTION.linger) return this.linger ?? -1;
+    if (option === OPTION.sendBuffer) return this.sendBuffer;
     if (option === OPTION.receiveTimeout) return this.receiveMs;
     if (option === OPTION.sendTimeout) return this.sendMs;
     if (option === OPTION.receiveBuffer) return this.receiveBuffer;

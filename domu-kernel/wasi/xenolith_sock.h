@@ -90,6 +90,10 @@ int32_t xenolith_sock_recvfrom(int32_t fd, const struct iovec *iovs, size_t coun
 #define XENOLITH_SOCK_RCVTIMEO 12 /* milliseconds that a call waits, then EAGAIN; 0: for ever */
 #define XENOLITH_SOCK_SNDTIMEO 13
 #define XENOLITH_SOCK_V6ONLY 14 /* before it is bound */
+#define XENOLITH_SOCK_LINGER 15 /* seconds; 0: close resets the connection; -1: off */
+#define XENOLITH_SOCK_SNDBUF 16 /* bytes, twice what was set; not heeded */
+#define XENOLITH_SOCK_DOMAIN 17 /* XENOLITH_SOCK_IPV4 or _IPV6, which can only be read */
+#define XENOLITH_SOCK_PROTOCOL 18 /* the same of IPPROTO_TCP or IPPROTO_UDP */
 /* Of datagrams: how they are sent to groups, and whether groups are heard that others have joined. Of IPv4, and with 6 of IPv6. */
 #define XENOLITH_SOCK_MULTICAST_HOPS 32
 #define XENOLITH_SOCK_MULTICAST_LOOP 33
@@ -140,6 +144,12 @@ int32_t xenolith_sock_resolve(const char *name, size_t length, struct xenolith_s
 #define SO_ERROR 4
 #define SO_KEEPALIVE 9
 #define SO_ACCEPTCONN 30
+#endif
+#ifndef SO_LINGER
+#define SO_SNDBUF 7
+#define SO_LINGER 13
+#define SO_PROTOCOL 38
+#define SO_DOMAIN 39
 #endif
 #ifndef SO_BROADCAST
 #define SO_BROADCAST 6
@@ -215,6 +225,7 @@ static inline int socket(int domain, int type, int protocol) {
     int kind = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (domain != AF_INET && domain != AF_INET6) return xenolith_sock_result(EAFNOSUPPORT);
     int32_t family = domain == AF_INET ? XENOLITH_SOCK_IPV4 : XENOLITH_SOCK_IPV6, error = EPROTONOSUPPORT;
+    if (kind != SOCK_STREAM && kind != SOCK_DGRAM) error = EINVAL;
     if (kind == SOCK_STREAM && (protocol == 0 || protocol == IPPROTO_TCP)) error = xenolith_sock_socket(family, &fd);
     if (kind == SOCK_DGRAM && (protocol == 0 || protocol == IPPROTO_UDP)) error = xenolith_sock_socket_dgram(family, &fd);
     if (error != 0) return xenolith_sock_result(error);
@@ -311,6 +322,10 @@ static inline int32_t xenolith_sock_option(int level, int name) {
         case SO_ACCEPTCONN: return XENOLITH_SOCK_ACCEPTCONN;
         case SO_BROADCAST: return XENOLITH_SOCK_BROADCAST;
         case SO_RCVBUF: return XENOLITH_SOCK_RCVBUF;
+        case SO_SNDBUF: return XENOLITH_SOCK_SNDBUF;
+        case SO_LINGER: return XENOLITH_SOCK_LINGER;
+        case SO_DOMAIN: return XENOLITH_SOCK_DOMAIN;
+        case SO_PROTOCOL: return XENOLITH_SOCK_PROTOCOL;
         case SO_RCVTIMEO: return XENOLITH_SOCK_RCVTIMEO;
         case SO_SNDTIMEO: return XENOLITH_SOCK_SNDTIMEO;
         }
@@ -421,6 +436,13 @@ static inline int setsockopt(int fd, int level, int name, const void *value, soc
         else number = (int32_t)(time.tv_sec * 1000 + (time.tv_usec + 999) / 1000);
         return xenolith_sock_result(xenolith_sock_setsockopt(fd, option, number));
     }
+    if (option == XENOLITH_SOCK_LINGER) {
+        struct linger linger;
+        if (length < sizeof linger) return xenolith_sock_result(EINVAL);
+        memcpy(&linger, value, sizeof linger);
+        number = !linger.l_onoff ? -1 : linger.l_linger < 0 ? 0x7fffffff : linger.l_linger;
+        return xenolith_sock_result(xenolith_sock_setsockopt(fd, option, number));
+    }
     if (length < sizeof number) return xenolith_sock_result(EINVAL);
     memcpy(&number, value, sizeof number);
     return xenolith_sock_result(xenolith_sock_setsockopt(fd, option, number));
@@ -441,7 +463,15 @@ static inline int getsockopt(int fd, int level, int name, void *value, socklen_t
         time.tv_usec = number % 1000 * 1000;
         if (*length > sizeof time) *length = sizeof time;
         memcpy(value, &time, *length);
+    } else if (option == XENOLITH_SOCK_LINGER && error == 0) {
+        struct linger linger;
+        memset(&linger, 0, sizeof linger);
+        linger.l_onoff = number >= 0;
+        if (number >= 0) linger.l_linger = number;
+        if (*length > sizeof linger) *length = sizeof linger;
+        memcpy(value, &linger, *length);
     } else if (error == 0) {
+        if (option == XENOLITH_SOCK_DOMAIN) number = number == XENOLITH_SOCK_IPV4 ? AF_INET : AF_INET6;
         if (option == XENOLITH_SOCK_MULTICAST_ADDR) number = (int32_t)htonl((uint32_t)number);
         if (level == IPPROTO_IP && option != XENOLITH_SOCK_MULTICAST_ADDR && *length > 0 && *length < sizeof number)
             *length = 1;

@@ -70,7 +70,7 @@ export class TcpSocket implements StreamSocket {
     return this.tcp.bind(name, port, this.options.reuseAddress);
   }
   connect(to: SocketAddress): 0 | typeof AGAIN {
-    if (this.listener) throw new XenError('EOPNOTSUPP', 'tcp: the socket listens');
+    if (this.listener) throw new XenError('EISCONN', 'tcp: the socket listens');
     if (!this.connection) {
       const { address, port = 0 } = this.bound ?? {};
       const local = address === undefined || address.isUnspecified ? {} : { local: address };
@@ -95,12 +95,33 @@ export class TcpSocket implements StreamSocket {
     return next && new TcpSocket(this.tcp, this.family, next);
   }
   recv(into: Uint8Array, peek: boolean): number {
-    const connection = this.connected();
-    return peek ? connection.peek(into) : connection.read(into);
+    const { connection } = this;
+    if (connection?.isOpening) return AGAIN;
+    return this.telling(this.connected(), 0, one => (peek ? one.peek(into) : one.read(into)));
   }
   send(from: Uint8Array): number {
-    const taken = this.connected().write(from);
+    const { connection } = this;
+    if (!connection) throw new XenError('EPIPE', 'tcp: the socket is not connected');
+    if (connection.isOpening) return AGAIN;
+    const taken = this.telling(connection, undefined, one => one.write(from));
     return taken === 0 && from.length > 0 ? AGAIN : taken;
+  }
+  /** As Linux: what it ended of is told once; from then on it has ended, which is `ended`, or EPIPE. */
+  private telling(
+    connection: TcpConnection,
+    ended: number | undefined,
+    act: (connection: TcpConnection) => number,
+  ): number {
+    if (this.errorTold && connection.readable === 0) {
+      if (ended !== undefined) return ended;
+      throw new XenError('EPIPE', 'tcp: the connection is over', connection.error);
+    }
+    try {
+      return act(connection);
+    } catch (error) {
+      if (error === connection.error) this.errorTold = true;
+      throw error;
+    }
   }
   shutdown(read: boolean, write: boolean): void {
     const connection = this.connected();
@@ -135,6 +156,7 @@ export class TcpSocket implements StreamSocket {
     if (this.closed) return;
     this.closed = true;
     this.listener?.close();
+    if (this.options.linger === 0) this.connection?.abort();
     this.connection?.close();
     if (this.bound) this.tcp.unbind(this.bound);
     this.idle.wakeAll();
