@@ -19,6 +19,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { packCli } from './cli-pack.mjs';
 import { removeDrafts, removeUnused } from './old-builds.mjs';
+import { hostsOf } from './running-hosts.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const at = path => join(root, path);
@@ -35,6 +36,13 @@ function install() {
     .update(readFileSync(at('package-lock.json')))
     .digest('hex');
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
+  // What a host starts from now on would find none while they are installed, and others than its own afterwards.
+  const hosts = existsSync(at('node_modules')) ? hostsOf(root) : [];
+  if (hosts.length > 0) {
+    const those = `hosts that run from here: ${hosts.join('; ')}`;
+    console.error(`packages would be installed anew under ${those}; end them first (xl down)`);
+    process.exit(1);
+  }
   console.error('installing packages from package-lock.json');
   execFileSync('npm', ['ci', '--ignore-scripts', '--no-fund', '--no-audit'], {
     cwd: root,

@@ -1,7 +1,8 @@
 // What happens: the checkout that a host was started from is built anew, as `npm test` and `npm run build` do. What must be: the
 // host goes on starting domains, dom0 and xenstored, from the files that it was started with. Before, those were taken
-// away: Landlock let its threads read no others, and no domain after the next came to be.
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+// away: Landlock let its threads read no others, and no domain after the next came to be. A build that would have to install
+// packages anew takes no file away either, and is none.
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -67,14 +68,29 @@ it('a host whose checkout is built anew goes on starting domains', async () => {
   await create('one');
   await create('two');
 });
+it('packages are not installed anew under it: the build refuses, and says which host', async () => {
+  const lockfile = readFileSync(at('package-lock.json'), 'utf8');
+  // What must not be called: node_modules is the checkout's own.
+  mkdirSync(at('path'));
+  writeFileSync(at('path/npm'), '#!/bin/sh\necho npm was called >&2\nexit 1\n', { mode: 0o755 });
+  writeFileSync(at('package-lock.json'), `${lockfile}\n`);
+  const env = { PATH: `${at('path')}:${process.env.PATH}` };
+  const built = await execa(process.execPath, [at('bin/setup.mjs')], { env, reject: false });
+  writeFileSync(at('package-lock.json'), lockfile);
+  expect([built.exitCode, built.stderr]).toEqual([
+    1,
+    `packages would be installed anew under hosts that run from here: on ${host.runDir}, process ${host.pid}; end them first (xl down)`,
+  ]);
+  await create('three');
+});
 it('and xenstored and dom0, all from the files that it was started with', async () => {
   await replace(/\/xenstored\.js .*--run-dir/);
   // The first is succeeded by the heir that waited, the second by one that came after it.
-  for (const name of ['three', 'four']) {
+  for (const name of ['four', 'five']) {
     await replace(/\/dom0\.js /);
     await create(name);
   }
   expect(host.log()).not.toContain(NEW);
   const names = (await host.domains()).map(({ name }) => name);
-  expect(names).toEqual(['Domain-0', 'before', 'one', 'two', 'three', 'four']);
+  expect(names).toEqual(['Domain-0', 'before', 'one', 'two', 'three', 'four', 'five']);
 });
