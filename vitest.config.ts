@@ -31,7 +31,10 @@ export default defineConfig({
       { extends: true, test: { name: 'once-parts', include: below(ONCE_PARTS), isolate: false } },
       {
         extends: true,
-        test: { name: 'parts', include: below(PARTS), exclude: below([...ONCE, ...ONCE_PARTS]), isolate: false },
+        test: {
+          ...{ name: 'parts', include: below(PARTS), exclude: below([...ONCE, ...ONCE_PARTS]), isolate: false },
+          setupFiles: ['test/support/arenas-of-a-test.ts'],
+        },
       },
       { extends: true, test: { name: 'hosts', include: ['test/**/*.test.ts'], exclude: below([...ONCE, ...PARTS]) } },
     ],

@@ -1,7 +1,7 @@
 // The process of xenstored, which may be replaced, as the core thread has it: what is started, what it is sent, and
 // when the host gives up. The sockets are real; the main thread is only what it would have been told.
 import { type ChildProcess, spawn as spawnProgram } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readlinkSync } from 'node:fs';
 import { constants } from 'node:os';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
@@ -41,6 +41,7 @@ import { MAX_ENDS } from '../../../hypervisor/comeback.ts';
 import { DOM0_VCPUS, ProcessTable } from '../../../hypervisor/domain-process.ts';
 import { linuxCpus } from '../../../hypervisor/pcpus.ts';
 import type { ToCore, ToMain } from '../../../hypervisor/process-messages.ts';
+import { closeLink } from '../../../hypervisor/vcpu-sockets.ts';
 import { CoreRig, DEFERRED, LineLog, StoppedClock } from '../../support/core-rig.ts';
 
 type Spawn = Extract<ToMain, { op: 'spawn' }>;
@@ -82,7 +83,17 @@ beforeEach(() => {
 });
 afterEach(() => {
   for (const { sockets } of spawned()) for (const socket of sockets) closeFd(socket);
+  for (const { vcpus } of rig.hypervisor.domains.list()) for (const vcpu of vcpus) closeLink(vcpu);
+  for (const pidfd of ids.keys()) if (opens(pidfd) === 'anon_inode:[pidfd]') closeFd(pidfd);
 });
+/** What a descriptor of this process leads to, if it is open. */
+function opens(fd: number): string | undefined {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    return undefined;
+  }
+}
 
 const { SIGCONT, SIGKILL, SIGSTOP } = constants.signals;
 /** The main thread has spoken. */
@@ -466,7 +477,9 @@ describe('the heir of a process that guests would wait for', () => {
     expect(dom0s()[1]!.start).toBe('heir');
   });
 
-  it('takes over although the host has no descriptor then', () => {
+  // Linux counts descriptors under way for everybody else.
+  const why = process.getuid?.() === 0 ? '' : ': not root';
+  it.skipIf(why)(`takes over although the host has no descriptor then${why}`, () => {
     rig.guest();
     later();
     withoutDescriptors(() => ends(dom0s()[0]!));

@@ -61,8 +61,8 @@ const CALLS: readonly [name: string, nr: number, cmds: number, at: number, extra
 ];
 
 for (const [name, nr, cmds, at, extra] of CALLS) {
-  it(`${name} reads no byte of its argument twice (act 50)`, () => {
-    for (const fill of [0, 1, 2, 5]) {
+  for (const fill of [0, 1, 2, 5]) {
+    it(`${name} reads no byte of its argument twice, of a ${fill} in each word (act 50)`, () => {
       for (let cmd = 0; cmd < cmds; cmd++) {
         const rig = new CoreRig({ dom0Pages: 32, dom0Vcpus: 2, hostPages: 1000 });
         const peer = rig.guest({ pages: 8 });
@@ -88,6 +88,6 @@ for (const [name, nr, cmds, at, extra] of CALLS) {
         const twice = [...reads].filter(([byte, n]) => n > 1 && byte >= arg && byte < list + 256);
         expect(twice, `${name} ${cmd} with ${fill}`).toEqual([]);
       }
-    }
-  });
+    });
+  }
 }

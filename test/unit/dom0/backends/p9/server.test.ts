@@ -13,7 +13,7 @@ import {
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { P9, P9_NOFID, P9_O, P9_SETATTR, P9_UNLINK_DIRECTORY, P9_VERSION, P9Reader, P9Writer } from '#pvbus';
+import { P9, P9_NOFID, P9_O, P9_SETATTR, P9_UNLINK_DIRECTORY, P9_VERSION, P9Reader, P9Writer, softLimit } from '#pvbus';
 import { MAX_FIDS, P9Server } from '../../../../../dom0/backends/p9/server.ts';
 
 const ROOM = 64 << 10;
@@ -195,7 +195,9 @@ describe('a shared folder', () => {
     expect(create(3, 'x')).toBe(errno.EEXIST);
   });
 
-  it('bounds what a client holds', () => {
+  const fewFiles =
+    softLimit(process.pid, 'nofile') < 2n * BigInt(MAX_FIDS) ? ': it holds more than a process may here' : '';
+  it.skipIf(fewFiles)(`bounds what a client holds${fewFiles}`, () => {
     for (let fid = 1; fid < MAX_FIDS; fid++) well(walk(0, fid));
     expect(walk(0, MAX_FIDS)).toBe(errno.EMFILE);
     expect(walk(0, 5)).toBe(errno.EINVAL);
