@@ -22,7 +22,10 @@ beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'monitor-'));
   mkdirSync(join(dir, 'log'));
 });
-afterEach(() => rmSync(dir, { recursive: true }));
+afterEach(() => {
+  vi.useRealTimers();
+  rmSync(dir, { recursive: true });
+});
 const logged = (name = 'xl-web.log'): string[] =>
   readFileSync(join(dir, 'log', name), 'utf8')
     .split('\n')
@@ -138,7 +141,6 @@ describe('a domain that keeps ending soon after its start', () => {
       await vi.advanceTimersByTimeAsync(1);
       expect(done.splice(0)).toEqual(['create web for dom3']);
     }
-    vi.useRealTimers();
   });
 
   it('is not restarted any more when the host goes down', async () => {
@@ -150,7 +152,6 @@ describe('a domain that keeps ending soon after its start', () => {
     await vi.advanceTimersByTimeAsync(60_000);
     await monitor.shutdown(record, SHUTDOWN_crash);
     expect(done).toEqual([]);
-    vi.useRealTimers();
   });
 });
 
@@ -205,7 +206,6 @@ describe("the monitor's log of a domain", () => {
     expect(logged().at(-1)).toBe(end[0]);
     await vi.advanceTimersByTimeAsync(250);
     expect(logged().slice(-2)).toEqual(end);
-    vi.useRealTimers();
   });
   it('says what else there is to say', async () => {
     const { monitor, record } = rig({ on_crash: 'preserve', on_reboot: 'rename-restart' });
