@@ -151,7 +151,7 @@ describe.skipIf(noQemu !== '')(`an image of QEMU's ${noQemu}`, () => {
       writeFileSync(join(secret, 'shadow'), 'x'.repeat(MIB));
       writeFileSync(join(dir, 'base.raw'), 'b'.repeat(MIB));
       qemuImg('create', '-q', '-f', 'qcow2', '-b', join(secret, 'shadow'), '-F', 'raw', 'thief.qcow2');
-      expect(await why('thief.qcow2,qcow2,xvdb,rw')).toMatch(/backing file \S+shadow is not below /);
+      expect(await why('thief.qcow2,qcow2,xvdb,rw')).toMatch(/backing file [^:]+shadow is not below /);
       qemuImg('create', '-q', '-f', 'qcow2', '-b', 'base.raw', '-F', 'raw', 'guess.qcow2');
       const header = readFileSync(join(dir, 'guess.qcow2'));
       const at = header.indexOf(Buffer.from('e2792aca', 'hex')); // the extension that names the backing format
@@ -286,7 +286,7 @@ describe.skipIf(noNbdkit !== '')(`what an NBD server has ${noNbdkit}`, () => {
 describe.skipIf(noQemu !== '' || noLibnbd !== '')(`a disk that is exported ${noQemu || noLibnbd}`, () => {
   const run = promisify(execFile);
   const socket = join(dir, 'export.sock');
-  const uri = `nbd+unix:///xvdb?socket=${socket}`;
+  const uri = `nbd+unix:///xvdb?socket=${encodeURI(socket)}`;
   const written = (text: string) => Buffer.from(text.padEnd(512));
   let ended: AbortController;
   let command: ReturnType<typeof xl>;

@@ -19,6 +19,7 @@ let copy: string;
 beforeAll(() => {
   copy = mkdtempSync(join(tmpdir(), 'xenolith-cli-'));
   cpSync(dist('cli'), copy, { recursive: true });
+  cpSync(dist('package.json'), join(copy, 'package.json')); // for CommonJS, whatever package the temporary folder is in
 });
 afterAll(() => rmSync(copy, { recursive: true, force: true }));
 

@@ -15,6 +15,7 @@ const elsewhere = !existsSync(join(dist('code'), `dom0.js${ENGINE}`));
 let dir: string;
 beforeAll(() => {
   dir = mkdtempSync(join(tmpdir(), 'xenolith-code-'));
+  copyFileSync(dist('package.json'), join(dir, 'package.json')); // for CommonJS, whatever package the temporary folder is in
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 

@@ -98,7 +98,7 @@ describe('an archive', () => {
   writeFileSync(join(tree, 'etc', 'init.json'), JSON.stringify({ argv: ['/usr/tool', '-v'] }));
   const make = (name: string, command: string): string => {
     const path = join(dir, name);
-    execFileSync('sh', ['-c', `${command} > ${path}`], { cwd: dir });
+    execFileSync('sh', ['-c', `${command} > '${path}'`], { cwd: dir });
     return path;
   };
 

@@ -30,18 +30,18 @@ exit(struct.unpack_from("=i", s.recv(4096), 16)[0] != 0)`;
 
 /** Ends with 0 when it was done. */
 const ACTS: Readonly<Partial<Record<Capability, string>>> = {
-  chown: `touch ${dir}/own && chown ${NOBODY} ${dir}/own`,
-  dac_override: `echo y >> ${file}`,
-  fowner: `chmod 600 ${file}`,
+  chown: `touch "${dir}/own" && chown ${NOBODY} "${dir}/own"`,
+  dac_override: `echo y >> "${file}"`,
+  fowner: `chmod 600 "${file}"`,
   // Linux says nothing when it leaves the bit out.
-  fsetid: `chmod 2755 ${file} && test -g ${file}`,
+  fsetid: `chmod 2755 "${file}" && test -g "${file}"`,
   // Of another user's, once it is that; it ends with the shell, whoever may kill it.
   kill: `setpriv --reuid ${NOBODY} -- tail --pid=$$ -f /dev/null & until grep -q "^Uid:.${NOBODY}" /proc/$!/status; do test -d /proc/$! || exit 9; done; kill $!`,
   setgid: `setpriv --regid ${NOBODY} --clear-groups -- true`,
   setuid: `setpriv --reuid ${NOBODY} -- true`,
   // setpriv says nothing when it could not; chown is the lowest bit.
   setpcap: 'setpriv --bounding-set=-chown -- grep -q "^CapBnd:.*[02468ace]$" /proc/self/status',
-  net_bind_service: `${process.execPath} -e '${listen.replace('PORT', '1')}'`,
+  net_bind_service: `"${process.execPath}" -e '${listen.replace('PORT', '1')}'`,
   net_admin: 'unshare --net -- ip link set lo up',
   net_raw: python('import socket; socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)'),
   ipc_lock: `ulimit -l 0; ${python('import ctypes; exit(ctypes.CDLL(None).mlockall(1) != 0)')}`,
@@ -50,7 +50,7 @@ const ACTS: Readonly<Partial<Record<Capability, string>>> = {
   sys_nice: 'chrt --fifo 1 true',
   sys_resource: 'ulimit -n 100; ulimit -Hn 200',
   // One that is there is looked at before the capability.
-  mknod: `rm -f ${dir}/loop && mknod ${dir}/loop b 7 0`,
+  mknod: `rm -f "${dir}/loop" && mknod "${dir}/loop" b 7 0`,
   audit_write: python(tellAudit),
   syslog: 'dd if=/dev/kmsg of=/dev/null bs=8192 count=1 iflag=nonblock',
 };

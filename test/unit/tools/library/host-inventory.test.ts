@@ -18,6 +18,7 @@ const said = async (line: string): Promise<void> => {
 
 beforeAll(() => {
   const program = join(dir, 'dom0.js');
+  writeFileSync(join(dir, 'package.json'), '{ "type": "commonjs" }'); // for CommonJS, whatever package the temporary folder is in
   // Says what it has done for each line that it reads.
   writeFileSync(
     program,

@@ -26,7 +26,7 @@ const env = (more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv => {
 };
 /** What a terminal 60 columns wide is sent. */
 function onTerminal(command: string, more: NodeJS.ProcessEnv = {}): Promise<string> {
-  const shell = `stty cols 60; exec ${process.execPath} ${XL} store ${command}`;
+  const shell = `stty cols 60; exec "${process.execPath}" "${XL}" store ${command}`;
   return new Promise((resolve, reject) => {
     const child = execFile(SCRIPT, ['-qec', shell, '/dev/null'], { env: env(more) }, (error, stdout) => {
       if (error) reject(error);

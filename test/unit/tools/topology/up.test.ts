@@ -7,6 +7,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ToolstackOp } from '#pvbus';
 import { findCommand } from '../../../../tools/commands/table.ts';
 import { up } from '../../../../tools/commands/up.ts';
+import { shellQuoted } from '../../../../tools/shell-quoted.ts';
+import { onHost } from '../../../../tools/spelling.ts';
 import { FakeToolstack } from '../../../support/fake-toolstack.ts';
 import { type XlRun, xl, xlCommand } from '../../../support/xl.ts';
 
@@ -80,7 +82,7 @@ describe('xl up and xl down on a host that runs', () => {
     expect(run.stdout).toContain(
       '\nName                                        ID   Mem VCPUs\tState\tTime(s)\nDomain-0 ',
     );
-    const here = `XENOLITH_RUN_DIR=${host.dir} npx xl`;
+    const here = onHost('npx xl', { XENOLITH_RUN_DIR: host.dir });
     expect(run.stdout.endsWith(`\nurl  http://127.0.0.1:8080/\ntry  ${here} list && ${here} ps\n`)).toBe(true);
     expect([...host.domains.values()].map(({ name, paused }) => [name, paused])).toEqual([
       ...[
@@ -424,7 +426,7 @@ describe('xl up where no host runs', () => {
     const long = join(dir, 'x'.repeat(100));
     const run = await start(FAKE_HOST, { dir: long });
     expect([run.code, run.stdout]).toEqual([1, '']);
-    expect(run.stderr).toMatch(/^xl: run directory \S+: \S+ is too long for a unix socket\n$/);
+    expect(run.stderr).toMatch(/^xl: run directory [^\n]+: [^\n]+ is too long for a unix socket\n$/);
     expect(existsSync(join(cwd, 'www.img'))).toBe(false);
   });
 
@@ -458,8 +460,9 @@ describe('xl up below npm', () => {
   it('is gone with npm, host and all', async () => {
     const dir = mkdtempSync(join(tmpdir(), 'xl-host-'));
     const root = join(import.meta.dirname, '../../../..');
-    const command = `${process.execPath} --import tsx test/support/up-with-fake-host.ts ${dir} ${cwd}`;
-    writeFileSync(join(cwd, 'package.json'), JSON.stringify({ scripts: { start: `cd ${root} && ${command}` } }));
+    const words = [process.execPath, '--import', 'tsx', 'test/support/up-with-fake-host.ts', dir, cwd].map(shellQuoted);
+    const start = `cd ${shellQuoted(root)} && ${words.join(' ')}`;
+    writeFileSync(join(cwd, 'package.json'), JSON.stringify({ scripts: { start } }));
     const npm = spawn('npm', ['start', '--prefix', cwd], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
