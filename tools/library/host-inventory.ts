@@ -58,10 +58,11 @@ export async function nodesBelow(xs: XenstoreClient, path: string): Promise<stri
   return [path, ...below.flat()];
 }
 
-/** One that has taken another's place has its words as one. */
+/** One that has taken another's place has its words as one, in which a path with blanks is several. */
 function wordsOf(pid: number): string[] {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').split(/[\0 ]/);
+    const text = readFileSync(`/proc/${pid}/cmdline`, 'latin1').replace(/\0+$/, '');
+    return text.split(text.includes('\0') ? '\0' : ' ');
   } catch {
     return []; // it has ended meanwhile
   }

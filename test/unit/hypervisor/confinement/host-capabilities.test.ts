@@ -1,7 +1,16 @@
 // What a host of root keeps of root's capabilities is what something needs: each is taken away alone, and what it is for fails.
 // The acts are those of scripts that a host runs, by the programs they use.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeEach, expect, it } from 'vitest';
@@ -13,7 +22,14 @@ import { NOBODY } from '../../../support/nobody.ts';
 const dir = mkdtempSync(join(tmpdir(), 'xenolith-capabilities-'));
 const file = join(dir, 'of-another');
 beforeEach(() => {
-  spawnSync('sh', ['-c', `rm -rf ${dir}/*; echo x > ${file}; chown ${NOBODY}:${NOBODY} ${file}; chmod 700 ${file}`]);
+  for (const name of readdirSync(dir)) rmSync(join(dir, name), { recursive: true });
+  writeFileSync(file, 'x\n');
+  try {
+    chmodSync(file, 0o700);
+    chownSync(file, NOBODY, NOBODY);
+  } catch {
+    // not root: the acts are skipped
+  }
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 

@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type ProcessInventory, processesBelow, processInventory } from '../../../../tools/library/host-inventory.ts';
 
@@ -30,7 +30,12 @@ beforeAll(() => {
      ];
      process.stdin.on('data', async () => console.log(await acts.shift()()));`,
   );
-  dom0 = spawn(process.execPath, [program], { stdio: ['pipe', 'pipe', 'inherit'] });
+  // As in a checkout whose name has a blank.
+  const bundler = join(dir, 'a blank', 'esbuild');
+  mkdirSync(dirname(bundler));
+  symlinkSync(createRequire(import.meta.url).resolve('@esbuild/linux-x64/bin/esbuild'), bundler);
+  const env = { ...process.env, ESBUILD_BINARY_PATH: bundler };
+  dom0 = spawn(process.execPath, [program], { env, stdio: ['pipe', 'pipe', 'inherit'] });
 });
 afterAll(() => {
   dom0.kill('SIGKILL');
