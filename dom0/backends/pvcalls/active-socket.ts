@@ -81,7 +81,8 @@ export class ActiveSocket {
     // Our feature-half-close: the frontend says that it has written its last. That may come together with the bytes
     // before it, and is not told again.
     this.outEnded = true;
-    stream.end();
+    // A reset is made when the frontend releases the socket, which is next.
+    if (error !== RESET) stream.end();
     return n > 0;
   }
   private send(n: number): void {

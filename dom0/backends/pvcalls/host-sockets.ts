@@ -1,6 +1,7 @@
 // The host's end of a guest's sockets: TCP and unix sockets, where the policy says. Streams are read only as far as
 // there is room for what they bring, so a slow guest slows its peer and nothing piles up here.
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { resetSocket } from '../reset-socket.ts';
 import { nameServer } from './name-server.ts';
 
 const LOOPBACK = '127.0.0.1';
@@ -105,8 +106,12 @@ export class HostStream {
   /** The peer hears of it as a reset, also of what it has not read. */
   reset(): void {
     const isTcp = this.socket.remoteAddress !== undefined;
-    if (isTcp && this.failure === undefined) this.socket.resetAndDestroy();
-    this.destroy();
+    if (!isTcp || this.failure !== undefined) this.destroy();
+    else {
+      this.changed = () => {};
+      this.closing = true;
+      resetSocket(this.socket);
+    }
   }
   /** It has failed; what is on its way is lost, and the peer hears of a reset. */
   fail(error: string): void {

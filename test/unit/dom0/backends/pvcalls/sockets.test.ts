@@ -2,11 +2,10 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { softLimit } from '#pvbus';
+import { socketErrno, softLimit, XenError } from '#pvbus';
 import { ControlCalls } from '../../../../../dom0/toolstack/control-calls.ts';
 import { XcFaults } from '../../../../../dom0/toolstack/xc-faults.ts';
 import type { HostConnection } from '../../../../../domu-kernel/drivers/pvcallsfront/connection.ts';
-import { XenError } from '../../../../../pvbus/errors.ts';
 import { dial, freePort, noise, readAll, serveOn, sha } from '../../../../support/host-peer.ts';
 import { PvcallsRig } from '../../../../support/pvcalls-rig.ts';
 
@@ -64,6 +63,28 @@ describe('a guest that resets', () => {
     await rig.until(() => ends.length === 2);
     expect(ends).toEqual(['ECONNRESET', 'end']);
     expect(await codeOf(rig.run(one.read()))).toBe('ECANCELED');
+    server.close();
+  });
+
+  it('has its peer hear of that also when bytes come between its reset and its release', async () => {
+    rig = new PvcallsRig();
+    const ends: string[] = [];
+    let peer: Socket | undefined;
+    const { port, server } = await serveOn(socket => {
+      peer = socket;
+      socket.on('error', error => ends.push((error as NodeJS.ErrnoException).code ?? ''));
+      socket.on('end', () => ends.push('end'));
+      socket.resume();
+    });
+    const one = await rig.run(rig.guest().connect('', String(port)).connect(port));
+    await rig.until(() => peer !== undefined);
+    const { ring } = one as unknown as { ring: { writer: { fail(errno: number): void } } };
+    ring.writer.fail(socketErrno('ECONNRESET'));
+    peer!.write('has its backend look');
+    await rig.turns();
+    await rig.run(one.close());
+    await rig.until(() => ends.length === 1);
+    expect(ends).toEqual(['ECONNRESET']);
     server.close();
   });
 });
