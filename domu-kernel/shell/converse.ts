@@ -1,33 +1,22 @@
 // A shell with a user: prompts, lines, ^C.
 import { readLine, tell, type Waiting, writeText } from '../process/transfer.ts';
-import { YIELD } from '../process/wait.ts';
+import { takeTerminal } from './job-control.ts';
 import { ExitShell, Interrupted, LeaveLoop, Replaced, ReturnFrom } from './leaving.ts';
 import { parseLines } from './parser.ts';
 import type { Shell } from './shell.ts';
 import { IncompleteInput } from './syntax.ts';
 
 export function* converse(shell: Shell): Waiting<unknown> {
-  const { self, system } = shell;
-  const { terminal, processes } = system;
-  const { pgid } = self;
-  // One in the background waits until it has the terminal, as others do that read.
-  while (terminal.foreground !== 0 && terminal.foreground !== pgid && !self.ignores('SIGTTIN')) {
-    processes.killGroup(pgid, 'SIGTTIN');
-    yield YIELD;
-  }
-  const { foreground, leader } = terminal;
-  // Of a group of its own: the keys are not to end who has started it.
-  self.pgid = self.pid;
-  terminal.foreground = self.pgid;
-  terminal.leader = self.pgid;
+  const giveBack = yield* takeTerminal(shell);
   shell.interactive = true;
+  shell.jobControl = true;
+  shell.setOption('m', true);
   try {
     return yield* conversation(shell);
   } finally {
-    self.pgid = pgid;
-    terminal.foreground = foreground;
-    terminal.leader = leader;
+    giveBack();
     shell.interactive = false;
+    shell.jobControl = false;
   }
 }
 function* conversation(shell: Shell): Waiting<unknown> {

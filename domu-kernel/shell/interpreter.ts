@@ -194,7 +194,7 @@ export abstract class Interpreter extends Launcher implements Surroundings {
     if (body) return yield* this.#meanwhile(assigned, this.#call(body, args));
     const builtin = BUILTINS.get(name);
     if (!builtin) {
-      if (exits && !this.interactive && !this.traps.any) throw this.replacement(argv, assigned);
+      if (exits && !this.jobControl && !this.traps.any) throw this.replacement(argv, assigned);
       yield* this.foreground(new Job([this.program(argv, assigned)], this.text));
       return;
     }

@@ -31,7 +31,7 @@ function jobOf(shell: Shell, word: string | undefined): Job {
 /** The job, of those that have the terminal in turns. */
 function controlled(shell: Shell, word: string | undefined): Job {
   const job = jobOf(shell, word);
-  if (shell.interactive && job.isGroup) return job;
+  if (shell.jobControl && job.isGroup) return job;
   throw new XenError('EINVAL', `job ${word ?? '%+'} was not started under job control`);
 }
 function* fg(shell: Shell, [word]: readonly string[], io: Stdio): Waiting<number> {
@@ -62,7 +62,7 @@ function* wait(shell: Shell, args: readonly string[]): Waiting<number> {
     status = NOT_FOUND;
     if (job === undefined) continue;
     let state = job.update(processes);
-    for (; state === 'running' || (state === 'stopped' && !shell.interactive); state = job.update(processes)) {
+    for (; state === 'running' || (state === 'stopped' && !shell.jobControl); state = job.update(processes)) {
       if (shell.traps.heard) return 128 + SIGNALS[shell.traps.heard];
       yield new Wait([shell.self.childChanged]);
     }

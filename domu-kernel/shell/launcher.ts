@@ -29,8 +29,10 @@ interface Subshell {
 export abstract class Launcher extends ShellState {
   readonly system: Userland;
   readonly jobs: Jobs;
-  /** With a user: jobs have groups of their own, and one of them has the terminal. */
+  /** With a user. */
   interactive = false;
+  /** Jobs have groups of their own, and one of them has the terminal. */
+  jobControl = false;
   /** By ^C. */
   interrupted = false;
   /** Conditions and the like around what runs: a failure there is an answer, and no reason to end. */
@@ -52,13 +54,13 @@ export abstract class Launcher extends ShellState {
   /** Until it has ended, or was stopped and is in the list of jobs. */
   *foreground(job: Job): Waiting<number> {
     const { terminal, processes } = this.system;
-    if (this.interactive) terminal.foreground = job.pgid;
+    if (this.jobControl) terminal.foreground = job.pgid;
     let state = job.update(processes);
     try {
-      for (; state === 'running' || (state === 'stopped' && !this.interactive); state = job.update(processes))
+      for (; state === 'running' || (state === 'stopped' && !this.jobControl); state = job.update(processes))
         yield new Wait([this.self.childChanged]);
     } finally {
-      if (this.interactive) terminal.foreground = this.self.pgid;
+      if (this.jobControl) terminal.foreground = this.self.pgid;
       // The user did not want to wait for it any longer.
       if (state === 'running' && job.update(processes) !== 'done') this.jobs.add(job);
     }
@@ -73,8 +75,8 @@ export abstract class Launcher extends ShellState {
     this.jobs.remove(job);
     this.status = job.number;
     const { signal } = job.status;
+    if (this.jobControl && signal === 'SIGINT') throw new Interrupted();
     if (!this.interactive) return this.status;
-    if (signal === 'SIGINT') throw new Interrupted();
     if (signal && signal !== 'SIGPIPE') yield* tell(stderr, signal);
     return this.status;
   }
@@ -112,16 +114,16 @@ export abstract class Launcher extends ShellState {
   /** What a job in the background has open: without a user nobody could have it read. */
   protected unseen(): OpenFiles {
     const files = this.io.copy();
-    return this.interactive ? files : files.withoutInput();
+    return this.jobControl ? files : files.withoutInput();
   }
   /** What it ignores: without job control the keys concern it as well. */
   protected get ignoredUnseen(): ReadonlySet<SignalName> {
     const { ignored } = this.traps;
-    return this.interactive ? ignored : new Set([...ignored, 'SIGINT', 'SIGQUIT']);
+    return this.jobControl ? ignored : new Set([...ignored, 'SIGINT', 'SIGQUIT']);
   }
   private group(pgid: number | undefined): { pgid?: number } {
     if (pgid !== undefined) return { pgid };
-    return this.interactive ? {} : { pgid: this.self.pgid };
+    return this.jobControl ? {} : { pgid: this.self.pgid };
   }
   program(argv: readonly string[], assigned: ReadonlyMap<string, string>): Process {
     const limit = this.memoryLimit === undefined ? {} : { memoryLimit: this.memoryLimit };

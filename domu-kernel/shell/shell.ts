@@ -27,6 +27,8 @@ export interface ShellOptions {
 export class Shell extends Interpreter {
   /** The user was told of jobs that are stopped: by the command that runs, or by the one before. */
   warned: 'now' | boolean = false;
+  /** Where `set -m` has taken the terminal. */
+  giveTerminalBack: (() => void) | undefined;
 
   constructor(system: Userland, self: Process, { name = 'sh', parameters = [] }: ShellOptions = {}) {
     super(system, self, name, parameters);
@@ -127,8 +129,13 @@ export class Shell extends Interpreter {
       if (!(error instanceof Replaced)) throw error;
       return yield* this.#replaced(error);
     } finally {
+      this.leaveTerminal();
       this.io.release();
     }
+  }
+  leaveTerminal(): void {
+    this.giveTerminalBack?.();
+    this.giveTerminalBack = undefined;
   }
   /** Its status says how; whether that was not by itself. */
   *#ended(run: Waiting<unknown>): Waiting<boolean> {

@@ -7,7 +7,15 @@ import { type CompoundCommand, ShellError } from './syntax.ts';
 import { Traps } from './traps.ts';
 
 /** `set -LETTER`, by what they are called. */
-export const OPTIONS = { a: 'allexport', e: 'errexit', f: 'noglob', n: 'noexec', u: 'nounset', x: 'xtrace' } as const;
+export const OPTIONS = {
+  a: 'allexport',
+  e: 'errexit',
+  f: 'noglob',
+  m: 'monitor',
+  n: 'noexec',
+  u: 'nounset',
+  x: 'xtrace',
+} as const;
 export type OptionLetter = keyof typeof OPTIONS;
 
 export abstract class ShellState {

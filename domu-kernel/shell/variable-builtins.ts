@@ -4,6 +4,7 @@ import { readPart, type Waiting, writeText } from '../process/transfer.ts';
 import type { Stdio } from '../userland.ts';
 import type { Builtin } from './builtins.ts';
 import { splitLine } from './fields.ts';
+import { controlJobs } from './job-control.ts';
 import { builtinOptions, count } from './options.ts';
 import type { Shell } from './shell.ts';
 import { OPTIONS, type OptionLetter } from './state.ts';
@@ -75,7 +76,7 @@ export function* setOptions(shell: Shell, args: readonly string[], io: Stdio, ot
     for (const letter of letters) {
       if (letter === 'o') yield* setByName(shell, sign === '-', args[++at], io);
       else if (Object.hasOwn(OPTIONS, letter))
-        shell.setOption(letter as OptionLetter, sign === '-'); // an own key
+        yield* switchOption(shell, letter as OptionLetter, sign === '-'); // an own key
       else if (!others.includes(letter)) throw new ShellError(`Illegal option ${sign}${letter}`);
     }
   }
@@ -83,12 +84,16 @@ export function* setOptions(shell: Shell, args: readonly string[], io: Stdio, ot
   if (args[at] === '-') shell.setOption('x', false);
   return args[at] === '--' || args[at] === '-' ? at + 1 : at;
 }
+function* switchOption(shell: Shell, letter: OptionLetter, on: boolean): Waiting<void> {
+  if (letter === 'm') yield* controlJobs(shell, on);
+  shell.setOption(letter, on);
+}
 function* setByName(shell: Shell, on: boolean, name: string | undefined, io: Stdio): Waiting<void> {
   const options = Object.entries(OPTIONS) as [OptionLetter, string][]; // its own keys
   if (name !== undefined) {
     const [letter] = options.find(([, called]) => called === name) ?? [];
     if (letter === undefined) throw new ShellError(`Illegal option -o ${name}`);
-    return shell.setOption(letter, on);
+    return yield* switchOption(shell, letter, on);
   }
   if (on) yield* writeText(io[1], 'Current option settings\n');
   for (const [letter, called] of options) {

@@ -12,6 +12,29 @@ export interface Result {
   readonly out: string;
   readonly status: number | null;
 }
+/** With a terminal, which it may hand out. */
+export function byDashAtTerminal(script: string): Result {
+  const dir = mkdtempSync(join(tmpdir(), 'xenolith-dash-'));
+  try {
+    const cwd = join(dir, 'd');
+    mkdirSync(cwd);
+    writeFileSync(join(dir, 'script'), script);
+    const env = { PATH: '/usr/bin:/bin', LC_ALL: 'C.UTF-8', SHELL: dash };
+    const command = `${dash} ../script < /dev/null > ../out 2> /dev/null`;
+    const { status, signal } = spawnSync('script', ['-qec', command, '/dev/null'], {
+      cwd,
+      env,
+      stdio: 'ignore',
+      timeout: 20_000,
+    });
+    if (signal) throw new Error(`dash was ended by ${signal}`);
+    return { out: readFileSync(join(dir, 'out'), 'utf8'), status };
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+}
+export const whyNoTerminal =
+  spawnSync('script', ['-qec', ':', '/dev/null']).status === 0 ? undefined : 'no script here';
 /** In an empty directory, without input; only commands that are the shell's own, and the utilities that guests have too. */
 export function byDash(script: string): Result {
   const dir = mkdtempSync(join(tmpdir(), 'xenolith-dash-'));

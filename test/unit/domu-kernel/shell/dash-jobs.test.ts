@@ -1,6 +1,6 @@
 // Jobs, signals, traps, streams and statuses: dash and the guest's shell come to the same output and the same status.
 import { describe, expect, it } from 'vitest';
-import { byDash, byUs, whyNoDash } from '../../../support/beside-dash.ts';
+import { byDash, byDashAtTerminal, byUs, whyNoDash, whyNoTerminal } from '../../../support/beside-dash.ts';
 
 // No `kill %1` here: without job control dash sends that to a whole group of processes, its starter's too.
 const SCRIPTS: Readonly<Record<string, readonly string[]>> = {
@@ -197,4 +197,28 @@ describe.skipIf(whyNoDash !== undefined)(`jobs and signals beside dash${whyNoDas
       });
     });
   }
+});
+
+/** `set -m`, for which dash wants a terminal. */
+const CONTROLLED: readonly string[] = [
+  'set -m; sleep 100 & kill %1; wait $!; echo $?',
+  'set -m; sleep 100 | sleep 100 & kill %1; wait %1; echo $?',
+  'set -m; (sleep 100; echo never) & kill %1; wait $!; echo $?',
+  'set -m; case $- in *m*) echo on;; esac; set +m; case $- in *m*) echo on;; *) echo off;; esac',
+  'set -o monitor; case $- in *m*) echo on;; esac; set +o monitor; echo $?',
+  "set -m; sh -c 'kill -TSTP $$; echo goes on'; echo $?; fg > /dev/null; echo $?",
+  "set -m; sh -c 'kill -TSTP $$; exit 3'; bg > /dev/null; wait %1; echo $?",
+  "set -m; sh -c 'kill -INT $$'; echo never",
+  "set +m; sh -c 'kill -INT $$'; echo $?",
+  'sleep 100 & set -m; fg 2> /dev/null; echo $?; kill $!; wait $!; echo $?',
+  'set -m; sleep 100 & set +m; fg > /dev/null 2> /dev/null; echo $?; kill $!; wait $!; echo $?',
+  'set -m; (exit 3) & wait $!; echo $?; true | (exit 4); echo $?; x=$(echo out; exit 5); echo $x $?',
+  'set -m; echo in | while read word; do echo $word; done; { echo group; } ; (echo sub; case $- in *m*) echo on;; esac)',
+  "set -m; trap 'echo left' EXIT; sleep 0 & wait; exit 6",
+];
+const whyNot = whyNoDash ?? whyNoTerminal;
+describe.skipIf(whyNot !== undefined)(`job control of a script beside dash${whyNot ? ` (${whyNot})` : ''}`, () => {
+  it.each(CONTROLLED)('%s', script => {
+    expect(byUs(script)).toEqual(byDashAtTerminal(script));
+  });
 });
