@@ -86,7 +86,7 @@ class Printer {
             digits,
           )
         : fraction(this.#number(argument, parsedFraction), kind, flags, digits);
-      const zeros = flags.includes('0') && !(isWhole && digits !== undefined) && /\d/.test(text);
+      const zeros = flags.includes('0') && (isWhole ? digits === undefined : /\d/.test(text));
       this.text += padded(text, size, flags, zeros);
     }
     return undefined;
