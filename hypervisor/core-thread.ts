@@ -43,12 +43,11 @@ const { mailbox: seed, log: logFd, mediated, mem, confinement } = workerData as 
 const logOf = (who: string): Log => streamLog({ write: text => writeSync(logFd, text) }, who, systemClock);
 const log = logOf('xen');
 
-/** The engine collects garbage for views that are made; it is to do so now, not while a domain is being made. True when it has. */
-function viewAhead(): boolean {
-  if (reservedViewsLeft() >= VIEWED_BYTES / 2) return false;
+/** The engine collects garbage for views that are made; it is to do so now, not while a domain is being made. */
+function viewAhead(): void {
+  if (reservedViewsLeft() >= VIEWED_BYTES / 2) return;
   reserveViews(VIEWED_BYTES);
   globalThis.gc?.();
-  return true;
 }
 
 function run(): void {
@@ -113,8 +112,11 @@ function run(): void {
       if (hypervisor.step() === 'progress') progress = true;
       const due = processes.deadline;
       if (due !== undefined && due <= systemClock.now()) {
-        // What was collected is unmapped by the event loop, which has a turn for that alone.
-        if (processes.runDue(systemClock.now()) && viewAhead()) return void setImmediate(orEnd, drive);
+        if (processes.runDue(systemClock.now())) {
+          viewAhead();
+          // Views that were collected are unmapped by the event loop, which has a turn for that alone.
+          return void setImmediate(orEnd, drive);
+        }
         progress = true;
       }
       if (!progress)

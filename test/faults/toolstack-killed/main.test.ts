@@ -179,7 +179,7 @@ describe(`fault 43: the toolstack is killed before a step (seed ${seed})`, () =>
     host.ending(); // its connection is dom0's, and goes with it
     toolstack = host.toolstack;
     // What a host is like that has had a plan.
-    const never = { name: 'never', part: 'toolstack', step: 1000, error: 'EIO' } as const;
+    const never = { name: 'never', part: 'toolstack', domain: 'nobody', error: 'EIO' } as const;
     await toolstack.call('addFaults', { plan: { name: 'none', seed: 0, faults: [never] } });
     await toolstack.call('removeFaults', { plan: 'none', fault: null });
     empty = await inventoryAtRest(host.rig);
