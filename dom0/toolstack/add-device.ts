@@ -113,12 +113,14 @@ export async function listDevices(xs: XenstoreClient, domid: Domid): Promise<Dev
   return devices;
 }
 
-/** Ask both ends to let go: the frontend follows its backend's state. */
-export async function unplug(xs: XenstoreClient, device: DevicePaths): Promise<void> {
+/** Ask both ends to let go: the frontend follows its backend's state. One that is Closed has nothing to let go of. */
+export async function unplug(xs: XenstoreClient, device: Pick<DevicePaths, 'backend'>): Promise<void> {
   await xs.transaction(async tx => {
     const state = await readKey(xs, `${device.backend}/state`, tx);
-    if (state === undefined || Number(state) === XenbusState.Closed) return;
+    if (state === undefined) return;
+    // Also of a Closed one: after a connection that has failed its frontend is about to ask for the next.
     await xs.write(`${device.backend}/online`, '0', tx);
+    if (Number(state) === XenbusState.Closed) return;
     await xs.write(`${device.backend}/state`, String(XenbusState.Closing), tx);
   });
 }

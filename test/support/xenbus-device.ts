@@ -1,5 +1,6 @@
 // The toolstack's part of a device's life, in xenstore: make both ends, take them away.
 import { domid, XenbusState, XenstoreClient } from '#pvbus';
+import { unplug } from '../../dom0/toolstack/add-device.ts';
 import { type ListLog, rigTransport, type XenstoreRig } from './xenstore-rig.ts';
 
 export interface DeviceNodes {
@@ -52,11 +53,8 @@ export class PaperToolstack {
   }
 
   /** What `xl block-detach` begins with; both ends are then to close. */
-  async askToClose(nodes: DeviceNodes): Promise<void> {
-    await this.xs.transaction(async tx => {
-      await this.xs.write(`${nodes.backend}/online`, '0', tx);
-      await this.xs.write(`${nodes.backend}/state`, String(XenbusState.Closing), tx);
-    });
+  askToClose(nodes: DeviceNodes): Promise<void> {
+    return unplug(this.xs, nodes);
   }
 
   async remove(nodes: DeviceNodes): Promise<void> {

@@ -91,6 +91,11 @@ describe('a backend', () => {
     await peer.write(`${paths.backend}/state`, String(XenbusState.Closed));
     await unplug(xs, paths);
     expect(await xs.read(`${paths.backend}/state`)).toBe(String(XenbusState.Closed));
+    // Its frontend asks for no other connection then.
+    await peer.write(`${paths.backend}/online`, '1');
+    await unplug(xs, paths);
+    expect(await xs.read(`${paths.backend}/online`)).toBe('0');
+    expect(await xs.read(`${paths.backend}/state`)).toBe(String(XenbusState.Closed));
     await removeDeviceNodes(xs, paths);
     await unplug(xs, paths);
     expect(await xs.exists(paths.backend)).toBe(false);
