@@ -545,9 +545,10 @@ export class BackendDevice {
       // A device that was unplugged meanwhile must not come back as some lone keys.
       const was = await reading;
       if (was === undefined) throw new Unplugged();
-      // invariant: the toolstack's Closing is answered by Closed and by nothing else: written over, it is never heard
-      // of by a frontend, which would connect.
-      if (was === String(XenbusState.Closing) && keys.state !== undefined && keys.state !== XenbusState.Closed)
+      // invariant: the toolstack's Closing stays until it is answered by Closed: written over, it is never heard of by a
+      // frontend, which would connect.
+      const { state = XenbusState.Closed } = keys;
+      if (was === String(XenbusState.Closing) && state !== XenbusState.Closing && state !== XenbusState.Closed)
         throw new Unplugged();
       await writing;
     });

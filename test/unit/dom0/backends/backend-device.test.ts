@@ -211,6 +211,20 @@ describe('the life of a backend device', () => {
     await becomes(nodes, S.Closed);
   });
 
+  it('unplugged takes no turns while its frontend is Closing, however long that takes', async () => {
+    const nodes = await connected(1, 0);
+    await tools.askToClose(nodes);
+    await front(nodes, S.Closing);
+    await settle(() => things.get('1/0')!.acts.at(-1) === 'disconnect');
+    let rests = false;
+    void backend.settled().then(() => {
+      rests = true;
+    });
+    await settle(() => rests);
+    await front(nodes, S.Closed);
+    await becomes(nodes, S.Closed);
+  });
+
   it('unplugged before its frontend came goes to Closed at once', async () => {
     const nodes = await tools.plug('thing', 1, 0);
     await becomes(nodes, S.InitWait);
