@@ -6,7 +6,7 @@ import { dieWithParent, exitProcess, prepareProgram } from '#pvbus';
 const [parent, from, to] = process.argv.slice(2);
 dieWithParent(Number(parent));
 try {
-  writeFileSync(to!, prepareProgram(readFileSync(from!)));
+  writeFileSync(to!, prepareProgram(readFileSync(from!)), { mode: 0o755 });
   // Not by returning: Node waits for the engine's compilers then, of which one may wait for a garbage collection of this thread.
   exitProcess(0);
 } catch (error) {
