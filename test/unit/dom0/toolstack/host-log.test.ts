@@ -106,7 +106,27 @@ describe('a log that has become too long', () => {
     log.close();
   });
 
-  it('stays as it is while it cannot be kept, and a line that comes meanwhile is heard first', () => {
+  it('is kept with a line that comes meanwhile, when that is heard too', () => {
+    const bounded = new HostLog(
+      path,
+      0,
+      ({ what }) => {
+        if (heard.push({ who: 'dom3', what }) === 15) appendFileSync(path, line(99));
+      },
+      { maxBytes: MAX },
+    );
+    appendFileSync(path, Array.from({ length: 20 }, (_, n) => line(n)).join(''));
+    bounded.look();
+    expect(readFileSync(path, 'utf8')).toContain(line(99));
+    bounded.look();
+    expect(readFileSync(path, 'utf8')).toBe('');
+    expect(readFileSync(`${path}.1`, 'utf8').endsWith(line(99))).toBe(true);
+    expect(heard.at(-1)!.what).toBe(/line 99 x+/.exec(line(99))![0]);
+    bounded.close();
+    log.close();
+  });
+
+  it('stays as it is while it cannot be kept', () => {
     mkdirSync(`${path}.1`); // in the way of the copy
     const bounded = new HostLog(path, 0, said => heard.push(said), { maxBytes: MAX });
     appendFileSync(path, line(1).repeat(20));
