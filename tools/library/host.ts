@@ -1,6 +1,6 @@
 // A host of one's own: processes that live until `stop`, or until this process ends.
 
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { resolve } from 'node:path';
 import { Cleanup, type DomainInfo, type HostEvent, runPaths } from '#pvbus';
@@ -98,7 +98,10 @@ export class Host implements AsyncDisposable {
   }
 
   log(): string {
-    return readFileSync(runPaths(this.runDir).hostLog, 'utf8');
+    const { hostLog } = runPaths(this.runDir);
+    // order: what goes from this to that meanwhile is in both.
+    const newer = readFileSync(hostLog, 'utf8');
+    return existsSync(`${hostLog}.1`) ? readFileSync(`${hostLog}.1`, 'utf8') + newer : newer;
   }
 
   /** Asked for again, it waits for the one that goes on. */

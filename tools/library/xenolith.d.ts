@@ -263,7 +263,7 @@ export interface Host extends AsyncDisposable {
   events(): Promise<HostEvent[]>;
   /** Its first process. */
   readonly pid: number;
-  /** What the host has written to its log. */
+  /** What the host has written to its log: of what is older than 4 MiB, as much again. */
   log(): string;
   /** Ends its domains, then the host. Nothing of it is left but the logs in a `runDir` that was given. */
   stop(): Promise<void>;
