@@ -12,40 +12,39 @@ export interface Result {
   readonly out: string;
   readonly status: number | null;
 }
-/** With a terminal, which it may hand out. */
-export function byDashAtTerminal(script: string): Result {
-  const dir = mkdtempSync(join(tmpdir(), 'xenolith-dash-'));
-  try {
-    const cwd = join(dir, 'd');
-    mkdirSync(cwd);
-    writeFileSync(join(dir, 'script'), script);
-    const env = { PATH: '/usr/bin:/bin', LC_ALL: 'C.UTF-8', SHELL: dash };
-    const command = `${dash} ../script < /dev/null > ../out 2> /dev/null`;
-    const { status, signal } = spawnSync('script', ['-qec', command, '/dev/null'], {
-      cwd,
-      env,
-      stdio: 'ignore',
-      timeout: 20_000,
-    });
-    if (signal) throw new Error(`dash was ended by ${signal}`);
-    return { out: readFileSync(join(dir, 'out'), 'utf8'), status };
-  } finally {
-    rmSync(dir, { recursive: true });
-  }
-}
 export const whyNoTerminal =
   spawnSync('script', ['-qec', ':', '/dev/null']).status === 0 ? undefined : 'no script here';
+
+const env = { PATH: '/usr/bin:/bin', LC_ALL: 'C.UTF-8' };
 /** In an empty directory, without input; only commands that are the shell's own, and the utilities that guests have too. */
 export function byDash(script: string): Result {
+  return beside(script, cwd => {
+    const { stdout, status, signal } = spawnSync(dash, ['../script'], { cwd, env, input: '', encoding: 'utf8' });
+    return { out: stdout, status, signal };
+  });
+}
+/** The same with a terminal, which it may hand out. */
+export function byDashAtTerminal(script: string): Result {
+  return beside(script, cwd => {
+    const command = `${dash} ../script < /dev/null > ../out 2> /dev/null`;
+    const { status, signal } = spawnSync('script', ['-qec', command, '/dev/null'], {
+      ...{ cwd, env: { ...env, SHELL: dash } },
+      stdio: 'ignore',
+      timeout: 60_000, // only for what hangs: nothing else can interrupt it
+    });
+    return { out: readFileSync(join(cwd, '../out'), 'utf8'), status, signal };
+  });
+}
+/** `run` has the script beside its directory. */
+function beside(script: string, run: (cwd: string) => Result & { readonly signal: string | null }): Result {
   const dir = mkdtempSync(join(tmpdir(), 'xenolith-dash-'));
   try {
     const cwd = join(dir, 'd');
     mkdirSync(cwd);
     writeFileSync(join(dir, 'script'), script);
-    const env = { PATH: '/usr/bin:/bin', LC_ALL: 'C.UTF-8' };
-    const { stdout, status, signal } = spawnSync(dash, ['../script'], { cwd, env, input: '', encoding: 'utf8' });
+    const { out, status, signal } = run(cwd);
     if (signal) throw new Error(`dash was ended by ${signal}`);
-    return { out: stdout, status };
+    return { out, status };
   } finally {
     rmSync(dir, { recursive: true });
   }
