@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { E2FSPROGS } from '../../tools/ext4/build.ts';
+import { onHost } from '../../tools/spelling.ts';
 import { debugfs, e2fsck, LAYOUTS, madeExt4, whyNoExt4 } from '../support/ext4.ts';
 import { root } from '../support/host-view.ts';
 import { eventually } from '../support/processes.ts';
@@ -214,7 +215,7 @@ async function office([file, ...args]: string[]): Promise<void> {
     );
     expect(out).toContain('Domain-0');
     const hint = await eventually('it says what to try', () => /^try +(.*)$/m.exec(said)?.[1]);
-    expect(hint).toBe(`XENOLITH_RUN_DIR=${at.path('run/host')} npx xl list one`);
+    expect(hint).toBe(`${onHost('npx xl', { XENOLITH_RUN_DIR: at.path('run/host') })} list one`);
     expect((await at.run('env', '-u', 'XENOLITH_RUN_DIR', 'sh', '-c', hint)).stdout).toMatch(/^one /m);
   } finally {
     await at.run(file!, ...args, 'down', 'topology.yaml');
