@@ -7,9 +7,6 @@ import { XenError } from './errors.ts';
 /** What is written into `version`; a directory with another version is refused, never misread. */
 export const RUN_DIR_VERSION = 1;
 
-/** The host that is meant where none is named. */
-export const DEFAULT_HOST = 'default';
-
 /** A unix socket's path must fit sun_path (108 bytes with its NUL). */
 const MAX_SOCKET_PATH = 107;
 
@@ -21,7 +18,7 @@ export function runDir(env: NodeJS.ProcessEnv = process.env): string {
 }
 function named(env: NodeJS.ProcessEnv): string {
   if (env.XENOLITH_RUN_DIR) return absolute('XENOLITH_RUN_DIR', env.XENOLITH_RUN_DIR);
-  const host = env.XENOLITH_HOST || DEFAULT_HOST;
+  const host = env.XENOLITH_HOST || 'default';
   if (!/^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$/.test(host)) {
     throw new XenError('EINVAL', `XENOLITH_HOST=${host}: a host name is letters, digits, '.', '_' and '-'`);
   }

@@ -1,7 +1,6 @@
 // How a shell calls our xl: by `npx`, by a path or by its name, whichever leads to it.
 import { existsSync, realpathSync } from 'node:fs';
 import { delimiter, dirname, join, relative, resolve } from 'node:path';
-import { DEFAULT_HOST } from '#pvbus';
 import { shellQuoted } from './shell-quoted.ts';
 
 /** `xl` is the real path of bin/xl, `path` what the environment has as PATH. */
@@ -33,10 +32,10 @@ function realPath(path: string): string | undefined {
   }
 }
 
-/** `xl` for the host that `env` means, whatever the environment of the shell that is given it. */
+/** `xl` for the host that `env` means, also in a shell whose environment means another one: `--host` may have said so. */
 export function onHost(xl: string, { XENOLITH_RUN_DIR: dir, XENOLITH_HOST: host }: NodeJS.ProcessEnv): string {
   if (dir) return `XENOLITH_RUN_DIR=${word(dir)} ${xl}`;
-  return host && host !== DEFAULT_HOST ? `${xl} --host ${host}` : xl;
+  return host ? `${xl} --host ${host}` : xl;
 }
 
 const word = (path: string): string => (/^[\w./-]+$/.test(path) ? path : shellQuoted(path));

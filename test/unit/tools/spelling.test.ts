@@ -88,10 +88,10 @@ it.each([
 
 it.each([
   [{}, 'npx xl'],
-  [{ XENOLITH_HOST: 'default' }, 'npx xl'],
+  [{ XENOLITH_HOST: 'default' }, 'npx xl --host default'],
   [{ XENOLITH_HOST: 'lab' }, 'npx xl --host lab'],
   [{ XENOLITH_HOST: 'lab', XENOLITH_RUN_DIR: '/run/lab' }, 'XENOLITH_RUN_DIR=/run/lab npx xl'],
   [{ XENOLITH_RUN_DIR: '/run/a lab' }, "XENOLITH_RUN_DIR='/run/a lab' npx xl"],
-])('of the host that %o means, in a shell that has none of that: %s', (env, expected) => {
+])('of the host that %o means, in a shell that has none of that, or has others: %s', (env, expected) => {
   expect(onHost('npx xl', env)).toBe(expected);
 });
