@@ -97,10 +97,10 @@ export class SocketGroups implements GroupSocket {
     const own = index !== 0 || family === 4 ? this.network.interfaceFor({ index, address, group }) : undefined;
     if (family === 4 && index === 0 && !address && !own) throw new XenError('ENODEV', `no interface for ${group}`);
     if (family === 6 && index !== 0 && !own) throw new XenError('ENODEV', `no interface ${index}`);
-    const found = this.memberships.find(
-      one =>
-        one.group.equals(group) && (index !== 0 ? one.own === own : !address || one.address?.equals(address) === true),
-    );
+    // As Linux: by its interface, and by the address it was joined by where no interface has that any more.
+    const isMeant = (one: Membership): boolean =>
+      own || index !== 0 ? one.own === own : !address || one.address?.equals(address) === true;
+    const found = this.memberships.find(one => one.group.equals(group) && isMeant(one));
     if (!found) throw new XenError('EADDRNOTAVAIL', `${group} is not joined`);
     this.memberships = this.memberships.filter(one => one !== found);
     found.own.joined(family)?.leave(group);

@@ -125,6 +125,11 @@ static void memberships(void) {
     DO(member_at(fd, IP_DROP_MEMBERSHIP, "239.1.2.4", NULL, 2));
     DO(member_at(fd, IP_DROP_MEMBERSHIP, "239.1.2.4", NULL, 2));
     DO(member_at(fd, IP_DROP_MEMBERSHIP, "239.1.2.4", NULL, 1));
+    DO(member_at(fd, IP_ADD_MEMBERSHIP, "239.1.2.5", NULL, 1));
+    DO(member(fd, IP_DROP_MEMBERSHIP, "239.1.2.5", NULL)); /* eth0 has not joined it */
+    DO(member_at(fd, IP_DROP_MEMBERSHIP, "239.1.2.5", "127.0.0.1", 99));
+    DO(member(fd, IP_DROP_MEMBERSHIP, "239.1.2.5", "127.0.0.1"));
+    DO(member(fd, IP_DROP_MEMBERSHIP, "239.1.2.5", "127.0.0.1"));
     int joined = 0;
     for (int i = 1; i < 40; i++) {
         char text[32];
