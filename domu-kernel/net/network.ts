@@ -22,7 +22,8 @@ import { GROUP_SENDING, type GroupInterface, type GroupNetwork, type GroupSendin
 import type { TcpInterceptor } from './tcp/interceptor.ts';
 import { Tcp, type TcpLimits } from './tcp/tcp.ts';
 import type { TransportLink } from './transport-link.ts';
-import { Udp } from './udp.ts';
+import { UDP_MEMORY, Udp } from './udp.ts';
+import { DATAGRAM_OVERHEAD } from './udp-datagram-socket.ts';
 
 /** In parts, or to ourselves. */
 const LARGEST_PACKET = IPV6_HLEN + LARGEST_PAYLOAD6;
@@ -38,8 +39,6 @@ export interface NetworkParts {
   readonly nameservers?: readonly IpAddress[] | undefined;
 }
 
-/** As the loopback's. */
-const LOOPED_FRAMES = 64;
 const NO_REMOTE = -1;
 const UNSPECIFIED = new IpAddress();
 
@@ -70,6 +69,7 @@ export class Network implements GroupNetwork {
   private readonly loopback = new Loopback();
   /** To groups, for ourselves. */
   private looped: { readonly own: NetInterface; readonly frame: Uint8Array }[] = [];
+  private loopedBytes = 0;
   private readonly host: InterfaceHost;
   private readonly tx = buffer(ETH_HLEN + LARGEST_PACKET);
   private readonly rx = buffer(ETH_HLEN + LARGEST_PACKET);
@@ -326,6 +326,7 @@ export class Network implements GroupNetwork {
     const { lo, looped } = this;
     if (this.loopback.isEmpty && looped.length === 0) return false;
     this.looped = [];
+    this.loopedBytes = 0;
     for (const { own, frame } of looped) this.inputLocal(own, frame);
     for (const packet of this.loopback.take()) {
       this.inputLocal(lo, packet);
@@ -337,9 +338,12 @@ export class Network implements GroupNetwork {
     if (packet[ETH_HLEN]! >> 4 === 4) this.v4.input(own.v4, packet.length, true, true);
     else if (own.v6) this.v6.input(own.v6, packet.length, true, true);
   }
-  /** What there is no room for is lost, as on any link. */
+  /** Nobody waits for room here: what all sockets together could take has it, and the rest is lost, as on any link. */
   private toOurselves(own: NetInterface, frame: Uint8Array): void {
-    if (this.looped.length < LOOPED_FRAMES) this.looped.push({ own, frame });
+    const size = frame.length + DATAGRAM_OVERHEAD;
+    if (this.loopedBytes + size > UDP_MEMORY) return;
+    this.loopedBytes += size;
+    this.looped.push({ own, frame });
   }
 
   /** When step() has something to do, in monotonic ns. */

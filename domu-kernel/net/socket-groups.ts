@@ -111,6 +111,7 @@ export class SocketGroups implements GroupSocket {
   private wanted(bytes: Uint8Array, named: Uint8Array | undefined) {
     const group = addressOf(bytes);
     const family = familyOf(group);
+    if (family === 4 && bytes.length === 16) throw new XenError('EINVAL', `${group} is no group of IPv6`);
     if (family === 6 && this.family === 4) throw new XenError('ENOPROTOOPT', 'the socket is of IPv4');
     const address = named && addressOf(named);
     return { group, family, address: address?.isUnspecified ? undefined : address };

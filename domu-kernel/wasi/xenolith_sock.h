@@ -376,6 +376,8 @@ static inline int32_t xenolith_sock_membership(int fd, int level, int name, cons
         } asked;
         if (length < sizeof asked) return EINVAL;
         memcpy(&asked, value, sizeof asked);
+        if (level == IPPROTO_IP && asked.group.ss_family != AF_INET) return EINVAL;
+        if (level == IPPROTO_IPV6 && asked.group.ss_family != AF_INET6) return EADDRNOTAVAIL;
         if (xenolith_sock_from_posix((const struct sockaddr *)&asked.group, sizeof asked.group, &group) != 0)
             return EADDRNOTAVAIL;
         interface = asked.interface;

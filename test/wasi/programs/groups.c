@@ -104,6 +104,35 @@ static void heard(const char *who, int fd) {
     printf("%s: %d bytes from %s\n", who, (int)n, text);
 }
 
+static int group_at(int fd, int level, int name, int index, const void *group, size_t length) {
+    struct {
+        uint32_t interface;
+        struct sockaddr_storage group;
+    } asked;
+    memset(&asked, 0, sizeof asked);
+    asked.interface = index;
+    memcpy(&asked.group, group, length);
+    return setsockopt(fd, level, name, &asked, sizeof asked);
+}
+/* Of one family by the options of the other. */
+static void families(void) {
+    int fd = socket(AF_INET, SOCK_DGRAM, 0), six = socket(AF_INET6, SOCK_DGRAM, 0);
+    struct sockaddr_in ipv4 = at("239.1.2.3", 0);
+    struct sockaddr_in6 ipv6 = at6("ff02::1234", 0), mapped = at6("::ffff:239.1.2.3", 0);
+    DO(member6(six, IPV6_JOIN_GROUP, "::ffff:239.1.2.3", 2));
+    DO(member6(six, IPV6_LEAVE_GROUP, "::ffff:239.1.2.3", 2));
+    DO(group_at(fd, IPPROTO_IP, MCAST_JOIN_GROUP, 2, &ipv4, sizeof ipv4));
+    DO(group_at(fd, IPPROTO_IP, MCAST_LEAVE_GROUP, 2, &ipv4, sizeof ipv4));
+    DO(group_at(fd, IPPROTO_IP, MCAST_JOIN_GROUP, 2, &ipv6, sizeof ipv6));
+    DO(group_at(fd, IPPROTO_IPV6, MCAST_JOIN_GROUP, 2, &ipv6, sizeof ipv6));
+    DO(group_at(six, IPPROTO_IPV6, MCAST_JOIN_GROUP, 2, &ipv6, sizeof ipv6));
+    DO(group_at(six, IPPROTO_IPV6, MCAST_JOIN_GROUP, 2, &ipv4, sizeof ipv4));
+    DO(group_at(six, IPPROTO_IPV6, MCAST_JOIN_GROUP, 2, &mapped, sizeof mapped));
+    DO(group_at(six, IPPROTO_IP, MCAST_JOIN_GROUP, 2, &ipv4, sizeof ipv4));
+    DO(close(fd));
+    DO(close(six));
+}
+
 static void memberships(void) {
     int fd = socket(AF_INET, SOCK_DGRAM, 0), stream = socket(AF_INET, SOCK_STREAM, 0), six = socket(AF_INET6, SOCK_DGRAM, 0);
     DO(member(fd, IP_ADD_MEMBERSHIP, "10.1.2.3", NULL));
@@ -287,6 +316,19 @@ static void hearing(const char *own) {
     DO(close(sender));
 }
 
+/* What its socket has room for is not lost before. */
+static void burst(const char *own) {
+    int one = bound("0.0.0.0", 0, 0), sender = socket(AF_INET, SOCK_DGRAM, 0), sent = 0, got = 0;
+    struct pollfd waiting = {one, POLLIN, 0};
+    DO(member(one, IP_ADD_MEMBERSHIP, "239.7.7.8", own));
+    DO(by(sender, own));
+    for (int i = 0; i < 200; i++) sent += to(sender, "239.7.7.8", port_of(one)) == 5;
+    while (poll(&waiting, 1, 60) == 1 && recv(one, bytes, sizeof bytes, 0) == 5) got++;
+    printf("%d of %d\n", got, sent);
+    DO(close(one));
+    DO(close(sender));
+}
+
 static void hearing6(void) {
     int one = bound6("::", 0), port = port_of(one), two = bound6("ff02::7777", port), three = bound6("ff02::7778", port);
     int sender = socket(AF_INET6, SOCK_DGRAM, 0), four = socket(AF_INET, SOCK_DGRAM, 0);
@@ -361,9 +403,12 @@ static void interfaces(void) {
 int main(void) {
     setvbuf(stdout, NULL, _IONBF, 0);
     memberships();
+    families();
     options();
     hearing("127.0.0.1");
     hearing("10.0.0.1");
+    burst("127.0.0.1");
+    burst("10.0.0.1");
     hearing6();
     interfaces();
     return 0;
