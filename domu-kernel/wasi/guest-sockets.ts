@@ -97,7 +97,7 @@ class RoutedSocket implements StreamSocket {
   }
   private make(one: StreamSocket): StreamSocket {
     one.configure(this.options);
-    if (this.bound && one !== this.own) one.bind(this.bound);
+    if (this.bound && (one !== this.own || isHost(this.bound))) one.bind(this.bound);
     this.made = one;
     return one;
   }

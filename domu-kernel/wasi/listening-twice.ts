@@ -59,7 +59,7 @@ export class ListeningTwice implements StreamSocket {
     throw new XenError('ENOTCONN', 'the socket listens');
   }
   send(): number {
-    throw new XenError('ENOTCONN', 'the socket listens');
+    throw new XenError('EPIPE', 'the socket listens');
   }
   shutdown(): void {
     throw new XenError('ENOTCONN', 'the socket listens');

@@ -34,7 +34,7 @@ const MOST_BUFFER = 212_992;
 const LEAST_SEND_BUFFER = 4608;
 
 export class SocketOptions {
-  /** Of datagrams: a port may be several sockets'. Of streams nothing keeps a port that nobody listens on. */
+  /** A port may be several sockets' who say so: of streams until one of them listens. */
   reuseAddress = false;
   broadcast = false;
   /** Of IPv6: it has nothing of IPv4. What is bound stays as it is. */

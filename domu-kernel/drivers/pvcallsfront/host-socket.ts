@@ -112,7 +112,7 @@ export class HostSocket implements StreamSocket {
   }
 
   connect(to: SocketAddress): 0 | typeof AGAIN {
-    if (this.listening) throw new XenError('EINVAL', 'the socket listens');
+    if (this.listening) throw new XenError('EISCONN', 'the socket listens');
     this.throwFailure();
     if (this.connection) return 0;
     if (!this.connecting) {
@@ -154,6 +154,7 @@ export class HostSocket implements StreamSocket {
     return n;
   }
   send(from: Uint8Array): number {
+    if (this.listening) throw new XenError('EPIPE', 'the socket listens');
     const connection = this.connected();
     if (this.writeShut) throw new XenError('EPIPE', 'the socket is shut down for writing');
     const n = connection.give(from);

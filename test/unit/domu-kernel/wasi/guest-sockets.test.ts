@@ -233,6 +233,46 @@ describe('over pvcalls', () => {
     guest.detach();
   });
 
+  it('a listener goes on answering where its program tries to connect it, or to send', async () => {
+    const guest = pvcalls.guest();
+    const front = guest.connect('0:80,0:81');
+    const sockets = new GuestSockets({ ...nobody, host: () => front });
+    for (const [address, port] of [
+      [HOST_ADDRESS, 80],
+      [new Uint8Array(4), 81],
+    ] as const) {
+      const listener = sockets.stream(4);
+      listener.bind({ address, port });
+      const known = pvcalls.events.length;
+      listener.listen(5);
+      for (const [act, code] of [
+        [() => listener.connect({ address: HOST_ADDRESS, port: 9 }), 'EISCONN'],
+        [() => listener.send(new Uint8Array(1)), 'EPIPE'],
+        [() => listener.recv(new Uint8Array(1), false), 'ENOTCONN'],
+      ] as const)
+        expect(act).toThrow(expect.objectContaining({ code }));
+      const heard = await until(() => pvcalls.events.slice(known).find(one => one.event === 'listening'));
+      const peer = connectTo(heard.hostPort, '127.0.0.1');
+      const accepted = await until(() => listener.accept());
+      for (const one of [accepted, listener]) one.close();
+      peer.destroy();
+    }
+    guest.detach();
+  });
+
+  it("a socket with the host's name connects nowhere else", () => {
+    const guest = pvcalls.guest();
+    const front = guest.connect('0:80');
+    const pair = new TcpPair();
+    const socket = new GuestSockets({ ...nobody, net: () => pair.a, host: () => front }).stream(4);
+    socket.bind({ address: HOST_ADDRESS, port: 80 });
+    const to = { address: Uint8Array.of(10, 0, 0, 2), port: 80 };
+    expect(() => socket.connect(to)).toThrow(expect.objectContaining({ code: 'EADDRNOTAVAIL' }));
+    expect(socket.local()).toEqual({ address: HOST_ADDRESS, port: 80 });
+    socket.close();
+    guest.detach();
+  });
+
   it('a listener whose backend has ended is one of the next', async () => {
     const guest = pvcalls.guest();
     let front = guest.connect('0:80');
