@@ -26,6 +26,8 @@ export function* takeTerminal({ self, system }: Shell): Waiting<() => void> {
 }
 
 export function* controlJobs(shell: Shell, on: boolean): Waiting<void> {
+  // As dash: a subshell is of a job, and has none of its own.
+  if (shell.self.pid !== shell.shellPid) return;
   if (on && !shell.jobControl && !shell.interactive) shell.giveTerminalBack = yield* takeTerminal(shell);
   if (!on) shell.leaveTerminal();
   shell.jobControl = on;

@@ -5,10 +5,9 @@ import { Pipe } from '../process/pipe.ts';
 import type { Process } from '../process/process.ts';
 import type { SignalName } from '../process/signals.ts';
 import { readAll, tell, type Waiting } from '../process/transfer.ts';
-import { Wait } from '../process/wait.ts';
+import { Wait, YIELD } from '../process/wait.ts';
 import type { Userland } from '../userland.ts';
 import { Job, Jobs } from './jobs.ts';
-import { Interrupted } from './leaving.ts';
 import type { OpenFiles } from './open-files.ts';
 import type { Shell } from './shell.ts';
 import { ShellState } from './state.ts';
@@ -75,7 +74,11 @@ export abstract class Launcher extends ShellState {
     this.jobs.remove(job);
     this.status = job.number;
     const { signal } = job.status;
-    if (this.jobControl && signal === 'SIGINT') throw new Interrupted();
+    if (this.jobControl && signal === 'SIGINT') {
+      // As dash: the keys were the job's alone, and mean its shell too.
+      processes.kill(this.self, 'SIGINT');
+      yield YIELD;
+    }
     if (!this.interactive) return this.status;
     if (signal && signal !== 'SIGPIPE') yield* tell(stderr, signal);
     return this.status;

@@ -8,7 +8,7 @@ import type { Userland } from '../userland.ts';
 import { OpenDiskFile } from '../wasi/open-vnode.ts';
 import { converse } from './converse.ts';
 import { Interpreter } from './interpreter.ts';
-import { ExitShell, Interrupted, LeaveLoop, Replaced, ReturnFrom } from './leaving.ts';
+import { ExitShell, LeaveLoop, Replaced, ReturnFrom } from './leaving.ts';
 import { OpenFiles } from './open-files.ts';
 import { Commands, parseLines } from './parser.ts';
 import { fromCwd } from './paths.ts';
@@ -144,7 +144,6 @@ export class Shell extends Interpreter {
       return false;
     } catch (error) {
       if (error instanceof ExitShell || error instanceof ReturnFrom) this.status = error.code;
-      else if (error instanceof Interrupted) this.status = 130;
       else if (!(error instanceof LeaveLoop)) yield* this.complain(error);
       return true;
     }
