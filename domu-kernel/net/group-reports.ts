@@ -53,6 +53,28 @@ export interface GroupRecord {
   readonly sources: readonly IpAddress[];
 }
 
+/** The records of a report at `at`, with their number before them, each address of `bytes` bytes; where they end. */
+export function writeRecords(
+  view: DataView,
+  at: number,
+  records: readonly GroupRecord[],
+  bytes: number,
+  write: (address: IpAddress, at: number) => void,
+): number {
+  view.setUint32(at - 4, records.length);
+  let end = at;
+  for (const { type, group, sources } of records) {
+    view.setUint32(end, (type << 24) | sources.length);
+    write(group, end + 4);
+    end += 4 + bytes;
+    for (const one of sources) {
+      write(one, end);
+      end += bytes;
+    }
+  }
+  return end;
+}
+
 /** Builds messages in a frame of its own: they are sent while another packet is being built. Each returns the frame's length. */
 export interface GroupWriter {
   readonly frame: Uint8Array;

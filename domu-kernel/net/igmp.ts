@@ -10,6 +10,7 @@ import {
   type GroupReportsParts,
   type GroupWriter,
   MAX_SOURCES,
+  writeRecords,
 } from './group-reports.ts';
 import { IpAddress } from './ip-address.ts';
 import { IPV4_HLEN, type Ipv4Header, writeIpv4WithAlert } from './ipv4.ts';
@@ -26,7 +27,8 @@ const ALL_IGMPV3_ROUTERS = IpAddress.v4(0xe0000016);
 const LEAST_MTU = 576;
 const V2_LENGTH = 8;
 const QUERY_LENGTH = 12;
-const RECORD_LENGTH = 8;
+const ADDRESS_LENGTH = 4;
+const RECORD_LENGTH = 4 + ADDRESS_LENGTH;
 /** A router alert option is in the header (RFC 2113). */
 const PAYLOAD_AT = ETH_HLEN + IPV4_HLEN + 4;
 
@@ -48,7 +50,7 @@ function readQuery(view: DataView, { payloadAt: at, payloadLength }: Ipv4Header,
   into.maxDelayNs = (code < 0x80 ? code : ((code & 15) | 16) << (((code >> 4) & 7) + 3)) * 1e8;
   into.robustness = view.getUint8(at + 8) & 7;
   const sources = view.getUint16(at + 10);
-  if (QUERY_LENGTH + sources * 4 > payloadLength) return false;
+  if (QUERY_LENGTH + sources * ADDRESS_LENGTH > payloadLength) return false;
   if (group === 0) return sources === 0;
   if (sources > MAX_SOURCES) return true;
   for (let i = 0; i < sources; i++) into.sources.push(IpAddress.v4(view.getUint32(at + QUERY_LENGTH + i * 4)));
@@ -69,17 +71,7 @@ class IgmpWriter implements GroupWriter {
   /** Of IGMPv3. */
   report(source: IpAddress, records: readonly GroupRecord[]): number {
     const { view } = this;
-    view.setUint32(PAYLOAD_AT + 4, records.length);
-    let at = PAYLOAD_AT + 8;
-    for (const { type, group, sources } of records) {
-      view.setUint32(at, (type << 24) | sources.length);
-      view.setUint32(at + 4, group.d);
-      at += RECORD_LENGTH;
-      for (const one of sources) {
-        view.setUint32(at, one.d);
-        at += 4;
-      }
-    }
+    const at = writeRecords(view, PAYLOAD_AT + 8, records, ADDRESS_LENGTH, (one, to) => view.setUint32(to, one.d));
     return this.finish(REPORT_V3, source, ALL_IGMPV3_ROUTERS, at);
   }
   /** Of IGMPv2. */

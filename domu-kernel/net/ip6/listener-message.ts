@@ -1,7 +1,7 @@
 // Messages by which a host says which groups it listens to (MLDv2: RFC 9777; MLDv1: RFC 2710), read and checked, and written.
 import { addBytes, finish } from '../checksum.ts';
 import { ETH_ALEN, ETH_HLEN, ETHERTYPE_IPV6, writeEthernet } from '../ethernet.ts';
-import { type GroupQuery, type GroupRecord, type GroupWriter, MAX_SOURCES } from '../group-reports.ts';
+import { type GroupQuery, type GroupRecord, type GroupWriter, MAX_SOURCES, writeRecords } from '../group-reports.ts';
 import { IpAddress } from '../ip-address.ts';
 import { HOP_BY_HOP, IPV6_HLEN, IPV6_MIN_MTU, type Ipv6Header, PROTOCOL_ICMPV6, writeIpv6 } from './header.ts';
 import { ALL_ROUTERS, groupMac } from './scope.ts';
@@ -61,17 +61,7 @@ export class ListenerWriter implements GroupWriter {
   /** Of MLDv2. */
   report(source: IpAddress, records: readonly GroupRecord[]): number {
     const { view } = this;
-    view.setUint32(HEADERS + 4, records.length);
-    let at = HEADERS + 8;
-    for (const { type, group, sources } of records) {
-      view.setUint32(at, (type << 24) | sources.length);
-      group.write(view, at + 4);
-      at += RECORD_LENGTH;
-      for (const one of sources) {
-        one.write(view, at);
-        at += ADDRESS_LENGTH;
-      }
-    }
+    const at = writeRecords(view, HEADERS + 8, records, ADDRESS_LENGTH, (one, to) => one.write(view, to));
     return this.finish(LISTENER_REPORT, source, ALL_MLDV2_ROUTERS, at);
   }
   /** Of MLDv1. */
