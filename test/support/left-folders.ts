@@ -1,6 +1,7 @@
 // Before any test: what runs that were killed have left.
-import { removeLeftFolders } from './own-folders.ts';
+import { tmpdir } from 'node:os';
+import { memoryFolder, removeLeftFolders } from './own-folders.ts';
 
 export default function setup(): void {
-  removeLeftFolders();
+  for (const dir of new Set([tmpdir(), memoryFolder()])) removeLeftFolders(dir);
 }

@@ -1,7 +1,7 @@
 // A folder of this machine's in memory where that can be, emptied between cases whatever a guest has made of it.
-import { chmodSync, existsSync, lstatSync, mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, lstatSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { memoryFolder, ownFolder } from './own-folders.ts';
 
 const left = new Set<ScratchFolder>();
 /** Those that nobody has removed: of properties that fail, or are not at the end of their rounds. */
@@ -11,10 +11,9 @@ export function removeScratchFolders(): void {
 process.once('exit', removeScratchFolders);
 
 export class ScratchFolder {
-  readonly path: string;
+  readonly path = ownFolder(memoryFolder());
 
   constructor() {
-    this.path = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'xenolith-scratch-'));
     left.add(this);
   }
   /** A guest may have taken the rights to it away. */

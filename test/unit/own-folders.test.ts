@@ -1,11 +1,11 @@
 // What a test run leaves behind that is killed.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { ownFolder, removeLeftFolders } from '../support/own-folders.ts';
+import { memoryFolder, ownFolder, removeLeftFolders } from '../support/own-folders.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'xenolith-own-folders-'));
 afterAll(() => rmSync(dir, { recursive: true }));
@@ -46,4 +46,17 @@ it('those of another namespace of pids, of other names, and of other users are l
   }
   removeLeftFolders(dir);
   expect(left()).toEqual([ours, ...kept].sort());
+});
+
+it('a scratch folder of a process that was killed is removed', () => {
+  const module = new URL('../support/scratch-folder.ts', import.meta.url);
+  const text = `const { ScratchFolder } = await import('${module}');
+    console.log(new ScratchFolder().path);
+    process.kill(process.pid, 'SIGKILL');`;
+  const args = ['--import', 'tsx', '--input-type=module', '--eval', text];
+  const { stdout, signal } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+  const path = stdout.trim();
+  expect([signal, existsSync(path)]).toEqual(['SIGKILL', true]);
+  removeLeftFolders(memoryFolder());
+  expect(existsSync(path)).toBe(false);
 });
